@@ -1,0 +1,75 @@
+# jobsched: see README.md for users, doc/ for how it works
+
+EXTENSION = jobsched
+MODULE_big = jobsched
+PGFILEDESC = "jobsched - cron schedules, a job queue and run history"
+
+OBJS = \
+	src/access.o \
+	src/api.o \
+	src/calendar.o \
+	src/capture.o \
+	src/clock.o \
+	src/context.o \
+	src/cron.o \
+	src/cron_explain.o \
+	src/cron_fields.o \
+	src/cron_next.o \
+	src/cron_zone.o \
+	src/execsql.o \
+	src/guc.o \
+	src/jobsched.o \
+	src/launcher.o \
+	src/process.o \
+	src/sched_dispatch.o \
+	src/sched_end.o \
+	src/sched_fire.o \
+	src/sched_fold.o \
+	src/sched_load.o \
+	src/sched_memory.o \
+	src/schedule_sql.o \
+	src/scheduler.o \
+	src/session.o \
+	src/shmem.o \
+	src/status.o \
+	src/store_job.o \
+	src/store_run.o \
+	src/table.o \
+	src/trigger.o \
+	src/utility_hook.o \
+	src/wait.o \
+	src/wakeup.o \
+	src/worker.o
+
+# The install script is written in pieces, in the order of their numbers.
+SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
+DATA_built = sql/jobsched--1.0.sql
+EXTRA_CLEAN = sql/jobsched--1.0.sql
+
+REGRESS = install schedule jobs run context privileges views
+REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
+	--temp-config=$(srcdir)/test/test.conf --use-existing
+ISOLATION = visibility
+ISOLATION_OPTS = --temp-instance=$(CURDIR)/tmp_instance_iso \
+	--temp-config=$(srcdir)/test/test.conf
+TAP_TESTS = 1
+
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+
+srcdir ?= .
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# PGXS would add its own database after ours; the background processes need
+# one that exists when the server starts.
+CONTRIB_TESTDB = postgres
+ISOLATION_TESTDB = isolation_regression
+
+sql/jobsched--1.0.sql: $(SQL_PIECES)
+	cat $^ > $@
+
+# Every object sees every header: the tree is small and a stale object is not
+# worth the seconds.
+$(OBJS): $(wildcard $(srcdir)/src/*.h)

@@ -1,0 +1,269 @@
+/*
+ * wishlist_alerts: tell a shop's customers when something on their wishlist
+ * goes on sale or is back in stock.
+ *
+ *	wishlist-sale-check		every hour			sales since the last notice
+ *	wishlist-stock-check	every half hour		restocked since the last notice
+ *
+ * Plain SQL for any client; safe to run again.  Whoever runs it owns the
+ * tables and the jobs and needs USAGE on schema jobsched.
+ */
+CREATE EXTENSION IF NOT EXISTS jobsched;
+
+BEGIN;
+
+CREATE SCHEMA IF NOT EXISTS wishlist;
+
+-- Tables
+
+CREATE TABLE IF NOT EXISTS wishlist.customers (
+	customer_id integer PRIMARY KEY,
+	name text NOT NULL,
+	email text
+);
+
+CREATE TABLE IF NOT EXISTS wishlist.products (
+	product_id integer PRIMARY KEY,
+	name text NOT NULL,
+	list_price numeric(10,2) NOT NULL CHECK (list_price > 0),
+	sale_price numeric(10,2) CHECK (sale_price < list_price),
+	stock integer NOT NULL CHECK (stock >= 0),
+	-- kept by a trigger: since when, NULL if it is not
+	on_sale_since timestamptz,
+	in_stock_since timestamptz
+);
+
+CREATE TABLE IF NOT EXISTS wishlist.items (
+	customer_id integer REFERENCES wishlist.customers ON DELETE CASCADE,
+	product_id integer REFERENCES wishlist.products ON DELETE CASCADE,
+	added_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (customer_id, product_id)
+);
+CREATE INDEX IF NOT EXISTS items_product ON wishlist.items (product_id);
+
+-- The last sale or restocking that the customer was told about.
+CREATE TABLE IF NOT EXISTS wishlist.notices (
+	customer_id integer,
+	product_id integer,
+	kind text CHECK (kind IN ('sale', 'stock')),
+	event_at timestamptz NOT NULL,
+	PRIMARY KEY (customer_id, product_id, kind),
+	FOREIGN KEY (customer_id, product_id) REFERENCES wishlist.items ON DELETE CASCADE
+);
+
+-- What is to be sent.
+CREATE TABLE IF NOT EXISTS wishlist.notifications (
+	notification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	customer_id integer NOT NULL REFERENCES wishlist.customers ON DELETE CASCADE,
+	product_id integer NOT NULL REFERENCES wishlist.products ON DELETE CASCADE,
+	kind text NOT NULL CHECK (kind IN ('sale', 'stock')),
+	event_at timestamptz NOT NULL,
+	address text NOT NULL CONSTRAINT address_is_email CHECK (address ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'),
+	message text NOT NULL,
+	run_id bigint,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	UNIQUE (customer_id, product_id, kind, event_at)
+);
+
+-- Which of the jobs run: UPDATE ... SET enabled = false turns one off.
+CREATE TABLE IF NOT EXISTS wishlist.settings (
+	job_name text PRIMARY KEY,
+	enabled boolean NOT NULL
+);
+INSERT INTO wishlist.settings VALUES ('wishlist-sale-check', true), ('wishlist-stock-check', true)
+ON CONFLICT DO NOTHING;
+
+CREATE OR REPLACE FUNCTION wishlist.apply_setting() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM jobsched.alter_job(job => NEW.job_name, enabled => NEW.enabled);
+	RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER apply_setting AFTER UPDATE OF enabled ON wishlist.settings
+FOR EACH ROW EXECUTE FUNCTION wishlist.apply_setting();
+
+-- What happens to products
+
+CREATE OR REPLACE FUNCTION wishlist.note_changes() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NEW.sale_price IS NULL THEN
+		NEW.on_sale_since := NULL;
+	ELSIF NEW.on_sale_since IS NULL THEN
+		NEW.on_sale_since := now();
+	END IF;
+	IF NEW.stock = 0 THEN
+		NEW.in_stock_since := NULL;
+	ELSIF NEW.in_stock_since IS NULL THEN
+		NEW.in_stock_since := now();
+	END IF;
+	RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER note_changes BEFORE INSERT OR UPDATE ON wishlist.products
+FOR EACH ROW EXECUTE FUNCTION wishlist.note_changes();
+
+-- Items whose product went on sale, or came back, after they were put on the
+-- list, and whose customer has not been told yet.
+CREATE OR REPLACE VIEW wishlist.due_items AS
+SELECT e.kind, i.customer_id, i.product_id, e.event_at, c.email, c.name AS customer,
+	p.name AS product, p.list_price, p.sale_price
+FROM wishlist.items i
+	JOIN wishlist.products p ON p.product_id = i.product_id
+	JOIN wishlist.customers c ON c.customer_id = i.customer_id
+	CROSS JOIN LATERAL (VALUES ('sale', p.on_sale_since), ('stock', p.in_stock_since)) AS e(kind, event_at)
+	LEFT JOIN wishlist.notices n
+		ON n.customer_id = i.customer_id AND n.product_id = i.product_id AND n.kind = e.kind
+WHERE e.event_at > i.added_at AND n.event_at IS DISTINCT FROM e.event_at;
+
+-- Notices
+
+-- Delivers one notice: here, into the table of what is to be sent.
+CREATE OR REPLACE FUNCTION wishlist.deliver(item wishlist.due_items) RETURNS void
+LANGUAGE plpgsql SET search_path = wishlist, pg_temp AS $$
+BEGIN
+	IF item.email IS NULL THEN
+		RAISE EXCEPTION 'customer % has no address', item.customer_id
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	INSERT INTO notifications (customer_id, product_id, kind, event_at, address, message, run_id)
+	VALUES (item.customer_id, item.product_id, item.kind, item.event_at, item.email,
+		CASE item.kind
+			WHEN 'sale' THEN format('%s, %s is on sale: %s instead of %s.',
+				item.customer, item.product, item.sale_price, item.list_price)
+			ELSE format('%s, %s is back in stock.', item.customer, item.product)
+		END,
+		jobsched.run_id());
+END $$;
+
+-- Tells a customer, unless another run has just done so.
+CREATE OR REPLACE FUNCTION wishlist.notify(item wishlist.due_items) RETURNS boolean
+LANGUAGE plpgsql SET search_path = wishlist, pg_temp AS $$
+BEGIN
+	INSERT INTO notices AS n (customer_id, product_id, kind, event_at)
+	VALUES (item.customer_id, item.product_id, item.kind, item.event_at)
+	ON CONFLICT (customer_id, product_id, kind) DO UPDATE SET event_at = excluded.event_at
+		WHERE n.event_at <> excluded.event_at;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	PERFORM deliver(item);
+	RETURN true;
+END $$;
+
+-- Tells all whose items are due, in batches (args: batch_size, default 500).
+-- A batch goes through at once; if one of its items fails, the batch is
+-- repeated item by item, so that only the failing one is left out.  It stays
+-- due: the next run takes it up again.
+CREATE OR REPLACE FUNCTION wishlist.check_items(check_kind text, args jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = wishlist, pg_temp AS $$
+DECLARE
+	batch_size integer := coalesce((args->>'batch_size')::integer, 500);
+	total bigint;
+	checked bigint := 0;
+	notified bigint := 0;
+	errors bigint := 0;
+	told bigint;
+	batch due_items[];
+	item due_items;
+	last_customer integer := -2147483648;
+	last_product integer := -2147483648;
+BEGIN
+	IF batch_size < 1 THEN
+		RAISE EXCEPTION 'batch_size must be greater than zero'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	SELECT count(*) INTO total FROM due_items d WHERE d.kind = check_kind;
+
+	LOOP
+		batch := ARRAY(
+			SELECT d
+			FROM due_items d
+			WHERE d.kind = check_kind AND (d.customer_id, d.product_id) > (last_customer, last_product)
+			ORDER BY d.customer_id, d.product_id
+			LIMIT batch_size);
+		EXIT WHEN cardinality(batch) = 0;
+
+		BEGIN
+			SELECT count(*) FILTER (WHERE notify(b)) INTO told FROM unnest(batch) AS b;
+			notified := notified + told;
+		EXCEPTION WHEN OTHERS THEN
+			FOREACH item IN ARRAY batch LOOP
+				BEGIN
+					IF notify(item) THEN
+						notified := notified + 1;
+					END IF;
+				EXCEPTION WHEN OTHERS THEN
+					errors := errors + 1;
+					PERFORM jobsched.log('warning', format('customer %s, product %s: %s (%s)',
+						item.customer_id, item.product_id, sqlerrm, sqlstate));
+				END;
+			END LOOP;
+		END;
+
+		checked := checked + cardinality(batch);
+		last_customer := batch[cardinality(batch)].customer_id;
+		last_product := batch[cardinality(batch)].product_id;
+		PERFORM jobsched.progress(checked, greatest(total, checked), format('%s notified, %s errors', notified, errors));
+	END LOOP;
+
+	RETURN jsonb_build_object('checked', checked, 'notified', notified, 'errors', errors);
+END $$;
+
+-- Handlers
+
+CREATE OR REPLACE FUNCTION wishlist.sale_check(args jsonb DEFAULT '{}') RETURNS jsonb
+LANGUAGE sql VOLATILE SET search_path = wishlist, pg_temp
+RETURN wishlist.check_items('sale', args);
+
+CREATE OR REPLACE FUNCTION wishlist.stock_check(args jsonb DEFAULT '{}') RETURNS jsonb
+LANGUAGE sql VOLATILE SET search_path = wishlist, pg_temp
+RETURN wishlist.check_items('stock', args);
+
+-- Sample rows: 60 customers, of whom one has no address and one a wrong one;
+-- 20 products, every fourth on sale and every fifth just restocked; everybody
+-- wants a third of them.
+
+INSERT INTO wishlist.customers (customer_id, name, email)
+SELECT c, 'Customer ' || c,
+	CASE c WHEN 13 THEN NULL WHEN 42 THEN 'customer42.example.com' ELSE format('customer%s@example.com', c) END
+FROM generate_series(1, 60) AS c
+ON CONFLICT DO NOTHING;
+
+INSERT INTO wishlist.products (product_id, name, list_price, sale_price, stock, on_sale_since, in_stock_since)
+SELECT p, 'Product ' || p, 10 * p, CASE WHEN p % 4 = 0 THEN 8 * p END, 3 * p,
+	CASE WHEN p % 4 = 0 THEN timestamptz '2026-02-01 09:00+00' END,
+	CASE WHEN p % 5 = 0 THEN timestamptz '2026-02-02 10:30+00' ELSE timestamptz '2025-11-01 00:00+00' END
+FROM generate_series(1, 20) AS p
+ON CONFLICT DO NOTHING;
+
+INSERT INTO wishlist.items (customer_id, product_id, added_at)
+SELECT c, p, timestamptz '2026-01-10 12:00+00'
+FROM generate_series(1, 60) AS c CROSS JOIN generate_series(1, 20) AS p
+WHERE (c + p) % 3 = 0
+ON CONFLICT DO NOTHING;
+
+-- Jobs
+
+SELECT jobsched.create_job(
+	name => 'wishlist-sale-check',
+	schedule => '0 * * * *',
+	timezone => 'America/New_York',
+	handler => 'wishlist.sale_check',
+	args => '{"batch_size": 500}',
+	enabled => (SELECT s.enabled FROM wishlist.settings s WHERE s.job_name = 'wishlist-sale-check'),
+	description => 'tells customers of sales on their wishlist',
+	if_exists => 'update') AS wishlist_sale_check;
+
+SELECT jobsched.create_job(
+	name => 'wishlist-stock-check',
+	schedule => '*/30 * * * *',
+	timezone => 'America/New_York',
+	handler => 'wishlist.stock_check',
+	args => '{"batch_size": 500}',
+	enabled => (SELECT s.enabled FROM wishlist.settings s WHERE s.job_name = 'wishlist-stock-check'),
+	description => 'tells customers of wishlist items that are back in stock',
+	if_exists => 'update') AS wishlist_stock_check;
+
+COMMIT;

@@ -1,0 +1,138 @@
+/*-------------------------------------------------------------------------
+ *
+ * access.c
+ *		Who may see and do what.
+ *
+ * Jobs and runs belong to a role.  Whoever has the privileges of that role
+ * (is it, is a member that inherits, is a superuser) may manage them and see
+ * all of them; members of pg_monitor may see them.  To make a role the owner
+ * of a job one must be able to SET ROLE to it.
+ *
+ * For a role without these rights a job does not exist: messages do not tell
+ * the one from the other.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access.h"
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(jobsched_may_see);
+
+/* Rows are written past the executor, so this is not asked elsewhere. */
+void
+js_check_may_write(const char *function)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute %s during recovery", function),
+				 errhint("Call it on the primary server.")));
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
+bool
+js_may_manage(Oid owner)
+{
+	return has_privs_of_role(GetUserId(), owner);
+}
+
+Datum
+jobsched_may_see(PG_FUNCTION_ARGS)
+{
+	Oid			owner = PG_GETARG_OID(0);
+
+	PG_RETURN_BOOL(js_may_manage(owner) ||
+				   has_privs_of_role(GetUserId(), ROLE_PG_MONITOR));
+}
+
+static bool
+role_can_login(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+		ReleaseSysCache(tuple);
+	}
+	return can;
+}
+
+/* A job's session is a login of its owner: that has to be possible. */
+void
+js_check_may_own(Oid owner)
+{
+	if (owner != GetUserId())
+		js_check_can_set_role(GetUserId(), owner);
+	if (!role_can_login(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("role \"%s\" cannot own a job: it is not permitted to log in",
+						GetUserNameFromId(owner, false)),
+				 errhint("Jobs run in a session of their owner. Give the role LOGIN (it needs no password), or name another owner.")));
+}
+
+/*
+ * The job that a name stands for: the caller's own, or else the only one
+ * that the caller may manage.
+ */
+void
+js_resolve_job(const char *name, JsJob *job)
+{
+	JsJob	   *found = NULL;
+	int			count = 0;
+	ListCell   *lc;
+
+	foreach(lc, js_jobs_named(name))
+	{
+		JsJob	   *candidate = lfirst(lc);
+
+		if (candidate->owner == GetUserId())
+		{
+			*job = *candidate;
+			return;
+		}
+		if (js_may_manage(candidate->owner))
+		{
+			found = candidate;
+			count++;
+		}
+	}
+	if (count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\" does not exist", name)));
+	if (count > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+				 errmsg("job name \"%s\" is not unique", name),
+				 errdetail("%d roles that you may act for own a job of this name.", count),
+				 errhint("SET ROLE to the owner first.")));
+	*job = *found;
+}
+
+/* The same, and nobody else changes the job until the transaction ends. */
+void
+js_resolve_job_for_change(const char *name, JsJob *job)
+{
+	js_resolve_job(name, job);
+	js_job_lock(job->job_id);
+	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN ||
+		!js_may_manage(job->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\" does not exist", name)));
+}

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * access.h
+ *		Who may see and do what.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_ACCESS_H
+#define JS_ACCESS_H
+
+#include "store.h"
+
+extern void js_check_may_write(const char *function);
+extern bool js_may_manage(Oid owner);
+extern void js_check_may_own(Oid owner);
+extern void js_resolve_job(const char *name, JsJob *job);
+extern void js_resolve_job_for_change(const char *name, JsJob *job);
+
+#endif							/* JS_ACCESS_H */

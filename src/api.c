@@ -1,0 +1,495 @@
+/*-------------------------------------------------------------------------
+ *
+ * api.c
+ *		Functions that define and change jobs.
+ *
+ * Whatever can be found wrong is refused here, in the session of the one who
+ * can put it right.
+ *
+ * The arguments of create_job() and alter_job() are the same from the name
+ * on; alter_job() has the job in front.  NULL means "not given".
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "clock.h"
+#include "commands/dbcommands.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "cron.h"
+#include "execsql.h"
+#include "fmgr.h"
+#include "guc.h"
+#include "schedule_sql.h"
+#include "storage/lmgr.h"
+#include "store.h"
+#include "table.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "wakeup.h"
+
+PG_FUNCTION_INFO_V1(jobsched_create_job);
+PG_FUNCTION_INFO_V1(jobsched_alter_job);
+PG_FUNCTION_INFO_V1(jobsched_drop_job);
+PG_FUNCTION_INFO_V1(jobsched_pause_job);
+PG_FUNCTION_INFO_V1(jobsched_resume_job);
+PG_FUNCTION_INFO_V1(jobsched_adopt);
+PG_FUNCTION_INFO_V1(jobsched_announce);
+
+/* What a caller has given. */
+typedef struct Definition
+{
+	char	   *name;
+	char	   *schedule;
+	char	   *command;
+	char	   *handler;
+	Jsonb	   *args;
+	char	   *timezone;
+	bool		has_enabled;
+	bool		enabled;
+	char	   *description;
+	Jsonb	   *metadata;
+	Oid			owner;			/* InvalidOid: not given */
+	char	   *mode;
+} Definition;
+
+#define DEFINITION_ARGUMENTS 11
+
+/* ------------------------------------------------------------------------
+ * Arguments
+ * ------------------------------------------------------------------------
+ */
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static Jsonb *
+jsonb_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P_COPY(n);
+}
+
+static void
+read_definition(FunctionCallInfo fcinfo, int first, Definition *def)
+{
+	def->name = text_argument(fcinfo, first);
+	def->schedule = text_argument(fcinfo, first + 1);
+	def->command = text_argument(fcinfo, first + 2);
+	def->handler = text_argument(fcinfo, first + 3);
+	def->args = jsonb_argument(fcinfo, first + 4);
+	def->timezone = text_argument(fcinfo, first + 5);
+	def->has_enabled = !PG_ARGISNULL(first + 6);
+	def->enabled = def->has_enabled && PG_GETARG_BOOL(first + 6);
+	def->description = text_argument(fcinfo, first + 7);
+	def->metadata = jsonb_argument(fcinfo, first + 8);
+	def->owner = PG_ARGISNULL(first + 9) ? InvalidOid :
+		get_role_oid(NameStr(*PG_GETARG_NAME(first + 9)), false);
+	def->mode = text_argument(fcinfo, first + 10);
+}
+
+static void
+check_name(const char *name)
+{
+	if (name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the name of a job cannot be empty")));
+	if (strlen(name) > JS_MAX_JOB_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("the name of a job cannot be longer than %d bytes", JS_MAX_JOB_NAME)));
+}
+
+static void
+check_args(Jsonb *args)
+{
+	if (!JB_ROOT_IS_OBJECT(args))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("args must be a JSON object")));
+}
+
+static void
+check_choice(const char *parameter, const char *value, const char *const *choices, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(value, choices[i]) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid %s \"%s\"", parameter, value),
+			 errhint("It is one of %s, %s and %s.", choices[0], choices[1], choices[2])));
+}
+
+static void
+check_mode(const char *mode)
+{
+	static const char *const modes[] = {"auto", "transaction", "autocommit"};
+
+	check_choice("mode", mode, modes, lengthof(modes));
+}
+
+static pg_tz *
+check_timezone(const char *name)
+{
+	pg_tz	   *tz = js_timezone_lookup(name);
+
+	if (tz == NULL)
+		js_timezone_refuse(name);
+	return tz;
+}
+
+/* ------------------------------------------------------------------------
+ * Definitions
+ * ------------------------------------------------------------------------
+ */
+
+/* Schedule and time zone are new: when is the first slot? */
+static void
+set_first_run(JsJob *job)
+{
+	JsSchedule	schedule;
+	JsScheduleError error;
+	pg_tz	   *tz = check_timezone(job->timezone);
+
+	job->schedule_revision++;
+	job->anchor = js_clock_now();
+	job->first_run_at = DT_NOBEGIN;
+	if (job->schedule == NULL)
+		return;
+	if (!js_schedule_parse(job->schedule, job->name, &schedule, &error))
+		js_schedule_refuse(job->schedule, &error);
+	if (js_schedule_next(&schedule, tz, job->anchor, job->anchor, &job->first_run_at))
+		return;
+	job->first_run_at = DT_NOBEGIN;
+	if (schedule.kind == JS_SCHEDULE_ONCE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schedule \"%s\" lies in the past", job->schedule)));
+}
+
+/* What the job executes: checks it, and knows whether it can be repeated. */
+static void
+set_work(JsJob *job)
+{
+	check_mode(job->mode);
+	if (job->handler != NULL)
+	{
+		(void) js_handler_lookup(job->handler);
+		job->transactional = true;
+	}
+	else
+		js_command_check(job->command, job->mode, &job->transactional);
+}
+
+static bool
+differ(const char *a, const char *b)
+{
+	return (a == NULL) != (b == NULL) || (a != NULL && strcmp(a, b) != 0);
+}
+
+static void
+set_schedule(JsJob *job, const Definition *def)
+{
+	const char *schedule = def->schedule == NULL ? job->schedule :
+		def->schedule[0] == '\0' ? NULL : def->schedule;
+	const char *timezone = def->timezone ? def->timezone : job->timezone;
+
+	if (job->schedule_revision > 0 && !differ(schedule, job->schedule) &&
+		!differ(timezone, job->timezone))
+		return;
+	job->schedule = schedule ? pstrdup(schedule) : NULL;
+	job->timezone = pstrdup(timezone);
+	set_first_run(job);
+}
+
+static void
+set_command_or_handler(JsJob *job, const Definition *def)
+{
+	if (def->command != NULL && def->handler != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("command and handler cannot both be given")));
+	if (def->command != NULL)
+	{
+		job->command = def->command;
+		job->handler = NULL;
+	}
+	if (def->handler != NULL)
+	{
+		job->handler = def->handler;
+		job->command = NULL;
+	}
+	if (job->command == NULL && job->handler == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("neither command nor handler is given"),
+				 errhint("Give command => SQL text, or handler => 'schema.function'.")));
+}
+
+/* Writes what is given into the job. */
+static void
+apply_definition(JsJob *job, const Definition *def)
+{
+	if (def->owner != InvalidOid && def->owner != job->owner)
+	{
+		js_check_may_own(def->owner);
+		job->owner = def->owner;
+	}
+	if (def->name != NULL)
+	{
+		check_name(def->name);
+		job->name = def->name;
+	}
+	set_command_or_handler(job, def);
+	if (def->mode != NULL)
+		job->mode = def->mode;
+	set_work(job);
+	set_schedule(job, def);
+	if (def->args != NULL)
+	{
+		check_args(def->args);
+		job->args = def->args;
+	}
+	if (def->has_enabled)
+		job->enabled = def->enabled;
+	if (def->description != NULL)
+		job->description = def->description;
+	if (def->metadata != NULL)
+		job->metadata = def->metadata;
+}
+
+/* ------------------------------------------------------------------------
+ * Writing
+ * ------------------------------------------------------------------------
+ */
+
+/* Holds off others that want the same name, until the transaction ends. */
+static void
+lock_name(Oid owner, const char *name)
+{
+	uint32		hash = hash_combine(hash_bytes((const unsigned char *) name, strlen(name)), owner);
+
+	LockDatabaseObject(js_table_oid("identity"), hash, 0, AccessExclusiveLock);
+}
+
+static bool
+find_job(Oid owner, const char *name, JsJob *job)
+{
+	ListCell   *lc;
+
+	foreach(lc, js_jobs_named(name))
+	{
+		JsJob	   *candidate = lfirst(lc);
+
+		if (candidate->owner == owner)
+		{
+			*job = *candidate;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+refuse_duplicate(Oid owner, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("job \"%s\" of role \"%s\" already exists", name,
+					GetUserNameFromId(owner, false)),
+			 errhint("Use alter_job(), or create_job() with if_exists => 'update' or 'keep'.")));
+}
+
+static void
+write_job(JsJob *job)
+{
+	job->revision++;
+	job->updated_at = js_clock_now();
+	js_job_update(job);
+	js_wakeup_job(job->job_id);
+}
+
+static int64
+insert_job(const Definition *def)
+{
+	JsJob		job = {0};
+
+	job.owner = def->owner;
+	job.revision = 1;
+	job.created_at = job.updated_at = js_clock_now();
+	job.dropped_at = DT_NOBEGIN;
+	job.args = def->args;
+	apply_definition(&job, def);
+	(void) js_job_insert(&job);
+	CommandCounterIncrement();
+	js_wakeup_job(job.job_id);
+	return job.job_id;
+}
+
+static int64
+update_job(JsJob *job, const Definition *def)
+{
+	Definition	full = *def;
+
+	js_job_lock(job->job_id);
+	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN)
+		return insert_job(def);
+	/* what is not given is not there */
+	if (full.schedule == NULL)
+		full.schedule = "";
+	job->description = NULL;
+	job->metadata = NULL;
+	apply_definition(job, &full);
+	write_job(job);
+	return job->job_id;
+}
+
+static void
+require_definition(const Definition *def)
+{
+	const char *missing = def->name == NULL ? "name" : def->args == NULL ? "args" :
+		def->timezone == NULL ? "timezone" : !def->has_enabled ? "enabled" :
+		def->owner == InvalidOid ? "owner" : def->mode == NULL ? "mode" : NULL;
+
+	if (missing != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s cannot be NULL", missing)));
+}
+
+Datum
+jobsched_create_job(PG_FUNCTION_ARGS)
+{
+	static const char *const choices[] = {"error", "update", "keep"};
+	char	   *if_exists = text_argument(fcinfo, DEFINITION_ARGUMENTS);
+	Definition	def;
+	JsJob		job;
+
+	js_check_may_write("create_job()");
+	read_definition(fcinfo, 0, &def);
+	require_definition(&def);
+	check_choice("if_exists", if_exists ? if_exists : "NULL", choices, lengthof(choices));
+	check_name(def.name);
+	js_check_may_own(def.owner);
+	lock_name(def.owner, def.name);
+	if (!find_job(def.owner, def.name, &job))
+		PG_RETURN_INT64(insert_job(&def));
+	if (strcmp(if_exists, "update") == 0)
+		PG_RETURN_INT64(update_job(&job, &def));
+	if (strcmp(if_exists, "error") == 0)
+		refuse_duplicate(def.owner, def.name);
+	PG_RETURN_INT64(job.job_id);
+}
+
+/* The job whose name is the first argument, for this transaction to change. */
+static void
+job_argument(FunctionCallInfo fcinfo, const char *function, JsJob *job)
+{
+	js_check_may_write(function);
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("job cannot be NULL")));
+	js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), job);
+}
+
+static void
+check_new_name(const JsJob *job, const Definition *def)
+{
+	const char *name = def->name ? def->name : job->name;
+	Oid			owner = def->owner != InvalidOid ? def->owner : job->owner;
+	JsJob		other;
+
+	if (owner == job->owner && strcmp(name, job->name) == 0)
+		return;
+	lock_name(owner, name);
+	if (find_job(owner, name, &other))
+		refuse_duplicate(owner, name);
+}
+
+Datum
+jobsched_alter_job(PG_FUNCTION_ARGS)
+{
+	Definition	def;
+	JsJob		job;
+
+	job_argument(fcinfo, "alter_job()", &job);
+	read_definition(fcinfo, 1, &def);
+	check_new_name(&job, &def);
+	apply_definition(&job, &def);
+	write_job(&job);
+	PG_RETURN_VOID();
+}
+
+Datum
+jobsched_drop_job(PG_FUNCTION_ARGS)
+{
+	JsJob		job;
+
+	job_argument(fcinfo, "drop_job()", &job);
+	job.dropped_at = js_clock_now();
+	job.cancel_running = PG_GETARG_BOOL(1);
+	write_job(&job);
+	PG_RETURN_VOID();
+}
+
+Datum
+jobsched_pause_job(PG_FUNCTION_ARGS)
+{
+	JsJob		job;
+
+	job_argument(fcinfo, "pause_job()", &job);
+	job.paused = true;
+	job.pause_reason = text_argument(fcinfo, 1);
+	write_job(&job);
+	PG_RETURN_VOID();
+}
+
+Datum
+jobsched_resume_job(PG_FUNCTION_ARGS)
+{
+	JsJob		job;
+
+	job_argument(fcinfo, "resume_job()", &job);
+	job.paused = false;
+	job.pause_reason = NULL;
+	write_job(&job);
+	PG_RETURN_VOID();
+}
+
+/* ------------------------------------------------------------------------
+ * The database
+ * ------------------------------------------------------------------------
+ */
+
+Datum
+jobsched_adopt(PG_FUNCTION_ARGS)
+{
+	int64		woken;
+
+	js_check_may_write("adopt()");
+	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
+	woken = js_identity_adopt();
+	js_wakeup_start();
+	js_wakeup_everything();
+	PG_RETURN_INT64(woken);
+}
+
+/* The install script's last word. */
+Datum
+jobsched_announce(PG_FUNCTION_ARGS)
+{
+	js_wakeup_start();
+	PG_RETURN_VOID();
+}

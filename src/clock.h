@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * clock.h
+ *		What time it is, and how long until.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_CLOCK_H
+#define JS_CLOCK_H
+
+#include "datatype/timestamp.h"
+
+extern TimestampTz js_clock_now(void);
+extern bool js_clock_mocked(void);
+extern long js_clock_ms_until(TimestampTz when, long at_most);
+
+#endif							/* JS_CLOCK_H */

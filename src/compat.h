@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		What differs between PostgreSQL 15 and 18, in one place.
+ *
+ * The only file that mentions PG_VERSION_NUM.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_COMPAT_H
+#define JS_COMPAT_H
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/pquery.h"
+#include "utils/acl.h"
+#include "utils/regproc.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "jobsched needs PostgreSQL 15 or later"
+#endif
+
+/* Wait events have names of their own from 17 on. */
+static inline uint32
+js_wait_event(uint32 *cached, const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	if (*cached == 0)
+		*cached = WaitEventExtensionNew(name);
+	return *cached;
+#else
+	(void) cached;
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+static inline bool
+js_portal_run(Portal portal, bool top_level, DestReceiver *dest,
+			  QueryCompletion *qc)
+{
+#if PG_VERSION_NUM >= 180000
+	return PortalRun(portal, FETCH_ALL, top_level, dest, dest, qc);
+#else
+	return PortalRun(portal, FETCH_ALL, top_level, true, dest, dest, qc);
+#endif
+}
+
+static inline AclResult
+js_database_aclcheck(Oid database, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, database, role, mode);
+#else
+	return pg_database_aclcheck(database, role, mode);
+#endif
+}
+
+static inline AclResult
+js_function_aclcheck(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE);
+#endif
+}
+
+static inline bool
+js_database_ownercheck(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
+/* ERROR unless role may SET ROLE to target. */
+static inline void
+js_check_can_set_role(Oid role, Oid target)
+{
+#if PG_VERSION_NUM >= 160000
+	check_can_set_role(role, target);
+#else
+	check_is_member_of_role(role, target);
+#endif
+}
+
+/* Splits 'schema.function'. */
+static inline List *
+js_qualified_name(const char *text)
+{
+#if PG_VERSION_NUM >= 160000
+	return stringToQualifiedNameList(text, NULL);
+#else
+	return stringToQualifiedNameList(text);
+#endif
+}
+
+#if PG_VERSION_NUM >= 180000
+#define JS_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "jobsched", .version = JS_VERSION)
+#else
+#define JS_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* JS_COMPAT_H */

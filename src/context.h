@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * context.h
+ *		The run that this process executes, as SQL functions show it.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_CONTEXT_H
+#define JS_CONTEXT_H
+
+#include "store.h"
+
+/* Set by the worker while it executes a run; NULL members otherwise. */
+extern const JsRun *js_current_run;
+extern const JsJob *js_current_job;
+
+#endif							/* JS_CONTEXT_H */

@@ -1,0 +1,427 @@
+/*-------------------------------------------------------------------------
+ *
+ * execsql.c
+ *		Executing what a job consists of: SQL text or a function.
+ *
+ * A command goes the way of a query string that a client sends
+ * (exec_simple_query): each statement in a portal of its own, at top level,
+ * so that VACUUM, CREATE INDEX CONCURRENTLY and procedures that COMMIT work,
+ * parallel plans too, and other extensions see what they expect.
+ *
+ * What is one transaction depends on the mode:
+ *
+ *	auto		one statement: what it makes of it; several: one transaction
+ *	transaction	one transaction, also of a single CALL or DO
+ *	autocommit	each statement is one; settings last to the end of the run
+ *
+ * On return the transaction of the last statement is still open: the record
+ * of the run is added to it by the caller.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "execsql.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "guc.h"
+#include "capture.h"
+#include "nodes/parsenodes.h"
+#include "parser/analyze.h"
+#include "parser/parse_func.h"
+#include "parser/parser.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* ------------------------------------------------------------------------
+ * What may be a command
+ * ------------------------------------------------------------------------
+ */
+
+/* Statements that need a client, or would end the transaction under us. */
+static void
+refuse_statement(const Node *stmt)
+{
+	if (IsA(stmt, TransactionStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a job's command cannot contain %s",
+						GetCommandTagName(CreateCommandTag((Node *) stmt))),
+				 errhint("A command is one transaction by itself; mode \"autocommit\" makes one of each statement; a procedure called with CALL may COMMIT.")));
+	if (IsA(stmt, CopyStmt) && ((const CopyStmt *) stmt)->filename == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a job's command cannot COPY to or from a client"),
+				 errhint("A job has no client; use INSERT, or COPY with a file.")));
+}
+
+static List *
+parse_command(const char *command)
+{
+	List	   *statements = pg_parse_query(command);
+	ListCell   *lc;
+
+	if (statements == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the command contains no statement")));
+	foreach(lc, statements)
+		refuse_statement(lfirst_node(RawStmt, lc)->stmt);
+	return statements;
+}
+
+static bool
+has_detach_concurrently(const AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		const AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+
+		if (cmd->subtype == AT_DetachPartition && ((PartitionCmd *) cmd->def)->concurrent)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether a statement, alone in its command, is one transaction and leaves
+ * nothing behind if it does not come to its end.
+ */
+static bool
+statement_is_transactional(const Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_VacuumStmt:
+			return !((const VacuumStmt *) stmt)->is_vacuumcmd;	/* ANALYZE */
+		case T_IndexStmt:
+			return !((const IndexStmt *) stmt)->concurrent;
+		case T_DropStmt:
+			return !((const DropStmt *) stmt)->concurrent;
+		case T_AlterTableStmt:
+			return !has_detach_concurrently((const AlterTableStmt *) stmt);
+		case T_CallStmt:
+		case T_DoStmt:
+		case T_ReindexStmt:
+		case T_ClusterStmt:
+		case T_CreatedbStmt:
+		case T_DropdbStmt:
+		case T_AlterDatabaseStmt:
+		case T_CreateTableSpaceStmt:
+		case T_DropTableSpaceStmt:
+		case T_AlterSystemStmt:
+		case T_CreateSubscriptionStmt:
+		case T_AlterSubscriptionStmt:
+		case T_DropSubscriptionStmt:
+		case T_CheckPointStmt:
+		case T_LoadStmt:
+			return false;
+		default:
+			return true;
+	}
+}
+
+/*
+ * Refuses a command that cannot be run in a mode, as far as its text tells.
+ * *transactional says whether it can be run again after a crash.
+ */
+void
+js_command_check(const char *command, const char *mode, bool *transactional)
+{
+	List	   *statements = parse_command(command);
+
+	if (list_length(statements) > 1)
+		*transactional = strcmp(mode, "autocommit") != 0;
+	else
+		*transactional = strcmp(mode, "transaction") == 0 ||
+			statement_is_transactional(linitial_node(RawStmt, statements)->stmt);
+}
+
+/* ------------------------------------------------------------------------
+ * The first row
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct FirstRow
+{
+	DestReceiver pub;
+	MemoryContext context;
+	TupleDesc	desc;
+	HeapTuple	tuple;
+} FirstRow;
+
+static void
+first_row_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	FirstRow   *row = (FirstRow *) self;
+	MemoryContext outer = MemoryContextSwitchTo(row->context);
+
+	row->desc = CreateTupleDescCopy(desc);
+	MemoryContextSwitchTo(outer);
+}
+
+static bool
+first_row_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	FirstRow   *row = (FirstRow *) self;
+
+	if (row->tuple == NULL)
+	{
+		MemoryContext outer = MemoryContextSwitchTo(row->context);
+
+		row->tuple = ExecCopySlotHeapTuple(slot);
+		MemoryContextSwitchTo(outer);
+	}
+	return true;
+}
+
+static void
+first_row_done(DestReceiver *self)
+{
+}
+
+static void
+first_row_init(FirstRow *row, MemoryContext context)
+{
+	memset(row, 0, sizeof(FirstRow));
+	row->pub.receiveSlot = first_row_receive;
+	row->pub.rStartup = first_row_startup;
+	row->pub.rShutdown = first_row_done;
+	row->pub.rDestroy = first_row_done;
+	row->pub.mydest = DestTuplestore;
+	row->context = context;
+}
+
+/* A result that is out of proportion is dropped, not the run. */
+static Jsonb *
+keep_result(Jsonb *result)
+{
+	if (VARSIZE(result) <= (Size) js_guc_max_result_size * 1024)
+		return result;
+	js_capture_add("warning",
+				   psprintf("the result of %u bytes was dropped: it exceeds jobsched.max_result_size of %d kB",
+							(unsigned) VARSIZE(result), js_guc_max_result_size));
+	return NULL;
+}
+
+/* A single jsonb column is the result itself, any other row an object. */
+static Jsonb *
+first_row_result(const FirstRow *row, MemoryContext context)
+{
+	MemoryContext outer;
+	Jsonb	   *result;
+
+	if (row->tuple == NULL || row->desc->natts == 0)
+		return NULL;
+	outer = MemoryContextSwitchTo(context);
+	if (row->desc->natts == 1 && TupleDescAttr(row->desc, 0)->atttypid == JSONBOID)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(row->tuple, 1, row->desc, &isnull);
+
+		result = isnull ? NULL : keep_result(DatumGetJsonbPCopy(value));
+	}
+	else
+	{
+		Datum		record = heap_copy_tuple_as_datum(row->tuple, BlessTupleDesc(row->desc));
+		Datum		json = DirectFunctionCall1(row_to_json, record);
+
+		result = keep_result(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+																CStringGetDatum(TextDatumGetCString(json)))));
+	}
+	MemoryContextSwitchTo(outer);
+	return result;
+}
+
+/* ------------------------------------------------------------------------
+ * A command
+ * ------------------------------------------------------------------------
+ */
+
+static Portal
+open_portal(RawStmt *statement, const char *command)
+{
+	bool		snapshot = analyze_requires_snapshot(statement);
+	Portal		portal;
+	List	   *plans;
+
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(statement, command, NULL, 0, NULL),
+							command, CURSOR_OPT_PARALLEL_OK, NULL);
+	if (snapshot)
+		PopActiveSnapshot();
+	CHECK_FOR_INTERRUPTS();
+
+	portal = CreatePortal("", true, true);
+	portal->visible = false;
+	PortalDefineQuery(portal, NULL, command, CreateCommandTag(statement->stmt), plans, NULL);
+	PortalStart(portal, NULL, 0, InvalidSnapshot);
+	return portal;
+}
+
+/* The current context holds the plan and must outlast internal commits. */
+static void
+run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	QueryCompletion completion;
+	Portal		portal;
+
+	pgstat_report_query_id(0, true);
+	set_ps_display(GetCommandTagName(CreateCommandTag(statement->stmt)));
+	portal = open_portal(statement, command);
+	MemoryContextSwitchTo(CurTransactionContext);
+	(void) js_portal_run(portal, true, receiver, &completion);
+	PortalDrop(portal, false);
+	MemoryContextSwitchTo(outer);
+}
+
+/*
+ * Runs a command in the transaction that is open.  Returns its result, in the
+ * given context, which also holds what the command needs on its way.
+ */
+Jsonb *
+js_command_run(const char *command, const char *mode, MemoryContext context)
+{
+	MemoryContext outer = MemoryContextSwitchTo(context);
+	List	   *statements = parse_command(command);
+	bool		each = strcmp(mode, "autocommit") == 0;
+	bool		block = !each &&
+		(list_length(statements) > 1 || strcmp(mode, "transaction") == 0);
+	FirstRow	first;
+	Jsonb	   *result;
+	ListCell   *lc;
+
+	debug_query_string = command;
+	pgstat_report_activity(STATE_RUNNING, command);
+	foreach(lc, statements)
+	{
+		if (each && lc != list_head(statements))
+		{
+			CommitTransactionCommand();
+			SetCurrentStatementStartTimestamp();
+			StartTransactionCommand();
+			MemoryContextSwitchTo(context);
+		}
+		if (block)
+			BeginImplicitTransactionBlock();
+		CHECK_FOR_INTERRUPTS();
+		first_row_init(&first, context);
+		run_statement(lfirst_node(RawStmt, lc), command, &first.pub);
+		CommandCounterIncrement();
+	}
+	if (first.tuple != NULL)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	result = first_row_result(&first, context);
+	if (first.tuple != NULL)
+		PopActiveSnapshot();
+	if (block)
+		EndImplicitTransactionBlock();
+	MemoryContextSwitchTo(outer);
+	return result;
+}
+
+/* ------------------------------------------------------------------------
+ * A function
+ * ------------------------------------------------------------------------
+ */
+
+static void
+refuse_handler(const char *handler, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid handler \"%s\"", handler),
+			 errdetail("%s", detail),
+			 errhint("A handler is named 'schema.function'; the function takes one jsonb argument and returns jsonb or void.")));
+}
+
+/*
+ * Finds the function of a handler as the current user, who needs USAGE on its
+ * schema.  Whether the user may execute it is asked when it is executed.
+ */
+Oid
+js_handler_lookup(const char *handler)
+{
+	List	   *names = js_qualified_name(handler);
+	Oid			argument = JSONBOID;
+	HeapTuple	tuple;
+	Form_pg_proc proc;
+	Oid			function;
+	const char *fault = NULL;
+
+	if (list_length(names) != 2)
+		refuse_handler(handler, "The name of its schema is missing.");
+	function = LookupFuncName(names, 1, &argument, false);
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	if (proc->prokind != PROKIND_FUNCTION)
+		fault = "It is not a plain function.";
+	else if (proc->proretset)
+		fault = "It returns a set.";
+	else if (proc->prorettype != JSONBOID && proc->prorettype != VOIDOID)
+		fault = "It returns neither jsonb nor void.";
+	ReleaseSysCache(tuple);
+	if (fault != NULL)
+		refuse_handler(handler, fault);
+	return function;
+}
+
+static void
+check_may_execute(Oid function, const char *handler)
+{
+	if (js_function_aclcheck(function, GetUserId()) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, handler);
+}
+
+/* Calls a handler in the transaction that is open. */
+Jsonb *
+js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	MemoryContext outer = MemoryContextSwitchTo(context);
+	PgStat_FunctionCallUsage usage;
+	Oid			function;
+	FmgrInfo	flinfo;
+	Jsonb	   *result = NULL;
+	Datum		value;
+
+	debug_query_string = handler;
+	pgstat_report_activity(STATE_RUNNING, handler);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	function = js_handler_lookup(handler);
+	check_may_execute(function, handler);
+	fmgr_info_cxt(function, &flinfo, context);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = JsonbPGetDatum(args);
+	fcinfo->args[0].isnull = false;
+	pgstat_init_function_usage(fcinfo, &usage);
+	value = FunctionCallInvoke(fcinfo);
+	pgstat_end_function_usage(&usage, true);
+	if (!fcinfo->isnull && get_func_rettype(function) == JSONBOID)
+		result = keep_result(DatumGetJsonbPCopy(value));
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(outer);
+	return result;
+}

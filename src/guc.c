@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *		Settings.
+ *
+ * None of them but jobsched.timezone, a mere default, can be set by a user:
+ * a job must not be able to change the rules that it runs under.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "cron.h"
+#include "guc.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+bool		js_guc_enabled = true;
+int			js_guc_max_workers = 4;
+int			js_guc_max_databases = 16;
+char	   *js_guc_databases = NULL;
+char	   *js_guc_timezone = NULL;
+char	   *js_guc_instance_id = NULL;
+int			js_guc_worker_idle_timeout = 60 * 1000;
+int			js_guc_history_retention = 7 * 24 * 3600;
+int			js_guc_failure_retention = 30 * 24 * 3600;
+int			js_guc_max_result_size = 1024;
+int			js_guc_max_log_size = 64;
+
+static bool
+check_timezone(char **newval, void **extra, GucSource source)
+{
+	if (js_timezone_lookup(*newval) != NULL)
+		return true;
+	GUC_check_errdetail("\"%s\" is no IANA time zone of this server.", *newval);
+	GUC_check_errhint("View pg_timezone_names lists the names.");
+	return false;
+}
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names = NIL;
+	bool		ok = SplitIdentifierString(copy, ',', &names);
+
+	list_free(names);
+	pfree(copy);
+	if (!ok)
+		GUC_check_errdetail("The list of databases is not well formed.");
+	return ok;
+}
+
+static void
+define_process_settings(void)
+{
+	DefineCustomBoolVariable("jobsched.enabled",
+							 "Starts runs; off stops everything but bookkeeping.",
+							 "Running jobs finish. To switch off one database: ALTER DATABASE ... SET jobsched.enabled = off, then reload.",
+							 &js_guc_enabled, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_workers",
+							"Worker processes of all databases together.",
+							"Bounded by max_worker_processes, which they share with everything else.",
+							&js_guc_max_workers, 4, 0, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_databases",
+							"Databases of the cluster that can have a scheduler.",
+							NULL,
+							&js_guc_max_databases, 16, 1, 1000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("jobsched.databases",
+							   "Databases whose jobs run; empty means every database with the extension.",
+							   "A comma-separated list of names.",
+							   &js_guc_databases, "",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+	DefineCustomIntVariable("jobsched.worker_idle_timeout",
+							"How long a worker without a run keeps its session.",
+							NULL,
+							&js_guc_worker_idle_timeout, 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_history_settings(void)
+{
+	DefineCustomIntVariable("jobsched.history_retention",
+							"How long succeeded runs are kept, at least.",
+							"They go in sixths of this time, whole segments at once.",
+							&js_guc_history_retention, 7 * 24 * 3600, 60, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.failure_retention",
+							"How long runs that did not succeed are kept, at least.",
+							NULL,
+							&js_guc_failure_retention, 30 * 24 * 3600, 60, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_result_size",
+							"The largest result that is kept with a run.",
+							"A larger one is dropped and the run's log says so.",
+							&js_guc_max_result_size, 1024, 1, 1024 * 1024 - 1,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_log_size",
+							"How much text of a run's messages is kept.",
+							"What comes later is dropped and counted.",
+							&js_guc_max_log_size, 64, 1, 1024 * 1024 - 1,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
+void
+js_guc_init(void)
+{
+	define_process_settings();
+	define_history_settings();
+	DefineCustomStringVariable("jobsched.timezone",
+							   "The time zone of jobs that name none.",
+							   "An IANA name.",
+							   &js_guc_timezone, "UTC",
+							   PGC_USERSET, 0, check_timezone, NULL, NULL);
+	DefineCustomStringVariable("jobsched.instance_id",
+							   "Tells a physical copy of a cluster from its original.",
+							   "Where it differs from the value at CREATE EXTENSION or adopt(), jobs sleep.",
+							   &js_guc_instance_id, "",
+							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("jobsched");
+}

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *		Settings.  doc/settings.md explains each of them.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_GUC_H
+#define JS_GUC_H
+
+extern bool js_guc_enabled;
+extern int	js_guc_max_workers;
+extern int	js_guc_max_databases;
+extern char *js_guc_databases;
+extern char *js_guc_timezone;
+extern char *js_guc_instance_id;
+extern int	js_guc_worker_idle_timeout; /* ms */
+extern int	js_guc_history_retention;	/* s */
+extern int	js_guc_failure_retention;	/* s */
+extern int	js_guc_max_result_size; /* kB */
+extern int	js_guc_max_log_size;	/* kB */
+
+extern void js_guc_init(void);
+
+#endif							/* JS_GUC_H */

@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * jobsched.h
+ *		Constants that every part shares.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JOBSCHED_H
+#define JOBSCHED_H
+
+#define JS_VERSION "1.0"
+#define JS_EXTENSION "jobsched"
+
+#define JS_MAX_JOB_NAME 200		/* bytes */
+
+/* Process titles: what pg_stat_activity.backend_type shows. */
+#define JS_TYPE_LAUNCHER "jobsched launcher"
+#define JS_TYPE_SCHEDULER "jobsched scheduler"
+#define JS_TYPE_WORKER "jobsched worker"
+
+/* How a run ends. */
+typedef enum JsStatus
+{
+	JS_SUCCEEDED,
+	JS_FAILED,
+	JS_CANCELLED,
+	JS_TIMED_OUT,
+	JS_LOST,
+	JS_SKIPPED,
+	JS_MISSED
+} JsStatus;
+
+static inline const char *
+js_status_name(JsStatus status)
+{
+	static const char *const names[] = {"succeeded", "failed", "cancelled",
+	"timed_out", "lost", "skipped", "missed"};
+
+	return names[status];
+}
+
+#endif							/* JOBSCHED_H */

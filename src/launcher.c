@@ -1,0 +1,347 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *		The process that keeps one scheduler for each database that has the
+ *		extension.
+ *
+ * DESIGN
+ *
+ * Started by the postmaster once recovery has ended, so on a standby there is
+ * none until it is promoted.  It is connected to no database and executes no
+ * SQL; it reads pg_database to know which there are.
+ *
+ * Whether a database has the extension can be seen only from inside, so at
+ * the start each database gets a scheduler, a few at a time, which leaves at
+ * once if the extension is missing.  After that CREATE EXTENSION says at its
+ * commit that it wants one (js_database_want), and a scheduler that ends
+ * without having said that it is not needed gets a successor, at once or,
+ * after several short lives, after seconds.
+ *
+ * Databases are entries in shared memory; their states:
+ *
+ *	 FREE --want--> WANTED --register--> STARTING --attach--> RUNNING
+ *	   ^               ^                     |                   |
+ *	   |               +---- no process -----+---- exit ---------+
+ *	   +------ left (no extension, no database) -----------------+
+ *
+ *	 HELD: utility_hook.c keeps the scheduler out for a while
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "compat.h"
+#include "guc.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "process.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+PGDLLEXPORT void jobsched_launcher_main(Datum arg);
+
+/* Databases are looked for again now and then: one may be a copy. */
+#define SWEEP_MS (300 * 1000L)
+
+/* Between attempts to get a process. */
+#define RETRY_MS 1000L
+
+/* Databases that are asked at a time whether they have the extension. */
+#define MAX_PROBES 2
+
+
+static MemoryContext launcher_context;
+static List *to_probe = NIL;	/* of OIDs */
+static BackgroundWorkerHandle **handles;	/* by database entry */
+static bool no_process_logged = false;
+
+static void
+at_exit(int code, Datum arg)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	js->launcher = NULL;
+	js->launcher_pid = 0;
+	LWLockRelease(js->lock);
+}
+
+static void
+attach(void)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	js->launcher = MyProc;
+	js->launcher_pid = MyProcPid;
+	LWLockRelease(js->lock);
+	before_shmem_exit(at_exit, 0);
+}
+
+/* ------------------------------------------------------------------------
+ * Which databases
+ * ------------------------------------------------------------------------
+ */
+
+/* Whether jobsched.databases allows it. */
+static bool
+database_is_listed(const char *name)
+{
+	char	   *copy = pstrdup(js_guc_databases);
+	List	   *names;
+	ListCell   *lc;
+	bool		found;
+
+	(void) SplitIdentifierString(copy, ',', &names);
+	found = names == NIL;
+	foreach(lc, names)
+		found |= strcmp(lfirst(lc), name) == 0;
+	list_free(names);
+	pfree(copy);
+	return found;
+}
+
+/* Lists the databases that could have the extension. */
+static void
+list_databases(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext outer;
+
+		if (!database->datallowconn || database->datistemplate ||
+			!database_is_listed(NameStr(database->datname)))
+			continue;
+		outer = MemoryContextSwitchTo(launcher_context);
+		to_probe = list_append_unique_oid(to_probe, database->oid);
+		MemoryContextSwitchTo(outer);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+/*
+ * Wants schedulers for the databases that are to be probed, as long as few
+ * are starting.  Returns whether some are left.
+ */
+static bool
+want_probes(void)
+{
+	int			starting = 0;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_databases; i++)
+		if (js->databases[i].state == JS_DATABASE_WANTED ||
+			js->databases[i].state == JS_DATABASE_STARTING)
+			starting++;
+	LWLockRelease(js->lock);
+	for (; to_probe != NIL && starting < MAX_PROBES; starting++)
+	{
+		if (js_database_want(linitial_oid(to_probe)) == NULL)
+			break;				/* jobsched.max_databases: later */
+		to_probe = list_delete_first(to_probe);
+	}
+	return to_probe != NIL;
+}
+
+/* ------------------------------------------------------------------------
+ * Schedulers
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+register_scheduler(Oid dboid, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker = {0};
+	MemoryContext outer = MemoryContextSwitchTo(launcher_context);
+	bool		ok;
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = ObjectIdGetDatum(dboid);
+	strlcpy(worker.bgw_library_name, JS_EXTENSION, sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "jobsched_scheduler_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, JS_TYPE_SCHEDULER, BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "%s for database %u", JS_TYPE_SCHEDULER, dboid);
+	ok = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(outer);
+	return ok;
+}
+
+static void
+set_state(JsDatabase *db, JsDatabaseState from, JsDatabaseState to)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	if (db->state == from)
+		db->state = to;
+	LWLockRelease(js->lock);
+}
+
+static void
+forget_handle(int i)
+{
+	if (handles[i] != NULL)
+		pfree(handles[i]);
+	handles[i] = NULL;
+}
+
+static bool
+start_scheduler(int i, Oid dboid)
+{
+	JsDatabase *db = &js->databases[i];
+
+	forget_handle(i);
+	set_state(db, JS_DATABASE_WANTED, JS_DATABASE_STARTING);
+	if (register_scheduler(dboid, &handles[i]))
+	{
+		no_process_logged = false;
+		return true;
+	}
+	set_state(db, JS_DATABASE_STARTING, JS_DATABASE_WANTED);
+	if (!no_process_logged)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start a scheduler: no background worker slot is free"),
+				 errhint("Increase max_worker_processes.")));
+	no_process_logged = true;
+	return false;
+}
+
+/*
+ * A scheduler that ended before it attached: its database is gone, or does
+ * not let it in.  There is nothing to schedule then.
+ */
+static void
+give_up_stillborn(int i)
+{
+	JsDatabase *db = &js->databases[i];
+	pid_t		pid;
+
+	if (handles[i] == NULL || GetBackgroundWorkerPid(handles[i], &pid) != BGWH_STOPPED)
+		return;
+	set_state(db, JS_DATABASE_STARTING, JS_DATABASE_FREE);
+	forget_handle(i);
+}
+
+/* What one look at an entry asks for. */
+typedef struct Look
+{
+	JsDatabaseState state;
+	Oid			dboid;
+	TimestampTz next_start;
+	TimestampTz held_until;
+} Look;
+
+static Look
+look_at(const JsDatabase *db)
+{
+	Look		look;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	look.state = db->state;
+	look.dboid = db->dboid;
+	look.next_start = db->next_start;
+	look.held_until = db->held_until;
+	LWLockRelease(js->lock);
+	return look;
+}
+
+static long
+ms_until(TimestampTz when)
+{
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), when);
+}
+
+/* Does what the entries ask for; returns how long nothing will be asked. */
+static long
+serve_databases(void)
+{
+	long		ms = SWEEP_MS;
+
+	for (int i = 0; i < js->max_databases; i++)
+	{
+		Look		look = look_at(&js->databases[i]);
+
+		if (look.state == JS_DATABASE_STARTING)
+			give_up_stillborn(i);
+		else if (look.state == JS_DATABASE_HELD)
+		{
+			if (ms_until(look.held_until) == 0)
+				set_state(&js->databases[i], JS_DATABASE_HELD, JS_DATABASE_WANTED);
+			ms = Min(ms, Max(ms_until(look.held_until), 1));
+		}
+		else if (look.state == JS_DATABASE_WANTED)
+		{
+			if (ms_until(look.next_start) > 0)
+				ms = Min(ms, ms_until(look.next_start));
+			else if (!start_scheduler(i, look.dboid))
+				ms = Min(ms, RETRY_MS);
+		}
+	}
+	return ms;
+}
+
+static void
+sleep_ms(long ms)
+{
+	static uint32 wait_event = 0;
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 ms, js_wait_event(&wait_event, "JobschedLauncherMain"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+jobsched_launcher_main(Datum arg)
+{
+	TimestampTz next_sweep = 0;
+
+	js_process_init();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	launcher_context = AllocSetContextCreate(TopMemoryContext, "jobsched launcher",
+											 ALLOCSET_DEFAULT_SIZES);
+	handles = MemoryContextAllocZero(launcher_context,
+									 js->max_databases * sizeof(BackgroundWorkerHandle *));
+	attach();
+	for (;;)
+	{
+		long		ms;
+
+		if (GetCurrentTimestamp() >= next_sweep)
+		{
+			list_databases();
+			next_sweep = GetCurrentTimestamp() + SWEEP_MS * 1000;
+		}
+		ms = serve_databases();
+		if (want_probes())
+			ms = Min(ms, RETRY_MS);
+		else
+			ms = Min(ms, serve_databases());
+		sleep_ms(Min(ms, Max(ms_until(next_sweep), 1)));
+		if (ConfigReloadPending)
+			next_sweep = 0;
+		js_process_reload();
+	}
+}

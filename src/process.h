@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * process.h
+ *		What our background processes have in common.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_PROCESS_H
+#define JS_PROCESS_H
+
+extern void js_process_init(void);
+extern void js_process_reload(void);
+extern void js_process_begin(const char *activity);
+extern void js_process_commit(void);
+
+#endif							/* JS_PROCESS_H */

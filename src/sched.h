@@ -1,0 +1,187 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched.h
+ *		The scheduler's parts and the memory that they share.
+ *
+ * Only scheduler.c and the sched_*.c files include this.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_SCHED_H
+#define JS_SCHED_H
+
+#include "lib/ilist.h"
+#include "lib/pairingheap.h"
+#include "postmaster/bgworker.h"
+#include "shmem.h"
+#include "store.h"
+
+/* A slot found this late was missed, not merely delayed by a busy moment. */
+#define JS_MISFIRE_GRACE (5 * USECS_PER_SEC)
+
+/* How often a run without effects is tried again after losing its worker. */
+#define JS_MAX_LOST 3
+
+typedef struct JobEntry
+{
+	int64		job_id;
+	int64		revision;
+	int64		schedule_revision;
+	Oid			owner;
+	bool		has_schedule;
+	bool		at_startup;
+	bool		enabled;
+	bool		paused;
+	bool		dropped;
+	bool		asleep;			/* its home is elsewhere */
+	bool		invalid;
+	bool		transactional;
+	bool		due_queued;		/* is in sched.due */
+	bool		fold_queued;	/* is in sched.folds */
+	int32		live;			/* runs that are ready or running */
+	int32		skipped;		/* slots passed over while one was live */
+	int32		mean_us;		/* of recent run times; -1 unknown */
+	TimestampTz skipped_first;
+	TimestampTz skipped_last;
+	TimestampTz next_run_at;	/* DT_NOEND: none */
+	TimestampTz last_slot;
+	pairingheap_node due_node;
+	dlist_head	runs;			/* RunEntry.job_node */
+
+	/* outcomes not yet in job_state */
+	slist_node	fold_node;
+	int32		failures_after; /* failures since the last success in recent */
+	bool		success_seen;
+	JsStatus	last_status;
+	int64		last_run_id;
+	TimestampTz last_started_at;
+	TimestampTz last_finished_at;
+	char		recent[JS_RECENT_SIZE + 1];
+} JobEntry;
+
+typedef enum RunEntryState
+{
+	RUN_FUTURE,					/* run_at has not come; in sched.future */
+	RUN_READY,					/* in its owner's heap */
+	RUN_HELD,					/* its job does not let it start */
+	RUN_ASSIGNED				/* with a worker */
+} RunEntryState;
+
+typedef struct OwnerEntry
+{
+	Oid			owner;
+	pairingheap *ready;			/* RunEntry.node */
+	int			ready_count;
+	int			workers;		/* slots, including starting ones */
+	int			start_failures; /* in a row */
+	TimestampTz start_after;	/* no worker is started before */
+	dlist_node	node;			/* in sched.owners */
+} OwnerEntry;
+
+typedef struct RunEntry
+{
+	int64		run_id;
+	JobEntry   *job;
+	OwnerEntry *owner;
+	TimestampTz run_at;
+	int32		priority;
+	int32		attempt;
+	int32		lost;
+	RunEntryState state;
+	bool		claimed;		/* its row says running, this attempt */
+	int			slot;			/* when assigned */
+	pairingheap_node node;
+	dlist_node	job_node;
+} RunEntry;
+
+typedef struct SlotEntry
+{
+	bool		mine;
+	uint32		generation;
+	OwnerEntry *owner;
+	bool		has_mail;		/* delivered to, not yet woken */
+	BackgroundWorkerHandle *handle;	/* NULL for one that a predecessor started */
+	JsSlotView	view;
+} SlotEntry;
+
+typedef struct Sched
+{
+	JsDatabase *db;
+	MemoryContext context;		/* what lives as long as the process */
+	Oid			run_table;		/* tells a dropped or replaced extension */
+	bool		enabled;
+	bool		home;			/* the identity is this database's */
+	bool		careful;		/* a predecessor stumbled: isolate each job */
+	pg_uuid_t	token;
+	JsRing		rings[JS_RINGS];
+	TimestampTz ring_retry_at;
+	TimestampTz folds_since;	/* first of the folds; 0: none */
+	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
+	int64		ready_count;
+	List	   *startup_jobs;	/* ids, int64 pointers; only right after the start */
+	pairingheap *due;			/* JobEntry.due_node by next_run_at */
+	pairingheap *future;		/* RunEntry.node by run_at */
+	dlist_head	owners;
+	slist_head	folds;
+	SlotEntry  *slots;			/* js->max_slots of them */
+} Sched;
+
+extern Sched sched;
+
+/* sched_memory.c */
+extern void sched_memory_init(void);
+extern JobEntry *sched_job_find(int64 job_id);
+extern JobEntry *sched_job_make(int64 job_id);
+extern void sched_job_forget(JobEntry *job);
+extern void sched_job_set_next(JobEntry *job, TimestampTz next);
+extern OwnerEntry *sched_owner(Oid owner);
+extern RunEntry *sched_run_find(int64 run_id);
+extern RunEntry *sched_run_make(int64 run_id, JobEntry *job, Oid owner);
+extern void sched_run_forget(RunEntry *run);
+extern void sched_run_place(RunEntry *run, RunEntryState state);
+extern bool sched_job_fires(const JobEntry *job);
+extern bool sched_job_holds_runs(const JobEntry *job);
+extern void sched_job_replace_runs(JobEntry *job);
+extern int64 sched_job_count(void);
+
+/* sched_load.c */
+extern void sched_load_all(TimestampTz now);
+extern bool sched_news_waiting(void);
+extern void sched_load_news(TimestampTz now);
+extern void sched_adopt_slots(void);
+extern void sched_apply_job(const JsJob *row);
+extern void sched_end_dropped(void);
+extern void sched_log_jobs(void);
+
+/* sched_fire.c */
+extern void sched_fire_due(TimestampTz now);
+extern void sched_fire_startup(TimestampTz now);
+extern void sched_invalidate(JobEntry *job, const char *reason);
+
+/* sched_dispatch.c */
+extern bool sched_look(void);
+extern void sched_reap(void);
+extern void sched_release_reaped(void);
+extern void sched_ripen(TimestampTz now);
+extern bool sched_can_assign(void);
+extern void sched_assign(void);
+extern void sched_claim(TimestampTz now);
+extern void sched_deliver(void);
+extern TimestampTz sched_dispatch_deadline(void);
+
+/* sched_end.c */
+extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
+						  const char *sqlstate, const char *error);
+extern void sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
+						   const char *error);
+extern void sched_report_skips(JobEntry *job, TimestampTz now);
+extern bool sched_owner_problem(Oid owner, const char **sqlstate, char **message);
+
+/* sched_fold.c */
+extern void sched_fold_add(JobEntry *job, const JsDone *done);
+extern void sched_fold_write(void);
+extern void sched_fold_recover(void);
+
+#endif							/* JS_SCHED_H */

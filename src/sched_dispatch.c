@@ -1,0 +1,604 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_dispatch.c
+ *		From ready runs to workers, and back.
+ *
+ * Each step of the scheduler looks at its slots, takes the outcomes of what
+ * has ended, and deals out ready runs:
+ *
+ *	look		(no transaction) what the slots say; take done runs
+ *	reap		(transaction) slots of dead workers: lose what they executed
+ *	assign		idle workers first; then more workers; then ahead of time into
+ *				the mailboxes of workers whose runs are short
+ *	claim		(transaction) mark what was assigned as running
+ *	deliver		(after the commit) into the mailboxes
+ *
+ * A run is delivered only after its claim has committed, so a row that says
+ * running is evidence for a successor.  Between claim and delivery a run is
+ * in no slot; a scheduler that dies there leaves a row of this boot that no
+ * slot knows of, which its successor delivers.
+ *
+ * Runs of one owner are dealt by priority, then age; owners take turns.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "clock.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "sched.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Runs claimed in one step at most, so that a step stays short. */
+#define MAX_CLAIMS 512
+
+/* A run is short, and may wait behind others, when its job's mean is below. */
+#define SHORT_RUN_US 2000
+
+/* How much work may be in a mailbox. */
+#define MAILBOX_US 20000
+
+/* Runs behind one that takes longer than this are taken back. */
+#define STUCK_US (20 * 1000)
+
+/* How long a process that was registered may take to appear. */
+#define START_TIMEOUT (30 * USECS_PER_SEC)
+
+static RunEntry *planned[MAX_CLAIMS];
+static int	planned_count = 0;
+static int	reaped[JS_MAILBOX_SIZE];
+static int	reaped_count = 0;
+
+/* ------------------------------------------------------------------------
+ * Look
+ * ------------------------------------------------------------------------
+ */
+
+static void
+take_done(int slotno)
+{
+	JsDone		done[JS_MAILBOX_SIZE + 1];
+	int			count = js_slot_take_done(slotno, done);
+
+	for (int i = 0; i < count; i++)
+	{
+		RunEntry   *run = sched_run_find(done[i].run_id);
+		JobEntry   *job = sched_job_find(done[i].job_id);
+
+		if (run != NULL)
+			sched_run_forget(run);
+		if (job != NULL)
+			sched_fold_add(job, &done[i]);
+	}
+}
+
+static void
+take_back(int slotno)
+{
+	JsMail		mail[JS_MAILBOX_SIZE];
+	int			count = js_slot_take_back(slotno, mail);
+
+	for (int i = 0; i < count; i++)
+	{
+		RunEntry   *run = sched_run_find(mail[i].run_id);
+
+		if (run != NULL)
+		{
+			run->slot = -1;
+			sched_run_place(run, RUN_READY);
+		}
+	}
+}
+
+/* A slot reserved for a process that never came to be. */
+static bool
+start_failed(const SlotEntry *slot)
+{
+	pid_t		pid;
+
+	if (slot->view.state != JS_SLOT_STARTING)
+		return false;
+	if (slot->handle != NULL)
+		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
+	return GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+}
+
+/*
+ * Sees what the slots are doing.  Returns whether one is to be reaped, which
+ * takes a transaction.
+ */
+bool
+sched_look(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		dead = false;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!slot->mine)
+			continue;
+		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+			elog(ERROR, "slot %d has been lost", i);
+		if (slot->view.done_count > 0)
+			take_done(i);
+		if (slot->view.state == JS_SLOT_READY && slot->owner->start_failures > 0)
+			slot->owner->start_failures = 0;
+		if (slot->view.mail_count > 0 && slot->view.busy &&
+			now - slot->view.busy_since >= STUCK_US)
+			take_back(i);
+		dead |= slot->view.state == JS_SLOT_DEAD || start_failed(slot);
+	}
+	return dead;
+}
+
+/* ------------------------------------------------------------------------
+ * Reap
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * A worker ended before it was ready, so no session of this owner can be had
+ * now.  The first of its runs fails with what the process said; the others
+ * are tried later, and later.
+ */
+static void
+note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
+{
+	owner->start_failures++;
+	owner->start_after = GetCurrentTimestamp() +
+		Min(1 << Min(owner->start_failures, 6), 60) * USECS_PER_SEC;
+	if (message[0] != '\0' && !pairingheap_is_empty(owner->ready))
+		sched_end_run(pairingheap_container(RunEntry, node, pairingheap_first(owner->ready)),
+					  JS_FAILED, "owner_cannot_connect", sqlstate, message);
+}
+
+static void
+reap_slot(int slotno)
+{
+	SlotEntry  *slot = &sched.slots[slotno];
+	char		sqlstate[6];
+	char		message[JS_ERROR_TEXT];
+	RunEntry   *run;
+
+	/* What happened between the look and now belongs to it. */
+	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
+	take_done(slotno);
+	take_back(slotno);
+	js_slot_last_error(slotno, sqlstate, message);
+	run = slot->view.busy ? sched_run_find(slot->view.current.run_id) : NULL;
+	if (run != NULL)
+		sched_lose_run(run, "worker_died", sqlstate[0] ? sqlstate : NULL,
+					   message[0] ? message : "the worker process ended without a message");
+	else if (!slot->view.was_ready)
+		note_start_failure(slot->owner, sqlstate, message);
+	reaped[reaped_count++] = slotno;
+}
+
+void
+sched_reap(void)
+{
+	reaped_count = 0;
+	for (int i = 0; i < js->max_slots && reaped_count < lengthof(reaped); i++)
+		if (sched.slots[i].mine &&
+			(sched.slots[i].view.state == JS_SLOT_DEAD || start_failed(&sched.slots[i])))
+			reap_slot(i);
+}
+
+/* After the commit: only now the slots may forget what they held. */
+void
+sched_release_reaped(void)
+{
+	for (int i = 0; i < reaped_count; i++)
+	{
+		SlotEntry  *slot = &sched.slots[reaped[i]];
+
+		js_slot_release(reaped[i]);
+		slot->mine = false;
+		slot->owner->workers--;
+		if (slot->handle != NULL)
+			pfree(slot->handle);
+		slot->handle = NULL;
+	}
+	reaped_count = 0;
+}
+
+/* ------------------------------------------------------------------------
+ * Assign
+ * ------------------------------------------------------------------------
+ */
+
+/* Runs whose time has come become ready. */
+void
+sched_ripen(TimestampTz now)
+{
+	while (!pairingheap_is_empty(sched.future))
+	{
+		RunEntry   *run = pairingheap_container(RunEntry, node, pairingheap_first(sched.future));
+
+		if (run->run_at > now)
+			break;
+		sched_run_place(run, sched_job_holds_runs(run->job) ? RUN_HELD : RUN_READY);
+	}
+}
+
+static bool
+run_is_short(const RunEntry *run)
+{
+	return run->job->transactional &&
+		run->job->mean_us >= 0 && run->job->mean_us < SHORT_RUN_US;
+}
+
+static RunEntry *
+first_ready(OwnerEntry *owner)
+{
+	if (pairingheap_is_empty(owner->ready))
+		return NULL;
+	return pairingheap_container(RunEntry, node, pairingheap_first(owner->ready));
+}
+
+static void
+plan(RunEntry *run, int slotno)
+{
+	sched_run_place(run, RUN_ASSIGNED);
+	run->slot = slotno;
+	planned[planned_count++] = run;
+}
+
+static bool
+slot_takes_runs(const SlotEntry *slot)
+{
+	return slot->mine && slot->view.state == JS_SLOT_READY && !slot->view.leave;
+}
+
+static bool
+slot_is_idle(const SlotEntry *slot)
+{
+	return slot_takes_runs(slot) && !slot->view.busy && slot->view.mail_count == 0;
+}
+
+static void
+assign_to_idle(void)
+{
+	for (int i = 0; i < js->max_slots && planned_count < MAX_CLAIMS; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+		RunEntry   *run;
+
+		if (!slot_is_idle(slot) || (run = first_ready(slot->owner)) == NULL)
+			continue;
+		plan(run, i);
+		slot->view.mail_count = 1;
+	}
+}
+
+/* How many runs like this one a mailbox may hold. */
+static int
+mailbox_depth(const RunEntry *run)
+{
+	return Min(MAILBOX_US / Max(run->job->mean_us, 1), JS_MAILBOX_SIZE / 2);
+}
+
+/* One more run for a worker whose runs are short, if the next one is too. */
+static bool
+assign_ahead(int slotno)
+{
+	SlotEntry  *slot = &sched.slots[slotno];
+	RunEntry   *run = slot_takes_runs(slot) ? first_ready(slot->owner) : NULL;
+	RunEntry   *current;
+
+	if (run == NULL || !run_is_short(run) || slot->view.mail_count >= mailbox_depth(run))
+		return false;
+	current = slot->view.busy ? sched_run_find(slot->view.current.run_id) : NULL;
+	if (current != NULL && !run_is_short(current))
+		return false;
+	plan(run, slotno);
+	slot->view.mail_count++;
+	return true;
+}
+
+static void
+assign_to_mailboxes(void)
+{
+	bool		any = true;
+
+	while (any && planned_count < MAX_CLAIMS)
+	{
+		any = false;
+		for (int i = 0; i < js->max_slots && planned_count < MAX_CLAIMS; i++)
+			any |= assign_ahead(i);
+	}
+}
+
+static bool
+register_worker(int slotno, uint32 generation, Oid owner, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker = {0};
+	MemoryContext outer = MemoryContextSwitchTo(sched.context);
+	bool		ok;
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = Int32GetDatum(slotno);
+	strlcpy(worker.bgw_library_name, JS_EXTENSION, sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "jobsched_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, JS_TYPE_WORKER, BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "%s %d", JS_TYPE_WORKER, slotno);
+	memcpy(worker.bgw_extra, &generation, sizeof(generation));
+	ok = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(outer);
+	return ok;
+}
+
+/* max_worker_processes is used up: by others, for all we know for a while. */
+static void
+note_no_process(void)
+{
+	if (sched.no_worker_until == 0)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start a worker: no background worker slot is free"),
+				 errhint("Increase max_worker_processes.")));
+	sched.no_worker_until = GetCurrentTimestamp() + USECS_PER_SEC;
+}
+
+static bool
+start_worker(OwnerEntry *owner)
+{
+	uint32		generation;
+	int			slotno = js_slot_reserve(MyDatabaseId, owner->owner, &generation);
+	SlotEntry  *slot = &sched.slots[slotno];
+
+	if (slotno < 0)
+	{
+		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
+		return false;
+	}
+	if (!register_worker(slotno, generation, owner->owner, &slot->handle))
+	{
+		js_slot_release(slotno);
+		note_no_process();
+		return false;
+	}
+	sched.no_worker_until = 0;
+	slot->mine = true;
+	slot->generation = generation;
+	slot->owner = owner;
+	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
+	owner->workers++;
+	return true;
+}
+
+static int
+starting_workers(const OwnerEntry *owner)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].mine && sched.slots[i].owner == owner &&
+			sched.slots[i].view.state == JS_SLOT_STARTING)
+			count++;
+	return count;
+}
+
+/* Owners in turn get one more worker each, while runs wait that need one. */
+static void
+start_workers(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		any = now >= sched.no_worker_until;
+
+	while (any)
+	{
+		dlist_iter	iter;
+
+		any = false;
+		dlist_foreach(iter, &sched.owners)
+		{
+			OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+			if (owner->ready_count > starting_workers(owner) &&
+				now >= owner->start_after && start_worker(owner))
+				any = true;
+		}
+	}
+}
+
+/* Runs of roles that cannot connect are ended here, without a process. */
+static void
+refuse_owners(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+		const char *sqlstate;
+		char	   *message;
+		RunEntry   *run;
+
+		if (owner->ready_count == 0 || !sched_owner_problem(owner->owner, &sqlstate, &message))
+			continue;
+		for (int i = 0; i < MAX_CLAIMS && (run = first_ready(owner)) != NULL; i++)
+			sched_end_run(run, JS_FAILED, "owner_cannot_connect", sqlstate, message);
+	}
+}
+
+/* Outcomes were taken and runs taken back since the first look. */
+static void
+look_again(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].mine && js_slot_look(i, MyDatabaseId, &sched.slots[i].view) &&
+			sched.slots[i].generation != sched.slots[i].view.generation)
+			elog(ERROR, "slot %d has been lost", i);
+}
+
+/* Whether a transaction for assigning would have anything to do. */
+bool
+sched_can_assign(void)
+{
+	return sched.enabled && sched.ready_count > 0;
+}
+
+void
+sched_assign(void)
+{
+	planned_count = 0;
+	if (!sched_can_assign())
+		return;
+	refuse_owners();
+	look_again();
+	assign_to_idle();
+	start_workers();
+	assign_to_mailboxes();
+}
+
+/* ------------------------------------------------------------------------
+ * Claim and deliver
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * The claim of a run that leaves no trace outside its transaction need not be
+ * durable: if it is lost with the server, so is all that the run did.
+ */
+static bool
+claim(RunEntry *run, TimestampTz now)
+{
+	JsRun		row;
+
+	if (!js_run_read(run->run_id, &row))
+		return false;
+	row.status = JS_RUN_RUNNING;
+	row.attempt = run->attempt + 1;
+	row.boot_id = js->boot_id;
+	row.claimed_at = now;
+	row.reason = NULL;
+	if (!js_run_update(&row))
+		return false;
+	run->attempt++;
+	run->claimed = true;
+	if (!run->job->transactional)
+		ForceSyncCommit();
+	return true;
+}
+
+/* A row that somebody else holds waits a second; one that is gone is gone. */
+static void
+put_aside(RunEntry *run, TimestampTz now)
+{
+	JsRun		row;
+
+	if (!js_run_read(run->run_id, &row))
+	{
+		sched_run_forget(run);
+		return;
+	}
+	run->slot = -1;
+	run->run_at = now + USECS_PER_SEC;
+	sched_run_place(run, RUN_FUTURE);
+}
+
+void
+sched_claim(TimestampTz now)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "jobsched claim", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	int			kept = 0;
+
+	for (int i = 0; i < planned_count; i++)
+	{
+		if (planned[i]->claimed || claim(planned[i], now))
+			planned[kept++] = planned[i];
+		else
+			put_aside(planned[i], now);
+		MemoryContextReset(scratch);
+	}
+	planned_count = kept;
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+}
+
+static bool
+deliver(RunEntry *run)
+{
+	JsMail		mail;
+
+	mail.run_id = run->run_id;
+	mail.job_id = run->job->job_id;
+	mail.revision = run->job->revision;
+	mail.attempt = run->attempt;
+	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
+}
+
+/* One wake-up for each worker, after it has all its mail. */
+static void
+wake_workers(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].has_mail)
+		{
+			js_slot_wake(i);
+			sched.slots[i].has_mail = false;
+		}
+}
+
+void
+sched_deliver(void)
+{
+	for (int i = 0; i < planned_count; i++)
+	{
+		RunEntry   *run = planned[i];
+
+		if (deliver(run))
+			sched.slots[run->slot].has_mail = true;
+		else
+		{
+			run->slot = -1;
+			sched_run_place(run, RUN_READY);
+		}
+	}
+	planned_count = 0;
+	wake_workers();
+}
+
+/* When, by the real clock, the next step has to look at the slots. */
+TimestampTz
+sched_dispatch_deadline(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline = DT_NOEND;
+	dlist_iter	iter;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!slot->mine || !js_slot_look(i, MyDatabaseId, &slot->view))
+			continue;
+		if (slot->view.mail_count > 0 && slot->view.busy)
+			deadline = Min(deadline, slot->view.busy_since + STUCK_US);
+		if (slot->view.state == JS_SLOT_STARTING)
+			deadline = Min(deadline, slot->view.started_at + START_TIMEOUT + 1);
+	}
+	if (sched.no_worker_until != 0 && sched.ready_count > 0)
+		deadline = Min(deadline, sched.no_worker_until);
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		if (owner->ready_count > 0 && owner->start_after > now)
+			deadline = Min(deadline, owner->start_after);
+	}
+	return deadline;
+}

@@ -1,0 +1,150 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_end.c
+ *		Runs that end without a worker: cancelled, lost, refused, skipped.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
+#include "clock.h"
+#include "compat.h"
+#include "sched.h"
+#include "utils/syscache.h"
+
+/* Puts a run that has not been executed to the end into history. */
+void
+sched_end_run(RunEntry *run, JsStatus status, const char *reason,
+			  const char *sqlstate, const char *error)
+{
+	JsOutcome	outcome = {0};
+	JsDone		done = {0};
+	JsRun		row;
+
+	outcome.status = status;
+	outcome.reason = reason;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = js_clock_now();
+	outcome.sqlstate = sqlstate;
+	outcome.error = error;
+	if (js_run_read(run->run_id, &row))
+	{
+		if (status == JS_LOST)
+			outcome.started_at = row.claimed_at;
+		js_run_finish(&row, &outcome, NULL, 0);
+		done.run_id = run->run_id;
+		done.status = status;
+		done.started_at = outcome.started_at;
+		done.finished_at = outcome.finished_at;
+		sched_fold_add(run->job, &done);
+	}
+	sched_run_forget(run);
+}
+
+/*
+ * A run's worker or server is gone.  If the run was one transaction it has
+ * left no effect, and goes back to the queue; up to a point, for it may be
+ * the cause.
+ */
+void
+sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
+			   const char *error)
+{
+	JsRun		row;
+
+	if (!run->job->transactional || run->job->dropped || run->lost >= JS_MAX_LOST)
+	{
+		sched_end_run(run, JS_LOST, reason, sqlstate, error);
+		return;
+	}
+	if (!js_run_read(run->run_id, &row))
+	{
+		sched_run_forget(run);
+		return;
+	}
+	row.status = JS_RUN_QUEUED;
+	row.lost = ++run->lost;
+	row.boot_id = 0;
+	row.claimed_at = DT_NOBEGIN;
+	row.reason = reason;
+	if (!js_run_update(&row))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the row of run " INT64_FORMAT " is locked by another transaction", run->run_id)));
+	run->claimed = false;
+	run->slot = -1;
+	sched_run_place(run, sched_job_holds_runs(run->job) ? RUN_HELD : RUN_READY);
+}
+
+/*
+ * Writes the one row that stands for the slots passed over while a run of the
+ * job was live, once none is.
+ */
+void
+sched_report_skips(JobEntry *job, TimestampTz now)
+{
+	JsRun		run = {0};
+	JsOutcome	outcome = {0};
+	JsDone		done = {0};
+	JsJobState	state;
+
+	run.run_id = js_run_next_id();
+	run.job_id = job->job_id;
+	run.owner = job->owner;
+	run.source = "schedule";
+	run.missed_count = job->skipped;
+	run.run_at = run.queued_at = job->skipped_first;
+	run.scheduled_for = job->skipped_last;
+	outcome.status = JS_SKIPPED;
+	outcome.reason = "overlap";
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = now;
+	js_history_insert(&run, &outcome);
+
+	(void) js_job_state_read(job->job_id, &state);
+	state.skipped = job->skipped = 0;
+	state.skipped_first = state.skipped_last = DT_NOBEGIN;
+	js_job_state_write(&state);
+
+	done.run_id = run.run_id;
+	done.status = JS_SKIPPED;
+	done.started_at = DT_NOBEGIN;
+	done.finished_at = now;
+	sched_fold_add(job, &done);
+}
+
+/*
+ * Whether no session can be opened as a role, and why.  The connection would
+ * be refused as well, but only after a process has been started for it.
+ */
+bool
+sched_owner_problem(Oid owner, const char **sqlstate, char **message)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	Form_pg_authid role;
+
+	*message = NULL;
+	if (!HeapTupleIsValid(tuple))
+	{
+		*sqlstate = "42704";
+		*message = psprintf("the owner, role with OID %u, does not exist", owner);
+		return true;
+	}
+	role = (Form_pg_authid) GETSTRUCT(tuple);
+	if (!role->rolcanlogin)
+	{
+		*sqlstate = "28000";
+		*message = psprintf("role \"%s\" is not permitted to log in", NameStr(role->rolname));
+	}
+	else if (js_database_aclcheck(MyDatabaseId, owner, ACL_CONNECT) != ACLCHECK_OK)
+	{
+		*sqlstate = "42501";
+		*message = psprintf("role \"%s\" has no CONNECT privilege on the database", NameStr(role->rolname));
+	}
+	ReleaseSysCache(tuple);
+	return *message != NULL;
+}

@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_fire.c
+ *		From slots that are due to runs.
+ *
+ * A slot becomes a run once: the run's row and the job's next_run_at, which
+ * moves past the slot, are written in one transaction, and the job's
+ * last_slot, which never goes back, refuses a slot that a clock set back or a
+ * schedule set anew brings round again.
+ *
+ * The job's row is read when a slot is due, which gives the schedule's text
+ * and tells at once whether the job has just been changed.
+ *
+ * A slot found more than JS_MISFIRE_GRACE late was missed: because the server
+ * was down, the job paused, or the clock set forward.  All slots missed in a
+ * row make one run, for the newest of them.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "clock.h"
+#include "cron.h"
+#include "miscadmin.h"
+#include "sched.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+/* Slots due in one step at most, so that a step stays short. */
+#define MAX_FIRED 1000
+
+/* Slots counted one by one at most; more are counted as this many. */
+#define MAX_COUNTED 10000
+
+/* What it takes to find the slots of a job. */
+typedef struct Timetable
+{
+	JsSchedule	schedule;
+	pg_tz	   *tz;
+	TimestampTz anchor;
+} Timetable;
+
+/* The job cannot run as it is: says so in its state, and leaves it alone. */
+void
+sched_invalidate(JobEntry *job, const char *reason)
+{
+	JsJobState	state;
+
+	ereport(LOG,
+			(errmsg("job " INT64_FORMAT " is invalid: %s", job->job_id, reason)));
+	(void) js_job_state_read(job->job_id, &state);
+	state.invalid_revision = job->revision;
+	state.invalid_reason = pstrdup(reason);
+	js_job_state_write(&state);
+	job->invalid = true;
+	sched_job_set_next(job, job->next_run_at);
+	sched_job_replace_runs(job);
+}
+
+static TimestampTz
+slot_after(const Timetable *timetable, TimestampTz after)
+{
+	TimestampTz next;
+
+	if (!js_schedule_next(&timetable->schedule, timetable->tz, timetable->anchor, after, &next))
+		return DT_NOEND;
+	return next;
+}
+
+/* False: what is in the row cannot be understood; the job becomes invalid. */
+static bool
+read_timetable(JobEntry *job, const JsJob *row, Timetable *timetable)
+{
+	JsScheduleError error;
+
+	if (row->schedule == NULL ||
+		!js_schedule_parse(row->schedule, row->name, &timetable->schedule, &error))
+		sched_invalidate(job, psprintf("invalid schedule: %s", row->schedule ? error.message : "none"));
+	else if ((timetable->tz = js_timezone_lookup(row->timezone)) == NULL)
+		sched_invalidate(job, psprintf("time zone \"%s\" does not exist", row->timezone));
+	else if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row->owner)))
+		sched_invalidate(job, psprintf("the owner, role with OID %u, does not exist", row->owner));
+	timetable->anchor = row->anchor;
+	return !job->invalid;
+}
+
+/*
+ * A slot not long before now from which the newest can be reached in few
+ * steps: looks back further and further.
+ */
+static TimestampTz
+slot_near(const Timetable *timetable, TimestampTz oldest, TimestampTz now)
+{
+	for (int64 back = USECS_PER_SEC; now - back > oldest; back *= 2)
+	{
+		TimestampTz slot = slot_after(timetable, now - back);
+
+		if (slot <= now)
+			return slot;
+	}
+	return oldest;
+}
+
+/* The newest slot that is due, and how many older ones are. */
+static TimestampTz
+newest_slot(const Timetable *timetable, TimestampTz slot, TimestampTz now, int32 *older)
+{
+	TimestampTz next;
+
+	*older = 0;
+	while ((next = slot_after(timetable, slot)) <= now)
+	{
+		slot = next;
+		if (++*older == MAX_COUNTED)
+			slot = slot_near(timetable, slot, now);
+		*older = Min(*older, MAX_COUNTED);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return slot;
+}
+
+/* Inserts a run that is due now and takes it into memory. */
+static void
+insert_due_run(JobEntry *job, const char *source, TimestampTz scheduled_for,
+			   int32 missed, TimestampTz now)
+{
+	JsRunWriter *writer = js_run_writer_open();
+	RunEntry   *entry;
+	JsRun		run = {0};
+
+	run.job_id = job->job_id;
+	run.owner = job->owner;
+	run.status = JS_RUN_QUEUED;
+	run.source = source;
+	run.missed_count = missed;
+	run.run_at = scheduled_for == DT_NOBEGIN ? now : scheduled_for;
+	run.queued_at = now;
+	run.claimed_at = DT_NOBEGIN;
+	run.scheduled_for = scheduled_for;
+	(void) js_run_insert(writer, &run);
+	js_run_writer_close(writer);
+
+	entry = sched_run_make(run.run_id, job, job->owner);
+	entry->run_at = run.run_at;
+	sched_run_place(entry, RUN_READY);
+}
+
+static void
+skip_slot(JobEntry *job, TimestampTz slot, int32 missed)
+{
+	if (job->skipped == 0)
+		job->skipped_first = slot;
+	job->skipped += 1 + missed;
+	job->skipped_last = slot;
+}
+
+static void
+write_advance(JobEntry *job, TimestampTz slot, TimestampTz next)
+{
+	JsJobState	state;
+
+	(void) js_job_state_read(job->job_id, &state);
+	state.schedule_revision = job->schedule_revision;
+	state.next_run_at = next == DT_NOEND ? DT_NOBEGIN : next;
+	state.completed = next == DT_NOEND;
+	state.last_slot = job->last_slot = slot;
+	state.skipped = job->skipped;
+	state.skipped_first = job->skipped > 0 ? job->skipped_first : DT_NOBEGIN;
+	state.skipped_last = job->skipped > 0 ? job->skipped_last : DT_NOBEGIN;
+	js_job_state_write(&state);
+	sched_job_set_next(job, next);
+}
+
+static void
+fire_slot(JobEntry *job, const Timetable *timetable, TimestampTz now)
+{
+	TimestampTz slot = job->next_run_at;
+	int32		missed = 0;
+
+	if (slot <= job->last_slot)
+	{
+		write_advance(job, job->last_slot, slot_after(timetable, job->last_slot));
+		return;
+	}
+	if (now - slot > JS_MISFIRE_GRACE)
+		slot = newest_slot(timetable, slot, now, &missed);
+	if (job->live > 0)
+		skip_slot(job, slot, missed);
+	else if (!js_run_slot_exists(job->job_id, slot))
+		insert_due_run(job, "schedule", slot, missed, now);
+	write_advance(job, slot, slot_after(timetable, slot));
+}
+
+/* The job's row, if the job is still one that fires. */
+static bool
+read_firing_job(JobEntry *job, JsJob *row)
+{
+	if (!js_job_read(job->job_id, row))
+	{
+		sched_job_set_next(job, DT_NOEND);
+		return false;
+	}
+	sched_apply_job(row);
+	return sched_job_fires(job);
+}
+
+static void
+fire_job(JobEntry *job, TimestampTz now)
+{
+	Timetable	timetable;
+	JsJob		row;
+
+	if (!read_firing_job(job, &row) || job->next_run_at > now)
+		return;
+	if (read_timetable(job, &row, &timetable))
+		fire_slot(job, &timetable, now);
+}
+
+/*
+ * The same in a subtransaction.  Nothing that is known of should fail, but a
+ * scheduler that ended with an error has a successor, which takes this way:
+ * whatever is wrong with one job, the others go on.
+ */
+static void
+fire_job_carefully(JobEntry *job, TimestampTz now)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(outer);
+	PG_TRY();
+	{
+		fire_job(job, now);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(outer);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(outer);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(outer);
+		CurrentResourceOwner = owner;
+		sched_invalidate(job, error->message);
+	}
+	PG_END_TRY();
+}
+
+/* Fires what is due, oldest first, up to a bound. */
+void
+sched_fire_due(TimestampTz now)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "jobsched slot", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+
+	for (int i = 0; i < MAX_FIRED && !pairingheap_is_empty(sched.due); i++)
+	{
+		JobEntry   *job = pairingheap_container(JobEntry, due_node, pairingheap_first(sched.due));
+
+		if (job->next_run_at > now)
+			break;
+		if (sched.careful)
+			fire_job_carefully(job, now);
+		else
+			fire_job(job, now);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+}
+
+/* Once in the life of a server: the jobs scheduled @startup. */
+void
+sched_fire_startup(TimestampTz now)
+{
+	ListCell   *lc;
+
+	foreach(lc, sched.startup_jobs)
+	{
+		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
+
+		if (job != NULL && sched_job_fires(job) && job->live == 0)
+			insert_due_run(job, "startup", DT_NOBEGIN, 0, now);
+	}
+}

@@ -1,0 +1,355 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_load.c
+ *		From tables to the scheduler's memory.
+ *
+ * At its start the scheduler reads everything: jobs, their states, the queue;
+ * and it looks into the slots of workers that a predecessor left.  After that
+ * it reads what the news in shared memory name, row by row.  When the news
+ * have overflowed, or a prepared transaction has committed, or once in a long
+ * while to be safe, it reads everything again: what it knows already is
+ * passed over, so that is always right.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "clock.h"
+#include "miscadmin.h"
+#include "sched.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define MAX_LOGGED_JOBS 1000
+
+static JsNews news[JS_WAKE_SIZE];
+
+/* Jobs that were dropped and still have runs here. */
+static List *dropped_jobs = NIL;
+
+/* Runs that the end of a server, or of a worker unseen, cut off. */
+static List *cut_off = NIL;
+
+static void *
+remember_id(int64 id)
+{
+	int64	   *copy = MemoryContextAlloc(sched.context, sizeof(int64));
+
+	*copy = id;
+	return copy;
+}
+
+static List *
+append_kept(List *list, void *item)
+{
+	MemoryContext outer = MemoryContextSwitchTo(sched.context);
+
+	list = lappend(list, item);
+	MemoryContextSwitchTo(outer);
+	return list;
+}
+
+/* ------------------------------------------------------------------------
+ * Jobs
+ * ------------------------------------------------------------------------
+ */
+
+static void
+apply_drop(JobEntry *job, const JsJob *row)
+{
+	if (!job->dropped)
+		dropped_jobs = append_kept(dropped_jobs, remember_id(job->job_id));
+	job->dropped = true;
+	sched_job_set_next(job, DT_NOEND);
+	if (row->cancel_running)
+		(void) js_slot_cancel(MyDatabaseId, 0, job->job_id);
+}
+
+static bool
+is_at_startup(const char *schedule)
+{
+	return schedule != NULL && schedule[0] == '@' &&
+		(pg_strcasecmp(schedule, "@startup") == 0 || pg_strcasecmp(schedule, "@reboot") == 0);
+}
+
+/* Brings the entry of a job up to date with its row. */
+void
+sched_apply_job(const JsJob *row)
+{
+	JobEntry   *job = sched_job_find(row->job_id);
+	bool		is_new = job == NULL;
+
+	if (is_new && row->dropped_at != DT_NOBEGIN)
+		return;
+	if (is_new)
+		job = sched_job_make(row->job_id);
+	else if (job->revision == row->revision)
+		return;
+	job->invalid = false;
+	job->revision = row->revision;
+	job->owner = row->owner;
+	job->transactional = row->transactional;
+	job->has_schedule = row->schedule != NULL;
+	job->at_startup = is_at_startup(row->schedule);
+	job->enabled = row->enabled;
+	job->paused = row->paused;
+	job->asleep = !sched.home ||
+		memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0;
+	if (row->dropped_at != DT_NOBEGIN)
+		apply_drop(job, row);
+	else if (job->schedule_revision != row->schedule_revision)
+	{
+		job->schedule_revision = row->schedule_revision;
+		sched_job_set_next(job, row->first_run_at == DT_NOBEGIN ? DT_NOEND : row->first_run_at);
+	}
+	else
+		sched_job_set_next(job, job->next_run_at);
+	sched_job_replace_runs(job);
+}
+
+static void
+visit_job(const JsJob *row, void *arg)
+{
+	bool		is_new = sched_job_find(row->job_id) == NULL;
+	JobEntry   *job;
+
+	sched_apply_job(row);
+	job = sched_job_find(row->job_id);
+	if (is_new && job != NULL && job->at_startup)
+		sched.startup_jobs = append_kept(sched.startup_jobs, remember_id(job->job_id));
+}
+
+/* Only a job that is new to us has anything to learn from its state. */
+static void
+visit_state(const JsJobState *state, void *arg)
+{
+	JobEntry   *job = sched_job_find(state->job_id);
+
+	if (job == NULL || job->dropped)
+		return;
+	job->last_slot = state->last_slot;
+	job->skipped = state->skipped;
+	job->skipped_first = state->skipped_first;
+	job->skipped_last = state->skipped_last;
+	job->invalid = state->invalid_revision == job->revision;
+	if (state->schedule_revision == job->schedule_revision)
+		sched_job_set_next(job, state->next_run_at == DT_NOBEGIN ? DT_NOEND : state->next_run_at);
+	else
+		sched_job_set_next(job, job->next_run_at);
+}
+
+/* The job of a run whose job we have not heard of: dropped, or not yet in the news. */
+static JobEntry *
+load_job(int64 job_id)
+{
+	JsJob		row;
+	JobEntry   *job;
+
+	if (js_job_read(job_id, &row) && row.dropped_at == DT_NOBEGIN)
+	{
+		sched_apply_job(&row);
+		return sched_job_find(job_id);
+	}
+	job = sched_job_make(job_id);
+	job->dropped = true;
+	dropped_jobs = append_kept(dropped_jobs, remember_id(job_id));
+	return job;
+}
+
+/* ------------------------------------------------------------------------
+ * Runs
+ * ------------------------------------------------------------------------
+ */
+
+static void
+place_waiting(RunEntry *run, TimestampTz now)
+{
+	if (run->run_at > now)
+		sched_run_place(run, RUN_FUTURE);
+	else if (sched_job_holds_runs(run->job))
+		sched_run_place(run, RUN_HELD);
+	else
+		sched_run_place(run, RUN_READY);
+}
+
+static void
+visit_run(const JsRun *row, void *arg)
+{
+	TimestampTz now = *(TimestampTz *) arg;
+	JobEntry   *job;
+	RunEntry   *run;
+
+	if (sched_run_find(row->run_id) != NULL)
+		return;
+	job = sched_job_find(row->job_id);
+	if (job == NULL)
+		job = load_job(row->job_id);
+	run = sched_run_make(row->run_id, job, row->owner);
+	run->run_at = row->run_at;
+	run->priority = row->priority;
+	run->attempt = row->attempt;
+	run->lost = row->lost;
+	if (job->dropped)
+		dropped_jobs = append_kept(dropped_jobs, remember_id(job->job_id));
+	if (row->status != JS_RUN_RUNNING)
+		place_waiting(run, now);
+	else
+	{
+		/* Until a slot shows it: claimed and not handed over. */
+		run->claimed = true;
+		sched_run_place(run, RUN_READY);
+		if (row->boot_id != js->boot_id)
+			cut_off = append_kept(cut_off, run);
+	}
+}
+
+static void
+lose_cut_off(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, cut_off)
+		sched_lose_run(lfirst(lc), "server_restarted", NULL,
+					   "the server stopped while the run was in progress");
+	list_free(cut_off);
+	cut_off = NIL;
+}
+
+/* ------------------------------------------------------------------------
+ * Entry points
+ * ------------------------------------------------------------------------
+ */
+
+/* Reads everything; the first time, into an empty memory. */
+void
+sched_load_all(TimestampTz now)
+{
+	bool		first = sched_job_count() == 0;
+
+	sched.home = js_identity_read(&sched.token);
+	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, visit_job, NULL);
+	if (first)
+		js_job_states_visit(visit_state, NULL);
+	js_runs_visit(PG_INT64_MIN, PG_INT64_MAX, visit_run, &now);
+	lose_cut_off();
+}
+
+bool
+sched_news_waiting(void)
+{
+	return js_database_has_news(sched.db) || dropped_jobs != NIL;
+}
+
+void
+sched_load_news(TimestampTz now)
+{
+	bool		overflow;
+	int			count = js_database_take_news(sched.db, news, &overflow);
+
+	if (overflow)
+	{
+		sched_load_all(now);
+		return;
+	}
+	for (int i = 0; i < count; i++)
+		if (news[i].kind == JS_NEWS_JOBS)
+			js_jobs_visit(news[i].first, news[i].last, visit_job, NULL);
+	for (int i = 0; i < count; i++)
+		if (news[i].kind == JS_NEWS_RUNS)
+			js_runs_visit(news[i].first, news[i].last, visit_run, &now);
+}
+
+/*
+ * Takes over the workers of a predecessor.  What they have not begun comes
+ * back; what they execute is theirs.
+ */
+void
+sched_adopt_slots(void)
+{
+	JsMail		mail[JS_MAILBOX_SIZE];
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+		RunEntry   *run;
+
+		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+			continue;
+		(void) js_slot_take_back(i, mail);
+		(void) js_slot_look(i, MyDatabaseId, &slot->view);
+		slot->mine = true;
+		slot->generation = slot->view.generation;
+		slot->owner = sched_owner(slot->view.owner);
+		slot->owner->workers++;
+		slot->handle = NULL;
+		run = slot->view.busy ? sched_run_find(slot->view.current.run_id) : NULL;
+		if (run == NULL)
+			continue;
+		sched_run_place(run, RUN_ASSIGNED);
+		run->slot = i;
+	}
+}
+
+static void
+end_waiting_runs(JobEntry *job)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (run->state != RUN_ASSIGNED)
+			sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
+	}
+}
+
+/* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
+void
+sched_end_dropped(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, dropped_jobs)
+	{
+		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
+
+		if (job != NULL)
+			end_waiting_runs(job);
+	}
+	list_free_deep(dropped_jobs);
+	dropped_jobs = NIL;
+}
+
+static void
+log_job(const JsJob *row, void *arg)
+{
+	JobEntry   *job = sched_job_find(row->job_id);
+	int		   *count = arg;
+
+	if (job == NULL || job->dropped || !job->has_schedule || ++*count > MAX_LOGGED_JOBS)
+		return;
+	ereport(LOG,
+			(errmsg("job \"%s\" of \"%s\": schedule \"%s\" (%s), next run %s",
+					row->name, GetUserNameFromId(row->owner, true) ? GetUserNameFromId(row->owner, true) : "?",
+					row->schedule, row->timezone,
+					job->at_startup ? "at server start" :
+					!sched_job_fires(job) ? "none while it is off" :
+					job->next_run_at == DT_NOEND ? "none" : timestamptz_to_str(job->next_run_at)),
+			 errhidestmt(true)));
+}
+
+void
+sched_log_jobs(void)
+{
+	int			count = 0;
+
+	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, log_job, &count);
+	if (count > MAX_LOGGED_JOBS)
+		ereport(LOG,
+				(errmsg("%d more scheduled jobs", count - MAX_LOGGED_JOBS)));
+}

@@ -1,0 +1,314 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_memory.c
+ *		What the scheduler knows: jobs, waiting runs, owners.
+ *
+ * Each job and each run of the queue is in memory once and is found by its
+ * id.  Jobs with a next slot are in a heap by its time; runs are in exactly
+ * one place, by their state:
+ *
+ *	RUN_FUTURE		heap by run_at
+ *	RUN_READY		heap of their owner, by priority and age
+ *	RUN_HELD		only with their job, which is paused, asleep or invalid
+ *	RUN_ASSIGNED	with a worker
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "sched.h"
+#include "utils/memutils.h"
+
+Sched		sched;
+
+static inline uint32
+hash_int64(int64 key)
+{
+	return murmurhash32((uint32) key ^ murmurhash32((uint32) ((uint64) key >> 32)));
+}
+
+typedef struct JobSlot
+{
+	int64		job_id;
+	char		status;
+	JobEntry   *entry;
+} JobSlot;
+
+#define SH_PREFIX jobhash
+#define SH_ELEMENT_TYPE JobSlot
+#define SH_KEY_TYPE int64
+#define SH_KEY job_id
+#define SH_HASH_KEY(tb, key) hash_int64(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+typedef struct RunSlot
+{
+	int64		run_id;
+	char		status;
+	RunEntry   *entry;
+} RunSlot;
+
+#define SH_PREFIX runhash
+#define SH_ELEMENT_TYPE RunSlot
+#define SH_KEY_TYPE int64
+#define SH_KEY run_id
+#define SH_HASH_KEY(tb, key) hash_int64(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static jobhash_hash *jobs;
+static runhash_hash *runs;
+static MemoryContext job_context;
+static MemoryContext run_context;
+
+/* pairingheap keeps the greatest on top: each of these turns the order round. */
+static int
+compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	const JobEntry *x = pairingheap_const_container(JobEntry, due_node, a);
+	const JobEntry *y = pairingheap_const_container(JobEntry, due_node, b);
+
+	return x->next_run_at < y->next_run_at ? 1 : x->next_run_at > y->next_run_at ? -1 : 0;
+}
+
+static int
+compare_future(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	const RunEntry *x = pairingheap_const_container(RunEntry, node, a);
+	const RunEntry *y = pairingheap_const_container(RunEntry, node, b);
+
+	return x->run_at < y->run_at ? 1 : x->run_at > y->run_at ? -1 : 0;
+}
+
+static int
+compare_ready(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	const RunEntry *x = pairingheap_const_container(RunEntry, node, a);
+	const RunEntry *y = pairingheap_const_container(RunEntry, node, b);
+
+	if (x->priority != y->priority)
+		return x->priority > y->priority ? 1 : -1;
+	return x->run_id < y->run_id ? 1 : x->run_id > y->run_id ? -1 : 0;
+}
+
+void
+sched_memory_init(void)
+{
+	MemoryContext outer;
+
+	sched.context = AllocSetContextCreate(TopMemoryContext, "jobsched scheduler",
+										  ALLOCSET_DEFAULT_SIZES);
+	job_context = SlabContextCreate(sched.context, "jobsched jobs",
+									SLAB_DEFAULT_BLOCK_SIZE, sizeof(JobEntry));
+	run_context = SlabContextCreate(sched.context, "jobsched runs",
+									SLAB_DEFAULT_BLOCK_SIZE, sizeof(RunEntry));
+	outer = MemoryContextSwitchTo(sched.context);
+	jobs = jobhash_create(sched.context, 256, NULL);
+	runs = runhash_create(sched.context, 256, NULL);
+	sched.due = pairingheap_allocate(compare_due, NULL);
+	sched.future = pairingheap_allocate(compare_future, NULL);
+	sched.slots = palloc0(js->max_slots * sizeof(SlotEntry));
+	MemoryContextSwitchTo(outer);
+	dlist_init(&sched.owners);
+	slist_init(&sched.folds);
+}
+
+/* ------------------------------------------------------------------------
+ * Jobs
+ * ------------------------------------------------------------------------
+ */
+
+JobEntry *
+sched_job_find(int64 job_id)
+{
+	JobSlot    *slot = jobhash_lookup(jobs, job_id);
+
+	return slot ? slot->entry : NULL;
+}
+
+JobEntry *
+sched_job_make(int64 job_id)
+{
+	JobEntry   *job = MemoryContextAllocZero(job_context, sizeof(JobEntry));
+	bool		found;
+
+	job->job_id = job_id;
+	job->next_run_at = DT_NOEND;
+	job->last_slot = DT_NOBEGIN;
+	job->mean_us = -1;
+	dlist_init(&job->runs);
+	jobhash_insert(jobs, job_id, &found)->entry = job;
+	Assert(!found);
+	return job;
+}
+
+/* The job has no runs any more. */
+void
+sched_job_forget(JobEntry *job)
+{
+	Assert(dlist_is_empty(&job->runs) && !job->fold_queued);
+	sched_job_set_next(job, DT_NOEND);
+	jobhash_delete(jobs, job->job_id);
+	pfree(job);
+}
+
+int64
+sched_job_count(void)
+{
+	return jobs->members;
+}
+
+/* Whether the job's schedule is in force. */
+bool
+sched_job_fires(const JobEntry *job)
+{
+	return job->enabled && !job->dropped && !sched_job_holds_runs(job);
+}
+
+/*
+ * Sets the job's next slot, DT_NOEND for none, and queues it if the schedule
+ * is in force.  A paused job keeps its slot and is not queued.
+ */
+void
+sched_job_set_next(JobEntry *job, TimestampTz next)
+{
+	if (job->due_queued)
+		pairingheap_remove(sched.due, &job->due_node);
+	job->next_run_at = next;
+	job->due_queued = next != DT_NOEND && sched_job_fires(job);
+	if (job->due_queued)
+		pairingheap_add(sched.due, &job->due_node);
+}
+
+/* Whether nothing of the job may start now. */
+bool
+sched_job_holds_runs(const JobEntry *job)
+{
+	return job->paused || job->asleep || job->invalid;
+}
+
+/* ------------------------------------------------------------------------
+ * Owners
+ * ------------------------------------------------------------------------
+ */
+
+/* There are few of them, and they are found once for each run. */
+OwnerEntry *
+sched_owner(Oid oid)
+{
+	dlist_iter	iter;
+	OwnerEntry *owner;
+	MemoryContext outer;
+
+	dlist_foreach(iter, &sched.owners)
+	{
+		owner = dlist_container(OwnerEntry, node, iter.cur);
+		if (owner->owner == oid)
+			return owner;
+	}
+	outer = MemoryContextSwitchTo(sched.context);
+	owner = palloc0(sizeof(OwnerEntry));
+	owner->owner = oid;
+	owner->ready = pairingheap_allocate(compare_ready, NULL);
+	MemoryContextSwitchTo(outer);
+	dlist_push_tail(&sched.owners, &owner->node);
+	return owner;
+}
+
+/* ------------------------------------------------------------------------
+ * Runs
+ * ------------------------------------------------------------------------
+ */
+
+RunEntry *
+sched_run_find(int64 run_id)
+{
+	RunSlot    *slot = runhash_lookup(runs, run_id);
+
+	return slot ? slot->entry : NULL;
+}
+
+/* The caller fills it in and places it. */
+RunEntry *
+sched_run_make(int64 run_id, JobEntry *job, Oid owner)
+{
+	RunEntry   *run = MemoryContextAllocZero(run_context, sizeof(RunEntry));
+	bool		found;
+
+	run->run_id = run_id;
+	run->job = job;
+	run->owner = sched_owner(owner);
+	run->state = RUN_HELD;
+	run->slot = -1;
+	dlist_push_tail(&job->runs, &run->job_node);
+	runhash_insert(runs, run_id, &found)->entry = run;
+	Assert(!found);
+	return run;
+}
+
+static bool
+state_is_live(RunEntryState state)
+{
+	return state == RUN_READY || state == RUN_ASSIGNED;
+}
+
+/* Moves a run to the place that belongs to a state. */
+void
+sched_run_place(RunEntry *run, RunEntryState state)
+{
+	if (run->state == RUN_FUTURE)
+		pairingheap_remove(sched.future, &run->node);
+	else if (run->state == RUN_READY)
+	{
+		pairingheap_remove(run->owner->ready, &run->node);
+		run->owner->ready_count--;
+		sched.ready_count--;
+	}
+	run->job->live += (int) state_is_live(state) - (int) state_is_live(run->state);
+	run->state = state;
+	if (state == RUN_FUTURE)
+		pairingheap_add(sched.future, &run->node);
+	else if (state == RUN_READY)
+	{
+		pairingheap_add(run->owner->ready, &run->node);
+		run->owner->ready_count++;
+		sched.ready_count++;
+	}
+}
+
+void
+sched_run_forget(RunEntry *run)
+{
+	sched_run_place(run, RUN_HELD);
+	dlist_delete(&run->job_node);
+	runhash_delete(runs, run->run_id);
+	pfree(run);
+}
+
+/* After a change of the job: holds its waiting runs, or lets them go. */
+void
+sched_job_replace_runs(JobEntry *job)
+{
+	dlist_iter	iter;
+	bool		hold = sched_job_holds_runs(job);
+
+	dlist_foreach(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (hold && run->state == RUN_READY && !run->claimed)
+			sched_run_place(run, RUN_HELD);
+		else if (!hold && run->state == RUN_HELD)
+			sched_run_place(run, RUN_READY);
+	}
+}

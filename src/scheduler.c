@@ -1,0 +1,537 @@
+/*-------------------------------------------------------------------------
+ *
+ * scheduler.c
+ *		The process that decides what runs when, one for each database.
+ *
+ * DESIGN
+ *
+ * The scheduler keeps all jobs and the whole queue in memory (sched_memory.c)
+ * and sleeps on its latch until something happens or something is due.  Then
+ * it makes a step:
+ *
+ *		look at the workers' slots			sched_dispatch.c
+ *		load what is new					sched_load.c
+ *		slots that are due become runs		sched_fire.c
+ *		ready runs are dealt and claimed	sched_dispatch.c
+ *		outcomes go to the jobs' states		sched_fold.c
+ *
+ * All writing of a step is one transaction; it is not durable by itself
+ * (synchronous_commit is off): whatever a crash takes of it is done again,
+ * and a worker's commit makes durable what it builds upon.  Mailboxes are
+ * filled after the commit.  Between steps there is no transaction, no
+ * snapshot and no lock.
+ *
+ * Crash-only: on any error the process ends, and the launcher starts
+ * another, which finds everything in the tables and in the slots.  There is
+ * no other way to recover, so this one is well tried.  A row that makes
+ * trouble does not stop the successor (sched.careful).
+ *
+ * It runs as the bootstrap superuser and executes no user's code: rows are
+ * accessed directly (table.c), the few statements are constant.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_db_role_setting.h"
+#include "clock.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "guc.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "process.h"
+#include "sched.h"
+#include "storage/ipc.h"
+#include "table.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
+
+/* The safety net: everything is read again now and then. */
+#define SWEEP_US (300 * USECS_PER_SEC)
+
+/* Outcomes wait this long for company before they are written. */
+#define FOLD_US (50 * 1000)
+
+/* A segment that could not be emptied is tried again after this. */
+#define RING_RETRY_US (60 * USECS_PER_SEC)
+
+static TimestampTz next_sweep;
+static bool stay_away = false;	/* at exit: the launcher need not start another */
+
+/* ------------------------------------------------------------------------
+ * Coming and going
+ * ------------------------------------------------------------------------
+ */
+
+static void
+at_exit(int code, Datum arg)
+{
+	js_database_detach(!stay_away);
+}
+
+static void
+leave(const char *reason)
+{
+	if (reason != NULL)
+		ereport(LOG, (errmsg("scheduler leaves: %s", reason)));
+	stay_away = true;
+	proc_exit(0);
+}
+
+/* Every setting that could change what our statements do is fixed. */
+static void
+fix_settings(void)
+{
+	static const char *const fixed[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"synchronous_commit", "off"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"lock_timeout", "1s"},
+		{"row_security", "off"},
+		{"session_replication_role", "origin"},
+		{"application_name", JS_TYPE_SCHEDULER}
+	};
+
+	for (int i = 0; i < lengthof(fixed); i++)
+		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * The extension that this library belongs to must be in the database, in the
+ * version that it knows.  Called in a transaction; leaves if it is not.
+ */
+static void
+check_extension(void)
+{
+	Oid			table = js_table_oid("run");
+
+	if (!OidIsValid(table))
+		leave(OidIsValid(sched.run_table) ? "the extension has been dropped" : NULL);
+	if (OidIsValid(sched.run_table) && table != sched.run_table)
+		proc_exit(1);			/* dropped and created again: start afresh */
+	sched.run_table = table;
+}
+
+static bool
+version_is_known(void)
+{
+	bool		known = false;
+
+	SPI_connect();
+	if (SPI_execute("SELECT extversion FROM pg_catalog.pg_extension"
+					" WHERE extname OPERATOR(pg_catalog.=) '" JS_EXTENSION "'", true, 1) == SPI_OK_SELECT &&
+		SPI_processed == 1)
+	{
+		const char *version = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		known = strcmp(version, JS_VERSION) == 0;
+	}
+	SPI_finish();
+	return known;
+}
+
+/* ------------------------------------------------------------------------
+ * Settings
+ * ------------------------------------------------------------------------
+ */
+
+/* jobsched.enabled as ALTER DATABASE has set it: "", "on", "off"... */
+static const char database_setting_sql[] =
+"SELECT pg_catalog.substr(s, 18) FROM pg_catalog.pg_db_role_setting r,"
+" LATERAL pg_catalog.unnest(r.setconfig) s"
+" WHERE r.setrole OPERATOR(pg_catalog.=) 0 AND s OPERATOR(pg_catalog.~~) 'jobsched.enabled=%'"
+" AND r.setdatabase OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d"
+" WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())";
+
+/*
+ * A setting of the database reaches only new sessions by itself, and this one
+ * lasts.  So it is looked up when the configuration is reloaded.
+ */
+static void
+read_enabled(void)
+{
+	bool		here = true;
+
+	SPI_connect();
+	if (SPI_execute(database_setting_sql, true, 1) == SPI_OK_SELECT && SPI_processed == 1)
+		(void) parse_bool(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), &here);
+	SPI_finish();
+	sched.enabled = here && js_guc_enabled;
+}
+
+static void
+reload(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	js_process_reload();
+	js_process_begin("reading settings");
+	read_enabled();
+	js_process_commit();
+}
+
+/* ------------------------------------------------------------------------
+ * History
+ * ------------------------------------------------------------------------
+ */
+
+static TimestampTz
+ring_due_at(int ring)
+{
+	int			retention = ring == 0 ? js_guc_history_retention : js_guc_failure_retention;
+
+	return sched.rings[ring].started_at + retention * USECS_PER_SEC / (JS_SEGMENTS - 2);
+}
+
+static void
+publish_rings(void)
+{
+	for (int i = 0; i < JS_RINGS; i++)
+		pg_atomic_write_u32(&sched.db->segment[i], sched.rings[i].segment);
+}
+
+static void
+collect_expired(const JsJob *job, void *arg)
+{
+	List	  **expired = arg;
+	TimestampTz limit = js_clock_now() - 2 * js_guc_failure_retention * USECS_PER_SEC;
+
+	if (job->dropped_at != DT_NOBEGIN && job->dropped_at < limit &&
+		sched_job_find(job->job_id) == NULL)
+	{
+		int64	   *id = palloc(sizeof(int64));
+
+		*id = job->job_id;
+		*expired = lappend(*expired, id);
+	}
+}
+
+static void
+forget_expired_jobs(void)
+{
+	List	   *expired = NIL;
+	MemoryContext outer = MemoryContextSwitchTo(sched.context);
+	ListCell   *lc;
+
+	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, collect_expired, &expired);
+	foreach(lc, expired)
+		js_job_forget(*(int64 *) lfirst(lc));
+	list_free_deep(expired);
+	MemoryContextSwitchTo(outer);
+}
+
+/*
+ * Moves a ring on, in a transaction of its own: a reader of the segment that
+ * is to be emptied makes it fail, and that is no reason to end.
+ */
+static void
+advance_ring(int ring, TimestampTz now)
+{
+	MemoryContext outer = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		js_process_begin("emptying a segment of history");
+		(void) js_ring_advance(ring, now, &sched.rings[ring]);
+		if (ring == 1)
+			forget_expired_jobs();
+		js_process_commit();
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(outer);
+		EmitErrorReport();
+		AbortOutOfAnyTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+		sched.ring_retry_at = now + RING_RETRY_US;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(outer);
+	publish_rings();
+}
+
+static void
+turn_rings(TimestampTz now)
+{
+	if (now < sched.ring_retry_at && sched.ring_retry_at - now <= RING_RETRY_US)
+		return;
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		if (now >= ring_due_at(ring))
+			advance_ring(ring, now);
+}
+
+/* ------------------------------------------------------------------------
+ * The step
+ * ------------------------------------------------------------------------
+ */
+
+static TimestampTz
+first_due(void)
+{
+	if (!sched.enabled || pairingheap_is_empty(sched.due))
+		return DT_NOEND;
+	return pairingheap_container(JobEntry, due_node, pairingheap_first(sched.due))->next_run_at;
+}
+
+static TimestampTz
+first_future(void)
+{
+	if (pairingheap_is_empty(sched.future))
+		return DT_NOEND;
+	return pairingheap_container(RunEntry, node, pairingheap_first(sched.future))->run_at;
+}
+
+/* Outcomes are written when enough time has passed, or when somebody waits. */
+static bool
+fold_is_due(void)
+{
+	return sched.folds_since != 0 &&
+		(GetCurrentTimestamp() - sched.folds_since >= FOLD_US ||
+		 pg_atomic_read_u32(&sched.db->waiters) > 0);
+}
+
+/* Jobs whose last live run has ended tell what they passed over meanwhile. */
+static void
+report_skips(TimestampTz now)
+{
+	slist_iter	iter;
+	List	   *done = NIL;
+	ListCell   *lc;
+
+	slist_foreach(iter, &sched.folds)
+	{
+		JobEntry   *job = slist_container(JobEntry, fold_node, iter.cur);
+
+		if (job->skipped > 0 && job->live == 0)
+			done = lappend(done, job);
+	}
+	foreach(lc, done)
+		sched_report_skips(lfirst(lc), now);
+}
+
+static bool
+step_needed(bool dead, TimestampTz now)
+{
+	return dead || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
+		first_due() <= now || first_future() <= now ||
+		sched_can_assign() || fold_is_due();
+}
+
+static void
+step_in_transaction(bool dead, TimestampTz now)
+{
+	js_process_begin("scheduling");
+	check_extension();
+	if (GetCurrentTimestamp() >= next_sweep)
+	{
+		sched_load_all(now);
+		next_sweep = GetCurrentTimestamp() + SWEEP_US;
+	}
+	sched_load_news(now);
+	sched_end_dropped();
+	if (dead)
+		sched_reap();
+	sched_ripen(now);
+	if (sched.enabled)
+		sched_fire_due(now);
+	sched_assign();
+	sched_claim(now);
+	if (fold_is_due())
+	{
+		report_skips(now);
+		sched_fold_write();
+	}
+	js_process_commit();
+}
+
+static void
+tell_waiters(void)
+{
+	if (pg_atomic_read_u32(&sched.db->waiters) > 0)
+		ConditionVariableBroadcast(&sched.db->finished);
+}
+
+static void
+publish_status(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&sched.db->mutex);
+	sched.db->last_active_at = now;
+	sched.db->enabled = sched.enabled;
+	sched.db->ready = sched.ready_count;
+	SpinLockRelease(&sched.db->mutex);
+}
+
+static void
+step(MemoryContext step_context)
+{
+	TimestampTz now = js_clock_now();
+	bool		dead = sched_look();
+
+	MemoryContextSwitchTo(step_context);
+	if (step_needed(dead, now))
+	{
+		step_in_transaction(dead, now);
+		MemoryContextSwitchTo(step_context);
+		sched_release_reaped();
+		sched_deliver();
+		tell_waiters();
+	}
+	turn_rings(now);
+	publish_status();
+	MemoryContextReset(step_context);
+}
+
+/* ------------------------------------------------------------------------
+ * Sleep
+ * ------------------------------------------------------------------------
+ */
+
+static long
+real_ms_until(TimestampTz when, long at_most)
+{
+	if (when == DT_NOEND)
+		return at_most;
+	return Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), when), at_most);
+}
+
+/* How long nothing will happen by itself. */
+static long
+ms_to_sleep(void)
+{
+	long		ms = SWEEP_US / 1000;
+
+	if (sched.enabled && !pairingheap_is_empty(sched.due))
+		ms = js_clock_ms_until(first_due(), ms);
+	ms = js_clock_ms_until(first_future(), ms);
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		ms = js_clock_ms_until(Max(ring_due_at(ring), sched.ring_retry_at), ms);
+	ms = real_ms_until(sched_dispatch_deadline(), ms);
+	ms = real_ms_until(next_sweep, ms);
+	if (sched.folds_since != 0)
+		ms = real_ms_until(sched.folds_since + FOLD_US, ms);
+	return ms;
+}
+
+static void
+sleep_until_needed(void)
+{
+	static uint32 wait_event = 0;
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 ms_to_sleep(), js_wait_event(&wait_event, "JobschedSchedulerMain"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	reload();
+}
+
+/* ------------------------------------------------------------------------
+ * Start
+ * ------------------------------------------------------------------------
+ */
+
+/* First light: everything is read, and what was left behind is settled. */
+static void
+start(void)
+{
+	TimestampTz now = js_clock_now();
+
+	js_process_begin("starting");
+	check_extension();
+	if (!version_is_known())
+	{
+		js_process_commit();
+		leave("the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE");
+	}
+	read_enabled();
+	js_rings_read(sched.rings);
+	publish_rings();
+	sched_load_all(now);
+	sched_adopt_slots();
+	sched_fold_recover();
+	if (!sched.db->startup_fired && sched.enabled)
+		sched_fire_startup(now);
+	sched_log_jobs();
+	js_process_commit();
+	sched.db->startup_fired = true;
+	next_sweep = GetCurrentTimestamp() + SWEEP_US;
+}
+
+/* Keeps what an error says for health(), and lets it end the process. */
+static void
+keep_error(void)
+{
+	ErrorData  *error;
+	MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
+
+	error = CopyErrorData();
+	MemoryContextSwitchTo(outer);
+	SpinLockAcquire(&sched.db->mutex);
+	sched.db->last_error_at = GetCurrentTimestamp();
+	strlcpy(sched.db->last_error, error->message, JS_ERROR_TEXT);
+	SpinLockRelease(&sched.db->mutex);
+}
+
+static void
+run_steps(void)
+{
+	MemoryContext step_context = AllocSetContextCreate(sched.context, "jobsched step",
+													   ALLOCSET_DEFAULT_SIZES);
+
+	PG_TRY();
+	{
+		start();
+		for (;;)
+		{
+			step(step_context);
+			sleep_until_needed();
+		}
+	}
+	PG_CATCH();
+	{
+		keep_error();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* arg: the OID of the database. */
+void
+jobsched_scheduler_main(Datum arg)
+{
+	Oid			dboid = DatumGetObjectId(arg);
+
+	js_process_init();
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	if (!js_database_attach(dboid))
+		proc_exit(0);
+	before_shmem_exit(at_exit, 0);
+	sched.db = js_database_find(dboid);
+	sched.careful = sched.db->failures > 0;
+	SpinLockAcquire(&sched.db->mutex);
+	sched.db->started_at = GetCurrentTimestamp();
+	SpinLockRelease(&sched.db->mutex);
+	fix_settings();
+	sched_memory_init();
+	run_steps();
+}

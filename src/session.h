@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.h
+ *		Making a worker's session as good as new between two runs.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_SESSION_H
+#define JS_SESSION_H
+
+extern void js_session_reset(void);
+
+#endif							/* JS_SESSION_H */

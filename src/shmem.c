@@ -1,0 +1,979 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *		What the processes share: databases, worker slots, mailboxes.
+ *
+ * DESIGN
+ *
+ * One array of databases, one of worker slots, both of fixed size.  The
+ * launcher keeps one scheduler per database entry; a scheduler reserves a
+ * slot, starts a worker in it, and from then on hands it runs through the
+ * slot's mailbox and takes the outcomes from the slot's list of done ones.
+ *
+ * LOCK PROTOCOL
+ *
+ * js->lock (LWLock) guards which database has which scheduler and which slot
+ * belongs to whom: every field marked "by lock".  To change one, hold it
+ * exclusively; to set the latch of a process found here, hold it at least
+ * shared: its owner clears the pointer under the exclusive lock before it
+ * exits, so the PGPROC cannot change hands meanwhile.
+ *
+ * The mutex (spinlock) of a database or slot guards the fields marked "by
+ * mutex".  It may be taken while holding js->lock, never the other way round,
+ * and only around straight-line code.  Nothing is held across a transaction,
+ * a wait or anything that can report an error.
+ *
+ * SLOTS
+ *
+ *	 FREE --reserve--> STARTING --ready--> READY --leave--> LEAVING --+
+ *	   ^                  |                   |                       |
+ *	   |                  +------ exit -------+-----------------------+
+ *	   |                                      v
+ *	   +--------------- release ------------ DEAD
+ *
+ * A worker that exits, for whatever reason, leaves its slot DEAD with all
+ * that it held: the run it was executing, those it had not begun, outcomes
+ * not yet read.  Its scheduler takes them over and frees the slot.  So for
+ * each run that is marked as running under this boot id some slot has it;
+ * and one that is marked with another boot id was cut off by the end of its
+ * server.  The generation tells a worker that comes late from one that uses
+ * the slot now.
+ *
+ * A mailbox never overflows: a scheduler delivers only as many runs as there
+ * is room for their outcomes.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "clock.h"
+#include "common/pg_prng.h"
+#include "compat.h"
+#include "guc.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+JsShared   *js = NULL;
+JsSlot	   *js_my_slot = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/* ------------------------------------------------------------------------
+ * Set-up
+ * ------------------------------------------------------------------------
+ */
+
+static Size
+shared_size(void)
+{
+	Size		size = MAXALIGN(sizeof(JsShared));
+
+	size = add_size(size, mul_size(js_guc_max_databases, sizeof(JsDatabase)));
+	size = MAXALIGN(size);
+	return add_size(size, mul_size(max_worker_processes, sizeof(JsSlot)));
+}
+
+static void
+request_shmem(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche(JS_EXTENSION, 1);
+}
+
+static void
+init_database(JsDatabase *db)
+{
+	SpinLockInit(&db->mutex);
+	pg_atomic_init_u32(&db->segment[0], 0);
+	pg_atomic_init_u32(&db->segment[1], 100);
+	pg_atomic_init_u32(&db->waiters, 0);
+	ConditionVariableInit(&db->finished);
+}
+
+static void
+init_shared(void)
+{
+	char	   *rest = (char *) js + MAXALIGN(sizeof(JsShared));
+
+	memset(js, 0, shared_size());
+	js->lock = &(GetNamedLWLockTranche(JS_EXTENSION))->lock;
+	do
+		js->boot_id = (int64) pg_prng_uint64(&pg_global_prng_state);
+	while (js->boot_id == 0);
+	ConditionVariableInit(&js->departed);
+	SpinLockInit(&js->clock_mutex);
+	js->max_databases = js_guc_max_databases;
+	js->databases = (JsDatabase *) rest;
+	for (int i = 0; i < js->max_databases; i++)
+		init_database(&js->databases[i]);
+	rest += MAXALIGN(js->max_databases * sizeof(JsDatabase));
+	js->max_slots = max_worker_processes;
+	js->slots = (JsSlot *) rest;
+	for (int i = 0; i < js->max_slots; i++)
+		SpinLockInit(&js->slots[i].mutex);
+}
+
+static void
+start_shmem(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	js_my_slot = NULL;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	js = ShmemInitStruct(JS_EXTENSION, shared_size(), &found);
+	if (!found)
+		init_shared();
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+js_shmem_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shmem;
+}
+
+/* ------------------------------------------------------------------------
+ * Databases
+ * ------------------------------------------------------------------------
+ */
+
+/* Caller holds js->lock. */
+static JsDatabase *
+find_database(Oid dboid)
+{
+	for (int i = 0; i < js->max_databases; i++)
+		if (js->databases[i].state != JS_DATABASE_FREE &&
+			js->databases[i].dboid == dboid)
+			return &js->databases[i];
+	return NULL;
+}
+
+/*
+ * The entry of a database, or NULL.  An entry is given up by its scheduler or
+ * by the launcher only, so it is stable for the scheduler and its workers;
+ * others get something to look at, and must take the lock to act on it.
+ */
+JsDatabase *
+js_database_find(Oid dboid)
+{
+	JsDatabase *db;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	db = find_database(dboid);
+	LWLockRelease(js->lock);
+	return db;
+}
+
+static void
+reset_database(JsDatabase *db, Oid dboid)
+{
+	db->dboid = dboid;
+	db->scheduler = NULL;
+	db->scheduler_pid = 0;
+	db->next_start = 0;
+	db->failures = 0;
+	db->held_until = 0;
+	SpinLockAcquire(&db->mutex);
+	db->news_count = 0;
+	db->news_overflow = false;
+	db->started_at = 0;
+	db->last_active_at = 0;
+	db->ready = 0;
+	db->last_error_at = 0;
+	db->last_error[0] = '\0';
+	SpinLockRelease(&db->mutex);
+}
+
+/* Caller holds js->lock exclusively.  NULL when the array is full. */
+static JsDatabase *
+want_database(Oid dboid)
+{
+	JsDatabase *db = find_database(dboid);
+
+	for (int i = 0; db == NULL && i < js->max_databases; i++)
+		if (js->databases[i].state == JS_DATABASE_FREE)
+		{
+			db = &js->databases[i];
+			reset_database(db, dboid);
+			db->state = JS_DATABASE_WANTED;
+		}
+	return db;
+}
+
+/* Asks the launcher for a scheduler. NULL when jobsched.max_databases is reached. */
+JsDatabase *
+js_database_want(Oid dboid)
+{
+	JsDatabase *db;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	db = want_database(dboid);
+	if (db != NULL && db->state == JS_DATABASE_WANTED && js->launcher != NULL)
+		SetLatch(&js->launcher->procLatch);
+	LWLockRelease(js->lock);
+	return db;
+}
+
+/*
+ * Makes this process the scheduler of a database.  False when there is one
+ * already, or when the database is held.
+ */
+bool
+js_database_attach(Oid dboid)
+{
+	JsDatabase *db;
+	bool		ok;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	db = find_database(dboid);
+	ok = db != NULL && db->scheduler == NULL && db->state != JS_DATABASE_HELD;
+	if (ok)
+	{
+		db->scheduler = MyProc;
+		db->scheduler_pid = MyProcPid;
+		db->state = JS_DATABASE_RUNNING;
+	}
+	LWLockRelease(js->lock);
+	return ok;
+}
+
+/* At once after a life of some length, later and later after short ones. */
+static void
+set_next_start(JsDatabase *db)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now - db->started_at > 10 * USECS_PER_SEC)
+		db->failures = 0;
+	else
+		db->failures++;
+	db->next_start = TimestampTzPlusMilliseconds(now, Min(db->failures, 5) * 1000);
+}
+
+/*
+ * This process is no longer the scheduler of its database.  With keep the
+ * launcher starts another, else the entry is given up.
+ */
+void
+js_database_detach(bool keep)
+{
+	JsDatabase *db;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	db = find_database(MyDatabaseId);
+	if (db != NULL && db->scheduler == MyProc)
+	{
+		db->scheduler = NULL;
+		db->scheduler_pid = 0;
+		if (db->state == JS_DATABASE_RUNNING)
+			db->state = keep ? JS_DATABASE_WANTED : JS_DATABASE_FREE;
+		if (keep)
+			set_next_start(db);
+		if (js->launcher != NULL)
+			SetLatch(&js->launcher->procLatch);
+	}
+	LWLockRelease(js->lock);
+	ConditionVariableBroadcast(&js->departed);
+}
+
+static bool
+slot_is_idle(const JsSlot *slot)
+{
+	return !slot->busy && slot->mail_count == 0;
+}
+
+/*
+ * Sends away who works in a database: its scheduler, and its workers when
+ * they are idle or, with force, anyhow.  None comes back until the database
+ * is let go, or for a minute if that is forgotten.
+ */
+void
+js_database_hold(Oid dboid, bool force)
+{
+	JsDatabase *db;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	db = find_database(dboid);
+	if (db != NULL)
+	{
+		db->state = JS_DATABASE_HELD;
+		db->held_until = GetCurrentTimestamp() + 60 * USECS_PER_SEC;
+		if (db->scheduler_pid != 0)
+			kill(db->scheduler_pid, SIGTERM);
+	}
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+
+		if (slot->state == JS_SLOT_FREE || slot->dboid != dboid)
+			continue;
+		if (slot->state == JS_SLOT_STARTING && slot->pid == 0)
+			slot->state = JS_SLOT_DEAD;	/* it will not find its slot */
+		else if (slot->proc != NULL && (force || slot_is_idle(slot)))
+			kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(js->lock);
+}
+
+/* Whether all that were sent away have gone. */
+bool
+js_database_is_clear(Oid dboid, bool force)
+{
+	JsDatabase *db;
+	bool		clear;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	db = find_database(dboid);
+	clear = db == NULL || db->scheduler == NULL;
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+
+		if (slot->dboid == dboid && slot->proc != NULL && (force || slot_is_idle(slot)))
+			clear = false;
+	}
+	LWLockRelease(js->lock);
+	return clear;
+}
+
+/* The command is over; the database is gone, or its scheduler may come back. */
+void
+js_database_unhold(Oid dboid, bool gone)
+{
+	JsDatabase *db;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	db = find_database(dboid);
+	if (db != NULL && db->state == JS_DATABASE_HELD)
+	{
+		db->state = gone ? JS_DATABASE_FREE : JS_DATABASE_WANTED;
+		db->next_start = 0;
+		if (js->launcher != NULL)
+			SetLatch(&js->launcher->procLatch);
+	}
+	LWLockRelease(js->lock);
+}
+
+static void
+add_news(JsDatabase *db, const JsNews *news, int count, bool overflow)
+{
+	SpinLockAcquire(&db->mutex);
+	if (overflow || db->news_count + count > JS_WAKE_SIZE)
+	{
+		db->news_overflow = true;
+		db->news_count = 0;
+	}
+	else if (!db->news_overflow)
+	{
+		memcpy(db->news + db->news_count, news, count * sizeof(JsNews));
+		db->news_count += count;
+	}
+	SpinLockRelease(&db->mutex);
+}
+
+/*
+ * Tells the scheduler of a database what has been committed.  Called from a
+ * commit callback: nothing here can fail.  A database whose scheduler is not
+ * there reads everything when it starts; one without entry gets one.
+ */
+void
+js_database_tell(Oid dboid, const JsNews *news, int count, bool overflow)
+{
+	JsDatabase *db;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	db = find_database(dboid);
+	if (db != NULL && db->state == JS_DATABASE_RUNNING)
+	{
+		add_news(db, news, count, overflow);
+		if (db->scheduler != NULL)
+			SetLatch(&db->scheduler->procLatch);
+	}
+	LWLockRelease(js->lock);
+	if (db == NULL)
+		(void) js_database_want(dboid);
+}
+
+/* Moves the news out; the array has room for JS_WAKE_SIZE of them. */
+int
+js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow)
+{
+	int			count;
+
+	SpinLockAcquire(&db->mutex);
+	count = db->news_count;
+	memcpy(news, db->news, count * sizeof(JsNews));
+	db->news_count = 0;
+	*overflow = db->news_overflow;
+	db->news_overflow = false;
+	SpinLockRelease(&db->mutex);
+	return count;
+}
+
+bool
+js_database_has_news(JsDatabase *db)
+{
+	bool		has;
+
+	SpinLockAcquire(&db->mutex);
+	has = db->news_count > 0 || db->news_overflow;
+	SpinLockRelease(&db->mutex);
+	return has;
+}
+
+void
+js_database_wake(JsDatabase *db)
+{
+	LWLockAcquire(js->lock, LW_SHARED);
+	if (db->scheduler != NULL)
+		SetLatch(&db->scheduler->procLatch);
+	LWLockRelease(js->lock);
+}
+
+void
+js_databases_wake(void)
+{
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_databases; i++)
+		if (js->databases[i].state != JS_DATABASE_FREE &&
+			js->databases[i].scheduler != NULL)
+			SetLatch(&js->databases[i].scheduler->procLatch);
+	LWLockRelease(js->lock);
+}
+
+void
+js_launcher_wake(void)
+{
+	LWLockAcquire(js->lock, LW_SHARED);
+	if (js->launcher != NULL)
+		SetLatch(&js->launcher->procLatch);
+	LWLockRelease(js->lock);
+}
+
+/* ------------------------------------------------------------------------
+ * Slots: the scheduler's side
+ * ------------------------------------------------------------------------
+ */
+
+static void
+reset_slot(JsSlot *slot)
+{
+	SpinLockAcquire(&slot->mutex);
+	slot->mail_head = slot->mail_count = 0;
+	slot->busy = slot->cancel = false;
+	slot->done_count = 0;
+	slot->runs = 0;
+	slot->current.run_id = 0;
+	slot->idle_since = GetCurrentTimestamp();
+	slot->progress_done = slot->progress_total = -1;
+	slot->progress_text[0] = '\0';
+	slot->last_error[0] = '\0';
+	slot->last_sqlstate[0] = '\0';
+	SpinLockRelease(&slot->mutex);
+}
+
+/*
+ * A dead slot is freed by its scheduler; when its database is gone, by
+ * whoever comes along.
+ */
+static bool
+slot_is_free(const JsSlot *slot)
+{
+	return slot->state == JS_SLOT_FREE ||
+		(slot->state == JS_SLOT_DEAD && find_database(slot->dboid) == NULL);
+}
+
+/*
+ * Takes a slot for a worker that is about to be started, or returns -1 when
+ * all that jobsched.max_workers allows are in use.  In that case the caller is
+ * woken when one becomes free.
+ */
+int
+js_slot_reserve(Oid dboid, Oid owner, uint32 *generation)
+{
+	int			found = -1;
+	int			used = 0;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	for (int i = js->max_slots - 1; i >= 0; i--)
+	{
+		if (slot_is_free(&js->slots[i]))
+			found = i;
+		else
+			used++;
+	}
+	if (used >= js_guc_max_workers)
+		found = -1;
+	if (found >= 0)
+	{
+		JsSlot	   *slot = &js->slots[found];
+
+		reset_slot(slot);
+		slot->state = JS_SLOT_STARTING;
+		slot->generation++;
+		slot->dboid = dboid;
+		slot->owner = owner;
+		slot->proc = NULL;
+		slot->pid = 0;
+		slot->started_at = GetCurrentTimestamp();
+		slot->leave = slot->was_ready = false;
+		*generation = slot->generation;
+	}
+	else
+		js->slot_wanted = true;
+	LWLockRelease(js->lock);
+	return found;
+}
+
+/*
+ * A slot is free, or a worker idle that could be asked to leave.  The flag is
+ * read without the lock: who sets it has just looked at all slots, and does
+ * so again when the next run ends.
+ */
+static void
+wake_who_wants_a_slot(void)
+{
+	if (!js->slot_wanted)
+		return;
+	js->slot_wanted = false;
+	js_databases_wake();
+}
+
+void
+js_slot_release(int slotno)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	js->slots[slotno].state = JS_SLOT_FREE;
+	LWLockRelease(js->lock);
+	wake_who_wants_a_slot();
+}
+
+/* How many slots an owner has in a database.  Caller holds js->lock. */
+static int
+slots_of(Oid dboid, Oid owner)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		if (js->slots[i].state != JS_SLOT_FREE &&
+			js->slots[i].dboid == dboid && js->slots[i].owner == owner)
+			count++;
+	return count;
+}
+
+/*
+ * Which worker an owner's worker could take the place of: the one that has
+ * been idle longest; if none is, and the owner has no worker at all, one of
+ * an owner that has several.  Caller holds js->lock.
+ */
+static JsSlot *
+slot_to_clear(Oid dboid, Oid owner)
+{
+	bool		has_none = slots_of(dboid, owner) == 0;
+	JsSlot	   *found = NULL;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+
+		if (slot->state != JS_SLOT_READY ||
+			(slot->dboid == dboid && slot->owner == owner))
+			continue;
+		if (slot->leave)
+			return slot;		/* one is on its way out already */
+		if (slot_is_idle(slot))
+		{
+			if (found == NULL || !slot_is_idle(found) || slot->idle_since < found->idle_since)
+				found = slot;
+		}
+		else if (found == NULL && has_none && slots_of(slot->dboid, slot->owner) > 1)
+			found = slot;
+	}
+	return found;
+}
+
+/* Asks a worker of somebody else to make room when it has nothing to do. */
+void
+js_slot_ask_to_leave(Oid dboid, Oid owner)
+{
+	JsSlot	   *slot;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	slot = slot_to_clear(dboid, owner);
+	if (slot != NULL)
+	{
+		slot->leave = true;
+		SetLatch(&slot->proc->procLatch);
+	}
+	LWLockRelease(js->lock);
+}
+
+/*
+ * Puts a run into a worker's mailbox.  False when the worker is no longer
+ * there or has no room for it; the caller then keeps the run.
+ */
+bool
+js_slot_deliver(int slotno, uint32 generation, const JsMail *mail)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	bool		ok;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	ok = slot->state == JS_SLOT_READY && slot->generation == generation;
+	if (ok)
+	{
+		SpinLockAcquire(&slot->mutex);
+		ok = slot->mail_count + slot->done_count + (slot->busy ? 1 : 0) < JS_MAILBOX_SIZE;
+		if (ok)
+		{
+			slot->mail[(slot->mail_head + slot->mail_count) % JS_MAILBOX_SIZE] = *mail;
+			slot->mail_count++;
+		}
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(js->lock);
+	return ok;
+}
+
+/* False when the slot is not one of this database. */
+bool
+js_slot_look(int slotno, Oid dboid, JsSlotView *view)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	bool		mine;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	mine = slot->state != JS_SLOT_FREE && slot->dboid == dboid;
+	if (mine)
+	{
+		view->state = slot->state;
+		view->generation = slot->generation;
+		view->owner = slot->owner;
+		view->started_at = slot->started_at;
+		view->leave = slot->leave;
+		view->was_ready = slot->was_ready;
+		SpinLockAcquire(&slot->mutex);
+		view->mail_count = slot->mail_count;
+		view->busy = slot->busy;
+		view->current = slot->current;
+		view->busy_since = slot->busy_since;
+		view->done_count = slot->done_count;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(js->lock);
+	return mine;
+}
+
+/* Why the process of a dead slot ended: sqlstate[6], message[JS_ERROR_TEXT]. */
+void
+js_slot_last_error(int slotno, char *sqlstate, char *message)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+
+	SpinLockAcquire(&slot->mutex);
+	strlcpy(sqlstate, slot->last_sqlstate, sizeof(slot->last_sqlstate));
+	strlcpy(message, slot->last_error, sizeof(slot->last_error));
+	SpinLockRelease(&slot->mutex);
+}
+
+/* Takes back the runs that a worker has not begun. */
+int
+js_slot_take_back(int slotno, JsMail *mail)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	int			count;
+
+	SpinLockAcquire(&slot->mutex);
+	count = slot->mail_count;
+	for (int i = 0; i < count; i++)
+		mail[i] = slot->mail[(slot->mail_head + i) % JS_MAILBOX_SIZE];
+	slot->mail_count = 0;
+	SpinLockRelease(&slot->mutex);
+	return count;
+}
+
+int
+js_slot_take_done(int slotno, JsDone *done)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	int			count;
+
+	SpinLockAcquire(&slot->mutex);
+	count = slot->done_count;
+	memcpy(done, slot->done, count * sizeof(JsDone));
+	slot->done_count = 0;
+	SpinLockRelease(&slot->mutex);
+	return count;
+}
+
+void
+js_slot_wake(int slotno)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	if (slot->proc != NULL)
+		SetLatch(&slot->proc->procLatch);
+	LWLockRelease(js->lock);
+}
+
+/* ------------------------------------------------------------------------
+ * Slots: the worker's side
+ * ------------------------------------------------------------------------
+ */
+
+/* Caller holds js->lock. */
+static void
+wake_scheduler_of(Oid dboid)
+{
+	JsDatabase *db = find_database(dboid);
+
+	if (db != NULL && db->scheduler != NULL)
+		SetLatch(&db->scheduler->procLatch);
+}
+
+/* Whatever ends the process, its scheduler learns of it at once. */
+static void
+slot_exit(int code, Datum arg)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	js_my_slot->state = JS_SLOT_DEAD;
+	js_my_slot->proc = NULL;
+	wake_scheduler_of(js_my_slot->dboid);
+	LWLockRelease(js->lock);
+	js_my_slot = NULL;
+	ConditionVariableBroadcast(&js->departed);
+}
+
+/*
+ * Takes possession of the slot that this worker was started for, or exits if
+ * it has been given up in the meantime.
+ */
+void
+js_slot_attach(int slotno, uint32 generation)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	if (slot->state != JS_SLOT_STARTING || slot->generation != generation)
+	{
+		LWLockRelease(js->lock);
+		proc_exit(0);
+	}
+	slot->proc = MyProc;
+	slot->pid = MyProcPid;
+	js_my_slot = slot;
+	LWLockRelease(js->lock);
+	before_shmem_exit(slot_exit, 0);
+}
+
+void
+js_slot_ready(void)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	js_my_slot->state = JS_SLOT_READY;
+	js_my_slot->was_ready = true;
+	wake_scheduler_of(js_my_slot->dboid);
+	LWLockRelease(js->lock);
+}
+
+bool
+js_slot_has_mail(void)
+{
+	bool		has;
+
+	SpinLockAcquire(&js_my_slot->mutex);
+	has = js_my_slot->mail_count > 0;
+	SpinLockRelease(&js_my_slot->mutex);
+	return has;
+}
+
+/* Begins the next run of the mailbox, if there is one. */
+bool
+js_slot_next(JsMail *mail)
+{
+	JsSlot	   *slot = js_my_slot;
+	TimestampTz now = js_clock_now();
+	TimestampTz real_now = GetCurrentTimestamp();
+	bool		found;
+
+	SpinLockAcquire(&slot->mutex);
+	found = slot->mail_count > 0;
+	if (found)
+	{
+		*mail = slot->current = slot->mail[slot->mail_head];
+		slot->mail_head = (slot->mail_head + 1) % JS_MAILBOX_SIZE;
+		slot->mail_count--;
+		slot->busy = true;
+		slot->cancel = slot->closing = false;
+		slot->current_since = now;
+		slot->busy_since = real_now;
+		slot->progress_done = slot->progress_total = -1;
+		slot->progress_text[0] = '\0';
+		slot->last_error[0] = '\0';
+		slot->last_sqlstate[0] = '\0';
+	}
+	SpinLockRelease(&slot->mutex);
+	return found;
+}
+
+/*
+ * The current run has come to the point of no return.  False when it has been
+ * cancelled before; after this it cannot be any more.
+ */
+bool
+js_slot_close(void)
+{
+	bool		cancelled;
+
+	SpinLockAcquire(&js_my_slot->mutex);
+	cancelled = js_my_slot->cancel;
+	js_my_slot->closing = !cancelled;
+	SpinLockRelease(&js_my_slot->mutex);
+	return !cancelled;
+}
+
+bool
+js_slot_is_cancelled(void)
+{
+	return js_my_slot->cancel;
+}
+
+/* Who cancelled holds the lock until the signal is sent: waits for that. */
+static void
+await_cancel_signal(void)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	LWLockRelease(js->lock);
+}
+
+/*
+ * The current run has ended and its end is recorded.  The scheduler is woken
+ * when the mailbox is getting empty, and always when someone waits for a run.
+ */
+void
+js_slot_finish(const JsDone *done)
+{
+	JsSlot	   *slot = js_my_slot;
+	TimestampTz now = GetCurrentTimestamp();
+	JsDatabase *db;
+	bool		cancelled;
+	int			left;
+
+	SpinLockAcquire(&slot->mutex);
+	cancelled = slot->cancel;
+	slot->done[slot->done_count++] = *done;
+	slot->busy = false;
+	slot->runs++;
+	slot->idle_since = now;
+	left = slot->mail_count;
+	SpinLockRelease(&slot->mutex);
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	db = find_database(slot->dboid);
+	if (db != NULL && db->scheduler != NULL &&
+		(left <= JS_MAILBOX_SIZE / 8 || pg_atomic_read_u32(&db->waiters) > 0))
+		SetLatch(&db->scheduler->procLatch);
+	LWLockRelease(js->lock);
+	if (left == 0)
+		wake_who_wants_a_slot();
+	if (cancelled)
+		await_cancel_signal();
+}
+
+/*
+ * Gives the slot up unless a run has just been delivered.  After this no
+ * scheduler delivers to it any more.
+ */
+bool
+js_slot_leave_if_idle(bool idle_too_long)
+{
+	bool		leave;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	leave = (idle_too_long || js_my_slot->leave) && js_my_slot->mail_count == 0;
+	if (leave)
+		js_my_slot->state = JS_SLOT_LEAVING;
+	else
+		js_my_slot->leave = false;
+	LWLockRelease(js->lock);
+	return leave;
+}
+
+/* What view running shows of the current run; -1 and NULL: not known. */
+void
+js_slot_progress(int64 done, int64 total, const char *text)
+{
+	JsSlot	   *slot = js_my_slot;
+	char		cut[JS_PROGRESS_TEXT];
+	int			length = text ? pg_mbcliplen(text, strlen(text), JS_PROGRESS_TEXT - 1) : 0;
+
+	memcpy(cut, text ? text : "", length);
+	cut[length] = '\0';
+	SpinLockAcquire(&slot->mutex);
+	slot->progress_done = done;
+	slot->progress_total = total;
+	memcpy(slot->progress_text, cut, length + 1);
+	SpinLockRelease(&slot->mutex);
+}
+
+/* Keeps why the process is about to end: there is no other witness. */
+void
+js_slot_note_error(const char *sqlstate, const char *message)
+{
+	SpinLockAcquire(&js_my_slot->mutex);
+	strlcpy(js_my_slot->last_sqlstate, sqlstate, sizeof(js_my_slot->last_sqlstate));
+	strlcpy(js_my_slot->last_error, message, sizeof(js_my_slot->last_error));
+	SpinLockRelease(&js_my_slot->mutex);
+}
+
+/* ------------------------------------------------------------------------
+ * Anybody
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * Interrupts the run with an id, or with run_id 0 all runs of a job, that are
+ * being executed.  The signal is sent under the lock that the worker needs to
+ * leave its slot, so it cannot reach a stranger that has got the same pid.
+ */
+bool
+js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
+{
+	bool		any = false;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+		bool		hit;
+
+		if (slot->state != JS_SLOT_READY || slot->dboid != dboid)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		hit = slot->busy && !slot->closing && (run_id != 0 ? slot->current.run_id == run_id :
+							 slot->current.job_id == job_id);
+		if (hit)
+			slot->cancel = true;
+		SpinLockRelease(&slot->mutex);
+		if (hit)
+			kill(slot->pid, SIGINT);
+		any |= hit;
+	}
+	LWLockRelease(js->lock);
+	return any;
+}

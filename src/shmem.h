@@ -1,0 +1,227 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *		What the processes share: databases, worker slots, mailboxes.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_SHMEM_H
+#define JS_SHMEM_H
+
+#include "datatype/timestamp.h"
+#include "jobsched.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+
+#define JS_MAILBOX_SIZE 64		/* runs handed to a worker ahead of time */
+#define JS_WAKE_SIZE 512		/* news for a scheduler that sleeps */
+#define JS_PROGRESS_TEXT 128
+#define JS_ERROR_TEXT 512
+
+/* ---- a database with a scheduler ---- */
+
+typedef enum JsDatabaseState
+{
+	JS_DATABASE_FREE,
+	JS_DATABASE_WANTED,			/* the launcher shall start a scheduler */
+	JS_DATABASE_STARTING,		/* registered, not yet attached */
+	JS_DATABASE_RUNNING,
+	JS_DATABASE_HELD			/* kept out, for DROP DATABASE and the like */
+} JsDatabaseState;
+
+typedef enum JsNewsKind
+{
+	JS_NEWS_RUNS,				/* runs first..last were queued */
+	JS_NEWS_JOBS				/* jobs first..last changed */
+} JsNewsKind;
+
+typedef struct JsNews
+{
+	JsNewsKind	kind;
+	int64		first;
+	int64		last;
+} JsNews;
+
+typedef struct JsDatabase
+{
+	/* by lock */
+	Oid			dboid;
+	JsDatabaseState state;
+	PGPROC	   *scheduler;		/* NULL when none is attached */
+	int			scheduler_pid;
+	TimestampTz next_start;		/* not before this, after an exit */
+	int			failures;		/* exits in a row, for the back-off */
+	TimestampTz held_until;
+
+	/* by mutex: news ring */
+	slock_t		mutex;
+	int			news_count;
+	bool		news_overflow;	/* some were dropped: read everything */
+	JsNews		news[JS_WAKE_SIZE];
+
+	/* by mutex: what status.c shows */
+	TimestampTz started_at;
+	TimestampTz last_active_at;
+	bool		enabled;
+	int64		ready;
+	TimestampTz last_error_at;
+	char		last_error[JS_ERROR_TEXT];
+
+	bool		startup_fired;	/* by lock: @startup jobs have had their run */
+
+	/* where finished runs go, written by the scheduler */
+	pg_atomic_uint32 segment[2];
+
+	/* sessions in wait_run() */
+	pg_atomic_uint32 waiters;
+	ConditionVariable finished;
+} JsDatabase;
+
+/* ---- a worker ---- */
+
+typedef enum JsSlotState
+{
+	JS_SLOT_FREE,
+	JS_SLOT_STARTING,			/* registered, not yet ready for runs */
+	JS_SLOT_READY,				/* connected as its owner */
+	JS_SLOT_LEAVING,			/* takes no more runs */
+	JS_SLOT_DEAD				/* its process is gone, its scheduler must look */
+} JsSlotState;
+
+typedef struct JsMail
+{
+	int64		run_id;
+	int64		job_id;
+	int64		revision;		/* of the job, so that a cached one can serve */
+	int32		attempt;
+} JsMail;
+
+typedef struct JsDone
+{
+	int64		run_id;
+	int64		job_id;
+	JsStatus	status;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+} JsDone;
+
+typedef struct JsSlot
+{
+	/* by lock */
+	JsSlotState state;
+	uint32		generation;		/* counts the uses of the slot */
+	Oid			dboid;
+	Oid			owner;
+	PGPROC	   *proc;
+	int			pid;
+	TimestampTz started_at;
+	bool		leave;			/* its place is wanted */
+	bool		was_ready;		/* its process got as far as READY */
+
+	/* by mutex */
+	slock_t		mutex;
+	int			mail_head;
+	int			mail_count;
+	JsMail		mail[JS_MAILBOX_SIZE];
+	bool		busy;			/* current is being executed */
+	bool		cancel;			/* current shall end */
+	bool		closing;		/* too late for that */
+	JsMail		current;
+	TimestampTz current_since;	/* by our clock */
+	TimestampTz busy_since;		/* by the real one */
+	TimestampTz idle_since;
+	int			done_count;
+	JsDone		done[JS_MAILBOX_SIZE + 1];
+	int64		runs;
+	int64		progress_done;
+	int64		progress_total;
+	char		progress_text[JS_PROGRESS_TEXT];
+	char		last_error[JS_ERROR_TEXT];
+	char		last_sqlstate[6];
+} JsSlot;
+
+typedef struct JsShared
+{
+	LWLock	   *lock;
+	int64		boot_id;		/* one life of this shared memory */
+	PGPROC	   *launcher;		/* by lock */
+	int			launcher_pid;
+	bool		slot_wanted;	/* some scheduler waits for a slot */
+	ConditionVariable departed; /* a scheduler or worker has gone */
+	slock_t		clock_mutex;	/* clock.c */
+	bool		clock_mocked;
+	TimestampTz clock_now;
+	int			max_databases;
+	int			max_slots;
+	JsDatabase *databases;
+	JsSlot	   *slots;
+} JsShared;
+
+extern JsShared *js;
+
+extern void js_shmem_init(void);
+
+/* databases */
+extern JsDatabase *js_database_find(Oid dboid);
+extern JsDatabase *js_database_want(Oid dboid);
+extern bool js_database_attach(Oid dboid);
+extern void js_database_detach(bool keep);
+extern void js_database_hold(Oid dboid, bool force);
+extern bool js_database_is_clear(Oid dboid, bool force);
+extern void js_database_unhold(Oid dboid, bool gone);
+extern void js_database_tell(Oid dboid, const JsNews *news, int count,
+							 bool overflow);
+extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
+extern bool js_database_has_news(JsDatabase *db);
+extern void js_database_wake(JsDatabase *db);
+extern void js_databases_wake(void);
+extern void js_launcher_wake(void);
+
+/* What a scheduler sees of a slot when it looks. */
+typedef struct JsSlotView
+{
+	JsSlotState state;
+	uint32		generation;
+	Oid			owner;
+	TimestampTz started_at;
+	int			mail_count;
+	bool		busy;
+	JsMail		current;
+	TimestampTz busy_since;
+	int			done_count;
+	bool		leave;
+	bool		was_ready;
+} JsSlotView;
+
+/* slots, the scheduler's side */
+extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
+extern void js_slot_last_error(int slot, char *sqlstate, char *message);
+extern int	js_slot_reserve(Oid dboid, Oid owner, uint32 *generation);
+extern void js_slot_release(int slot);
+extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
+extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);
+extern int	js_slot_take_back(int slot, JsMail *mail);
+extern int	js_slot_take_done(int slot, JsDone *done);
+extern void js_slot_wake(int slot);
+
+/* slots, the worker's side */
+extern void js_slot_attach(int slot, uint32 generation);
+extern void js_slot_ready(void);
+extern bool js_slot_has_mail(void);
+extern bool js_slot_next(JsMail *mail);
+extern bool js_slot_close(void);
+extern bool js_slot_is_cancelled(void);
+extern void js_slot_progress(int64 done, int64 total, const char *text);
+extern void js_slot_finish(const JsDone *done);
+extern bool js_slot_leave_if_idle(bool idle_too_long);
+extern void js_slot_note_error(const char *sqlstate, const char *message);
+extern JsSlot *js_my_slot;
+
+/* anybody's */
+extern bool js_slot_cancel(Oid dboid, int64 run_id, int64 job_id);
+
+#endif							/* JS_SHMEM_H */

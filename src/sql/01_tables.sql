@@ -1,0 +1,200 @@
+/* jobsched--1.0.sql: the extension's objects */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION jobsched" to load this file. \quit
+
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- The public face: functions and views only.
+CREATE SCHEMA jobsched;
+COMMENT ON SCHEMA jobsched IS 'jobsched: schedules, job queue and run history (functions and views)';
+
+-- Tables.  Nobody gets rights here: functions and views check who asks.
+CREATE SCHEMA jobsched_internal;
+COMMENT ON SCHEMA jobsched_internal IS 'jobsched: tables; use the functions and views of schema jobsched';
+
+-- Who this database is.  The row stays behind when the jobs are dumped, moves
+-- with the files when the cluster is upgraded, and betrays a copy: jobs run
+-- only where their home is this row's token and this row's database is the
+-- one it is read in.
+CREATE TABLE jobsched_internal.identity (
+	id smallint PRIMARY KEY CHECK (id OPERATOR(pg_catalog.=) 1),
+	token uuid NOT NULL,
+	database oid NOT NULL,
+	instance_id text NOT NULL
+);
+
+-- A job: what to run, when, as whom.  Written by the functions of schema
+-- jobsched in the caller's transaction; the scheduler only reads it.
+CREATE SEQUENCE jobsched_internal.job_id_seq AS bigint;
+CREATE TABLE jobsched_internal.job (
+	job_id bigint PRIMARY KEY,
+	name text NOT NULL,
+	owner regrole NOT NULL,
+	schedule text,
+	timezone text NOT NULL,
+	command text,
+	handler text,
+	args jsonb NOT NULL,
+	mode text NOT NULL CHECK (mode OPERATOR(pg_catalog.=) ANY (ARRAY['auto', 'transaction', 'autocommit'])),
+	-- whether a run that died with its server left no effect behind, so that
+	-- it can be tried again without asking
+	transactional boolean NOT NULL,
+	enabled boolean NOT NULL,
+	paused boolean NOT NULL DEFAULT false,
+	pause_reason text,
+	description text,
+	metadata jsonb,
+	home uuid NOT NULL,
+	created_at timestamptz NOT NULL,
+	updated_at timestamptz NOT NULL,
+	-- counts every change of the row
+	revision bigint NOT NULL DEFAULT 1,
+	-- counts changes of schedule and time zone: first_run_at holds until the
+	-- scheduler has fired a slot of this revision (job_state.next_run_at)
+	schedule_revision bigint NOT NULL DEFAULT 1,
+	anchor timestamptz NOT NULL,
+	first_run_at timestamptz,
+	-- a dropped job's name is kept for as long as its history
+	dropped_at timestamptz,
+	cancel_running boolean NOT NULL DEFAULT false,
+	CHECK ((command IS NULL) OPERATOR(pg_catalog.<>) (handler IS NULL))
+);
+-- no partial index: store.c writes rows without the executor
+CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, dropped_at) NULLS NOT DISTINCT;
+
+-- What changes with every run.  Written by the scheduler only.
+CREATE TABLE jobsched_internal.job_state (
+	job_id bigint PRIMARY KEY,
+	schedule_revision bigint NOT NULL DEFAULT 0,
+	next_run_at timestamptz,
+	last_slot timestamptz,
+	-- why the scheduler does not run this revision of the job, if it does not
+	invalid_revision bigint,
+	invalid_reason text,
+	completed boolean NOT NULL DEFAULT false,
+	last_run_id bigint,
+	last_status text,
+	last_started_at timestamptz,
+	last_finished_at timestamptz,
+	consecutive_failures integer NOT NULL DEFAULT 0,
+	recent text NOT NULL DEFAULT '',
+	-- slots passed over since the last run that is still live
+	skipped integer NOT NULL DEFAULT 0,
+	skipped_first timestamptz,
+	skipped_last timestamptz
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+-- The live queue.  A row is inserted by a trigger() in its caller's
+-- transaction or by the scheduler; from then on only the scheduler changes
+-- it, until it is handed to a worker; from then on only that worker.
+CREATE SEQUENCE jobsched_internal.run_id_seq AS bigint;
+CREATE TABLE jobsched_internal.run (
+	run_id bigint PRIMARY KEY,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	status text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'retrying'])),
+	source text NOT NULL,
+	attempt integer NOT NULL DEFAULT 0,
+	-- how many attempts ended with their worker or server
+	lost integer NOT NULL DEFAULT 0,
+	priority integer NOT NULL DEFAULT 0,
+	missed_count integer NOT NULL DEFAULT 0,
+	boot_id bigint,
+	run_at timestamptz NOT NULL,
+	queued_at timestamptz NOT NULL,
+	claimed_at timestamptz,
+	scheduled_for timestamptz,
+	reason text,
+	args jsonb
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
+		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
+CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for);
+
+-- Where the rings of history stand.  Ring 0 holds successes, ring 1 the rest.
+CREATE TABLE jobsched_internal.ring (
+	ring smallint PRIMARY KEY,
+	segment smallint NOT NULL,
+	started_at timestamptz NOT NULL
+);
+
+-- What has ended.  Append only; a segment is a partition, the oldest is
+-- TRUNCATEd when its ring comes round to it (src/history.c).
+CREATE TABLE jobsched_internal.history (
+	run_id bigint NOT NULL,
+	segment smallint NOT NULL,
+	attempt integer NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	worker_pid integer,
+	missed_count integer NOT NULL,
+	priority integer NOT NULL,
+	status text NOT NULL,
+	source text NOT NULL,
+	run_at timestamptz NOT NULL,
+	queued_at timestamptz NOT NULL,
+	started_at timestamptz,
+	finished_at timestamptz NOT NULL,
+	scheduled_for timestamptz,
+	reason text,
+	sqlstate text,
+	error text,
+	error_detail text,
+	error_hint text,
+	error_context text,
+	args jsonb,
+	result jsonb,
+	PRIMARY KEY (run_id, segment)
+) PARTITION BY LIST (segment);
+CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
+CREATE INDEX history_finished_at ON jobsched_internal.history USING brin (finished_at) WITH (pages_per_range = 32);
+
+-- Messages of runs that have ended, in the ring of their run.
+CREATE TABLE jobsched_internal.run_log (
+	run_id bigint NOT NULL,
+	segment smallint NOT NULL,
+	seq integer NOT NULL,
+	logged_at timestamptz NOT NULL,
+	level text NOT NULL,
+	message text NOT NULL,
+	PRIMARY KEY (run_id, seq, segment)
+) PARTITION BY LIST (segment);
+
+CREATE TABLE jobsched_internal.history_000 PARTITION OF jobsched_internal.history FOR VALUES IN (0);
+CREATE TABLE jobsched_internal.history_001 PARTITION OF jobsched_internal.history FOR VALUES IN (1);
+CREATE TABLE jobsched_internal.history_002 PARTITION OF jobsched_internal.history FOR VALUES IN (2);
+CREATE TABLE jobsched_internal.history_003 PARTITION OF jobsched_internal.history FOR VALUES IN (3);
+CREATE TABLE jobsched_internal.history_004 PARTITION OF jobsched_internal.history FOR VALUES IN (4);
+CREATE TABLE jobsched_internal.history_005 PARTITION OF jobsched_internal.history FOR VALUES IN (5);
+CREATE TABLE jobsched_internal.history_006 PARTITION OF jobsched_internal.history FOR VALUES IN (6);
+CREATE TABLE jobsched_internal.history_007 PARTITION OF jobsched_internal.history FOR VALUES IN (7);
+CREATE TABLE jobsched_internal.history_100 PARTITION OF jobsched_internal.history FOR VALUES IN (100);
+CREATE TABLE jobsched_internal.history_101 PARTITION OF jobsched_internal.history FOR VALUES IN (101);
+CREATE TABLE jobsched_internal.history_102 PARTITION OF jobsched_internal.history FOR VALUES IN (102);
+CREATE TABLE jobsched_internal.history_103 PARTITION OF jobsched_internal.history FOR VALUES IN (103);
+CREATE TABLE jobsched_internal.history_104 PARTITION OF jobsched_internal.history FOR VALUES IN (104);
+CREATE TABLE jobsched_internal.history_105 PARTITION OF jobsched_internal.history FOR VALUES IN (105);
+CREATE TABLE jobsched_internal.history_106 PARTITION OF jobsched_internal.history FOR VALUES IN (106);
+CREATE TABLE jobsched_internal.history_107 PARTITION OF jobsched_internal.history FOR VALUES IN (107);
+CREATE TABLE jobsched_internal.run_log_000 PARTITION OF jobsched_internal.run_log FOR VALUES IN (0);
+CREATE TABLE jobsched_internal.run_log_001 PARTITION OF jobsched_internal.run_log FOR VALUES IN (1);
+CREATE TABLE jobsched_internal.run_log_002 PARTITION OF jobsched_internal.run_log FOR VALUES IN (2);
+CREATE TABLE jobsched_internal.run_log_003 PARTITION OF jobsched_internal.run_log FOR VALUES IN (3);
+CREATE TABLE jobsched_internal.run_log_004 PARTITION OF jobsched_internal.run_log FOR VALUES IN (4);
+CREATE TABLE jobsched_internal.run_log_005 PARTITION OF jobsched_internal.run_log FOR VALUES IN (5);
+CREATE TABLE jobsched_internal.run_log_006 PARTITION OF jobsched_internal.run_log FOR VALUES IN (6);
+CREATE TABLE jobsched_internal.run_log_007 PARTITION OF jobsched_internal.run_log FOR VALUES IN (7);
+CREATE TABLE jobsched_internal.run_log_100 PARTITION OF jobsched_internal.run_log FOR VALUES IN (100);
+CREATE TABLE jobsched_internal.run_log_101 PARTITION OF jobsched_internal.run_log FOR VALUES IN (101);
+CREATE TABLE jobsched_internal.run_log_102 PARTITION OF jobsched_internal.run_log FOR VALUES IN (102);
+CREATE TABLE jobsched_internal.run_log_103 PARTITION OF jobsched_internal.run_log FOR VALUES IN (103);
+CREATE TABLE jobsched_internal.run_log_104 PARTITION OF jobsched_internal.run_log FOR VALUES IN (104);
+CREATE TABLE jobsched_internal.run_log_105 PARTITION OF jobsched_internal.run_log FOR VALUES IN (105);
+CREATE TABLE jobsched_internal.run_log_106 PARTITION OF jobsched_internal.run_log FOR VALUES IN (106);
+CREATE TABLE jobsched_internal.run_log_107 PARTITION OF jobsched_internal.run_log FOR VALUES IN (107);
+
+-- Jobs are the user's data; what happened to them stays where it happened.
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job', 'WHERE dropped_at IS NULL');
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job_id_seq', '');
+

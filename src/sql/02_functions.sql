@@ -1,0 +1,160 @@
+-- Jobs
+
+CREATE FUNCTION jobsched.create_job(
+	name text,
+	schedule text DEFAULT NULL,
+	command text DEFAULT NULL,
+	handler text DEFAULT NULL,
+	args jsonb DEFAULT '{}',
+	timezone text DEFAULT pg_catalog.current_setting('jobsched.timezone'),
+	enabled boolean DEFAULT true,
+	description text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	owner name DEFAULT CURRENT_USER,
+	mode text DEFAULT 'auto',
+	if_exists text DEFAULT 'error')
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
+COMMENT ON FUNCTION jobsched.create_job IS
+'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. if_exists, when the owner has a job of this name: error, update or keep.';
+
+CREATE FUNCTION jobsched.alter_job(
+	job text,
+	name text DEFAULT NULL,
+	schedule text DEFAULT NULL,
+	command text DEFAULT NULL,
+	handler text DEFAULT NULL,
+	args jsonb DEFAULT NULL,
+	timezone text DEFAULT NULL,
+	enabled boolean DEFAULT NULL,
+	description text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	owner name DEFAULT NULL,
+	mode text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
+COMMENT ON FUNCTION jobsched.alter_job IS
+'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule. command and handler replace each other. The change holds for runs that start after the commit.';
+
+CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
+RETURNS void LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
+COMMENT ON FUNCTION jobsched.drop_job IS
+'Drops a job: its queued runs are cancelled, running ones finish unless cancel_running is true. Its history stays until it expires.';
+
+CREATE FUNCTION jobsched.pause_job(job text, reason text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_pause_job';
+COMMENT ON FUNCTION jobsched.pause_job IS
+'Holds a job: no run of it starts, by schedule or by trigger, until resume_job(); queued runs wait, running ones finish.';
+
+CREATE FUNCTION jobsched.resume_job(job text)
+RETURNS void LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
+COMMENT ON FUNCTION jobsched.resume_job IS
+'Lets a paused job go on. Slots missed meanwhile are made up by one run for the newest of them.';
+
+CREATE FUNCTION jobsched.trigger(
+	job text,
+	args jsonb DEFAULT NULL,
+	run_at timestamptz DEFAULT pg_catalog.now(),
+	priority integer DEFAULT 0)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
+COMMENT ON FUNCTION jobsched.trigger IS
+'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first.';
+
+CREATE FUNCTION jobsched.trigger_many(
+	job text,
+	args jsonb[],
+	run_at timestamptz DEFAULT pg_catalog.now(),
+	priority integer DEFAULT 0)
+RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
+COMMENT ON FUNCTION jobsched.trigger_many IS
+'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
+
+CREATE PROCEDURE jobsched.wait_run(
+	run_id bigint,
+	timeout interval DEFAULT NULL,
+	INOUT status text DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_wait_run';
+COMMENT ON PROCEDURE jobsched.wait_run IS
+'Waits until a run has ended and returns its status. Holds no transaction while it waits, so it cannot be called inside a transaction block. timeout NULL: no limit; when it is over: error 57014.';
+
+CREATE FUNCTION jobsched.adopt()
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_adopt';
+COMMENT ON FUNCTION jobsched.adopt IS
+'Makes this database the home of all its jobs and returns how many were asleep. Jobs that came with a dump, a template or a physical copy sleep until then. For the database''s owner.';
+
+-- Schedules
+
+CREATE FUNCTION jobsched.next_runs(
+	schedule text,
+	timezone text DEFAULT pg_catalog.current_setting('jobsched.timezone'),
+	"from" timestamptz DEFAULT pg_catalog.now(),
+	n integer DEFAULT 5)
+RETURNS SETOF timestamptz LANGUAGE C STABLE PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'jobsched_next_runs';
+COMMENT ON FUNCTION jobsched.next_runs IS
+'The next n (1 to 10000) instants at which a schedule fires, strictly after from. Intervals are counted from from.';
+
+CREATE FUNCTION jobsched.explain_schedule(
+	schedule text,
+	timezone text DEFAULT pg_catalog.current_setting('jobsched.timezone'))
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_explain_schedule';
+COMMENT ON FUNCTION jobsched.explain_schedule IS
+'Says in words when a schedule fires, with warnings about what may surprise.';
+
+-- Inside a run.  Outside of one they return NULL.
+
+CREATE FUNCTION jobsched.run_id() RETURNS bigint
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_run_id';
+COMMENT ON FUNCTION jobsched.run_id IS 'The id of the run that calls it; NULL outside a run.';
+
+CREATE FUNCTION jobsched.job_name() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_job_name';
+COMMENT ON FUNCTION jobsched.job_name IS 'The name of the job whose run calls it; NULL outside a run.';
+
+CREATE FUNCTION jobsched.args() RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_args';
+COMMENT ON FUNCTION jobsched.args IS 'The arguments of the run that calls it; NULL outside a run.';
+
+CREATE FUNCTION jobsched.attempt() RETURNS integer
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_attempt';
+COMMENT ON FUNCTION jobsched.attempt IS 'Which try at the run this is, from 1; NULL outside a run.';
+
+CREATE FUNCTION jobsched.scheduled_for() RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduled_for';
+COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made for; NULL for a triggered run and outside a run.';
+
+CREATE FUNCTION jobsched.progress(done bigint, total bigint DEFAULT NULL, message text DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_progress';
+COMMENT ON FUNCTION jobsched.progress IS 'Shows in view running, at once and to others, how far the run is. Messages are cut at 127 bytes. Does nothing outside a run.';
+
+CREATE FUNCTION jobsched.log(level text, message text) RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_log';
+COMMENT ON FUNCTION jobsched.log IS 'Keeps a message with the run (view run_logs). level: debug, info, notice, warning or error. Outside a run it raises the message as a notice or warning.';
+
+-- Behind the views
+
+CREATE FUNCTION jobsched_internal.may_see(owner oid) RETURNS boolean
+LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_see';
+
+CREATE FUNCTION jobsched_internal.workers(
+	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
+	OUT runs bigint, OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT run_started_at timestamptz,
+	OUT assigned integer, OUT progress_done bigint, OUT progress_total bigint, OUT progress_message text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_workers';
+
+CREATE FUNCTION jobsched_internal.scheduler(
+	OUT pid integer, OUT started_at timestamptz, OUT last_active_at timestamptz, OUT enabled boolean,
+	OUT ready bigint, OUT last_error text, OUT last_error_at timestamptz, OUT launcher_pid integer,
+	OUT max_workers integer, OUT workers_in_use integer)
+RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduler';
+
+CREATE FUNCTION jobsched_internal.slots_of(
+	job_name text, schedule text, timezone text, anchor timestamptz, after timestamptz, n integer)
+RETURNS SETOF timestamptz LANGUAGE C STABLE PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'jobsched_slots_of';
+
+CREATE FUNCTION jobsched_internal.instance_id() RETURNS text
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_instance_id';
+
+CREATE FUNCTION jobsched_internal.clock_now() RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_clock_now';
+
+CREATE FUNCTION jobsched_internal.announce() RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_announce';
+

@@ -1,0 +1,182 @@
+-- Views.  Each shows a role the jobs and runs of the roles whose privileges
+-- it has; members of pg_monitor and superusers see all.
+
+CREATE VIEW jobsched.jobs WITH (security_barrier) AS
+SELECT j.job_id,
+	j.name,
+	pg_catalog.pg_get_userbyid(j.owner) AS owner,
+	CASE WHEN j.handler IS NOT NULL THEN 'function' ELSE 'sql' END AS kind,
+	j.schedule,
+	j.timezone,
+	j.command,
+	j.handler,
+	j.args,
+	j.mode,
+	j.enabled,
+	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
+			OR i.database OPERATOR(pg_catalog.<>) i.here
+			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance THEN 'asleep'
+		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN 'invalid'
+		WHEN j.paused THEN 'paused'
+		WHEN NOT j.enabled THEN 'disabled'
+		WHEN s.completed AND s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision THEN 'completed'
+		ELSE 'active' END AS state,
+	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
+			OR i.database OPERATOR(pg_catalog.<>) i.here
+			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance
+			THEN 'this database is a copy: call jobsched.adopt() to run its jobs here'
+		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN s.invalid_reason
+		WHEN j.paused THEN j.pause_reason END AS state_reason,
+	CASE WHEN j.enabled AND NOT j.paused
+			AND j.home OPERATOR(pg_catalog.=) i.token
+			AND i.database OPERATOR(pg_catalog.=) i.here
+			AND i.instance_id OPERATOR(pg_catalog.=) i.this_instance
+			AND (s.invalid_revision IS NULL OR s.invalid_revision OPERATOR(pg_catalog.<>) j.revision)
+		THEN CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+			THEN s.next_run_at ELSE j.first_run_at END END AS next_run_at,
+	s.last_status,
+	s.last_run_id,
+	s.last_started_at,
+	s.last_finished_at,
+	s.last_finished_at OPERATOR(pg_catalog.-) s.last_started_at AS last_duration,
+	COALESCE(s.consecutive_failures, 0) AS consecutive_failures,
+	COALESCE(s.recent, '') AS recent,
+	j.description,
+	j.metadata,
+	j.created_at,
+	j.updated_at
+FROM jobsched_internal.job j
+	CROSS JOIN (SELECT token, database, instance_id,
+			(SELECT d.oid FROM pg_catalog.pg_database d
+			 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS here,
+			jobsched_internal.instance_id() AS this_instance
+		FROM jobsched_internal.identity) i
+	LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
+WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(j.owner);
+COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
+COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot) or asleep (this database is a copy)';
+COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule; NULL when there is none or the job does not run';
+COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed';
+COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';
+
+CREATE VIEW jobsched.runs WITH (security_barrier) AS
+SELECT r.run_id,
+	r.job_id,
+	j.name AS job_name,
+	pg_catalog.pg_get_userbyid(r.owner) AS owner,
+	r.status,
+	r.reason,
+	r.source,
+	r.attempt,
+	r.priority,
+	r.scheduled_for,
+	r.run_at,
+	r.queued_at,
+	r.started_at,
+	r.finished_at,
+	r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
+	r.missed_count,
+	r.args,
+	r.result,
+	r.error,
+	r.sqlstate,
+	r.error_detail,
+	r.error_hint,
+	r.error_context,
+	r.worker_pid
+FROM (
+	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
+		q.scheduled_for, q.run_at, q.queued_at, w.run_started_at AS started_at,
+		NULL::timestamptz AS finished_at, q.missed_count, q.args, NULL::jsonb AS result,
+		NULL::text AS error, NULL::text AS sqlstate, NULL::text AS error_detail,
+		NULL::text AS error_hint, NULL::text AS error_context, w.pid AS worker_pid
+	FROM jobsched_internal.run q
+		LEFT JOIN jobsched_internal.workers() w ON w.run_id OPERATOR(pg_catalog.=) q.run_id
+	WHERE jobsched_internal.may_see(q.owner)
+	UNION ALL
+	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
+		h.scheduled_for, h.run_at, h.queued_at, h.started_at,
+		h.finished_at, h.missed_count, h.args, h.result,
+		h.error, h.sqlstate, h.error_detail,
+		h.error_hint, h.error_context, h.worker_pid
+	FROM jobsched_internal.history h
+	WHERE jobsched_internal.may_see(h.owner)
+) r LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
+COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
+COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded, or what a queued run waits for';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup or trigger';
+COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
+
+CREATE VIEW jobsched.running WITH (security_barrier) AS
+SELECT w.run_id,
+	w.job_id,
+	j.name AS job_name,
+	pg_catalog.pg_get_userbyid(w.owner) AS owner,
+	w.attempt,
+	r.source,
+	r.scheduled_for,
+	w.run_started_at AS started_at,
+	jobsched_internal.clock_now() OPERATOR(pg_catalog.-) w.run_started_at AS elapsed,
+	w.progress_done,
+	w.progress_total,
+	w.progress_message,
+	w.pid AS worker_pid
+FROM jobsched_internal.workers() w
+	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) w.job_id
+	LEFT JOIN jobsched_internal.run r ON r.run_id OPERATOR(pg_catalog.=) w.run_id
+WHERE w.run_id IS NOT NULL AND jobsched_internal.may_see(w.owner);
+COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress.';
+
+CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
+SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
+	CASE WHEN u.source OPERATOR(pg_catalog.=) 'schedule' THEN
+		ARRAY(SELECT s FROM jobsched_internal.slots_of(u.job_name, u.schedule, u.timezone, u.anchor,
+			u.run_at OPERATOR(pg_catalog.-) '1 microsecond'::interval, 5) s)
+		ELSE ARRAY[u.run_at] END AS next_runs
+FROM (
+	SELECT CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+			THEN s.next_run_at ELSE j.first_run_at END AS run_at,
+		j.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(j.owner) AS owner,
+		'schedule'::text AS source, NULL::bigint AS run_id, j.schedule, j.timezone, j.anchor
+	FROM jobsched_internal.job j
+		LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
+	WHERE j.dropped_at IS NULL AND j.enabled AND NOT j.paused
+		AND (s.invalid_revision IS NULL OR s.invalid_revision OPERATOR(pg_catalog.<>) j.revision)
+		AND EXISTS (SELECT FROM jobsched_internal.identity i
+			WHERE i.token OPERATOR(pg_catalog.=) j.home
+				AND i.instance_id OPERATOR(pg_catalog.=) jobsched_internal.instance_id()
+				AND i.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
+					WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
+		AND jobsched_internal.may_see(j.owner)
+	UNION ALL
+	SELECT r.run_at, r.job_id, j.name, pg_catalog.pg_get_userbyid(r.owner),
+		r.source, r.run_id, j.schedule, j.timezone, j.anchor
+	FROM jobsched_internal.run r
+		LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+	WHERE r.status OPERATOR(pg_catalog.<>) 'running' AND jobsched_internal.may_see(r.owner)
+) u
+WHERE u.run_at IS NOT NULL;
+COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued.';
+
+CREATE VIEW jobsched.run_logs WITH (security_barrier) AS
+SELECT l.run_id, h.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(h.owner) AS owner,
+	l.seq, l.logged_at, l.level, l.message
+FROM jobsched_internal.run_log l
+	JOIN jobsched_internal.history h ON h.run_id OPERATOR(pg_catalog.=) l.run_id
+		AND h.segment OPERATOR(pg_catalog.=) l.segment
+	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) h.job_id
+WHERE jobsched_internal.may_see(h.owner);
+COMMENT ON VIEW jobsched.run_logs IS 'Messages that runs raised or logged, kept as long as the run.';
+
+CREATE VIEW jobsched.workers WITH (security_barrier) AS
+SELECT w.slot, pg_catalog.pg_get_userbyid(w.owner) AS owner, w.pid, w.state, w.started_at,
+	w.runs, w.run_id, w.assigned
+FROM jobsched_internal.workers() w
+WHERE jobsched_internal.may_see(w.owner);
+COMMENT ON VIEW jobsched.workers IS 'The worker processes of this database: whose they are, what they do and how many runs they have done.';
+
+CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';
+COMMENT ON FUNCTION jobsched.health IS 'One row for each check; status is ok, warning or error. Shows no job''s data.';
+

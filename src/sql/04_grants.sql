@@ -1,0 +1,18 @@
+-- Nobody has rights until the role that creates the extension hands them on:
+-- GRANT USAGE ON SCHEMA jobsched TO somebody is enough.  Every function and
+-- view checks for itself what its caller may see and do.
+GRANT USAGE ON SCHEMA jobsched TO @extowner@ WITH GRANT OPTION;
+GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.running, jobsched.upcoming,
+	jobsched.run_logs, jobsched.workers TO PUBLIC;
+
+INSERT INTO jobsched_internal.identity
+SELECT 1, pg_catalog.gen_random_uuid(), d.oid, jobsched_internal.instance_id()
+FROM pg_catalog.pg_database d
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
+
+INSERT INTO jobsched_internal.ring
+SELECT r, r OPERATOR(pg_catalog.*) 100, jobsched_internal.clock_now()
+FROM (VALUES (0), (1)) v (r);
+
+-- At commit a scheduler starts for this database.
+SELECT jobsched_internal.announce();

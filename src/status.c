@@ -1,0 +1,365 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *		Functions behind the views, and health().
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "clock.h"
+#include "cron.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker_internals.h"
+#include "shmem.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(jobsched_workers);
+PG_FUNCTION_INFO_V1(jobsched_scheduler);
+PG_FUNCTION_INFO_V1(jobsched_instance_id);
+PG_FUNCTION_INFO_V1(jobsched_slots_of);
+PG_FUNCTION_INFO_V1(jobsched_health);
+
+/* ------------------------------------------------------------------------
+ * Rows
+ * ------------------------------------------------------------------------
+ */
+
+#define MAX_RESULT_COLUMNS 14
+
+typedef struct ResultRow
+{
+	Datum		values[MAX_RESULT_COLUMNS];
+	bool		nulls[MAX_RESULT_COLUMNS];
+	int			n;
+} ResultRow;
+
+static void
+add(ResultRow *row, Datum value, bool isnull)
+{
+	row->values[row->n] = value;
+	row->nulls[row->n++] = isnull;
+}
+
+static void
+add_timestamp(ResultRow *row, TimestampTz value)
+{
+	add(row, TimestampTzGetDatum(value), value == 0);
+}
+
+static void
+add_text(ResultRow *row, const char *value)
+{
+	bool		isnull = value == NULL || value[0] == '\0';
+
+	add(row, isnull ? (Datum) 0 : CStringGetTextDatum(value), isnull);
+}
+
+static void
+put(FunctionCallInfo fcinfo, ResultRow *row)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	tuplestore_putvalues(result->setResult, result->setDesc, row->values, row->nulls);
+}
+
+/* ------------------------------------------------------------------------
+ * Workers and schedulers
+ * ------------------------------------------------------------------------
+ */
+
+static const char *
+slot_state_name(const JsSlot *slot)
+{
+	switch (slot->state)
+	{
+		case JS_SLOT_STARTING:
+			return "starting";
+		case JS_SLOT_READY:
+			return slot->busy ? "running" : "idle";
+		default:
+			return "leaving";
+	}
+}
+
+/* A consistent copy of a slot of this database. */
+static bool
+copy_slot(int i, JsSlot *copy)
+{
+	JsSlot	   *slot = &js->slots[i];
+	bool		ours;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	ours = slot->state != JS_SLOT_FREE && slot->dboid == MyDatabaseId;
+	if (ours)
+	{
+		SpinLockAcquire(&slot->mutex);
+		memcpy(copy, slot, sizeof(JsSlot));
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(js->lock);
+	return ours;
+}
+
+static void
+add_run(ResultRow *row, const JsSlot *slot)
+{
+	bool		none = !slot->busy;
+
+	add(row, Int64GetDatum(slot->current.run_id), none);
+	add(row, Int32GetDatum(slot->current.attempt), none);
+	add(row, Int64GetDatum(slot->current.job_id), none);
+	add(row, TimestampTzGetDatum(slot->current_since), none);
+	add(row, Int32GetDatum(slot->mail_count), false);
+	add(row, Int64GetDatum(slot->progress_done), none || slot->progress_done < 0);
+	add(row, Int64GetDatum(slot->progress_total), none || slot->progress_total < 0);
+	add_text(row, none ? NULL : slot->progress_text);
+}
+
+Datum
+jobsched_workers(PG_FUNCTION_ARGS)
+{
+	JsSlot	   *copy = palloc(sizeof(JsSlot));
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		ResultRow	row = {0};
+
+		if (!copy_slot(i, copy))
+			continue;
+		add(&row, Int32GetDatum(i), false);
+		add(&row, ObjectIdGetDatum(copy->owner), false);
+		add(&row, Int32GetDatum(copy->pid), copy->pid == 0);
+		add_text(&row, slot_state_name(copy));
+		add_timestamp(&row, copy->started_at);
+		add(&row, Int64GetDatum(copy->runs), false);
+		add_run(&row, copy);
+		put(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+/* What is known of this database's scheduler, copied. */
+typedef struct SchedulerStatus
+{
+	bool		known;
+	int			pid;
+	TimestampTz started_at;
+	TimestampTz last_active_at;
+	bool		enabled;
+	int64		ready;
+	char		last_error[JS_ERROR_TEXT];
+	TimestampTz last_error_at;
+	int			launcher_pid;
+	int			workers;		/* of all databases */
+} SchedulerStatus;
+
+static void
+copy_scheduler(SchedulerStatus *status)
+{
+	JsDatabase *db = js_database_find(MyDatabaseId);
+
+	memset(status, 0, sizeof(SchedulerStatus));
+	LWLockAcquire(js->lock, LW_SHARED);
+	status->launcher_pid = js->launcher_pid;
+	for (int i = 0; i < js->max_slots; i++)
+		status->workers += js->slots[i].state != JS_SLOT_FREE;
+	if (db != NULL)
+	{
+		status->known = true;
+		status->pid = db->scheduler_pid;
+		SpinLockAcquire(&db->mutex);
+		status->started_at = db->started_at;
+		status->last_active_at = db->last_active_at;
+		status->enabled = db->enabled;
+		status->ready = db->ready;
+		memcpy(status->last_error, db->last_error, JS_ERROR_TEXT);
+		status->last_error_at = db->last_error_at;
+		SpinLockRelease(&db->mutex);
+	}
+	LWLockRelease(js->lock);
+}
+
+Datum
+jobsched_scheduler(PG_FUNCTION_ARGS)
+{
+	SchedulerStatus status;
+	ResultRow	row = {0};
+	TupleDesc	desc;
+
+	copy_scheduler(&status);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "scheduler() has been declared wrongly");
+	add(&row, Int32GetDatum(status.pid), status.pid == 0);
+	add_timestamp(&row, status.started_at);
+	add_timestamp(&row, status.last_active_at);
+	add(&row, BoolGetDatum(status.enabled), !status.known);
+	add(&row, Int64GetDatum(status.ready), !status.known);
+	add_text(&row, status.last_error);
+	add_timestamp(&row, status.last_error_at);
+	add(&row, Int32GetDatum(status.launcher_pid), status.launcher_pid == 0);
+	add(&row, Int32GetDatum(js_guc_max_workers), false);
+	add(&row, Int32GetDatum(status.workers), false);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values, row.nulls));
+}
+
+Datum
+jobsched_instance_id(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(js_guc_instance_id));
+}
+
+/*
+ * The next slots of a job; none if its schedule cannot be understood, for a
+ * view must not fail because of one row.
+ */
+Datum
+jobsched_slots_of(PG_FUNCTION_ARGS)
+{
+	JsSchedule	schedule;
+	JsScheduleError error;
+	pg_tz	   *tz;
+	TimestampTz slot;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	for (int i = 0; i < 6; i++)
+		if (PG_ARGISNULL(i))
+			return (Datum) 0;
+	slot = PG_GETARG_TIMESTAMPTZ(4);
+	tz = js_timezone_lookup(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	if (tz == NULL ||
+		!js_schedule_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)),
+						   text_to_cstring(PG_GETARG_TEXT_PP(0)), &schedule, &error))
+		return (Datum) 0;
+	for (int i = 0; i < PG_GETARG_INT32(5); i++)
+	{
+		ResultRow	row = {0};
+
+		if (!js_schedule_next(&schedule, tz, PG_GETARG_TIMESTAMPTZ(3), slot, &slot))
+			break;
+		add(&row, TimestampTzGetDatum(slot), false);
+		put(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+/* ------------------------------------------------------------------------
+ * Health
+ * ------------------------------------------------------------------------
+ */
+
+static void
+report(FunctionCallInfo fcinfo, const char *check, const char *status,
+	   const char *value, const char *message)
+{
+	ResultRow	row = {0};
+
+	add_text(&row, check);
+	add_text(&row, status);
+	add_text(&row, value);
+	add_text(&row, message);
+	put(fcinfo, &row);
+}
+
+static void
+check_processes(FunctionCallInfo fcinfo, const SchedulerStatus *status)
+{
+	if (RecoveryInProgress())
+	{
+		report(fcinfo, "scheduler", "ok", "standby", "nothing runs until this server is promoted");
+		return;
+	}
+	if (status->launcher_pid == 0)
+		report(fcinfo, "launcher", "error", NULL, "the launcher is not running");
+	else
+		report(fcinfo, "launcher", "ok", psprintf("pid %d", status->launcher_pid), NULL);
+	if (!status->known)
+		report(fcinfo, "scheduler", "error", NULL,
+			   "this database has no scheduler: see jobsched.databases and jobsched.max_databases");
+	else if (status->pid == 0)
+		report(fcinfo, "scheduler", "error", NULL, "the scheduler is being restarted");
+	else
+		report(fcinfo, "scheduler", "ok", psprintf("pid %d", status->pid), NULL);
+	if (status->last_error[0] != '\0')
+		report(fcinfo, "last_error", "warning", timestamptz_to_str(status->last_error_at),
+			   status->last_error);
+	else
+		report(fcinfo, "last_error", "ok", NULL, NULL);
+}
+
+static void
+check_workers(FunctionCallInfo fcinfo, const SchedulerStatus *status)
+{
+	char	   *value = psprintf("%d of %d", status->workers, js_guc_max_workers);
+
+	if (js_guc_max_workers == 0)
+		report(fcinfo, "workers", "warning", value, "jobsched.max_workers is 0: nothing runs");
+	else if (js_guc_max_workers + 2 > max_worker_processes)
+		report(fcinfo, "workers", "warning", value,
+			   "max_worker_processes leaves no room for jobsched.max_workers and a scheduler");
+	else if (status->ready > 0 && status->workers >= js_guc_max_workers)
+		report(fcinfo, "workers", "warning", value, "runs wait for a worker");
+	else
+		report(fcinfo, "workers", "ok", value, NULL);
+	report(fcinfo, "queue", "ok", psprintf(INT64_FORMAT " ready", status->ready), NULL);
+}
+
+static void
+count_invalid(const JsJobState *state, void *arg)
+{
+	JsJob		job;
+
+	if (state->invalid_revision != 0 && js_job_read(state->job_id, &job) &&
+		job.dropped_at == DT_NOBEGIN && job.revision == state->invalid_revision)
+		++*(int64 *) arg;
+}
+
+static void
+check_jobs(FunctionCallInfo fcinfo)
+{
+	int64		invalid = 0;
+	pg_uuid_t	token;
+
+	js_job_states_visit(count_invalid, &invalid);
+	report(fcinfo, "invalid_jobs", invalid > 0 ? "error" : "ok",
+		   psprintf(INT64_FORMAT, invalid),
+		   invalid > 0 ? "view jobs tells the reason in state_reason" : NULL);
+	if (js_identity_read(&token))
+		report(fcinfo, "identity", "ok", NULL, NULL);
+	else
+		report(fcinfo, "identity", "warning", "copy",
+			   "this database is a copy and its jobs sleep: call jobsched.adopt() to run them here");
+}
+
+static void
+check_enabled(FunctionCallInfo fcinfo, const SchedulerStatus *status)
+{
+	bool		on = js_guc_enabled && (!status->known || status->pid == 0 || status->enabled);
+
+	report(fcinfo, "enabled", on ? "ok" : "warning", on ? "on" : "off",
+		   on ? NULL : "jobsched.enabled is off: no run starts");
+}
+
+Datum
+jobsched_health(PG_FUNCTION_ARGS)
+{
+	SchedulerStatus status;
+
+	InitMaterializedSRF(fcinfo, 0);
+	copy_scheduler(&status);
+	check_processes(fcinfo, &status);
+	check_enabled(fcinfo, &status);
+	check_workers(fcinfo, &status);
+	check_jobs(fcinfo);
+	return (Datum) 0;
+}

@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *		Jobs, runs and history as rows.
+ *
+ * WHO WRITES WHAT
+ *
+ * No two processes ever change the same row, so none waits for another:
+ *
+ *	job			sessions, by the functions of the API; one at a time per job
+ *				(js_job_lock), and nobody else wants these rows
+ *	job_state	the scheduler
+ *	run			inserted by sessions (trigger) and by the scheduler; changed by
+ *				the scheduler until the run is put into a mailbox, deleted by
+ *				the worker that executes it
+ *	history, run_log	inserted by whoever deletes the run
+ *	ring		the scheduler
+ *	identity	adopt()
+ *
+ * What a session wants of a run or a job's state it says in the job's row and
+ * tells the scheduler at commit (wakeup.h).
+ *
+ * In these structs DT_NOBEGIN is a timestamp that is NULL.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_STORE_H
+#define JS_STORE_H
+
+#include "datatype/timestamp.h"
+#include "jobsched.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+typedef struct JsJob
+{
+	int64		job_id;
+	char	   *name;
+	Oid			owner;
+	char	   *schedule;
+	char	   *timezone;
+	char	   *command;
+	char	   *handler;
+	Jsonb	   *args;
+	char	   *mode;
+	bool		transactional;
+	bool		enabled;
+	bool		paused;
+	char	   *pause_reason;
+	char	   *description;
+	Jsonb	   *metadata;
+	pg_uuid_t	home;
+	TimestampTz created_at;
+	TimestampTz updated_at;
+	int64		revision;
+	int64		schedule_revision;
+	TimestampTz anchor;
+	TimestampTz first_run_at;
+	TimestampTz dropped_at;
+	bool		cancel_running;
+} JsJob;
+
+#define JS_RECENT_SIZE 20
+
+typedef struct JsJobState
+{
+	int64		job_id;
+	int64		schedule_revision;
+	TimestampTz next_run_at;
+	TimestampTz last_slot;
+	int64		invalid_revision;	/* 0: none */
+	char	   *invalid_reason;
+	bool		completed;
+	int64		last_run_id;
+	char	   *last_status;
+	TimestampTz last_started_at;
+	TimestampTz last_finished_at;
+	int32		consecutive_failures;
+	char		recent[JS_RECENT_SIZE + 1];
+	int32		skipped;
+	TimestampTz skipped_first;
+	TimestampTz skipped_last;
+} JsJobState;
+
+typedef enum JsRunStatus
+{
+	JS_RUN_QUEUED,
+	JS_RUN_RUNNING,
+	JS_RUN_RETRYING
+} JsRunStatus;
+
+typedef struct JsRun
+{
+	int64		run_id;
+	int64		job_id;
+	Oid			owner;
+	JsRunStatus status;
+	const char *source;
+	int32		attempt;
+	int32		lost;
+	int32		priority;
+	int32		missed_count;
+	int64		boot_id;
+	TimestampTz run_at;
+	TimestampTz queued_at;
+	TimestampTz claimed_at;
+	TimestampTz scheduled_for;
+	const char *reason;
+	Jsonb	   *args;
+} JsRun;
+
+/* How a run ended. */
+typedef struct JsOutcome
+{
+	JsStatus	status;
+	const char *reason;
+	int			worker_pid;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	const char *sqlstate;
+	const char *error;
+	const char *error_detail;
+	const char *error_hint;
+	const char *error_context;
+	Jsonb	   *result;
+} JsOutcome;
+
+typedef struct JsLogLine
+{
+	TimestampTz logged_at;
+	const char *level;
+	const char *message;
+} JsLogLine;
+
+/* jobs (store_job.c) */
+typedef void (*JsJobVisitor) (const JsJob *job, void *arg);
+
+extern void js_job_lock(int64 job_id);
+extern int64 js_job_insert(JsJob *job);
+extern void js_job_update(const JsJob *job);
+extern bool js_job_read(int64 job_id, JsJob *job);
+extern List *js_jobs_named(const char *name);
+extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
+extern void js_job_forget(int64 job_id);
+
+typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
+
+extern bool js_job_state_read(int64 job_id, JsJobState *state);
+extern void js_job_state_write(const JsJobState *state);
+extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);
+
+extern bool js_identity_read(pg_uuid_t *token);
+extern int64 js_identity_adopt(void);
+
+/* runs (store_run.c) */
+typedef void (*JsRunVisitor) (const JsRun *run, void *arg);
+typedef struct JsRunWriter JsRunWriter;
+
+extern JsRunWriter *js_run_writer_open(void);
+extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
+extern void js_run_writer_close(JsRunWriter *writer);
+extern bool js_run_read(int64 run_id, JsRun *run);
+extern bool js_run_update(const JsRun *run);
+extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
+extern bool js_run_slot_exists(int64 job_id, TimestampTz scheduled_for);
+extern void js_run_finish(const JsRun *run, const JsOutcome *outcome,
+						  const JsLogLine *lines, int nlines);
+extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
+extern int64 js_run_next_id(void);
+extern bool js_history_status(int64 run_id, Oid *owner, char **status);
+
+/* the rings of history (store_run.c) */
+#define JS_RINGS 2
+#define JS_SEGMENTS 8			/* per ring */
+
+typedef struct JsRing
+{
+	int			segment;		/* the one that is written to */
+	TimestampTz started_at;
+} JsRing;
+
+extern void js_rings_read(JsRing *rings);
+extern bool js_ring_advance(int ring, TimestampTz now, JsRing *state);
+
+#endif							/* JS_STORE_H */

@@ -1,0 +1,524 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_job.c
+ *		Rows of job, job_state and identity.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "commands/sequence.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "store.h"
+#include "table.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+
+enum JobColumn
+{
+	JOB_ID = 1, JOB_NAME, JOB_OWNER, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND,
+	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL, JOB_ENABLED,
+	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
+	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
+	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
+};
+
+enum StateColumn
+{
+	STATE_JOB_ID = 1, STATE_SCHEDULE_REVISION, STATE_NEXT_RUN_AT,
+	STATE_LAST_SLOT, STATE_INVALID_REVISION, STATE_INVALID_REASON,
+	STATE_COMPLETED, STATE_LAST_RUN_ID, STATE_LAST_STATUS,
+	STATE_LAST_STARTED_AT, STATE_LAST_FINISHED_AT,
+	STATE_CONSECUTIVE_FAILURES, STATE_RECENT, STATE_SKIPPED,
+	STATE_SKIPPED_FIRST, STATE_SKIPPED_LAST
+};
+
+enum IdentityColumn
+{
+	IDENTITY_ID = 1, IDENTITY_TOKEN, IDENTITY_DATABASE, IDENTITY_INSTANCE_ID
+};
+
+/* ------------------------------------------------------------------------
+ * job
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * Holds off other sessions that want to change the same job until the end of
+ * the transaction.  The scheduler never takes this lock.
+ */
+void
+js_job_lock(int64 job_id)
+{
+	LockDatabaseObject(js_table_oid("job"), (Oid) job_id,
+					   (uint16) (job_id >> 32), AccessExclusiveLock);
+}
+
+static void
+job_to_row(const JsJob *job, JsRow *row)
+{
+	memset(row, 0, sizeof(JsRow));
+	js_row_set(row, JOB_ID, Int64GetDatum(job->job_id));
+	js_row_set_text(row, JOB_NAME, job->name);
+	js_row_set(row, JOB_OWNER, ObjectIdGetDatum(job->owner));
+	js_row_set_text(row, JOB_SCHEDULE, job->schedule);
+	js_row_set_text(row, JOB_TIMEZONE, job->timezone);
+	js_row_set_text(row, JOB_COMMAND, job->command);
+	js_row_set_text(row, JOB_HANDLER, job->handler);
+	js_row_set(row, JOB_ARGS, JsonbPGetDatum(job->args));
+	js_row_set_text(row, JOB_MODE, job->mode);
+	js_row_set(row, JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
+	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
+	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
+	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
+	js_row_set_text(row, JOB_DESCRIPTION, job->description);
+	if (job->metadata == NULL)
+		js_row_set_null(row, JOB_METADATA);
+	else
+		js_row_set(row, JOB_METADATA, JsonbPGetDatum(job->metadata));
+	js_row_set(row, JOB_HOME, UUIDPGetDatum(&job->home));
+	js_row_set_timestamp(row, JOB_CREATED_AT, job->created_at);
+	js_row_set_timestamp(row, JOB_UPDATED_AT, job->updated_at);
+	js_row_set(row, JOB_REVISION, Int64GetDatum(job->revision));
+	js_row_set(row, JOB_SCHEDULE_REVISION, Int64GetDatum(job->schedule_revision));
+	js_row_set_timestamp(row, JOB_ANCHOR, job->anchor);
+	js_row_set_timestamp(row, JOB_FIRST_RUN_AT, job->first_run_at);
+	js_row_set_timestamp(row, JOB_DROPPED_AT, job->dropped_at);
+	js_row_set(row, JOB_CANCEL_RUNNING, BoolGetDatum(job->cancel_running));
+}
+
+static Jsonb *
+row_jsonb(const JsRow *row, AttrNumber column)
+{
+	if (row->nulls[column - 1])
+		return NULL;
+	return DatumGetJsonbPCopy(row->values[column - 1]);
+}
+
+static void
+job_from_row(const JsRow *row, JsJob *job)
+{
+	job->job_id = DatumGetInt64(row->values[JOB_ID - 1]);
+	job->name = js_row_text(row, JOB_NAME);
+	job->owner = DatumGetObjectId(row->values[JOB_OWNER - 1]);
+	job->schedule = js_row_text(row, JOB_SCHEDULE);
+	job->timezone = js_row_text(row, JOB_TIMEZONE);
+	job->command = js_row_text(row, JOB_COMMAND);
+	job->handler = js_row_text(row, JOB_HANDLER);
+	job->args = row_jsonb(row, JOB_ARGS);
+	job->mode = js_row_text(row, JOB_MODE);
+	job->transactional = DatumGetBool(row->values[JOB_TRANSACTIONAL - 1]);
+	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
+	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
+	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);
+	job->description = js_row_text(row, JOB_DESCRIPTION);
+	job->metadata = row_jsonb(row, JOB_METADATA);
+	job->home = *DatumGetUUIDP(row->values[JOB_HOME - 1]);
+	job->created_at = js_row_timestamp(row, JOB_CREATED_AT);
+	job->updated_at = js_row_timestamp(row, JOB_UPDATED_AT);
+	job->revision = DatumGetInt64(row->values[JOB_REVISION - 1]);
+	job->schedule_revision = DatumGetInt64(row->values[JOB_SCHEDULE_REVISION - 1]);
+	job->anchor = js_row_timestamp(row, JOB_ANCHOR);
+	job->first_run_at = js_row_timestamp(row, JOB_FIRST_RUN_AT);
+	job->dropped_at = js_row_timestamp(row, JOB_DROPPED_AT);
+	job->cancel_running = DatumGetBool(row->values[JOB_CANCEL_RUNNING - 1]);
+}
+
+static void
+job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	job_from_row(&row, job);
+}
+
+/* Assigns job_id and home. */
+int64
+js_job_insert(JsJob *job)
+{
+	Relation	rel = js_table_open("job", RowExclusiveLock);
+	JsRow		row;
+
+	job->job_id = nextval_internal(js_table_oid("job_id_seq"), false);
+	(void) js_identity_read(&job->home);
+	job_to_row(job, &row);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls));
+	table_close(rel, RowExclusiveLock);
+	return job->job_id;
+}
+
+static SysScanDesc
+scan_by_id(Relation rel, const char *index, AttrNumber column, int64 id)
+{
+	ScanKeyData key;
+
+	js_key_int64(&key, column, BTEqualStrategyNumber, id);
+	return js_table_scan_key(rel, index, &key, 1);
+}
+
+void
+js_job_update(const JsJob *job)
+{
+	Relation	rel = js_table_open("job", RowExclusiveLock);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job->job_id);
+	HeapTuple	old = systable_getnext(scan);
+	JsRow		row;
+
+	if (!HeapTupleIsValid(old))
+		elog(ERROR, "job " INT64_FORMAT " has vanished", job->job_id);
+	job_to_row(job, &row);
+	CatalogTupleUpdate(rel, &old->t_self,
+					   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
+										 row.nulls, row.changed));
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+bool
+js_job_read(int64 job_id, JsJob *job)
+{
+	Relation	rel = js_table_open("job", AccessShareLock);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job_id);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+		job_from_tuple(rel, tuple, job);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* The live jobs of a name, of all owners. */
+List *
+js_jobs_named(const char *name)
+{
+	Relation	rel = js_table_open("job", AccessShareLock);
+	List	   *jobs = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, JOB_NAME, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(name));
+	scan = js_table_scan_key(rel, "job_name", &key, 1);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		JsJob	   *job = palloc(sizeof(JsJob));
+
+		job_from_tuple(rel, tuple, job);
+		if (job->dropped_at == DT_NOBEGIN)
+			jobs = lappend(jobs, job);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return jobs;
+}
+
+/*
+ * Visits the jobs with ids from first to last, dropped ones too.  What the
+ * visitor keeps it has to copy.
+ */
+void
+js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open("job", AccessShareLock);
+	MemoryContext visit_context = AllocSetContextCreate(CurrentMemoryContext,
+														"jobsched job", ALLOCSET_DEFAULT_SIZES);
+	bool		all = first == PG_INT64_MIN && last == PG_INT64_MAX;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_key_int64(&keys[0], JOB_ID, BTGreaterEqualStrategyNumber, first);
+	js_key_int64(&keys[1], JOB_ID, BTLessEqualStrategyNumber, last);
+	scan = js_table_scan_key(rel, all ? NULL : "job_pkey", keys, all ? 0 : 2);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		MemoryContext outer = MemoryContextSwitchTo(visit_context);
+		JsJob		job;
+
+		job_from_tuple(rel, tuple, &job);
+		MemoryContextSwitchTo(outer);
+		visit(&job, arg);
+		MemoryContextReset(visit_context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan(scan);
+	MemoryContextDelete(visit_context);
+	table_close(rel, AccessShareLock);
+}
+
+/* ------------------------------------------------------------------------
+ * job_state
+ * ------------------------------------------------------------------------
+ */
+
+static void
+state_to_row(const JsJobState *state, JsRow *row)
+{
+	memset(row, 0, sizeof(JsRow));
+	js_row_set(row, STATE_JOB_ID, Int64GetDatum(state->job_id));
+	js_row_set(row, STATE_SCHEDULE_REVISION, Int64GetDatum(state->schedule_revision));
+	js_row_set_timestamp(row, STATE_NEXT_RUN_AT, state->next_run_at);
+	js_row_set_timestamp(row, STATE_LAST_SLOT, state->last_slot);
+	if (state->invalid_revision == 0)
+		js_row_set_null(row, STATE_INVALID_REVISION);
+	else
+		js_row_set(row, STATE_INVALID_REVISION, Int64GetDatum(state->invalid_revision));
+	js_row_set_text(row, STATE_INVALID_REASON, state->invalid_reason);
+	js_row_set(row, STATE_COMPLETED, BoolGetDatum(state->completed));
+	if (state->last_run_id == 0)
+		js_row_set_null(row, STATE_LAST_RUN_ID);
+	else
+		js_row_set(row, STATE_LAST_RUN_ID, Int64GetDatum(state->last_run_id));
+	js_row_set_text(row, STATE_LAST_STATUS, state->last_status);
+	js_row_set_timestamp(row, STATE_LAST_STARTED_AT, state->last_started_at);
+	js_row_set_timestamp(row, STATE_LAST_FINISHED_AT, state->last_finished_at);
+	js_row_set(row, STATE_CONSECUTIVE_FAILURES, Int32GetDatum(state->consecutive_failures));
+	js_row_set_text(row, STATE_RECENT, state->recent);
+	js_row_set(row, STATE_SKIPPED, Int32GetDatum(state->skipped));
+	js_row_set_timestamp(row, STATE_SKIPPED_FIRST, state->skipped_first);
+	js_row_set_timestamp(row, STATE_SKIPPED_LAST, state->skipped_last);
+}
+
+static int64
+row_int64_or_zero(const JsRow *row, AttrNumber column)
+{
+	return row->nulls[column - 1] ? 0 : DatumGetInt64(row->values[column - 1]);
+}
+
+static void
+state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
+{
+	JsRow		row;
+	char	   *recent;
+
+	js_row_get(&row, tuple, rel);
+	state->job_id = DatumGetInt64(row.values[STATE_JOB_ID - 1]);
+	state->schedule_revision = DatumGetInt64(row.values[STATE_SCHEDULE_REVISION - 1]);
+	state->next_run_at = js_row_timestamp(&row, STATE_NEXT_RUN_AT);
+	state->last_slot = js_row_timestamp(&row, STATE_LAST_SLOT);
+	state->invalid_revision = row_int64_or_zero(&row, STATE_INVALID_REVISION);
+	state->invalid_reason = js_row_text(&row, STATE_INVALID_REASON);
+	state->completed = DatumGetBool(row.values[STATE_COMPLETED - 1]);
+	state->last_run_id = row_int64_or_zero(&row, STATE_LAST_RUN_ID);
+	state->last_status = js_row_text(&row, STATE_LAST_STATUS);
+	state->last_started_at = js_row_timestamp(&row, STATE_LAST_STARTED_AT);
+	state->last_finished_at = js_row_timestamp(&row, STATE_LAST_FINISHED_AT);
+	state->consecutive_failures = DatumGetInt32(row.values[STATE_CONSECUTIVE_FAILURES - 1]);
+	recent = js_row_text(&row, STATE_RECENT);
+	strlcpy(state->recent, recent, sizeof(state->recent));
+	state->skipped = DatumGetInt32(row.values[STATE_SKIPPED - 1]);
+	state->skipped_first = js_row_timestamp(&row, STATE_SKIPPED_FIRST);
+	state->skipped_last = js_row_timestamp(&row, STATE_SKIPPED_LAST);
+}
+
+static void
+blank_state(int64 job_id, JsJobState *state)
+{
+	memset(state, 0, sizeof(JsJobState));
+	state->job_id = job_id;
+	state->next_run_at = state->last_slot = DT_NOBEGIN;
+	state->last_started_at = state->last_finished_at = DT_NOBEGIN;
+	state->skipped_first = state->skipped_last = DT_NOBEGIN;
+}
+
+/* False, and a blank state, when the job has none yet. */
+bool
+js_job_state_read(int64 job_id, JsJobState *state)
+{
+	Relation	rel = js_table_open("job_state", AccessShareLock);
+	SysScanDesc scan = scan_by_id(rel, "job_state_pkey", STATE_JOB_ID, job_id);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+		state_from_tuple(rel, tuple, state);
+	else
+		blank_state(job_id, state);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+void
+js_job_state_write(const JsJobState *state)
+{
+	Relation	rel = js_table_open("job_state", RowExclusiveLock);
+	SysScanDesc scan = scan_by_id(rel, "job_state_pkey", STATE_JOB_ID, state->job_id);
+	HeapTuple	old = systable_getnext(scan);
+	JsRow		row;
+
+	state_to_row(state, &row);
+	if (!HeapTupleIsValid(old))
+		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls));
+	else
+		CatalogTupleUpdate(rel, &old->t_self,
+						   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
+											 row.nulls, row.changed));
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+void
+js_job_states_visit(JsJobStateVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open("job_state", AccessShareLock);
+	MemoryContext visit_context = AllocSetContextCreate(CurrentMemoryContext,
+														"jobsched job state", ALLOCSET_DEFAULT_SIZES);
+	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		MemoryContext outer = MemoryContextSwitchTo(visit_context);
+		JsJobState	state;
+
+		state_from_tuple(rel, tuple, &state);
+		MemoryContextSwitchTo(outer);
+		visit(&state, arg);
+		MemoryContextReset(visit_context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan(scan);
+	MemoryContextDelete(visit_context);
+	table_close(rel, AccessShareLock);
+}
+
+static void
+delete_by_id(const char *table, const char *index, int64 id)
+{
+	Relation	rel = js_table_open(table, RowExclusiveLock);
+	SysScanDesc scan = scan_by_id(rel, index, 1, id);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (HeapTupleIsValid(tuple) && !js_tuple_is_busy(tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* Removes a dropped job whose history has expired. */
+void
+js_job_forget(int64 job_id)
+{
+	delete_by_id("job_state", "job_state_pkey", job_id);
+	delete_by_id("job", "job_pkey", job_id);
+}
+
+/* ------------------------------------------------------------------------
+ * identity
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * The token that jobs of this database carry.  False when this database is
+ * not the one that the token was made for: nothing runs here then.
+ */
+bool
+js_identity_read(pg_uuid_t *token)
+{
+	Relation	rel = js_table_open("identity", AccessShareLock);
+	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		home = false;
+	JsRow		row;
+
+	memset(token, 0, sizeof(pg_uuid_t));
+	if (HeapTupleIsValid(tuple))
+	{
+		js_row_get(&row, tuple, rel);
+		*token = *DatumGetUUIDP(row.values[IDENTITY_TOKEN - 1]);
+		home = DatumGetObjectId(row.values[IDENTITY_DATABASE - 1]) == MyDatabaseId &&
+			strcmp(js_row_text(&row, IDENTITY_INSTANCE_ID), js_guc_instance_id) == 0;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return home;
+}
+
+static void
+identity_update(pg_uuid_t *token)
+{
+	Relation	rel = js_table_open("identity", RowExclusiveLock);
+	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
+	HeapTuple	old = systable_getnext(scan);
+	JsRow		row;
+
+	if (!HeapTupleIsValid(old))
+		elog(ERROR, "the identity of this database has vanished");
+	memset(&row, 0, sizeof(row));
+	js_row_set(&row, IDENTITY_TOKEN, UUIDPGetDatum(token));
+	js_row_set(&row, IDENTITY_DATABASE, ObjectIdGetDatum(MyDatabaseId));
+	js_row_set_text(&row, IDENTITY_INSTANCE_ID, js_guc_instance_id);
+	CatalogTupleUpdate(rel, &old->t_self,
+					   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
+										 row.nulls, row.changed));
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+typedef struct Adoption
+{
+	pg_uuid_t	token;
+	List	   *strangers;
+} Adoption;
+
+static void
+collect_stranger(const JsJob *job, void *arg)
+{
+	Adoption   *adoption = arg;
+
+	if (memcmp(&job->home, &adoption->token, sizeof(pg_uuid_t)) != 0)
+	{
+		int64	   *id = palloc(sizeof(int64));
+
+		*id = job->job_id;
+		adoption->strangers = lappend(adoption->strangers, id);
+	}
+}
+
+/*
+ * Makes this database the home of all its jobs; returns how many slept.
+ * A copy of the database gets a token of its own, or its next dump would be
+ * at home in the original.
+ */
+int64
+js_identity_adopt(void)
+{
+	Adoption	adoption = {0};
+	bool		home = js_identity_read(&adoption.token);
+	ListCell   *lc;
+
+	if (!home)
+	{
+		adoption.token = *DatumGetUUIDP(OidFunctionCall0(F_GEN_RANDOM_UUID));
+		identity_update(&adoption.token);
+	}
+	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, collect_stranger, &adoption);
+	foreach(lc, adoption.strangers)
+	{
+		JsJob		job;
+
+		js_job_lock(*(int64 *) lfirst(lc));
+		if (!js_job_read(*(int64 *) lfirst(lc), &job))
+			continue;
+		job.home = adoption.token;
+		job.revision++;
+		js_job_update(&job);
+	}
+	return list_length(adoption.strangers);
+}

@@ -1,0 +1,557 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_run.c
+ *		Rows of run, history, run_log and ring.
+ *
+ * HISTORY
+ *
+ * What has ended goes to history, a table partitioned into two rings of
+ * JS_SEGMENTS segments: ring 0 for successes, ring 1 for everything else.
+ * One segment of a ring is written to; when it has been for retention /
+ * (JS_SEGMENTS - 2) the ring moves on to the next one, which is TRUNCATEd
+ * first.  So a row is kept for the retention at least and for a sixth longer
+ * at most, and removing it leaves nothing to vacuum.  Messages go to the
+ * segment of run_log with the same number.
+ *
+ * The segment in use stands in shared memory for the workers.  One that has
+ * read it just before the ring moved on writes to the segment before, which
+ * will be emptied only when the ring has come round.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "store.h"
+#include "table.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+
+enum RunColumn
+{
+	RUN_ID = 1, RUN_JOB_ID, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
+	RUN_LOST, RUN_PRIORITY, RUN_MISSED_COUNT, RUN_BOOT_ID, RUN_RUN_AT,
+	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS
+};
+
+enum HistoryColumn
+{
+	HISTORY_RUN_ID = 1, HISTORY_SEGMENT, HISTORY_ATTEMPT, HISTORY_JOB_ID,
+	HISTORY_OWNER, HISTORY_WORKER_PID, HISTORY_MISSED_COUNT,
+	HISTORY_PRIORITY, HISTORY_STATUS, HISTORY_SOURCE, HISTORY_RUN_AT,
+	HISTORY_QUEUED_AT, HISTORY_STARTED_AT, HISTORY_FINISHED_AT,
+	HISTORY_SCHEDULED_FOR, HISTORY_REASON, HISTORY_SQLSTATE, HISTORY_ERROR,
+	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
+	HISTORY_ARGS, HISTORY_RESULT
+};
+
+enum LogColumn
+{
+	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
+};
+
+enum RingColumn
+{
+	RING_RING = 1, RING_SEGMENT, RING_STARTED_AT
+};
+
+static const char *const run_status_names[] = {"queued", "running", "retrying"};
+
+/* ------------------------------------------------------------------------
+ * run
+ * ------------------------------------------------------------------------
+ */
+
+struct JsRunWriter
+{
+	Relation	rel;
+	CatalogIndexState indexes;
+	Oid			sequence;
+};
+
+/* For inserting several runs: what they share is opened once. */
+JsRunWriter *
+js_run_writer_open(void)
+{
+	JsRunWriter *writer = palloc(sizeof(JsRunWriter));
+
+	writer->rel = js_table_open("run", RowExclusiveLock);
+	writer->indexes = CatalogOpenIndexes(writer->rel);
+	writer->sequence = js_table_oid("run_id_seq");
+	return writer;
+}
+
+void
+js_run_writer_close(JsRunWriter *writer)
+{
+	CatalogCloseIndexes(writer->indexes);
+	table_close(writer->rel, RowExclusiveLock);
+	pfree(writer);
+}
+
+int64
+js_run_next_id(void)
+{
+	return nextval_internal(js_table_oid("run_id_seq"), false);
+}
+
+static void
+set_jsonb(JsRow *row, AttrNumber column, Jsonb *value)
+{
+	if (value == NULL)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, JsonbPGetDatum(value));
+}
+
+/* The columns that change while a run waits and when it is claimed. */
+static void
+run_progress_to_row(const JsRun *run, JsRow *row)
+{
+	js_row_set_text(row, RUN_STATUS, run_status_names[run->status]);
+	js_row_set(row, RUN_ATTEMPT, Int32GetDatum(run->attempt));
+	js_row_set(row, RUN_LOST, Int32GetDatum(run->lost));
+	js_row_set(row, RUN_BOOT_ID, Int64GetDatum(run->boot_id));
+	js_row_set_timestamp(row, RUN_RUN_AT, run->run_at);
+	js_row_set_timestamp(row, RUN_CLAIMED_AT, run->claimed_at);
+	js_row_set_text(row, RUN_REASON, run->reason);
+}
+
+static void
+run_to_row(const JsRun *run, JsRow *row)
+{
+	memset(row, 0, sizeof(JsRow));
+	js_row_set(row, RUN_ID, Int64GetDatum(run->run_id));
+	js_row_set(row, RUN_JOB_ID, Int64GetDatum(run->job_id));
+	js_row_set(row, RUN_OWNER, ObjectIdGetDatum(run->owner));
+	js_row_set_text(row, RUN_SOURCE, run->source);
+	js_row_set(row, RUN_PRIORITY, Int32GetDatum(run->priority));
+	js_row_set(row, RUN_MISSED_COUNT, Int32GetDatum(run->missed_count));
+	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
+	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
+	set_jsonb(row, RUN_ARGS, run->args);
+	run_progress_to_row(run, row);
+}
+
+/* The id is assigned here unless it is set. */
+int64
+js_run_insert(JsRunWriter *writer, JsRun *run)
+{
+	HeapTuple	tuple;
+	JsRow		row;
+
+	if (run->run_id == 0)
+		run->run_id = nextval_internal(writer->sequence, false);
+	run_to_row(run, &row);
+	tuple = heap_form_tuple(RelationGetDescr(writer->rel), row.values, row.nulls);
+	CatalogTupleInsertWithInfo(writer->rel, tuple, writer->indexes);
+	heap_freetuple(tuple);
+	return run->run_id;
+}
+
+static JsRunStatus
+run_status_of(const char *name)
+{
+	for (int i = 0; i < lengthof(run_status_names); i++)
+		if (strcmp(name, run_status_names[i]) == 0)
+			return (JsRunStatus) i;
+	elog(ERROR, "run has unknown status \"%s\"", name);
+}
+
+static void
+run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	run->run_id = DatumGetInt64(row.values[RUN_ID - 1]);
+	run->job_id = DatumGetInt64(row.values[RUN_JOB_ID - 1]);
+	run->owner = DatumGetObjectId(row.values[RUN_OWNER - 1]);
+	run->status = run_status_of(js_row_text(&row, RUN_STATUS));
+	run->source = js_row_text(&row, RUN_SOURCE);
+	run->attempt = DatumGetInt32(row.values[RUN_ATTEMPT - 1]);
+	run->lost = DatumGetInt32(row.values[RUN_LOST - 1]);
+	run->priority = DatumGetInt32(row.values[RUN_PRIORITY - 1]);
+	run->missed_count = DatumGetInt32(row.values[RUN_MISSED_COUNT - 1]);
+	run->boot_id = row.nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row.values[RUN_BOOT_ID - 1]);
+	run->run_at = js_row_timestamp(&row, RUN_RUN_AT);
+	run->queued_at = js_row_timestamp(&row, RUN_QUEUED_AT);
+	run->claimed_at = js_row_timestamp(&row, RUN_CLAIMED_AT);
+	run->scheduled_for = js_row_timestamp(&row, RUN_SCHEDULED_FOR);
+	run->reason = js_row_text(&row, RUN_REASON);
+	run->args = row.nulls[RUN_ARGS - 1] ? NULL : DatumGetJsonbPCopy(row.values[RUN_ARGS - 1]);
+}
+
+static SysScanDesc
+scan_run(Relation rel, int64 run_id)
+{
+	ScanKeyData key;
+
+	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
+	return js_table_scan_key(rel, "run_pkey", &key, 1);
+}
+
+bool
+js_run_read(int64 run_id, JsRun *run)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	SysScanDesc scan = scan_run(rel, run_id);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+		run_from_tuple(rel, tuple, run);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * Writes what may change in a waiting run.  False when the row is gone, or
+ * somebody else holds it.
+ */
+bool
+js_run_update(const JsRun *run)
+{
+	Relation	rel = js_table_open("run", RowExclusiveLock);
+	SysScanDesc scan = scan_run(rel, run->run_id);
+	HeapTuple	old = systable_getnext(scan);
+	bool		ok = HeapTupleIsValid(old) && !js_tuple_is_busy(old);
+	JsRow		row;
+
+	if (ok)
+	{
+		memset(&row, 0, sizeof(row));
+		run_progress_to_row(run, &row);
+		CatalogTupleUpdate(rel, &old->t_self,
+						   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
+											 row.nulls, row.changed));
+	}
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	return ok;
+}
+
+void
+js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	MemoryContext visit_context = AllocSetContextCreate(CurrentMemoryContext,
+														"jobsched run", ALLOCSET_DEFAULT_SIZES);
+	bool		all = first == PG_INT64_MIN && last == PG_INT64_MAX;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_key_int64(&keys[0], RUN_ID, BTGreaterEqualStrategyNumber, first);
+	js_key_int64(&keys[1], RUN_ID, BTLessEqualStrategyNumber, last);
+	scan = js_table_scan_key(rel, all ? NULL : "run_pkey", keys, all ? 0 : 2);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		MemoryContext outer = MemoryContextSwitchTo(visit_context);
+		JsRun		run;
+
+		run_from_tuple(rel, tuple, &run);
+		MemoryContextSwitchTo(outer);
+		visit(&run, arg);
+		MemoryContextReset(visit_context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan(scan);
+	MemoryContextDelete(visit_context);
+	table_close(rel, AccessShareLock);
+}
+
+bool
+js_run_slot_exists(int64 job_id, TimestampTz scheduled_for)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		found;
+
+	js_key_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
+	ScanKeyInit(&keys[1], RUN_SCHEDULED_FOR, BTEqualStrategyNumber,
+				F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(scheduled_for));
+	scan = js_table_scan_key(rel, "run_slot", keys, 2);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* ------------------------------------------------------------------------
+ * history and run_log
+ * ------------------------------------------------------------------------
+ */
+
+/* Where a run that ends so is recorded at this moment. */
+static int
+segment_for(JsStatus status)
+{
+	JsDatabase *db = js_database_find(MyDatabaseId);
+	int			ring = status == JS_SUCCEEDED ? 0 : 1;
+
+	if (db == NULL)
+		elog(ERROR, "this database has no scheduler");
+	return (int) pg_atomic_read_u32(&db->segment[ring]);
+}
+
+static Relation
+open_segment(const char *table, int segment)
+{
+	char		name[NAMEDATALEN];
+
+	snprintf(name, sizeof(name), "%s_%03d", table, segment);
+	return js_table_open(name, RowExclusiveLock);
+}
+
+static void
+outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *row)
+{
+	memset(row, 0, sizeof(JsRow));
+	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
+	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
+	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt));
+	js_row_set(row, HISTORY_JOB_ID, Int64GetDatum(run->job_id));
+	js_row_set(row, HISTORY_OWNER, ObjectIdGetDatum(run->owner));
+	if (outcome->worker_pid == 0)
+		js_row_set_null(row, HISTORY_WORKER_PID);
+	else
+		js_row_set(row, HISTORY_WORKER_PID, Int32GetDatum(outcome->worker_pid));
+	js_row_set(row, HISTORY_MISSED_COUNT, Int32GetDatum(run->missed_count));
+	js_row_set(row, HISTORY_PRIORITY, Int32GetDatum(run->priority));
+	js_row_set_text(row, HISTORY_STATUS, js_status_name(outcome->status));
+	js_row_set_text(row, HISTORY_SOURCE, run->source);
+	js_row_set_timestamp(row, HISTORY_RUN_AT, run->run_at);
+	js_row_set_timestamp(row, HISTORY_QUEUED_AT, run->queued_at);
+	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->started_at);
+	js_row_set_timestamp(row, HISTORY_FINISHED_AT, outcome->finished_at);
+	js_row_set_timestamp(row, HISTORY_SCHEDULED_FOR, run->scheduled_for);
+	js_row_set_text(row, HISTORY_REASON, outcome->reason);
+	js_row_set_text(row, HISTORY_SQLSTATE, outcome->sqlstate);
+	js_row_set_text(row, HISTORY_ERROR, outcome->error);
+	js_row_set_text(row, HISTORY_ERROR_DETAIL, outcome->error_detail);
+	js_row_set_text(row, HISTORY_ERROR_HINT, outcome->error_hint);
+	js_row_set_text(row, HISTORY_ERROR_CONTEXT, outcome->error_context);
+	set_jsonb(row, HISTORY_ARGS, run->args);
+	set_jsonb(row, HISTORY_RESULT, outcome->result);
+}
+
+static void
+insert_history(const JsRun *run, const JsOutcome *outcome, int segment)
+{
+	Relation	rel = open_segment("history", segment);
+	JsRow		row;
+
+	outcome_to_row(run, outcome, segment, &row);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls));
+	table_close(rel, RowExclusiveLock);
+}
+
+static void
+insert_log(int64 run_id, int segment, const JsLogLine *lines, int nlines)
+{
+	Relation	rel;
+	CatalogIndexState indexes;
+
+	if (nlines == 0)
+		return;
+	rel = open_segment("run_log", segment);
+	indexes = CatalogOpenIndexes(rel);
+	for (int i = 0; i < nlines; i++)
+	{
+		JsRow		row;
+
+		memset(&row, 0, sizeof(row));
+		js_row_set(&row, LOG_RUN_ID, Int64GetDatum(run_id));
+		js_row_set(&row, LOG_SEGMENT, Int16GetDatum(segment));
+		js_row_set(&row, LOG_SEQ, Int32GetDatum(i + 1));
+		js_row_set_timestamp(&row, LOG_LOGGED_AT, lines[i].logged_at);
+		js_row_set_text(&row, LOG_LEVEL, lines[i].level);
+		js_row_set_text(&row, LOG_MESSAGE, lines[i].message);
+		CatalogTupleInsertWithInfo(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls),
+								   indexes);
+	}
+	CatalogCloseIndexes(indexes);
+	table_close(rel, RowExclusiveLock);
+}
+
+/*
+ * Deletes the row of the attempt, and of no other: this is the fence between
+ * a worker and whoever believes that it is dead.  Never waits.
+ */
+static void
+delete_run(const JsRun *run)
+{
+	Relation	rel = js_table_open("run", RowExclusiveLock);
+	SysScanDesc scan = scan_run(rel, run->run_id);
+	HeapTuple	tuple = systable_getnext(scan);
+	TM_FailureData failure;
+	JsRun		found;
+
+	if (HeapTupleIsValid(tuple))
+		run_from_tuple(rel, tuple, &found);
+	if (!HeapTupleIsValid(tuple) || found.attempt != run->attempt || found.status != run->status)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run " INT64_FORMAT " is no longer in the hands of attempt %d",
+						run->run_id, run->attempt)));
+	if (heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot,
+					false, &failure, false) != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the row of run " INT64_FORMAT " is locked by another transaction",
+						run->run_id)));
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* Moves a run from the queue to history, in the current transaction. */
+void
+js_run_finish(const JsRun *run, const JsOutcome *outcome,
+			  const JsLogLine *lines, int nlines)
+{
+	int			segment = segment_for(outcome->status);
+
+	delete_run(run);
+	insert_history(run, outcome, segment);
+	insert_log(run->run_id, segment, lines, nlines);
+}
+
+/* Records something that was never in the queue. */
+void
+js_history_insert(const JsRun *run, const JsOutcome *outcome)
+{
+	insert_history(run, outcome, segment_for(outcome->status));
+}
+
+static bool
+history_status_in(int segment, int64 run_id, Oid *owner, char **status)
+{
+	char		name[NAMEDATALEN];
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	snprintf(name, sizeof(name), "history_%03d", segment);
+	rel = js_table_open(name, AccessShareLock);
+	snprintf(name, sizeof(name), "history_%03d_pkey", segment);
+	js_key_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
+	scan = js_table_scan_key(rel, name, &key, 1);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		JsRow		row;
+
+		js_row_get(&row, tuple, rel);
+		*owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
+		*status = js_row_text(&row, HISTORY_STATUS);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* How a run has ended, if it has. */
+bool
+js_history_status(int64 run_id, Oid *owner, char **status)
+{
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+			if (history_status_in(ring * 100 + i, run_id, owner, status))
+				return true;
+	return false;
+}
+
+/* ------------------------------------------------------------------------
+ * ring
+ * ------------------------------------------------------------------------
+ */
+
+void
+js_rings_read(JsRing *rings)
+{
+	Relation	rel = js_table_open("ring", AccessShareLock);
+	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		JsRow		row;
+		int			ring;
+
+		js_row_get(&row, tuple, rel);
+		ring = DatumGetInt16(row.values[RING_RING - 1]);
+		rings[ring].segment = DatumGetInt16(row.values[RING_SEGMENT - 1]);
+		rings[ring].started_at = js_row_timestamp(&row, RING_STARTED_AT);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+static void
+ring_update(int ring, const JsRing *state)
+{
+	Relation	rel = js_table_open("ring", RowExclusiveLock);
+	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		JsRow		row;
+
+		js_row_get(&row, tuple, rel);
+		if (DatumGetInt16(row.values[RING_RING - 1]) != ring)
+			continue;
+		memset(&row, 0, sizeof(row));
+		js_row_set(&row, RING_SEGMENT, Int16GetDatum(state->segment));
+		js_row_set_timestamp(&row, RING_STARTED_AT, state->started_at);
+		CatalogTupleUpdate(rel, &tuple->t_self,
+						   heap_modify_tuple(tuple, RelationGetDescr(rel), row.values,
+											 row.nulls, row.changed));
+		break;
+	}
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+}
+
+/*
+ * Moves a ring on to its next segment, emptying it.  Called by the scheduler,
+ * whose session has a lock_timeout: a reader that holds on to the segment
+ * makes this fail, and the scheduler tries again later.
+ */
+bool
+js_ring_advance(int ring, TimestampTz now, JsRing *state)
+{
+	JsRing		next;
+	char		command[200];
+	int			rc;
+
+	next.segment = ring * 100 + (state->segment - ring * 100 + 1) % JS_SEGMENTS;
+	next.started_at = now;
+	snprintf(command, sizeof(command),
+			 "TRUNCATE ONLY %s.history_%03d, %s.run_log_%03d",
+			 JS_SCHEMA, next.segment, JS_SCHEMA, next.segment);
+	SPI_connect();
+	rc = SPI_execute(command, false, 0);
+	SPI_finish();
+	if (rc != SPI_OK_UTILITY)
+		return false;
+	ring_update(ring, &next);
+	*state = next;
+	return true;
+}

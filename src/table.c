@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *		Direct access to the rows of our own tables.
+ *
+ * DESIGN
+ *
+ * Rows of our tables are read and written with the heap and index access
+ * methods, as the server writes its own catalogs, and not with SQL.  Three
+ * things follow.
+ *
+ * There is nothing to escalate to.  A run's bookkeeping happens in a session
+ * that belongs to the job's owner.  SQL there would need rights on our
+ * tables, so a change of user, and would have to be defended against the
+ * session's search path, temporary objects, planner settings, and triggers.
+ * Access by row needs no rights, runs no code but the access methods' own,
+ * and never changes the user.
+ *
+ * There is nothing to plan.  A plan made for an empty queue would be wrong
+ * for a long one; an index scan by key is right for both.
+ *
+ * It is fast: this is the hot path of every run.
+ *
+ * The price: tables may have no expression indexes, partial indexes,
+ * exclusion or deferred constraints, and CHECK constraints are not applied to
+ * rows written here (CatalogTupleInsert() and its like).
+ *
+ * SNAPSHOTS
+ *
+ * Rows are looked up with SnapshotSelf: committed ones, and our own.  As each
+ * row has one writer at any time (see store.h) no update can hide a row
+ * from it.  It leaves no predicate locks behind in a serializable
+ * transaction, and sees a run that was queued after the transaction began.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/multixact.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "storage/procarray.h"
+#include "table.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* InvalidOid when the extension is not, or no longer, there. */
+Oid
+js_table_oid(const char *name)
+{
+	Oid			schema = get_namespace_oid(JS_SCHEMA, true);
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+Oid
+js_index_oid(const char *name)
+{
+	return js_table_oid(name);
+}
+
+Relation
+js_table_open(const char *name, LOCKMODE lockmode)
+{
+	Oid			oid = js_table_oid(name);
+
+	if (!OidIsValid(oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s.%s\" does not exist", JS_SCHEMA, name),
+				 errhint("The extension jobsched has been dropped or is being replaced.")));
+	return table_open(oid, lockmode);
+}
+
+SysScanDesc
+js_table_scan_key(Relation rel, const char *index, ScanKey keys, int nkeys)
+{
+	return systable_beginscan(rel, index ? js_index_oid(index) : InvalidOid,
+							  index != NULL, SnapshotSelf, nkeys, keys);
+}
+
+void
+js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op, int64 value)
+{
+	RegProcedure proc = op == BTEqualStrategyNumber ? F_INT8EQ :
+		op == BTGreaterEqualStrategyNumber ? F_INT8GE : F_INT8LE;
+
+	ScanKeyInit(key, column, op, proc, Int64GetDatum(value));
+}
+
+/*
+ * Whether another transaction has locked or is changing the row: somebody
+ * with rights on our tables, perhaps one that is prepared and will stay.  We
+ * leave such a row alone rather than wait for it.
+ */
+bool
+js_tuple_is_busy(HeapTuple tuple)
+{
+	HeapTupleHeader header = tuple->t_data;
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(header);
+
+	if (header->t_infomask & HEAP_XMAX_INVALID)
+		return false;
+	if (header->t_infomask & HEAP_XMAX_IS_MULTI)
+		return MultiXactIdIsRunning(xmax, HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask));
+	return TransactionIdIsValid(xmax) &&
+		!TransactionIdIsCurrentTransactionId(xmax) &&
+		TransactionIdIsInProgress(xmax);
+}
+
+void
+js_row_set_text(JsRow *row, AttrNumber column, const char *value)
+{
+	if (value == NULL)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, CStringGetTextDatum(value));
+}
+
+/* DT_NOBEGIN stands for NULL. */
+void
+js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz value)
+{
+	if (value == DT_NOBEGIN)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, TimestampTzGetDatum(value));
+}
+
+/* Datums by reference point into the tuple. */
+void
+js_row_get(JsRow *row, HeapTuple tuple, Relation rel)
+{
+	Assert(RelationGetNumberOfAttributes(rel) <= JS_MAX_COLUMNS);
+	heap_deform_tuple(tuple, RelationGetDescr(rel), row->values, row->nulls);
+}
+
+char *
+js_row_text(const JsRow *row, AttrNumber column)
+{
+	if (row->nulls[column - 1])
+		return NULL;
+	return TextDatumGetCString(row->values[column - 1]);
+}
+
+TimestampTz
+js_row_timestamp(const JsRow *row, AttrNumber column)
+{
+	if (row->nulls[column - 1])
+		return DT_NOBEGIN;
+	return DatumGetTimestampTz(row->values[column - 1]);
+}

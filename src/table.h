@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.h
+ *		Direct access to the rows of our own tables.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_TABLE_H
+#define JS_TABLE_H
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "utils/rel.h"
+
+#define JS_SCHEMA "jobsched_internal"
+#define JS_MAX_COLUMNS 32
+
+typedef struct JsRow
+{
+	Datum		values[JS_MAX_COLUMNS];
+	bool		nulls[JS_MAX_COLUMNS];
+	bool		changed[JS_MAX_COLUMNS];
+} JsRow;
+
+extern Oid	js_table_oid(const char *name);
+extern Relation js_table_open(const char *name, LOCKMODE lockmode);
+extern Oid	js_index_oid(const char *name);
+extern SysScanDesc js_table_scan_key(Relation rel, const char *index,
+									 ScanKey keys, int nkeys);
+extern void js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op,
+						 int64 value);
+extern bool js_tuple_is_busy(HeapTuple tuple);
+
+/* Columns are numbered from 1, as in the catalog. */
+static inline void
+js_row_set(JsRow *row, AttrNumber column, Datum value)
+{
+	row->values[column - 1] = value;
+	row->nulls[column - 1] = false;
+	row->changed[column - 1] = true;
+}
+
+static inline void
+js_row_set_null(JsRow *row, AttrNumber column)
+{
+	row->values[column - 1] = (Datum) 0;
+	row->nulls[column - 1] = true;
+	row->changed[column - 1] = true;
+}
+
+extern void js_row_set_text(JsRow *row, AttrNumber column, const char *value);
+extern void js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz value);
+extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
+extern char *js_row_text(const JsRow *row, AttrNumber column);
+extern TimestampTz js_row_timestamp(const JsRow *row, AttrNumber column);
+
+#endif							/* JS_TABLE_H */

@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger.c
+ *		Functions that queue runs.
+ *
+ * The run's row is inserted in the caller's transaction, so the run exists if
+ * and only if that commits; the scheduler hears of it then (wakeup.c).
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "clock.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "store.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "wakeup.h"
+
+PG_FUNCTION_INFO_V1(jobsched_trigger);
+PG_FUNCTION_INFO_V1(jobsched_trigger_many);
+
+/* now() as a default means at once, and a mocked clock does not move now(). */
+static TimestampTz
+run_at_argument(FunctionCallInfo fcinfo, int n)
+{
+	TimestampTz run_at;
+
+	if (PG_ARGISNULL(n))
+		return js_clock_now();
+	run_at = PG_GETARG_TIMESTAMPTZ(n);
+	if (run_at == GetCurrentTransactionStartTimestamp())
+		return js_clock_now();
+	if (TIMESTAMP_NOT_FINITE(run_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("run_at must be finite")));
+	return run_at;
+}
+
+/* A run of the job in the first argument, but for its args. */
+static void
+prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run)
+{
+	JsJob		job;
+
+	js_check_may_write(function);
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("job cannot be NULL")));
+	js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+	memset(run, 0, sizeof(JsRun));
+	run->job_id = job.job_id;
+	run->owner = job.owner;
+	run->status = JS_RUN_QUEUED;
+	run->source = "trigger";
+	run->run_at = run_at_argument(fcinfo, 2);
+	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	run->queued_at = js_clock_now();
+	run->claimed_at = run->scheduled_for = DT_NOBEGIN;
+}
+
+static Jsonb *
+check_args(Jsonb *args)
+{
+	if (!JB_ROOT_IS_OBJECT(args))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("args must be a JSON object")));
+	return args;
+}
+
+static int64
+queue_run(JsRunWriter *writer, JsRun *run, Jsonb *args)
+{
+	run->run_id = 0;
+	run->args = args ? check_args(args) : NULL;
+	(void) js_run_insert(writer, run);
+	js_wakeup_run(run->run_id);
+	return run->run_id;
+}
+
+Datum
+jobsched_trigger(PG_FUNCTION_ARGS)
+{
+	JsRunWriter *writer;
+	JsRun		run;
+
+	prepare_run(fcinfo, "trigger()", &run);
+	writer = js_run_writer_open();
+	(void) queue_run(writer, &run, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1));
+	js_run_writer_close(writer);
+	PG_RETURN_INT64(run.run_id);
+}
+
+static void
+queue_each(JsRun *run, ArrayType *args, ReturnSetInfo *result)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "jobsched trigger_many", ALLOCSET_DEFAULT_SIZES);
+	JsRunWriter *writer = js_run_writer_open();
+	ArrayIterator iterator = array_create_iterator(args, 0, NULL);
+	Datum		element;
+	bool		isnull;
+
+	while (array_iterate(iterator, &element, &isnull))
+	{
+		MemoryContext outer = MemoryContextSwitchTo(scratch);
+		Datum		id;
+		bool		id_isnull = false;
+
+		id = Int64GetDatum(queue_run(writer, run, isnull ? NULL : DatumGetJsonbP(element)));
+		MemoryContextSwitchTo(outer);
+		tuplestore_putvalues(result->setResult, result->setDesc, &id, &id_isnull);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	array_free_iterator(iterator);
+	js_run_writer_close(writer);
+	MemoryContextDelete(scratch);
+}
+
+Datum
+jobsched_trigger_many(PG_FUNCTION_ARGS)
+{
+	JsRun		run;
+
+	prepare_run(fcinfo, "trigger_many()", &run);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("args cannot be NULL"),
+				 errhint("Give an array with one element for each run.")));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	queue_each(&run, PG_GETARG_ARRAYTYPE_P(1), (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}

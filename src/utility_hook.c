@@ -1,0 +1,200 @@
+/*-------------------------------------------------------------------------
+ *
+ * utility_hook.c
+ *		Commands that concern us: they find us out of their way.
+ *
+ * DROP DATABASE, ALTER DATABASE RENAME and SET TABLESPACE, and CREATE DATABASE
+ * with a template want nobody to be connected to the database, and the server
+ * does not send background workers away.  So before the command, and only
+ * for a user who may do it, the scheduler and the idle workers of the database
+ * are sent away; workers that execute a run stay, and the command fails as it
+ * would for any session, unless it is DROP DATABASE ... WITH (FORCE).  When
+ * the command is over the scheduler comes back.
+ *
+ * COMMIT PREPARED may commit runs that another session has queued; DROP
+ * EXTENSION ends the scheduler.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "compat.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "shmem.h"
+#include "storage/condition_variable.h"
+#include "tcop/utility.h"
+#include "utility_hook.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "wakeup.h"
+
+/* How long processes that have been sent away may take. */
+#define DEPARTURE_MS 5000L
+
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
+
+/* The database that a command wants for itself, and how. */
+typedef struct Claim
+{
+	Oid			dboid;			/* InvalidOid: none */
+	bool		force;
+	bool		drops;
+} Claim;
+
+static bool
+has_option(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+		if (strcmp(lfirst_node(DefElem, lc)->defname, name) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_template(Oid dboid)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+static Claim
+claim_of_create(const CreatedbStmt *stmt)
+{
+	Claim		claim = {InvalidOid, false, false};
+	ListCell   *lc;
+
+	foreach(lc, stmt->options)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+
+		if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
+			claim.dboid = get_database_oid(defGetString(option), true);
+	}
+	/* Who may not copy it must not disturb it either. */
+	if (OidIsValid(claim.dboid) && !is_template(claim.dboid) &&
+		!js_database_ownercheck(claim.dboid, GetUserId()))
+		claim.dboid = InvalidOid;
+	return claim;
+}
+
+static Claim
+claim_of_owner(const char *name, bool force, bool drops)
+{
+	Claim		claim = {get_database_oid(name, true), force, drops};
+
+	if (OidIsValid(claim.dboid) && !js_database_ownercheck(claim.dboid, GetUserId()))
+		claim.dboid = InvalidOid;
+	return claim;
+}
+
+static Claim
+claim_of(const Node *stmt)
+{
+	Claim		none = {InvalidOid, false, false};
+
+	if (IsA(stmt, DropdbStmt))
+		return claim_of_owner(((const DropdbStmt *) stmt)->dbname,
+							  has_option(((const DropdbStmt *) stmt)->options, "force"), true);
+	if (IsA(stmt, CreatedbStmt))
+		return claim_of_create((const CreatedbStmt *) stmt);
+	if (IsA(stmt, RenameStmt) && ((const RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
+		return claim_of_owner(((const RenameStmt *) stmt)->subname, false, false);
+	if (IsA(stmt, AlterDatabaseStmt) &&
+		has_option(((const AlterDatabaseStmt *) stmt)->options, "tablespace"))
+		return claim_of_owner(((const AlterDatabaseStmt *) stmt)->dbname, false, false);
+	return none;
+}
+
+/* Sends our processes away and waits for them to go. */
+static void
+clear_database(const Claim *claim)
+{
+	static uint32 wait_event = 0;
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DEPARTURE_MS);
+
+	js_database_hold(claim->dboid, claim->force);
+	ConditionVariablePrepareToSleep(&js->departed);
+	while (!js_database_is_clear(claim->dboid, claim->force))
+	{
+		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (ms <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&js->departed, ms,
+										   js_wait_event(&wait_event, "JobschedStopDatabase"));
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* Before the command: what has to be said at its commit. */
+static void
+note_consequences(const Node *stmt)
+{
+	ListCell   *lc;
+
+	if (IsA(stmt, TransactionStmt) &&
+		((const TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED)
+		js_wakeup_everything();
+	if (!IsA(stmt, DropStmt) || ((const DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
+		return;
+	foreach(lc, ((const DropStmt *) stmt)->objects)
+		if (strcmp(strVal(lfirst(lc)), JS_EXTENSION) == 0)
+			js_wakeup_everything();
+}
+
+static void
+call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+		  ProcessUtilityContext context, ParamListInfo params,
+		  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	(prev_ProcessUtility ? prev_ProcessUtility : standard_ProcessUtility)
+		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	Claim		claim = claim_of(pstmt->utilityStmt);
+	volatile bool done = false;
+
+	note_consequences(pstmt->utilityStmt);
+	if (!OidIsValid(claim.dboid))
+	{
+		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		return;
+	}
+	PG_TRY();
+	{
+		clear_database(&claim);
+		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		done = true;
+	}
+	PG_FINALLY();
+	{
+		js_database_unhold(claim.dboid, done && claim.drops);
+	}
+	PG_END_TRY();
+}
+
+void
+js_utility_hook_init(void)
+{
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * wakeup.c
+ *		Telling the scheduler at commit what a transaction has done.
+ *
+ * trigger() and its like note what they queued or changed; when the
+ * transaction has committed, and its rows can be seen, the notes go into the
+ * shared memory of the database's scheduler and its latch is set.  An abort
+ * forgets them.  Notes of an aborted subtransaction stay: the scheduler looks
+ * for the rows and finds none.
+ *
+ * A prepared transaction commits in another session, which knows nothing of
+ * our notes: there COMMIT PREPARED itself (utility_hook.c) makes the
+ * scheduler read everything.
+ *
+ * One callback, registered once in the life of the process.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "wakeup.h"
+
+#define MAX_NOTES 64
+
+static JsNews notes[MAX_NOTES];
+static int	note_count = 0;
+static bool note_overflow = false;
+static bool note_start = false;
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
+		return;
+	if (event == XACT_EVENT_COMMIT)
+	{
+		if (note_start)
+			(void) js_database_want(MyDatabaseId);
+		if (note_count > 0 || note_overflow)
+			js_database_tell(MyDatabaseId, notes, note_count, note_overflow);
+	}
+	note_count = 0;
+	note_overflow = note_start = false;
+}
+
+void
+js_wakeup_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+}
+
+static void
+add_note(JsNewsKind kind, int64 id)
+{
+	JsNews	   *last = note_count > 0 ? &notes[note_count - 1] : NULL;
+
+	if (last != NULL && last->kind == kind &&
+		(last->last == id || last->last == id - 1))
+		last->last = id;
+	else if (note_count == MAX_NOTES)
+		note_overflow = true;
+	else
+		notes[note_count++] = (JsNews) {kind, id, id};
+}
+
+void
+js_wakeup_run(int64 run_id)
+{
+	add_note(JS_NEWS_RUNS, run_id);
+}
+
+void
+js_wakeup_job(int64 job_id)
+{
+	add_note(JS_NEWS_JOBS, job_id);
+}
+
+void
+js_wakeup_everything(void)
+{
+	note_overflow = true;
+}
+
+/* A scheduler shall be there for this database. */
+void
+js_wakeup_start(void)
+{
+	note_start = true;
+}

@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * wakeup.h
+ *		Telling the scheduler at commit what a transaction has done.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_WAKEUP_H
+#define JS_WAKEUP_H
+
+extern void js_wakeup_init(void);
+extern void js_wakeup_run(int64 run_id);
+extern void js_wakeup_job(int64 job_id);
+extern void js_wakeup_everything(void);
+extern void js_wakeup_start(void);
+
+#endif							/* JS_WAKEUP_H */

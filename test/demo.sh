@@ -1,0 +1,316 @@
+#!/bin/bash
+#
+# Shows jobsched at work: builds it, starts a server of its own in a temporary
+# directory, installs the examples and lets their jobs run. See --help.
+
+set -euo pipefail
+
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=test/lib/common.sh
+. "$tree/test/lib/common.sh"
+# shellcheck source=test/lib/server.sh
+. "$tree/test/lib/server.sh"
+
+usage() {
+	cat <<'END'
+usage: test/demo.sh [--once]
+       test/demo.sh --stop DIRECTORY
+
+Builds jobsched, starts a PostgreSQL server in a temporary directory with it,
+installs examples/*.sql there, runs their jobs and shows what is to be seen.
+Runs as root or as a user with sudo, on Debian; Debian packages that are
+missing are installed. Apart from these, everything is in that directory.
+
+  --once            stop the server and remove the directory at the end;
+                    without it the server stays for you to look around
+  --stop DIRECTORY  stop the server of an earlier demo and remove it
+  --help            this text
+
+Environment:
+  PG_CONFIG         pg_config of the PostgreSQL to use; default: the newest
+                    that is installed with its server-dev package, else the
+                    newest that apt has
+END
+}
+
+jobs=(ingest-clicks calculate-baseline run-detection wishlist-sale-check wishlist-stock-check)
+once=
+work=
+ready=
+
+# --- the server ------------------------------------------------------------
+
+# as_server CMD...: as the user the server runs as, which is not root.
+as_server() {
+	if [ "$(id -u)" = 0 ]; then runuser -u "$server_user" -- "$@"; else "$@"; fi
+}
+
+choose_server_user() {
+	server_user=$(id -un)
+	[ "$(id -u)" = 0 ] || return 0
+	server_user=postgres
+	getent passwd "$server_user" >/dev/null || server_user=nobody
+}
+
+build() {
+	local args=("PG_CONFIG=$PG_CONFIG" with_llvm=no)
+	heading "building for $("$PG_CONFIG" --version)"
+	mkdir "$work/build" "$work/stage"
+	tar -C "$tree" --exclude='*.o' --exclude='*.so' --exclude='*.bc' -cf - \
+		Makefile jobsched.control src sql | tar -C "$work/build" -xf -
+	make -s -C "$work/build" -j"$(nproc)" "${args[@]}" </dev/null || die "the build failed"
+	make -s -C "$work/build" "${args[@]}" DESTDIR="$work/stage" install </dev/null >/dev/null ||
+		die "make install failed"
+	chmod -R go+rX "$work/stage"
+}
+
+# stage_settings: what makes the server find the extension in our directory.
+stage_settings() {
+	local sharedir pkglibdir
+	sharedir=$("$PG_CONFIG" --sharedir)
+	pkglibdir=$("$PG_CONFIG" --pkglibdir)
+	say "dynamic_library_path = '$work/stage$pkglibdir:\$libdir'"
+	if [ "$pg_major" -ge 18 ]; then
+		say "extension_control_path = '$work/stage$sharedir:\$system'"
+	elif grep -q extension_destdir "$bindir/postgres"; then
+		say "extension_destdir = '$work/stage'"
+	else
+		die "PostgreSQL $pg_major finds extensions outside its own directories only in Debian's build"
+	fi
+}
+
+server_settings() {
+	stage_settings
+	cat <<END
+shared_preload_libraries = 'jobsched'
+max_worker_processes = 16
+listen_addresses = ''
+unix_socket_directories = '$work'
+port = 5432
+END
+}
+
+# Only the owner of the directory, and root, can reach the socket in it.
+start_server() {
+	heading "starting a server in $work"
+	[ "$(id -u)" != 0 ] || chown "$server_user" "$work"
+	as_server "$bindir/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+	server_settings | as_server tee -a "$work/data/postgresql.conf" >/dev/null
+	as_server "$bindir/pg_ctl" -D "$work/data" -l "$work/log" -w start >/dev/null ||
+		die "the server does not start"
+}
+
+# stop_server DIRECTORY: stops it if it runs, and removes the directory.
+stop_server() {
+	local dir
+	dir=$(cd "$1" 2>/dev/null && pwd) || die "no such directory: $1"
+	[[ $dir == */jobsched-demo.* ]] || die "not a directory of this demo: $dir"
+	[ -r "$dir/bindir" ] || die "not a directory of this demo, or of another user: $dir"
+	if [ -f "$dir/data/postmaster.pid" ]; then
+		as_server "$(cat "$dir/bindir")/pg_ctl" -D "$dir/data" -m fast -w stop >/dev/null
+	fi
+	cd / && rm -rf "$dir"
+}
+
+# Runs at every exit. What has failed leaves nothing behind but its message.
+finish() {
+	local status=$?
+	trap - EXIT
+	[ -n "$work" ] || exit "$status"
+	if [ -z "$ready" ]; then
+		warn "stopped with status $status"
+		tail -n 30 "$work/log" >&2 2>/dev/null || :
+	fi
+	if [ -z "$ready" ] || [ -n "$once" ]; then stop_server "$work"; fi
+	exit "$status"
+}
+
+# --- asking it -------------------------------------------------------------
+
+psql_as() {
+	local user=$1
+	shift
+	"$bindir/psql" -X -q -v ON_ERROR_STOP=1 -P pager=off -h "$work" -U "$user" -d demo "$@"
+}
+
+query() { psql_as demo -At -c "$1"; }
+show() { psql_as demo -P null='-' -P footer=off -c "$1"; }
+
+# wait_until SECONDS WHAT CONDITION
+wait_until() {
+	local deadline=$((SECONDS + $1))
+	until [ "$(query "SELECT $3")" = t ]; do
+		[ "$SECONDS" -lt "$deadline" ] || die "waited $1 seconds for: $2"
+		sleep 0.2
+	done
+}
+
+# trigger_and_wait JOB [ARGS]: prints the run's id.
+trigger_and_wait() {
+	local run_id
+	run_id=$(query "SELECT jobsched.trigger('$1', nullif('${2:-}', '')::jsonb)")
+	query "CALL jobsched.wait_run($run_id, '30 s')" >/dev/null
+	say "$run_id"
+}
+
+# --- the demonstration -----------------------------------------------------
+
+# The examples belong to a role without any privilege but the schema's usage.
+install_examples() {
+	psql_as postgres -d postgres -c 'CREATE ROLE demo LOGIN' -c 'CREATE DATABASE demo OWNER demo'
+	psql_as postgres -c 'CREATE EXTENSION jobsched' -c 'GRANT USAGE ON SCHEMA jobsched TO demo'
+	run_examples
+	show "
+		CREATE SCHEMA demo;
+		CREATE FUNCTION demo.slow_report(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$
+		BEGIN
+			FOR step IN 1 .. 30 LOOP
+				PERFORM jobsched.progress(step, 30, format('page %s', step));
+				PERFORM pg_sleep(0.2);
+			END LOOP;
+			RETURN '{\"pages\": 30}';
+		END \$\$;
+		DO \$\$ BEGIN
+			PERFORM jobsched.create_job('slow-report', handler => 'demo.slow_report');
+			PERFORM jobsched.create_job('broken-job', command => 'SELECT 100 / (SELECT count(*) FROM click_guard.clicks WHERE false)');
+		END \$\$"
+}
+
+run_examples() {
+	local example
+	for example in "$tree"/examples/*.sql; do
+		PGOPTIONS='-c client_min_messages=warning' psql_as demo -f "$example" -o /dev/null
+	done
+}
+
+show_jobs() {
+	heading "jobs (view jobsched.jobs)"
+	show "SELECT name, coalesce(handler, left(command, 16) || '...') AS runs, schedule, timezone, state, next_run_at
+		FROM jobsched.jobs ORDER BY job_id"
+	heading "when they run next (view jobsched.upcoming)"
+	show "SELECT job_name, timezone,
+			(SELECT string_agg(to_char(n AT TIME ZONE timezone, 'DD Mon HH24:MI'), ', ' ORDER BY n) FROM unnest(next_runs) n) AS next_runs
+		FROM jobsched.upcoming ORDER BY run_at, job_name"
+}
+
+# Sooner than the examples' own schedules would.
+run_on_schedule() {
+	local job
+	heading "the same jobs, every two seconds"
+	for job in "${jobs[@]}"; do
+		query "SELECT jobsched.alter_job('$job', schedule => '*/2 * * * * *')" >/dev/null
+	done
+	for job in "${jobs[@]}"; do
+		wait_until 30 "$job to succeed on its schedule" "EXISTS (SELECT FROM jobsched.runs
+			WHERE job_name = '$job' AND source = 'schedule' AND status = 'succeeded')"
+	done
+	show "SELECT DISTINCT ON (job_name) job_name, scheduled_for, started_at - scheduled_for AS started_after, duration
+		FROM jobsched.runs WHERE source = 'schedule' AND status = 'succeeded' ORDER BY job_name, run_id DESC"
+}
+
+# With their own schedules again, so that the history does not fill up.
+restore_schedules() { run_examples; }
+
+show_running() {
+	heading "running, with progress (view jobsched.running)"
+	query "SELECT jobsched.trigger('slow-report')" >/dev/null
+	wait_until 30 "slow-report to be half done" \
+		"EXISTS (SELECT FROM jobsched.running WHERE job_name = 'slow-report' AND progress_done >= 10)"
+	show "SELECT run_id, job_name, elapsed, progress_done AS done, progress_total AS total, progress_message AS message, worker_pid
+		FROM jobsched.running WHERE job_name = 'slow-report'"
+}
+
+show_trigger() {
+	local run_id
+	heading "triggered by hand, with another argument: jobsched.trigger('run-detection', '{\"hours\": 6}')"
+	run_id=$(trigger_and_wait run-detection '{"hours": 6}')
+	show "SELECT run_id, job_name, source, status, jsonb_pretty(result) AS result FROM jobsched.runs WHERE run_id = $run_id"
+}
+
+show_failure() {
+	local run_id
+	heading "a job that fails"
+	run_id=$(trigger_and_wait broken-job)
+	show "SELECT run_id, job_name, status, sqlstate, error FROM jobsched.runs WHERE run_id = $run_id"
+}
+
+show_history() {
+	wait_until 30 "slow-report to end" \
+		"EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'slow-report' AND status = 'succeeded')"
+	heading "history, newest first (view jobsched.runs)"
+	show "SELECT run_id, job_name, source, status, duration, coalesce(result - 'from' - 'to', to_jsonb(error)) AS outcome
+		FROM jobsched.runs ORDER BY run_id DESC LIMIT 12"
+	heading "outcome of each job (view jobsched.jobs)"
+	show "SELECT name, last_status, last_duration, consecutive_failures AS failures, recent FROM jobsched.jobs ORDER BY job_id"
+	heading "messages (view jobsched.run_logs)"
+	show "SELECT run_id, job_name, level, message FROM jobsched.run_logs ORDER BY run_id, seq LIMIT 10"
+}
+
+show_results() {
+	heading "what the jobs found: anomalies"
+	show "SELECT source_key, hour_start, kind, clicks, round(expected, 1) AS expected, score
+		FROM click_guard.anomalies ORDER BY abs(score) DESC"
+	heading "what the jobs wrote: notifications"
+	show "SELECT kind, count(*), min(message) AS for_example FROM wishlist.notifications GROUP BY kind ORDER BY kind"
+}
+
+show_health() {
+	heading "health (function jobsched.health)"
+	show 'SELECT * FROM jobsched.health()'
+}
+
+say_goodbye() {
+	heading "the server is yours"
+	cat <<END
+look around:  $bindir/psql -h $work -U demo demo
+its log:      $work/log
+stop it:      $tree/test/demo.sh --stop $work
+END
+}
+
+demonstrate() {
+	install_examples
+	show_jobs
+	run_on_schedule
+	show_running
+	show_trigger
+	show_failure
+	restore_schedules
+	show_history
+	show_results
+	show_health
+}
+
+# A caller's PGHOST or PGOPTIONS are about another server.
+clean_environment() {
+	local name
+	for name in $(compgen -e PG); do
+		[ "$name" = PG_CONFIG ] || unset "$name"
+	done
+	export LC_ALL=C.UTF-8
+}
+
+main() {
+	case "${1:-} $#" in
+	' 0') ;;
+	'--once 1') once=1 ;;
+	'--stop 2') choose_server_user && stop_server "$2" && exit ;;
+	'--help 1' | '-h 1') usage && exit ;;
+	*) usage >&2 && exit 2 ;;
+	esac
+	clean_environment
+	trap finish EXIT
+	trap 'exit 130' INT TERM
+	prepare_server "$tree"
+	bindir=$("$PG_CONFIG" --bindir)
+	choose_server_user
+	work=$(mktemp -d "${TMPDIR:-/tmp}/jobsched-demo.XXXXXX")
+	say "$bindir" >"$work/bindir"
+	build
+	start_server
+	demonstrate
+	ready=1
+	[ -n "$once" ] || say_goodbye
+}
+
+main "$@"

@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# Small helpers shared by test/run.sh, test/chroot.sh and .ci/run.
+
+say() { printf '%s\n' "$*"; }
+heading() { printf '\n=== %s ===\n' "$*"; }
+warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+die() {
+	warn "$@"
+	exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# as_root CMD...: as root, through sudo where we are not root. sudo may ask
+# for a password only where somebody is there to type it.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif ! have sudo; then
+		die "not root and no sudo: cannot run: $*"
+	elif [ -t 0 ]; then
+		sudo "$@"
+	else
+		sudo -n "$@"
+	fi
+}
+
+# apt_get ARGS...: never asks, waits for another apt to finish, tries again
+# where the network fails.
+apt_get() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q \
+		-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
+		-o Dpkg::Options::=--force-confold "$@" </dev/null
+}
+
+# apt_update: refreshes the package lists, once in a run. A broken third-party
+# source makes it fail although Debian's own lists are fine, hence no exit.
+apt_updated=
+apt_update() {
+	[ -z "$apt_updated" ] || return 0
+	apt_updated=1
+	apt_get update || warn "apt-get update failed; going on with the lists at hand"
+}
+
+# test_packages TREE: Debian packages that TREE's tests ask for with a line
+# '# packages: a b' among their first five lines.
+test_packages() {
+	local file
+	for file in "$1"/t/*.pl "$1"/test/t/*.pl "$1"/test/suite_*.sh; do
+		[ ! -f "$file" ] || head -n 5 "$file" | sed -n 's/^# packages: *//p'
+	done | tr -s '[:blank:]' '\n' | sort -u
+}
+
+# last_count FILE: prints "passed failed" of the closing line
+# 'N passed, N failed' (', N skipped' may follow); fails where FILE does not
+# end in one.
+last_count() {
+	local line
+	line=$(sed '/^[[:space:]]*$/d' "$1" 2>/dev/null | tail -n 1)
+	[[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ [0-9]+\ skipped)?$ ]] || return 1
+	say "${BASH_REMATCH[1]} ${BASH_REMATCH[2]}"
+}

@@ -1,0 +1,114 @@
+# shellcheck shell=bash
+# Finds or installs the PostgreSQL to test with, and what the build needs.
+# Sets PG_CONFIG, pg_major. Needs lib/common.sh.
+
+debian_pg_config() { say "/usr/lib/postgresql/$1/bin/pg_config"; }
+
+# pg_config_complete PG_CONFIG: server, PGXS and headers are all there. Files
+# are looked at, not packages: a server from source is as good.
+pg_config_complete() {
+	local bindir
+	[ -x "$1" ] || have "$1" || return 1
+	bindir=$("$1" --bindir) || return 1
+	[ -x "$bindir/postgres" ] && [ -x "$bindir/initdb" ] && [ -x "$bindir/psql" ] &&
+		[ -f "$("$1" --pgxs)" ] && [ -f "$("$1" --includedir-server)/postgres.h" ]
+}
+
+newest_installed() {
+	local dir
+	for dir in /usr/lib/postgresql/*/; do
+		dir=$(basename "$dir")
+		if [[ $dir =~ ^[0-9]+$ ]] && pg_config_complete "$(debian_pg_config "$dir")"; then
+			say "$dir"
+		fi
+	done | sort -n | tail -n 1
+}
+
+newest_packaged() {
+	apt-cache search --names-only '^postgresql-server-dev-[0-9]+$' |
+		sed -n 's/^postgresql-server-dev-\([0-9]*\) .*/\1/p' | sort -n | tail -n 1
+}
+
+# choose_server [N]: N, or $PG_CONFIG, or the newest that is installed whole,
+# or the newest that there is a package of.
+choose_server() {
+	local major=${1:-}
+	if [ -z "$major" ] && [ -n "${PG_CONFIG:-}" ]; then
+		PG_CONFIG=$(command -v "$PG_CONFIG") || die "no such program: $PG_CONFIG"
+		return 0
+	fi
+	[ -n "$major" ] || major=$(newest_installed)
+	if [ -z "$major" ]; then
+		apt_update
+		major=$(newest_packaged)
+	fi
+	[ -n "$major" ] || die "no PostgreSQL is installed, and apt knows no postgresql-server-dev package"
+	PG_CONFIG=$(debian_pg_config "$major")
+}
+
+has_header() {
+	local dir
+	for dir in /usr/include /usr/include/*-linux-gnu* /usr/local/include; do
+		[ ! -f "$dir/$1" ] || return 0
+	done
+	return 1
+}
+
+package_installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# missing_packages TREE: prints the Debian packages to install, none if all is
+# there. Tools are looked for as files, so that they may come from elsewhere.
+missing_packages() {
+	local package
+	have make || say make
+	have gcc || say gcc
+	has_header stdio.h || say libc6-dev
+	has_header curl/curl.h || say libcurl4-openssl-dev
+	have prove || say perl
+	perl -MIPC::Run -e 1 2>/dev/null || say libipc-run-perl
+	for package in $(test_packages "$1"); do
+		package_installed "$package" || say "$package"
+	done
+	if ! pg_config_complete "$PG_CONFIG"; then
+		[[ $PG_CONFIG =~ ^/usr/lib/postgresql/([0-9]+)/bin/pg_config$ ]] ||
+			die "$PG_CONFIG belongs to an incomplete installation (server, PGXS and headers are needed)"
+		say "postgresql-${BASH_REMATCH[1]}"
+		say "postgresql-server-dev-${BASH_REMATCH[1]}"
+	fi
+}
+
+# install_packages PACKAGE...: without a main cluster: nobody asked for a
+# server that runs. The setting goes away again, the machine is not ours.
+install_packages() {
+	local dropin=/etc/postgresql-common/createcluster.d/jobsched-test.conf package
+	heading "installing $*"
+	apt_update
+	for package in "$@"; do
+		apt-cache show "$package" >/dev/null 2>&1 ||
+			die "there is no package $package here (test/chroot.sh N tests PostgreSQL N in a Debian that has it)"
+	done
+	as_root mkdir -p "${dropin%/*}"
+	say 'create_main_cluster = false' | as_root tee "$dropin" >/dev/null
+	apt_get install -y --no-install-recommends "$@" || {
+		as_root rm -f "$dropin"
+		die "apt-get install failed"
+	}
+	as_root rm -f "$dropin"
+}
+
+# prepare_server TREE [N]: the whole of this file.
+prepare_server() {
+	local missing
+	choose_server "${2:-}"
+	missing=$(missing_packages "$1")
+	if [ -n "$missing" ]; then
+		# shellcheck disable=SC2086 # one word is one package
+		install_packages $missing
+	fi
+	pg_config_complete "$PG_CONFIG" || die "$PG_CONFIG: incomplete installation"
+	export PG_CONFIG
+	pg_major=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+	[ "$pg_major" -ge 15 ] || die "PostgreSQL $pg_major is too old: 15 is the oldest that works"
+}

@@ -1,0 +1,346 @@
+#!/bin/bash
+#
+# Builds jobsched, installs it into a PostgreSQL of this machine and runs all
+# of its tests. See --help. The last line is 'N passed, N failed', also where
+# the build or this script fails.
+
+set -euo pipefail
+
+source_tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=test/lib/common.sh
+. "$source_tree/test/lib/common.sh"
+# shellcheck source=test/lib/server.sh
+. "$source_tree/test/lib/server.sh"
+# shellcheck source=test/lib/counts.sh
+. "$source_tree/test/lib/counts.sh"
+# shellcheck source=test/lib/report.sh
+. "$source_tree/test/lib/report.sh"
+
+usage() {
+	cat <<'END'
+usage: test/run.sh [options]
+
+Builds the extension from a copy of this tree, installs it (it stays
+installed) and runs its tests: SQL regression tests, isolation tests, TAP
+tests, and the suites test/suite_*.sh. Runs as root or as a user with sudo, on
+Debian; Debian packages that are missing are installed. No server needs to be
+running, and none that runs is touched.
+
+  --pg N            test with PostgreSQL N of Debian's packages; default:
+                    $PG_CONFIG, else the newest that is installed with its
+                    server-dev package, else the newest that apt has
+  --only KIND,...   only these of regress, isolation, tap, suites
+  --tests PATTERN   TAP tests to run, such as 't/001*.pl'
+  --suite PATTERN   suites to run, such as 'suite_crash*'
+  --keep            leave the copied tree, with all logs, in place
+  --help            this text
+
+Environment:
+  PG_CONFIG         pg_config of the PostgreSQL to test with
+  COPT              more compiler flags; default -Werror
+  PROVE_FLAGS       flags for prove; default --timer and a job for each core
+  TEST_TIMEOUT      seconds for each kind of test, and for each suite
+                    (default 2400)
+
+The last line is 'N passed, N failed'; TAP tests count by assertion. The exit
+status is 0 if the build and every test passed, and each kind ran one or more.
+END
+}
+
+all_kinds=(regress isolation tap suites)
+only=
+pg_option=
+tap_pattern=
+suite_pattern='suite_*.sh'
+keep=
+time_limit=${TEST_TIMEOUT:-2400}
+work=
+passed=0
+failed=0
+summary=()
+
+parse_options() {
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--pg | --only | --tests | --suite) [ $# -ge 2 ] || die "$1 needs a value" ;;
+		esac
+		case $1 in
+		--pg) pg_option=$2 && shift ;;
+		--only) only=$2 && shift ;;
+		--tests) tap_pattern=$2 && shift ;;
+		--suite) suite_pattern=${2%.sh}.sh && shift ;;
+		--keep) keep=1 ;;
+		*) die "unknown option: $1 (see --help)" ;;
+		esac
+		shift
+	done
+	check_options
+}
+
+check_options() {
+	local kind
+	[[ $pg_option =~ ^[0-9]*$ ]] || die "--pg needs a major version, not: $pg_option"
+	for kind in ${only//,/ }; do
+		[[ " ${all_kinds[*]} " == *" $kind "* ]] || die "no such kind of tests: $kind"
+	done
+}
+
+wanted() { [ -z "$only" ] || [[ ",$only," == *",$1,"* ]]; }
+
+# --- results ---------------------------------------------------------------
+
+# record NAME PASSED FAILED SECONDS
+record() {
+	passed=$((passed + $2))
+	failed=$((failed + $3))
+	summary+=("$(printf '  %-28s %5d passed, %d failed  (%d s)' "$1" "$2" "$3" "$4")")
+}
+
+# fail WHY: what failed without being a test.
+fail() {
+	failed=$((failed + 1))
+	summary+=("  FAILED: $1")
+}
+
+give_up() {
+	fail "$1"
+	exit 1
+}
+
+# Runs at every exit, so that a bug in this script, a build that fails or an
+# interrupt can never pass for a success.
+finish() {
+	local status=$?
+	set +e
+	trap '' INT TERM
+	trap - EXIT
+	[ "$status" = 0 ] || [ "$failed" -gt 0 ] || fail "test/run.sh stopped with status $status"
+	[ "$passed" -gt 0 ] || [ "$failed" -gt 0 ] || fail "no test ran"
+	if [ -n "$work" ]; then
+		stop_leftovers
+		if [ -n "$keep" ]; then say "" "kept: $work"; else remove_work; fi
+	fi
+	heading "${pg_version:-PostgreSQL ${pg_option:-(not found)}}"
+	[ "${#summary[@]}" = 0 ] || printf '%s\n' "${summary[@]}"
+	say "$passed passed, $failed failed"
+	if [ "$failed" = 0 ]; then exit 0; else exit 1; fi
+}
+
+# leftovers: process ids of what a test left running. All of it has its working
+# directory in our copy, servers in their data directory. To be called in a
+# subshell: it leaves that directory so as not to find itself.
+leftovers() {
+	cd /
+	find /proc -maxdepth 2 -name cwd -lname "$work/*" 2>/dev/null |
+		sed -n 's|^/proc/\([0-9]*\)/cwd$|\1|p' | grep -vx "$$" || :
+}
+
+# stop_leftovers: SIGQUIT is PostgreSQL's immediate shutdown.
+stop_leftovers() {
+	local pids
+	mapfile -t pids < <(leftovers)
+	[ "${#pids[@]}" -gt 0 ] || return 0
+	kill -QUIT "${pids[@]}" 2>/dev/null || :
+	sleep 1
+	mapfile -t pids < <(leftovers)
+	[ "${#pids[@]}" = 0 ] || kill -KILL "${pids[@]}" 2>/dev/null || :
+}
+
+# remove_work: as root where a suite that ran as root left files.
+remove_work() {
+	cd /
+	rm -rf "$work" 2>/dev/null || as_root rm -rf "$work" || warn "cannot remove $work"
+}
+
+# --- the copied tree -------------------------------------------------------
+
+# as_tester CMD...: as the unprivileged user that owns the copy: initdb refuses
+# root. Descriptor 9 is the lock: what the command leaves behind must not keep it.
+as_tester() {
+	if [ "$(id -un)" = "$tester" ]; then "$@" 9<&-; else runuser -u "$tester" -- "$@" 9<&-; fi
+}
+
+choose_tester() {
+	tester=$(id -un)
+	[ "$(id -u)" = 0 ] || return 0
+	tester=postgres
+	getent passwd "$tester" >/dev/null || tester=nobody
+}
+
+copy_tree() {
+	work=$(mktemp -d "${TMPDIR:-/tmp}/jobsched-test.XXXXXX")
+	tree=$work/tree
+	mkdir "$tree" "$work/tmp" "$work/home" "$work/logs"
+	tar -C "$source_tree" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
+		--exclude=./tmp_* --exclude=./results --exclude=./output_iso --exclude='./regression.*' \
+		-cf - . | tar -C "$tree" -xf -
+	chmod -R u+rwX,go+rX "$work"
+	chmod 1777 "$work/tmp"
+	[ "$(id -un)" = "$tester" ] || chown -R "$tester" "$work"
+	cd "$tree"
+}
+
+# Nothing of the caller's own setup may reach the tests: another server's PG*
+# variables, make's flags, a home directory that the tester cannot read.
+clean_environment() {
+	local name
+	for name in $(compgen -e PG; compgen -e MAKE) MFLAGS PROVE_TESTS PERL5OPT; do
+		case $name in PG_CONFIG | PG_TEST_*) ;; *) unset "$name" ;; esac
+	done
+	export LC_ALL=C.UTF-8 HOME=$work/home TMPDIR=$work/tmp
+	prove_flags=${PROVE_FLAGS:---timer -j$(nproc)}
+}
+
+# Two runs with one PostgreSQL would test each other's library.
+lock_server() {
+	exec 9<"$("$PG_CONFIG" --pkglibdir)"
+	flock -n 9 && return
+	say "another run uses PostgreSQL $pg_major: waiting for its end"
+	flock 9
+}
+
+make_args() { printf '%s\n' "PG_CONFIG=$PG_CONFIG" with_llvm=no "COPT=${COPT--Werror}"; }
+
+# make_value VARIABLE: its value in the Makefile.
+make_value() {
+	as_tester make -s --no-print-directory "${make_args[@]}" \
+		--eval="jobsched-test-value: ; @echo '\$(strip \$($1))'" jobsched-test-value
+}
+
+build() {
+	local become=
+	heading "building for $pg_version"
+	as_tester make -s "${make_args[@]}" clean >/dev/null
+	as_tester make -s -j"$(nproc)" "${make_args[@]}" </dev/null || give_up "the build"
+	[ -w "$("$PG_CONFIG" --pkglibdir)" ] || become=as_root
+	$become make -s "${make_args[@]}" install </dev/null || give_up "make install"
+	summary+=("  build and install             ok")
+}
+
+# --- running tests ---------------------------------------------------------
+
+# logged LOG CMD...: shows and logs the output, within the time limit. In the
+# background, since bash takes no signal while it waits for a command in the
+# foreground; what runs in the background would ignore SIGINT and SIGQUIT.
+logged() {
+	local log=$1
+	shift
+	timeout -k 20 "$time_limit" env --default-signal=INT,QUIT "$@" </dev/null 2>&1 9<&- |
+		tee "$log" 9<&- &
+	wait $!
+}
+
+# timed_out STATUS NAME: 124 and 137 are timeout's.
+timed_out() {
+	case $1 in 124 | 137) fail "$2 ran into the time limit of $time_limit s" ;; esac
+}
+
+# run_make KIND COUNTER MAKE-ARGS...: one of the three kinds that PGXS runs. They run apart
+# because make would not start the next after a failure.
+run_make() {
+	local kind=$1 counter=$2 log=$work/logs/$1.log status=0 good bad start=$SECONDS
+	shift 2
+	heading "$kind"
+	touch "$work/started"
+	logged "$log" "${tester_prefix[@]}" make -s --no-print-directory installcheck \
+		"${make_args[@]}" "PROVE_FLAGS=$prove_flags" "$@" || status=$?
+	timed_out "$status" "$kind"
+	read -r good bad < <("$counter" "$log" "$status")
+	record "$kind" "$good" "$bad" $((SECONDS - start))
+	stop_leftovers
+	[ "$bad" -gt 0 ] || return 0
+	if [ "$kind" = tap ]; then
+		show_tap "$tree" "$log"
+	else
+		show_diffs "$tree"
+		show_server_logs "$tree" "$work/started"
+	fi
+}
+
+run_regress() {
+	[ -n "$(make_value REGRESS)" ] || return 0
+	run_make regress count_regress ISOLATION= TAP_TESTS=
+}
+
+run_isolation() {
+	[ -n "$(make_value ISOLATION)" ] || return 0
+	# The diffs of regress are shown already.
+	find "$tree" -name regression.diffs -exec mv {} {}.shown \;
+	run_make isolation count_regress REGRESS= TAP_TESTS=
+}
+
+run_tap() {
+	local pattern=$tap_pattern
+	[ -n "$(make_value TAP_TESTS)" ] || return 0
+	[ -n "$pattern" ] || pattern=$(make_value PROVE_TESTS)
+	[ -n "$pattern" ] || pattern='t/*.pl'
+	compgen -G "${pattern%% *}" >/dev/null || pattern=test/$pattern
+	if ! compgen -G "${pattern%% *}" >/dev/null; then
+		fail "no TAP test matches ${pattern#test/}"
+		return 0
+	fi
+	run_make tap count_tap REGRESS= ISOLATION= "PROVE_TESTS=$pattern"
+}
+
+run_suites() {
+	local suite ran=
+	for suite in test/$suite_pattern; do
+		[ -f "$suite" ] || continue
+		ran=1
+		run_suite "$suite"
+	done
+	[ -n "$ran" ] || [ "$suite_pattern" = 'suite_*.sh' ] || fail "no suite matches $suite_pattern"
+}
+
+# run_suite FILE: as the tester, or as root if it says '# needs: root'.
+run_suite() {
+	local name log status=0 good bad start=$SECONDS runner=("${tester_prefix[@]}")
+	name=$(basename "$1" .sh)
+	log=$work/logs/$name.log
+	heading "$name"
+	[ -x "$1" ] || { fail "$name is not executable" && return 0; }
+	if head -n 5 "$1" | grep -q '^# needs: root'; then
+		runner=()
+		# sudo drops variables, so they are passed again behind it.
+		[ "$(id -u)" = 0 ] || runner=(sudo -n env PG_CONFIG="$PG_CONFIG" TMPDIR="$TMPDIR" LC_ALL=C.UTF-8)
+	fi
+	logged "$log" "${runner[@]}" "./$1" || status=$?
+	timed_out "$status" "$name"
+	read -r good bad < <(count_suite "$log" "$status")
+	record "$name" "$good" "$bad" $((SECONDS - start))
+	stop_leftovers
+	[ "$status" = 0 ] || say "$name: exit status $status"
+}
+
+# check_logs: a test can pass while its server crashed or leaked.
+check_logs() {
+	local logs
+	mapfile -t logs < <(crashed_logs "$work")
+	[ "${#logs[@]}" -gt 0 ] || return 0
+	show_crashes "${logs[@]}"
+	fail "crashes or leaks in ${#logs[@]} log file(s)"
+}
+
+main() {
+	local kind
+	case " $* " in *" --help "* | *" -h "*) usage && exit 0 ;; esac
+	trap finish EXIT
+	trap 'exit 130' INT TERM
+	parse_options "$@"
+	prepare_server "$source_tree" "$pg_option"
+	pg_version=$("$PG_CONFIG" --version)
+	choose_tester
+	copy_tree
+	clean_environment
+	lock_server
+	mapfile -t make_args < <(make_args)
+	tester_prefix=()
+	[ "$(id -un)" = "$tester" ] || tester_prefix=(runuser -u "$tester" --)
+	build
+	for kind in "${all_kinds[@]}"; do
+		! wanted "$kind" || "run_$kind"
+	done
+	check_logs
+}
+
+main "$@"

@@ -1,0 +1,284 @@
+# Copyright (c) 2026, jobsched contributors
+
+# examples/click_guard.sql, run by its own unprivileged role: what its jobs
+# compute, by trigger and on their schedule, and what is seen of them.
+
+use strict;
+use warnings;
+
+use FindBin;
+use JSON::PP;
+use List::Util qw(sum max);
+use POSIX qw(floor);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $as_of = '2026-03-10 15:00:00+00';
+my $days = 30;
+my $last_hour = $days * 24 + 14;    # counted from the first hour of the sample
+
+my $node = PostgreSQL::Test::Cluster->new('click_guard');
+$node->init;
+$node->append_conf(
+	'postgresql.conf', q{
+shared_preload_libraries = 'jobsched'
+max_worker_processes = 16
+});
+$node->start;
+$node->safe_psql('postgres',
+	'CREATE ROLE guard LOGIN; CREATE DATABASE ads OWNER guard');
+$node->safe_psql('ads',
+	'CREATE EXTENSION jobsched; GRANT USAGE ON SCHEMA jobsched TO guard');
+
+sub guard
+{
+	my ($sql) = @_;
+	return $node->safe_psql('ads', $sql, extra_params => [ '-U', 'guard' ]);
+}
+
+sub install
+{
+	my ($name) = @_;
+	return $node->command_ok(
+		[
+			'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-U', 'guard',
+			'-d', $node->connstr('ads'),
+			'-f', "$FindBin::Bin/../../examples/click_guard.sql"
+		],
+		$name);
+}
+
+# No slot shall come between: the next one is on a 29th of February.
+sub park
+{
+	return guard(q{SELECT jobsched.alter_job(name, schedule => '0 0 29 2 *') FROM jobsched.jobs});
+}
+
+# Triggers a job, waits for its end and returns the run's id.
+sub run_job
+{
+	my ($job, $args, $status, $name) = @_;
+	my $run_id = guard("SELECT jobsched.trigger('$job', '$args')");
+	is(guard("CALL jobsched.wait_run($run_id, '60 s')"), $status, $name);
+	return $run_id;
+}
+
+sub result_of
+{
+	my ($run_id) = @_;
+	my $result = guard("SELECT result FROM jobsched.runs WHERE run_id = $run_id");
+	return $result eq '' ? undef : decode_json($result);
+}
+
+# Mean and sample standard deviation.
+sub mean_stddev
+{
+	my $mean = sum(@_) / @_;
+	return ($mean, sqrt(sum(map { ($_ - $mean)**2 } @_) / (@_ - 1)));
+}
+
+# What load_sample() delivers: [base, swing, clicks in the last hour] by source.
+my %rhythm = (
+	'com.example.puzzle' => [ 14, 1, 0 ],
+	'deals.example.net' => [ 4, 1, 75 ],
+	'news.example.com' => [ 9, 2, 14 ]);
+my %delivered = (staged => 0, ingested => 0, rejected => 0, duplicates => 0);
+my %clicks;
+foreach my $source (sort keys %rhythm)
+{
+	my ($base, $swing, $in_last_hour) = @{ $rhythm{$source} };
+	foreach my $hour (0 .. $last_hour)
+	{
+		my $count =
+			$hour == $last_hour
+			? $in_last_hour
+			: $base + floor($hour % 24 / 6) * $swing + ($hour + 1) * 7 % 5;
+		my @numbers = map { $hour * 101 + $_ } 0 .. $count - 1;
+		my $rejected = grep { $_ % 97 == 0 } @numbers;
+		my $repeated = grep { $_ % 40 == 0 } @numbers;
+		$clicks{$source}[$hour] = $count - $rejected;
+		$delivered{staged} += $count + $repeated;
+		$delivered{ingested} += $count - $rejected;
+		$delivered{rejected} += $rejected;
+		$delivered{duplicates} += $repeated;
+	}
+}
+
+my (@baselines, @profiles, @anomalies);
+foreach my $source (sort keys %clicks)
+{
+	my @counts = @{ $clicks{$source} };
+	my ($mean, $stddev) = mean_stddev(@counts[ 0 .. $days * 24 - 1 ]);
+	push @baselines,
+		sprintf('%s|%d|%d|%.4f|%.4f', $source, $days * 24,
+		sum(@counts[ 0 .. $days * 24 - 1 ]), $mean, $stddev);
+	foreach my $hour (0 .. 23)
+	{
+		($mean, $stddev) = mean_stddev(map { $counts[ $_ * 24 + $hour ] } 0 .. $days - 1);
+		push @profiles, sprintf('%s|%d|%d|%.4f|%.4f', $source, $hour, $days, $mean, $stddev);
+		next if $hour != $last_hour % 24;
+		my $score = ($counts[$last_hour] - $mean) / max($stddev, sqrt($mean), 1);
+		push @anomalies,
+			sprintf('%s|2026-03-10 14:00|%s|%d|%.4f|%.2f',
+			$source, $score > 0 ? 'spike' : 'drop', $counts[$last_hour], $mean, $score)
+			if abs($score) >= 3;
+	}
+}
+
+# The file, and the jobs as they are seen
+install('the example installs');
+is( guard(
+		q{SELECT name, schedule, timezone, state, owner FROM jobsched.jobs ORDER BY name}),
+	"calculate-baseline|0 2 * * *|UTC|active|guard\n"
+	. "ingest-clicks|0 */6 * * *|UTC|active|guard\n"
+	. "run-detection|0 * * * *|UTC|active|guard",
+	'its jobs are there');
+is( guard(
+		q{SELECT job_name, string_agg(DISTINCT to_char(n AT TIME ZONE timezone, 'HH24:MI'), ', ' ORDER BY to_char(n AT TIME ZONE timezone, 'HH24:MI'))
+		  FROM jobsched.upcoming, unnest(next_runs) n
+		  WHERE job_name <> 'run-detection' GROUP BY job_name ORDER BY job_name}),
+	"calculate-baseline|02:00\ningest-clicks|00:00, 06:00, 12:00, 18:00",
+	'the next runs of each are visible');
+is(guard(q{SELECT count(*) > 0 FROM click_guard.raw_clicks}), 't', 'there are sample rows');
+
+is( guard(
+		q{SELECT string_agg(coalesce(click_guard.source_key(s), '-'), ' ' ORDER BY n)
+		  FROM unnest(ARRAY['https://www.News.example.com/today?id=7', 'HTTP://u:p@news.example.com:80', ' m.news.example.com.#x ',
+				'www.com', 'android-app://com.Example.puzzle/', '(not set)', '', 'localhost', 'a b.example.com']) WITH ORDINALITY AS t(s, n)}),
+	'news.example.com news.example.com news.example.com www.com com.example.puzzle - - - -',
+	'sources are brought to one spelling');
+
+# A month whose numbers are known
+park();
+guard("TRUNCATE click_guard.raw_clicks; SELECT click_guard.load_sample('$as_of')");
+guard(
+	qq{SELECT jobsched.alter_job('calculate-baseline', args => '{"as_of": "$as_of", "days": $days}');
+	   SELECT jobsched.alter_job('run-detection', args => '{"as_of": "$as_of"}')});
+
+my $ingest = run_job('ingest-clicks', '{}', 'succeeded', 'ingest-clicks runs');
+is_deeply(result_of($ingest), { %delivered, sources => 3 }, 'it counts what it did');
+is(guard('SELECT count(*) FROM click_guard.clicks'), $delivered{ingested}, 'each click is kept once');
+is( guard('SELECT count(*) FROM click_guard.rejected_clicks'),
+	$delivered{rejected}, 'clicks without a source are put aside');
+is(guard('SELECT count(*) FROM click_guard.raw_clicks'), 0, 'the staging table is empty');
+is( guard("SELECT level, message FROM jobsched.run_logs WHERE run_id = $ingest"),
+	"warning|$delivered{rejected} clicks without a usable source",
+	'its log is kept');
+
+my $baseline = run_job('calculate-baseline', '{}', 'succeeded', 'calculate-baseline runs');
+is( guard(
+		'SELECT source_key, hours, clicks, mean, stddev FROM click_guard.baselines ORDER BY source_key COLLATE "C"'),
+	join("\n", @baselines),
+	'mean and standard deviation of each source');
+is( guard(
+		'SELECT source_key, hour, days, mean, stddev FROM click_guard.baseline_hours ORDER BY source_key COLLATE "C", hour'),
+	join("\n", @profiles),
+	'hourly profile of each source');
+is( guard(
+		'SELECT DISTINCT window_start = '
+		. "timestamptz '2026-02-08 00:00+00', window_end = timestamptz '2026-03-10 00:00+00' FROM click_guard.baselines"),
+	't|t',
+	'over 30 complete days');
+
+my $found = q{SELECT source_key, to_char(hour_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), kind, clicks, expected, score
+	FROM click_guard.anomalies ORDER BY source_key COLLATE "C"};
+my $detection = run_job('run-detection', '{}', 'succeeded', 'run-detection runs');
+is(scalar(@anomalies), 2, 'the sample has a spike and a drop');
+is(guard($found), join("\n", @anomalies), 'anomalies with their scores');
+is_deeply(
+	result_of($detection),
+	{
+		from => '2026-03-10T14:00:00+00:00', to => '2026-03-10T15:00:00+00:00',
+		sources => 3, anomalies => 2, without_baseline => 0
+	},
+	'it counts what it found');
+
+# Clicks that are still staged count, once
+guard(
+	q{INSERT INTO click_guard.raw_clicks (event_id, source, campaign, occurred_at)
+	  SELECT 'late/' || n % 20, 'com.example.puzzle', 'spring-1', timestamptz '2026-03-10 14:30+00' FROM generate_series(1, 40) n;
+	  INSERT INTO click_guard.raw_clicks (event_id, source, campaign, occurred_at)
+	  VALUES ('new/1', 'fresh.example.org', 'spring-1', '2026-03-10 14:31+00')});
+my $again = run_job('run-detection', '{}', 'succeeded', 'run-detection runs again');
+is( guard($found),
+	join("\n", grep { !/^com\.example\.puzzle/ } @anomalies),
+	'an anomaly goes away when its missing clicks arrive');
+is(result_of($again)->{without_baseline}, 1, 'a source without a baseline is counted');
+is( result_of(run_job('run-detection', '{"threshold": 100}', 'succeeded', 'arguments of a trigger hold'))->{anomalies},
+	0, 'a higher threshold finds less');
+
+# The real schedule path
+guard(q{SELECT jobsched.alter_job('run-detection', schedule => '* * * * * *')});
+ok( $node->poll_query_until(
+		'ads',
+		q{SELECT count(*) >= 2 FROM jobsched.runs WHERE job_name = 'run-detection' AND source = 'schedule' AND status = 'succeeded'}),
+	'run-detection runs on its schedule');
+is( guard(
+		q{SELECT count(*) FROM jobsched.runs WHERE source = 'schedule' AND (scheduled_for IS NULL OR started_at < scheduled_for OR job_name <> 'run-detection')}),
+	0,
+	'for its slots and not before them');
+is(guard($found), join("\n", grep { !/^com\.example\.puzzle/ } @anomalies), 'with the same outcome');
+
+# One job's error
+my $failed = run_job('run-detection', '{"threshold": "high"}', 'failed', 'a bad argument fails the run');
+is( guard("SELECT status, sqlstate, error, result IS NULL FROM jobsched.runs WHERE run_id = $failed"),
+	'failed|22P02|invalid input syntax for type numeric: "high"|t',
+	'its error is in the history');
+is( guard("SELECT error_context ~ 'run_detection' FROM jobsched.runs WHERE run_id = $failed"),
+	't', 'with its place');
+my $refused = run_job('calculate-baseline', '{"days": 1}', 'failed', 'so does one that the handler refuses');
+is( guard("SELECT sqlstate, error FROM jobsched.runs WHERE run_id = $refused"),
+	'22023|a baseline needs at least 2 days, not 1', 'with its own error');
+is(guard('SELECT count(*) FROM click_guard.baselines'), 3, 'a failed run leaves nothing behind');
+ok( $node->poll_query_until(
+		'ads',
+		"SELECT EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'run-detection' AND source = 'schedule' AND status = 'succeeded' AND run_id > $failed)"),
+	'the schedule goes on after a failure');
+is( result_of(run_job('ingest-clicks', '{}', 'succeeded', 'and so do the other jobs'))->{ingested},
+	21, 'with their work');
+is( guard(
+		q{SELECT last_status, consecutive_failures, recent ~ 'F$' FROM jobsched.jobs WHERE name = 'calculate-baseline'}),
+	'failed|1|t',
+	'the failed job shows it');
+
+# The history
+is( guard(
+		qq{SELECT job_name, status, result->>'staged', finished_at >= started_at, started_at >= queued_at
+		   FROM jobsched.runs WHERE run_id = $ingest}),
+	"ingest-clicks|succeeded|$delivered{staged}|t|t",
+	'a run is kept with its counts and times');
+is( guard(
+		q{SELECT count(*) FROM (SELECT finished_at, lag(finished_at) OVER (ORDER BY run_id DESC) AS later
+		  FROM jobsched.runs WHERE source = 'trigger') r WHERE finished_at > later}),
+	0,
+	'newest first by run id');
+
+# By hand, outside a run
+is( guard(qq{SELECT click_guard.run_detection('{"as_of": "$as_of", "threshold": 100}')->>'anomalies'}),
+	0, 'handlers can be called by hand');
+
+# The file again
+install('the example installs again');
+is( guard(
+		q{SELECT string_agg(schedule, ', ' ORDER BY name) FROM jobsched.jobs}),
+	'0 2 * * *, 0 */6 * * *, 0 * * * *',
+	'and puts the schedules back');
+is(guard('SELECT count(*) FROM click_guard.raw_clicks'), 0, 'without more sample rows');
+
+# A restart
+my $log_offset = -s $node->logfile;
+$node->restart;
+foreach my $job ('ingest-clicks', 'calculate-baseline', 'run-detection')
+{
+	ok( wait_for_log($job, $log_offset), "$job is logged at start-up");
+}
+
+sub wait_for_log
+{
+	my ($job, $offset) = @_;
+	return eval { $node->wait_for_log(qr/jobsched.*"$job"/, $offset); 1 };
+}
+
+$node->stop;
+done_testing();

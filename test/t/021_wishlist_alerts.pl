@@ -1,0 +1,220 @@
+# Copyright (c) 2026, jobsched contributors
+
+# examples/wishlist_alerts.sql, run by its own unprivileged role: who is told
+# what, once, in spite of items that fail; jobs turned on and off by a setting.
+
+use strict;
+use warnings;
+
+use FindBin;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('wishlist_alerts');
+$node->init;
+$node->append_conf(
+	'postgresql.conf', q{
+shared_preload_libraries = 'jobsched'
+max_worker_processes = 16
+});
+$node->start;
+$node->safe_psql('postgres',
+	'CREATE ROLE shop LOGIN; CREATE DATABASE shop OWNER shop');
+$node->safe_psql('shop',
+	'CREATE EXTENSION jobsched; GRANT USAGE ON SCHEMA jobsched TO shop');
+
+sub shop
+{
+	my ($sql) = @_;
+	return $node->safe_psql('shop', $sql, extra_params => [ '-U', 'shop' ]);
+}
+
+sub install
+{
+	my ($name) = @_;
+	return $node->command_ok(
+		[
+			'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-U', 'shop',
+			'-d', $node->connstr('shop'),
+			'-f', "$FindBin::Bin/../../examples/wishlist_alerts.sql"
+		],
+		$name);
+}
+
+# No slot shall come between: the next one is on a 29th of February.
+sub park
+{
+	return shop(q{SELECT jobsched.alter_job(name, schedule => '0 0 29 2 *') FROM jobsched.jobs});
+}
+
+# Triggers a job, waits for its success and compares its result.
+sub run_job
+{
+	my ($job, $args, $expected, $name) = @_;
+	my $run_id = shop("SELECT jobsched.trigger('$job', '$args')");
+	is(shop("CALL jobsched.wait_run($run_id, '60 s')"), 'succeeded', $name);
+	is_deeply(
+		decode_json(shop("SELECT result FROM jobsched.runs WHERE run_id = $run_id")),
+		$expected, "$name: result");
+	return $run_id;
+}
+
+# The sample: who wants what, and whose address is of no use.
+my @items = grep { ($_->[0] + $_->[1]) % 3 == 0 }
+	map { my $customer = $_; map { [ $customer, $_ ] } 1 .. 20 } 1 .. 60;
+my @on_sale = grep { $_->[1] % 4 == 0 } @items;
+my @restocked = grep { $_->[1] % 5 == 0 } @items;
+sub is_reachable { return $_[0]->[0] != 13 && $_[0]->[0] != 42; }
+sub reachable { return grep { is_reachable($_) } @_; }
+sub unreachable { return grep { !is_reachable($_) } @_; }
+sub listed { return join("\n", map { "$_->[0]|$_->[1]" } @_); }
+
+sub notified
+{
+	my ($kind) = @_;
+	return shop("SELECT customer_id, product_id FROM wishlist.notifications WHERE kind = '$kind' ORDER BY 1, 2");
+}
+
+install('the example installs');
+is( shop(
+		q{SELECT name, schedule, timezone, enabled, state FROM jobsched.jobs ORDER BY name}),
+	"wishlist-sale-check|0 * * * *|America/New_York|t|active\n"
+	. "wishlist-stock-check|*/30 * * * *|America/New_York|t|active",
+	'its jobs are there');
+is( shop(
+		q{SELECT job_name, next_runs[2] - next_runs[1], extract(minute FROM run_at)::integer % 30 FROM jobsched.upcoming ORDER BY job_name}),
+	"wishlist-sale-check|01:00:00|0\nwishlist-stock-check|00:30:00|0",
+	'with their next runs');
+
+park();
+
+# Sales: batches of 7, of which some have an item that fails
+my $sale = run_job(
+	'wishlist-sale-check',
+	'{"batch_size": 7}',
+	{ checked => scalar(@on_sale), notified => scalar(reachable(@on_sale)), errors => scalar(unreachable(@on_sale)) },
+	'the sale check');
+is(notified('sale'), listed(reachable(@on_sale)), 'customers are told of sales, each once');
+is( shop(q{SELECT address, message FROM wishlist.notifications WHERE kind = 'sale' AND customer_id = 1 AND product_id = 8}),
+	'customer1@example.com|Customer 1, Product 8 is on sale: 64.00 instead of 80.00.',
+	'with the message');
+is( shop("SELECT DISTINCT run_id FROM wishlist.notifications"), $sale, 'by this run');
+is( shop("SELECT level, message FROM jobsched.run_logs WHERE run_id = $sale AND level = 'warning' ORDER BY seq"),
+	join(
+		"\n",
+		map {
+			"warning|customer $_->[0], product $_->[1]: "
+			. ($_->[0] == 13
+				? 'customer 13 has no address (22004)'
+				: 'new row for relation "notifications" violates check constraint "address_is_email" (23514)')
+		} unreachable(@on_sale)),
+	'failed items are logged');
+
+# Again: only what failed is tried again
+run_job(
+	'wishlist-sale-check', '{}',
+	{ checked => scalar(unreachable(@on_sale)), notified => 0, errors => scalar(unreachable(@on_sale)) },
+	'the next sale check');
+shop(q{UPDATE wishlist.customers SET email = 'thirteen@example.com' WHERE customer_id = 13});
+my @thirteen = grep { $_->[0] == 13 } @on_sale;
+my @still_failing = grep { $_->[0] != 13 } unreachable(@on_sale);
+run_job(
+	'wishlist-sale-check', '{}',
+	{ checked => @thirteen + @still_failing, notified => scalar(@thirteen), errors => scalar(@still_failing) },
+	'a sale check after an address was mended');
+is( notified('sale'),
+	listed(grep { $_->[0] != 42 } @on_sale), 'failed items are picked up by a later run');
+
+# Stock, on the real schedule path
+shop(q{SELECT jobsched.alter_job('wishlist-stock-check', schedule => '* * * * * *')});
+my $scheduled = q{FROM jobsched.runs WHERE job_name = 'wishlist-stock-check' AND source = 'schedule' AND status = 'succeeded'};
+ok($node->poll_query_until('shop', "SELECT count(*) >= 2 $scheduled"), 'the stock check runs on its schedule');
+my @stock_failing = grep { $_->[0] == 42 } @restocked;
+is_deeply(
+	decode_json(shop("SELECT result $scheduled ORDER BY run_id LIMIT 1")),
+	{ checked => scalar(@restocked), notified => @restocked - @stock_failing, errors => scalar(@stock_failing) },
+	'its first run tells everybody');
+is_deeply(
+	decode_json(shop("SELECT result $scheduled ORDER BY run_id OFFSET 1 LIMIT 1")),
+	{ checked => scalar(@stock_failing), notified => 0, errors => scalar(@stock_failing) },
+	'its second nobody');
+is(notified('stock'), listed(grep { $_->[0] != 42 } @restocked), 'customers are told of restocking, each once');
+
+# Off and on by a setting
+shop(q{UPDATE wishlist.settings SET enabled = false WHERE job_name = 'wishlist-stock-check'});
+is( shop(q{SELECT enabled, state, next_run_at IS NULL FROM jobsched.jobs WHERE name = 'wishlist-stock-check'}),
+	'f|disabled|t', 'a setting turns a job off');
+is( shop(q{SELECT enabled, state FROM jobsched.jobs WHERE name = 'wishlist-sale-check'}),
+	't|active', 'and no other');
+is( shop(q{SELECT count(*) FROM jobsched.upcoming WHERE job_name = 'wishlist-stock-check' AND source = 'schedule'}),
+	0, 'nothing of it is to come');
+install('the example installs again');
+is( shop(q{SELECT name, schedule, enabled FROM jobsched.jobs ORDER BY name}),
+	"wishlist-sale-check|0 * * * *|t\nwishlist-stock-check|*/30 * * * *|f",
+	'which puts the schedules back and leaves the setting alone');
+park();
+my $before = shop("SELECT coalesce(max(run_id), 0) $scheduled");
+shop(
+	q{UPDATE wishlist.settings SET enabled = true WHERE job_name = 'wishlist-stock-check';
+	  SELECT jobsched.alter_job('wishlist-stock-check', schedule => '* * * * * *')});
+ok( $node->poll_query_until('shop', "SELECT EXISTS (SELECT $scheduled AND run_id > $before)"),
+	'the setting turns it on again');
+park();
+
+# What happens to products
+shop(q{UPDATE wishlist.products SET sale_price = sale_price - 1 WHERE product_id = 8});
+run_job(
+	'wishlist-sale-check', '{}',
+	{ checked => scalar(@still_failing), notified => 0, errors => scalar(@still_failing) },
+	'a lower price in a running sale');
+shop(q{UPDATE wishlist.products SET sale_price = NULL WHERE product_id = 8});
+shop(q{UPDATE wishlist.products SET sale_price = 50 WHERE product_id = 8});
+my @eight = grep { $_->[1] == 8 } @on_sale;
+my $new_sale = run_job(
+	'wishlist-sale-check', '{}',
+	{ checked => @eight + @still_failing, notified => scalar(@eight), errors => scalar(@still_failing) },
+	'a new sale');
+is( shop("SELECT count(*) FROM wishlist.notifications WHERE run_id = $new_sale AND message LIKE '%50.00 instead of 80.00.'"),
+	scalar(@eight), 'is told with the new price');
+shop(q{INSERT INTO wishlist.items (customer_id, product_id) SELECT 2, p FROM generate_series(1, 20) p ON CONFLICT DO NOTHING});
+run_job(
+	'wishlist-sale-check', '{}',
+	{ checked => scalar(@still_failing), notified => 0, errors => scalar(@still_failing) },
+	'items put on the list during a sale');
+
+# One job's error
+my $failed = shop(q{SELECT jobsched.trigger('wishlist-sale-check', '{"batch_size": 0}')});
+is(shop("CALL jobsched.wait_run($failed, '60 s')"), 'failed', 'a bad argument fails the run');
+is( shop("SELECT sqlstate, error FROM jobsched.runs WHERE run_id = $failed"),
+	'22023|batch_size must be greater than zero', 'its error is in the history');
+run_job(
+	'wishlist-stock-check', '{}',
+	{ checked => scalar(@stock_failing), notified => 0, errors => scalar(@stock_failing) },
+	'the other job after that');
+
+# Status and history
+is( shop(
+		q{SELECT name, last_status, last_duration > interval '0', next_run_at > now() FROM jobsched.jobs ORDER BY name}),
+	"wishlist-sale-check|failed|t|t\nwishlist-stock-check|succeeded|t|t",
+	'each job shows its last and its next run');
+is( shop(
+		q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'wishlist-sale-check' AND duration = finished_at - started_at}),
+	7,
+	'the history has the duration of each run');
+
+# By hand, outside a run
+is( shop(q{SELECT wishlist.sale_check('{}')->>'checked'}),
+	scalar(@still_failing), 'handlers can be called by hand');
+
+# A restart
+my $log_offset = -s $node->logfile;
+$node->restart;
+foreach my $job ('wishlist-sale-check', 'wishlist-stock-check')
+{
+	ok(eval { $node->wait_for_log(qr/jobsched.*"$job"/, $log_offset); 1 }, "$job is logged at start-up");
+}
+
+$node->stop;
+done_testing();
