@@ -20,16 +20,13 @@
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "commands/dbcommands.h"
-#include "common/hashfn.h"
 #include "compat.h"
 #include "cron.h"
 #include "execsql.h"
 #include "fmgr.h"
 #include "guc.h"
 #include "schedule_sql.h"
-#include "storage/lmgr.h"
 #include "store.h"
-#include "table.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
@@ -273,15 +270,6 @@ apply_definition(JsJob *job, const Definition *def)
  * ------------------------------------------------------------------------
  */
 
-/* Holds off others that want the same name, until the transaction ends. */
-static void
-lock_name(Oid owner, const char *name)
-{
-	uint32		hash = hash_combine(hash_bytes((const unsigned char *) name, strlen(name)), owner);
-
-	LockDatabaseObject(js_table_oid("identity"), hash, 0, AccessExclusiveLock);
-}
-
 static bool
 find_job(Oid owner, const char *name, JsJob *job)
 {
@@ -300,7 +288,7 @@ find_job(Oid owner, const char *name, JsJob *job)
 	return false;
 }
 
-static void
+pg_noreturn static void
 refuse_duplicate(Oid owner, const char *name)
 {
 	ereport(ERROR,
@@ -310,13 +298,44 @@ refuse_duplicate(Oid owner, const char *name)
 			 errhint("Use alter_job(), or create_job() with if_exists => 'update' or 'keep'.")));
 }
 
+/*
+ * Another session may have taken the name since we looked; the index finds
+ * out, and the message is the usual one.
+ */
+static void
+write_row(JsJob *job, bool is_new)
+{
+	MemoryContext outer = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (is_new)
+			(void) js_job_insert(job);
+		else
+			js_job_update(job);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(outer);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			PG_RE_THROW();
+		FlushErrorState();
+		refuse_duplicate(job->owner, job->name);
+	}
+	PG_END_TRY();
+	CommandCounterIncrement();
+	js_wakeup_job(job->job_id);
+}
+
 static void
 write_job(JsJob *job)
 {
 	job->revision++;
 	job->updated_at = js_clock_now();
-	js_job_update(job);
-	js_wakeup_job(job->job_id);
+	write_row(job, false);
 }
 
 static int64
@@ -330,9 +349,7 @@ insert_job(const Definition *def)
 	job.dropped_at = DT_NOBEGIN;
 	job.args = def->args;
 	apply_definition(&job, def);
-	(void) js_job_insert(&job);
-	CommandCounterIncrement();
-	js_wakeup_job(job.job_id);
+	write_row(&job, true);
 	return job.job_id;
 }
 
@@ -381,7 +398,6 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 	check_choice("if_exists", if_exists ? if_exists : "NULL", choices, lengthof(choices));
 	check_name(def.name);
 	js_check_may_own(def.owner);
-	lock_name(def.owner, def.name);
 	if (!find_job(def.owner, def.name, &job))
 		PG_RETURN_INT64(insert_job(&def));
 	if (strcmp(if_exists, "update") == 0)
@@ -412,7 +428,6 @@ check_new_name(const JsJob *job, const Definition *def)
 
 	if (owner == job->owner && strcmp(name, job->name) == 0)
 		return;
-	lock_name(owner, name);
 	if (find_job(owner, name, &other))
 		refuse_duplicate(owner, name);
 }

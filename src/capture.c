@@ -35,7 +35,7 @@
 #define MAX_MESSAGE (16 * 1024)
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
-static bool watching = false;		/* this is a worker */
+static bool watching = false;	/* this is a worker */
 static bool capturing = false;
 static bool in_hook = false;
 static int	server_log_level = WARNING; /* log_min_messages as it was set */

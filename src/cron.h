@@ -8,9 +8,11 @@
  * so the parser can be run under a fuzzer outside the server.  Time zone
  * arithmetic uses the server's own zone data (pgtime.h).
  *
- * The module is four files: cron.c reads the text of a schedule, calendar.c
- * answers questions about local dates and times without any time zone,
- * cron_next.c brings the zone in, cron_explain.c puts a schedule in words.
+ * The module's files: cron.c and cron_fields.c read the text of a schedule;
+ * calendar.c answers questions about local dates and times without any time
+ * zone; cron_zone.c knows a zone's clocks and cron_next.c brings both
+ * together; cron_explain.c puts a schedule in words, and is the only one
+ * that allocates memory.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

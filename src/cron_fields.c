@@ -296,33 +296,15 @@ read_suffix(JsReader *r, const FieldRule *rule, int value, JsCron *cron,
 	return true;
 }
 
-/* One item of a field's list. */
+/* A "*", a value or a range of values, with or without a step. */
 static bool
-read_item(JsReader *r, const FieldRule *rule, JsCron *cron, uint64 *set)
+read_range(JsReader *r, const FieldRule *rule, JsCron *cron, uint64 *set)
 {
 	Range		range = {rule->first, rule->last, 0};
-	JsCronField field = (JsCronField) (rule - field_rules);
-	bool		whole = false;
+	bool		whole = js_take(r, '*');
 	bool		done = false;
 
-	if ((field == JS_CRON_DAY || field == JS_CRON_WEEKDAY) && js_take(r, '?'))
-	{
-		*set |= range_set(rule, &range);
-		return true;
-	}
-	if (js_take(r, 'H'))
-		return read_hashed(r, rule, cron, set);
-	if (field == JS_CRON_DAY && js_take(r, 'L'))
-		return read_last_day(r, rule, cron);
-	if (field == JS_CRON_WEEKDAY && js_fold(*r->at) == 'L')
-		return js_fail(r, r->at,
-					   "The last Friday of the month is 5L; Saturday is 6.",
-					   "a weekday is missing before \"L\" in the "
-					   "day-of-week field");
-
-	if (js_take(r, '*'))
-		whole = true;
-	else
+	if (!whole)
 	{
 		if (!read_value(r, rule, &range.first) ||
 			!read_suffix(r, rule, range.first, cron, &done))
@@ -343,6 +325,31 @@ read_item(JsReader *r, const FieldRule *rule, JsCron *cron, uint64 *set)
 		return false;
 	*set |= range_set(rule, &range);
 	return true;
+}
+
+/* One item of a field's list. */
+static bool
+read_item(JsReader *r, const FieldRule *rule, JsCron *cron, uint64 *set)
+{
+	Range		all = {rule->first, rule->last, 0};
+	JsCronField field = (JsCronField) (rule - field_rules);
+
+	if ((field == JS_CRON_DAY || field == JS_CRON_WEEKDAY) && js_take(r, '?'))
+	{
+		*set |= range_set(rule, &all);
+		return true;
+	}
+	if (js_take(r, 'H'))
+		return read_hashed(r, rule, cron, set);
+	if (field == JS_CRON_DAY && js_take(r, 'L'))
+		return read_last_day(r, rule, cron);
+	if (field == JS_CRON_WEEKDAY && js_fold(*r->at) == 'L')
+		return js_fail(r, r->at,
+					   "The last Friday of the month is 5L; Saturday is 6.",
+					   "a weekday is missing before \"L\" in the "
+					   "day-of-week field");
+
+	return read_range(r, rule, cron, set);
 }
 
 /* One field; r->at is at its first character. */

@@ -67,6 +67,34 @@ fires_after_gap(const JsCron *cron, const JsZoneSpan *span, int64 reached)
 }
 
 /*
+ * The first instant of a span, not before "first", at which the expression
+ * fires.  False: none; *match is then the next matching local time.
+ */
+static bool
+fires_in_span(const JsCron *cron, const JsZoneSpan *span, pg_time_t first,
+			  int64 reached, pg_time_t *next, int64 *match)
+{
+	int64		from = Max(span->begin, first) + span->offset;
+
+	if (!cron->elapsed)
+	{
+		if (span->begin >= first && fires_after_gap(cron, span, reached))
+		{
+			*next = span->begin;
+			return true;
+		}
+		from = Max(from, reached);
+	}
+	if (!js_calendar_next(cron, from, match))
+	{
+		*match = JS_FOREVER;
+		return false;
+	}
+	*next = *match - span->offset;
+	return *next < span->end;
+}
+
+/*
  * Looks at spans one after the other for the first instant that is not
  * before "first".  False: not found up to *resume, where to go on looking;
  * *resume is JS_FOREVER when there is nothing more to find.
@@ -77,7 +105,6 @@ search_spans(const JsCron *cron, pg_tz *tz, pg_time_t first, pg_time_t *next,
 {
 	JsZoneSpan	span;
 	int64		reached;
-	int64		from;
 	int64		match;
 
 	*resume = JS_FOREVER;
@@ -88,28 +115,12 @@ search_spans(const JsCron *cron, pg_tz *tz, pg_time_t first, pg_time_t *next,
 	{
 		if (span.end > first)
 		{
-			from = Max(span.begin, first) + span.offset;
-			if (!cron->elapsed)
-			{
-				if (span.begin >= first &&
-					fires_after_gap(cron, &span, reached))
-				{
-					*next = span.begin;
-					return true;
-				}
-				from = Max(from, reached);
-			}
-			if (!js_calendar_next(cron, from, &match))
-				return false;
-			if (match - span.offset < span.end)
-			{
-				*next = match - span.offset;
+			if (fires_in_span(cron, &span, first, reached, next, &match))
 				return true;
-			}
 
 			/*
 			 * Nothing matches before "match", so skip to just before it, but
-			 * not while clocks set back could still read less than "from".
+			 * not while clocks set back could still read less than now.
 			 */
 			if (span.end > first + JS_ZONE_REACH &&
 				match - JS_ZONE_REACH > span.end)

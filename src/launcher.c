@@ -83,6 +83,10 @@ attach(void)
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	js->launcher = MyProc;
 	js->launcher_pid = MyProcPid;
+	/* A predecessor may have left before it knew how these ended. */
+	for (int i = 0; i < js->max_databases; i++)
+		if (js->databases[i].state == JS_DATABASE_STARTING)
+			js->databases[i].state = JS_DATABASE_WANTED;
 	LWLockRelease(js->lock);
 	before_shmem_exit(at_exit, 0);
 }

@@ -102,7 +102,7 @@ typedef struct SlotEntry
 	uint32		generation;
 	OwnerEntry *owner;
 	bool		has_mail;		/* delivered to, not yet woken */
-	BackgroundWorkerHandle *handle;	/* NULL for one that a predecessor started */
+	BackgroundWorkerHandle *handle; /* NULL for one that a predecessor started */
 	JsSlotView	view;
 } SlotEntry;
 
@@ -120,7 +120,8 @@ typedef struct Sched
 	TimestampTz folds_since;	/* first of the folds; 0: none */
 	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
 	int64		ready_count;
-	List	   *startup_jobs;	/* ids, int64 pointers; only right after the start */
+	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
+								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
 	pairingheap *future;		/* RunEntry.node by run_at */
 	dlist_head	owners;
@@ -138,7 +139,8 @@ extern void sched_job_forget(JobEntry *job);
 extern void sched_job_set_next(JobEntry *job, TimestampTz next);
 extern OwnerEntry *sched_owner(Oid owner);
 extern RunEntry *sched_run_find(int64 run_id);
-extern RunEntry *sched_run_make(int64 run_id, JobEntry *job, Oid owner);
+extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
+extern void sched_job_set_owner(JobEntry *job, Oid owner);
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern bool sched_job_fires(const JobEntry *job);

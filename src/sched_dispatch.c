@@ -59,6 +59,18 @@ static int	reaped_count = 0;
  * ------------------------------------------------------------------------
  */
 
+/* A run that its worker could not take on is claimed anew a second later. */
+static void
+wait_again(RunEntry *run)
+{
+	if (run == NULL)
+		return;
+	run->claimed = false;
+	run->slot = -1;
+	run->run_at = js_clock_now() + USECS_PER_SEC;
+	sched_run_place(run, RUN_FUTURE);
+}
+
 static void
 take_done(int slotno)
 {
@@ -70,9 +82,11 @@ take_done(int slotno)
 		RunEntry   *run = sched_run_find(done[i].run_id);
 		JobEntry   *job = sched_job_find(done[i].job_id);
 
-		if (run != NULL)
+		if (!done[i].recorded)
+			wait_again(run);
+		else if (run != NULL)
 			sched_run_forget(run);
-		if (job != NULL)
+		if (job != NULL && done[i].recorded)
 			sched_fold_add(job, &done[i]);
 	}
 }
@@ -478,6 +492,7 @@ claim(RunEntry *run, TimestampTz now)
 
 	if (!js_run_read(run->run_id, &row))
 		return false;
+	row.owner = run->owner->owner;
 	row.status = JS_RUN_RUNNING;
 	row.attempt = run->attempt + 1;
 	row.boot_id = js->boot_id;
@@ -494,7 +509,7 @@ claim(RunEntry *run, TimestampTz now)
 
 /* A row that somebody else holds waits a second; one that is gone is gone. */
 static void
-put_aside(RunEntry *run, TimestampTz now)
+put_aside(RunEntry *run)
 {
 	JsRun		row;
 
@@ -503,9 +518,7 @@ put_aside(RunEntry *run, TimestampTz now)
 		sched_run_forget(run);
 		return;
 	}
-	run->slot = -1;
-	run->run_at = now + USECS_PER_SEC;
-	sched_run_place(run, RUN_FUTURE);
+	wait_again(run);
 }
 
 void
@@ -521,7 +534,7 @@ sched_claim(TimestampTz now)
 		if (planned[i]->claimed || claim(planned[i], now))
 			planned[kept++] = planned[i];
 		else
-			put_aside(planned[i], now);
+			put_aside(planned[i]);
 		MemoryContextReset(scratch);
 	}
 	planned_count = kept;

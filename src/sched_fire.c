@@ -145,7 +145,7 @@ insert_due_run(JobEntry *job, const char *source, TimestampTz scheduled_for,
 	(void) js_run_insert(writer, &run);
 	js_run_writer_close(writer);
 
-	entry = sched_run_make(run.run_id, job, job->owner);
+	entry = sched_run_make(run.run_id, job);
 	entry->run_at = run.run_at;
 	sched_run_place(entry, RUN_READY);
 }

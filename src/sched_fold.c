@@ -31,8 +31,8 @@ static char
 outcome_letter(JsStatus status)
 {
 	static const char letters[] = {
-		[JS_SUCCEEDED] = '.', [JS_FAILED] = 'F', [JS_CANCELLED] = 'X',
-		[JS_TIMED_OUT] = 'T', [JS_LOST] = 'L', [JS_SKIPPED] = 'S', [JS_MISSED] = 'M'
+		[JS_SUCCEEDED] = '.',[JS_FAILED] = 'F',[JS_CANCELLED] = 'X',
+		[JS_TIMED_OUT] = 'T',[JS_LOST] = 'L',[JS_SKIPPED] = 'S',[JS_MISSED] = 'M'
 	};
 
 	return letters[status];

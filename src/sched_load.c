@@ -91,7 +91,7 @@ sched_apply_job(const JsJob *row)
 		return;
 	job->invalid = false;
 	job->revision = row->revision;
-	job->owner = row->owner;
+	sched_job_set_owner(job, row->owner);
 	job->transactional = row->transactional;
 	job->has_schedule = row->schedule != NULL;
 	job->at_startup = is_at_startup(row->schedule);
@@ -144,7 +144,7 @@ visit_state(const JsJobState *state, void *arg)
 
 /* The job of a run whose job we have not heard of: dropped, or not yet in the news. */
 static JobEntry *
-load_job(int64 job_id)
+load_job(int64 job_id, Oid owner)
 {
 	JsJob		row;
 	JobEntry   *job;
@@ -155,6 +155,7 @@ load_job(int64 job_id)
 		return sched_job_find(job_id);
 	}
 	job = sched_job_make(job_id);
+	job->owner = owner;
 	job->dropped = true;
 	dropped_jobs = append_kept(dropped_jobs, remember_id(job_id));
 	return job;
@@ -187,8 +188,8 @@ visit_run(const JsRun *row, void *arg)
 		return;
 	job = sched_job_find(row->job_id);
 	if (job == NULL)
-		job = load_job(row->job_id);
-	run = sched_run_make(row->run_id, job, row->owner);
+		job = load_job(row->job_id, row->owner);
+	run = sched_run_make(row->run_id, job);
 	run->run_at = row->run_at;
 	run->priority = row->priority;
 	run->attempt = row->attempt;
@@ -318,8 +319,11 @@ sched_end_dropped(void)
 	{
 		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
 
-		if (job != NULL)
-			end_waiting_runs(job);
+		if (job == NULL)
+			continue;
+		end_waiting_runs(job);
+		if (dlist_is_empty(&job->runs) && !job->fold_queued)
+			sched_job_forget(job);
 	}
 	list_free_deep(dropped_jobs);
 	dropped_jobs = NIL;

@@ -66,8 +66,8 @@ typedef struct RunSlot
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-static jobhash_hash *jobs;
-static runhash_hash *runs;
+static jobhash_hash * jobs;
+static runhash_hash * runs;
 static MemoryContext job_context;
 static MemoryContext run_context;
 
@@ -240,14 +240,14 @@ sched_run_find(int64 run_id)
 
 /* The caller fills it in and places it. */
 RunEntry *
-sched_run_make(int64 run_id, JobEntry *job, Oid owner)
+sched_run_make(int64 run_id, JobEntry *job)
 {
 	RunEntry   *run = MemoryContextAllocZero(run_context, sizeof(RunEntry));
 	bool		found;
 
 	run->run_id = run_id;
 	run->job = job;
-	run->owner = sched_owner(owner);
+	run->owner = sched_owner(job->owner);
 	run->state = RUN_HELD;
 	run->slot = -1;
 	dlist_push_tail(&job->runs, &run->job_node);
@@ -293,6 +293,32 @@ sched_run_forget(RunEntry *run)
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);
 	pfree(run);
+}
+
+/*
+ * Runs that wait are executed as whoever owns the job when they start: they
+ * execute what that role has defined.
+ */
+void
+sched_job_set_owner(JobEntry *job, Oid owner)
+{
+	dlist_iter	iter;
+
+	if (job->owner == owner)
+		return;
+	job->owner = owner;
+	dlist_foreach(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+		RunEntryState state = run->state;
+
+		if (state == RUN_ASSIGNED)
+			continue;
+		sched_run_place(run, RUN_HELD);
+		run->owner = sched_owner(owner);
+		run->claimed = false;
+		sched_run_place(run, state);
+	}
 }
 
 /* After a change of the job: holds its waiting runs, or lets them go. */

@@ -68,7 +68,8 @@ PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
 #define RING_RETRY_US (60 * USECS_PER_SEC)
 
 static TimestampTz next_sweep;
-static bool stay_away = false;	/* at exit: the launcher need not start another */
+static bool stay_away = false;	/* at exit: the launcher need not start
+								 * another */
 
 /* ------------------------------------------------------------------------
  * Coming and going
@@ -101,7 +102,7 @@ fix_settings(void)
 		{"default_transaction_isolation", "read committed"},
 		{"statement_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
-		{"lock_timeout", "1s"},
+		{"lock_timeout", "500ms"},
 		{"row_security", "off"},
 		{"session_replication_role", "origin"},
 		{"application_name", JS_TYPE_SCHEDULER}

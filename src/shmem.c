@@ -322,7 +322,7 @@ js_database_hold(Oid dboid, bool force)
 		if (slot->state == JS_SLOT_FREE || slot->dboid != dboid)
 			continue;
 		if (slot->state == JS_SLOT_STARTING && slot->pid == 0)
-			slot->state = JS_SLOT_DEAD;	/* it will not find its slot */
+			slot->state = JS_SLOT_DEAD; /* it will not find its slot */
 		else if (slot->proc != NULL && (force || slot_is_idle(slot)))
 			kill(slot->pid, SIGTERM);
 	}
@@ -966,7 +966,7 @@ js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
 			continue;
 		SpinLockAcquire(&slot->mutex);
 		hit = slot->busy && !slot->closing && (run_id != 0 ? slot->current.run_id == run_id :
-							 slot->current.job_id == job_id);
+											   slot->current.job_id == job_id);
 		if (hit)
 			slot->cancel = true;
 		SpinLockRelease(&slot->mutex);

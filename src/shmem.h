@@ -89,7 +89,8 @@ typedef enum JsSlotState
 	JS_SLOT_STARTING,			/* registered, not yet ready for runs */
 	JS_SLOT_READY,				/* connected as its owner */
 	JS_SLOT_LEAVING,			/* takes no more runs */
-	JS_SLOT_DEAD				/* its process is gone, its scheduler must look */
+	JS_SLOT_DEAD				/* its process is gone, its scheduler must
+								 * look */
 } JsSlotState;
 
 typedef struct JsMail
@@ -104,6 +105,7 @@ typedef struct JsDone
 {
 	int64		run_id;
 	int64		job_id;
+	bool		recorded;		/* else it was not executed, and waits again */
 	JsStatus	status;
 	TimestampTz started_at;
 	TimestampTz finished_at;

@@ -321,7 +321,7 @@ count_invalid(const JsJobState *state, void *arg)
 
 	if (state->invalid_revision != 0 && js_job_read(state->job_id, &job) &&
 		job.dropped_at == DT_NOBEGIN && job.revision == state->invalid_revision)
-		++*(int64 *) arg;
+		++* (int64 *) arg;
 }
 
 static void

@@ -10,17 +10,18 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "commands/sequence.h"
 #include "guc.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 enum JobColumn
 {
@@ -50,17 +51,6 @@ enum IdentityColumn
  * job
  * ------------------------------------------------------------------------
  */
-
-/*
- * Holds off other sessions that want to change the same job until the end of
- * the transaction.  The scheduler never takes this lock.
- */
-void
-js_job_lock(int64 job_id)
-{
-	LockDatabaseObject(js_table_oid("job"), (Oid) job_id,
-					   (uint16) (job_id >> 32), AccessExclusiveLock);
-}
 
 static void
 job_to_row(const JsJob *job, JsRow *row)
@@ -163,6 +153,33 @@ scan_by_id(Relation rel, const char *index, AttrNumber column, int64 id)
 
 	js_key_int64(&key, column, BTEqualStrategyNumber, id);
 	return js_table_scan_key(rel, index, &key, 1);
+}
+
+/*
+ * Locks the row of a job: other sessions that want to change it wait until
+ * the transaction ends.  The scheduler only reads, and never waits.
+ */
+void
+js_job_lock(int64 job_id)
+{
+	Relation	rel = js_table_open("job", RowExclusiveLock);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job_id);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (HeapTupleIsValid(tuple))
+	{
+		ItemPointerData tid = tuple->t_self;
+		TupleTableSlot *slot = table_slot_create(rel, NULL);
+		TM_FailureData failure;
+
+		/* Deleted meanwhile: whoever reads it next finds out. */
+		(void) table_tuple_lock(rel, &tid, SnapshotSelf, slot, GetCurrentCommandId(true),
+								LockTupleExclusive, LockWaitBlock,
+								TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
 }
 
 void

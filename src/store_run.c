@@ -118,6 +118,7 @@ set_jsonb(JsRow *row, AttrNumber column, Jsonb *value)
 static void
 run_progress_to_row(const JsRun *run, JsRow *row)
 {
+	js_row_set(row, RUN_OWNER, ObjectIdGetDatum(run->owner));
 	js_row_set_text(row, RUN_STATUS, run_status_names[run->status]);
 	js_row_set(row, RUN_ATTEMPT, Int32GetDatum(run->attempt));
 	js_row_set(row, RUN_LOST, Int32GetDatum(run->lost));
@@ -133,7 +134,6 @@ run_to_row(const JsRun *run, JsRow *row)
 	memset(row, 0, sizeof(JsRow));
 	js_row_set(row, RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, RUN_JOB_ID, Int64GetDatum(run->job_id));
-	js_row_set(row, RUN_OWNER, ObjectIdGetDatum(run->owner));
 	js_row_set_text(row, RUN_SOURCE, run->source);
 	js_row_set(row, RUN_PRIORITY, Int32GetDatum(run->priority));
 	js_row_set(row, RUN_MISSED_COUNT, Int32GetDatum(run->missed_count));

@@ -53,7 +53,7 @@ has_option(List *options, const char *name)
 
 	foreach(lc, options)
 		if (strcmp(lfirst_node(DefElem, lc)->defname, name) == 0)
-			return true;
+		return true;
 	return false;
 }
 
@@ -153,7 +153,7 @@ note_consequences(const Node *stmt)
 		return;
 	foreach(lc, ((const DropStmt *) stmt)->objects)
 		if (strcmp(strVal(lfirst(lc)), JS_EXTENSION) == 0)
-			js_wakeup_everything();
+		js_wakeup_everything();
 }
 
 static void

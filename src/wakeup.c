@@ -67,7 +67,10 @@ add_note(JsNewsKind kind, int64 id)
 	else if (note_count == MAX_NOTES)
 		note_overflow = true;
 	else
-		notes[note_count++] = (JsNews) {kind, id, id};
+		notes[note_count++] = (JsNews)
+	{
+		kind, id, id
+	};
 }
 
 void

@@ -137,8 +137,8 @@ merge_args(Jsonb *of_job, Jsonb *of_run)
 }
 
 /*
- * Reads the run and its job.  NULL if the run is not ours to execute: its row
- * has been changed by someone who may do everything.
+ * Reads the run and its job.  NULL if the run is not ours to execute any more:
+ * the job has got another owner, or somebody who may has changed the rows.
  */
 static const JsJob *
 read_run(const JsMail *mail, JsRun *run)
@@ -149,7 +149,8 @@ read_run(const JsMail *mail, JsRun *run)
 	begin_bookkeeping();
 	outer = MemoryContextSwitchTo(run_context);
 	job = get_job(mail);
-	if (job == NULL || !js_run_read(mail->run_id, run) ||
+	if (job == NULL || job->owner != js_my_slot->owner ||
+		!js_run_read(mail->run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != mail->attempt ||
 		run->owner != js_my_slot->owner)
 		job = NULL;
@@ -362,10 +363,11 @@ execute_and_record(const JsJob *job, const JsRun *run, JsOutcome *outcome)
 }
 
 static void
-finish_mail(const JsMail *mail, const JsOutcome *outcome)
+finish_mail(const JsMail *mail, const JsOutcome *outcome, bool recorded)
 {
 	JsDone		done = {0};
 
+	done.recorded = recorded;
 	done.run_id = mail->run_id;
 	done.job_id = mail->job_id;
 	done.status = outcome->status;
@@ -383,7 +385,6 @@ run_mail(const JsMail *mail)
 
 	outcome.worker_pid = MyProcPid;
 	outcome.started_at = outcome.finished_at = js_clock_now();
-	outcome.status = JS_CANCELLED;
 	job = read_run(mail, &run);
 	if (job != NULL)
 	{
@@ -394,8 +395,8 @@ run_mail(const JsMail *mail)
 	}
 	else
 		ereport(LOG,
-				(errmsg("run " INT64_FORMAT " is not there to be executed", mail->run_id)));
-	finish_mail(mail, &outcome);
+				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue", mail->run_id)));
+	finish_mail(mail, &outcome, job != NULL);
 	pgstat_report_stat(false);
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(run_context);

@@ -35,6 +35,10 @@ running, and none that runs is touched.
   --keep            leave the copied tree, with all logs, in place
   --help            this text
 
+A suite runs unprivileged, in the copied tree, with PG_CONFIG set, and ends on
+the line 'N passed, N failed'. Among its first five lines it may have
+'# needs: root' and, as TAP tests may, '# packages: a b' (Debian packages).
+
 Environment:
   PG_CONFIG         pg_config of the PostgreSQL to test with
   COPT              more compiler flags; default -Werror

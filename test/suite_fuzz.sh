@@ -7,6 +7,9 @@
 # Environment: PG_CONFIG (default pg_config) for the headers, FUZZ_SECONDS
 # (default 10) for each fuzzer. The last line is 'N passed, N failed'.
 
+# Functions are called through check().
+# shellcheck disable=SC2317
+
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -65,7 +65,10 @@ SELECT r.run_id,
 	j.name AS job_name,
 	pg_catalog.pg_get_userbyid(r.owner) AS owner,
 	r.status,
-	r.reason,
+	CASE WHEN r.status OPERATOR(pg_catalog.<>) 'queued' THEN r.reason
+		WHEN r.run_at OPERATOR(pg_catalog.>) jobsched_internal.clock_now() THEN 'not_due'
+		WHEN j.paused THEN 'job_paused'
+		ELSE COALESCE(r.reason, 'waiting_for_worker') END AS reason,
 	r.source,
 	r.attempt,
 	r.priority,
@@ -104,7 +107,7 @@ FROM (
 ) r LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
-COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded, or what a queued run waits for';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, job_paused, waiting_for_worker) or what sent it back to the queue (worker_died, server_restarted)';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup or trigger';
 COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
 

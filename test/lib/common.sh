@@ -40,7 +40,7 @@ apt_updated=
 apt_update() {
 	[ -z "$apt_updated" ] || return 0
 	apt_updated=1
-	apt_get update || warn "apt-get update failed; going on with the lists at hand"
+	apt_get update >/dev/null || warn "apt-get update failed; going on with the lists at hand"
 }
 
 # test_packages TREE: Debian packages that TREE's tests ask for with a line

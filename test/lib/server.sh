@@ -82,17 +82,18 @@ missing_packages() {
 # install_packages PACKAGE...: without a main cluster: nobody asked for a
 # server that runs. The setting goes away again, the machine is not ours.
 install_packages() {
-	local dropin=/etc/postgresql-common/createcluster.d/jobsched-test.conf package
+	local dropin=/etc/postgresql-common/createcluster.d/jobsched-test.conf package output
 	heading "installing $*"
 	apt_update
 	for package in "$@"; do
 		apt-cache show "$package" >/dev/null 2>&1 ||
-			die "there is no package $package here (test/chroot.sh N tests PostgreSQL N in a Debian that has it)"
+			die "apt has no $package (test/chroot.sh N tests PostgreSQL N in a Debian that has it)"
 	done
 	as_root mkdir -p "${dropin%/*}"
 	say 'create_main_cluster = false' | as_root tee "$dropin" >/dev/null
-	apt_get install -y --no-install-recommends "$@" || {
+	output=$(apt_get install -y --no-install-recommends "$@" 2>&1) || {
 		as_root rm -f "$dropin"
+		tail -n 40 <<<"$output"
 		die "apt-get install failed"
 	}
 	as_root rm -f "$dropin"

@@ -1,0 +1,41 @@
+-- What the measurements work on.
+
+CREATE SCHEMA bench;
+
+CREATE TABLE bench.sink (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- A run that does as little as a run can.
+CREATE FUNCTION bench.noop(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+END $$;
+
+-- A trivial run: one row.
+CREATE FUNCTION bench.insert_row(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO bench.sink DEFAULT VALUES;
+END $$;
+
+SELECT jobsched.create_job('noop', handler => 'bench.noop');
+SELECT jobsched.create_job('insert', handler => 'bench.insert_row');
+
+-- What pgbench works on: tables like those of a queue and its history.
+CREATE TABLE bench.queue (LIKE jobsched_internal.run INCLUDING ALL) WITH (fillfactor = 70);
+CREATE TABLE bench.history (LIKE jobsched_internal.history INCLUDING ALL) PARTITION BY LIST (segment);
+CREATE TABLE bench.history_0 PARTITION OF bench.history FOR VALUES IN (0);
+CREATE TABLE bench.history_1 PARTITION OF bench.history FOR VALUES IN (1);
+
+-- A figure of its own for each percentile, in milliseconds.
+CREATE FUNCTION bench.percentiles(ms double precision[]) RETURNS text LANGUAGE sql AS $$
+	SELECT format('n=%s p50_ms=%s p99_ms=%s max_ms=%s', count(*),
+		round((percentile_cont(0.5) WITHIN GROUP (ORDER BY m))::numeric, 2),
+		round((percentile_cont(0.99) WITHIN GROUP (ORDER BY m))::numeric, 2),
+		round(max(m)::numeric, 2))
+	FROM unnest(ms) m
+$$;
+
+CREATE FUNCTION bench.ms(later timestamptz, earlier timestamptz) RETURNS double precision LANGUAGE sql AS $$
+	SELECT extract(epoch FROM later - earlier) * 1000
+$$;

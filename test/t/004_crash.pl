@@ -1,0 +1,158 @@
+# Copyright (c) 2026, jobsched contributors
+
+# kill -9 of a worker, the scheduler, the launcher and the postmaster, again
+# and again, at random instants, while runs are triggered and slots come due.
+# Whatever happened: each run that succeeded has left its effect exactly once,
+# no other run any; each slot is accounted for once; nothing is left behind.
+#
+# JOBSCHED_KILL_CYCLES sets how often; JOBSCHED_KILL_SEED repeats a run.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use IPC::Run;
+use JobschedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $cycles = $ENV{JOBSCHED_KILL_CYCLES} || 8;
+my $seed = $ENV{JOBSCHED_KILL_SEED} || int(rand(1_000_000));
+my $db = 'postgres';
+
+note "JOBSCHED_KILL_SEED=$seed";
+srand($seed);
+
+my $node = jobsched_node('crash', conf => "restart_after_crash = on\njobsched.max_workers = 6\n");
+create_extension($node, $db);
+effects_schema($node, $db);
+$node->safe_psql($db, q{
+	CREATE ROLE other LOGIN;
+	GRANT USAGE ON SCHEMA jobsched, app TO other;
+	GRANT INSERT ON app.effect TO other;
+	GRANT EXECUTE ON FUNCTION app.leave TO other;
+	SET ROLE app;
+	CREATE TABLE app.wanted (run_id bigint PRIMARY KEY);
+	CREATE FUNCTION app.leave_slowly(args jsonb) RETURNS void LANGUAGE sql AS $$
+		SELECT app.leave(args);
+		SELECT pg_sleep(random() * 0.3)
+	$$;
+	CREATE PROCEDURE app.leave_apart() LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM app.leave('{}');
+		COMMIT;
+		PERFORM pg_sleep(0.02);
+	END $$;
+	SELECT jobsched.create_job('quick', handler => 'app.leave');
+	SELECT jobsched.create_job('slow', handler => 'app.leave_slowly');
+	SELECT jobsched.create_job('apart', command => 'CALL app.leave_apart()');
+	SELECT jobsched.create_job('each second', '* * * * * *', handler => 'app.leave');
+	SELECT jobsched.create_job('every second', 'every 1 second', handler => 'app.leave_slowly');
+	RESET ROLE;
+	SET ROLE other;
+	SELECT jobsched.create_job('of another', '*/2 * * * * *', handler => 'app.leave');
+});
+
+# Many small transactions in one session until the server goes away.
+sub start_load
+{
+	my ($n) = @_;
+	my $sql = join '', map {
+		my $job = ('quick', 'quick', 'quick', 'slow', 'apart')[ $_ % 5 ];
+		($_ % 25 == 0)
+		  ? "INSERT INTO app.wanted SELECT jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[100]));\n"
+		  : "INSERT INTO app.wanted SELECT jobsched.trigger('$job');\n"
+	} 1 .. $n;
+	my ($out, $err) = ('', '');
+
+	return IPC::Run::start(
+		[ 'psql', '-XqAt', '-U', 'app', '-d', $node->connstr($db) ],
+		'<', \$sql, '>', \$out, '2>', \$err);
+}
+
+sub random_pid
+{
+	my ($type) = @_;
+	return $node->safe_psql($db,
+		qq{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched $type' AND datname IS NOT DISTINCT FROM }
+		  . ($type eq 'launcher' ? 'NULL' : "'$db'") . ' ORDER BY random() LIMIT 1');
+}
+
+my @victims = ('worker', 'scheduler', 'postmaster', 'launcher');
+my %killed;
+
+for my $cycle (1 .. $cycles)
+{
+	my $victim = $victims[ $cycle % @victims ];
+	my $load = start_load(600);
+	my $pid;
+
+	usleep(int(rand(700_000)));
+	if ($victim eq 'postmaster')
+	{
+		kill_and_start($node);
+	}
+	else
+	{
+		$pid = random_pid($victim);
+		if ($pid eq '')
+		{
+			# none at this moment: the next cycle makes up for it
+			$load->finish;
+			redo if $killed{none}++ < 20;
+			die "there is never a $victim";
+		}
+		kill 'KILL', $pid;
+	}
+	$load->finish;
+	$killed{$victim}++;
+	wait_connection($node, $db);
+}
+note join ', ', map { "$_: $killed{$_}" } sort keys %killed;
+
+# Let all that is left come to its end.
+wait_scheduler($node, $db);
+$node->safe_psql($db, q{SELECT jobsched.pause_job(name) FROM jobsched.jobs WHERE schedule IS NOT NULL});
+wait_drained($node, $db);
+
+is($node->safe_psql($db, q{
+	SELECT count(*) FROM app.wanted w FULL JOIN
+		(SELECT run_id FROM jobsched.runs WHERE source = 'trigger') r USING (run_id)
+	WHERE w.run_id IS NULL OR r.run_id IS NULL}),
+	'0', 'a run exists if and only if its trigger committed');
+cmp_ok($node->safe_psql($db, q{SELECT count(*) FROM jobsched.runs WHERE status = 'succeeded'}),
+	'>', $cycles * 10, 'there was something to lose');
+check_exactly_once($node, $db, 'effects are the succeeded runs, each once',
+	q{'quick','slow','each second','every second','of another'});
+is($node->safe_psql($db, q{
+	SELECT string_agg(DISTINCT status || ' ' || COALESCE(reason, ''), ', ') FROM jobsched.runs
+	WHERE status NOT IN ('succeeded', 'skipped')
+		AND NOT (status = 'lost' AND reason IN ('server_restarted', 'worker_died'))}),
+	'', 'what did not succeed was lost, and says so');
+is($node->safe_psql($db, q{
+	SELECT count(*) FROM jobsched.runs r WHERE job_name = 'apart' AND
+		((SELECT count(*) FROM app.effect e WHERE e.run_id = r.run_id) > 1
+		OR status = 'succeeded' AND NOT EXISTS (SELECT FROM app.effect e WHERE e.run_id = r.run_id))}),
+	'0', 'a run that commits by itself is not repeated');
+check_slots($node, $db, 'each second', 1, 'each slot of a cron schedule once');
+check_slots($node, $db, 'every second', 1, 'each slot of an interval once');
+check_slots($node, $db, 'of another', 2, 'each slot of another owner once');
+is($node->safe_psql($db, q{SELECT count(*) FROM (SELECT run_id FROM jobsched.runs GROUP BY 1 HAVING count(*) > 1) d}),
+	'0', 'no run is in history twice');
+is($node->safe_psql($db, q{SELECT count(*) FROM jobsched.workers WHERE state NOT IN ('idle', 'starting')}),
+	'0', 'no worker is left with anything');
+
+# It goes on.
+$node->safe_psql($db, q{SELECT jobsched.resume_job(name) FROM jobsched.jobs WHERE schedule IS NOT NULL});
+is((run_job($node, $db, 'quick'))[1], 'succeeded', 'runs go on');
+wait_until($node, $db, q{
+	SELECT bool_and(last_finished_at > now() - interval '5 s' AND last_status = 'succeeded')
+	FROM jobsched.jobs WHERE schedule IS NOT NULL}, 'all schedules go on');
+pass('schedules go on');
+
+unlike(log_since($node), qr/PANIC|TRAP:|was terminated by signal (?!9)/, 'no crash but ours');
+$node->stop;
+done_testing();

@@ -1,0 +1,375 @@
+# Copyright (c) 2026, jobsched contributors
+
+=pod
+
+=head1 NAME
+
+JobschedTest - servers with jobsched, and waiting for what they do
+
+=head1 SYNOPSIS
+
+  use FindBin;
+  use lib $FindBin::Bin;
+  use JobschedTest;
+
+  my $node = jobsched_node('name', conf => "jobsched.max_workers = 2\n");
+  create_extension($node, 'postgres');
+  wait_until($node, 'postgres', 'SELECT ...', 'what is waited for');
+
+Tests wait for conditions, never for time.
+
+=cut
+
+package JobschedTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep time);
+
+our @EXPORT = qw(
+  jobsched_node create_extension sql_as error_of wait_until wait_value
+  launcher_pid scheduler_pid worker_pids wait_scheduler wait_new_scheduler
+  define_clock set_clock wait_caught_up
+  run_job wait_run_state wait_drained
+  effects_schema check_exactly_once check_slots
+  log_since log_size wait_log wait_connection kill_and_start
+);
+
+# How long anything is waited for.  Far more than it takes.
+my $patience = $PostgreSQL::Test::Utils::timeout_default || 180;
+
+# ------------------------------------------------------------------------
+# Servers
+# ------------------------------------------------------------------------
+
+# A server with the library loaded, started unless start => 0.
+sub jobsched_node
+{
+	my ($name, %param) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(%{ $param{init} || {} });
+	$node->append_conf(
+		'postgresql.conf', qq{
+shared_preload_libraries = 'jobsched'
+max_worker_processes = 20
+jobsched.max_workers = 4
+log_line_prefix = '%m [%p] %b %q%a '
+});
+	$node->append_conf('postgresql.conf', $param{conf}) if $param{conf};
+	$node->start unless defined $param{start} && !$param{start};
+	return $node;
+}
+
+# Creates the extension and waits for its scheduler.
+sub create_extension
+{
+	my ($node, $db) = @_;
+	$node->safe_psql($db, 'CREATE EXTENSION jobsched');
+	return wait_scheduler($node, $db);
+}
+
+# The server has crashed or been started: until it lets us in.
+sub wait_connection
+{
+	my ($node, $db) = @_;
+	return poll($node, $db || 'postgres', 'SELECT 1', '1', 'the server accepts connections');
+}
+
+# kill -9 of the postmaster, and the start of another.  The dead one has to be
+# buried by its parent, and its orphans have to go, before it can start.
+sub kill_and_start
+{
+	my ($node) = @_;
+	my $pid = $node->{_pid};
+	my $until = time() + $patience;
+
+	$node->kill9;
+	while (kill(0, $pid) && time() < $until)
+	{
+		usleep(10_000);
+	}
+	while (time() < $until)
+	{
+		return 1 if $node->start(fail_ok => 1);
+		usleep(100_000);
+	}
+	die 'the server does not start again';
+}
+
+# ------------------------------------------------------------------------
+# Statements
+# ------------------------------------------------------------------------
+
+sub sql_as
+{
+	my ($node, $db, $role, $sql) = @_;
+	return $node->safe_psql($db, $sql, extra_params => [ '-U', $role ]);
+}
+
+# The error that a statement ends with, with SQLSTATE and hint; '' for none.
+sub error_of
+{
+	my ($node, $db, $sql, $role) = @_;
+	my ($ret, $stdout, $stderr) = $node->psql($db, $sql,
+		extra_params => [ '-v', 'VERBOSITY=verbose', $role ? ('-U', $role) : () ]);
+	return $ret == 0 ? '' : $stderr;
+}
+
+# ------------------------------------------------------------------------
+# Waiting
+# ------------------------------------------------------------------------
+
+# poll_query_until() with a finer step; dies, as nothing after would hold.
+sub poll
+{
+	my ($node, $db, $sql, $expected, $what) = @_;
+	my $until = time() + $patience;
+	my ($ret, $stdout, $stderr);
+
+	do
+	{
+		# psql() itself dies when it cannot connect to a server that is down
+		$stdout = '';
+		$ret = eval { $node->psql($db, $sql, stdout => \$stdout, stderr => \$stderr, on_error_die => 0) };
+		return 1 if defined $ret && $ret == 0 && $stdout eq $expected;
+		usleep(25_000);
+	} while (time() < $until);
+	diag "waited in vain until $what\nquery: $sql\nexpected: $expected\nlast: $stdout\nerrors: "
+	  . ($stderr // '');
+	diag state_of($node, $db);
+	die "waited in vain until $what";
+}
+
+# Dies unless the condition, a SELECT of one boolean, becomes true.
+sub wait_until
+{
+	my ($node, $db, $sql, $what) = @_;
+	return poll($node, $db, $sql, 't', $what);
+}
+
+# Passes when the query's result becomes the expected one.
+sub wait_value
+{
+	my ($node, $db, $sql, $expected, $name) = @_;
+	poll($node, $db, $sql, $expected, $name);
+	return pass($name);
+}
+
+# What one wants to know of a test that waited in vain.
+sub state_of
+{
+	my ($node, $db) = @_;
+	my $out = '';
+
+	for my $sql (
+		'SELECT * FROM jobsched.health()',
+		'SELECT job_id, name, owner, schedule, state, state_reason, next_run_at, last_status, recent FROM jobsched.jobs LIMIT 20',
+		'SELECT run_id, job_name, status, reason, source, attempt, scheduled_for, error FROM jobsched.runs ORDER BY run_id DESC LIMIT 20',
+		'SELECT * FROM jobsched.workers',
+		'SELECT pid, datname, usename, backend_type, state, wait_event, query FROM pg_stat_activity')
+	{
+		my $rows = eval { ($node->psql($db, $sql))[1] };
+		$out .= "-- $sql\n" . ($rows // '') . "\n";
+	}
+	return $out;
+}
+
+# ------------------------------------------------------------------------
+# Processes
+# ------------------------------------------------------------------------
+
+sub launcher_pid
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres',
+		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched launcher'});
+}
+
+# '' if there is none.
+sub scheduler_pid
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql('postgres',
+		qq{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched scheduler' AND datname = '$db'});
+}
+
+sub worker_pids
+{
+	my ($node, $db) = @_;
+	return split /\n/, $node->safe_psql('postgres',
+		qq{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched worker' AND datname = '$db'});
+}
+
+# Waits for a scheduler that has finished its start; returns its pid.
+sub wait_scheduler
+{
+	my ($node, $db) = @_;
+	poll($node, $db,
+		'SELECT count(*) FROM jobsched_internal.scheduler() WHERE pid IS NOT NULL AND last_active_at >= started_at',
+		'1', "database $db has a scheduler");
+	return $node->safe_psql($db, 'SELECT pid FROM jobsched_internal.scheduler()');
+}
+
+# The same, for another one than the one with the given pid.
+sub wait_new_scheduler
+{
+	my ($node, $db, $old) = @_;
+	poll($node, $db,
+		"SELECT count(*) FROM jobsched_internal.scheduler() WHERE pid IS DISTINCT FROM $old AND pid IS NOT NULL AND last_active_at >= started_at",
+		'1', "database $db has another scheduler");
+	return $node->safe_psql($db, 'SELECT pid FROM jobsched_internal.scheduler()');
+}
+
+# ------------------------------------------------------------------------
+# The clock
+# ------------------------------------------------------------------------
+
+sub define_clock
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db,
+		q{CREATE FUNCTION public.set_clock(timestamptz) RETURNS void LANGUAGE c AS 'jobsched', 'jobsched_set_clock'});
+}
+
+# undef gives the real clock back.
+sub set_clock
+{
+	my ($node, $db, $when) = @_;
+	return $node->safe_psql($db,
+		'SELECT public.set_clock(' . (defined $when ? "'$when'" : 'NULL') . ')');
+}
+
+# Until the scheduler has done all that is due by its clock.
+sub wait_caught_up
+{
+	my ($node, $db) = @_;
+	return poll($node, $db, q{
+		SELECT (SELECT count(*) FROM jobsched.jobs WHERE next_run_at <= jobsched_internal.clock_now())
+			 + (SELECT count(*) FROM jobsched_internal.run WHERE run_at <= jobsched_internal.clock_now())},
+		'0', 'everything that is due has run');
+}
+
+# ------------------------------------------------------------------------
+# Runs
+# ------------------------------------------------------------------------
+
+# Triggers a job, waits for the end of the run; returns its id and status.
+sub run_job
+{
+	my ($node, $db, $job, %param) = @_;
+	my @as = $param{role} ? ('-U', $param{role}) : ();
+	my $args = $param{args} ? "'$param{args}'" : 'NULL';
+	my $run_id = $node->safe_psql($db, "SELECT jobsched.trigger('$job', $args)", extra_params => \@as);
+	my $status = $node->safe_psql($db, "CALL jobsched.wait_run($run_id, '$patience s')", extra_params => \@as);
+	return ($run_id, $status);
+}
+
+sub wait_run_state
+{
+	my ($node, $db, $run_id, $status) = @_;
+	return poll($node, $db, "SELECT status FROM jobsched.runs WHERE run_id = $run_id",
+		$status, "run $run_id is $status");
+}
+
+sub wait_drained
+{
+	my ($node, $db) = @_;
+	return poll($node, $db, 'SELECT count(*) FROM jobsched_internal.run', '0', 'the queue is empty');
+}
+
+# ------------------------------------------------------------------------
+# Effects
+# ------------------------------------------------------------------------
+
+# A role, app, and a table in which each run leaves a row.  No constraint: a
+# run that is done twice shall be seen, not refused.
+sub effects_schema
+{
+	my ($node, $db) = @_;
+	my $has_role = $node->safe_psql($db, q{SELECT count(*) FROM pg_roles WHERE rolname = 'app'});
+
+	$node->safe_psql($db, 'CREATE ROLE app LOGIN') unless $has_role;
+	return $node->safe_psql($db, q{
+		GRANT USAGE ON SCHEMA jobsched TO app;
+		CREATE SCHEMA app AUTHORIZATION app;
+		SET ROLE app;
+		CREATE TABLE app.effect (run_id bigint NOT NULL, job text, scheduled_for timestamptz, attempt int);
+		CREATE FUNCTION app.leave(args jsonb) RETURNS void LANGUAGE sql AS $$
+			INSERT INTO app.effect
+			VALUES (jobsched.run_id(), jobsched.job_name(), jobsched.scheduled_for(), jobsched.attempt())
+		$$});
+}
+
+# Each run that succeeded has left exactly one row, no other run any.
+sub check_exactly_once
+{
+	my ($node, $db, $name, $jobs) = @_;
+	my $filter = $jobs ? "WHERE job_name IN ($jobs)" : '';
+	my $rows = $node->safe_psql($db, qq{
+		WITH r AS (SELECT run_id, status FROM jobsched.runs $filter),
+			e AS (SELECT run_id, count(*) AS n FROM app.effect
+				WHERE run_id IN (SELECT run_id FROM r) OR '$filter' = '' GROUP BY 1)
+		SELECT COALESCE(r.run_id, e.run_id), r.status, e.n
+		FROM r FULL JOIN e USING (run_id)
+		WHERE (COALESCE(r.status, '') = 'succeeded') <> (e.n IS NOT NULL) OR e.n > 1
+		ORDER BY 1 LIMIT 20});
+	return is($rows, '', $name);
+}
+
+# Each slot of a job that fires every $step seconds is in exactly one row,
+# from the first to the last, be it as run, as missed or as skipped.
+sub check_slots
+{
+	my ($node, $db, $job, $step, $name) = @_;
+	my $row = $node->safe_psql($db, qq{
+		WITH r AS (SELECT scheduled_for, status,
+				CASE WHEN status = 'skipped' THEN missed_count ELSE 1 + missed_count END AS slots
+			FROM jobsched.runs WHERE job_name = '$job' AND scheduled_for IS NOT NULL)
+		SELECT count(*) - count(DISTINCT scheduled_for),
+			sum(slots) - (extract(epoch FROM max(scheduled_for) - min(scheduled_for
+				- CASE WHEN status = 'skipped' THEN slots - 1 ELSE slots - 1 END * interval '$step s')) / $step + 1)::bigint
+		FROM r});
+	is($row, '0|0', $name)
+	  or diag $node->safe_psql($db, qq{SELECT run_id, status, reason, attempt, scheduled_for, missed_count
+		FROM jobsched.runs WHERE job_name = '$job' ORDER BY scheduled_for});
+	return;
+}
+
+# ------------------------------------------------------------------------
+# The log
+# ------------------------------------------------------------------------
+
+sub log_size
+{
+	my ($node) = @_;
+	return -s $node->logfile;
+}
+
+sub log_since
+{
+	my ($node, $offset) = @_;
+	return slurp_file($node->logfile, $offset || 0);
+}
+
+sub wait_log
+{
+	my ($node, $pattern, $offset, $name) = @_;
+	my $until = time() + $patience;
+
+	while (time() < $until)
+	{
+		return pass($name) if log_since($node, $offset) =~ $pattern;
+		usleep(25_000);
+	}
+	diag log_since($node, $offset);
+	return fail($name);
+}
+
+1;
