@@ -150,6 +150,6 @@ machine() {
 # fsync_ms: what one commit waits for at least.
 fsync_ms() {
 	"$bindir/pg_test_fsync" -s 1 -f "$work/fsync" 2>/dev/null |
-		awk '/fdatasync/ { print $4 / 1000; exit }'
+		awk '$1 == "fdatasync" { print $4 / 1000; exit }'
 	rm -f "$work/fsync"
 }

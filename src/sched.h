@@ -24,6 +24,18 @@
 /* How often a run without effects is tried again after losing its worker. */
 #define JS_MAX_LOST 3
 
+/* Outcomes of a job's runs that are not yet in job_state. */
+typedef struct JobFold
+{
+	slist_node	node;			/* in sched.folds */
+	struct JobEntry *job;
+	int32		failures;		/* since the last success in recent */
+	bool		success_seen;
+	JsDone		last;
+	char		recent[JS_RECENT_SIZE + 1];
+} JobFold;
+
+/* There may be a million of these: kept small. */
 typedef struct JobEntry
 {
 	int64		job_id;
@@ -39,7 +51,6 @@ typedef struct JobEntry
 	bool		invalid;
 	bool		transactional;
 	bool		due_queued;		/* is in sched.due */
-	bool		fold_queued;	/* is in sched.folds */
 	int32		live;			/* runs that are ready or running */
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
@@ -49,16 +60,7 @@ typedef struct JobEntry
 	TimestampTz last_slot;
 	pairingheap_node due_node;
 	dlist_head	runs;			/* RunEntry.job_node */
-
-	/* outcomes not yet in job_state */
-	slist_node	fold_node;
-	int32		failures_after; /* failures since the last success in recent */
-	bool		success_seen;
-	JsStatus	last_status;
-	int64		last_run_id;
-	TimestampTz last_started_at;
-	TimestampTz last_finished_at;
-	char		recent[JS_RECENT_SIZE + 1];
+	JobFold    *fold;			/* NULL: none */
 } JobEntry;
 
 typedef enum RunEntryState

@@ -58,52 +58,54 @@ note_run_time(JobEntry *job, const JsDone *done)
 	job->mean_us = job->mean_us < 0 ? us : (job->mean_us * INT64CONST(7) + us) / 8;
 }
 
+/* The job's sum of outcomes, begun if there is none. */
+static JobFold *
+open_fold(JobEntry *job)
+{
+	if (job->fold == NULL)
+	{
+		job->fold = MemoryContextAllocZero(sched.context, sizeof(JobFold));
+		job->fold->job = job;
+		slist_push_head(&sched.folds, &job->fold->node);
+		if (sched.folds_since == 0)
+			sched.folds_since = GetCurrentTimestamp();
+	}
+	return job->fold;
+}
+
 void
 sched_fold_add(JobEntry *job, const JsDone *done)
 {
 	char		letter[2] = {outcome_letter(done->status), '\0'};
+	JobFold    *fold = open_fold(job);
 
-	append_recent(job->recent, letter);
-	job->last_run_id = done->run_id;
-	job->last_status = done->status;
-	job->last_started_at = done->started_at;
-	job->last_finished_at = done->finished_at;
+	append_recent(fold->recent, letter);
+	fold->last = *done;
 	if (done->status == JS_SUCCEEDED)
 	{
-		job->success_seen = true;
-		job->failures_after = 0;
+		fold->success_seen = true;
+		fold->failures = 0;
 	}
 	else if (done->status == JS_FAILED || done->status == JS_TIMED_OUT || done->status == JS_LOST)
-		job->failures_after++;
+		fold->failures++;
 	if (done->started_at != DT_NOBEGIN)
 		note_run_time(job, done);
-	if (!job->fold_queued)
-	{
-		job->fold_queued = true;
-		slist_push_head(&sched.folds, &job->fold_node);
-		if (sched.folds_since == 0)
-			sched.folds_since = GetCurrentTimestamp();
-	}
 }
 
 static void
-write_fold(JobEntry *job)
+write_fold(const JobFold *fold)
 {
 	JsJobState	state;
 
-	(void) js_job_state_read(job->job_id, &state);
-	append_recent(state.recent, job->recent);
-	state.last_run_id = job->last_run_id;
-	state.last_status = (char *) js_status_name(job->last_status);
-	state.last_started_at = job->last_started_at;
-	state.last_finished_at = job->last_finished_at;
-	state.consecutive_failures = job->failures_after +
-		(job->success_seen ? 0 : state.consecutive_failures);
+	(void) js_job_state_read(fold->job->job_id, &state);
+	append_recent(state.recent, fold->recent);
+	state.last_run_id = fold->last.run_id;
+	state.last_status = (char *) js_status_name(fold->last.status);
+	state.last_started_at = fold->last.started_at;
+	state.last_finished_at = fold->last.finished_at;
+	state.consecutive_failures = fold->failures +
+		(fold->success_seen ? 0 : state.consecutive_failures);
 	js_job_state_write(&state);
-	job->recent[0] = '\0';
-	job->success_seen = false;
-	job->failures_after = 0;
-	job->fold_queued = false;
 }
 
 void
@@ -111,9 +113,12 @@ sched_fold_write(void)
 {
 	while (!slist_is_empty(&sched.folds))
 	{
-		JobEntry   *job = slist_container(JobEntry, fold_node, slist_pop_head_node(&sched.folds));
+		JobFold    *fold = slist_container(JobFold, node, slist_pop_head_node(&sched.folds));
+		JobEntry   *job = fold->job;
 
-		write_fold(job);
+		write_fold(fold);
+		job->fold = NULL;
+		pfree(fold);
 		if (job->dropped && dlist_is_empty(&job->runs))
 			sched_job_forget(job);
 	}

@@ -322,7 +322,7 @@ sched_end_dropped(void)
 		if (job == NULL)
 			continue;
 		end_waiting_runs(job);
-		if (dlist_is_empty(&job->runs) && !job->fold_queued)
+		if (dlist_is_empty(&job->runs) && job->fold == NULL)
 			sched_job_forget(job);
 	}
 	list_free_deep(dropped_jobs);

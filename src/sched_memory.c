@@ -156,7 +156,7 @@ sched_job_make(int64 job_id)
 void
 sched_job_forget(JobEntry *job)
 {
-	Assert(dlist_is_empty(&job->runs) && !job->fold_queued);
+	Assert(dlist_is_empty(&job->runs) && job->fold == NULL);
 	sched_job_set_next(job, DT_NOEND);
 	jobhash_delete(jobs, job->job_id);
 	pfree(job);

@@ -320,7 +320,7 @@ report_skips(TimestampTz now)
 
 	slist_foreach(iter, &sched.folds)
 	{
-		JobEntry   *job = slist_container(JobEntry, fold_node, iter.cur);
+		JobEntry   *job = slist_container(JobFold, node, iter.cur)->job;
 
 		if (job->skipped > 0 && job->live == 0)
 			done = lappend(done, job);

@@ -11,8 +11,10 @@
  * would for any session, unless it is DROP DATABASE ... WITH (FORCE).  When
  * the command is over the scheduler comes back.
  *
- * COMMIT PREPARED may commit runs that another session has queued; DROP
- * EXTENSION ends the scheduler.
+ * DROP EXTENSION wants our tables for itself, and finds the same: the scheduler
+ * and idle workers go before, and come back if the transaction is rolled back.
+ *
+ * COMMIT PREPARED may commit runs that another session has queued.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -22,6 +24,7 @@
 
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "compat.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
@@ -173,7 +176,15 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	Claim		claim = claim_of(pstmt->utilityStmt);
 	volatile bool done = false;
 
-	note_consequences(pstmt->utilityStmt);
+	if (commits_prepared(pstmt->utilityStmt))
+		js_wakeup_everything();
+	if (drops_extension(pstmt->utilityStmt))
+	{
+		Claim		here = {MyDatabaseId, false, false};
+
+		js_wakeup_unhold();		/* at the end of the transaction, either way */
+		clear_database(&here);
+	}
 	if (!OidIsValid(claim.dboid))
 	{
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);

@@ -32,6 +32,7 @@ static JsNews notes[MAX_NOTES];
 static int	note_count = 0;
 static bool note_overflow = false;
 static bool note_start = false;
+static bool note_unhold = false;
 
 static void
 at_transaction_end(XactEvent event, void *arg)
@@ -39,6 +40,9 @@ at_transaction_end(XactEvent event, void *arg)
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 		event != XACT_EVENT_PREPARE)
 		return;
+	/* If the extension is gone, the scheduler that now starts finds that. */
+	if (note_unhold)
+		js_database_unhold(MyDatabaseId, false);
 	if (event == XACT_EVENT_COMMIT)
 	{
 		if (note_start)
@@ -47,7 +51,7 @@ at_transaction_end(XactEvent event, void *arg)
 			js_database_tell(MyDatabaseId, notes, note_count, note_overflow);
 	}
 	note_count = 0;
-	note_overflow = note_start = false;
+	note_overflow = note_start = note_unhold = false;
 }
 
 void
@@ -89,6 +93,13 @@ void
 js_wakeup_everything(void)
 {
 	note_overflow = true;
+}
+
+/* The database has been held for this transaction. */
+void
+js_wakeup_unhold(void)
+{
+	note_unhold = true;
 }
 
 /* A scheduler shall be there for this database. */

@@ -15,5 +15,6 @@ extern void js_wakeup_run(int64 run_id);
 extern void js_wakeup_job(int64 job_id);
 extern void js_wakeup_everything(void);
 extern void js_wakeup_start(void);
+extern void js_wakeup_unhold(void);
 
 #endif							/* JS_WAKEUP_H */

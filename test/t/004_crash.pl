@@ -57,20 +57,20 @@ $node->safe_psql($db, q{
 });
 
 # Many small transactions in one session until the server goes away.
+my $script = PostgreSQL::Test::Utils::tempdir() . '/load.sql';
+append_to_file($script, join '', map {
+	my $job = ('quick', 'quick', 'quick', 'slow', 'apart')[ $_ % 5 ];
+	$_ % 25 == 0
+	  ? "INSERT INTO app.wanted SELECT jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[100]));\n"
+	  : "INSERT INTO app.wanted SELECT jobsched.trigger('$job');\n"
+} 1 .. 2000);
+
 sub start_load
 {
-	my ($n) = @_;
-	my $sql = join '', map {
-		my $job = ('quick', 'quick', 'quick', 'slow', 'apart')[ $_ % 5 ];
-		($_ % 25 == 0)
-		  ? "INSERT INTO app.wanted SELECT jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[100]));\n"
-		  : "INSERT INTO app.wanted SELECT jobsched.trigger('$job');\n"
-	} 1 .. $n;
 	my ($out, $err) = ('', '');
-
 	return IPC::Run::start(
-		[ 'psql', '-XqAt', '-U', 'app', '-d', $node->connstr($db) ],
-		'<', \$sql, '>', \$out, '2>', \$err);
+		[ 'psql', '-XqAt', '-U', 'app', '-d', $node->connstr($db), '-f', $script ],
+		'<', \undef, '>', \$out, '2>', \$err);
 }
 
 sub random_pid
@@ -87,7 +87,7 @@ my %killed;
 for my $cycle (1 .. $cycles)
 {
 	my $victim = $victims[ $cycle % @victims ];
-	my $load = start_load(600);
+	my $load = start_load();
 	my $pid;
 
 	usleep(int(rand(700_000)));

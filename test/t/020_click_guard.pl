@@ -269,15 +269,14 @@ is(guard('SELECT count(*) FROM click_guard.raw_clicks'), 0, 'without more sample
 # A restart
 my $log_offset = -s $node->logfile;
 $node->restart;
-foreach my $job ('ingest-clicks', 'calculate-baseline', 'run-detection')
+my %schedules = (
+	'ingest-clicks' => '0 */6 * * *',
+	'calculate-baseline' => '0 2 * * *',
+	'run-detection' => '0 * * * *');
+foreach my $job (sort keys %schedules)
 {
-	ok( wait_for_log($job, $log_offset), "$job is logged at start-up");
-}
-
-sub wait_for_log
-{
-	my ($job, $offset) = @_;
-	return eval { $node->wait_for_log(qr/jobsched.*"$job"/, $offset); 1 };
+	my $line = quotemeta(qq{job "$job" of "guard": schedule "$schedules{$job}" (UTC), next run });
+	ok(eval { $node->wait_for_log(qr/LOG:\s+$line\d/, $log_offset) }, "$job is logged at start-up");
 }
 
 $node->stop;

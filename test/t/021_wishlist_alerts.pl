@@ -213,7 +213,8 @@ my $log_offset = -s $node->logfile;
 $node->restart;
 foreach my $job ('wishlist-sale-check', 'wishlist-stock-check')
 {
-	ok(eval { $node->wait_for_log(qr/jobsched.*"$job"/, $log_offset); 1 }, "$job is logged at start-up");
+	my $line = quotemeta(qq{job "$job" of "shop": schedule "0 0 29 2 *" (America/New_York), next run });
+	ok(eval { $node->wait_for_log(qr/LOG:\s+$line\d/, $log_offset) }, "$job is logged at start-up");
 }
 
 $node->stop;

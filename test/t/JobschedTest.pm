@@ -311,11 +311,11 @@ sub effects_schema
 sub check_exactly_once
 {
 	my ($node, $db, $name, $jobs) = @_;
-	my $filter = $jobs ? "WHERE job_name IN ($jobs)" : '';
+	my $filter = $jobs ? "job_name IN ($jobs)" : 'true';
 	my $rows = $node->safe_psql($db, qq{
-		WITH r AS (SELECT run_id, status FROM jobsched.runs $filter),
-			e AS (SELECT run_id, count(*) AS n FROM app.effect
-				WHERE run_id IN (SELECT run_id FROM r) OR '$filter' = '' GROUP BY 1)
+		WITH r AS (SELECT run_id, status FROM jobsched.runs WHERE $filter),
+			e AS (SELECT run_id, count(*) AS n
+				FROM (SELECT run_id, job AS job_name FROM app.effect) x WHERE $filter GROUP BY 1)
 		SELECT COALESCE(r.run_id, e.run_id), r.status, e.n
 		FROM r FULL JOIN e USING (run_id)
 		WHERE (COALESCE(r.status, '') = 'succeeded') <> (e.n IS NOT NULL) OR e.n > 1
