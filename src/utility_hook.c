@@ -143,20 +143,29 @@ clear_database(const Claim *claim)
 	ConditionVariableCancelSleep();
 }
 
-/* Before the command: what has to be said at its commit. */
-static void
-note_consequences(const Node *stmt)
+/* Whether a command drops this extension, for a user who may. */
+static bool
+drops_extension(const Node *stmt)
 {
 	ListCell   *lc;
 
-	if (IsA(stmt, TransactionStmt) &&
-		((const TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED)
-		js_wakeup_everything();
 	if (!IsA(stmt, DropStmt) || ((const DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
-		return;
+		return false;
 	foreach(lc, ((const DropStmt *) stmt)->objects)
 		if (strcmp(strVal(lfirst(lc)), JS_EXTENSION) == 0)
-		js_wakeup_everything();
+		{
+			Oid			extension = get_extension_oid(JS_EXTENSION, true);
+
+			return OidIsValid(extension) && js_extension_ownercheck(extension, GetUserId());
+		}
+	return false;
+}
+
+static bool
+commits_prepared(const Node *stmt)
+{
+	return IsA(stmt, TransactionStmt) &&
+		((const TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
 static void

@@ -60,10 +60,10 @@ $node->safe_psql($db, q{
 my $script = PostgreSQL::Test::Utils::tempdir() . '/load.sql';
 append_to_file($script, join '', map {
 	my $job = ('quick', 'quick', 'quick', 'slow', 'apart')[ $_ % 5 ];
-	$_ % 25 == 0
-	  ? "INSERT INTO app.wanted SELECT jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[100]));\n"
+	$_ % 50 == 0
+	  ? "INSERT INTO app.wanted SELECT jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[20]));\n"
 	  : "INSERT INTO app.wanted SELECT jobsched.trigger('$job');\n"
-} 1 .. 2000);
+} 1 .. 1200);
 
 sub start_load
 {
@@ -115,7 +115,7 @@ note join ', ', map { "$_: $killed{$_}" } sort keys %killed;
 
 # Let all that is left come to its end.
 wait_scheduler($node, $db);
-$node->safe_psql($db, q{SELECT jobsched.pause_job(name) FROM jobsched.jobs WHERE schedule IS NOT NULL});
+$node->safe_psql($db, q{SELECT jobsched.alter_job(name, enabled => false) FROM jobsched.jobs WHERE schedule IS NOT NULL});
 wait_drained($node, $db);
 
 is($node->safe_psql($db, q{
@@ -146,7 +146,7 @@ is($node->safe_psql($db, q{SELECT count(*) FROM jobsched.workers WHERE state NOT
 	'0', 'no worker is left with anything');
 
 # It goes on.
-$node->safe_psql($db, q{SELECT jobsched.resume_job(name) FROM jobsched.jobs WHERE schedule IS NOT NULL});
+$node->safe_psql($db, q{SELECT jobsched.alter_job(name, enabled => true) FROM jobsched.jobs WHERE schedule IS NOT NULL});
 is((run_job($node, $db, 'quick'))[1], 'succeeded', 'runs go on');
 wait_until($node, $db, q{
 	SELECT bool_and(last_finished_at > now() - interval '5 s' AND last_status = 'succeeded')
