@@ -239,12 +239,11 @@ start_scheduler(int i, Oid dboid)
 static void
 give_up_stillborn(int i)
 {
-	JsDatabase *db = &js->databases[i];
 	pid_t		pid;
 
 	if (handles[i] == NULL || GetBackgroundWorkerPid(handles[i], &pid) != BGWH_STOPPED)
 		return;
-	set_state(db, JS_DATABASE_STARTING, JS_DATABASE_FREE);
+	js_database_give_up(&js->databases[i]);
 	forget_handle(i);
 }
 

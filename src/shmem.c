@@ -251,6 +251,19 @@ js_database_attach(Oid dboid)
 	return ok;
 }
 
+/*
+ * Gives up an entry: there is no extension, or no database, any more, so
+ * nobody asks after the workers that have ended.  Caller holds js->lock.
+ */
+static void
+free_database(JsDatabase *db)
+{
+	db->state = JS_DATABASE_FREE;
+	for (int i = 0; i < js->max_slots; i++)
+		if (js->slots[i].state == JS_SLOT_DEAD && js->slots[i].dboid == db->dboid)
+			js->slots[i].state = JS_SLOT_FREE;
+}
+
 /* At once after a life of some length, later and later after short ones. */
 static void
 set_next_start(JsDatabase *db)
@@ -279,8 +292,10 @@ js_database_detach(bool keep)
 	{
 		db->scheduler = NULL;
 		db->scheduler_pid = 0;
-		if (db->state == JS_DATABASE_RUNNING)
-			db->state = keep ? JS_DATABASE_WANTED : JS_DATABASE_FREE;
+		if (db->state == JS_DATABASE_RUNNING && keep)
+			db->state = JS_DATABASE_WANTED;
+		else if (db->state == JS_DATABASE_RUNNING)
+			free_database(db);
 		if (keep)
 			set_next_start(db);
 		if (js->launcher != NULL)
@@ -360,11 +375,24 @@ js_database_unhold(Oid dboid, bool gone)
 	db = find_database(dboid);
 	if (db != NULL && db->state == JS_DATABASE_HELD)
 	{
-		db->state = gone ? JS_DATABASE_FREE : JS_DATABASE_WANTED;
+		if (gone)
+			free_database(db);
+		else
+			db->state = JS_DATABASE_WANTED;
 		db->next_start = 0;
 		if (js->launcher != NULL)
 			SetLatch(&js->launcher->procLatch);
 	}
+	LWLockRelease(js->lock);
+}
+
+/* No scheduler can be had for a database. */
+void
+js_database_give_up(JsDatabase *db)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	if (db->state == JS_DATABASE_STARTING)
+		free_database(db);
 	LWLockRelease(js->lock);
 }
 
@@ -487,17 +515,6 @@ reset_slot(JsSlot *slot)
 }
 
 /*
- * A dead slot is freed by its scheduler; when its database is gone, by
- * whoever comes along.
- */
-static bool
-slot_is_free(const JsSlot *slot)
-{
-	return slot->state == JS_SLOT_FREE ||
-		(slot->state == JS_SLOT_DEAD && find_database(slot->dboid) == NULL);
-}
-
-/*
  * Takes a slot for a worker that is about to be started, or returns -1 when
  * all that jobsched.max_workers allows are in use.  In that case the caller is
  * woken when one becomes free.
@@ -511,7 +528,7 @@ js_slot_reserve(Oid dboid, Oid owner, uint32 *generation)
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	for (int i = js->max_slots - 1; i >= 0; i--)
 	{
-		if (slot_is_free(&js->slots[i]))
+		if (js->slots[i].state == JS_SLOT_FREE)
 			found = i;
 		else
 			used++;
@@ -751,7 +768,7 @@ static void
 slot_exit(int code, Datum arg)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	js_my_slot->state = JS_SLOT_DEAD;
+	js_my_slot->state = find_database(js_my_slot->dboid) ? JS_SLOT_DEAD : JS_SLOT_FREE;
 	js_my_slot->proc = NULL;
 	wake_scheduler_of(js_my_slot->dboid);
 	LWLockRelease(js->lock);

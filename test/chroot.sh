@@ -16,7 +16,8 @@ usage: test/chroot.sh N [options of test/run.sh]
 
 Runs test/run.sh with PostgreSQL N (15: Debian bookworm, 17: trixie, 18: forky
 or sid) in a chroot, which is made if it is not there or is broken, and kept
-for the next time. Needs root or sudo; installs mmdebstrap if it is missing.
+for the next time. Suites that do not depend on PostgreSQL's version
+('# server: any') are left out. Needs root or sudo; installs mmdebstrap if it is missing.
 What a run installs or writes in there is gone after it. The exit status is
 that of test/run.sh. With --shell, runs a command or a shell there instead,
 with this tree at /src.
@@ -43,7 +44,7 @@ suites_with() {
 # packages N: what test/run.sh would install, so that it need not.
 packages() {
 	say "postgresql-$1" libpq-dev make gcc libc6-dev libcurl4-openssl-dev libipc-run-perl procps
-	test_packages "$tree"
+	test_packages "$tree" server
 }
 
 # mirror: the one that this machine's apt has its Debian packages from. Empty
@@ -163,7 +164,7 @@ run_tests() {
 	local version=$1 status=0
 	shift
 	env --default-signal=INT,QUIT "${entry[@]}" \
-		bash /src/test/run.sh --pg "$version" "$@" </dev/null &
+		bash /src/test/run.sh --pg "$version" --server-only "$@" </dev/null &
 	entered=$!
 	trap forward_signal INT TERM
 	wait "$entered" || status=$?

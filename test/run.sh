@@ -32,12 +32,14 @@ running, and none that runs is touched.
   --only KIND,...   only these of regress, isolation, tap, suites
   --tests PATTERN   TAP tests to run, such as 't/001*.pl'
   --suite PATTERN   suites to run, such as 'suite_crash*'
+  --server-only     leave out suites that do not depend on PostgreSQL's version
   --keep            leave the copied tree, with all logs, in place
   --help            this text
 
 A suite runs unprivileged, in the copied tree, with PG_CONFIG set, and ends on
-the line 'N passed, N failed'. Among its first five lines it may have
-'# needs: root' and, as TAP tests may, '# packages: a b' (Debian packages).
+the line 'N passed, N failed'. Among its first ten lines it may have
+'# needs: root', '# server: any' (it does not depend on PostgreSQL's version)
+and, as TAP tests may, '# packages: a b' (Debian packages).
 
 Environment:
   PG_CONFIG         pg_config of the PostgreSQL to test with
@@ -56,6 +58,7 @@ only=
 pg_option=
 tap_pattern=
 suite_pattern='suite_*.sh'
+server_only=
 keep=
 time_limit=${TEST_TIMEOUT:-2400}
 work=
@@ -73,6 +76,7 @@ parse_options() {
 		--only) only=$2 && shift ;;
 		--tests) tap_pattern=$2 && shift ;;
 		--suite) suite_pattern=${2%.sh}.sh && shift ;;
+		--server-only) server_only=server ;;
 		--keep) keep=1 ;;
 		*) die "unknown option: $1 (see --help)" ;;
 		esac
@@ -103,7 +107,7 @@ record() {
 # fail WHY: what failed without being a test.
 fail() {
 	failed=$((failed + 1))
-	summary+=("  FAILED: $1")
+	summary+=("  FAILED: $*")
 }
 
 give_up() {
@@ -154,6 +158,16 @@ stop_leftovers() {
 remove_work() {
 	cd /
 	rm -rf "$work" 2>/dev/null || as_root rm -rf "$work" || warn "cannot remove $work"
+}
+
+# prepare_tests: what cannot be installed for one test fails, and keeps no
+# other from running.
+prepare_tests() {
+	local missing
+	missing=$(missing_test_packages "$source_tree" $server_only)
+	[ -n "$missing" ] || return 0
+	# shellcheck disable=SC2086 # one word is one package
+	install_packages $missing || fail "cannot install what tests need:" $missing
 }
 
 # --- the copied tree -------------------------------------------------------
@@ -291,6 +305,7 @@ run_suites() {
 	for suite in test/$suite_pattern; do
 		[ -f "$suite" ] || continue
 		ran=1
+		[ -z "$server_only" ] || ! has_mark "$suite" 'server: any' || continue
 		run_suite "$suite"
 	done
 	[ -n "$ran" ] || [ "$suite_pattern" = 'suite_*.sh' ] || fail "no suite matches $suite_pattern"
@@ -303,7 +318,7 @@ run_suite() {
 	log=$work/logs/$name.log
 	heading "$name"
 	[ -x "$1" ] || { fail "$name is not executable" && return 0; }
-	if head -n 5 "$1" | grep -q '^# needs: root'; then
+	if has_mark "$1" 'needs: root'; then
 		runner=()
 		# sudo drops variables, so they are passed again behind it.
 		[ "$(id -u)" = 0 ] || runner=(sudo -n env PG_CONFIG="$PG_CONFIG" TMPDIR="$TMPDIR" LC_ALL=C.UTF-8)
@@ -331,7 +346,8 @@ main() {
 	trap finish EXIT
 	trap 'exit 130' INT TERM
 	parse_options "$@"
-	prepare_server "$source_tree" "$pg_option"
+	prepare_server "$pg_option"
+	prepare_tests
 	pg_version=$("$PG_CONFIG" --version)
 	choose_tester
 	copy_tree

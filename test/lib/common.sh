@@ -43,12 +43,17 @@ apt_update() {
 	apt_get update >/dev/null || warn "apt-get update failed; going on with the lists at hand"
 }
 
-# test_packages TREE: Debian packages that TREE's tests ask for with a line
-# '# packages: a b' among their first five lines.
+# has_mark FILE PATTERN: FILE has a line '# PATTERN' among its first ten.
+has_mark() { head -n 10 "$1" | grep -q "^# $2"; }
+
+# test_packages TREE [server]: Debian packages that TREE's tests ask for with a
+# line '# packages: a b'; with 'server', not those of suites that run with any.
 test_packages() {
 	local file
 	for file in "$1"/t/*.pl "$1"/test/t/*.pl "$1"/test/suite_*.sh; do
-		[ ! -f "$file" ] || head -n 5 "$file" | sed -n 's/^# packages: *//p'
+		[ -f "$file" ] || continue
+		[ "${2:-}" != server ] || ! has_mark "$file" 'server: any' || continue
+		head -n 10 "$file" | sed -n 's/^# packages: *//p'
 	done | tr -s '[:blank:]' '\n' | sort -u
 }
 

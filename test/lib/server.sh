@@ -54,29 +54,35 @@ has_header() {
 	return 1
 }
 
+# package_installed NAME: or a command of that name is there, from elsewhere.
 package_installed() {
-	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+	have "$1" || [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# missing_packages TREE: prints the Debian packages to install, none if all is
-# there. Tools are looked for as files, so that they may come from elsewhere.
+# missing_packages: prints the Debian packages to install for the build and for
+# PostgreSQL's own kinds of tests, none if all is there. Tools are looked for as
+# files, so that they may come from elsewhere.
 missing_packages() {
-	local package
 	have make || say make
 	have gcc || say gcc
 	has_header stdio.h || say libc6-dev
 	has_header curl/curl.h || say libcurl4-openssl-dev
 	have prove || say perl
 	perl -MIPC::Run -e 1 2>/dev/null || say libipc-run-perl
-	for package in $(test_packages "$1"); do
-		package_installed "$package" || say "$package"
-	done
 	if ! pg_config_complete "$PG_CONFIG"; then
 		[[ $PG_CONFIG =~ ^/usr/lib/postgresql/([0-9]+)/bin/pg_config$ ]] ||
 			die "$PG_CONFIG belongs to an incomplete installation (server, PGXS and headers are needed)"
 		say "postgresql-${BASH_REMATCH[1]}"
 		say "postgresql-server-dev-${BASH_REMATCH[1]}"
 	fi
+}
+
+# missing_test_packages TREE [server]: those that single tests ask for.
+missing_test_packages() {
+	local package
+	for package in $(test_packages "$@"); do
+		package_installed "$package" || say "$package"
+	done
 }
 
 # install_packages PACKAGE...: without a main cluster: nobody asked for a
@@ -86,27 +92,29 @@ install_packages() {
 	heading "installing $*"
 	apt_update
 	for package in "$@"; do
-		apt-cache show "$package" >/dev/null 2>&1 ||
-			die "apt has no $package (test/chroot.sh N tests PostgreSQL N in a Debian that has it)"
+		apt-cache show "$package" >/dev/null 2>&1 || {
+			warn "apt has no $package (test/chroot.sh N tests PostgreSQL N in a Debian that has it)"
+			return 1
+		}
 	done
 	as_root mkdir -p "${dropin%/*}"
 	say 'create_main_cluster = false' | as_root tee "$dropin" >/dev/null
 	output=$(apt_get install -y --no-install-recommends "$@" 2>&1) || {
 		as_root rm -f "$dropin"
 		tail -n 40 <<<"$output"
-		die "apt-get install failed"
+		return 1
 	}
 	as_root rm -f "$dropin"
 }
 
-# prepare_server TREE [N]: the whole of this file.
+# prepare_server [N]: the whole of this file, but for single tests' packages.
 prepare_server() {
 	local missing
-	choose_server "${2:-}"
-	missing=$(missing_packages "$1")
+	choose_server "${1:-}"
+	missing=$(missing_packages)
 	if [ -n "$missing" ]; then
 		# shellcheck disable=SC2086 # one word is one package
-		install_packages $missing
+		install_packages $missing || die "cannot install" $missing
 	fi
 	pg_config_complete "$PG_CONFIG" || die "$PG_CONFIG: incomplete installation"
 	export PG_CONFIG

@@ -59,7 +59,7 @@ $node->safe_psql($db, q{
 # Many small transactions in one session until the server goes away.
 my $script = PostgreSQL::Test::Utils::tempdir() . '/load.sql';
 append_to_file($script, join '', map {
-	my $job = ('quick', 'quick', 'quick', 'slow', 'apart')[ $_ % 5 ];
+	my $job = $_ % 40 == 1 ? 'slow' : $_ % 10 == 3 ? 'apart' : 'quick';
 	$_ % 50 == 0
 	  ? "INSERT INTO app.wanted SELECT jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[20]));\n"
 	  : "INSERT INTO app.wanted SELECT jobsched.trigger('$job');\n"
