@@ -295,7 +295,7 @@ refuse_duplicate(Oid owner, const char *name)
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("job \"%s\" of role \"%s\" already exists", name,
 					GetUserNameFromId(owner, false)),
-			 errhint("Use alter_job(), or create_job() with if_exists => 'update' or 'keep'.")));
+			 errhint("Choose another name, change the job with alter_job(), or call create_job() with if_exists => 'update' or 'keep'.")));
 }
 
 /*
@@ -362,6 +362,7 @@ update_job(JsJob *job, const Definition *def)
 	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN)
 		return insert_job(def);
 	/* what is not given is not there */
+	job->command = job->handler = NULL;
 	if (full.schedule == NULL)
 		full.schedule = "";
 	job->description = NULL;
@@ -369,6 +370,14 @@ update_job(JsJob *job, const Definition *def)
 	apply_definition(job, &full);
 	write_job(job);
 	return job->job_id;
+}
+
+pg_noreturn static void
+refuse_null(const char *parameter)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s cannot be NULL", parameter)));
 }
 
 static void
@@ -379,9 +388,7 @@ require_definition(const Definition *def)
 		def->owner == InvalidOid ? "owner" : def->mode == NULL ? "mode" : NULL;
 
 	if (missing != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s cannot be NULL", missing)));
+		refuse_null(missing);
 }
 
 Datum
@@ -395,7 +402,9 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 	js_check_may_write("create_job()");
 	read_definition(fcinfo, 0, &def);
 	require_definition(&def);
-	check_choice("if_exists", if_exists ? if_exists : "NULL", choices, lengthof(choices));
+	if (if_exists == NULL)
+		refuse_null("if_exists");
+	check_choice("if_exists", if_exists, choices, lengthof(choices));
 	check_name(def.name);
 	js_check_may_own(def.owner);
 	if (!find_job(def.owner, def.name, &job))
@@ -413,9 +422,7 @@ job_argument(FunctionCallInfo fcinfo, const char *function, JsJob *job)
 {
 	js_check_may_write(function);
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("job cannot be NULL")));
+		refuse_null("job");
 	js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), job);
 }
 

@@ -370,7 +370,7 @@ js_handler_lookup(const char *handler)
 	const char *fault = NULL;
 
 	if (list_length(names) != 2)
-		refuse_handler(handler, "The name of its schema is missing.");
+		refuse_handler(handler, "The name does not consist of a schema and a function.");
 	function = LookupFuncName(names, 1, &argument, false);
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))

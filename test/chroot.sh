@@ -161,18 +161,13 @@ entering() {
 # run_tests N OPTIONS...: in the background, so that a signal to us can be
 # passed on to test/run.sh, which then closes its books.
 run_tests() {
-	local version=$1 status=0
+	local version=$1
 	shift
 	env --default-signal=INT,QUIT "${entry[@]}" \
 		bash /src/test/run.sh --pg "$version" --server-only "$@" </dev/null &
 	entered=$!
 	trap forward_signal INT TERM
-	wait "$entered" || status=$?
-	while kill -0 "$entered" 2>/dev/null; do
-		status=0
-		wait "$entered" || status=$?
-	done
-	return "$status"
+	wait_for "$entered"
 }
 
 # forward_signal: unshare itself takes none; its child is run.sh.

@@ -301,11 +301,10 @@ main() {
 	clean_environment
 	trap finish EXIT
 	trap 'exit 130' INT TERM
-	work=$(mktemp -d "${TMPDIR:-/tmp}/jobsched-demo.XXXXXX")
-	choose_server_user
-	# Not $tree: what its tests need besides is not needed here.
-	prepare_server "$work"
+	prepare_server ''
 	bindir=$("$PG_CONFIG" --bindir)
+	choose_server_user
+	work=$(mktemp -d "${TMPDIR:-/tmp}/jobsched-demo.XXXXXX")
 	say "$bindir" >"$work/bindir"
 	build
 	start_server

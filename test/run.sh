@@ -237,17 +237,6 @@ build() {
 
 # --- running tests ---------------------------------------------------------
 
-# logged LOG CMD...: shows and logs the output, within the time limit. In the
-# background, since bash takes no signal while it waits for a command in the
-# foreground; what runs in the background would ignore SIGINT and SIGQUIT.
-logged() {
-	local log=$1
-	shift
-	timeout -k 20 "$time_limit" env --default-signal=INT,QUIT "$@" </dev/null 2>&1 9<&- |
-		tee "$log" 9<&- &
-	wait $!
-}
-
 # timed_out STATUS NAME: 124 and 137 are timeout's.
 timed_out() {
 	case $1 in 124 | 137) fail "$2 ran into the time limit of $time_limit s" ;; esac
@@ -260,7 +249,7 @@ run_make() {
 	shift 2
 	heading "$kind"
 	touch "$work/started"
-	logged "$log" "${tester_prefix[@]}" make -s --no-print-directory installcheck \
+	logged "$log" "$time_limit" "${tester_prefix[@]}" make -s --no-print-directory installcheck \
 		"${make_args[@]}" "PROVE_FLAGS=$prove_flags" "$@" || status=$?
 	timed_out "$status" "$kind"
 	read -r good bad < <("$counter" "$log" "$status")
@@ -323,7 +312,7 @@ run_suite() {
 		# sudo drops variables, so they are passed again behind it.
 		[ "$(id -u)" = 0 ] || runner=(sudo -n env PG_CONFIG="$PG_CONFIG" TMPDIR="$TMPDIR" LC_ALL=C.UTF-8)
 	fi
-	logged "$log" "${runner[@]}" "./$1" || status=$?
+	logged "$log" "$time_limit" "${runner[@]}" "./$1" || status=$?
 	timed_out "$status" "$name"
 	read -r good bad < <(count_suite "$log" "$status")
 	record "$name" "$good" "$bad" $((SECONDS - start))

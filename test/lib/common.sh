@@ -57,6 +57,34 @@ test_packages() {
 	done | tr -s '[:blank:]' '\n' | sort -u
 }
 
+# wait_for PID: its status. A signal with a trap interrupts bash's own wait.
+wait_for() {
+	local status=0
+	wait "$1" || status=$?
+	while kill -0 "$1" 2>/dev/null; do
+		status=0
+		wait "$1" || status=$?
+	done
+	return "$status"
+}
+
+# logged LOG SECONDS CMD...: runs CMD within that time, and shows and logs what
+# it prints. In the background, because bash takes no signal while a command
+# runs in the foreground; in the background CMD would ignore SIGINT and SIGQUIT.
+# Through a file, because a pipe stays open as long as anything that CMD left
+# behind. Descriptor 9 is a lock of ours that such a thing must not keep.
+logged() {
+	local log=$1 seconds=$2 status=0 shower
+	shift 2
+	timeout -k 60 "$seconds" env --default-signal=INT,QUIT "$@" </dev/null >"$log" 2>&1 9<&- &
+	running=$!
+	tail -s 0.2 -n +1 -f --pid="$running" "$log" 9<&- &
+	shower=$!
+	wait_for "$running" || status=$?
+	wait_for "$shower" || :
+	return "$status"
+}
+
 # last_count FILE: prints "passed failed" of the closing line
 # 'N passed, N failed' (', N skipped' may follow); fails where FILE does not
 # end in one.
