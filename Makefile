@@ -39,7 +39,8 @@ OBJS = \
 	src/utility_hook.o \
 	src/wait.o \
 	src/wakeup.o \
-	src/worker.o
+	src/worker.o \
+	src/worker_shared.o
 
 # The install script is written in pieces, in the order of their numbers.
 SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))

@@ -54,9 +54,11 @@ typedef struct Definition
 	Jsonb	   *metadata;
 	Oid			owner;			/* InvalidOid: not given */
 	char	   *mode;
+	bool		has_share_transaction;
+	bool		share_transaction;
 } Definition;
 
-#define DEFINITION_ARGUMENTS 11
+#define DEFINITION_ARGUMENTS 12
 
 /* ------------------------------------------------------------------------
  * Arguments
@@ -91,6 +93,8 @@ read_definition(FunctionCallInfo fcinfo, int first, Definition *def)
 	def->owner = PG_ARGISNULL(first + 9) ? InvalidOid :
 		get_role_oid(NameStr(*PG_GETARG_NAME(first + 9)), false);
 	def->mode = text_argument(fcinfo, first + 10);
+	def->has_share_transaction = !PG_ARGISNULL(first + 11);
+	def->share_transaction = def->has_share_transaction && PG_GETARG_BOOL(first + 11);
 }
 
 static void
@@ -186,6 +190,11 @@ set_work(JsJob *job)
 	}
 	else
 		js_command_check(job->command, job->mode, &job->transactional);
+	if (job->share_transaction && job->handler == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("only a job with a handler can share its transaction"),
+				 errhint("Put the command into a function, and name that as handler.")));
 }
 
 static bool
@@ -250,6 +259,8 @@ apply_definition(JsJob *job, const Definition *def)
 	set_command_or_handler(job, def);
 	if (def->mode != NULL)
 		job->mode = def->mode;
+	if (def->has_share_transaction)
+		job->share_transaction = def->share_transaction;
 	set_work(job);
 	set_schedule(job, def);
 	if (def->args != NULL)

@@ -50,6 +50,7 @@ typedef struct JobEntry
 	bool		asleep;			/* its home is elsewhere */
 	bool		invalid;
 	bool		transactional;
+	bool		shares;			/* its runs may share a transaction */
 	bool		due_queued;		/* is in sched.due */
 	int32		live;			/* runs that are ready or running */
 	int32		skipped;		/* slots passed over while one was live */

@@ -144,7 +144,7 @@ sched_look(void)
 			take_done(i);
 		if (slot->view.state == JS_SLOT_READY && slot->owner->start_failures > 0)
 			slot->owner->start_failures = 0;
-		if (slot->view.mail_count > 0 && slot->view.busy &&
+		if (slot->view.mail_count > 0 && slot->view.current_count > 0 &&
 			now - slot->view.busy_since >= STUCK_US)
 			take_back(i);
 		dead |= slot->view.state == JS_SLOT_DEAD || start_failed(slot);
@@ -179,18 +179,21 @@ reap_slot(int slotno)
 	SlotEntry  *slot = &sched.slots[slotno];
 	char		sqlstate[6];
 	char		message[JS_ERROR_TEXT];
-	RunEntry   *run;
 
 	/* What happened between the look and now belongs to it. */
 	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
 	take_done(slotno);
 	take_back(slotno);
 	js_slot_last_error(slotno, sqlstate, message);
-	run = slot->view.busy ? sched_run_find(slot->view.current.run_id) : NULL;
-	if (run != NULL)
-		sched_lose_run(run, "worker_died", sqlstate[0] ? sqlstate : NULL,
-					   message[0] ? message : "the worker process ended without a message");
-	else if (!slot->view.was_ready)
+	for (int i = 0; i < slot->view.current_count; i++)
+	{
+		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
+
+		if (run != NULL)
+			sched_lose_run(run, "worker_died", sqlstate[0] ? sqlstate : NULL,
+						   message[0] ? message : "the worker process ended without a message");
+	}
+	if (slot->view.current_count == 0 && !slot->view.was_ready)
 		note_start_failure(slot->owner, sqlstate, message);
 	reaped[reaped_count++] = slotno;
 }
@@ -246,7 +249,7 @@ static bool
 run_is_short(const RunEntry *run)
 {
 	return run->job->transactional &&
-		run->job->mean_us >= 0 && run->job->mean_us < SHORT_RUN_US;
+		(run->job->mean_us >= 0 || run->job->shares) && run->job->mean_us < SHORT_RUN_US;
 }
 
 static RunEntry *
@@ -274,7 +277,7 @@ slot_takes_runs(const SlotEntry *slot)
 static bool
 slot_is_idle(const SlotEntry *slot)
 {
-	return slot_takes_runs(slot) && !slot->view.busy && slot->view.mail_count == 0;
+	return slot_takes_runs(slot) && slot->view.current_count == 0 && slot->view.mail_count == 0;
 }
 
 static void
@@ -296,7 +299,8 @@ assign_to_idle(void)
 static int
 mailbox_depth(const RunEntry *run)
 {
-	return Min(MAILBOX_US / Max(run->job->mean_us, 1), JS_MAILBOX_SIZE / 2);
+	return Min(MAILBOX_US / Max(run->job->mean_us, 1),
+			   run->job->shares ? JS_MAILBOX_SIZE : JS_MAILBOX_SIZE / 4);
 }
 
 /* One more run for a worker whose runs are short, if the next one is too. */
@@ -309,7 +313,8 @@ assign_ahead(int slotno)
 
 	if (run == NULL || !run_is_short(run) || slot->view.mail_count >= mailbox_depth(run))
 		return false;
-	current = slot->view.busy ? sched_run_find(slot->view.current.run_id) : NULL;
+	current = slot->view.current_count > 0 ?
+		sched_run_find(slot->view.current[0].run_id) : NULL;
 	if (current != NULL && !run_is_short(current))
 		return false;
 	plan(run, slotno);
@@ -551,6 +556,7 @@ deliver(RunEntry *run)
 	mail.job_id = run->job->job_id;
 	mail.revision = run->job->revision;
 	mail.attempt = run->attempt;
+	mail.shares = run->job->shares;
 	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
 }
 
@@ -599,7 +605,7 @@ sched_dispatch_deadline(void)
 
 		if (!slot->mine || !js_slot_look(i, MyDatabaseId, &slot->view))
 			continue;
-		if (slot->view.mail_count > 0 && slot->view.busy)
+		if (slot->view.mail_count > 0 && slot->view.current_count > 0)
 			deadline = Min(deadline, slot->view.busy_since + STUCK_US);
 		if (slot->view.state == JS_SLOT_STARTING)
 			deadline = Min(deadline, slot->view.started_at + START_TIMEOUT + 1);

@@ -21,6 +21,7 @@ void
 sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 			  const char *sqlstate, const char *error)
 {
+	JsEnding	ending = {0};
 	JsOutcome	outcome = {0};
 	JsDone		done = {0};
 	JsRun		row;
@@ -35,7 +36,9 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	{
 		if (status == JS_LOST)
 			outcome.started_at = row.claimed_at;
-		js_run_finish(&row, &outcome, NULL, 0);
+		ending.run = &row;
+		ending.outcome = &outcome;
+		js_runs_finish(&ending, 1);
 		done.run_id = run->run_id;
 		done.status = status;
 		done.started_at = outcome.started_at;

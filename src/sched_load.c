@@ -93,6 +93,7 @@ sched_apply_job(const JsJob *row)
 	job->revision = row->revision;
 	sched_job_set_owner(job, row->owner);
 	job->transactional = row->transactional;
+	job->shares = row->share_transaction;
 	job->has_schedule = row->schedule != NULL;
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;
@@ -276,7 +277,6 @@ sched_adopt_slots(void)
 	for (int i = 0; i < js->max_slots; i++)
 	{
 		SlotEntry  *slot = &sched.slots[i];
-		RunEntry   *run;
 
 		if (!js_slot_look(i, MyDatabaseId, &slot->view))
 			continue;
@@ -287,11 +287,15 @@ sched_adopt_slots(void)
 		slot->owner = sched_owner(slot->view.owner);
 		slot->owner->workers++;
 		slot->handle = NULL;
-		run = slot->view.busy ? sched_run_find(slot->view.current.run_id) : NULL;
-		if (run == NULL)
-			continue;
-		sched_run_place(run, RUN_ASSIGNED);
-		run->slot = i;
+		for (int k = 0; k < slot->view.current_count; k++)
+		{
+			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+
+			if (run == NULL)
+				continue;
+			sched_run_place(run, RUN_ASSIGNED);
+			run->slot = i;
+		}
 	}
 }
 

@@ -308,7 +308,7 @@ js_database_detach(bool keep)
 static bool
 slot_is_idle(const JsSlot *slot)
 {
-	return !slot->busy && slot->mail_count == 0;
+	return slot->current_count == 0 && slot->mail_count == 0;
 }
 
 /*
@@ -502,10 +502,10 @@ reset_slot(JsSlot *slot)
 {
 	SpinLockAcquire(&slot->mutex);
 	slot->mail_head = slot->mail_count = 0;
-	slot->busy = slot->cancel = false;
+	slot->current_count = 0;
+	slot->cancel = false;
 	slot->done_count = 0;
 	slot->runs = 0;
-	slot->current.run_id = 0;
 	slot->idle_since = GetCurrentTimestamp();
 	slot->progress_done = slot->progress_total = -1;
 	slot->progress_text[0] = '\0';
@@ -654,7 +654,7 @@ js_slot_deliver(int slotno, uint32 generation, const JsMail *mail)
 	if (ok)
 	{
 		SpinLockAcquire(&slot->mutex);
-		ok = slot->mail_count + slot->done_count + (slot->busy ? 1 : 0) < JS_MAILBOX_SIZE;
+		ok = slot->mail_count + slot->done_count + slot->current_count < JS_MAILBOX_SIZE;
 		if (ok)
 		{
 			slot->mail[(slot->mail_head + slot->mail_count) % JS_MAILBOX_SIZE] = *mail;
@@ -685,8 +685,8 @@ js_slot_look(int slotno, Oid dboid, JsSlotView *view)
 		view->was_ready = slot->was_ready;
 		SpinLockAcquire(&slot->mutex);
 		view->mail_count = slot->mail_count;
-		view->busy = slot->busy;
-		view->current = slot->current;
+		view->current_count = slot->current_count;
+		memcpy(view->current, slot->current, slot->current_count * sizeof(JsMail));
 		view->busy_since = slot->busy_since;
 		view->done_count = slot->done_count;
 		SpinLockRelease(&slot->mutex);
@@ -819,33 +819,51 @@ js_slot_has_mail(void)
 	return has;
 }
 
-/* Begins the next run of the mailbox, if there is one. */
-bool
+/* Caller holds the slot's mutex. */
+static const JsMail *
+first_mail(const JsSlot *slot)
+{
+	return slot->mail_count > 0 ? &slot->mail[slot->mail_head] : NULL;
+}
+
+/* Caller holds the slot's mutex. */
+static void
+begin_mail(JsSlot *slot)
+{
+	slot->current[slot->current_count++] = *first_mail(slot);
+	slot->mail_head = (slot->mail_head + 1) % JS_MAILBOX_SIZE;
+	slot->mail_count--;
+}
+
+/*
+ * Begins what is next in the mailbox: one run, or several in a row that may
+ * share a transaction.  Returns how many; mail has room for JS_BATCH_SIZE.
+ */
+int
 js_slot_next(JsMail *mail)
 {
 	JsSlot	   *slot = js_my_slot;
 	TimestampTz now = js_clock_now();
 	TimestampTz real_now = GetCurrentTimestamp();
-	bool		found;
+	int			count;
 
 	SpinLockAcquire(&slot->mutex);
-	found = slot->mail_count > 0;
-	if (found)
-	{
-		*mail = slot->current = slot->mail[slot->mail_head];
-		slot->mail_head = (slot->mail_head + 1) % JS_MAILBOX_SIZE;
-		slot->mail_count--;
-		slot->busy = true;
-		slot->cancel = slot->closing = false;
-		slot->current_since = now;
-		slot->busy_since = real_now;
-		slot->progress_done = slot->progress_total = -1;
-		slot->progress_text[0] = '\0';
-		slot->last_error[0] = '\0';
-		slot->last_sqlstate[0] = '\0';
-	}
+	if (slot->mail_count > 0)
+		begin_mail(slot);
+	while (slot->mail_count > 0 && slot->current_count < JS_BATCH_SIZE &&
+		   slot->current[0].shares && first_mail(slot)->shares)
+		begin_mail(slot);
+	count = slot->current_count;
+	memcpy(mail, slot->current, count * sizeof(JsMail));
+	slot->cancel = slot->closing = false;
+	slot->current_since = now;
+	slot->busy_since = real_now;
+	slot->progress_done = slot->progress_total = -1;
+	slot->progress_text[0] = '\0';
+	slot->last_error[0] = '\0';
+	slot->last_sqlstate[0] = '\0';
 	SpinLockRelease(&slot->mutex);
-	return found;
+	return count;
 }
 
 /*
@@ -879,11 +897,11 @@ await_cancel_signal(void)
 }
 
 /*
- * The current run has ended and its end is recorded.  The scheduler is woken
+ * The current runs have ended and their ends are recorded.  The scheduler is woken
  * when the mailbox is getting empty, and always when someone waits for a run.
  */
 void
-js_slot_finish(const JsDone *done)
+js_slot_finish(const JsDone *done, int count)
 {
 	JsSlot	   *slot = js_my_slot;
 	TimestampTz now = GetCurrentTimestamp();
@@ -893,9 +911,10 @@ js_slot_finish(const JsDone *done)
 
 	SpinLockAcquire(&slot->mutex);
 	cancelled = slot->cancel;
-	slot->done[slot->done_count++] = *done;
-	slot->busy = false;
-	slot->runs++;
+	memcpy(slot->done + slot->done_count, done, count * sizeof(JsDone));
+	slot->done_count += count;
+	slot->current_count = 0;
+	slot->runs += count;
 	slot->idle_since = now;
 	left = slot->mail_count;
 	SpinLockRelease(&slot->mutex);
@@ -963,6 +982,16 @@ js_slot_note_error(const char *sqlstate, const char *message)
  * ------------------------------------------------------------------------
  */
 
+/* Caller holds the slot's mutex. */
+static bool
+executes(const JsSlot *slot, int64 run_id, int64 job_id)
+{
+	for (int i = 0; i < slot->current_count; i++)
+		if (run_id != 0 ? slot->current[i].run_id == run_id : slot->current[i].job_id == job_id)
+			return true;
+	return false;
+}
+
 /*
  * Interrupts the run with an id, or with run_id 0 all runs of a job, that are
  * being executed.  The signal is sent under the lock that the worker needs to
@@ -982,8 +1011,7 @@ js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
 		if (slot->state != JS_SLOT_READY || slot->dboid != dboid)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		hit = slot->busy && !slot->closing && (run_id != 0 ? slot->current.run_id == run_id :
-											   slot->current.job_id == job_id);
+		hit = !slot->closing && executes(slot, run_id, job_id);
 		if (hit)
 			slot->cancel = true;
 		SpinLockRelease(&slot->mutex);

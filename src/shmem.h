@@ -17,7 +17,8 @@
 #include "storage/proc.h"
 #include "storage/spin.h"
 
-#define JS_MAILBOX_SIZE 64		/* runs handed to a worker ahead of time */
+#define JS_MAILBOX_SIZE 128		/* runs that a worker has at a time, all in all */
+#define JS_BATCH_SIZE 64		/* runs in one transaction */
 #define JS_WAKE_SIZE 512		/* news for a scheduler that sleeps */
 #define JS_PROGRESS_TEXT 128
 #define JS_ERROR_TEXT 512
@@ -99,6 +100,7 @@ typedef struct JsMail
 	int64		job_id;
 	int64		revision;		/* of the job, so that a cached one can serve */
 	int32		attempt;
+	bool		shares;			/* may share its transaction with others */
 } JsMail;
 
 typedef struct JsDone
@@ -129,10 +131,10 @@ typedef struct JsSlot
 	int			mail_head;
 	int			mail_count;
 	JsMail		mail[JS_MAILBOX_SIZE];
-	bool		busy;			/* current is being executed */
-	bool		cancel;			/* current shall end */
+	int			current_count;
+	JsMail		current[JS_BATCH_SIZE]; /* being executed, in one transaction */
+	bool		cancel;			/* they shall end */
 	bool		closing;		/* too late for that */
-	JsMail		current;
 	TimestampTz current_since;	/* by our clock */
 	TimestampTz busy_since;		/* by the real one */
 	TimestampTz idle_since;
@@ -192,8 +194,8 @@ typedef struct JsSlotView
 	Oid			owner;
 	TimestampTz started_at;
 	int			mail_count;
-	bool		busy;
-	JsMail		current;
+	int			current_count;
+	JsMail		current[JS_BATCH_SIZE];
 	TimestampTz busy_since;
 	int			done_count;
 	bool		leave;
@@ -215,11 +217,11 @@ extern void js_slot_wake(int slot);
 extern void js_slot_attach(int slot, uint32 generation);
 extern void js_slot_ready(void);
 extern bool js_slot_has_mail(void);
-extern bool js_slot_next(JsMail *mail);
+extern int	js_slot_next(JsMail *mail);
 extern bool js_slot_close(void);
 extern bool js_slot_is_cancelled(void);
 extern void js_slot_progress(int64 done, int64 total, const char *text);
-extern void js_slot_finish(const JsDone *done);
+extern void js_slot_finish(const JsDone *done, int count);
 extern bool js_slot_leave_if_idle(bool idle_too_long);
 extern void js_slot_note_error(const char *sqlstate, const char *message);
 extern JsSlot *js_my_slot;

@@ -85,7 +85,7 @@ slot_state_name(const JsSlot *slot)
 		case JS_SLOT_STARTING:
 			return "starting";
 		case JS_SLOT_READY:
-			return slot->busy ? "running" : "idle";
+			return slot->current_count > 0 ? "running" : "idle";
 		default:
 			return "leaving";
 	}
@@ -113,11 +113,11 @@ copy_slot(int i, JsSlot *copy)
 static void
 add_run(ResultRow *row, const JsSlot *slot)
 {
-	bool		none = !slot->busy;
+	bool		none = slot->current_count == 0;
 
-	add(row, Int64GetDatum(slot->current.run_id), none);
-	add(row, Int32GetDatum(slot->current.attempt), none);
-	add(row, Int64GetDatum(slot->current.job_id), none);
+	add(row, Int64GetDatum(slot->current[0].run_id), none);
+	add(row, Int32GetDatum(slot->current[0].attempt), none);
+	add(row, Int64GetDatum(slot->current[0].job_id), none);
 	add(row, TimestampTzGetDatum(slot->current_since), none);
 	add(row, Int32GetDatum(slot->mail_count), false);
 	add(row, Int64GetDatum(slot->progress_done), none || slot->progress_done < 0);

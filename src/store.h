@@ -47,6 +47,7 @@ typedef struct JsJob
 	Jsonb	   *args;
 	char	   *mode;
 	bool		transactional;
+	bool		share_transaction;
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -135,6 +136,15 @@ typedef struct JsLogLine
 	const char *message;
 } JsLogLine;
 
+/* A run that has ended, and what it leaves. */
+typedef struct JsEnding
+{
+	const JsRun *run;
+	const JsOutcome *outcome;
+	const JsLogLine *lines;
+	int			nlines;
+} JsEnding;
+
 /* jobs (store_job.c) */
 typedef void (*JsJobVisitor) (const JsJob *job, void *arg);
 
@@ -166,8 +176,7 @@ extern bool js_run_read(int64 run_id, JsRun *run);
 extern bool js_run_update(const JsRun *run);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
 extern bool js_run_slot_exists(int64 job_id, TimestampTz scheduled_for);
-extern void js_run_finish(const JsRun *run, const JsOutcome *outcome,
-						  const JsLogLine *lines, int nlines);
+extern void js_runs_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
 extern bool js_history_status(int64 run_id, Oid *owner, char **status);

@@ -26,7 +26,8 @@
 enum JobColumn
 {
 	JOB_ID = 1, JOB_NAME, JOB_OWNER, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND,
-	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL, JOB_ENABLED,
+	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL,
+	JOB_SHARE_TRANSACTION, JOB_ENABLED,
 	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
 	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
 	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
@@ -66,6 +67,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set(row, JOB_ARGS, JsonbPGetDatum(job->args));
 	js_row_set_text(row, JOB_MODE, job->mode);
 	js_row_set(row, JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
+	js_row_set(row, JOB_SHARE_TRANSACTION, BoolGetDatum(job->share_transaction));
 	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
 	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
@@ -106,6 +108,7 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->args = row_jsonb(row, JOB_ARGS);
 	job->mode = js_row_text(row, JOB_MODE);
 	job->transactional = DatumGetBool(row->values[JOB_TRANSACTIONAL - 1]);
+	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
 	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
 	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
 	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);

@@ -295,18 +295,6 @@ js_run_slot_exists(int64 job_id, TimestampTz scheduled_for)
  * ------------------------------------------------------------------------
  */
 
-/* Where a run that ends so is recorded at this moment. */
-static int
-segment_for(JsStatus status)
-{
-	JsDatabase *db = js_database_find(MyDatabaseId);
-	int			ring = status == JS_SUCCEEDED ? 0 : 1;
-
-	if (db == NULL)
-		elog(ERROR, "this database has no scheduler");
-	return (int) pg_atomic_read_u32(&db->segment[ring]);
-}
-
 static Relation
 open_segment(const char *table, int segment)
 {
@@ -344,19 +332,22 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_set_text(row, HISTORY_ERROR_DETAIL, outcome->error_detail);
 	js_row_set_text(row, HISTORY_ERROR_HINT, outcome->error_hint);
 	js_row_set_text(row, HISTORY_ERROR_CONTEXT, outcome->error_context);
-	set_jsonb(row, HISTORY_ARGS, run->args);
+	set_jsonb(row, HISTORY_ARGS,
+			  run->args != NULL && JB_ROOT_COUNT(run->args) == 0 ? NULL : run->args);
 	set_jsonb(row, HISTORY_RESULT, outcome->result);
 }
 
 static void
-insert_history(const JsRun *run, const JsOutcome *outcome, int segment)
+insert_history(Relation rel, CatalogIndexState indexes, const JsRun *run,
+			   const JsOutcome *outcome, int segment)
 {
-	Relation	rel = open_segment("history", segment);
+	HeapTuple	tuple;
 	JsRow		row;
 
 	outcome_to_row(run, outcome, segment, &row);
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls));
-	table_close(rel, RowExclusiveLock);
+	tuple = heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls);
+	CatalogTupleInsertWithInfo(rel, tuple, indexes);
+	heap_freetuple(tuple);
 }
 
 static void
@@ -392,17 +383,18 @@ insert_log(int64 run_id, int segment, const JsLogLine *lines, int nlines)
  * a worker and whoever believes that it is dead.  Never waits.
  */
 static void
-delete_run(const JsRun *run)
+delete_run(Relation rel, const JsRun *run)
 {
-	Relation	rel = js_table_open("run", RowExclusiveLock);
 	SysScanDesc scan = scan_run(rel, run->run_id);
 	HeapTuple	tuple = systable_getnext(scan);
 	TM_FailureData failure;
-	JsRun		found;
+	JsRow		row;
 
 	if (HeapTupleIsValid(tuple))
-		run_from_tuple(rel, tuple, &found);
-	if (!HeapTupleIsValid(tuple) || found.attempt != run->attempt || found.status != run->status)
+		js_row_get(&row, tuple, rel);
+	if (!HeapTupleIsValid(tuple) ||
+		DatumGetInt32(row.values[RUN_ATTEMPT - 1]) != run->attempt ||
+		run_status_of(js_row_text(&row, RUN_STATUS)) != run->status)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run " INT64_FORMAT " is no longer in the hands of attempt %d",
@@ -414,26 +406,72 @@ delete_run(const JsRun *run)
 				 errmsg("the row of run " INT64_FORMAT " is locked by another transaction",
 						run->run_id)));
 	systable_endscan(scan);
+}
+
+static void
+delete_runs(const JsEnding *endings, int count)
+{
+	Relation	rel = js_table_open("run", RowExclusiveLock);
+
+	for (int i = 0; i < count; i++)
+		delete_run(rel, endings[i].run);
 	table_close(rel, RowExclusiveLock);
 }
 
-/* Moves a run from the queue to history, in the current transaction. */
-void
-js_run_finish(const JsRun *run, const JsOutcome *outcome,
-			  const JsLogLine *lines, int nlines)
+static int
+ring_of(JsStatus status)
 {
-	int			segment = segment_for(outcome->status);
+	return status == JS_SUCCEEDED ? 0 : 1;
+}
 
-	delete_run(run);
-	insert_history(run, outcome, segment);
-	insert_log(run->run_id, segment, lines, nlines);
+static void
+insert_endings(const JsEnding *endings, int count, int ring)
+{
+	JsDatabase *db = js_database_find(MyDatabaseId);
+	int			segment;
+	Relation	rel = NULL;
+	CatalogIndexState indexes = NULL;
+
+	if (db == NULL)
+		elog(ERROR, "this database has no scheduler");
+	segment = (int) pg_atomic_read_u32(&db->segment[ring]);
+	for (int i = 0; i < count; i++)
+	{
+		const JsEnding *ending = &endings[i];
+
+		if (ring_of(ending->outcome->status) != ring)
+			continue;
+		if (rel == NULL)
+		{
+			rel = open_segment("history", segment);
+			indexes = CatalogOpenIndexes(rel);
+		}
+		insert_history(rel, indexes, ending->run, ending->outcome, segment);
+		insert_log(ending->run->run_id, segment, ending->lines, ending->nlines);
+	}
+	if (rel != NULL)
+	{
+		CatalogCloseIndexes(indexes);
+		table_close(rel, RowExclusiveLock);
+	}
+}
+
+/* Moves runs from the queue to history, in the current transaction. */
+void
+js_runs_finish(const JsEnding *endings, int count)
+{
+	delete_runs(endings, count);
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		insert_endings(endings, count, ring);
 }
 
 /* Records something that was never in the queue. */
 void
 js_history_insert(const JsRun *run, const JsOutcome *outcome)
 {
-	insert_history(run, outcome, segment_for(outcome->status));
+	JsEnding	ending = {run, outcome, NULL, 0};
+
+	insert_endings(&ending, 1, ring_of(outcome->status));
 }
 
 static bool

@@ -61,6 +61,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
+#include "worker.h"
 
 PGDLLEXPORT void jobsched_worker_main(Datum arg);
 
@@ -71,10 +72,14 @@ typedef struct CachedJob
 {
 	JsJob		job;			/* job_id 0: unused */
 	MemoryContext context;
+	uint64		used_in;		/* the batch that last used it */
 } CachedJob;
 
 static CachedJob cache[MAX_CACHED_JOBS];
-static MemoryContext run_context;	/* what lives as long as one run */
+static uint64 batch_number = 0;
+
+/* What lives until the mail at hand is done with. */
+MemoryContext js_run_context;
 
 /* ------------------------------------------------------------------------
  * Bookkeeping transactions
@@ -104,15 +109,30 @@ commit_bookkeeping(void)
  * ------------------------------------------------------------------------
  */
 
-/* The definition of the job, from the cache if that is up to date. */
+static const JsJob *
+read_job(int64 job_id)
+{
+	JsJob	   *job = palloc(sizeof(JsJob));
+
+	return js_job_read(job_id, job) ? job : NULL;
+}
+
+/*
+ * The definition of the job, from the cache if that is up to date.  An entry
+ * that another job of the same batch uses stays as it is.
+ */
 static const JsJob *
 get_job(const JsMail *mail)
 {
 	CachedJob  *cached = &cache[(uint64) mail->job_id % MAX_CACHED_JOBS];
+	bool		fresh = cached->job.job_id == mail->job_id && cached->job.revision == mail->revision;
 	MemoryContext outer;
 	bool		found;
 
-	if (cached->job.job_id == mail->job_id && cached->job.revision == mail->revision)
+	if (!fresh && cached->used_in == batch_number)
+		return read_job(mail->job_id);
+	cached->used_in = batch_number;
+	if (fresh)
 		return &cached->job;
 	cached->job.job_id = 0;
 	if (cached->context == NULL)
@@ -137,28 +157,49 @@ merge_args(Jsonb *of_job, Jsonb *of_run)
 }
 
 /*
- * Reads the run and its job.  NULL if the run is not ours to execute any more:
- * the job has got another owner, or somebody who may has changed the rows.
+ * Reads a run and its job.  There is no job if the run is not ours to execute
+ * any more: the job has got another owner, or somebody who may has changed
+ * the rows.
  */
-static const JsJob *
-read_run(const JsMail *mail, JsRun *run)
+static void
+read_work(JsWork *work)
 {
-	const JsJob *job;
-	MemoryContext outer;
+	const JsJob *job = get_job(&work->mail);
+	JsRun	   *run = &work->run;
 
-	begin_bookkeeping();
-	outer = MemoryContextSwitchTo(run_context);
-	job = get_job(mail);
 	if (job == NULL || job->owner != js_my_slot->owner ||
-		!js_run_read(mail->run_id, run) ||
-		run->status != JS_RUN_RUNNING || run->attempt != mail->attempt ||
+		!js_run_read(work->mail.run_id, run) ||
+		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
 		run->owner != js_my_slot->owner)
-		job = NULL;
-	else
-		run->args = merge_args(job->args, run->args);
-	MemoryContextSwitchTo(outer);
+	{
+		ereport(LOG,
+				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",
+						work->mail.run_id)));
+		return;
+	}
+	run->args = merge_args(job->args, run->args);
+	work->job = job;
+}
+
+static JsWork *
+read_works(const JsMail *mail, int count)
+{
+	MemoryContext outer = MemoryContextSwitchTo(js_run_context);
+	JsWork	   *works = palloc0(count * sizeof(JsWork));
+
+	batch_number++;
+	begin_bookkeeping();
+	for (int i = 0; i < count; i++)
+	{
+		MemoryContextSwitchTo(js_run_context);
+		works[i].mail = mail[i];
+		works[i].outcome.worker_pid = MyProcPid;
+		works[i].outcome.started_at = works[i].outcome.finished_at = js_clock_now();
+		read_work(&works[i]);
+	}
 	commit_bookkeeping();
-	return job;
+	MemoryContextSwitchTo(outer);
+	return works;
 }
 
 /* ------------------------------------------------------------------------
@@ -167,42 +208,43 @@ read_run(const JsMail *mail, JsRun *run)
  */
 
 static void
-record(const JsRun *run, const JsOutcome *outcome)
+record(JsWork *work)
 {
-	JsLogLine  *lines;
-	int			nlines = js_capture_lines(&lines);
-	MemoryContext outer = MemoryContextSwitchTo(run_context);
-	JsRun		kept = *run;
+	MemoryContext outer = MemoryContextSwitchTo(js_run_context);
+	JsEnding	ending;
 
-	if (kept.args != NULL && JB_ROOT_COUNT(kept.args) == 0)
-		kept.args = NULL;
-	js_run_finish(&kept, outcome, lines, nlines);
+	work->nlines = js_capture_lines(&work->lines);
+	ending.run = &work->run;
+	ending.outcome = &work->outcome;
+	ending.lines = work->lines;
+	ending.nlines = work->nlines;
+	js_runs_finish(&ending, 1);
 	MemoryContextSwitchTo(outer);
 }
 
 static void
-record_separately(const JsRun *run, const JsOutcome *outcome)
+record_separately(JsWork *work)
 {
 	begin_bookkeeping();
-	record(run, outcome);
+	record(work);
 	commit_bookkeeping();
 }
 
 /* The last of the user's code, while it can still be cancelled. */
-static void
-flush_user_code(void)
+void
+js_worker_finish_user_code(void)
 {
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
 	immediate->deferred = false;
 	AfterTriggerSetState(immediate);
-	PortalHashTableDeleteAll();
-	CHECK_FOR_INTERRUPTS();
 }
 
-static void
-refuse_if_cancelled(void)
+/* The point of no return is reached, or the run was cancelled before. */
+void
+js_worker_refuse_if_cancelled(void)
 {
+	CHECK_FOR_INTERRUPTS();
 	if (!js_slot_close())
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
@@ -210,38 +252,41 @@ refuse_if_cancelled(void)
 }
 
 static void
-commit_with_record(const JsRun *run, JsOutcome *outcome)
+commit_with_record(JsWork *work)
 {
 	bool		apart = XactReadOnly || (MyXactFlags & XACT_FLAGS_NEEDIMMEDIATECOMMIT) != 0;
 
-	refuse_if_cancelled();
+	js_worker_refuse_if_cancelled();
 	HOLD_INTERRUPTS();
-	outcome->finished_at = js_clock_now();
+	work->outcome.finished_at = js_clock_now();
 	if (!apart)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		record(run, outcome);
+		record(work);
 		PopActiveSnapshot();
 	}
 	CommitTransactionCommand();
 	if (apart)
-		record_separately(run, outcome);
+		record_separately(work);
 	QueryCancelPending = false;
 	RESUME_INTERRUPTS();
 }
 
 static void
-execute(const JsJob *job, const JsRun *run, JsOutcome *outcome)
+execute(JsWork *work)
 {
+	const JsJob *job = work->job;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (job->handler != NULL)
-		outcome->result = js_handler_run(job->handler, run->args, run_context);
+		work->outcome.result = js_handler_run(job->handler, work->run.args, js_run_context);
 	else
-		outcome->result = js_command_run(job->command, job->mode, run_context);
-	flush_user_code();
-	outcome->status = JS_SUCCEEDED;
-	commit_with_record(run, outcome);
+		work->outcome.result = js_command_run(job->command, job->mode, js_run_context);
+	js_worker_finish_user_code();
+	PortalHashTableDeleteAll();
+	work->outcome.status = JS_SUCCEEDED;
+	commit_with_record(work);
 }
 
 /* ------------------------------------------------------------------------
@@ -253,65 +298,74 @@ execute(const JsJob *job, const JsRun *run, JsOutcome *outcome)
 static void
 run_error_context(void *arg)
 {
-	errcontext("run " INT64_FORMAT " (attempt %d) of job \"%s\"",
-			   js_current_run->run_id, js_current_run->attempt, js_current_job->name);
+	if (js_current_run != NULL)
+		errcontext("run " INT64_FORMAT " (attempt %d) of job \"%s\"",
+				   js_current_run->run_id, js_current_run->attempt, js_current_job->name);
 }
 
 /* The history need not say in each row of which run it is. */
 static char *
-context_without_ours(const char *context)
+context_without_ours(const char *context, int64 run_id)
 {
 	const char *ours;
 
 	if (context == NULL)
 		return NULL;
-	ours = strstr(context, psprintf("run " INT64_FORMAT " (attempt", js_current_run->run_id));
+	ours = strstr(context, psprintf("run " INT64_FORMAT " (attempt", run_id));
 	if (ours == context)
 		return NULL;
 	return ours ? pnstrdup(context, ours - context - 1) : pstrdup(context);
 }
 
-static void
-outcome_from_error(const ErrorData *error, JsOutcome *outcome)
+static JsStatus
+status_from_error(const ErrorData *error, const char **reason)
 {
 	if (js_slot_is_cancelled())
 	{
-		outcome->status = JS_CANCELLED;
-		outcome->reason = "cancelled";
+		*reason = "cancelled";
+		return JS_CANCELLED;
 	}
-	else if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
-		outcome->status = JS_CANCELLED;
-		outcome->reason = "backend_cancelled";
+		*reason = "backend_cancelled";
+		return JS_CANCELLED;
 	}
-	else
-	{
-		outcome->status = JS_FAILED;
-		outcome->reason = "error";
-	}
+	*reason = "error";
+	return JS_FAILED;
+}
+
+/* Takes down the error that is being handled, and reports it to the log. */
+void
+js_worker_outcome_from_error(JsWork *work)
+{
+	MemoryContext outer = MemoryContextSwitchTo(js_run_context);
+	ErrorData  *error = CopyErrorData();
+	JsOutcome  *outcome = &work->outcome;
+
+	outcome->status = status_from_error(error, &outcome->reason);
 	outcome->result = NULL;
 	outcome->finished_at = js_clock_now();
 	outcome->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
 	outcome->error = js_capture_text(error->message);
 	outcome->error_detail = js_capture_text(error->detail);
 	outcome->error_hint = js_capture_text(error->hint);
-	outcome->error_context = js_capture_text(context_without_ours(error->context));
+	outcome->error_context = js_capture_text(context_without_ours(error->context, work->run.run_id));
+	MemoryContextSwitchTo(outer);
+	js_capture_stop();
+	EmitErrorReport();
 }
 
-/* Leaves the failed transaction behind; what is known of it is in outcome. */
-static void
-abandon(JsOutcome *outcome)
+/* Leaves the failed transaction behind. */
+void
+js_worker_abandon(void)
 {
 	HOLD_INTERRUPTS();			/* errfinish() has reset the count */
 	js_capture_stop();
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
-	MemoryContextSwitchTo(run_context);
-	outcome_from_error(CopyErrorData(), outcome);
-	EmitErrorReport();
 	AbortOutOfAnyTransaction();
 	FlushErrorState();
-	MemoryContextSwitchTo(run_context);
+	MemoryContextSwitchTo(js_run_context);
 	RESUME_INTERRUPTS();
 }
 
@@ -320,87 +374,86 @@ abandon(JsOutcome *outcome)
  * ------------------------------------------------------------------------
  */
 
-/* What pg_stat_activity and ps show while runs of a job are executed. */
-static void
-set_title(const JsJob *job)
+/* What the context functions and pg_stat_activity show from now on. */
+void
+js_worker_enter(const JsWork *work)
 {
 	char		name[NAMEDATALEN];
 
-	snprintf(name, sizeof(name), "%s: %s", JS_EXTENSION, job->name);
+	snprintf(name, sizeof(name), "%s: %s", JS_EXTENSION, work->job->name);
 	pgstat_report_appname(name);
+	js_current_run = &work->run;
+	js_current_job = work->job;
+	js_capture_start();
 }
 
-static void
-execute_and_record(const JsJob *job, const JsRun *run, JsOutcome *outcome)
+void
+js_worker_leave(void)
 {
-	ErrorContextCallback callback;
-	volatile bool failed = false;
-
-	callback.callback = run_error_context;
-	callback.arg = NULL;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	js_current_run = run;
-	js_current_job = job;
-	js_capture_start();
-	PG_TRY();
-	{
-		execute(job, run, outcome);
-	}
-	PG_CATCH();
-	{
-		abandon(outcome);
-		failed = true;
-	}
-	PG_END_TRY();
 	js_capture_stop();
-	if (failed)
-		record_separately(run, outcome);
-	error_context_stack = callback.previous;
 	js_current_run = NULL;
 	js_current_job = NULL;
 	debug_query_string = NULL;
 }
 
-static void
-finish_mail(const JsMail *mail, const JsOutcome *outcome, bool recorded)
+void
+js_worker_run_alone(JsWork *work)
 {
-	JsDone		done = {0};
+	volatile bool failed = false;
 
-	done.recorded = recorded;
-	done.run_id = mail->run_id;
-	done.job_id = mail->job_id;
-	done.status = outcome->status;
-	done.started_at = outcome->started_at;
-	done.finished_at = outcome->finished_at;
-	js_slot_finish(&done);
+	js_worker_enter(work);
+	work->outcome.started_at = js_clock_now();
+	PG_TRY();
+	{
+		execute(work);
+	}
+	PG_CATCH();
+	{
+		js_worker_outcome_from_error(work);
+		js_worker_abandon();
+		failed = true;
+	}
+	PG_END_TRY();
+	js_capture_stop();
+	if (failed)
+		record_separately(work);
+	js_worker_leave();
 }
 
 static void
-run_mail(const JsMail *mail)
+finish_works(const JsWork *works, int count)
 {
-	JsOutcome	outcome = {0};
-	JsRun		run;
-	const JsJob *job;
+	JsDone	   *done = palloc0(count * sizeof(JsDone));
 
-	outcome.worker_pid = MyProcPid;
-	outcome.started_at = outcome.finished_at = js_clock_now();
-	job = read_run(mail, &run);
-	if (job != NULL)
+	for (int i = 0; i < count; i++)
 	{
-		set_title(job);
-		execute_and_record(job, &run, &outcome);
-		js_session_reset();
-		Assert(!IsTransactionState());
+		done[i].run_id = works[i].mail.run_id;
+		done[i].job_id = works[i].mail.job_id;
+		done[i].recorded = works[i].job != NULL;
+		done[i].status = works[i].outcome.status;
+		done[i].started_at = works[i].outcome.started_at;
+		done[i].finished_at = works[i].outcome.finished_at;
 	}
-	else
-		ereport(LOG,
-				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue", mail->run_id)));
-	finish_mail(mail, &outcome, job != NULL);
+	js_slot_finish(done, count);
+}
+
+static void
+run_mail(const JsMail *mail, int count)
+{
+	JsWork	   *works = read_works(mail, count);
+
+	MemoryContextSwitchTo(js_run_context);
+	if (count > 1)
+		js_worker_run_shared(works, count);
+	else if (works->job != NULL)
+		js_worker_run_alone(works);
+	js_session_reset();
+	Assert(!IsTransactionState());
+	MemoryContextSwitchTo(js_run_context);
+	finish_works(works, count);
 	pgstat_report_stat(false);
 	QueryCancelPending = false;
-	MemoryContextSwitchTo(run_context);
-	MemoryContextReset(run_context);
+	MemoryContextReset(js_run_context);
 }
 
 /* ------------------------------------------------------------------------
@@ -411,11 +464,12 @@ run_mail(const JsMail *mail)
 static void
 empty_mailbox(void)
 {
-	JsMail		mail;
+	JsMail		mail[JS_BATCH_SIZE];
+	int			count;
 
-	while (js_slot_next(&mail))
+	while ((count = js_slot_next(mail)) > 0)
 	{
-		run_mail(&mail);
+		run_mail(mail, count);
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -464,6 +518,7 @@ serve(void)
 void
 jobsched_worker_main(Datum arg)
 {
+	ErrorContextCallback callback = {NULL, run_error_context, NULL};
 	uint32		generation;
 
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
@@ -471,9 +526,10 @@ jobsched_worker_main(Datum arg)
 	js_slot_attach(DatumGetInt32(arg), generation);
 	js_capture_open();
 	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, js_my_slot->owner, 0);
-	run_context = AllocSetContextCreate(TopMemoryContext, "jobsched run",
-										ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(run_context);
+	error_context_stack = &callback;
+	js_run_context = AllocSetContextCreate(TopMemoryContext, "jobsched run",
+										   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(js_run_context);
 	js_slot_ready();
 	serve();
 	proc_exit(0);

@@ -40,6 +40,7 @@ CREATE TABLE jobsched_internal.job (
 	-- whether a run that died with its server left no effect behind, so that
 	-- it can be tried again without asking
 	transactional boolean NOT NULL,
+	share_transaction boolean NOT NULL,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,

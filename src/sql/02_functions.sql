@@ -12,10 +12,11 @@ CREATE FUNCTION jobsched.create_job(
 	metadata jsonb DEFAULT NULL,
 	owner name DEFAULT CURRENT_USER,
 	mode text DEFAULT 'auto',
+	share_transaction boolean DEFAULT false,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
-'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. if_exists, when the owner has a job of this name: error, update or keep.';
+'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. if_exists, when the owner has a job of this name: error, update or keep.';
 
 CREATE FUNCTION jobsched.alter_job(
 	job text,
@@ -29,7 +30,8 @@ CREATE FUNCTION jobsched.alter_job(
 	description text DEFAULT NULL,
 	metadata jsonb DEFAULT NULL,
 	owner name DEFAULT NULL,
-	mode text DEFAULT NULL)
+	mode text DEFAULT NULL,
+	share_transaction boolean DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
 'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule. command and handler replace each other. The change holds for runs that start after the commit.';

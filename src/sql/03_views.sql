@@ -12,6 +12,7 @@ SELECT j.job_id,
 	j.handler,
 	j.args,
 	j.mode,
+	j.share_transaction,
 	j.enabled,
 	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
 			OR i.database OPERATOR(pg_catalog.<>) i.here
