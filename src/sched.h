@@ -78,6 +78,7 @@ typedef struct OwnerEntry
 	pairingheap *ready;			/* RunEntry.node */
 	int			ready_count;
 	int			workers;		/* slots, including starting ones */
+	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
 	dlist_node	node;			/* in sched.owners */

@@ -245,11 +245,21 @@ sched_ripen(TimestampTz now)
 	}
 }
 
+/* How long a run will take, from others of its job, or else of its owner. */
+static int32
+expected_us(const RunEntry *run)
+{
+	if (run->job->mean_us >= 0)
+		return run->job->mean_us;
+	if (run->job->shares)
+		return 0;
+	return run->owner->mean_us > 0 ? run->owner->mean_us : SHORT_RUN_US;
+}
+
 static bool
 run_is_short(const RunEntry *run)
 {
-	return run->job->transactional &&
-		(run->job->mean_us >= 0 || run->job->shares) && run->job->mean_us < SHORT_RUN_US;
+	return run->job->transactional && expected_us(run) < SHORT_RUN_US;
 }
 
 static RunEntry *
@@ -299,7 +309,7 @@ assign_to_idle(void)
 static int
 mailbox_depth(const RunEntry *run)
 {
-	return Min(MAILBOX_US / Max(run->job->mean_us, 1),
+	return Min(MAILBOX_US / Max(expected_us(run), 1),
 			   run->job->shares ? JS_MAILBOX_SIZE : JS_MAILBOX_SIZE / 4);
 }
 
@@ -491,19 +501,9 @@ sched_assign(void)
  * durable: if it is lost with the server, so is all that the run did.
  */
 static bool
-claim(RunEntry *run, TimestampTz now)
+claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 {
-	JsRun		row;
-
-	if (!js_run_read(run->run_id, &row))
-		return false;
-	row.owner = run->owner->owner;
-	row.status = JS_RUN_RUNNING;
-	row.attempt = run->attempt + 1;
-	row.boot_id = js->boot_id;
-	row.claimed_at = now;
-	row.reason = NULL;
-	if (!js_run_update(&row))
+	if (!js_run_claim(writer, run->run_id, run->owner->owner, run->attempt + 1, now))
 		return false;
 	run->attempt++;
 	run->claimed = true;
@@ -529,14 +529,20 @@ put_aside(RunEntry *run)
 void
 sched_claim(TimestampTz now)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
-												  "jobsched claim", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	MemoryContext scratch;
+	MemoryContext outer;
+	JsRunWriter *writer;
 	int			kept = 0;
 
+	if (planned_count == 0)
+		return;
+	writer = js_run_writer_open();
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched claim",
+									ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(scratch);
 	for (int i = 0; i < planned_count; i++)
 	{
-		if (planned[i]->claimed || claim(planned[i], now))
+		if (planned[i]->claimed || claim(writer, planned[i], now))
 			planned[kept++] = planned[i];
 		else
 			put_aside(planned[i]);
@@ -545,6 +551,7 @@ sched_claim(TimestampTz now)
 	planned_count = kept;
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
+	js_run_writer_close(writer);
 }
 
 static bool

@@ -32,7 +32,7 @@
 #include "utils/syscache.h"
 
 /* Slots due in one step at most, so that a step stays short. */
-#define MAX_FIRED 1000
+#define MAX_FIRED 50
 
 /* Slots counted one by one at most; more are counted as this many. */
 #define MAX_COUNTED 10000

@@ -53,9 +53,11 @@ append_recent(char *recent, const char *letters)
 static void
 note_run_time(JobEntry *job, const JsDone *done)
 {
-	int64		us = Min(done->finished_at - done->started_at, PG_INT32_MAX);
+	int64		us = Min(Max(done->finished_at - done->started_at, 1), PG_INT32_MAX);
+	OwnerEntry *owner = sched_owner(job->owner);
 
 	job->mean_us = job->mean_us < 0 ? us : (job->mean_us * INT64CONST(7) + us) / 8;
+	owner->mean_us = owner->mean_us == 0 ? us : (owner->mean_us * INT64CONST(7) + us) / 8;
 }
 
 /* The job's sum of outcomes, begun if there is none. */

@@ -174,6 +174,8 @@ extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
 extern void js_run_writer_close(JsRunWriter *writer);
 extern bool js_run_read(int64 run_id, JsRun *run);
 extern bool js_run_update(const JsRun *run);
+extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
+						 int32 attempt, TimestampTz now);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
 extern bool js_run_slot_exists(int64 job_id, TimestampTz scheduled_for);
 extern void js_runs_finish(const JsEnding *endings, int count);

@@ -216,6 +216,30 @@ js_run_read(int64 run_id, JsRun *run)
 	return found;
 }
 
+/* Finds the row of a run; NULL when it is gone or somebody else holds it. */
+static HeapTuple
+find_free_run(JsRunWriter *writer, int64 run_id, SysScanDesc *scan)
+{
+	HeapTuple	tuple;
+
+	*scan = scan_run(writer->rel, run_id);
+	tuple = systable_getnext(*scan);
+	if (HeapTupleIsValid(tuple) && js_tuple_is_busy(tuple))
+		tuple = NULL;
+	return tuple;
+}
+
+static void
+update_run(JsRunWriter *writer, HeapTuple old, const JsRow *row)
+{
+	HeapTuple	tuple = heap_modify_tuple(old, RelationGetDescr(writer->rel),
+										  (Datum *) row->values, (bool *) row->nulls,
+										  (bool *) row->changed);
+
+	CatalogTupleUpdateWithInfo(writer->rel, &old->t_self, tuple, writer->indexes);
+	heap_freetuple(tuple);
+}
+
 /*
  * Writes what may change in a waiting run.  False when the row is gone, or
  * somebody else holds it.
@@ -223,22 +247,47 @@ js_run_read(int64 run_id, JsRun *run)
 bool
 js_run_update(const JsRun *run)
 {
-	Relation	rel = js_table_open("run", RowExclusiveLock);
-	SysScanDesc scan = scan_run(rel, run->run_id);
-	HeapTuple	old = systable_getnext(scan);
-	bool		ok = HeapTupleIsValid(old) && !js_tuple_is_busy(old);
+	JsRunWriter *writer = js_run_writer_open();
+	SysScanDesc scan;
+	HeapTuple	old = find_free_run(writer, run->run_id, &scan);
+	bool		ok = HeapTupleIsValid(old);
 	JsRow		row;
 
 	if (ok)
 	{
 		memset(&row, 0, sizeof(row));
 		run_progress_to_row(run, &row);
-		CatalogTupleUpdate(rel, &old->t_self,
-						   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
-											 row.nulls, row.changed));
+		update_run(writer, old, &row);
 	}
 	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
+	js_run_writer_close(writer);
+	return ok;
+}
+
+/*
+ * Marks a run as being executed: a new attempt, in this life of the server,
+ * as a role.  False when the row is gone, or somebody else holds it.
+ */
+bool
+js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt, TimestampTz now)
+{
+	SysScanDesc scan;
+	HeapTuple	old = find_free_run(writer, run_id, &scan);
+	bool		ok = HeapTupleIsValid(old);
+	JsRow		row;
+
+	if (ok)
+	{
+		memset(&row, 0, sizeof(row));
+		js_row_set(&row, RUN_OWNER, ObjectIdGetDatum(owner));
+		js_row_set_text(&row, RUN_STATUS, run_status_names[JS_RUN_RUNNING]);
+		js_row_set(&row, RUN_ATTEMPT, Int32GetDatum(attempt));
+		js_row_set(&row, RUN_BOOT_ID, Int64GetDatum(js->boot_id));
+		js_row_set(&row, RUN_CLAIMED_AT, TimestampTzGetDatum(now));
+		js_row_set_null(&row, RUN_REASON);
+		update_run(writer, old, &row);
+	}
+	systable_endscan(scan);
 	return ok;
 }
 

@@ -88,7 +88,9 @@ CREATE TABLE jobsched_internal.job_state (
 
 -- The live queue.  A row is inserted by a trigger() in its caller's
 -- transaction or by the scheduler; from then on only the scheduler changes
--- it, until it is handed to a worker; from then on only that worker.
+-- it, until it is handed to a worker; from then on only that worker.  Half of
+-- a page is left free, so that the claim of each run finds room next to it and
+-- leaves the indexes alone.
 CREATE SEQUENCE jobsched_internal.run_id_seq AS bigint;
 CREATE TABLE jobsched_internal.run (
 	run_id bigint PRIMARY KEY,
@@ -108,7 +110,7 @@ CREATE TABLE jobsched_internal.run (
 	scheduled_for timestamptz,
 	reason text,
 	args jsonb
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for);
