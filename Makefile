@@ -54,6 +54,7 @@ ISOLATION = visibility
 ISOLATION_OPTS = --temp-instance=$(CURDIR)/tmp_instance_iso \
 	--temp-config=$(srcdir)/test/test.conf
 TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
 
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers

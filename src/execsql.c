@@ -39,6 +39,7 @@
 #include "parser/parse_func.h"
 #include "parser/parser.h"
 #include "pgstat.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -48,6 +49,7 @@
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 
 /* ------------------------------------------------------------------------
  * What may be a command
@@ -278,6 +280,21 @@ open_portal(RawStmt *statement, const char *command)
 	return portal;
 }
 
+/* What the server does for statements of a client it leaves to us. */
+static void
+arm_statement_timeout(void)
+{
+	if (StatementTimeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+}
+
+static void
+disarm_statement_timeout(void)
+{
+	if (get_timeout_active(STATEMENT_TIMEOUT))
+		disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
 /* The current context holds the plan and must outlast internal commits. */
 static void
 run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
@@ -286,12 +303,14 @@ run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
 	QueryCompletion completion;
 	Portal		portal;
 
+	arm_statement_timeout();
 	pgstat_report_query_id(0, true);
 	set_ps_display(GetCommandTagName(CreateCommandTag(statement->stmt)));
 	portal = open_portal(statement, command);
 	MemoryContextSwitchTo(CurTransactionContext);
 	(void) js_portal_run(portal, true, receiver, &completion);
 	PortalDrop(portal, false);
+	disarm_statement_timeout();
 	MemoryContextSwitchTo(outer);
 }
 
@@ -416,9 +435,11 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(args);
 	fcinfo->args[0].isnull = false;
+	arm_statement_timeout();
 	pgstat_init_function_usage(fcinfo, &usage);
 	value = FunctionCallInvoke(fcinfo);
 	pgstat_end_function_usage(&usage, true);
+	disarm_statement_timeout();
 	if (!fcinfo->isnull && get_func_rettype(function) == JSONBOID)
 		result = keep_result(DatumGetJsonbPCopy(value));
 	PopActiveSnapshot();

@@ -17,6 +17,9 @@
  * without having said that it is not needed gets a successor, at once or,
  * after several short lives, after seconds.
  *
+ * It also tells the schedulers whether jobsched.enabled is on in the cluster:
+ * in their own sessions a setting of the database would cover that up.
+ *
  * Databases are entries in shared memory; their states:
  *
  *	 FREE --want--> WANTED --register--> STARTING --attach--> RUNNING
@@ -328,6 +331,7 @@ jobsched_launcher_main(Datum arg)
 	handles = MemoryContextAllocZero(launcher_context,
 									 js->max_databases * sizeof(BackgroundWorkerHandle *));
 	attach();
+	js->enabled = js_guc_enabled;
 	for (;;)
 	{
 		long		ms;
@@ -344,7 +348,11 @@ jobsched_launcher_main(Datum arg)
 			ms = Min(ms, serve_databases());
 		sleep_ms(Min(ms, Max(ms_until(next_sweep), 1)));
 		if (ConfigReloadPending)
+		{
 			next_sweep = 0;
-		js_process_reload();
+			js_process_reload();
+			js->enabled = js_guc_enabled;
+			js_databases_wake();
+		}
 	}
 }

@@ -115,7 +115,8 @@ typedef struct Sched
 	JsDatabase *db;
 	MemoryContext context;		/* what lives as long as the process */
 	Oid			run_table;		/* tells a dropped or replaced extension */
-	bool		enabled;
+	bool		enabled_here;	/* no ALTER DATABASE has switched it off */
+	bool		enabled;		/* and it is on in the cluster */
 	bool		home;			/* the identity is this database's */
 	bool		careful;		/* a predecessor stumbled: isolate each job */
 	pg_uuid_t	token;

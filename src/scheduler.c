@@ -168,13 +168,13 @@ static const char database_setting_sql[] =
 static void
 read_enabled(void)
 {
-	bool		here = true;
-
+	sched.enabled_here = true;
 	SPI_connect();
 	if (SPI_execute(database_setting_sql, true, 1) == SPI_OK_SELECT && SPI_processed == 1)
-		(void) parse_bool(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), &here);
+		(void) parse_bool(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+						  &sched.enabled_here);
 	SPI_finish();
-	sched.enabled = here && js_guc_enabled;
+	sched.enabled = sched.enabled_here && js->enabled;
 }
 
 static void
@@ -389,6 +389,7 @@ step(MemoryContext step_context)
 	TimestampTz now = js_clock_now();
 	bool		dead = sched_look();
 
+	sched.enabled = sched.enabled_here && js->enabled;
 	MemoryContextSwitchTo(step_context);
 	if (step_needed(dead, now))
 	{

@@ -110,6 +110,7 @@ init_shared(void)
 		js->boot_id = (int64) pg_prng_uint64(&pg_global_prng_state);
 	while (js->boot_id == 0);
 	ConditionVariableInit(&js->departed);
+	js->enabled = js_guc_enabled;
 	SpinLockInit(&js->clock_mutex);
 	js->max_databases = js_guc_max_databases;
 	js->databases = (JsDatabase *) rest;
@@ -592,10 +593,18 @@ slots_of(Oid dboid, Oid owner)
 	return count;
 }
 
+/* When there are more owners than workers, each keeps one for a while. */
+static bool
+has_had_its_turn(const JsSlot *slot)
+{
+	return GetCurrentTimestamp() - slot->started_at > USECS_PER_SEC;
+}
+
 /*
  * Which worker an owner's worker could take the place of: the one that has
  * been idle longest; if none is, and the owner has no worker at all, one of
- * an owner that has several.  Caller holds js->lock.
+ * an owner that has several, or one that has had its turn.  Caller holds
+ * js->lock.
  */
 static JsSlot *
 slot_to_clear(Oid dboid, Oid owner)
@@ -617,7 +626,8 @@ slot_to_clear(Oid dboid, Oid owner)
 			if (found == NULL || !slot_is_idle(found) || slot->idle_since < found->idle_since)
 				found = slot;
 		}
-		else if (found == NULL && has_none && slots_of(slot->dboid, slot->owner) > 1)
+		else if (found == NULL && has_none &&
+				 (slots_of(slot->dboid, slot->owner) > 1 || has_had_its_turn(slot)))
 			found = slot;
 	}
 	return found;

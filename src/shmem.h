@@ -154,6 +154,7 @@ typedef struct JsShared
 	int64		boot_id;		/* one life of this shared memory */
 	PGPROC	   *launcher;		/* by lock */
 	int			launcher_pid;
+	bool		enabled;		/* jobsched.enabled of the cluster, by the launcher */
 	bool		slot_wanted;	/* some scheduler waits for a slot */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */

@@ -344,7 +344,7 @@ check_jobs(FunctionCallInfo fcinfo)
 static void
 check_enabled(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 {
-	bool		on = js_guc_enabled && (!status->known || status->pid == 0 || status->enabled);
+	bool		on = js->enabled && (!status->known || status->pid == 0 || status->enabled);
 
 	report(fcinfo, "enabled", on ? "ok" : "warning", on ? "on" : "off",
 		   on ? NULL : "jobsched.enabled is off: no run starts");

@@ -13,6 +13,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_collation.h"
 #include "commands/sequence.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -229,8 +230,9 @@ js_jobs_named(const char *name)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, JOB_NAME, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(name));
+	/* ScanKeyInit() is for catalogs, whose collation is "C". */
+	ScanKeyEntryInitialize(&key, 0, JOB_NAME, BTEqualStrategyNumber, InvalidOid,
+						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(name));
 	scan = js_table_scan_key(rel, "job_name", &key, 1);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{

@@ -52,10 +52,12 @@ look(int64 run_id)
 	Oid			owner = InvalidOid;
 	JsRun		run;
 
+	PushActiveSnapshot(GetTransactionSnapshot());	/* args may be toasted */
 	if (js_run_read(run_id, &run))
 		owner = run.owner;
 	else if (!js_history_status(run_id, &owner, &status))
 		owner = InvalidOid;
+	PopActiveSnapshot();
 	if (!OidIsValid(owner) || !may_see(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -15,11 +15,11 @@
  *		run's row is deleted and its record inserted; commit.
  *	C	if B fails: it is rolled back, and another transaction records that
  *
- * So effects and record are one commit.  If the command committed in between
- * (autocommit, procedures), the record goes with its last transaction.  Two
- * kinds of commands cannot have it there, and get transaction C after a
- * success: those that left their transaction read only, and those that
- * demand to be committed at once (CREATE DATABASE and its like).
+ * So effects and record are one commit, also if the owner has made the
+ * transaction read only, which binds statements and not us.  If the command
+ * committed in between (autocommit, procedures), the record goes with its
+ * last transaction.  Commands that demand to be committed at once (CREATE
+ * DATABASE and its like) get transaction C after a success.
  *
  * THE POINT OF NO RETURN
  *
@@ -64,6 +64,9 @@
 #include "worker.h"
 
 PGDLLEXPORT void jobsched_worker_main(Datum arg);
+
+/* How long a new worker waits for its first run, at least. */
+#define FIRST_MAIL_MS 5000
 
 /* Jobs whose definition is kept. */
 #define MAX_CACHED_JOBS 64
@@ -254,7 +257,7 @@ js_worker_refuse_if_cancelled(void)
 static void
 commit_with_record(JsWork *work)
 {
-	bool		apart = XactReadOnly || (MyXactFlags & XACT_FLAGS_NEEDIMMEDIATECOMMIT) != 0;
+	bool		apart = (MyXactFlags & XACT_FLAGS_NEEDIMMEDIATECOMMIT) != 0;
 
 	js_worker_refuse_if_cancelled();
 	HOLD_INTERRUPTS();
@@ -317,6 +320,14 @@ context_without_ours(const char *context, int64 run_id)
 	return ours ? pnstrdup(context, ours - context - 1) : pstrdup(context);
 }
 
+/* statement_timeout ends a statement with the same code as a cancel. */
+static bool
+statement_timed_out(void)
+{
+	return StatementTimeout > 0 &&
+		GetCurrentTimestamp() >= get_timeout_finish_time(STATEMENT_TIMEOUT);
+}
+
 static JsStatus
 status_from_error(const ErrorData *error, const char **reason)
 {
@@ -325,7 +336,7 @@ status_from_error(const ErrorData *error, const char **reason)
 		*reason = "cancelled";
 		return JS_CANCELLED;
 	}
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !statement_timed_out())
 	{
 		*reason = "backend_cancelled";
 		return JS_CANCELLED;
@@ -474,12 +485,16 @@ empty_mailbox(void)
 	}
 }
 
-/* Returns whether nothing has come for the time that a worker may idle. */
+/*
+ * Returns whether nothing has come for the time that a worker may idle.  A new
+ * one stays until its scheduler has seen it.
+ */
 static bool
-wait_for_mail(TimestampTz idle_since)
+wait_for_mail(TimestampTz idle_since, bool is_new)
 {
 	static uint32 wait_event = 0;
-	TimestampTz until = TimestampTzPlusMilliseconds(idle_since, js_guc_worker_idle_timeout);
+	int			ms = is_new ? Max(js_guc_worker_idle_timeout, FIRST_MAIL_MS) : js_guc_worker_idle_timeout;
+	TimestampTz until = TimestampTzPlusMilliseconds(idle_since, ms);
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until),
@@ -495,6 +510,7 @@ static void
 serve(void)
 {
 	TimestampTz idle_since = GetCurrentTimestamp();
+	bool		is_new = true;
 
 	for (;;)
 	{
@@ -503,12 +519,13 @@ serve(void)
 		pgstat_report_activity(STATE_IDLE, NULL);
 		pgstat_report_stat(true);
 		set_ps_display("idle");
-		idle_too_long = wait_for_mail(idle_since);
+		idle_too_long = wait_for_mail(idle_since, is_new);
 		if (js_slot_leave_if_idle(idle_too_long))
 			return;
 		if (js_slot_has_mail())
 		{
 			empty_mailbox();
+			is_new = false;
 			idle_since = GetCurrentTimestamp();
 		}
 	}
