@@ -2,6 +2,10 @@
 -- Defining and changing jobs.
 --
 
+-- Messages name the owner, so it has to be the same everywhere.
+CREATE ROLE regress_job_super SUPERUSER LOGIN;
+SET SESSION AUTHORIZATION regress_job_super;
+
 CREATE FUNCTION public.handle(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT $1 $$;
 CREATE FUNCTION public.handle_void(jsonb) RETURNS void LANGUAGE sql AS $$ $$;
 CREATE FUNCTION public.handle_set(jsonb) RETURNS SETOF jsonb LANGUAGE sql AS $$ SELECT $1 $$;
@@ -349,4 +353,5 @@ REVOKE USAGE ON SCHEMA jobsched FROM regress_job_a, regress_job_b, regress_job_b
 DROP VIEW definitions;
 DROP FUNCTION public.handle, public.handle_void, public.handle_set, public.handle_text, public.handle_json, public.handle_none;
 DROP PROCEDURE public.handle_procedure;
-DROP ROLE regress_job_both, regress_job_a, regress_job_b;
+RESET SESSION AUTHORIZATION;
+DROP ROLE regress_job_super, regress_job_both, regress_job_a, regress_job_b;

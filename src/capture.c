@@ -10,7 +10,7 @@
  * The buffer outlives the run's transaction and is written with its record.
  *
  * The server calls the hook only for messages that log_min_messages lets
- * through.  A worker lowers that to notice for itself, and the hook takes
+ * through.  A worker lowers that to info for itself, and the hook takes
  * care that the server's log gets no more than it would have had.
  *
  * A FATAL message is the last word of the process; it goes to shared memory,
@@ -131,14 +131,21 @@ js_capture_init(void)
 	emit_log_hook = capture_hook;
 }
 
-/* Makes this process one whose messages are looked at. */
+/* Makes this process one whose last words are kept. */
+void
+js_capture_watch(void)
+{
+	server_log_level = log_min_messages;
+	watching = true;
+}
+
+/* Once connected, with all settings in force: has the server show us more. */
 void
 js_capture_open(void)
 {
 	server_log_level = log_min_messages;
-	if (log_min_messages > NOTICE && log_min_messages != LOG)
-		SetConfigOption("log_min_messages", "notice", PGC_SUSET, PGC_S_OVERRIDE);
-	watching = true;
+	if (!server_log_wants(INFO))
+		SetConfigOption("log_min_messages", "info", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* A new run: what is there is forgotten. */

@@ -13,6 +13,7 @@
 #include "store.h"
 
 extern void js_capture_init(void);
+extern void js_capture_watch(void);
 extern void js_capture_open(void);
 extern void js_capture_start(void);
 extern void js_capture_stop(void);

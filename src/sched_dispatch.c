@@ -418,27 +418,51 @@ starting_workers(const OwnerEntry *owner)
 	return count;
 }
 
-/* Owners in turn get one more worker each, while runs wait that need one. */
+static bool
+needs_worker(const OwnerEntry *owner, TimestampTz now)
+{
+	return owner->ready_count > starting_workers(owner) && now >= owner->start_after;
+}
+
+/* One more worker for each owner that needs one; who got one goes to the end. */
+static bool
+start_round(TimestampTz now, bool only_without)
+{
+	dlist_head	served;
+	dlist_mutable_iter iter;
+	bool		any = false;
+
+	dlist_init(&served);
+	dlist_foreach_modify(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		if ((only_without && owner->workers > 0) || !needs_worker(owner, now) ||
+			!start_worker(owner))
+			continue;
+		any = true;
+		dlist_delete(&owner->node);
+		dlist_push_tail(&served, &owner->node);
+	}
+	while (!dlist_is_empty(&served))
+		dlist_push_tail(&sched.owners, dlist_pop_head_node(&served));
+	return any;
+}
+
+/*
+ * Owners that have no worker at all come first: a place that was cleared for
+ * one of them must not go to the owner who cleared it.
+ */
 static void
 start_workers(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		any = now >= sched.no_worker_until;
 
-	while (any)
-	{
-		dlist_iter	iter;
-
-		any = false;
-		dlist_foreach(iter, &sched.owners)
-		{
-			OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
-
-			if (owner->ready_count > starting_workers(owner) &&
-				now >= owner->start_after && start_worker(owner))
-				any = true;
-		}
-	}
+	if (now < sched.no_worker_until)
+		return;
+	(void) start_round(now, true);
+	while (start_round(now, false))
+		;
 }
 
 /* Runs of roles that cannot connect are ended here, without a process. */

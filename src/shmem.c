@@ -941,6 +941,17 @@ js_slot_finish(const JsDone *done, int count)
 		await_cancel_signal();
 }
 
+/* Caller holds js->lock. */
+static int
+slots_in_use(void)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		count += js->slots[i].state == JS_SLOT_STARTING || js->slots[i].state == JS_SLOT_READY;
+	return count;
+}
+
 /*
  * Gives the slot up unless a run has just been delivered.  After this no
  * scheduler delivers to it any more.
@@ -951,7 +962,8 @@ js_slot_leave_if_idle(bool idle_too_long)
 	bool		leave;
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	leave = (idle_too_long || js_my_slot->leave) && js_my_slot->mail_count == 0;
+	leave = (idle_too_long || js_my_slot->leave || slots_in_use() > js_guc_max_workers) &&
+		js_my_slot->mail_count == 0;
 	if (leave)
 		js_my_slot->state = JS_SLOT_LEAVING;
 	else

@@ -541,8 +541,9 @@ jobsched_worker_main(Datum arg)
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	js_process_init();
 	js_slot_attach(DatumGetInt32(arg), generation);
-	js_capture_open();
+	js_capture_watch();
 	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, js_my_slot->owner, 0);
+	js_capture_open();
 	error_context_stack = &callback;
 	js_run_context = AllocSetContextCreate(TopMemoryContext, "jobsched run",
 										   ALLOCSET_DEFAULT_SIZES);

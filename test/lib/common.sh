@@ -76,7 +76,8 @@ wait_for() {
 logged() {
 	local log=$1 seconds=$2 status=0 shower
 	shift 2
-	timeout -k 60 "$seconds" env --default-signal=INT,QUIT "$@" </dev/null >"$log" 2>&1 9<&- &
+	: >"$log"
+	timeout -k 60 "$seconds" env --default-signal=INT,QUIT "$@" </dev/null >>"$log" 2>&1 9<&- &
 	running=$!
 	tail -s 0.2 -n +1 -f --pid="$running" "$log" 9<&- &
 	shower=$!
