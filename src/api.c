@@ -28,6 +28,7 @@
 #include "schedule_sql.h"
 #include "store.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
 
@@ -364,6 +365,38 @@ insert_job(const Definition *def)
 	return job.job_id;
 }
 
+/*
+ * The same, in a subtransaction: 0 when another session has just committed a
+ * job of this name.
+ */
+static int64
+insert_job_unless_taken(const Definition *def)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile int64 job_id = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(outer);
+	PG_TRY();
+	{
+		job_id = insert_job(def);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_DUPLICATE_OBJECT)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(outer);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(outer);
+	CurrentResourceOwner = owner;
+	return job_id;
+}
+
 static int64
 update_job(JsJob *job, const Definition *def)
 {
@@ -402,13 +435,31 @@ require_definition(const Definition *def)
 		refuse_null(missing);
 }
 
+static int64
+create_job(const Definition *def, const char *if_exists)
+{
+	bool		may_exist = strcmp(if_exists, "error") != 0;
+	int64		job_id = 0;
+	JsJob		job;
+
+	while (job_id == 0)
+	{
+		if (!find_job(def->owner, def->name, &job))
+			job_id = may_exist ? insert_job_unless_taken(def) : insert_job(def);
+		else if (!may_exist)
+			refuse_duplicate(def->owner, def->name);
+		else
+			job_id = strcmp(if_exists, "update") == 0 ? update_job(&job, def) : job.job_id;
+	}
+	return job_id;
+}
+
 Datum
 jobsched_create_job(PG_FUNCTION_ARGS)
 {
 	static const char *const choices[] = {"error", "update", "keep"};
 	char	   *if_exists = text_argument(fcinfo, DEFINITION_ARGUMENTS);
 	Definition	def;
-	JsJob		job;
 
 	js_check_may_write("create_job()");
 	read_definition(fcinfo, 0, &def);
@@ -418,13 +469,7 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 	check_choice("if_exists", if_exists, choices, lengthof(choices));
 	check_name(def.name);
 	js_check_may_own(def.owner);
-	if (!find_job(def.owner, def.name, &job))
-		PG_RETURN_INT64(insert_job(&def));
-	if (strcmp(if_exists, "update") == 0)
-		PG_RETURN_INT64(update_job(&job, &def));
-	if (strcmp(if_exists, "error") == 0)
-		refuse_duplicate(def.owner, def.name);
-	PG_RETURN_INT64(job.job_id);
+	PG_RETURN_INT64(create_job(&def, if_exists));
 }
 
 /* The job whose name is the first argument, for this transaction to change. */

@@ -67,7 +67,8 @@ PGDLLEXPORT void jobsched_launcher_main(Datum arg);
 
 
 static MemoryContext launcher_context;
-static List *to_probe = NIL;	/* of OIDs */
+static List *listed = NIL;		/* OIDs of databases that may have one */
+static List *to_probe = NIL;	/* those not yet asked for the extension */
 static BackgroundWorkerHandle **handles;	/* by database entry */
 static bool no_process_logged = false;
 
@@ -117,7 +118,7 @@ database_is_listed(const char *name)
 	return found;
 }
 
-/* Lists the databases that could have the extension. */
+/* Notes which databases may have a scheduler. */
 static void
 list_databases(void)
 {
@@ -125,6 +126,8 @@ list_databases(void)
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
+	list_free(listed);
+	listed = NIL;
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
@@ -138,12 +141,35 @@ list_databases(void)
 			!database_is_listed(NameStr(database->datname)))
 			continue;
 		outer = MemoryContextSwitchTo(launcher_context);
-		to_probe = list_append_unique_oid(to_probe, database->oid);
+		listed = lappend_oid(listed, database->oid);
 		MemoryContextSwitchTo(outer);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
+}
+
+/*
+ * Looks at pg_database again: all that may have a scheduler are to be asked,
+ * and one that may no longer have one is sent away.
+ */
+static void
+sweep(void)
+{
+	MemoryContext outer;
+
+	list_databases();
+	outer = MemoryContextSwitchTo(launcher_context);
+	list_free(to_probe);
+	to_probe = list_copy(listed);
+	MemoryContextSwitchTo(outer);
+	for (int i = 0; i < js->max_databases; i++)
+	{
+		JsDatabase *db = &js->databases[i];
+
+		if (db->state == JS_DATABASE_RUNNING && !list_member_oid(listed, db->dboid))
+			js_database_hold(db->dboid, false);
+	}
 }
 
 /*
@@ -218,6 +244,12 @@ start_scheduler(int i, Oid dboid)
 {
 	JsDatabase *db = &js->databases[i];
 
+	list_databases();			/* it may be new, or renamed */
+	if (!list_member_oid(listed, dboid))
+	{
+		js_database_give_up(db);
+		return true;
+	}
 	forget_handle(i);
 	set_state(db, JS_DATABASE_WANTED, JS_DATABASE_STARTING);
 	if (register_scheduler(dboid, &handles[i]))
@@ -338,7 +370,7 @@ jobsched_launcher_main(Datum arg)
 
 		if (GetCurrentTimestamp() >= next_sweep)
 		{
-			list_databases();
+			sweep();
 			next_sweep = GetCurrentTimestamp() + SWEEP_MS * 1000;
 		}
 		ms = serve_databases();

@@ -68,6 +68,7 @@ PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
 #define RING_RETRY_US (60 * USECS_PER_SEC)
 
 static TimestampTz next_sweep;
+static bool stumbled = false;	/* at exit: an error of our own is the reason */
 static bool stay_away = false;	/* at exit: the launcher need not start
 								 * another */
 
@@ -79,7 +80,7 @@ static bool stay_away = false;	/* at exit: the launcher need not start
 static void
 at_exit(int code, Datum arg)
 {
-	js_database_detach(!stay_away);
+	js_database_detach(!stay_away, stumbled);
 }
 
 static void
@@ -212,7 +213,7 @@ static void
 collect_expired(const JsJob *job, void *arg)
 {
 	List	  **expired = arg;
-	TimestampTz limit = js_clock_now() - 2 * js_guc_failure_retention * USECS_PER_SEC;
+	TimestampTz limit = js_clock_now() - 2 * USECS_PER_SEC * js_guc_failure_retention;
 
 	if (job->dropped_at != DT_NOBEGIN && job->dropped_at < limit &&
 		sched_job_find(job->job_id) == NULL)
@@ -488,6 +489,7 @@ keep_error(void)
 
 	error = CopyErrorData();
 	MemoryContextSwitchTo(outer);
+	stumbled = error->sqlerrcode != ERRCODE_QUERY_CANCELED;	/* pg_cancel_backend() */
 	SpinLockAcquire(&sched.db->mutex);
 	sched.db->last_error_at = GetCurrentTimestamp();
 	strlcpy(sched.db->last_error, error->message, JS_ERROR_TEXT);

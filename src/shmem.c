@@ -265,17 +265,22 @@ free_database(JsDatabase *db)
 			js->slots[i].state = JS_SLOT_FREE;
 }
 
-/* At once after a life of some length, later and later after short ones. */
+/*
+ * At once, unless an error ended several short lives in a row: then later and
+ * later.
+ */
 static void
-set_next_start(JsDatabase *db)
+set_next_start(JsDatabase *db, bool stumbled)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (now - db->started_at > 10 * USECS_PER_SEC)
+	if (!stumbled)
 		db->failures = 0;
+	else if (now - db->started_at > 10 * USECS_PER_SEC)
+		db->failures = 1;
 	else
 		db->failures++;
-	db->next_start = TimestampTzPlusMilliseconds(now, Min(db->failures, 5) * 1000);
+	db->next_start = TimestampTzPlusMilliseconds(now, Max(Min(db->failures, 6) - 1, 0) * 1000);
 }
 
 /*
@@ -283,7 +288,7 @@ set_next_start(JsDatabase *db)
  * launcher starts another, else the entry is given up.
  */
 void
-js_database_detach(bool keep)
+js_database_detach(bool keep, bool stumbled)
 {
 	JsDatabase *db;
 
@@ -298,7 +303,7 @@ js_database_detach(bool keep)
 		else if (db->state == JS_DATABASE_RUNNING)
 			free_database(db);
 		if (keep)
-			set_next_start(db);
+			set_next_start(db, stumbled);
 		if (js->launcher != NULL)
 			SetLatch(&js->launcher->procLatch);
 	}
@@ -387,12 +392,12 @@ js_database_unhold(Oid dboid, bool gone)
 	LWLockRelease(js->lock);
 }
 
-/* No scheduler can be had for a database. */
+/* No scheduler can be had, or shall be, for a database. */
 void
 js_database_give_up(JsDatabase *db)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	if (db->state == JS_DATABASE_STARTING)
+	if (db->state == JS_DATABASE_STARTING || db->state == JS_DATABASE_WANTED)
 		free_database(db);
 	LWLockRelease(js->lock);
 }

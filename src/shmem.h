@@ -174,7 +174,7 @@ extern void js_shmem_init(void);
 extern JsDatabase *js_database_find(Oid dboid);
 extern JsDatabase *js_database_want(Oid dboid);
 extern bool js_database_attach(Oid dboid);
-extern void js_database_detach(bool keep);
+extern void js_database_detach(bool keep, bool stumbled);
 extern void js_database_give_up(JsDatabase *db);
 extern void js_database_hold(Oid dboid, bool force);
 extern bool js_database_is_clear(Oid dboid, bool force);

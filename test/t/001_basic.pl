@@ -161,7 +161,7 @@ is($node->safe_psql('shop', "SELECT status FROM jobsched.runs WHERE run_id = $wa
 	'also for its next scheduler');
 $node->safe_psql('shop', 'ALTER DATABASE shop RESET jobsched.enabled');
 $node->reload;
-kill 'TERM', scheduler_pid($node, 'shop'); # XXX
+
 wait_run_state($node, 'shop', $waiting, 'succeeded');
 pass('and on again');
 $node->safe_psql('shop', q{SELECT jobsched.drop_job('tick')});
@@ -171,7 +171,7 @@ $node->safe_psql('shop', q{SELECT jobsched.drop_job('tick')});
 # ------------------------------------------------------------------------
 
 set_conf(q{jobsched.databases = 'postgres, "no such"'});
-$node->restart; #XXX
+
 wait_value($node, 'postgres', q{
 	SELECT string_agg(datname, ' ') FROM pg_stat_activity WHERE backend_type = 'jobsched scheduler'},
 	'postgres', 'jobsched.databases: others lose their scheduler at a reload');

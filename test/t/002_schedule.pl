@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $db = 'postgres';
-my $node = jobsched_node('schedule', conf => "jobsched.history_retention = '20 years'\n");
+my $node = jobsched_node('schedule', conf => "jobsched.history_retention = '7300d'\n");
 create_extension($node, $db);
 define_clock($node, $db);
 
@@ -131,6 +131,7 @@ sub drive
 				COMMIT;
 				WHILE EXISTS (SELECT FROM jobsched.jobs WHERE next_run_at <= due)
 					OR EXISTS (SELECT FROM jobsched_internal.run)
+					OR EXISTS (SELECT FROM jobsched.running)
 				LOOP
 					COMMIT;
 					PERFORM pg_sleep(0.001);
@@ -217,6 +218,8 @@ wait_caught_up($node, $db);
 is(psql(q{SELECT recent FROM jobsched.jobs WHERE name = 'long'}), '.S.', 'the next slot fires');
 
 # The same while the scheduler is replaced.
+$gate->quit;
+$gate = $node->background_psql($db);
 $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
 set_clock($node, $db, '2027-06-01 12:06:00 UTC');
 wait_until($node, $db, q{SELECT count(*) = 1 FROM jobsched.running}, 'the run is held up');
@@ -228,7 +231,6 @@ for my $minute ('07', '08')
 	kill 'TERM', $old;
 	wait_new_scheduler($node, $db, $old);
 }
-$gate->query_safe('COMMIT');
 $gate->quit;
 wait_value($node, $db, q{SELECT string_agg(concat_ws(' ', status, reason, missed_count, to_char(scheduled_for AT TIME ZONE 'UTC', 'HH24:MI')), ', ' ORDER BY scheduled_for)
 	FROM jobsched.runs WHERE job_name = 'long' AND scheduled_for > '2027-06-01 12:05 UTC'},

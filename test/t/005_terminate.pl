@@ -50,16 +50,18 @@ psql(q{
 	SELECT jobsched.create_job('self-cancel', command => 'SELECT app.leave(NULL); SELECT pg_cancel_backend(pg_backend_pid()); SELECT pg_sleep(60)');
 	SELECT jobsched.create_job('tick', '* * * * * *', handler => 'app.leave');
 });
-my $gate = $node->background_psql($db);
+my $gate;
 
 sub close_gate
 {
-	return $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
+	my ($sql) = @_;
+	$gate = $node->background_psql($db);
+	return $gate->query_safe('BEGIN; ' . ($sql || 'SELECT id FROM gate FOR UPDATE'));
 }
 
 sub open_gate
 {
-	return $gate->query_safe('COMMIT');
+	return $gate->quit;
 }
 
 sub trigger
@@ -141,8 +143,12 @@ $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");
 wait_new_scheduler($node, $db, $scheduler);
 works('scheduler terminated');
-psql("SELECT pg_cancel_backend(" . scheduler_pid($node, $db) . ")") for 1 .. 3;
-wait_scheduler($node, $db);
+for my $round (1 .. 3)
+{
+	psql(qq{SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+		WHERE backend_type = 'jobsched scheduler' AND datname = '$db'});
+	wait_scheduler($node, $db);
+}
 works('scheduler cancelled');
 
 # With a run in progress, and with runs that end while there is no scheduler.
@@ -224,7 +230,7 @@ is(effects_of($run_id), '1', 'what it had committed stays');
 is(psql(q{SELECT last_status, right(recent, 1), consecutive_failures FROM jobsched.jobs WHERE name = 'hold apart'}), 'lost|L|1', 'the job tells');
 open_gate();
 
-$gate->query_safe('BEGIN; LOCK TABLE app.big IN ACCESS EXCLUSIVE MODE');
+close_gate('LOCK TABLE app.big IN ACCESS EXCLUSIVE MODE');
 ($run_id, $worker) = hold('vacuum');
 psql("SELECT pg_terminate_backend($worker)");
 wait_run_state($node, $db, $run_id, 'lost');
@@ -233,7 +239,7 @@ is(of_run($run_id, 'reason'), 'worker_died', 'the same for VACUUM');
 psql("SELECT pg_cancel_backend($worker)");
 wait_run_state($node, $db, $run_id, 'cancelled');
 is(of_run($run_id, 'reason, sqlstate'), 'backend_cancelled|57014', 'VACUUM can be cancelled');
-$gate->query_safe('ROLLBACK');
+open_gate();
 is((run_job($node, $db, 'vacuum'))[1], 'succeeded', 'and works afterwards');
 
 # cancelled
@@ -274,7 +280,6 @@ psql(q{SELECT jobsched.alter_job('tick', enabled => false)});
 wait_drained($node, $db);
 check_slots($node, $db, 'tick', 1, 'through all of this each slot of a schedule has fired once');
 
-$gate->quit;
 unlike(log_since($node), qr/PANIC|TRAP:|terminated by signal/, 'no process has crashed');
 $node->stop;
 done_testing();

@@ -252,7 +252,8 @@ sub wait_caught_up
 	my ($node, $db) = @_;
 	return poll($node, $db, q{
 		SELECT (SELECT count(*) FROM jobsched.jobs WHERE next_run_at <= jobsched_internal.clock_now())
-			 + (SELECT count(*) FROM jobsched_internal.run WHERE run_at <= jobsched_internal.clock_now())},
+			 + (SELECT count(*) FROM jobsched_internal.run WHERE run_at <= jobsched_internal.clock_now())
+			 + (SELECT count(*) FROM jobsched.running)},
 		'0', 'everything that is due has run');
 }
 
