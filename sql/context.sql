@@ -163,11 +163,10 @@ CREATE ROLE regress_context_group;
 GRANT regress_context_group TO regress_context;
 CREATE SEQUENCE context_sequence;
 GRANT USAGE ON SEQUENCE context_sequence TO regress_context;
--- One process is enough.  Idle ones may be terminated: another comes.
+-- One process is enough.
 ALTER SYSTEM SET jobsched.max_workers = 1;
 SELECT pg_reload_conf();
-SELECT count(pg_terminate_backend(pid, 10000)) >= 0 AS ok FROM jobsched.workers;
-CALL test.until($$ SELECT count(*) = 0 FROM jobsched.workers $$);
+CALL test.until($$ SELECT count(*) <= 1 FROM jobsched.workers $$);
 SELECT jobsched.create_job('dirty', command => 'SELECT 1', owner => 'regress_context') > 0 AS ok;
 SELECT jobsched.create_job('clean', owner => 'regress_context', mode => 'autocommit', command => $$
 	SELECT current_user AS "user", session_user AS "session", current_setting('role') AS role,
@@ -248,8 +247,7 @@ ALTER ROLE regress_context SET work_mem = '3MB';
 ALTER ROLE regress_context IN DATABASE postgres SET search_path = pg_catalog;
 SELECT jobsched.create_job('settings', owner => 'regress_context', command => $$
 	SELECT current_setting('work_mem') AS work_mem, current_setting('search_path') AS search_path$$) > 0 AS ok;
-SELECT count(pg_terminate_backend(pid, 10000)) >= 0 AS ok FROM jobsched.workers WHERE owner = 'regress_context';
-CALL test.until($$ SELECT count(*) = 0 FROM jobsched.workers WHERE owner = 'regress_context' $$);
+CALL test.end_workers('regress_context');
 CALL test.run_now('settings');
 
 DO $$ BEGIN PERFORM jobsched.drop_job(name) FROM jobsched.jobs; END $$;

@@ -139,6 +139,17 @@ BEGIN
 END
 $$;
 
+-- Ends the idle workers of a role, so that the next run has a new session.
+CREATE PROCEDURE test.end_workers(of_role name)
+LANGUAGE plpgsql AS $$
+BEGIN
+	SET LOCAL client_min_messages = error;	-- one may just have left
+	PERFORM pg_terminate_backend(pid) FROM jobsched.workers WHERE owner = of_role;
+	COMMIT;
+	CALL test.until(format('SELECT count(*) = 0 FROM jobsched.workers WHERE owner = %L', of_role));
+END
+$$;
+
 -- What a statement is refused with.
 CREATE FUNCTION test.refusal(statement text) RETURNS SETOF text
 LANGUAGE plpgsql AS $$

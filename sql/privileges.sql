@@ -239,8 +239,7 @@ CREATE TABLE regress_trap.job (job_id bigint, name text);
 CREATE TABLE regress_trap.history (run_id bigint);
 RESET ROLE;
 ALTER ROLE regress_priv_b SET search_path = regress_trap, pg_temp, pg_catalog;
-SELECT count(pg_terminate_backend(pid, 10000)) >= 0 AS ok FROM jobsched.workers WHERE owner = 'regress_priv_b';
-CALL test.until($$ SELECT count(*) = 0 FROM jobsched.workers WHERE owner = 'regress_priv_b' $$);
+CALL test.end_workers('regress_priv_b');
 SELECT jobsched.create_job('trapped', owner => 'regress_priv_b', mode => 'autocommit', command => $$
 	CREATE TEMP TABLE run (run_id bigint, job_id bigint, status text);
 	CREATE TEMP TABLE history (run_id bigint);
@@ -274,8 +273,7 @@ RESET client_min_messages;
 
 -- Defaults of the role for its transactions
 ALTER ROLE regress_priv_b SET default_transaction_read_only = on;
-SELECT count(pg_terminate_backend(pid, 10000)) >= 0 AS ok FROM jobsched.workers WHERE owner = 'regress_priv_b';
-CALL test.until($$ SELECT count(*) = 0 FROM jobsched.workers WHERE owner = 'regress_priv_b' $$);
+CALL test.end_workers('regress_priv_b');
 SELECT jobsched.create_job('defaults', owner => 'regress_priv_b', command => $$
 	SELECT current_setting('transaction_read_only') AS read_only, current_setting('transaction_isolation') AS isolation$$) > 0 AS ok;
 CALL test.run_now('defaults');
@@ -291,8 +289,7 @@ ALTER ROLE regress_priv_b SET row_security = off;
 ALTER ROLE regress_priv_b SET default_table_access_method = 'heap';
 ALTER ROLE regress_priv_b SET standard_conforming_strings = on;
 ALTER ROLE regress_priv_b SET check_function_bodies = off;
-SELECT count(pg_terminate_backend(pid, 10000)) >= 0 AS ok FROM jobsched.workers WHERE owner = 'regress_priv_b';
-CALL test.until($$ SELECT count(*) = 0 FROM jobsched.workers WHERE owner = 'regress_priv_b' $$);
+CALL test.end_workers('regress_priv_b');
 CALL test.run_now('defaults');
 CALL test.run_now('escape');
 ALTER ROLE regress_priv_b RESET ALL;
@@ -300,8 +297,7 @@ ALTER ROLE regress_priv_b RESET ALL;
 --
 -- A role that loses its login, or its way into the database, cannot run.
 --
-SELECT count(pg_terminate_backend(pid, 10000)) >= 0 AS ok FROM jobsched.workers WHERE owner = 'regress_priv_b';
-CALL test.until($$ SELECT count(*) = 0 FROM jobsched.workers WHERE owner = 'regress_priv_b' $$);
+CALL test.end_workers('regress_priv_b');
 ALTER ROLE regress_priv_b NOLOGIN;
 CALL test.run_now('defaults');
 SELECT reason, worker_pid FROM jobsched.runs WHERE job_name = 'defaults' ORDER BY run_id DESC LIMIT 1;

@@ -149,6 +149,15 @@ list_databases(void)
 	CommitTransactionCommand();
 }
 
+static void
+set_state(JsDatabase *db, JsDatabaseState from, JsDatabaseState to)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	if (db->state == from)
+		db->state = to;
+	LWLockRelease(js->lock);
+}
+
 /*
  * Looks at pg_database again: all that may have a scheduler are to be asked,
  * and one that may no longer have one is sent away.
@@ -168,8 +177,29 @@ sweep(void)
 		JsDatabase *db = &js->databases[i];
 
 		if (db->state == JS_DATABASE_RUNNING && !list_member_oid(listed, db->dboid))
+		{
 			js_database_hold(db->dboid, false);
+			db->unlisted = true;
+		}
 	}
+}
+
+/*
+ * A database that jobsched.databases no longer lists is given up when its last
+ * worker has finished, unless it is listed again.
+ */
+static void
+serve_unlisted(int i, Oid dboid)
+{
+	JsDatabase *db = &js->databases[i];
+
+	if (list_member_oid(listed, dboid))
+	{
+		db->unlisted = false;
+		set_state(db, JS_DATABASE_HELD, JS_DATABASE_WANTED);
+	}
+	else if (js_database_is_clear(dboid, true))
+		js_database_give_up(db);
 }
 
 /*
@@ -220,15 +250,6 @@ register_scheduler(Oid dboid, BackgroundWorkerHandle **handle)
 	ok = RegisterDynamicBackgroundWorker(&worker, handle);
 	MemoryContextSwitchTo(outer);
 	return ok;
-}
-
-static void
-set_state(JsDatabase *db, JsDatabaseState from, JsDatabaseState to)
-{
-	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	if (db->state == from)
-		db->state = to;
-	LWLockRelease(js->lock);
 }
 
 static void
@@ -323,6 +344,11 @@ serve_databases(void)
 
 		if (look.state == JS_DATABASE_STARTING)
 			give_up_stillborn(i);
+		else if (look.state == JS_DATABASE_HELD && js->databases[i].unlisted)
+		{
+			serve_unlisted(i, look.dboid);
+			ms = Min(ms, RETRY_MS);
+		}
 		else if (look.state == JS_DATABASE_HELD)
 		{
 			if (ms_until(look.held_until) == 0)

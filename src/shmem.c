@@ -188,6 +188,7 @@ reset_database(JsDatabase *db, Oid dboid)
 	db->next_start = 0;
 	db->failures = 0;
 	db->held_until = 0;
+	db->unlisted = false;
 	SpinLockAcquire(&db->mutex);
 	db->news_count = 0;
 	db->news_overflow = false;
@@ -397,7 +398,7 @@ void
 js_database_give_up(JsDatabase *db)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	if (db->state == JS_DATABASE_STARTING || db->state == JS_DATABASE_WANTED)
+	if (db->state != JS_DATABASE_RUNNING)
 		free_database(db);
 	LWLockRelease(js->lock);
 }

@@ -57,6 +57,7 @@ typedef struct JsDatabase
 	TimestampTz next_start;		/* not before this, after an exit */
 	int			failures;		/* exits in a row, for the back-off */
 	TimestampTz held_until;
+	bool		unlisted;		/* held because of jobsched.databases */
 
 	/* by mutex: news ring */
 	slock_t		mutex;
