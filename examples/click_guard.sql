@@ -97,8 +97,8 @@ RETURN substring(lower(btrim(source)) FROM
 
 -- The time that a run is about: asked for, or its slot, or now.
 CREATE OR REPLACE FUNCTION click_guard.as_of(args jsonb) RETURNS timestamptz
-LANGUAGE sql STABLE
-RETURN coalesce((args->>'as_of')::timestamptz, jobsched.scheduled_for(), now());
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT coalesce((args->>'as_of')::timestamptz, jobsched.scheduled_for(), now()) $$;
 
 -- Everything that is known to have been clicked.  The network delivers all
 -- the time and ingestion comes every few hours, so the last hour is mostly

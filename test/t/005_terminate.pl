@@ -280,6 +280,6 @@ psql(q{SELECT jobsched.alter_job('tick', enabled => false)});
 wait_drained($node, $db);
 check_slots($node, $db, 'tick', 1, 'through all of this each slot of a schedule has fired once');
 
-unlike(log_since($node), qr/PANIC|TRAP:|terminated by signal/, 'no process has crashed');
+check_log($node, allow => qr/canceling statement due to user request/);
 $node->stop;
 done_testing();

@@ -7,6 +7,8 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib $FindBin::Bin;
+use JobschedTest;
 use JSON::PP;
 use List::Util qw(sum max);
 use POSIX qw(floor);
@@ -18,23 +20,16 @@ my $as_of = '2026-03-10 15:00:00+00';
 my $days = 30;
 my $last_hour = $days * 24 + 14;    # counted from the first hour of the sample
 
-my $node = PostgreSQL::Test::Cluster->new('click_guard');
-$node->init;
-$node->append_conf(
-	'postgresql.conf', q{
-shared_preload_libraries = 'jobsched'
-max_worker_processes = 16
-});
-$node->start;
+my $node = jobsched_node('click_guard');
 $node->safe_psql('postgres',
 	'CREATE ROLE guard LOGIN; CREATE DATABASE ads OWNER guard');
-$node->safe_psql('ads',
-	'CREATE EXTENSION jobsched; GRANT USAGE ON SCHEMA jobsched TO guard');
+create_extension($node, 'ads');
+$node->safe_psql('ads', 'GRANT USAGE ON SCHEMA jobsched TO guard');
 
 sub guard
 {
 	my ($sql) = @_;
-	return $node->safe_psql('ads', $sql, extra_params => [ '-U', 'guard' ]);
+	return sql_as($node, 'ads', 'guard', $sql);
 }
 
 sub install
@@ -55,12 +50,12 @@ sub park
 	return guard(q{SELECT jobsched.alter_job(name, schedule => '0 0 29 2 *') FROM jobsched.jobs});
 }
 
-# Triggers a job, waits for its end and returns the run's id.
-sub run_job
+# Runs a job, to an end that is expected; returns the run's id.
+sub check_run
 {
-	my ($job, $args, $status, $name) = @_;
-	my $run_id = guard("SELECT jobsched.trigger('$job', '$args')");
-	is(guard("CALL jobsched.wait_run($run_id, '60 s')"), $status, $name);
+	my ($job, $args, $expected, $name) = @_;
+	my ($run_id, $status) = run_job($node, 'ads', $job, role => 'guard', args => $args);
+	is($status, $expected, $name);
 	return $run_id;
 }
 
@@ -156,7 +151,7 @@ guard(
 	qq{SELECT jobsched.alter_job('calculate-baseline', args => '{"as_of": "$as_of", "days": $days}');
 	   SELECT jobsched.alter_job('run-detection', args => '{"as_of": "$as_of"}')});
 
-my $ingest = run_job('ingest-clicks', '{}', 'succeeded', 'ingest-clicks runs');
+my $ingest = check_run('ingest-clicks', '{}', 'succeeded', 'ingest-clicks runs');
 is_deeply(result_of($ingest), { %delivered, sources => 3 }, 'it counts what it did');
 is(guard('SELECT count(*) FROM click_guard.clicks'), $delivered{ingested}, 'each click is kept once');
 is( guard('SELECT count(*) FROM click_guard.rejected_clicks'),
@@ -166,7 +161,7 @@ is( guard("SELECT level, message FROM jobsched.run_logs WHERE run_id = $ingest")
 	"warning|$delivered{rejected} clicks without a usable source",
 	'its log is kept');
 
-my $baseline = run_job('calculate-baseline', '{}', 'succeeded', 'calculate-baseline runs');
+my $baseline = check_run('calculate-baseline', '{}', 'succeeded', 'calculate-baseline runs');
 is( guard(
 		'SELECT source_key, hours, clicks, mean, stddev FROM click_guard.baselines ORDER BY source_key COLLATE "C"'),
 	join("\n", @baselines),
@@ -183,7 +178,7 @@ is( guard(
 
 my $found = q{SELECT source_key, to_char(hour_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), kind, clicks, expected, score
 	FROM click_guard.anomalies ORDER BY source_key COLLATE "C"};
-my $detection = run_job('run-detection', '{}', 'succeeded', 'run-detection runs');
+my $detection = check_run('run-detection', '{}', 'succeeded', 'run-detection runs');
 is(scalar(@anomalies), 2, 'the sample has a spike and a drop');
 is(guard($found), join("\n", @anomalies), 'anomalies with their scores');
 is_deeply(
@@ -200,20 +195,19 @@ guard(
 	  SELECT 'late/' || n % 20, 'com.example.puzzle', 'spring-1', timestamptz '2026-03-10 14:30+00' FROM generate_series(1, 40) n;
 	  INSERT INTO click_guard.raw_clicks (event_id, source, campaign, occurred_at)
 	  VALUES ('new/1', 'fresh.example.org', 'spring-1', '2026-03-10 14:31+00')});
-my $again = run_job('run-detection', '{}', 'succeeded', 'run-detection runs again');
+my $again = check_run('run-detection', '{}', 'succeeded', 'run-detection runs again');
 is( guard($found),
 	join("\n", grep { !/^com\.example\.puzzle/ } @anomalies),
 	'an anomaly goes away when its missing clicks arrive');
 is(result_of($again)->{without_baseline}, 1, 'a source without a baseline is counted');
-is( result_of(run_job('run-detection', '{"threshold": 100}', 'succeeded', 'arguments of a trigger hold'))->{anomalies},
+is( result_of(check_run('run-detection', '{"threshold": 100}', 'succeeded', 'arguments of a trigger hold'))->{anomalies},
 	0, 'a higher threshold finds less');
 
 # The real schedule path
 guard(q{SELECT jobsched.alter_job('run-detection', schedule => '* * * * * *')});
-ok( $node->poll_query_until(
-		'ads',
-		q{SELECT count(*) >= 2 FROM jobsched.runs WHERE job_name = 'run-detection' AND source = 'schedule' AND status = 'succeeded'}),
-	'run-detection runs on its schedule');
+wait_value($node, 'ads',
+	q{SELECT count(*) >= 2 FROM jobsched.runs WHERE job_name = 'run-detection' AND source = 'schedule' AND status = 'succeeded'},
+	't', 'run-detection runs on its schedule');
 is( guard(
 		q{SELECT count(*) FROM jobsched.runs WHERE source = 'schedule' AND (scheduled_for IS NULL OR started_at < scheduled_for OR job_name <> 'run-detection')}),
 	0,
@@ -221,21 +215,20 @@ is( guard(
 is(guard($found), join("\n", grep { !/^com\.example\.puzzle/ } @anomalies), 'with the same outcome');
 
 # One job's error
-my $failed = run_job('run-detection', '{"threshold": "high"}', 'failed', 'a bad argument fails the run');
+my $failed = check_run('run-detection', '{"threshold": "high"}', 'failed', 'a bad argument fails the run');
 is( guard("SELECT status, sqlstate, error, result IS NULL FROM jobsched.runs WHERE run_id = $failed"),
 	'failed|22P02|invalid input syntax for type numeric: "high"|t',
 	'its error is in the history');
 is( guard("SELECT error_context ~ 'run_detection' FROM jobsched.runs WHERE run_id = $failed"),
 	't', 'with its place');
-my $refused = run_job('calculate-baseline', '{"days": 1}', 'failed', 'so does one that the handler refuses');
+my $refused = check_run('calculate-baseline', '{"days": 1}', 'failed', 'so does one that the handler refuses');
 is( guard("SELECT sqlstate, error FROM jobsched.runs WHERE run_id = $refused"),
 	'22023|a baseline needs at least 2 days, not 1', 'with its own error');
 is(guard('SELECT count(*) FROM click_guard.baselines'), 3, 'a failed run leaves nothing behind');
-ok( $node->poll_query_until(
-		'ads',
-		"SELECT EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'run-detection' AND source = 'schedule' AND status = 'succeeded' AND run_id > $failed)"),
-	'the schedule goes on after a failure');
-is( result_of(run_job('ingest-clicks', '{}', 'succeeded', 'and so do the other jobs'))->{ingested},
+wait_value($node, 'ads',
+	"SELECT EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'run-detection' AND source = 'schedule' AND status = 'succeeded' AND run_id > $failed)",
+	't', 'the schedule goes on after a failure');
+is( result_of(check_run('ingest-clicks', '{}', 'succeeded', 'and so do the other jobs'))->{ingested},
 	21, 'with their work');
 is( guard(
 		q{SELECT last_status, consecutive_failures, recent ~ 'F$' FROM jobsched.jobs WHERE name = 'calculate-baseline'}),
@@ -267,7 +260,7 @@ is( guard(
 is(guard('SELECT count(*) FROM click_guard.raw_clicks'), 0, 'without more sample rows');
 
 # A restart
-my $log_offset = -s $node->logfile;
+my $log_offset = log_size($node);
 $node->restart;
 my %schedules = (
 	'ingest-clicks' => '0 */6 * * *',
@@ -276,8 +269,9 @@ my %schedules = (
 foreach my $job (sort keys %schedules)
 {
 	my $line = quotemeta(qq{job "$job" of "guard": schedule "$schedules{$job}" (UTC), next run });
-	ok(eval { $node->wait_for_log(qr/LOG:\s+$line\d/, $log_offset) }, "$job is logged at start-up");
+	wait_log($node, qr/LOG:\s+$line\d/, $log_offset, "$job is logged at start-up");
 }
 
 $node->stop;
+check_log($node);
 done_testing();

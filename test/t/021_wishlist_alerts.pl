@@ -7,28 +7,23 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib $FindBin::Bin;
+use JobschedTest;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('wishlist_alerts');
-$node->init;
-$node->append_conf(
-	'postgresql.conf', q{
-shared_preload_libraries = 'jobsched'
-max_worker_processes = 16
-});
-$node->start;
+my $node = jobsched_node('wishlist_alerts');
 $node->safe_psql('postgres',
 	'CREATE ROLE shop LOGIN; CREATE DATABASE shop OWNER shop');
-$node->safe_psql('shop',
-	'CREATE EXTENSION jobsched; GRANT USAGE ON SCHEMA jobsched TO shop');
+create_extension($node, 'shop');
+$node->safe_psql('shop', 'GRANT USAGE ON SCHEMA jobsched TO shop');
 
 sub shop
 {
 	my ($sql) = @_;
-	return $node->safe_psql('shop', $sql, extra_params => [ '-U', 'shop' ]);
+	return sql_as($node, 'shop', 'shop', $sql);
 }
 
 sub install
@@ -49,12 +44,12 @@ sub park
 	return shop(q{SELECT jobsched.alter_job(name, schedule => '0 0 29 2 *') FROM jobsched.jobs});
 }
 
-# Triggers a job, waits for its success and compares its result.
-sub run_job
+# Runs a job, which is to succeed with a result; returns the run's id.
+sub check_run
 {
 	my ($job, $args, $expected, $name) = @_;
-	my $run_id = shop("SELECT jobsched.trigger('$job', '$args')");
-	is(shop("CALL jobsched.wait_run($run_id, '60 s')"), 'succeeded', $name);
+	my ($run_id, $status) = run_job($node, 'shop', $job, role => 'shop', args => $args);
+	is($status, 'succeeded', $name);
 	is_deeply(
 		decode_json(shop("SELECT result FROM jobsched.runs WHERE run_id = $run_id")),
 		$expected, "$name: result");
@@ -91,7 +86,7 @@ is( shop(
 park();
 
 # Sales: batches of 7, of which some have an item that fails
-my $sale = run_job(
+my $sale = check_run(
 	'wishlist-sale-check',
 	'{"batch_size": 7}',
 	{ checked => scalar(@on_sale), notified => scalar(reachable(@on_sale)), errors => scalar(unreachable(@on_sale)) },
@@ -113,14 +108,14 @@ is( shop("SELECT level, message FROM jobsched.run_logs WHERE run_id = $sale AND 
 	'failed items are logged');
 
 # Again: only what failed is tried again
-run_job(
+check_run(
 	'wishlist-sale-check', '{}',
 	{ checked => scalar(unreachable(@on_sale)), notified => 0, errors => scalar(unreachable(@on_sale)) },
 	'the next sale check');
 shop(q{UPDATE wishlist.customers SET email = 'thirteen@example.com' WHERE customer_id = 13});
 my @thirteen = grep { $_->[0] == 13 } @on_sale;
 my @still_failing = grep { $_->[0] != 13 } unreachable(@on_sale);
-run_job(
+check_run(
 	'wishlist-sale-check', '{}',
 	{ checked => @thirteen + @still_failing, notified => scalar(@thirteen), errors => scalar(@still_failing) },
 	'a sale check after an address was mended');
@@ -130,7 +125,7 @@ is( notified('sale'),
 # Stock, on the real schedule path
 shop(q{SELECT jobsched.alter_job('wishlist-stock-check', schedule => '* * * * * *')});
 my $scheduled = q{FROM jobsched.runs WHERE job_name = 'wishlist-stock-check' AND source = 'schedule' AND status = 'succeeded'};
-ok($node->poll_query_until('shop', "SELECT count(*) >= 2 $scheduled"), 'the stock check runs on its schedule');
+wait_value($node, 'shop', "SELECT count(*) >= 2 $scheduled", 't', 'the stock check runs on its schedule');
 my @stock_failing = grep { $_->[0] == 42 } @restocked;
 is_deeply(
 	decode_json(shop("SELECT result $scheduled ORDER BY run_id LIMIT 1")),
@@ -159,37 +154,37 @@ my $before = shop("SELECT coalesce(max(run_id), 0) $scheduled");
 shop(
 	q{UPDATE wishlist.settings SET enabled = true WHERE job_name = 'wishlist-stock-check';
 	  SELECT jobsched.alter_job('wishlist-stock-check', schedule => '* * * * * *')});
-ok( $node->poll_query_until('shop', "SELECT EXISTS (SELECT $scheduled AND run_id > $before)"),
-	'the setting turns it on again');
+wait_value($node, 'shop', "SELECT EXISTS (SELECT $scheduled AND run_id > $before)",
+	't', 'the setting turns it on again');
 park();
 
 # What happens to products
 shop(q{UPDATE wishlist.products SET sale_price = sale_price - 1 WHERE product_id = 8});
-run_job(
+check_run(
 	'wishlist-sale-check', '{}',
 	{ checked => scalar(@still_failing), notified => 0, errors => scalar(@still_failing) },
 	'a lower price in a running sale');
 shop(q{UPDATE wishlist.products SET sale_price = NULL WHERE product_id = 8});
 shop(q{UPDATE wishlist.products SET sale_price = 50 WHERE product_id = 8});
 my @eight = grep { $_->[1] == 8 } @on_sale;
-my $new_sale = run_job(
+my $new_sale = check_run(
 	'wishlist-sale-check', '{}',
 	{ checked => @eight + @still_failing, notified => scalar(@eight), errors => scalar(@still_failing) },
 	'a new sale');
 is( shop("SELECT count(*) FROM wishlist.notifications WHERE run_id = $new_sale AND message LIKE '%50.00 instead of 80.00.'"),
 	scalar(@eight), 'is told with the new price');
 shop(q{INSERT INTO wishlist.items (customer_id, product_id) SELECT 2, p FROM generate_series(1, 20) p ON CONFLICT DO NOTHING});
-run_job(
+check_run(
 	'wishlist-sale-check', '{}',
 	{ checked => scalar(@still_failing), notified => 0, errors => scalar(@still_failing) },
 	'items put on the list during a sale');
 
 # One job's error
-my $failed = shop(q{SELECT jobsched.trigger('wishlist-sale-check', '{"batch_size": 0}')});
-is(shop("CALL jobsched.wait_run($failed, '60 s')"), 'failed', 'a bad argument fails the run');
+my ($failed, $status) = run_job($node, 'shop', 'wishlist-sale-check', role => 'shop', args => '{"batch_size": 0}');
+is($status, 'failed', 'a bad argument fails the run');
 is( shop("SELECT sqlstate, error FROM jobsched.runs WHERE run_id = $failed"),
 	'22023|batch_size must be greater than zero', 'its error is in the history');
-run_job(
+check_run(
 	'wishlist-stock-check', '{}',
 	{ checked => scalar(@stock_failing), notified => 0, errors => scalar(@stock_failing) },
 	'the other job after that');
@@ -209,13 +204,14 @@ is( shop(q{SELECT wishlist.sale_check('{}')->>'checked'}),
 	scalar(@still_failing), 'handlers can be called by hand');
 
 # A restart
-my $log_offset = -s $node->logfile;
+my $log_offset = log_size($node);
 $node->restart;
 foreach my $job ('wishlist-sale-check', 'wishlist-stock-check')
 {
 	my $line = quotemeta(qq{job "$job" of "shop": schedule "0 0 29 2 *" (America/New_York), next run });
-	ok(eval { $node->wait_for_log(qr/LOG:\s+$line\d/, $log_offset) }, "$job is logged at start-up");
+	wait_log($node, qr/LOG:\s+$line\d/, $log_offset, "$job is logged at start-up");
 }
 
 $node->stop;
+check_log($node);
 done_testing();

@@ -38,7 +38,7 @@ our @EXPORT = qw(
   define_clock set_clock wait_caught_up
   run_job wait_run_state wait_drained
   effects_schema check_exactly_once check_slots
-  log_since log_size wait_log wait_connection kill_and_start
+  log_since log_size wait_log check_log wait_connection kill_and_start
 );
 
 # How long anything is waited for.  Far more than it takes.
@@ -357,6 +357,21 @@ sub log_since
 {
 	my ($node, $offset) = @_;
 	return slurp_file($node->logfile, $offset || 0);
+}
+
+# At the end of a test: no process has crashed, and the launcher and the
+# schedulers have reported no error but those that the test provoked.
+sub check_log
+{
+	my ($node, %param) = @_;
+	my $log = log_since($node);
+	my $signals = $param{killed} ? qr/terminated by signal (?!9)/ : qr/terminated by signal/;
+	my @errors = grep { !$param{allow} || $_ !~ $param{allow} }
+	  $log =~ /^.*jobsched (?:launcher|scheduler) (?:WARNING|ERROR|FATAL|PANIC):.*$/mg;
+
+	@errors = grep { $_ !~ /FATAL:  terminating background worker/ } @errors;
+	unlike($log, qr/PANIC:|TRAP:|$signals/, 'no process has crashed');
+	return is(join("\n", @errors), '', 'the launcher and the schedulers have met no error');
 }
 
 sub wait_log
