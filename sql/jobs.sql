@@ -107,6 +107,7 @@ SELECT test.refusal($$ SELECT jobsched.create_job('no', '@daily', 'SELECT 1', ti
 SELECT test.refusal($$ SELECT jobsched.create_job('no', '@daily', 'SELECT 1', timezone => '+02') $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', '@daily', 'SELECT 1', timezone => NULL) $$);
 -- the rest
+SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', share_transaction => true) $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', args => '[1]') $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', args => '1') $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', args => NULL) $$);
@@ -219,6 +220,11 @@ SELECT jobsched.alter_job('all', metadata => 'null');
 SELECT jobsched.alter_job('all', mode => 'auto');
 SELECT * FROM definitions WHERE name = 'all';
 SELECT updated_at > created_at AS touched FROM jobsched.jobs WHERE name = 'all';
+SELECT jobsched.alter_job('all', share_transaction => true);
+SELECT share_transaction FROM jobsched.jobs WHERE name = 'all';
+-- a command cannot share its transaction
+SELECT jobsched.alter_job('all', command => 'SELECT 4');
+SELECT jobsched.alter_job('all', share_transaction => false);
 -- handler to command and back
 SELECT jobsched.alter_job('all', command => 'SELECT 4');
 SELECT kind, command, handler FROM definitions WHERE name = 'all';
@@ -299,10 +305,10 @@ SELECT jobsched.drop_job(name) FROM jobsched.jobs WHERE name NOT IN ('plain', 'o
 SELECT name FROM jobsched.jobs ORDER BY name;
 SELECT jobsched.drop_job('plain');
 SELECT jobsched.drop_job('plain');
--- NULL does nothing
+-- NULL is no job; cancel_running => NULL is false
 SELECT jobsched.drop_job(NULL);
+SELECT jobsched.resume_job(NULL);
 SELECT jobsched.drop_job('once', NULL);
-SELECT jobsched.drop_job('once');
 SELECT count(*) FROM jobsched.jobs;
 
 --

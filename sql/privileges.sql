@@ -143,6 +143,38 @@ SET ROLE regress_priv_a;
 SELECT jobsched.trigger('of a') > 0 AS ok;
 RESET SESSION AUTHORIZATION;
 
+-- From PostgreSQL 16 on a member may be denied SET ROLE: it manages the
+-- owner's jobs, but does not say what they execute.
+DO $$
+DECLARE
+	call text;
+BEGIN
+	IF current_setting('server_version_num')::int < 160000 THEN
+		RETURN;
+	END IF;
+	EXECUTE 'GRANT regress_priv_a TO regress_priv_none WITH INHERIT TRUE, SET FALSE';
+	SET LOCAL ROLE regress_priv_none;
+	PERFORM jobsched.pause_job('of a'), jobsched.resume_job('of a'), jobsched.alter_job('of a', description => 'x');
+	FOREACH call IN ARRAY ARRAY[
+		$q$ SELECT jobsched.create_job('of a', command => 'SELECT 1', owner => 'regress_priv_a', if_exists => 'update') $q$,
+		$q$ SELECT jobsched.create_job('new of a', command => 'SELECT 1', owner => 'regress_priv_a') $q$,
+		$q$ SELECT jobsched.alter_job('of a', command => 'SELECT 1') $q$,
+		$q$ SELECT jobsched.alter_job('of a', handler => 'public.f') $q$,
+		$q$ SELECT jobsched.alter_job('of a', args => '{}') $q$,
+		$q$ SELECT jobsched.alter_job('of a', mode => 'autocommit') $q$]
+	LOOP
+		BEGIN
+			EXECUTE call;
+			RAISE EXCEPTION 'not refused: %', call;
+		EXCEPTION WHEN insufficient_privilege THEN
+			NULL;
+		END;
+	END LOOP;
+	RESET ROLE;
+	REVOKE regress_priv_a FROM regress_priv_none;
+END
+$$;
+
 -- Each may name as owner whom it may SET ROLE to, if that one may log in.
 SET ROLE regress_priv_a;
 SELECT test.refusal($$ SELECT jobsched.create_job('group''s', command => 'SELECT 1', owner => 'regress_priv_group') $$);
@@ -329,8 +361,17 @@ SELECT jobsched.create_job('mine', command => 'SELECT current_user AS c, session
 SELECT jobsched.trigger('mine') AS run \gset
 CALL jobsched.wait_run(:run, '60 s');
 SELECT status, result FROM jobsched.runs WHERE run_id = :run;
--- It has the extension, and not the tables in it.
+-- It has the extension; of what is in it only what pg_dump has to read.
 SELECT count(*) FROM jobsched_internal.job;
+\set VERBOSITY sqlstate
+UPDATE jobsched_internal.job SET command = 'SELECT 2';
+DELETE FROM jobsched_internal.job;
+SELECT nextval('jobsched_internal.job_id_seq');
+SELECT count(*) FROM jobsched_internal.run;
+SELECT count(*) FROM jobsched_internal.history;
+SELECT count(*) FROM jobsched_internal.job_state;
+CREATE TABLE jobsched_internal.own (a int);
+\set VERBOSITY default
 DROP VIEW jobsched.jobs;
 GRANT USAGE ON SCHEMA jobsched TO regress_priv_b;
 \c - regress_priv_b

@@ -461,6 +461,50 @@ CALL test.until($$ SELECT count(*) = 1000 FROM trail $$);
 TRUNCATE trail;
 
 --
+-- Runs that share a transaction: each stands and falls for itself.
+--
+CREATE FUNCTION public.shares(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	n int := args -> 'n';
+BEGIN
+	INSERT INTO trail (what) VALUES (n);
+	PERFORM jobsched.log('info', n::text);
+	IF n % 10 = 3 THEN
+		RAISE EXCEPTION 'failed: %', n;
+	ELSIF n % 10 = 4 THEN
+		INSERT INTO deferred VALUES (n), (n);
+	END IF;
+	RETURN jsonb_build_object('n', n, 'run', jobsched.run_id());
+END
+$$;
+SELECT jobsched.create_job('shares', handler => 'public.shares', share_transaction => true) > 0 AS ok;
+CALL test.until($$ SELECT count(*) >= 0 FROM jobsched.trigger_many('shares', ARRAY['{"n": 0}', '{"n": 0}', '{"n": 0}']::jsonb[]) $$);
+CALL test.until($$ SELECT count(*) = 3 FROM jobsched.runs WHERE job_name = 'shares' AND status = 'succeeded' $$);
+DELETE FROM trail;
+DROP TRIGGER note ON deferred;
+SELECT jobsched.pause_job('shares');
+SELECT count(*) FROM jobsched.trigger_many('shares', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 300) n));
+SELECT jobsched.resume_job('shares');
+CALL test.until($$ SELECT count(*) = 0 FROM jobsched_internal.run r JOIN jobsched.jobs j USING (job_id) WHERE j.name = 'shares' $$);
+SELECT status, count(*), sqlstate, count(DISTINCT args -> 'n') AS numbers, count(result) AS results,
+	bool_and(result -> 'n' = args -> 'n' AND (result -> 'run')::bigint = run_id) AS own
+FROM jobsched.runs WHERE job_name = 'shares' AND args -> 'n' <> '0' GROUP BY status, sqlstate ORDER BY status, sqlstate;
+SELECT count(*), count(DISTINCT what), count(*) FILTER (WHERE what ~ '[34]$') AS of_failed FROM trail;
+SELECT count(*) FROM deferred WHERE a > 2;
+SELECT count(*), bool_and(l.message = r.args ->> 'n') AS own_message
+FROM jobsched.run_logs l JOIN jobsched.runs r USING (run_id) WHERE r.job_name = 'shares' AND args -> 'n' <> '0';
+-- They do share: there are fewer transactions than runs.
+SELECT count(DISTINCT h.xmin::text) < count(*) AS shared
+FROM jobsched_internal.history h JOIN jobsched.jobs j USING (job_id) WHERE j.name = 'shares' AND h.status = 'succeeded';
+-- Effects and records still commit together.
+SELECT count(*) FROM trail t
+	JOIN jobsched_internal.history h ON t.what = h.args ->> 'n'
+	JOIN jobsched.jobs j ON j.job_id = h.job_id AND j.name = 'shares'
+WHERE pg_xact_status(t.xmin::text::xid8) = 'committed' AND t.xmin <> h.xmin AND h.status = 'succeeded' AND h.args -> 'n' <> '0'
+	AND t.xmin::text::bigint > h.xmin::text::bigint;
+TRUNCATE trail;
+
+--
 -- wait_run()
 --
 BEGIN;
@@ -557,7 +601,7 @@ DO $$ BEGIN PERFORM jobsched.drop_job(name) FROM jobsched.jobs; END $$;
 SELECT count(*) FROM jobsched.jobs;
 DROP VIEW last_run;
 DROP TABLE trail, deferred, many CASCADE;
-DROP FUNCTION note_who, who, uses_parallel_worker, fails, waits, public.handler_void;
+DROP FUNCTION note_who, who, uses_parallel_worker, fails, waits, public.handler_void, public.shares;
 DROP PROCEDURE commits, returns_values, result_of;
 REVOKE USAGE ON SCHEMA jobsched FROM regress_run_owner;
 CALL test.until($$ SELECT count(*) = 0 FROM jobsched_internal.run $$);

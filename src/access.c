@@ -6,7 +6,8 @@
  * Jobs and runs belong to a role.  Whoever has the privileges of that role
  * (is it, is a member that inherits, is a superuser) may manage them and see
  * all of them; members of pg_monitor may see them.  To make a role the owner
- * of a job one must be able to SET ROLE to it.
+ * of a job, or to say what a role's job executes, one must be able to SET ROLE
+ * to it.
  *
  * For a role without these rights a job does not exist: messages do not tell
  * the one from the other.

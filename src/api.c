@@ -243,6 +243,14 @@ set_command_or_handler(JsJob *job, const Definition *def)
 				 errhint("Give command => SQL text, or handler => 'schema.function'.")));
 }
 
+/* Whether what the job executes is given. */
+static bool
+changes_work(const Definition *def)
+{
+	return def->command != NULL || def->handler != NULL || def->args != NULL ||
+		def->mode != NULL || def->has_share_transaction;
+}
+
 /* Writes what is given into the job. */
 static void
 apply_definition(JsJob *job, const Definition *def)
@@ -262,7 +270,8 @@ apply_definition(JsJob *job, const Definition *def)
 		job->mode = def->mode;
 	if (def->has_share_transaction)
 		job->share_transaction = def->share_transaction;
-	set_work(job);
+	if (changes_work(def))
+		set_work(job);
 	set_schedule(job, def);
 	if (def->args != NULL)
 	{
@@ -504,6 +513,8 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "alter_job()", &job);
 	read_definition(fcinfo, 1, &def);
 	check_new_name(&job, &def);
+	if (changes_work(&def) && def.owner == InvalidOid)
+		js_check_may_own(job.owner);
 	apply_definition(&job, &def);
 	write_job(&job);
 	PG_RETURN_VOID();
@@ -516,7 +527,7 @@ jobsched_drop_job(PG_FUNCTION_ARGS)
 
 	job_argument(fcinfo, "drop_job()", &job);
 	job.dropped_at = js_clock_now();
-	job.cancel_running = PG_GETARG_BOOL(1);
+	job.cancel_running = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	write_job(&job);
 	PG_RETURN_VOID();
 }

@@ -23,6 +23,7 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -189,7 +190,8 @@ first_row_receive(TupleTableSlot *slot, DestReceiver *self)
 	{
 		MemoryContext outer = MemoryContextSwitchTo(row->context);
 
-		row->tuple = ExecCopySlotHeapTuple(slot);
+		/* Nothing may point outside: the snapshot ends with the statement. */
+		row->tuple = toast_flatten_tuple(ExecCopySlotHeapTuple(slot), row->desc);
 		MemoryContextSwitchTo(outer);
 	}
 	return true;
@@ -244,10 +246,13 @@ first_row_result(const FirstRow *row, MemoryContext context)
 	else
 	{
 		Datum		record = heap_copy_tuple_as_datum(row->tuple, BlessTupleDesc(row->desc));
-		Datum		json = DirectFunctionCall1(row_to_json, record);
+		char	   *json = TextDatumGetCString(DirectFunctionCall1(row_to_json, record));
 
-		result = keep_result(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-																CStringGetDatum(TextDatumGetCString(json)))));
+		result = NULL;
+		if (strstr(json, "\\u0000") == NULL)
+			result = keep_result(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json))));
+		else
+			js_capture_add("warning", "the result was dropped: jsonb cannot hold \\u0000");
 	}
 	MemoryContextSwitchTo(outer);
 	return result;

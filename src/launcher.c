@@ -25,7 +25,7 @@
  *	 FREE --want--> WANTED --register--> STARTING --attach--> RUNNING
  *	   ^               ^                     |                   |
  *	   |               +---- no process -----+---- exit ---------+
- *	   +------ left (no extension, no database) -----------------+
+ *	   +------ left (no extension) or not listed -----------------+
  *
  *	 HELD: utility_hook.c keeps the scheduler out for a while
  *
@@ -178,7 +178,7 @@ sweep(void)
 
 		if (db->state == JS_DATABASE_RUNNING && !list_member_oid(listed, db->dboid))
 		{
-			js_database_hold(db->dboid, false);
+			js_database_hold(db->dboid);
 			db->unlisted = true;
 		}
 	}
@@ -198,7 +198,7 @@ serve_unlisted(int i, Oid dboid)
 		db->unlisted = false;
 		set_state(db, JS_DATABASE_HELD, JS_DATABASE_WANTED);
 	}
-	else if (js_database_is_clear(dboid, true))
+	else if (js_database_is_clear(dboid, INT64CONST(1) << 50))
 		js_database_give_up(db);
 }
 
@@ -289,17 +289,17 @@ start_scheduler(int i, Oid dboid)
 }
 
 /*
- * A scheduler that ended before it attached: its database is gone, or does
- * not let it in.  There is nothing to schedule then.
+ * A scheduler that ended before it attached: it was told to, or its database
+ * is gone, which shows before another is started.  Later and later.
  */
 static void
-give_up_stillborn(int i)
+note_stillborn(int i)
 {
 	pid_t		pid;
 
 	if (handles[i] == NULL || GetBackgroundWorkerPid(handles[i], &pid) != BGWH_STOPPED)
 		return;
-	js_database_give_up(&js->databases[i]);
+	js_database_stillborn(&js->databases[i]);
 	forget_handle(i);
 }
 
@@ -343,7 +343,7 @@ serve_databases(void)
 		Look		look = look_at(&js->databases[i]);
 
 		if (look.state == JS_DATABASE_STARTING)
-			give_up_stillborn(i);
+			note_stillborn(i);
 		else if (look.state == JS_DATABASE_HELD && js->databases[i].unlisted)
 		{
 			serve_unlisted(i, look.dboid);

@@ -136,6 +136,9 @@ typedef struct Sched
 
 extern Sched sched;
 
+/* scheduler.c */
+extern void sched_commit_durably(void);
+
 /* sched_memory.c */
 extern void sched_memory_init(void);
 extern JobEntry *sched_job_find(int64 job_id);
@@ -148,6 +151,7 @@ extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
 extern void sched_job_set_owner(JobEntry *job, Oid owner);
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
+extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern bool sched_job_fires(const JobEntry *job);
 extern bool sched_job_holds_runs(const JobEntry *job);
 extern void sched_job_replace_runs(JobEntry *job);
@@ -159,6 +163,7 @@ extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
 extern void sched_adopt_slots(void);
 extern void sched_apply_job(const JsJob *row);
+extern void sched_note_dropped(int64 job_id);
 extern void sched_end_dropped(void);
 extern void sched_log_jobs(void);
 
@@ -169,6 +174,7 @@ extern void sched_invalidate(JobEntry *job, const char *reason);
 
 /* sched_dispatch.c */
 extern bool sched_look(void);
+extern void sched_take_back_all(void);
 extern void sched_reap(void);
 extern void sched_release_reaped(void);
 extern void sched_ripen(TimestampTz now);

@@ -51,7 +51,7 @@
 
 static RunEntry *planned[MAX_CLAIMS];
 static int	planned_count = 0;
-static int	reaped[JS_MAILBOX_SIZE];
+static int *reaped = NULL;		/* js->max_slots of them */
 static int	reaped_count = 0;
 
 /* ------------------------------------------------------------------------
@@ -66,9 +66,8 @@ wait_again(RunEntry *run)
 	if (run == NULL)
 		return;
 	run->claimed = false;
-	run->slot = -1;
 	run->run_at = js_clock_now() + USECS_PER_SEC;
-	sched_run_place(run, RUN_FUTURE);
+	sched_run_wait(run, js_clock_now());
 }
 
 static void
@@ -102,11 +101,17 @@ take_back(int slotno)
 		RunEntry   *run = sched_run_find(mail[i].run_id);
 
 		if (run != NULL)
-		{
-			run->slot = -1;
-			sched_run_place(run, RUN_READY);
-		}
+			sched_run_wait(run, js_clock_now());
 	}
+}
+
+/* Nothing that has not begun is with a worker after this. */
+void
+sched_take_back_all(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].mine)
+			take_back(i);
 }
 
 /* A slot reserved for a process that never came to be. */
@@ -119,7 +124,8 @@ start_failed(const SlotEntry *slot)
 		return false;
 	if (slot->handle != NULL)
 		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
-	return GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+	return slot->view.pid == 0 &&
+		GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
 }
 
 /*
@@ -168,6 +174,8 @@ note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
 	owner->start_failures++;
 	owner->start_after = GetCurrentTimestamp() +
 		Min(1 << Min(owner->start_failures, 6), 60) * USECS_PER_SEC;
+	if (strncmp(sqlstate, "57P", 3) == 0)
+		return;					/* it was told to go: no fault of the owner */
 	if (message[0] != '\0' && !pairingheap_is_empty(owner->ready))
 		sched_end_run(pairingheap_container(RunEntry, node, pairingheap_first(owner->ready)),
 					  JS_FAILED, "owner_cannot_connect", sqlstate, message);
@@ -201,8 +209,10 @@ reap_slot(int slotno)
 void
 sched_reap(void)
 {
+	if (reaped == NULL)
+		reaped = MemoryContextAlloc(sched.context, js->max_slots * sizeof(int));
 	reaped_count = 0;
-	for (int i = 0; i < js->max_slots && reaped_count < lengthof(reaped); i++)
+	for (int i = 0; i < js->max_slots; i++)
 		if (sched.slots[i].mine &&
 			(sched.slots[i].view.state == JS_SLOT_DEAD || start_failed(&sched.slots[i])))
 			reap_slot(i);
@@ -241,7 +251,7 @@ sched_ripen(TimestampTz now)
 
 		if (run->run_at > now)
 			break;
-		sched_run_place(run, sched_job_holds_runs(run->job) ? RUN_HELD : RUN_READY);
+		sched_run_wait(run, now);
 	}
 }
 
@@ -532,7 +542,7 @@ claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 	run->attempt++;
 	run->claimed = true;
 	if (!run->job->transactional)
-		ForceSyncCommit();
+		sched_commit_durably();
 	return true;
 }
 
@@ -613,10 +623,7 @@ sched_deliver(void)
 		if (deliver(run))
 			sched.slots[run->slot].has_mail = true;
 		else
-		{
-			run->slot = -1;
-			sched_run_place(run, RUN_READY);
-		}
+			sched_run_wait(run, js_clock_now());
 	}
 	planned_count = 0;
 	wake_workers();

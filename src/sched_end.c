@@ -79,8 +79,7 @@ sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("the row of run " INT64_FORMAT " is locked by another transaction", run->run_id)));
 	run->claimed = false;
-	run->slot = -1;
-	sched_run_place(run, sched_job_holds_runs(run->job) ? RUN_HELD : RUN_READY);
+	sched_run_wait(run, js_clock_now());
 }
 
 /*

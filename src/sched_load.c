@@ -53,6 +53,13 @@ append_kept(List *list, void *item)
 	return list;
 }
 
+/* The next step ends what waits of this job, and forgets it if it can. */
+void
+sched_note_dropped(int64 job_id)
+{
+	dropped_jobs = append_kept(dropped_jobs, remember_id(job_id));
+}
+
 /* ------------------------------------------------------------------------
  * Jobs
  * ------------------------------------------------------------------------
@@ -62,11 +69,13 @@ static void
 apply_drop(JobEntry *job, const JsJob *row)
 {
 	if (!job->dropped)
-		dropped_jobs = append_kept(dropped_jobs, remember_id(job->job_id));
+		sched_note_dropped(job->job_id);
 	job->dropped = true;
 	sched_job_set_next(job, DT_NOEND);
-	if (row->cancel_running)
-		(void) js_slot_cancel(MyDatabaseId, 0, job->job_id);
+	if (!row->cancel_running)
+		return;
+	sched_take_back_all();
+	(void) js_slot_cancel(MyDatabaseId, 0, job->job_id);
 }
 
 static bool
@@ -105,23 +114,13 @@ sched_apply_job(const JsJob *row)
 	else if (job->schedule_revision != row->schedule_revision)
 	{
 		job->schedule_revision = row->schedule_revision;
+		if (job->last_slot > row->updated_at)
+			job->last_slot = DT_NOBEGIN;	/* of a clock that was ahead */
 		sched_job_set_next(job, row->first_run_at == DT_NOBEGIN ? DT_NOEND : row->first_run_at);
 	}
 	else
 		sched_job_set_next(job, job->next_run_at);
 	sched_job_replace_runs(job);
-}
-
-static void
-visit_job(const JsJob *row, void *arg)
-{
-	bool		is_new = sched_job_find(row->job_id) == NULL;
-	JobEntry   *job;
-
-	sched_apply_job(row);
-	job = sched_job_find(row->job_id);
-	if (is_new && job != NULL && job->at_startup)
-		sched.startup_jobs = append_kept(sched.startup_jobs, remember_id(job->job_id));
 }
 
 /* Only a job that is new to us has anything to learn from its state. */
@@ -143,6 +142,29 @@ visit_state(const JsJobState *state, void *arg)
 		sched_job_set_next(job, job->next_run_at);
 }
 
+static void
+visit_job(const JsJob *row, void *arg)
+{
+	bool		is_new = sched_job_find(row->job_id) == NULL;
+	JsJobState	state;
+
+	sched_apply_job(row);
+	if (is_new && js_job_state_read(row->job_id, &state))
+		visit_state(&state, NULL);
+}
+
+/* At the first load the states are read in one go, after the jobs. */
+static void
+visit_first_job(const JsJob *row, void *arg)
+{
+	JobEntry   *job;
+
+	sched_apply_job(row);
+	job = sched_job_find(row->job_id);
+	if (job != NULL && job->at_startup)
+		sched.startup_jobs = append_kept(sched.startup_jobs, remember_id(job->job_id));
+}
+
 /* The job of a run whose job we have not heard of: dropped, or not yet in the news. */
 static JobEntry *
 load_job(int64 job_id, Oid owner)
@@ -152,13 +174,13 @@ load_job(int64 job_id, Oid owner)
 
 	if (js_job_read(job_id, &row) && row.dropped_at == DT_NOBEGIN)
 	{
-		sched_apply_job(&row);
+		visit_job(&row, NULL);
 		return sched_job_find(job_id);
 	}
 	job = sched_job_make(job_id);
 	job->owner = owner;
 	job->dropped = true;
-	dropped_jobs = append_kept(dropped_jobs, remember_id(job_id));
+	sched_note_dropped(job_id);
 	return job;
 }
 
@@ -166,17 +188,6 @@ load_job(int64 job_id, Oid owner)
  * Runs
  * ------------------------------------------------------------------------
  */
-
-static void
-place_waiting(RunEntry *run, TimestampTz now)
-{
-	if (run->run_at > now)
-		sched_run_place(run, RUN_FUTURE);
-	else if (sched_job_holds_runs(run->job))
-		sched_run_place(run, RUN_HELD);
-	else
-		sched_run_place(run, RUN_READY);
-}
 
 static void
 visit_run(const JsRun *row, void *arg)
@@ -195,18 +206,11 @@ visit_run(const JsRun *row, void *arg)
 	run->priority = row->priority;
 	run->attempt = row->attempt;
 	run->lost = row->lost;
-	if (job->dropped)
-		dropped_jobs = append_kept(dropped_jobs, remember_id(job->job_id));
-	if (row->status != JS_RUN_RUNNING)
-		place_waiting(run, now);
-	else
-	{
-		/* Until a slot shows it: claimed and not handed over. */
-		run->claimed = true;
-		sched_run_place(run, RUN_READY);
-		if (row->boot_id != js->boot_id)
-			cut_off = append_kept(cut_off, run);
-	}
+	/* Until a slot shows one that runs: claimed and not handed over. */
+	run->claimed = row->status == JS_RUN_RUNNING;
+	sched_run_wait(run, now);
+	if (run->claimed && row->boot_id != js->boot_id)
+		cut_off = append_kept(cut_off, run);
 }
 
 static void
@@ -233,7 +237,7 @@ sched_load_all(TimestampTz now)
 	bool		first = sched_job_count() == 0;
 
 	sched.home = js_identity_read(&sched.token);
-	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, visit_job, NULL);
+	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, first ? visit_first_job : visit_job, NULL);
 	if (first)
 		js_job_states_visit(visit_state, NULL);
 	js_runs_visit(PG_INT64_MIN, PG_INT64_MAX, visit_run, &now);

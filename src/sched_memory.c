@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "common/hashfn.h"
 #include "sched.h"
 #include "utils/memutils.h"
@@ -321,20 +322,33 @@ sched_job_set_owner(JobEntry *job, Oid owner)
 	}
 }
 
+/* Puts a run that is with no worker where its time and its job want it. */
+void
+sched_run_wait(RunEntry *run, TimestampTz now)
+{
+	run->slot = -1;
+	if (sched_job_holds_runs(run->job))
+		sched_run_place(run, RUN_HELD);
+	else if (run->run_at > now && !run->claimed)
+		sched_run_place(run, RUN_FUTURE);
+	else
+		sched_run_place(run, RUN_READY);
+	if (run->job->dropped)
+		sched_note_dropped(run->job->job_id);
+}
+
 /* After a change of the job: holds its waiting runs, or lets them go. */
 void
 sched_job_replace_runs(JobEntry *job)
 {
+	TimestampTz now = js_clock_now();
 	dlist_iter	iter;
-	bool		hold = sched_job_holds_runs(job);
 
 	dlist_foreach(iter, &job->runs)
 	{
 		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
 
-		if (hold && run->state == RUN_READY && !run->claimed)
-			sched_run_place(run, RUN_HELD);
-		else if (!hold && run->state == RUN_HELD)
-			sched_run_place(run, RUN_READY);
+		if (run->state != RUN_ASSIGNED)
+			sched_run_wait(run, now);
 	}
 }

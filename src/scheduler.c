@@ -68,6 +68,7 @@ PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
 #define RING_RETRY_US (60 * USECS_PER_SEC)
 
 static TimestampTz next_sweep;
+static char *configured_commit; /* synchronous_commit as it was set */
 static bool stumbled = false;	/* at exit: an error of our own is the reason */
 static bool stay_away = false;	/* at exit: the launcher need not start
 								 * another */
@@ -92,6 +93,17 @@ leave(const char *reason)
 	proc_exit(0);
 }
 
+/*
+ * This transaction is the evidence of something that may leave effects of its
+ * own: it is committed as the server's configuration says, to standbys too.
+ */
+void
+sched_commit_durably(void)
+{
+	(void) set_config_option("synchronous_commit", configured_commit, PGC_SUSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 /* Every setting that could change what our statements do is fixed. */
 static void
 fix_settings(void)
@@ -109,6 +121,8 @@ fix_settings(void)
 		{"application_name", JS_TYPE_SCHEDULER}
 	};
 
+	configured_commit = MemoryContextStrdup(TopMemoryContext,
+											GetConfigOption("synchronous_commit", false, false));
 	for (int i = 0; i < lengthof(fixed); i++)
 		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	if (GetConfigOption("transaction_timeout", true, false) != NULL)
@@ -176,6 +190,24 @@ read_enabled(void)
 						  &sched.enabled_here);
 	SPI_finish();
 	sched.enabled = sched.enabled_here && js->enabled;
+}
+
+/*
+ * Whether some prepared transaction of this database may hold runs or jobs
+ * that we have not heard of.  Asked after a start; those of later ones leave
+ * a mark, which is taken away when none is left.
+ */
+static bool
+has_prepared(void)
+{
+	bool		has;
+
+	SPI_connect();
+	has = SPI_execute("SELECT 1 FROM pg_catalog.pg_prepared_xacts"
+					  " WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+					  true, 1) == SPI_OK_SELECT && SPI_processed > 0;
+	SPI_finish();
+	return has;
 }
 
 static void
@@ -250,11 +282,14 @@ advance_ring(int ring, TimestampTz now)
 
 	PG_TRY();
 	{
+		JsRing		next = sched.rings[ring];
+
 		js_process_begin("emptying a segment of history");
-		(void) js_ring_advance(ring, now, &sched.rings[ring]);
+		js_ring_advance(ring, now, &next);
 		if (ring == 1)
 			forget_expired_jobs();
 		js_process_commit();
+		sched.rings[ring] = next;
 	}
 	PG_CATCH();
 	{
@@ -277,8 +312,12 @@ turn_rings(TimestampTz now)
 	if (now < sched.ring_retry_at && sched.ring_retry_at - now <= RING_RETRY_US)
 		return;
 	for (int ring = 0; ring < JS_RINGS; ring++)
+	{
+		/* A clock that was ahead must not keep history for that long. */
+		sched.rings[ring].started_at = Min(sched.rings[ring].started_at, now);
 		if (now >= ring_due_at(ring))
 			advance_ring(ring, now);
+	}
 }
 
 /* ------------------------------------------------------------------------
@@ -345,6 +384,8 @@ step_in_transaction(bool dead, TimestampTz now)
 	check_extension();
 	if (GetCurrentTimestamp() >= next_sweep)
 	{
+		if (!has_prepared())
+			pg_atomic_write_u32(&sched.db->prepared, 0);
 		sched_load_all(now);
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
@@ -467,6 +508,7 @@ start(void)
 		leave("the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE");
 	}
 	read_enabled();
+	pg_atomic_write_u32(&sched.db->prepared, has_prepared());
 	js_rings_read(sched.rings);
 	publish_rings();
 	sched_load_all(now);
@@ -485,14 +527,17 @@ static void
 keep_error(void)
 {
 	ErrorData  *error;
+	TimestampTz now = GetCurrentTimestamp();
+	char		cut[JS_ERROR_TEXT];
 	MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
 
 	error = CopyErrorData();
 	MemoryContextSwitchTo(outer);
-	stumbled = error->sqlerrcode != ERRCODE_QUERY_CANCELED;	/* pg_cancel_backend() */
+	stumbled = error->sqlerrcode != ERRCODE_QUERY_CANCELED; /* pg_cancel_backend() */
+	js_clip_text(cut, error->message, sizeof(cut));
 	SpinLockAcquire(&sched.db->mutex);
-	sched.db->last_error_at = GetCurrentTimestamp();
-	strlcpy(sched.db->last_error, error->message, JS_ERROR_TEXT);
+	sched.db->last_error_at = now;
+	memcpy(sched.db->last_error, cut, sizeof(cut));
 	SpinLockRelease(&sched.db->mutex);
 }
 

@@ -61,6 +61,7 @@
 
 JsShared   *js = NULL;
 JsSlot	   *js_my_slot = NULL;
+static uint32 my_generation;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -96,6 +97,7 @@ init_database(JsDatabase *db)
 	pg_atomic_init_u32(&db->segment[0], 0);
 	pg_atomic_init_u32(&db->segment[1], 100);
 	pg_atomic_init_u32(&db->waiters, 0);
+	pg_atomic_init_u32(&db->prepared, 0);
 	ConditionVariableInit(&db->finished);
 }
 
@@ -189,6 +191,7 @@ reset_database(JsDatabase *db, Oid dboid)
 	db->failures = 0;
 	db->held_until = 0;
 	db->unlisted = false;
+	db->startup_fired = false;
 	SpinLockAcquire(&db->mutex);
 	db->news_count = 0;
 	db->news_overflow = false;
@@ -318,13 +321,24 @@ slot_is_idle(const JsSlot *slot)
 	return slot->current_count == 0 && slot->mail_count == 0;
 }
 
+/* Caller holds js->lock exclusively. */
+static void
+expel(JsSlot *slot)
+{
+	slot->expelled = true;
+	if (slot->state == JS_SLOT_STARTING && slot->pid == 0)
+		slot->state = JS_SLOT_DEAD; /* the process will not find its slot */
+	else if (slot->proc != NULL)
+		SetLatch(&slot->proc->procLatch);
+}
+
 /*
- * Sends away who works in a database: its scheduler, and its workers when
- * they are idle or, with force, anyhow.  None comes back until the database
+ * Sends away who works in a database: its scheduler at once, its workers when
+ * they have done what they are executing.  None comes back until the database
  * is let go, or for a minute if that is forgotten.
  */
 void
-js_database_hold(Oid dboid, bool force)
+js_database_hold(Oid dboid)
 {
 	JsDatabase *db;
 
@@ -338,23 +352,19 @@ js_database_hold(Oid dboid, bool force)
 			kill(db->scheduler_pid, SIGTERM);
 	}
 	for (int i = 0; i < js->max_slots; i++)
-	{
-		JsSlot	   *slot = &js->slots[i];
-
-		if (slot->state == JS_SLOT_FREE || slot->dboid != dboid)
-			continue;
-		if (slot->state == JS_SLOT_STARTING && slot->pid == 0)
-			slot->state = JS_SLOT_DEAD; /* it will not find its slot */
-		else if (slot->proc != NULL && (force || slot_is_idle(slot)))
-			kill(slot->pid, SIGTERM);
-	}
+		if (js->slots[i].state != JS_SLOT_FREE && js->slots[i].dboid == dboid)
+			expel(&js->slots[i]);
 	LWLockRelease(js->lock);
 }
 
-/* Whether all that were sent away have gone. */
+/*
+ * Whether all have gone that were sent away, but for workers that have been
+ * executing something for at least patience (microseconds).
+ */
 bool
-js_database_is_clear(Oid dboid, bool force)
+js_database_is_clear(Oid dboid, int64 patience)
 {
+	TimestampTz busy_since = GetCurrentTimestamp() - patience;
 	JsDatabase *db;
 	bool		clear;
 
@@ -365,7 +375,8 @@ js_database_is_clear(Oid dboid, bool force)
 	{
 		JsSlot	   *slot = &js->slots[i];
 
-		if (slot->dboid == dboid && slot->proc != NULL && (force || slot_is_idle(slot)))
+		if (slot->dboid == dboid && slot->proc != NULL &&
+			(slot->current_count == 0 || slot->busy_since > busy_since))
 			clear = false;
 	}
 	LWLockRelease(js->lock);
@@ -393,6 +404,21 @@ js_database_unhold(Oid dboid, bool gone)
 	LWLockRelease(js->lock);
 }
 
+/* A scheduler was started and did not arrive. */
+void
+js_database_stillborn(JsDatabase *db)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	if (db->state == JS_DATABASE_STARTING)
+	{
+		db->state = JS_DATABASE_WANTED;
+		db->failures++;
+		db->next_start = GetCurrentTimestamp() +
+			Min(1 << Min(db->failures, 8), 300) * USECS_PER_SEC;
+	}
+	LWLockRelease(js->lock);
+}
+
 /* No scheduler can be had, or shall be, for a database. */
 void
 js_database_give_up(JsDatabase *db)
@@ -401,6 +427,23 @@ js_database_give_up(JsDatabase *db)
 	if (db->state != JS_DATABASE_RUNNING)
 		free_database(db);
 	LWLockRelease(js->lock);
+}
+
+void
+js_database_note_prepared(Oid dboid)
+{
+	JsDatabase *db = js_database_find(dboid);
+
+	if (db != NULL)
+		pg_atomic_write_u32(&db->prepared, 1);
+}
+
+bool
+js_database_has_prepared(Oid dboid)
+{
+	JsDatabase *db = js_database_find(dboid);
+
+	return db != NULL && pg_atomic_read_u32(&db->prepared) != 0;
 }
 
 static void
@@ -554,7 +597,7 @@ js_slot_reserve(Oid dboid, Oid owner, uint32 *generation)
 		slot->proc = NULL;
 		slot->pid = 0;
 		slot->started_at = GetCurrentTimestamp();
-		slot->leave = slot->was_ready = false;
+		slot->leave = slot->expelled = slot->was_ready = false;
 		*generation = slot->generation;
 	}
 	else
@@ -696,6 +739,7 @@ js_slot_look(int slotno, Oid dboid, JsSlotView *view)
 		view->state = slot->state;
 		view->generation = slot->generation;
 		view->owner = slot->owner;
+		view->pid = slot->pid;
 		view->started_at = slot->started_at;
 		view->leave = slot->leave;
 		view->was_ready = slot->was_ready;
@@ -784,9 +828,12 @@ static void
 slot_exit(int code, Datum arg)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	js_my_slot->state = find_database(js_my_slot->dboid) ? JS_SLOT_DEAD : JS_SLOT_FREE;
-	js_my_slot->proc = NULL;
-	wake_scheduler_of(js_my_slot->dboid);
+	if (js_my_slot->generation == my_generation)
+	{
+		js_my_slot->state = find_database(js_my_slot->dboid) ? JS_SLOT_DEAD : JS_SLOT_FREE;
+		js_my_slot->proc = NULL;
+		wake_scheduler_of(js_my_slot->dboid);
+	}
 	LWLockRelease(js->lock);
 	js_my_slot = NULL;
 	ConditionVariableBroadcast(&js->departed);
@@ -810,6 +857,7 @@ js_slot_attach(int slotno, uint32 generation)
 	slot->proc = MyProc;
 	slot->pid = MyProcPid;
 	js_my_slot = slot;
+	my_generation = generation;
 	LWLockRelease(js->lock);
 	before_shmem_exit(slot_exit, 0);
 }
@@ -817,11 +865,19 @@ js_slot_attach(int slotno, uint32 generation)
 void
 js_slot_ready(void)
 {
+	bool		ours;
+
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	js_my_slot->state = JS_SLOT_READY;
-	js_my_slot->was_ready = true;
-	wake_scheduler_of(js_my_slot->dboid);
+	ours = js_my_slot->state == JS_SLOT_STARTING && js_my_slot->generation == my_generation;
+	if (ours)
+	{
+		js_my_slot->state = JS_SLOT_READY;
+		js_my_slot->was_ready = true;
+		wake_scheduler_of(js_my_slot->dboid);
+	}
 	LWLockRelease(js->lock);
+	if (!ours)
+		proc_exit(0);			/* it has been given up meanwhile */
 }
 
 bool
@@ -864,9 +920,10 @@ js_slot_next(JsMail *mail)
 	int			count;
 
 	SpinLockAcquire(&slot->mutex);
-	if (slot->mail_count > 0)
+	if (slot->mail_count > 0 && !slot->expelled)
 		begin_mail(slot);
-	while (slot->mail_count > 0 && slot->current_count < JS_BATCH_SIZE &&
+	while (slot->mail_count > 0 && slot->current_count > 0 &&
+		   slot->current_count < JS_BATCH_SIZE &&
 		   slot->current[0].shares && first_mail(slot)->shares)
 		begin_mail(slot);
 	count = slot->current_count;
@@ -960,7 +1017,8 @@ slots_in_use(void)
 
 /*
  * Gives the slot up unless a run has just been delivered.  After this no
- * scheduler delivers to it any more.
+ * scheduler delivers to it any more.  Who is expelled leaves its mail behind:
+ * it was not begun, and goes back to the queue.
  */
 bool
 js_slot_leave_if_idle(bool idle_too_long)
@@ -968,8 +1026,9 @@ js_slot_leave_if_idle(bool idle_too_long)
 	bool		leave;
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	leave = (idle_too_long || js_my_slot->leave || slots_in_use() > js_guc_max_workers) &&
-		js_my_slot->mail_count == 0;
+	leave = js_my_slot->expelled ||
+		((idle_too_long || js_my_slot->leave || slots_in_use() > js_guc_max_workers) &&
+		 js_my_slot->mail_count == 0);
 	if (leave)
 		js_my_slot->state = JS_SLOT_LEAVING;
 	else
@@ -978,20 +1037,28 @@ js_slot_leave_if_idle(bool idle_too_long)
 	return leave;
 }
 
+/* Copies whole characters only, as many as there is room for. */
+void
+js_clip_text(char *to, const char *from, Size size)
+{
+	int			length = pg_mbcliplen(from, strlen(from), size - 1);
+
+	memset(to, 0, size);
+	memcpy(to, from, length);
+}
+
 /* What view running shows of the current run; -1 and NULL: not known. */
 void
 js_slot_progress(int64 done, int64 total, const char *text)
 {
 	JsSlot	   *slot = js_my_slot;
 	char		cut[JS_PROGRESS_TEXT];
-	int			length = text ? pg_mbcliplen(text, strlen(text), JS_PROGRESS_TEXT - 1) : 0;
 
-	memcpy(cut, text ? text : "", length);
-	cut[length] = '\0';
+	js_clip_text(cut, text ? text : "", sizeof(cut));
 	SpinLockAcquire(&slot->mutex);
 	slot->progress_done = done;
 	slot->progress_total = total;
-	memcpy(slot->progress_text, cut, length + 1);
+	memcpy(slot->progress_text, cut, sizeof(cut));
 	SpinLockRelease(&slot->mutex);
 }
 
@@ -999,9 +1066,12 @@ js_slot_progress(int64 done, int64 total, const char *text)
 void
 js_slot_note_error(const char *sqlstate, const char *message)
 {
+	char		cut[JS_ERROR_TEXT];
+
+	js_clip_text(cut, message, sizeof(cut));
 	SpinLockAcquire(&js_my_slot->mutex);
 	strlcpy(js_my_slot->last_sqlstate, sqlstate, sizeof(js_my_slot->last_sqlstate));
-	strlcpy(js_my_slot->last_error, message, sizeof(js_my_slot->last_error));
+	memcpy(js_my_slot->last_error, cut, sizeof(cut));
 	SpinLockRelease(&js_my_slot->mutex);
 }
 

@@ -17,7 +17,8 @@
 #include "storage/proc.h"
 #include "storage/spin.h"
 
-#define JS_MAILBOX_SIZE 128		/* runs that a worker has at a time, all in all */
+#define JS_MAILBOX_SIZE 128		/* runs that a worker has at a time, all in
+								 * all */
 #define JS_BATCH_SIZE 64		/* runs in one transaction */
 #define JS_WAKE_SIZE 512		/* news for a scheduler that sleeps */
 #define JS_PROGRESS_TEXT 128
@@ -78,6 +79,9 @@ typedef struct JsDatabase
 	/* where finished runs go, written by the scheduler */
 	pg_atomic_uint32 segment[2];
 
+	/* some prepared transaction may hold news */
+	pg_atomic_uint32 prepared;
+
 	/* sessions in wait_run() */
 	pg_atomic_uint32 waiters;
 	ConditionVariable finished;
@@ -125,6 +129,7 @@ typedef struct JsSlot
 	int			pid;
 	TimestampTz started_at;
 	bool		leave;			/* its place is wanted */
+	bool		expelled;		/* it has to leave: the database is wanted */
 	bool		was_ready;		/* its process got as far as READY */
 
 	/* by mutex */
@@ -155,7 +160,8 @@ typedef struct JsShared
 	int64		boot_id;		/* one life of this shared memory */
 	PGPROC	   *launcher;		/* by lock */
 	int			launcher_pid;
-	bool		enabled;		/* jobsched.enabled of the cluster, by the launcher */
+	bool		enabled;		/* jobsched.enabled of the cluster, by the
+								 * launcher */
 	bool		slot_wanted;	/* some scheduler waits for a slot */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
@@ -177,9 +183,12 @@ extern JsDatabase *js_database_want(Oid dboid);
 extern bool js_database_attach(Oid dboid);
 extern void js_database_detach(bool keep, bool stumbled);
 extern void js_database_give_up(JsDatabase *db);
-extern void js_database_hold(Oid dboid, bool force);
-extern bool js_database_is_clear(Oid dboid, bool force);
+extern void js_database_stillborn(JsDatabase *db);
+extern void js_database_hold(Oid dboid);
+extern bool js_database_is_clear(Oid dboid, int64 patience);
 extern void js_database_unhold(Oid dboid, bool gone);
+extern void js_database_note_prepared(Oid dboid);
+extern bool js_database_has_prepared(Oid dboid);
 extern void js_database_tell(Oid dboid, const JsNews *news, int count,
 							 bool overflow);
 extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
@@ -194,6 +203,7 @@ typedef struct JsSlotView
 	JsSlotState state;
 	uint32		generation;
 	Oid			owner;
+	int			pid;			/* 0: no process has come yet */
 	TimestampTz started_at;
 	int			mail_count;
 	int			current_count;
@@ -229,6 +239,7 @@ extern void js_slot_note_error(const char *sqlstate, const char *message);
 extern JsSlot *js_my_slot;
 
 /* anybody's */
+extern void js_clip_text(char *to, const char *from, Size size);
 extern bool js_slot_cancel(Oid dboid, int64 run_id, int64 job_id);
 
 #endif							/* JS_SHMEM_H */

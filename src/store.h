@@ -173,6 +173,7 @@ extern JsRunWriter *js_run_writer_open(void);
 extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
 extern void js_run_writer_close(JsRunWriter *writer);
 extern bool js_run_read(int64 run_id, JsRun *run);
+extern bool js_run_see(int64 run_id, JsRun *run);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, TimestampTz now);
@@ -194,6 +195,6 @@ typedef struct JsRing
 } JsRing;
 
 extern void js_rings_read(JsRing *rings);
-extern bool js_ring_advance(int ring, TimestampTz now, JsRing *state);
+extern void js_ring_advance(int ring, TimestampTz now, JsRing *state);
 
 #endif							/* JS_STORE_H */

@@ -198,14 +198,12 @@ scan_run(Relation rel, int64 run_id)
 	ScanKeyData key;
 
 	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
-	return js_table_scan_key(rel, "run_pkey", &key, 1);
+	return js_table_scan_self(rel, "run_pkey", &key, 1);
 }
 
-bool
-js_run_read(int64 run_id, JsRun *run)
+static bool
+read_run(Relation rel, SysScanDesc scan, JsRun *run)
 {
-	Relation	rel = js_table_open("run", AccessShareLock);
-	SysScanDesc scan = scan_run(rel, run_id);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		found = HeapTupleIsValid(tuple);
 
@@ -214,6 +212,26 @@ js_run_read(int64 run_id, JsRun *run)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/* For whoever writes the row now. */
+bool
+js_run_read(int64 run_id, JsRun *run)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+
+	return read_run(rel, scan_run(rel, run_id), run);
+}
+
+/* For anybody else. */
+bool
+js_run_see(int64 run_id, JsRun *run)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	ScanKeyData key;
+
+	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
+	return read_run(rel, js_table_scan_key(rel, "run_pkey", &key, 1), run);
 }
 
 /* Finds the row of a run; NULL when it is gone or somebody else holds it. */
@@ -621,7 +639,7 @@ ring_update(int ring, const JsRing *state)
  * whose session has a lock_timeout: a reader that holds on to the segment
  * makes this fail, and the scheduler tries again later.
  */
-bool
+void
 js_ring_advance(int ring, TimestampTz now, JsRing *state)
 {
 	JsRing		next;
@@ -637,8 +655,7 @@ js_ring_advance(int ring, TimestampTz now, JsRing *state)
 	rc = SPI_execute(command, false, 0);
 	SPI_finish();
 	if (rc != SPI_OK_UTILITY)
-		return false;
+		elog(ERROR, "could not empty a segment: %s", SPI_result_code_string(rc));
 	ring_update(ring, &next);
 	*state = next;
-	return true;
 }

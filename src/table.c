@@ -27,10 +27,12 @@
  *
  * SNAPSHOTS
  *
- * Rows are looked up with SnapshotSelf: committed ones, and our own.  As each
- * row has one writer at any time (see store.h) no update can hide a row
- * from it.  It leaves no predicate locks behind in a serializable
- * transaction, and sees a run that was queued after the transaction began.
+ * Rows are looked up with the newest snapshot, as those of catalogs are, not
+ * with the transaction's.  Runs are looked up with SnapshotSelf, by those who
+ * are about to write them: it costs nothing, leaves no predicate locks behind
+ * in a serializable transaction, and as a run has one writer at any time (see
+ * store.h) no update can hide its row.  Whoever reads a row that somebody
+ * else may be updating must not use it: it could see neither version.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -82,6 +84,13 @@ js_table_open(const char *name, LOCKMODE lockmode)
 
 SysScanDesc
 js_table_scan_key(Relation rel, const char *index, ScanKey keys, int nkeys)
+{
+	return systable_beginscan(rel, index ? js_index_oid(index) : InvalidOid,
+							  index != NULL, NULL, nkeys, keys);
+}
+
+SysScanDesc
+js_table_scan_self(Relation rel, const char *index, ScanKey keys, int nkeys)
 {
 	return systable_beginscan(rel, index ? js_index_oid(index) : InvalidOid,
 							  index != NULL, SnapshotSelf, nkeys, keys);

@@ -30,6 +30,8 @@ extern Relation js_table_open(const char *name, LOCKMODE lockmode);
 extern Oid	js_index_oid(const char *name);
 extern SysScanDesc js_table_scan_key(Relation rel, const char *index,
 									 ScanKey keys, int nkeys);
+extern SysScanDesc js_table_scan_self(Relation rel, const char *index,
+									  ScanKey keys, int nkeys);
 extern void js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op,
 						 int64 value);
 extern bool js_tuple_is_busy(HeapTuple tuple);

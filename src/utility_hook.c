@@ -6,10 +6,11 @@
  * DROP DATABASE, ALTER DATABASE RENAME and SET TABLESPACE, and CREATE DATABASE
  * with a template want nobody to be connected to the database, and the server
  * does not send background workers away.  So before the command, and only
- * for a user who may do it, the scheduler and the idle workers of the database
- * are sent away; workers that execute a run stay, and the command fails as it
- * would for any session, unless it is DROP DATABASE ... WITH (FORCE).  When
- * the command is over the scheduler comes back.
+ * for a user who may do it, the scheduler and the workers of the database are
+ * sent away, these when they have finished what they execute.  For a run that
+ * takes long the command fails, as it would for any session; DROP DATABASE ...
+ * WITH (FORCE) terminates it.  When the command is over the scheduler comes
+ * back.
  *
  * DROP EXTENSION wants our tables for itself, and finds the same: the scheduler
  * and idle workers go before, and come back if the transaction is rolled back.
@@ -30,6 +31,7 @@
 #include "nodes/value.h"
 #include "shmem.h"
 #include "storage/condition_variable.h"
+#include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utility_hook.h"
 #include "utils/syscache.h"
@@ -39,13 +41,15 @@
 /* How long processes that have been sent away may take. */
 #define DEPARTURE_MS 5000L
 
+/* A run that has taken this long is not waited for. */
+#define PATIENCE_US USECS_PER_SEC
+
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
 /* The database that a command wants for itself, and how. */
 typedef struct Claim
 {
 	Oid			dboid;			/* InvalidOid: none */
-	bool		force;
 	bool		drops;
 } Claim;
 
@@ -74,10 +78,24 @@ is_template(Oid dboid)
 	return result;
 }
 
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		result = superuser();
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result |= ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
 static Claim
 claim_of_create(const CreatedbStmt *stmt)
 {
-	Claim		claim = {InvalidOid, false, false};
+	Claim		claim = {InvalidOid, false};
 	ListCell   *lc;
 
 	foreach(lc, stmt->options)
@@ -88,16 +106,17 @@ claim_of_create(const CreatedbStmt *stmt)
 			claim.dboid = get_database_oid(defGetString(option), true);
 	}
 	/* Who may not copy it must not disturb it either. */
-	if (OidIsValid(claim.dboid) && !is_template(claim.dboid) &&
-		!js_database_ownercheck(claim.dboid, GetUserId()))
+	if (OidIsValid(claim.dboid) &&
+		(!may_create_databases() ||
+		 !(is_template(claim.dboid) || js_database_ownercheck(claim.dboid, GetUserId()))))
 		claim.dboid = InvalidOid;
 	return claim;
 }
 
 static Claim
-claim_of_owner(const char *name, bool force, bool drops)
+claim_of_owner(const char *name, bool drops)
 {
-	Claim		claim = {get_database_oid(name, true), force, drops};
+	Claim		claim = {get_database_oid(name, true), drops};
 
 	if (OidIsValid(claim.dboid) && !js_database_ownercheck(claim.dboid, GetUserId()))
 		claim.dboid = InvalidOid;
@@ -107,18 +126,17 @@ claim_of_owner(const char *name, bool force, bool drops)
 static Claim
 claim_of(const Node *stmt)
 {
-	Claim		none = {InvalidOid, false, false};
+	Claim		none = {InvalidOid, false};
 
 	if (IsA(stmt, DropdbStmt))
-		return claim_of_owner(((const DropdbStmt *) stmt)->dbname,
-							  has_option(((const DropdbStmt *) stmt)->options, "force"), true);
+		return claim_of_owner(((const DropdbStmt *) stmt)->dbname, true);
 	if (IsA(stmt, CreatedbStmt))
 		return claim_of_create((const CreatedbStmt *) stmt);
 	if (IsA(stmt, RenameStmt) && ((const RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
-		return claim_of_owner(((const RenameStmt *) stmt)->subname, false, false);
+		return claim_of_owner(((const RenameStmt *) stmt)->subname, false);
 	if (IsA(stmt, AlterDatabaseStmt) &&
 		has_option(((const AlterDatabaseStmt *) stmt)->options, "tablespace"))
-		return claim_of_owner(((const AlterDatabaseStmt *) stmt)->dbname, false, false);
+		return claim_of_owner(((const AlterDatabaseStmt *) stmt)->dbname, false);
 	return none;
 }
 
@@ -129,9 +147,9 @@ clear_database(const Claim *claim)
 	static uint32 wait_event = 0;
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DEPARTURE_MS);
 
-	js_database_hold(claim->dboid, claim->force);
+	js_database_hold(claim->dboid);
 	ConditionVariablePrepareToSleep(&js->departed);
-	while (!js_database_is_clear(claim->dboid, claim->force))
+	while (!js_database_is_clear(claim->dboid, PATIENCE_US))
 	{
 		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 
@@ -153,11 +171,11 @@ drops_extension(const Node *stmt)
 		return false;
 	foreach(lc, ((const DropStmt *) stmt)->objects)
 		if (strcmp(strVal(lfirst(lc)), JS_EXTENSION) == 0)
-		{
-			Oid			extension = get_extension_oid(JS_EXTENSION, true);
+	{
+		Oid			extension = get_extension_oid(JS_EXTENSION, true);
 
-			return OidIsValid(extension) && js_extension_ownercheck(extension, GetUserId());
-		}
+		return OidIsValid(extension) && js_extension_ownercheck(extension, GetUserId());
+	}
 	return false;
 }
 
@@ -166,6 +184,13 @@ commits_prepared(const Node *stmt)
 {
 	return IsA(stmt, TransactionStmt) &&
 		((const TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
+/* The command has failed, or its session is being terminated. */
+static void
+let_go(int code, Datum dboid)
+{
+	js_database_unhold(DatumGetObjectId(dboid), false);
 }
 
 static void
@@ -183,13 +208,12 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Claim		claim = claim_of(pstmt->utilityStmt);
-	volatile bool done = false;
 
-	if (commits_prepared(pstmt->utilityStmt))
+	if (commits_prepared(pstmt->utilityStmt) && js_database_has_prepared(MyDatabaseId))
 		js_wakeup_everything();
 	if (drops_extension(pstmt->utilityStmt))
 	{
-		Claim		here = {MyDatabaseId, false, false};
+		Claim		here = {MyDatabaseId, false};
 
 		js_wakeup_unhold();		/* at the end of the transaction, either way */
 		clear_database(&here);
@@ -199,17 +223,13 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		return;
 	}
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
 	{
 		clear_database(&claim);
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		done = true;
 	}
-	PG_FINALLY();
-	{
-		js_database_unhold(claim.dboid, done && claim.drops);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
+	js_database_unhold(claim.dboid, claim.drops);
 }
 
 void

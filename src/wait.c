@@ -53,7 +53,7 @@ look(int64 run_id)
 	JsRun		run;
 
 	PushActiveSnapshot(GetTransactionSnapshot());	/* args may be toasted */
-	if (js_run_read(run_id, &run))
+	if (js_run_see(run_id, &run))
 		owner = run.owner;
 	else if (!js_history_status(run_id, &owner, &status))
 		owner = InvalidOid;

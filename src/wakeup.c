@@ -10,8 +10,8 @@
  * for the rows and finds none.
  *
  * A prepared transaction commits in another session, which knows nothing of
- * our notes: there COMMIT PREPARED itself (utility_hook.c) makes the
- * scheduler read everything.
+ * our notes.  So PREPARE leaves a mark with the database, and where there is
+ * one COMMIT PREPARED (utility_hook.c) makes the scheduler read everything.
  *
  * One callback, registered once in the life of the process.
  *
@@ -40,6 +40,8 @@ at_transaction_end(XactEvent event, void *arg)
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 		event != XACT_EVENT_PREPARE)
 		return;
+	if (event == XACT_EVENT_PREPARE && (note_count > 0 || note_overflow))
+		js_database_note_prepared(MyDatabaseId);
 	/* If the extension is gone, the scheduler that now starts finds that. */
 	if (note_unhold)
 		js_database_unhold(MyDatabaseId, false);

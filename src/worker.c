@@ -23,10 +23,14 @@
  *
  * THE POINT OF NO RETURN
  *
- * Between js_slot_close() and the end of the commit no cancel is accepted, so
- * a run that was cancelled never also succeeds, and the record is never torn
- * out of the effects' transaction.  Interrupts are held meanwhile; nothing in
- * there waits for anything but the disk.
+ * From js_slot_close() on nobody can cancel the run through us, so a run that
+ * was cancelled never also succeeds.  (A pg_cancel_backend() that comes before
+ * the commit takes back effects and record, and the cancel is recorded.)
+ *
+ * CANCELS
+ *
+ * A cancel is for user code.  While the worker does its own work for a run (A,
+ * C, putting the session in order) cancels are held off; a terminate is not.
  *
  * Everything that is read or written of ours is accessed by row (table.c):
  * no statement, no change of user, nothing that user code could influence.
@@ -170,10 +174,10 @@ read_work(JsWork *work)
 	const JsJob *job = get_job(&work->mail);
 	JsRun	   *run = &work->run;
 
-	if (job == NULL || job->owner != js_my_slot->owner ||
+	if (job == NULL || job->owner != GetAuthenticatedUserId() ||
 		!js_run_read(work->mail.run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
-		run->owner != js_my_slot->owner)
+		run->owner != job->owner)
 	{
 		ereport(LOG,
 				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",
@@ -254,13 +258,17 @@ js_worker_refuse_if_cancelled(void)
 				 errmsg("canceling statement due to user request")));
 }
 
+/*
+ * A cancel before the commit takes back effects and record alike, and is
+ * recorded then; user code that waits for the commit (a deferred trigger can
+ * defer another) can still be cancelled.
+ */
 static void
 commit_with_record(JsWork *work)
 {
 	bool		apart = (MyXactFlags & XACT_FLAGS_NEEDIMMEDIATECOMMIT) != 0;
 
 	js_worker_refuse_if_cancelled();
-	HOLD_INTERRUPTS();
 	work->outcome.finished_at = js_clock_now();
 	if (!apart)
 	{
@@ -269,10 +277,9 @@ commit_with_record(JsWork *work)
 		PopActiveSnapshot();
 	}
 	CommitTransactionCommand();
+	HOLD_CANCEL_INTERRUPTS();
 	if (apart)
 		record_separately(work);
-	QueryCancelPending = false;
-	RESUME_INTERRUPTS();
 }
 
 static void
@@ -280,6 +287,7 @@ execute(JsWork *work)
 {
 	const JsJob *job = work->job;
 
+	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (job->handler != NULL)
@@ -377,6 +385,7 @@ js_worker_abandon(void)
 	AbortOutOfAnyTransaction();
 	FlushErrorState();
 	MemoryContextSwitchTo(js_run_context);
+	HOLD_CANCEL_INTERRUPTS();
 	RESUME_INTERRUPTS();
 }
 
@@ -451,8 +460,10 @@ finish_works(const JsWork *works, int count)
 static void
 run_mail(const JsMail *mail, int count)
 {
-	JsWork	   *works = read_works(mail, count);
+	JsWork	   *works;
 
+	HOLD_CANCEL_INTERRUPTS();
+	works = read_works(mail, count);
 	MemoryContextSwitchTo(js_run_context);
 	if (count > 1)
 		js_worker_run_shared(works, count);
@@ -464,6 +475,7 @@ run_mail(const JsMail *mail, int count)
 	finish_works(works, count);
 	pgstat_report_stat(false);
 	QueryCancelPending = false;
+	RESUME_CANCEL_INTERRUPTS();
 	MemoryContextReset(js_run_context);
 }
 

@@ -108,6 +108,7 @@ record_all(const JsWork *works, int count)
 static void
 execute_all(JsWork *works, int count)
 {
+	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	MemoryContextSwitchTo(js_run_context);
@@ -116,11 +117,9 @@ execute_all(JsWork *works, int count)
 			execute_in_subtransaction(&works[i]);
 	PortalHashTableDeleteAll();
 	js_worker_refuse_if_cancelled();
-	HOLD_INTERRUPTS();
 	record_all(works, count);
 	CommitTransactionCommand();
-	QueryCancelPending = false;
-	RESUME_INTERRUPTS();
+	HOLD_CANCEL_INTERRUPTS();
 }
 
 static void

@@ -20,6 +20,7 @@ END $$;
 
 SELECT jobsched.create_job('noop', handler => 'bench.noop');
 SELECT jobsched.create_job('insert', handler => 'bench.insert_row');
+SELECT jobsched.create_job('shared', handler => 'bench.noop', share_transaction => true);
 
 -- What pgbench works on: tables like those of a queue and its history.
 CREATE TABLE bench.queue (LIKE jobsched_internal.run INCLUDING ALL) WITH (fillfactor = 70);

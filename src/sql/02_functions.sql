@@ -37,7 +37,7 @@ COMMENT ON FUNCTION jobsched.alter_job IS
 'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule. command and handler replace each other. The change holds for runs that start after the commit.';
 
 CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
-RETURNS void LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
 COMMENT ON FUNCTION jobsched.drop_job IS
 'Drops a job: its queued runs are cancelled, running ones finish unless cancel_running is true. Its history stays until it expires.';
 
@@ -47,7 +47,7 @@ COMMENT ON FUNCTION jobsched.pause_job IS
 'Holds a job: no run of it starts, by schedule or by trigger, until resume_job(); queued runs wait, running ones finish.';
 
 CREATE FUNCTION jobsched.resume_job(job text)
-RETURNS void LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
 COMMENT ON FUNCTION jobsched.resume_job IS
 'Lets a paused job go on. Slots missed meanwhile are made up by one run for the newest of them.';
 

@@ -2,6 +2,9 @@
 -- GRANT USAGE ON SCHEMA jobsched TO somebody is enough.  Every function and
 -- view checks for itself what its caller may see and do.
 GRANT USAGE ON SCHEMA jobsched TO @extowner@ WITH GRANT OPTION;
+-- pg_dump reads the jobs as the role that it connects as.
+GRANT USAGE ON SCHEMA jobsched_internal TO @extowner@;
+GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq TO @extowner@;
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.running, jobsched.upcoming,
 	jobsched.run_logs, jobsched.workers TO PUBLIC;
 

@@ -93,7 +93,7 @@ psql(q{ALTER ROLE limited SET statement_timeout = 1; ALTER ROLE limited SET defa
 succeeds('limited', 'unpleasant settings of the role do no harm');
 
 # The role is dropped: our rows are no dependency.
-psql('DROP ROLE gone');
+psql('REVOKE CONNECT ON DATABASE postgres FROM gone; DROP ROLE gone');
 wait_until($node, $db, q{SELECT state = 'invalid' OR last_status = 'failed' FROM jobsched.jobs WHERE name = 'gone tick'}, 'it is noticed');
 wait_value($node, $db, q{SELECT state FROM jobsched.jobs WHERE name = 'gone tick'}, 'invalid', 'a job whose owner is dropped is invalid');
 like(psql(q{SELECT state_reason FROM jobsched.jobs WHERE name = 'gone tick'}), qr/the owner, role with OID \d+, does not exist/, 'and says why');
