@@ -92,7 +92,7 @@ finish() {
 open_bench() {
 	trap finish EXIT
 	trap 'exit 130' INT TERM
-	prepare_server "$tree/bench"
+	prepare_server
 	bindir=$("$PG_CONFIG" --bindir)
 	choose_server_user
 	work=$(mktemp -d "$directory/jobsched-bench.XXXXXX")

@@ -478,7 +478,8 @@ BEGIN
 END
 $$;
 SELECT jobsched.create_job('shares', handler => 'public.shares', share_transaction => true) > 0 AS ok;
-CALL test.until($$ SELECT count(*) >= 0 FROM jobsched.trigger_many('shares', ARRAY['{"n": 0}', '{"n": 0}', '{"n": 0}']::jsonb[]) $$);
+-- whose runs are short, as is then known
+SELECT count(*) FROM jobsched.trigger_many('shares', ARRAY['{"n": 0}', '{"n": 0}', '{"n": 0}']::jsonb[]);
 CALL test.until($$ SELECT count(*) = 3 FROM jobsched.runs WHERE job_name = 'shares' AND status = 'succeeded' $$);
 DELETE FROM trail;
 DROP TRIGGER note ON deferred;
@@ -496,12 +497,6 @@ FROM jobsched.run_logs l JOIN jobsched.runs r USING (run_id) WHERE r.job_name = 
 -- They do share: there are fewer transactions than runs.
 SELECT count(DISTINCT h.xmin::text) < count(*) AS shared
 FROM jobsched_internal.history h JOIN jobsched.jobs j USING (job_id) WHERE j.name = 'shares' AND h.status = 'succeeded';
--- Effects and records still commit together.
-SELECT count(*) FROM trail t
-	JOIN jobsched_internal.history h ON t.what = h.args ->> 'n'
-	JOIN jobsched.jobs j ON j.job_id = h.job_id AND j.name = 'shares'
-WHERE pg_xact_status(t.xmin::text::xid8) = 'committed' AND t.xmin <> h.xmin AND h.status = 'succeeded' AND h.args -> 'n' <> '0'
-	AND t.xmin::text::bigint > h.xmin::text::bigint;
 TRUNCATE trail;
 
 --

@@ -394,8 +394,9 @@ jobsched_launcher_main(Datum arg)
 	{
 		long		ms;
 
-		if (GetCurrentTimestamp() >= next_sweep)
+		if (GetCurrentTimestamp() >= next_sweep || js->sweep_wanted)
 		{
+			js->sweep_wanted = false;
 			sweep();
 			next_sweep = GetCurrentTimestamp() + SWEEP_MS * 1000;
 		}

@@ -533,9 +533,11 @@ js_databases_wake(void)
 	LWLockRelease(js->lock);
 }
 
+/* Has the launcher look for databases. */
 void
-js_launcher_wake(void)
+js_launcher_sweep(void)
 {
+	js->sweep_wanted = true;
 	LWLockAcquire(js->lock, LW_SHARED);
 	if (js->launcher != NULL)
 		SetLatch(&js->launcher->procLatch);

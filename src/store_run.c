@@ -276,6 +276,7 @@ js_run_update(const JsRun *run)
 		memset(&row, 0, sizeof(row));
 		run_progress_to_row(run, &row);
 		update_run(writer, old, &row);
+		CommandCounterIncrement();	/* it may be claimed in the same step */
 	}
 	systable_endscan(scan);
 	js_run_writer_close(writer);

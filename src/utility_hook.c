@@ -211,6 +211,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 
 	if (commits_prepared(pstmt->utilityStmt) && js_database_has_prepared(MyDatabaseId))
 		js_wakeup_everything();
+	if (IsA(pstmt->utilityStmt, CreatedbStmt))
+		js_wakeup_sweep();
 	if (drops_extension(pstmt->utilityStmt))
 	{
 		Claim		here = {MyDatabaseId, false};

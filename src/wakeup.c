@@ -33,6 +33,7 @@ static int	note_count = 0;
 static bool note_overflow = false;
 static bool note_start = false;
 static bool note_unhold = false;
+static bool note_sweep = false;
 
 static void
 at_transaction_end(XactEvent event, void *arg)
@@ -47,13 +48,15 @@ at_transaction_end(XactEvent event, void *arg)
 		js_database_unhold(MyDatabaseId, false);
 	if (event == XACT_EVENT_COMMIT)
 	{
+		if (note_sweep)
+			js_launcher_sweep();
 		if (note_start)
 			(void) js_database_want(MyDatabaseId);
 		if (note_count > 0 || note_overflow)
 			js_database_tell(MyDatabaseId, notes, note_count, note_overflow);
 	}
 	note_count = 0;
-	note_overflow = note_start = note_unhold = false;
+	note_overflow = note_start = note_unhold = note_sweep = false;
 }
 
 void
@@ -102,6 +105,13 @@ void
 js_wakeup_unhold(void)
 {
 	note_unhold = true;
+}
+
+/* There is a new database, which may have the extension. */
+void
+js_wakeup_sweep(void)
+{
+	note_sweep = true;
 }
 
 /* A scheduler shall be there for this database. */

@@ -16,5 +16,6 @@ extern void js_wakeup_job(int64 job_id);
 extern void js_wakeup_everything(void);
 extern void js_wakeup_start(void);
 extern void js_wakeup_unhold(void);
+extern void js_wakeup_sweep(void);
 
 #endif							/* JS_WAKEUP_H */

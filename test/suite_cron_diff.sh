@@ -3,6 +3,7 @@
 # Compares jobsched.next_runs() with independent cron libraries; see
 # cron_diff/diff.js for what, and what not. Needs jobsched installed.
 # packages: nodejs npm
+# server: any
 #
 # Environment: PG_CONFIG (default pg_config), CRON_DIFF_CASES (default 12000),
 # CRON_DIFF_SEED (default: the date, so that each day brings other cases).

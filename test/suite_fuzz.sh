@@ -3,6 +3,7 @@
 # Fuzzes the schedule parser and the search for the next instant, outside any
 # server; see fuzz/Makefile.
 # packages: clang libclang-rt-dev make
+# server: any
 #
 # Environment: PG_CONFIG (default pg_config) for the headers, FUZZ_SECONDS
 # (default 10) for each fuzzer. The last line is 'N passed, N failed'.
