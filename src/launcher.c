@@ -357,7 +357,8 @@ serve_databases(void)
 		}
 		else if (look.state == JS_DATABASE_WANTED)
 		{
-			if (ms_until(look.next_start) > 0)
+			/* longer than any back-off: the clock has been set back */
+			if (ms_until(look.next_start) > 0 && ms_until(look.next_start) < SWEEP_MS * 2)
 				ms = Min(ms, ms_until(look.next_start));
 			else if (!start_scheduler(i, look.dboid))
 				ms = Min(ms, RETRY_MS);

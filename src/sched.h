@@ -58,7 +58,9 @@ typedef struct JobEntry
 	TimestampTz skipped_first;
 	TimestampTz skipped_last;
 	TimestampTz next_run_at;	/* DT_NOEND: none */
-	TimestampTz last_slot;
+	TimestampTz last_slot;		/* slots done: up to done_before, and */
+	TimestampTz done_before;	/* from done_from to last_slot */
+	TimestampTz done_from;
 	pairingheap_node due_node;
 	dlist_head	runs;			/* RunEntry.job_node */
 	JobFold    *fold;			/* NULL: none */
@@ -121,6 +123,8 @@ typedef struct Sched
 	bool		careful;		/* a predecessor stumbled: isolate each job */
 	pg_uuid_t	token;
 	JsRing		rings[JS_RINGS];
+	TimestampTz last_now;		/* our clock at the last step */
+	TimestampTz last_real_now;	/* and the real one */
 	TimestampTz ring_retry_at;
 	TimestampTz folds_since;	/* first of the folds; 0: none */
 	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
@@ -156,6 +160,7 @@ extern bool sched_job_fires(const JobEntry *job);
 extern bool sched_job_holds_runs(const JobEntry *job);
 extern void sched_job_replace_runs(JobEntry *job);
 extern int64 sched_job_count(void);
+extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
 
 /* sched_load.c */
 extern void sched_load_all(TimestampTz now);
@@ -170,6 +175,7 @@ extern void sched_log_jobs(void);
 /* sched_fire.c */
 extern void sched_fire_due(TimestampTz now);
 extern void sched_fire_startup(TimestampTz now);
+extern void sched_rewind(TimestampTz now);
 extern void sched_invalidate(JobEntry *job, const char *reason);
 
 /* sched_dispatch.c */

@@ -4,9 +4,14 @@
  *		From slots that are due to runs.
  *
  * A slot becomes a run once: the run's row and the job's next_run_at, which
- * moves past the slot, are written in one transaction, and the job's
- * last_slot, which never goes back, refuses a slot that a clock set back or a
- * schedule set anew brings round again.
+ * moves past the slot, are written in one transaction, and the job remembers
+ * which slots are done, so that a clock set back or a schedule set anew brings
+ * none of them round again.
+ *
+ * Usually that is all up to last_slot.  When slots were passed over (a misfire)
+ * it is two spans: all up to done_before, and from done_from to last_slot.  If
+ * the reason was a clock that was ahead, and it is set right, the slots in
+ * between come round for the first time, and get their runs.
  *
  * The job's row is read when a slot is due, which gives the schedule's text
  * and tells at once whether the job has just been changed.
@@ -159,8 +164,48 @@ skip_slot(JobEntry *job, TimestampTz slot, int32 missed)
 	job->skipped_last = slot;
 }
 
+static bool
+slot_is_done(const JobEntry *job, TimestampTz slot)
+{
+	return slot <= job->done_before ||
+		(slot >= job->done_from && slot <= job->last_slot);
+}
+
+/* The first slot after an instant that has not had its run. */
+static TimestampTz
+open_slot_after(const JobEntry *job, const Timetable *timetable, TimestampTz after)
+{
+	TimestampTz slot = slot_after(timetable, after);
+
+	if (slot <= job->done_before)
+		slot = slot_after(timetable, job->done_before);
+	if (slot >= job->done_from && slot <= job->last_slot)
+		slot = slot_after(timetable, job->last_slot);
+	return slot;
+}
+
+/*
+ * The slot is done, and so is every older one that was due.  Slots passed over
+ * on the way to one beyond last_slot are what lies between two spans.
+ */
 static void
-write_advance(JobEntry *job, TimestampTz slot, TimestampTz next)
+note_done(JobEntry *job, TimestampTz slot, int32 missed)
+{
+	if (slot <= job->last_slot)
+		job->done_before = Max(job->done_before, slot);
+	else
+	{
+		if (missed > 0)
+		{
+			job->done_before = Max(job->done_before, job->last_slot);
+			job->done_from = slot;
+		}
+		job->last_slot = slot;
+	}
+}
+
+static void
+write_advance(JobEntry *job, TimestampTz next)
 {
 	JsJobState	state;
 
@@ -168,7 +213,9 @@ write_advance(JobEntry *job, TimestampTz slot, TimestampTz next)
 	state.schedule_revision = job->schedule_revision;
 	state.next_run_at = next == DT_NOEND ? DT_NOBEGIN : next;
 	state.completed = next == DT_NOEND;
-	state.last_slot = job->last_slot = slot;
+	state.last_slot = job->last_slot;
+	state.done_before = job->done_before;
+	state.done_from = job->done_from;
 	state.skipped = job->skipped;
 	state.skipped_first = job->skipped > 0 ? job->skipped_first : DT_NOBEGIN;
 	state.skipped_last = job->skipped > 0 ? job->skipped_last : DT_NOBEGIN;
@@ -176,24 +223,37 @@ write_advance(JobEntry *job, TimestampTz slot, TimestampTz next)
 	sched_job_set_next(job, next);
 }
 
+/* A slot that is late makes up for older ones, but for none that are done. */
+static TimestampTz
+newest_open_slot(const JobEntry *job, const Timetable *timetable, TimestampTz slot,
+				 TimestampTz now, int32 *missed)
+{
+	TimestampTz limit = slot < job->done_from ? Min(now, job->done_from - 1) : now;
+
+	*missed = 0;
+	if (now - slot <= JS_MISFIRE_GRACE)
+		return slot;
+	return newest_slot(timetable, slot, limit, missed);
+}
+
 static void
 fire_slot(JobEntry *job, const Timetable *timetable, TimestampTz now)
 {
 	TimestampTz slot = job->next_run_at;
-	int32		missed = 0;
+	int32		missed;
 
-	if (slot <= job->last_slot)
+	if (slot_is_done(job, slot))
 	{
-		write_advance(job, job->last_slot, slot_after(timetable, job->last_slot));
+		write_advance(job, open_slot_after(job, timetable, slot));
 		return;
 	}
-	if (now - slot > JS_MISFIRE_GRACE)
-		slot = newest_slot(timetable, slot, now, &missed);
+	slot = newest_open_slot(job, timetable, slot, now, &missed);
 	if (job->live > 0)
 		skip_slot(job, slot, missed);
 	else if (!js_run_slot_exists(job->job_id, slot))
 		insert_due_run(job, "schedule", slot, missed, now);
-	write_advance(job, slot, slot_after(timetable, slot));
+	note_done(job, slot, missed);
+	write_advance(job, open_slot_after(job, timetable, slot));
 }
 
 /* The job's row, if the job is still one that fires. */
@@ -280,6 +340,36 @@ sched_fire_due(TimestampTz now)
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+}
+
+/*
+ * A job that has had slots of a future that is now to come again.  What came
+ * due by the right time while the clock was wrong was missed.
+ */
+static void
+rewind_job(JobEntry *job, TimestampTz now)
+{
+	TimestampTz after = job->done_before == DT_NOBEGIN ? now - 1 : Min(job->done_before, now - 1);
+	Timetable	timetable;
+	JsJob		row;
+
+	if (job->last_slot > now && read_firing_job(job, &row) &&
+		read_timetable(job, &row, &timetable))
+		sched_job_set_next(job, open_slot_after(job, &timetable, after));
+	MemoryContextReset(CurrentMemoryContext);
+}
+
+/* The clock has been set back: finds the next slot of each job anew. */
+void
+sched_rewind(TimestampTz now)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "jobsched rewind", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+
+	sched_jobs_each(rewind_job, now);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
 }

@@ -114,8 +114,6 @@ sched_apply_job(const JsJob *row)
 	else if (job->schedule_revision != row->schedule_revision)
 	{
 		job->schedule_revision = row->schedule_revision;
-		if (job->last_slot > row->updated_at)
-			job->last_slot = DT_NOBEGIN;	/* of a clock that was ahead */
 		sched_job_set_next(job, row->first_run_at == DT_NOBEGIN ? DT_NOEND : row->first_run_at);
 	}
 	else
@@ -132,6 +130,8 @@ visit_state(const JsJobState *state, void *arg)
 	if (job == NULL || job->dropped)
 		return;
 	job->last_slot = state->last_slot;
+	job->done_before = state->done_before;
+	job->done_from = state->done_from;
 	job->skipped = state->skipped;
 	job->skipped_first = state->skipped_first;
 	job->skipped_last = state->skipped_last;

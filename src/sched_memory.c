@@ -145,7 +145,7 @@ sched_job_make(int64 job_id)
 
 	job->job_id = job_id;
 	job->next_run_at = DT_NOEND;
-	job->last_slot = DT_NOBEGIN;
+	job->last_slot = job->done_before = job->done_from = DT_NOBEGIN;
 	job->mean_us = -1;
 	dlist_init(&job->runs);
 	jobhash_insert(jobs, job_id, &found)->entry = job;
@@ -167,6 +167,18 @@ int64
 sched_job_count(void)
 {
 	return jobs->members;
+}
+
+/* The visitor must not make or forget jobs. */
+void
+sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now)
+{
+	jobhash_iterator iterator;
+	JobSlot    *slot;
+
+	jobhash_start_iterate(jobs, &iterator);
+	while ((slot = jobhash_iterate(jobs, &iterator)) != NULL)
+		visit(slot->entry, now);
 }
 
 /* Whether the job's schedule is in force. */

@@ -369,10 +369,36 @@ report_skips(TimestampTz now)
 		sched_report_skips(lfirst(lc), now);
 }
 
+/* Clocks are set by hand too; what they were set to before is forgotten. */
+#define STEP_BACK_US USECS_PER_SEC
+
+static bool
+clock_was_set_back(TimestampTz now)
+{
+	return now < sched.last_now - STEP_BACK_US;
+}
+
+/* Nothing of ours shall wait for an hour to come twice. */
+static void
+forget_real_deadlines(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	dlist_iter	iter;
+
+	if (now < sched.last_real_now - STEP_BACK_US)
+	{
+		next_sweep = sched.no_worker_until = sched.ring_retry_at = 0;
+		sched.folds_since = Min(sched.folds_since, now);
+		dlist_foreach(iter, &sched.owners)
+			dlist_container(OwnerEntry, node, iter.cur)->start_after = 0;
+	}
+	sched.last_real_now = now;
+}
+
 static bool
 step_needed(bool dead, TimestampTz now)
 {
-	return dead || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
+	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
 		first_due() <= now || first_future() <= now ||
 		sched_can_assign() || fold_is_due();
 }
@@ -394,6 +420,8 @@ step_in_transaction(bool dead, TimestampTz now)
 	if (dead)
 		sched_reap();
 	sched_ripen(now);
+	if (clock_was_set_back(now))
+		sched_rewind(now);
 	if (sched.enabled)
 		sched_fire_due(now);
 	sched_assign();
@@ -432,6 +460,7 @@ step(MemoryContext step_context)
 	bool		dead = sched_look();
 
 	sched.enabled = sched.enabled_here && js->enabled;
+	forget_real_deadlines();
 	MemoryContextSwitchTo(step_context);
 	if (step_needed(dead, now))
 	{
@@ -441,6 +470,7 @@ step(MemoryContext step_context)
 		sched_deliver();
 		tell_waiters();
 	}
+	sched.last_now = now;
 	turn_rings(now);
 	publish_status();
 	MemoryContextReset(step_context);
@@ -513,6 +543,7 @@ start(void)
 	publish_rings();
 	sched_load_all(now);
 	sched_adopt_slots();
+	sched_rewind(now);
 	sched_fold_recover();
 	if (!sched.db->startup_fired && sched.enabled)
 		sched_fire_startup(now);

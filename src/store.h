@@ -72,6 +72,8 @@ typedef struct JsJobState
 	int64		schedule_revision;
 	TimestampTz next_run_at;
 	TimestampTz last_slot;
+	TimestampTz done_before;
+	TimestampTz done_from;
 	int64		invalid_revision;	/* 0: none */
 	char	   *invalid_reason;
 	bool		completed;

@@ -37,7 +37,7 @@ enum JobColumn
 enum StateColumn
 {
 	STATE_JOB_ID = 1, STATE_SCHEDULE_REVISION, STATE_NEXT_RUN_AT,
-	STATE_LAST_SLOT, STATE_INVALID_REVISION, STATE_INVALID_REASON,
+	STATE_LAST_SLOT, STATE_DONE_BEFORE, STATE_DONE_FROM, STATE_INVALID_REVISION, STATE_INVALID_REASON,
 	STATE_COMPLETED, STATE_LAST_RUN_ID, STATE_LAST_STATUS,
 	STATE_LAST_STARTED_AT, STATE_LAST_FINISHED_AT,
 	STATE_CONSECUTIVE_FAILURES, STATE_RECENT, STATE_SKIPPED,
@@ -294,6 +294,8 @@ state_to_row(const JsJobState *state, JsRow *row)
 	js_row_set(row, STATE_SCHEDULE_REVISION, Int64GetDatum(state->schedule_revision));
 	js_row_set_timestamp(row, STATE_NEXT_RUN_AT, state->next_run_at);
 	js_row_set_timestamp(row, STATE_LAST_SLOT, state->last_slot);
+	js_row_set_timestamp(row, STATE_DONE_BEFORE, state->done_before);
+	js_row_set_timestamp(row, STATE_DONE_FROM, state->done_from);
 	if (state->invalid_revision == 0)
 		js_row_set_null(row, STATE_INVALID_REVISION);
 	else
@@ -331,6 +333,8 @@ state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
 	state->schedule_revision = DatumGetInt64(row.values[STATE_SCHEDULE_REVISION - 1]);
 	state->next_run_at = js_row_timestamp(&row, STATE_NEXT_RUN_AT);
 	state->last_slot = js_row_timestamp(&row, STATE_LAST_SLOT);
+	state->done_before = js_row_timestamp(&row, STATE_DONE_BEFORE);
+	state->done_from = js_row_timestamp(&row, STATE_DONE_FROM);
 	state->invalid_revision = row_int64_or_zero(&row, STATE_INVALID_REVISION);
 	state->invalid_reason = js_row_text(&row, STATE_INVALID_REASON);
 	state->completed = DatumGetBool(row.values[STATE_COMPLETED - 1]);
@@ -352,6 +356,7 @@ blank_state(int64 job_id, JsJobState *state)
 	memset(state, 0, sizeof(JsJobState));
 	state->job_id = job_id;
 	state->next_run_at = state->last_slot = DT_NOBEGIN;
+	state->done_before = state->done_from = DT_NOBEGIN;
 	state->last_started_at = state->last_finished_at = DT_NOBEGIN;
 	state->skipped_first = state->skipped_last = DT_NOBEGIN;
 }

@@ -69,7 +69,11 @@ CREATE TABLE jobsched_internal.job_state (
 	job_id bigint PRIMARY KEY,
 	schedule_revision bigint NOT NULL DEFAULT 0,
 	next_run_at timestamptz,
+	-- slots that have had their run: up to done_before, and from done_from to
+	-- last_slot; two spans only after the clock has been ahead for a while
 	last_slot timestamptz,
+	done_before timestamptz,
+	done_from timestamptz,
 	-- why the scheduler does not run this revision of the job, if it does not
 	invalid_revision bigint,
 	invalid_reason text,

@@ -151,8 +151,8 @@ is($node->safe_psql('copy', 'SELECT jobsched.adopt()'), $node->safe_psql('copy',
 wait_run_state($node, 'copy', $asleep, 'succeeded');
 goes_on('copy', 'adopted');
 goes_on('named', 'and the original');
-check_exactly_once($node, 'copy', 'effects are the succeeded runs in the copy');
-check_exactly_once($node, 'named', 'and in the original');
+check_exactly_once($node, 'copy', 'effects are the succeeded runs in the copy', q{'tick', 'quick', 'hold'});
+check_exactly_once($node, 'named', 'and in the original', q{'tick', 'quick', 'hold'});
 quick('DROP DATABASE copy WITH (FORCE)', 'the copy can be dropped');
 
 # ------------------------------------------------------------------------
@@ -170,6 +170,7 @@ wait_value($node, 'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE datn
 is($node->safe_psql('named', qq{SELECT count(*) FROM app.effect WHERE run_id = $run_id}), '0', 'a run that cannot be recorded has no effect');
 create_extension($node, 'named');
 $node->safe_psql('named', q{
+	GRANT USAGE ON SCHEMA jobsched TO app;
 	SET ROLE app;
 	SELECT jobsched.create_job('tick', '* * * * * *', handler => 'app.leave');
 	SELECT jobsched.create_job('quick', handler => 'app.leave')});
@@ -182,7 +183,7 @@ is(error_of($node, 'named', 'DROP EXTENSION jobsched'), '', 'DROP EXTENSION in t
 cmp_ok(time() - $start, '<', $limit, sprintf('in %.1f s', time() - $start));
 wait_value($node, 'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'named' AND backend_type LIKE 'jobsched%'}, '0', 'all leave');
 create_extension($node, 'named');
-$node->safe_psql('named', q{SET ROLE app; SELECT jobsched.create_job('quick', handler => 'app.leave')});
+$node->safe_psql('named', q{GRANT USAGE ON SCHEMA jobsched TO app; SET ROLE app; SELECT jobsched.create_job('quick', handler => 'app.leave')});
 is((run_job($node, 'named', 'quick'))[1], 'succeeded', 'created again it works');
 
 # ------------------------------------------------------------------------
