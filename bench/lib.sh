@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # A throw-away server for measurements, and how figures are printed.
 # Needs test/lib/common.sh and test/lib/server.sh. Reads $tree, $workers,
-# $directory and $settings; sets $work, $bindir.
+# $directory and $settings; sets $work and $bindir.
+# shellcheck disable=SC2154 # these are its parameters
 
 # --- the server ------------------------------------------------------------
 

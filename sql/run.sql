@@ -367,6 +367,9 @@ SELECT pg_advisory_lock(4711);
 SELECT jobsched.alter_job('fails', command => 'SET lock_timeout = ''10ms''; SELECT pg_advisory_lock(4711)');
 CALL test.run_now('fails');
 SELECT pg_advisory_unlock(4711);
+SELECT jobsched.alter_job('fails', mode => 'autocommit', command => 'SET statement_timeout = ''10ms''; SELECT pg_sleep(60)');
+CALL test.run_now('fails');
+SELECT reason FROM last_run;
 -- The worker has survived all that.
 CALL test.run_now('select');
 

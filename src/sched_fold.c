@@ -212,15 +212,14 @@ apply_recovered(JsJobState *state, const Recovered *rows, int n)
 }
 
 static void
-recover_job(int64 job_id)
+recover_job(SPIPlanPtr plan, int64 job_id)
 {
-	Oid			type = INT8OID;
 	Datum		value = Int64GetDatum(job_id);
 	Recovered	rows[JS_RECENT_SIZE];
 	JsJobState	state;
 	int			n;
 
-	SPI_execute_with_args(letter_sql, 1, &type, &value, NULL, true, JS_RECENT_SIZE);
+	SPI_execute_plan(plan, &value, NULL, true, JS_RECENT_SIZE);
 	n = (int) SPI_processed;
 	if (n == 0)
 		return;
@@ -242,6 +241,8 @@ sched_fold_recover(void)
 {
 	TimestampTz since = DT_NOBEGIN;
 	Oid			type = TIMESTAMPTZOID;
+	Oid			id_type = INT8OID;
+	SPIPlanPtr	plan;
 	Datum		value;
 	int64	   *ids;
 	uint64		count;
@@ -251,6 +252,7 @@ sched_fold_recover(void)
 		since -= FOLD_SLACK;
 	value = TimestampTzGetDatum(since);
 	SPI_connect();
+	plan = SPI_prepare(letter_sql, 1, &id_type);
 	SPI_execute_with_args("SELECT DISTINCT h.job_id FROM " JS_SCHEMA ".history h"
 						  " JOIN " JS_SCHEMA ".job j ON j.job_id OPERATOR(pg_catalog.=) h.job_id"
 						  " WHERE h.finished_at OPERATOR(pg_catalog.>=) $1",
@@ -264,6 +266,6 @@ sched_fold_recover(void)
 		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 	}
 	for (uint64 i = 0; i < count; i++)
-		recover_job(ids[i]);
+		recover_job(plan, ids[i]);
 	SPI_finish();
 }

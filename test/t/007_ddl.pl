@@ -105,7 +105,14 @@ make_database('busy');
 $node->safe_psql('busy', q{SELECT count(*) FROM jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[3000]))});
 quick('DROP DATABASE busy WITH (FORCE)', 'DROP DATABASE WITH (FORCE) in the middle of many runs');
 
+# The server's own rule: who may not terminate the session of a role may not
+# drop the database by force while it is there.
 make_database('kept', owner => 'keeper');
+my $other = hold('kept');
+like(error_of($node, 'postgres', 'DROP DATABASE kept WITH (FORCE)', 'keeper'), qr/42501/, 'DROP DATABASE WITH (FORCE) ends no run of a role that one may not act for');
+is($node->safe_psql('kept', "SELECT status, attempt FROM jobsched.runs WHERE run_id = $other"), 'running|1', 'it goes on');
+goes_on('kept', 'refused');
+$node->safe_psql('postgres', 'GRANT app TO keeper');
 hold('kept');
 quick('DROP DATABASE kept WITH (FORCE)', 'DROP DATABASE WITH (FORCE) by an owner who is no superuser', 'keeper');
 make_database('kept', owner => 'keeper');

@@ -21,7 +21,7 @@ effects_schema($primary, $db);
 $primary->safe_psql($db, q{
 	SET ROLE app;
 	CREATE FUNCTION app.hold(args jsonb) RETURNS void LANGUAGE sql AS
-		'SELECT app.leave(args); SELECT pg_sleep(COALESCE((args->>''s'')::float, 3600))';
+		'SELECT app.leave(args); SELECT pg_sleep(CASE jobsched.attempt() WHEN 1 THEN 3600 ELSE 0 END)';
 	CREATE PROCEDURE app.hold_apart(s float) LANGUAGE plpgsql AS $$
 	BEGIN
 		PERFORM app.leave('{}');
@@ -38,12 +38,11 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
 
-# All by which something is in progress; a run that still sleeps is at it.
+# Triggers a job whose first attempt holds; waits until it does.
 sub hold
 {
-	my ($node, $job, $args) = @_;
-	$args = $args ? "'$args'" : 'NULL';
-	my $run_id = $node->safe_psql($db, "SELECT jobsched.trigger('$job', $args)");
+	my ($node, $job) = @_;
+	my $run_id = $node->safe_psql($db, "SELECT jobsched.trigger('$job')");
 	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
 		WHERE r.run_id = $run_id AND a.wait_event = 'PgSleep')", "$job holds");
 	return $run_id;
@@ -85,7 +84,7 @@ for my $call (q{trigger('quick')}, q{trigger_many('quick', '{NULL}')}, q{create_
 # Promotion, with runs of the old primary in progress
 # ------------------------------------------------------------------------
 
-my $held = hold($primary, 'hold', '{"s": 2}');
+my $held = hold($primary, 'hold');
 my $apart = hold($primary, 'hold apart');
 my $later = $primary->safe_psql($db, q{SELECT jobsched.trigger('quick', run_at => clock_timestamp() + interval '1 s')});
 $primary->wait_for_catchup($standby);
@@ -121,7 +120,7 @@ $node->safe_psql($db, q{SELECT jobsched.alter_job('tick', enabled => true)});
 my @held;
 for my $mode ('smart', 'fast', 'immediate')
 {
-	$held = hold($node, 'hold', '{"s": 3}');
+	$held = hold($node, 'hold');
 	$apart = hold($node, 'hold apart');
 	push @held, $held;
 	$start = time();
