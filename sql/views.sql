@@ -188,8 +188,10 @@ SELECT jobsched.create_job('invalid', '* * * * * *', 'SELECT 1', owner => 'regre
 DROP ROLE regress_views_gone;
 COMMIT;
 CALL test.until($$ SELECT state = 'invalid' FROM jobsched.jobs WHERE name = 'invalid' $$);
+CALL test.until($$ SELECT count(*) = 1 FROM jobsched.health() WHERE status <> 'ok' $$);
 SELECT "check", status, value, message FROM jobsched.health() WHERE status <> 'ok';
 SELECT jobsched.drop_job('invalid');
+CALL test.until($$ SELECT count(*) = 0 FROM jobsched.health() WHERE status <> 'ok' $$);
 SELECT "check", status, value, message FROM jobsched.health() WHERE status <> 'ok';
 -- switched off
 ALTER SYSTEM SET jobsched.enabled = off;

@@ -49,13 +49,16 @@ js_may_manage(Oid owner)
 	return has_privs_of_role(GetUserId(), owner);
 }
 
+bool
+js_may_see(Oid owner)
+{
+	return js_may_manage(owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
 Datum
 jobsched_may_see(PG_FUNCTION_ARGS)
 {
-	Oid			owner = PG_GETARG_OID(0);
-
-	PG_RETURN_BOOL(js_may_manage(owner) ||
-				   has_privs_of_role(GetUserId(), ROLE_PG_MONITOR));
+	PG_RETURN_BOOL(js_may_see(PG_GETARG_OID(0)));
 }
 
 static bool

@@ -561,18 +561,73 @@ jobsched_resume_job(PG_FUNCTION_ARGS)
  * ------------------------------------------------------------------------
  */
 
+typedef struct Adoption
+{
+	pg_uuid_t	token;
+	List	   *strangers;		/* ids, int64 pointers */
+} Adoption;
+
+static void
+collect_stranger(const JsJob *job, void *arg)
+{
+	Adoption   *adoption = arg;
+
+	if (memcmp(&job->home, &adoption->token, sizeof(pg_uuid_t)) != 0)
+	{
+		int64	   *id = palloc(sizeof(int64));
+
+		*id = job->job_id;
+		adoption->strangers = lappend(adoption->strangers, id);
+	}
+}
+
+/*
+ * Slots that passed while the job was at home elsewhere, or asleep, are not
+ * this database's to make up for.
+ */
+static void
+restart_schedule(JsJob *job)
+{
+	JsSchedule	schedule;
+	JsScheduleError error;
+	pg_tz	   *tz = js_timezone_lookup(job->timezone);
+
+	job->schedule_revision++;
+	if (job->schedule == NULL || tz == NULL ||
+		!js_schedule_parse(job->schedule, job->name, &schedule, &error) ||
+		!js_schedule_next(&schedule, tz, job->anchor, js_clock_now(), &job->first_run_at))
+		job->first_run_at = DT_NOBEGIN;
+}
+
+static void
+adopt_job(int64 job_id, const pg_uuid_t *token)
+{
+	JsJob		job;
+
+	js_job_lock(job_id);
+	if (!js_job_read(job_id, &job) || job.dropped_at != DT_NOBEGIN)
+		return;
+	job.home = *token;
+	restart_schedule(&job);
+	write_job(&job);
+}
+
 Datum
 jobsched_adopt(PG_FUNCTION_ARGS)
 {
-	int64		woken;
+	Adoption	adoption = {0};
+	ListCell   *lc;
 
 	js_check_may_write("adopt()");
 	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
-	woken = js_identity_adopt();
+	js_identity_renew(&adoption.token);
+	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, collect_stranger, &adoption);
+	foreach(lc, adoption.strangers)
+		adopt_job(*(int64 *) lfirst(lc), &adoption.token);
 	js_wakeup_start();
 	js_wakeup_everything();
-	PG_RETURN_INT64(woken);
+	PG_RETURN_INT64(list_length(adoption.strangers));
 }
 
 /* The install script's last word. */

@@ -129,6 +129,8 @@ typedef struct Sched
 	TimestampTz folds_since;	/* first of the folds; 0: none */
 	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
 	int64		ready_count;
+	int64		asleep_count;	/* jobs whose home is elsewhere */
+	int64		invalid_count;
 	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
 								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
@@ -139,6 +141,14 @@ typedef struct Sched
 } Sched;
 
 extern Sched sched;
+
+/* Flags of jobs that are counted. */
+static inline void
+sched_set_flag(bool *flag, bool value, int64 *count)
+{
+	*count += (int) value - (int) *flag;
+	*flag = value;
+}
 
 /* scheduler.c */
 extern void sched_commit_durably(void);

@@ -62,7 +62,7 @@ sched_invalidate(JobEntry *job, const char *reason)
 	state.invalid_revision = job->revision;
 	state.invalid_reason = pstrdup(reason);
 	js_job_state_write(&state);
-	job->invalid = true;
+	sched_set_flag(&job->invalid, true, &sched.invalid_count);
 	sched_job_set_next(job, job->next_run_at);
 	sched_job_replace_runs(job);
 }
@@ -212,7 +212,6 @@ write_advance(JobEntry *job, TimestampTz next)
 	(void) js_job_state_read(job->job_id, &state);
 	state.schedule_revision = job->schedule_revision;
 	state.next_run_at = next == DT_NOEND ? DT_NOBEGIN : next;
-	state.completed = next == DT_NOEND;
 	state.last_slot = job->last_slot;
 	state.done_before = job->done_before;
 	state.done_from = job->done_from;

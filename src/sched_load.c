@@ -71,6 +71,7 @@ apply_drop(JobEntry *job, const JsJob *row)
 	if (!job->dropped)
 		sched_note_dropped(job->job_id);
 	job->dropped = true;
+	sched_set_flag(&job->asleep, false, &sched.asleep_count);
 	sched_job_set_next(job, DT_NOEND);
 	if (!row->cancel_running)
 		return;
@@ -98,7 +99,7 @@ sched_apply_job(const JsJob *row)
 		job = sched_job_make(row->job_id);
 	else if (job->revision == row->revision)
 		return;
-	job->invalid = false;
+	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	job->revision = row->revision;
 	sched_job_set_owner(job, row->owner);
 	job->transactional = row->transactional;
@@ -107,8 +108,9 @@ sched_apply_job(const JsJob *row)
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;
 	job->paused = row->paused;
-	job->asleep = !sched.home ||
-		memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0;
+	sched_set_flag(&job->asleep, !sched.home ||
+		memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
+				   &sched.asleep_count);
 	if (row->dropped_at != DT_NOBEGIN)
 		apply_drop(job, row);
 	else if (job->schedule_revision != row->schedule_revision)
@@ -135,7 +137,8 @@ visit_state(const JsJobState *state, void *arg)
 	job->skipped = state->skipped;
 	job->skipped_first = state->skipped_first;
 	job->skipped_last = state->skipped_last;
-	job->invalid = state->invalid_revision == job->revision;
+	sched_set_flag(&job->invalid, state->invalid_revision == job->revision,
+				   &sched.invalid_count);
 	if (state->schedule_revision == job->schedule_revision)
 		sched_job_set_next(job, state->next_run_at == DT_NOBEGIN ? DT_NOEND : state->next_run_at);
 	else

@@ -159,6 +159,8 @@ sched_job_forget(JobEntry *job)
 {
 	Assert(dlist_is_empty(&job->runs) && job->fold == NULL);
 	sched_job_set_next(job, DT_NOEND);
+	sched_set_flag(&job->asleep, false, &sched.asleep_count);
+	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	jobhash_delete(jobs, job->job_id);
 	pfree(job);
 }

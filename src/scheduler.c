@@ -450,6 +450,8 @@ publish_status(void)
 	sched.db->last_active_at = now;
 	sched.db->enabled = sched.enabled;
 	sched.db->ready = sched.ready_count;
+	sched.db->asleep_jobs = sched.asleep_count;
+	sched.db->invalid_jobs = sched.invalid_count;
 	SpinLockRelease(&sched.db->mutex);
 }
 

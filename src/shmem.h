@@ -71,6 +71,8 @@ typedef struct JsDatabase
 	TimestampTz last_active_at;
 	bool		enabled;
 	int64		ready;
+	int64		asleep_jobs;
+	int64		invalid_jobs;
 	TimestampTz last_error_at;
 	char		last_error[JS_ERROR_TEXT];
 

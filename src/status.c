@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access.h"
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "clock.h"
@@ -135,7 +136,7 @@ jobsched_workers(PG_FUNCTION_ARGS)
 	{
 		ResultRow	row = {0};
 
-		if (!copy_slot(i, copy))
+		if (!copy_slot(i, copy) || !js_may_see(copy->owner))
 			continue;
 		add(&row, Int32GetDatum(i), false);
 		add(&row, ObjectIdGetDatum(copy->owner), false);
@@ -158,6 +159,9 @@ typedef struct SchedulerStatus
 	TimestampTz last_active_at;
 	bool		enabled;
 	int64		ready;
+	int64		asleep_jobs;
+	int64		invalid_jobs;
+	int			failures;		/* ends in a row */
 	char		last_error[JS_ERROR_TEXT];
 	TimestampTz last_error_at;
 	int			launcher_pid;
@@ -178,11 +182,14 @@ copy_scheduler(SchedulerStatus *status)
 	{
 		status->known = true;
 		status->pid = db->scheduler_pid;
+		status->failures = db->failures;
 		SpinLockAcquire(&db->mutex);
 		status->started_at = db->started_at;
 		status->last_active_at = db->last_active_at;
 		status->enabled = db->enabled;
 		status->ready = db->ready;
+		status->asleep_jobs = db->asleep_jobs;
+		status->invalid_jobs = db->invalid_jobs;
 		memcpy(status->last_error, db->last_error, JS_ERROR_TEXT);
 		status->last_error_at = db->last_error_at;
 		SpinLockRelease(&db->mutex);
@@ -287,7 +294,8 @@ check_processes(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 		report(fcinfo, "scheduler", "error", NULL,
 			   "this database has no scheduler: see jobsched.databases and jobsched.max_databases");
 	else if (status->pid == 0)
-		report(fcinfo, "scheduler", "error", NULL, "the scheduler is being restarted");
+		report(fcinfo, "scheduler", status->failures > 1 ? "error" : "warning", NULL,
+			   "the scheduler is being started");
 	else
 		report(fcinfo, "scheduler", "ok", psprintf("pid %d", status->pid), NULL);
 	if (status->last_error[0] != '\0')
@@ -315,30 +323,19 @@ check_workers(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 }
 
 static void
-count_invalid(const JsJobState *state, void *arg)
+check_jobs(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 {
-	JsJob		job;
-
-	if (state->invalid_revision != 0 && js_job_read(state->job_id, &job) &&
-		job.dropped_at == DT_NOBEGIN && job.revision == state->invalid_revision)
-		++* (int64 *) arg;
-}
-
-static void
-check_jobs(FunctionCallInfo fcinfo)
-{
-	int64		invalid = 0;
 	pg_uuid_t	token;
+	bool		home = js_identity_read(&token);
 
-	js_job_states_visit(count_invalid, &invalid);
-	report(fcinfo, "invalid_jobs", invalid > 0 ? "error" : "ok",
-		   psprintf(INT64_FORMAT, invalid),
-		   invalid > 0 ? "view jobs tells the reason in state_reason" : NULL);
-	if (js_identity_read(&token))
+	report(fcinfo, "invalid_jobs", status->invalid_jobs > 0 ? "error" : "ok",
+		   psprintf(INT64_FORMAT, status->invalid_jobs),
+		   status->invalid_jobs > 0 ? "view jobs tells the reason in state_reason" : NULL);
+	if (home && status->asleep_jobs == 0)
 		report(fcinfo, "identity", "ok", NULL, NULL);
 	else
-		report(fcinfo, "identity", "warning", "copy",
-			   "this database is a copy and its jobs sleep: call jobsched.adopt() to run them here");
+		report(fcinfo, "identity", "warning", home ? "restored" : "copy",
+			   "jobs of another database sleep here: call jobsched.adopt() to run them");
 }
 
 static void
@@ -360,6 +357,6 @@ jobsched_health(PG_FUNCTION_ARGS)
 	check_processes(fcinfo, &status);
 	check_enabled(fcinfo, &status);
 	check_workers(fcinfo, &status);
-	check_jobs(fcinfo);
+	check_jobs(fcinfo, &status);
 	return (Datum) 0;
 }

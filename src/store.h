@@ -76,7 +76,6 @@ typedef struct JsJobState
 	TimestampTz done_from;
 	int64		invalid_revision;	/* 0: none */
 	char	   *invalid_reason;
-	bool		completed;
 	int64		last_run_id;
 	char	   *last_status;
 	TimestampTz last_started_at;
@@ -165,7 +164,7 @@ extern void js_job_state_write(const JsJobState *state);
 extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);
 
 extern bool js_identity_read(pg_uuid_t *token);
-extern int64 js_identity_adopt(void);
+extern void js_identity_renew(pg_uuid_t *token);
 
 /* runs (store_run.c) */
 typedef void (*JsRunVisitor) (const JsRun *run, void *arg);

@@ -38,7 +38,7 @@ enum StateColumn
 {
 	STATE_JOB_ID = 1, STATE_SCHEDULE_REVISION, STATE_NEXT_RUN_AT,
 	STATE_LAST_SLOT, STATE_DONE_BEFORE, STATE_DONE_FROM, STATE_INVALID_REVISION, STATE_INVALID_REASON,
-	STATE_COMPLETED, STATE_LAST_RUN_ID, STATE_LAST_STATUS,
+	STATE_LAST_RUN_ID, STATE_LAST_STATUS,
 	STATE_LAST_STARTED_AT, STATE_LAST_FINISHED_AT,
 	STATE_CONSECUTIVE_FAILURES, STATE_RECENT, STATE_SKIPPED,
 	STATE_SKIPPED_FIRST, STATE_SKIPPED_LAST
@@ -301,7 +301,6 @@ state_to_row(const JsJobState *state, JsRow *row)
 	else
 		js_row_set(row, STATE_INVALID_REVISION, Int64GetDatum(state->invalid_revision));
 	js_row_set_text(row, STATE_INVALID_REASON, state->invalid_reason);
-	js_row_set(row, STATE_COMPLETED, BoolGetDatum(state->completed));
 	if (state->last_run_id == 0)
 		js_row_set_null(row, STATE_LAST_RUN_ID);
 	else
@@ -337,7 +336,6 @@ state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
 	state->done_from = js_row_timestamp(&row, STATE_DONE_FROM);
 	state->invalid_revision = row_int64_or_zero(&row, STATE_INVALID_REVISION);
 	state->invalid_reason = js_row_text(&row, STATE_INVALID_REASON);
-	state->completed = DatumGetBool(row.values[STATE_COMPLETED - 1]);
 	state->last_run_id = row_int64_or_zero(&row, STATE_LAST_RUN_ID);
 	state->last_status = js_row_text(&row, STATE_LAST_STATUS);
 	state->last_started_at = js_row_timestamp(&row, STATE_LAST_STARTED_AT);
@@ -498,54 +496,15 @@ identity_update(pg_uuid_t *token)
 	CommandCounterIncrement();
 }
 
-typedef struct Adoption
-{
-	pg_uuid_t	token;
-	List	   *strangers;
-} Adoption;
-
-static void
-collect_stranger(const JsJob *job, void *arg)
-{
-	Adoption   *adoption = arg;
-
-	if (memcmp(&job->home, &adoption->token, sizeof(pg_uuid_t)) != 0)
-	{
-		int64	   *id = palloc(sizeof(int64));
-
-		*id = job->job_id;
-		adoption->strangers = lappend(adoption->strangers, id);
-	}
-}
-
 /*
- * Makes this database the home of all its jobs; returns how many slept.
- * A copy of the database gets a token of its own, or its next dump would be
- * at home in the original.
+ * Makes this database the one that its token stands for.  A copy gets a token
+ * of its own, or its next dump would be at home in the original.
  */
-int64
-js_identity_adopt(void)
+void
+js_identity_renew(pg_uuid_t *token)
 {
-	Adoption	adoption = {0};
-	bool		home = js_identity_read(&adoption.token);
-	ListCell   *lc;
-
-	if (!home)
-	{
-		adoption.token = *DatumGetUUIDP(OidFunctionCall0(F_GEN_RANDOM_UUID));
-		identity_update(&adoption.token);
-	}
-	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, collect_stranger, &adoption);
-	foreach(lc, adoption.strangers)
-	{
-		JsJob		job;
-
-		js_job_lock(*(int64 *) lfirst(lc));
-		if (!js_job_read(*(int64 *) lfirst(lc), &job))
-			continue;
-		job.home = adoption.token;
-		job.revision++;
-		js_job_update(&job);
-	}
-	return list_length(adoption.strangers);
+	if (js_identity_read(token))
+		return;
+	*token = *DatumGetUUIDP(OidFunctionCall0(F_GEN_RANDOM_UUID));
+	identity_update(token);
 }

@@ -38,12 +38,6 @@ PG_FUNCTION_INFO_V1(jobsched_wait_run);
 
 #define LOOK_MS 5000L
 
-static bool
-may_see(Oid owner)
-{
-	return js_may_manage(owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
-}
-
 /* The status of a run that has ended, or NULL while it has not. */
 static char *
 look(int64 run_id)
@@ -58,7 +52,7 @@ look(int64 run_id)
 	else if (!js_history_status(run_id, &owner, &status))
 		owner = InvalidOid;
 	PopActiveSnapshot();
-	if (!OidIsValid(owner) || !may_see(owner))
+	if (!OidIsValid(owner) || !js_may_see(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));

@@ -401,7 +401,7 @@ js_worker_enter(const JsWork *work)
 	char		name[NAMEDATALEN];
 
 	snprintf(name, sizeof(name), "%s: %s", JS_EXTENSION, work->job->name);
-	pgstat_report_appname(name);
+	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
 	js_current_run = &work->run;
 	js_current_job = work->job;
 	js_capture_start();

@@ -77,7 +77,6 @@ CREATE TABLE jobsched_internal.job_state (
 	-- why the scheduler does not run this revision of the job, if it does not
 	invalid_revision bigint,
 	invalid_reason text,
-	completed boolean NOT NULL DEFAULT false,
 	last_run_id bigint,
 	last_status text,
 	last_started_at timestamptz,

@@ -20,7 +20,9 @@ SELECT j.job_id,
 		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN 'invalid'
 		WHEN j.paused THEN 'paused'
 		WHEN NOT j.enabled THEN 'disabled'
-		WHEN s.completed AND s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision THEN 'completed'
+		WHEN j.schedule IS NOT NULL AND j.schedule OPERATOR(pg_catalog.!~~*) '@startup' AND j.schedule OPERATOR(pg_catalog.!~~*) '@reboot'
+			AND CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+				THEN s.next_run_at ELSE j.first_run_at END IS NULL THEN 'completed'
 		ELSE 'active' END AS state,
 	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
 			OR i.database OPERATOR(pg_catalog.<>) i.here

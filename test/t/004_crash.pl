@@ -110,6 +110,7 @@ for my $cycle (1 .. $cycles)
 	$load->finish;
 	$killed{$victim}++;
 	wait_connection($node, $db);
+	wait_until($node, $db, 'SELECT count(*) < 700 FROM jobsched_internal.run', 'the queue has become shorter');
 }
 note join ', ', map { "$_: $killed{$_}" } sort keys %killed;
 

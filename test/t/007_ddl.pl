@@ -18,7 +18,7 @@ my $node = jobsched_node('ddl', conf => "max_prepared_transactions = 5\n");
 $node->safe_psql('postgres', q{
 	CREATE ROLE app LOGIN; CREATE ROLE keeper LOGIN CREATEDB; CREATE ROLE stranger LOGIN CREATEDB});
 
-my $limit = 5;
+my $limit = 4;
 
 # Passes when the command succeeds in less than $limit seconds.
 sub quick
