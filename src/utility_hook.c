@@ -155,6 +155,9 @@ clear_database(const Claim *claim)
 
 		if (ms <= 0)
 			break;
+		/* When patience with a run ends nobody tells us. */
+		if (ms > DEPARTURE_MS - PATIENCE_US / 1000)
+			ms -= DEPARTURE_MS - PATIENCE_US / 1000;
 		(void) ConditionVariableTimedSleep(&js->departed, ms,
 										   js_wait_event(&wait_event, "JobschedStopDatabase"));
 	}

@@ -89,7 +89,7 @@ psql(q{ALTER ROLE limited VALID UNTIL '2001-01-01'});
 succeeds('limited', 'an expired password does not matter: none is asked for');
 
 # A setting of the role that no session survives or that is nonsense
-psql(q{ALTER ROLE limited SET statement_timeout = 1; ALTER ROLE limited SET default_transaction_read_only = on; ALTER ROLE limited SET search_path = 'no_such'});
+psql(q{ALTER ROLE limited SET lock_timeout = 1; ALTER ROLE limited SET default_transaction_read_only = on; ALTER ROLE limited SET search_path = 'no_such'});
 succeeds('limited', 'unpleasant settings of the role do no harm');
 
 # The role is dropped: our rows are no dependency.
