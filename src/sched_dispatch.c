@@ -591,7 +591,7 @@ sched_claim(TimestampTz now)
 static bool
 deliver(RunEntry *run)
 {
-	JsMail		mail;
+	JsMail		mail = {0};
 
 	mail.run_id = run->run_id;
 	mail.job_id = run->job->job_id;

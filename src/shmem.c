@@ -555,7 +555,6 @@ reset_slot(JsSlot *slot)
 	SpinLockAcquire(&slot->mutex);
 	slot->mail_head = slot->mail_count = 0;
 	slot->current_count = 0;
-	slot->cancel = false;
 	slot->done_count = 0;
 	slot->runs = 0;
 	slot->idle_since = GetCurrentTimestamp();
@@ -930,7 +929,7 @@ js_slot_next(JsMail *mail)
 		begin_mail(slot);
 	count = slot->current_count;
 	memcpy(mail, slot->current, count * sizeof(JsMail));
-	slot->cancel = slot->closing = false;
+	slot->closing = false;
 	slot->current_since = now;
 	slot->busy_since = real_now;
 	slot->progress_done = slot->progress_total = -1;
@@ -941,26 +940,52 @@ js_slot_next(JsMail *mail)
 	return count;
 }
 
-/*
- * The current run has come to the point of no return.  False when it has been
- * cancelled before; after this it cannot be any more.
- */
+/* Caller holds the slot's mutex.  run_id 0: any current run. */
+static bool
+is_cancelled(const JsSlot *slot, int64 run_id)
+{
+	for (int i = 0; i < slot->current_count; i++)
+		if (slot->current[i].cancel &&
+			(run_id == 0 || slot->current[i].run_id == run_id))
+			return true;
+	return false;
+}
+
+/* Whether a current run, or with 0 any of them, has been cancelled. */
 bool
-js_slot_close(void)
+js_slot_is_cancelled(int64 run_id)
 {
 	bool		cancelled;
 
 	SpinLockAcquire(&js_my_slot->mutex);
-	cancelled = js_my_slot->cancel;
+	cancelled = is_cancelled(js_my_slot, run_id);
+	SpinLockRelease(&js_my_slot->mutex);
+	return cancelled;
+}
+
+/*
+ * A current run, or with 0 all of them, has come to the point of no return.
+ * False when it has been cancelled before; after this it cannot be any more.
+ */
+bool
+js_slot_close(int64 run_id)
+{
+	bool		cancelled;
+
+	SpinLockAcquire(&js_my_slot->mutex);
+	cancelled = is_cancelled(js_my_slot, run_id);
 	js_my_slot->closing = !cancelled;
 	SpinLockRelease(&js_my_slot->mutex);
 	return !cancelled;
 }
 
-bool
-js_slot_is_cancelled(void)
+/* The current runs are not over yet: they can be cancelled again. */
+void
+js_slot_reopen(void)
 {
-	return js_my_slot->cancel;
+	SpinLockAcquire(&js_my_slot->mutex);
+	js_my_slot->closing = false;
+	SpinLockRelease(&js_my_slot->mutex);
 }
 
 /* Who cancelled holds the lock until the signal is sent: waits for that. */
@@ -985,7 +1010,7 @@ js_slot_finish(const JsDone *done, int count)
 	int			left;
 
 	SpinLockAcquire(&slot->mutex);
-	cancelled = slot->cancel;
+	cancelled = is_cancelled(slot, 0);
 	memcpy(slot->done + slot->done_count, done, count * sizeof(JsDone));
 	slot->done_count += count;
 	slot->current_count = 0;
@@ -1082,14 +1107,24 @@ js_slot_note_error(const char *sqlstate, const char *message)
  * ------------------------------------------------------------------------
  */
 
-/* Caller holds the slot's mutex. */
+/*
+ * Marks the run with an id, or with 0 those of a job, among the current ones.
+ * Caller holds the slot's mutex.
+ */
 static bool
-executes(const JsSlot *slot, int64 run_id, int64 job_id)
+mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id)
 {
+	bool		any = false;
+
 	for (int i = 0; i < slot->current_count; i++)
-		if (run_id != 0 ? slot->current[i].run_id == run_id : slot->current[i].job_id == job_id)
-			return true;
-	return false;
+	{
+		JsMail	   *mail = &slot->current[i];
+		bool		hit = run_id != 0 ? mail->run_id == run_id : mail->job_id == job_id;
+
+		mail->cancel |= hit;
+		any |= hit;
+	}
+	return any;
 }
 
 /*
@@ -1111,9 +1146,7 @@ js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
 		if (slot->state != JS_SLOT_READY || slot->dboid != dboid)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		hit = !slot->closing && executes(slot, run_id, job_id);
-		if (hit)
-			slot->cancel = true;
+		hit = !slot->closing && mark_cancelled(slot, run_id, job_id);
 		SpinLockRelease(&slot->mutex);
 		if (hit)
 			kill(slot->pid, SIGINT);

@@ -108,6 +108,7 @@ typedef struct JsMail
 	int64		revision;		/* of the job, so that a cached one can serve */
 	int32		attempt;
 	bool		shares;			/* may share its transaction with others */
+	bool		cancel;			/* it shall end; set while it is current */
 } JsMail;
 
 typedef struct JsDone
@@ -141,8 +142,7 @@ typedef struct JsSlot
 	JsMail		mail[JS_MAILBOX_SIZE];
 	int			current_count;
 	JsMail		current[JS_BATCH_SIZE]; /* being executed, in one transaction */
-	bool		cancel;			/* they shall end */
-	bool		closing;		/* too late for that */
+	bool		closing;		/* too late to cancel them */
 	TimestampTz current_since;	/* by our clock */
 	TimestampTz busy_since;		/* by the real one */
 	TimestampTz idle_since;
@@ -233,8 +233,9 @@ extern void js_slot_attach(int slot, uint32 generation);
 extern void js_slot_ready(void);
 extern bool js_slot_has_mail(void);
 extern int	js_slot_next(JsMail *mail);
-extern bool js_slot_close(void);
-extern bool js_slot_is_cancelled(void);
+extern void js_slot_reopen(void);
+extern bool js_slot_close(int64 run_id);
+extern bool js_slot_is_cancelled(int64 run_id);
 extern void js_slot_progress(int64 done, int64 total, const char *text);
 extern void js_slot_finish(const JsDone *done, int count);
 extern bool js_slot_leave_if_idle(bool idle_too_long);

@@ -247,15 +247,24 @@ js_worker_finish_user_code(void)
 	AfterTriggerSetState(immediate);
 }
 
-/* The point of no return is reached, or the run was cancelled before. */
+static void
+refuse_cancelled(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("canceling statement due to user request")));
+}
+
+/*
+ * The point of no return is reached by a run, or with 0 by all current ones;
+ * or it was cancelled before.
+ */
 void
-js_worker_refuse_if_cancelled(void)
+js_worker_close(int64 run_id)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (!js_slot_close())
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("canceling statement due to user request")));
+	if (!js_slot_close(run_id))
+		refuse_cancelled();
 }
 
 /*
@@ -268,7 +277,7 @@ commit_with_record(JsWork *work)
 {
 	bool		apart = (MyXactFlags & XACT_FLAGS_NEEDIMMEDIATECOMMIT) != 0;
 
-	js_worker_refuse_if_cancelled();
+	js_worker_close(work->run.run_id);
 	work->outcome.finished_at = js_clock_now();
 	if (!apart)
 	{
@@ -290,6 +299,9 @@ execute(JsWork *work)
 	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	js_slot_reopen();
+	if (js_slot_is_cancelled(work->run.run_id))
+		refuse_cancelled();
 	if (job->handler != NULL)
 		work->outcome.result = js_handler_run(job->handler, work->run.args, js_run_context);
 	else
@@ -337,9 +349,9 @@ statement_timed_out(void)
 }
 
 static JsStatus
-status_from_error(const ErrorData *error, const char **reason)
+status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 {
-	if (js_slot_is_cancelled())
+	if (js_slot_is_cancelled(run_id))
 	{
 		*reason = "cancelled";
 		return JS_CANCELLED;
@@ -361,7 +373,7 @@ js_worker_outcome_from_error(JsWork *work)
 	ErrorData  *error = CopyErrorData();
 	JsOutcome  *outcome = &work->outcome;
 
-	outcome->status = status_from_error(error, &outcome->reason);
+	outcome->status = status_from_error(error, work->run.run_id, &outcome->reason);
 	outcome->result = NULL;
 	outcome->finished_at = js_clock_now();
 	outcome->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));

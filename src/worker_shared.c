@@ -51,7 +51,7 @@ concerns_all(void)
 {
 	int			code = geterrcode();
 
-	return js_slot_is_cancelled() || code == ERRCODE_QUERY_CANCELED ||
+	return js_slot_is_cancelled(0) || code == ERRCODE_QUERY_CANCELED ||
 		code == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
 
@@ -116,7 +116,7 @@ execute_all(JsWork *works, int count)
 		if (works[i].job != NULL)
 			execute_in_subtransaction(&works[i]);
 	PortalHashTableDeleteAll();
-	js_worker_refuse_if_cancelled();
+	js_worker_close(0);
 	record_all(works, count);
 	CommitTransactionCommand();
 	HOLD_CANCEL_INTERRUPTS();
