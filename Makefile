@@ -31,6 +31,8 @@ OBJS = \
 	src/scheduler.o \
 	src/session.o \
 	src/shmem.o \
+	src/shmem_database.o \
+	src/shmem_slot.o \
 	src/status.o \
 	src/store_job.o \
 	src/store_run.o \

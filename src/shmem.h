@@ -180,7 +180,8 @@ extern JsShared *js;
 
 extern void js_shmem_init(void);
 
-/* databases */
+/* databases (shmem_database.c) */
+extern JsDatabase *js_database_find_locked(Oid dboid);
 extern JsDatabase *js_database_find(Oid dboid);
 extern JsDatabase *js_database_want(Oid dboid);
 extern bool js_database_attach(Oid dboid);
@@ -217,7 +218,7 @@ typedef struct JsSlotView
 	bool		was_ready;
 } JsSlotView;
 
-/* slots, the scheduler's side */
+/* slots, the scheduler's side (shmem_slot.c) */
 extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
 extern void js_slot_last_error(int slot, char *sqlstate, char *message);
 extern int	js_slot_reserve(Oid dboid, Oid owner, uint32 *generation);

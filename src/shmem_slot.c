@@ -1,0 +1,641 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem_slot.c
+ *		Shared memory: worker slots, mailboxes and outcomes.
+ *
+ * The states of a slot and the lock protocol are in shmem.c.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "clock.h"
+#include "guc.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+
+JsSlot	   *js_my_slot = NULL;
+static uint32 my_generation;
+
+/* ------------------------------------------------------------------------
+ * Slots: the scheduler's side
+ * ------------------------------------------------------------------------
+ */
+
+static void
+reset_slot(JsSlot *slot)
+{
+	SpinLockAcquire(&slot->mutex);
+	slot->mail_head = slot->mail_count = 0;
+	slot->current_count = 0;
+	slot->done_count = 0;
+	slot->runs = 0;
+	slot->idle_since = GetCurrentTimestamp();
+	slot->progress_done = slot->progress_total = -1;
+	slot->progress_text[0] = '\0';
+	slot->last_error[0] = '\0';
+	slot->last_sqlstate[0] = '\0';
+	SpinLockRelease(&slot->mutex);
+}
+
+/*
+ * Takes a slot for a worker that is about to be started, or returns -1 when
+ * all that jobsched.max_workers allows are in use.  In that case the caller is
+ * woken when one becomes free.
+ */
+int
+js_slot_reserve(Oid dboid, Oid owner, uint32 *generation)
+{
+	int			found = -1;
+	int			used = 0;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	for (int i = js->max_slots - 1; i >= 0; i--)
+	{
+		if (js->slots[i].state == JS_SLOT_FREE)
+			found = i;
+		else
+			used++;
+	}
+	if (used >= js_guc_max_workers)
+		found = -1;
+	if (found >= 0)
+	{
+		JsSlot	   *slot = &js->slots[found];
+
+		reset_slot(slot);
+		slot->state = JS_SLOT_STARTING;
+		slot->generation++;
+		slot->dboid = dboid;
+		slot->owner = owner;
+		slot->proc = NULL;
+		slot->pid = 0;
+		slot->started_at = GetCurrentTimestamp();
+		slot->leave = slot->expelled = slot->was_ready = false;
+		*generation = slot->generation;
+	}
+	else
+		js->slot_wanted = true;
+	LWLockRelease(js->lock);
+	return found;
+}
+
+/*
+ * A slot is free, or a worker idle that could be asked to leave.  The flag is
+ * read without the lock: who sets it has just looked at all slots, and does
+ * so again when the next run ends.
+ */
+static void
+wake_who_wants_a_slot(void)
+{
+	if (!js->slot_wanted)
+		return;
+	js->slot_wanted = false;
+	js_databases_wake();
+}
+
+void
+js_slot_release(int slotno)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	js->slots[slotno].state = JS_SLOT_FREE;
+	LWLockRelease(js->lock);
+	wake_who_wants_a_slot();
+}
+
+/* How many slots an owner has in a database.  Caller holds js->lock. */
+static int
+slots_of(Oid dboid, Oid owner)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		if (js->slots[i].state != JS_SLOT_FREE &&
+			js->slots[i].dboid == dboid && js->slots[i].owner == owner)
+			count++;
+	return count;
+}
+
+/* When there are more owners than workers, each keeps one for a while. */
+static bool
+has_had_its_turn(const JsSlot *slot)
+{
+	return GetCurrentTimestamp() - slot->started_at > USECS_PER_SEC;
+}
+
+static bool
+slot_is_idle(const JsSlot *slot)
+{
+	return slot->current_count == 0 && slot->mail_count == 0;
+}
+
+/*
+ * Which worker an owner's worker could take the place of: the one that has
+ * been idle longest; if none is, and the owner has no worker at all, one of
+ * an owner that has several, or one that has had its turn.  Caller holds
+ * js->lock.
+ */
+static JsSlot *
+slot_to_clear(Oid dboid, Oid owner)
+{
+	bool		has_none = slots_of(dboid, owner) == 0;
+	JsSlot	   *found = NULL;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+
+		if (slot->state != JS_SLOT_READY ||
+			(slot->dboid == dboid && slot->owner == owner))
+			continue;
+		if (slot->leave)
+			return slot;		/* one is on its way out already */
+		if (slot_is_idle(slot))
+		{
+			if (found == NULL || !slot_is_idle(found) || slot->idle_since < found->idle_since)
+				found = slot;
+		}
+		else if (found == NULL && has_none &&
+				 (slots_of(slot->dboid, slot->owner) > 1 || has_had_its_turn(slot)))
+			found = slot;
+	}
+	return found;
+}
+
+/* Asks a worker of somebody else to make room when it has nothing to do. */
+void
+js_slot_ask_to_leave(Oid dboid, Oid owner)
+{
+	JsSlot	   *slot;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	slot = slot_to_clear(dboid, owner);
+	if (slot != NULL)
+	{
+		slot->leave = true;
+		SetLatch(&slot->proc->procLatch);
+	}
+	LWLockRelease(js->lock);
+}
+
+/*
+ * Puts a run into a worker's mailbox.  False when the worker is no longer
+ * there or has no room for it; the caller then keeps the run.
+ */
+bool
+js_slot_deliver(int slotno, uint32 generation, const JsMail *mail)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	bool		ok;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	ok = slot->state == JS_SLOT_READY && slot->generation == generation;
+	if (ok)
+	{
+		SpinLockAcquire(&slot->mutex);
+		ok = slot->mail_count + slot->done_count + slot->current_count < JS_MAILBOX_SIZE;
+		if (ok)
+		{
+			slot->mail[(slot->mail_head + slot->mail_count) % JS_MAILBOX_SIZE] = *mail;
+			slot->mail_count++;
+		}
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(js->lock);
+	return ok;
+}
+
+/* False when the slot is not one of this database. */
+bool
+js_slot_look(int slotno, Oid dboid, JsSlotView *view)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	bool		mine;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	mine = slot->state != JS_SLOT_FREE && slot->dboid == dboid;
+	if (mine)
+	{
+		view->state = slot->state;
+		view->generation = slot->generation;
+		view->owner = slot->owner;
+		view->pid = slot->pid;
+		view->started_at = slot->started_at;
+		view->leave = slot->leave;
+		view->was_ready = slot->was_ready;
+		SpinLockAcquire(&slot->mutex);
+		view->mail_count = slot->mail_count;
+		view->current_count = slot->current_count;
+		memcpy(view->current, slot->current, slot->current_count * sizeof(JsMail));
+		view->busy_since = slot->busy_since;
+		view->done_count = slot->done_count;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(js->lock);
+	return mine;
+}
+
+/* Why the process of a dead slot ended: sqlstate[6], message[JS_ERROR_TEXT]. */
+void
+js_slot_last_error(int slotno, char *sqlstate, char *message)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+
+	SpinLockAcquire(&slot->mutex);
+	strlcpy(sqlstate, slot->last_sqlstate, sizeof(slot->last_sqlstate));
+	strlcpy(message, slot->last_error, sizeof(slot->last_error));
+	SpinLockRelease(&slot->mutex);
+}
+
+/* Takes back the runs that a worker has not begun. */
+int
+js_slot_take_back(int slotno, JsMail *mail)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	int			count;
+
+	SpinLockAcquire(&slot->mutex);
+	count = slot->mail_count;
+	for (int i = 0; i < count; i++)
+		mail[i] = slot->mail[(slot->mail_head + i) % JS_MAILBOX_SIZE];
+	slot->mail_count = 0;
+	SpinLockRelease(&slot->mutex);
+	return count;
+}
+
+int
+js_slot_take_done(int slotno, JsDone *done)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	int			count;
+
+	SpinLockAcquire(&slot->mutex);
+	count = slot->done_count;
+	memcpy(done, slot->done, count * sizeof(JsDone));
+	slot->done_count = 0;
+	SpinLockRelease(&slot->mutex);
+	return count;
+}
+
+void
+js_slot_wake(int slotno)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	if (slot->proc != NULL)
+		SetLatch(&slot->proc->procLatch);
+	LWLockRelease(js->lock);
+}
+
+/* ------------------------------------------------------------------------
+ * Slots: the worker's side
+ * ------------------------------------------------------------------------
+ */
+
+/* Caller holds js->lock. */
+static void
+wake_scheduler_of(Oid dboid)
+{
+	JsDatabase *db = js_database_find_locked(dboid);
+
+	if (db != NULL && db->scheduler != NULL)
+		SetLatch(&db->scheduler->procLatch);
+}
+
+/* Whatever ends the process, its scheduler learns of it at once. */
+static void
+slot_exit(int code, Datum arg)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	if (js_my_slot->generation == my_generation)
+	{
+		js_my_slot->state = js_database_find_locked(js_my_slot->dboid) ? JS_SLOT_DEAD : JS_SLOT_FREE;
+		js_my_slot->proc = NULL;
+		wake_scheduler_of(js_my_slot->dboid);
+	}
+	LWLockRelease(js->lock);
+	js_my_slot = NULL;
+	ConditionVariableBroadcast(&js->departed);
+}
+
+/*
+ * Takes possession of the slot that this worker was started for, or exits if
+ * it has been given up in the meantime.
+ */
+void
+js_slot_attach(int slotno, uint32 generation)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	if (slot->state != JS_SLOT_STARTING || slot->generation != generation)
+	{
+		LWLockRelease(js->lock);
+		proc_exit(0);
+	}
+	slot->proc = MyProc;
+	slot->pid = MyProcPid;
+	js_my_slot = slot;
+	my_generation = generation;
+	LWLockRelease(js->lock);
+	before_shmem_exit(slot_exit, 0);
+}
+
+void
+js_slot_ready(void)
+{
+	bool		ours;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	ours = js_my_slot->state == JS_SLOT_STARTING && js_my_slot->generation == my_generation;
+	if (ours)
+	{
+		js_my_slot->state = JS_SLOT_READY;
+		js_my_slot->was_ready = true;
+		wake_scheduler_of(js_my_slot->dboid);
+	}
+	LWLockRelease(js->lock);
+	if (!ours)
+		proc_exit(0);			/* it has been given up meanwhile */
+}
+
+bool
+js_slot_has_mail(void)
+{
+	bool		has;
+
+	SpinLockAcquire(&js_my_slot->mutex);
+	has = js_my_slot->mail_count > 0;
+	SpinLockRelease(&js_my_slot->mutex);
+	return has;
+}
+
+/* Caller holds the slot's mutex. */
+static const JsMail *
+first_mail(const JsSlot *slot)
+{
+	return slot->mail_count > 0 ? &slot->mail[slot->mail_head] : NULL;
+}
+
+/* Caller holds the slot's mutex. */
+static void
+begin_mail(JsSlot *slot)
+{
+	slot->current[slot->current_count++] = *first_mail(slot);
+	slot->mail_head = (slot->mail_head + 1) % JS_MAILBOX_SIZE;
+	slot->mail_count--;
+}
+
+/*
+ * Begins what is next in the mailbox: one run, or several in a row that may
+ * share a transaction.  Returns how many; mail has room for JS_BATCH_SIZE.
+ */
+int
+js_slot_next(JsMail *mail)
+{
+	JsSlot	   *slot = js_my_slot;
+	TimestampTz now = js_clock_now();
+	TimestampTz real_now = GetCurrentTimestamp();
+	int			count;
+
+	SpinLockAcquire(&slot->mutex);
+	if (slot->mail_count > 0 && !slot->expelled)
+		begin_mail(slot);
+	while (slot->mail_count > 0 && slot->current_count > 0 &&
+		   slot->current_count < JS_BATCH_SIZE &&
+		   slot->current[0].shares && first_mail(slot)->shares)
+		begin_mail(slot);
+	count = slot->current_count;
+	memcpy(mail, slot->current, count * sizeof(JsMail));
+	slot->closing = false;
+	slot->current_since = now;
+	slot->busy_since = real_now;
+	slot->progress_done = slot->progress_total = -1;
+	slot->progress_text[0] = '\0';
+	slot->last_error[0] = '\0';
+	slot->last_sqlstate[0] = '\0';
+	SpinLockRelease(&slot->mutex);
+	return count;
+}
+
+/* Caller holds the slot's mutex.  run_id 0: any current run. */
+static bool
+is_cancelled(const JsSlot *slot, int64 run_id)
+{
+	for (int i = 0; i < slot->current_count; i++)
+		if (slot->current[i].cancel &&
+			(run_id == 0 || slot->current[i].run_id == run_id))
+			return true;
+	return false;
+}
+
+/* Whether a current run, or with 0 any of them, has been cancelled. */
+bool
+js_slot_is_cancelled(int64 run_id)
+{
+	bool		cancelled;
+
+	SpinLockAcquire(&js_my_slot->mutex);
+	cancelled = is_cancelled(js_my_slot, run_id);
+	SpinLockRelease(&js_my_slot->mutex);
+	return cancelled;
+}
+
+/*
+ * A current run, or with 0 all of them, has come to the point of no return.
+ * False when it has been cancelled before; after this it cannot be any more.
+ */
+bool
+js_slot_close(int64 run_id)
+{
+	bool		cancelled;
+
+	SpinLockAcquire(&js_my_slot->mutex);
+	cancelled = is_cancelled(js_my_slot, run_id);
+	js_my_slot->closing = !cancelled;
+	SpinLockRelease(&js_my_slot->mutex);
+	return !cancelled;
+}
+
+/* The current runs are not over yet: they can be cancelled again. */
+void
+js_slot_reopen(void)
+{
+	SpinLockAcquire(&js_my_slot->mutex);
+	js_my_slot->closing = false;
+	SpinLockRelease(&js_my_slot->mutex);
+}
+
+/* Who cancelled holds the lock until the signal is sent: waits for that. */
+static void
+await_cancel_signal(void)
+{
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	LWLockRelease(js->lock);
+}
+
+/*
+ * The current runs have ended and their ends are recorded.  The scheduler is woken
+ * when the mailbox is getting empty, and always when someone waits for a run.
+ */
+void
+js_slot_finish(const JsDone *done, int count)
+{
+	JsSlot	   *slot = js_my_slot;
+	TimestampTz now = GetCurrentTimestamp();
+	JsDatabase *db;
+	bool		cancelled;
+	int			left;
+
+	SpinLockAcquire(&slot->mutex);
+	cancelled = is_cancelled(slot, 0);
+	memcpy(slot->done + slot->done_count, done, count * sizeof(JsDone));
+	slot->done_count += count;
+	slot->current_count = 0;
+	slot->runs += count;
+	slot->idle_since = now;
+	left = slot->mail_count;
+	SpinLockRelease(&slot->mutex);
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	db = js_database_find_locked(slot->dboid);
+	if (db != NULL && db->scheduler != NULL &&
+		(left <= JS_MAILBOX_SIZE / 8 || pg_atomic_read_u32(&db->waiters) > 0))
+		SetLatch(&db->scheduler->procLatch);
+	LWLockRelease(js->lock);
+	if (left == 0)
+		wake_who_wants_a_slot();
+	if (cancelled)
+		await_cancel_signal();
+}
+
+/* Caller holds js->lock. */
+static int
+slots_in_use(void)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		count += js->slots[i].state == JS_SLOT_STARTING || js->slots[i].state == JS_SLOT_READY;
+	return count;
+}
+
+/*
+ * Gives the slot up unless a run has just been delivered.  After this no
+ * scheduler delivers to it any more.  Who is expelled leaves its mail behind:
+ * it was not begun, and goes back to the queue.
+ */
+bool
+js_slot_leave_if_idle(bool idle_too_long)
+{
+	bool		leave;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	leave = js_my_slot->expelled ||
+		((idle_too_long || js_my_slot->leave || slots_in_use() > js_guc_max_workers) &&
+		 js_my_slot->mail_count == 0);
+	if (leave)
+		js_my_slot->state = JS_SLOT_LEAVING;
+	else
+		js_my_slot->leave = false;
+	LWLockRelease(js->lock);
+	return leave;
+}
+
+/* Copies whole characters only, as many as there is room for. */
+void
+js_clip_text(char *to, const char *from, Size size)
+{
+	int			length = pg_mbcliplen(from, strlen(from), size - 1);
+
+	memset(to, 0, size);
+	memcpy(to, from, length);
+}
+
+/* What view running shows of the current run; -1 and NULL: not known. */
+void
+js_slot_progress(int64 done, int64 total, const char *text)
+{
+	JsSlot	   *slot = js_my_slot;
+	char		cut[JS_PROGRESS_TEXT];
+
+	js_clip_text(cut, text ? text : "", sizeof(cut));
+	SpinLockAcquire(&slot->mutex);
+	slot->progress_done = done;
+	slot->progress_total = total;
+	memcpy(slot->progress_text, cut, sizeof(cut));
+	SpinLockRelease(&slot->mutex);
+}
+
+/* Keeps why the process is about to end: there is no other witness. */
+void
+js_slot_note_error(const char *sqlstate, const char *message)
+{
+	char		cut[JS_ERROR_TEXT];
+
+	js_clip_text(cut, message, sizeof(cut));
+	SpinLockAcquire(&js_my_slot->mutex);
+	strlcpy(js_my_slot->last_sqlstate, sqlstate, sizeof(js_my_slot->last_sqlstate));
+	memcpy(js_my_slot->last_error, cut, sizeof(cut));
+	SpinLockRelease(&js_my_slot->mutex);
+}
+
+/* ------------------------------------------------------------------------
+ * Anybody
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * Marks the run with an id, or with 0 those of a job, among the current ones.
+ * Caller holds the slot's mutex.
+ */
+static bool
+mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id)
+{
+	bool		any = false;
+
+	for (int i = 0; i < slot->current_count; i++)
+	{
+		JsMail	   *mail = &slot->current[i];
+		bool		hit = run_id != 0 ? mail->run_id == run_id : mail->job_id == job_id;
+
+		mail->cancel |= hit;
+		any |= hit;
+	}
+	return any;
+}
+
+/*
+ * Interrupts the run with an id, or with run_id 0 all runs of a job, that are
+ * being executed.  The signal is sent under the lock that the worker needs to
+ * leave its slot, so it cannot reach a stranger that has got the same pid.
+ */
+bool
+js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
+{
+	bool		any = false;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+		bool		hit;
+
+		if (slot->state != JS_SLOT_READY || slot->dboid != dboid)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		hit = !slot->closing && mark_cancelled(slot, run_id, job_id);
+		SpinLockRelease(&slot->mutex);
+		if (hit)
+			kill(slot->pid, SIGINT);
+		any |= hit;
+	}
+	LWLockRelease(js->lock);
+	return any;
+}
