@@ -24,12 +24,14 @@
 #include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/portal.h"
+#include "utils/snapmgr.h"
 
 /* On an error the session is beyond repair, and the process ends. */
 void
 js_session_reset(void)
 {
 	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());	/* to delete catalog rows by */
 	PortalHashTableDeleteAll();
 	SetPGVariable("role", NIL, false);
 	SetPGVariable("session_authorization", NIL, false);
@@ -39,5 +41,6 @@ js_session_reset(void)
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	ResetTempTableNamespace();
 	ResetSequenceCaches();
+	PopActiveSnapshot();
 	CommitTransactionCommand();
 }

@@ -54,7 +54,8 @@ sub jobsched_node
 	my ($name, %param) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(%{ $param{init} || {} });
+	# Whatever locale the tests are called in.
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ], %{ $param{init} || {} });
 	$node->append_conf(
 		'postgresql.conf', qq{
 shared_preload_libraries = 'jobsched'
