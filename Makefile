@@ -9,6 +9,7 @@ OBJS = \
 	src/api.o \
 	src/calendar.o \
 	src/capture.o \
+	src/catalog.o \
 	src/clock.o \
 	src/context.o \
 	src/cron.o \

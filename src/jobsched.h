@@ -32,13 +32,7 @@ typedef enum JsStatus
 	JS_MISSED
 } JsStatus;
 
-static inline const char *
-js_status_name(JsStatus status)
-{
-	static const char *const names[] = {"succeeded", "failed", "cancelled",
-	"timed_out", "lost", "skipped", "missed"};
-
-	return names[status];
-}
+extern const char *js_status_name(JsStatus status);
+extern JsStatus js_status_of(const char *name);
 
 #endif							/* JOBSCHED_H */

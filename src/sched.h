@@ -47,6 +47,7 @@ typedef struct JobEntry
 	bool		enabled;
 	bool		paused;
 	bool		dropped;
+	bool		drop_noted;		/* the next step ends its runs */
 	bool		asleep;			/* its home is elsewhere */
 	bool		invalid;
 	bool		transactional;
@@ -162,7 +163,6 @@ extern void sched_job_set_next(JobEntry *job, TimestampTz next);
 extern OwnerEntry *sched_owner(Oid owner);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
-extern void sched_job_set_owner(JobEntry *job, Oid owner);
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
@@ -178,7 +178,7 @@ extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
 extern void sched_adopt_slots(void);
 extern void sched_apply_job(const JsJob *row);
-extern void sched_note_dropped(int64 job_id);
+extern void sched_note_dropped(JobEntry *job);
 extern void sched_end_dropped(void);
 extern void sched_log_jobs(void);
 

@@ -537,7 +537,8 @@ sched_assign(void)
 static bool
 claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 {
-	if (!js_run_claim(writer, run->run_id, run->owner->owner, run->attempt + 1, now))
+	if (!js_run_claim(writer, run->run_id, run->owner->owner, run->attempt + 1,
+					  run->job->transactional, now))
 		return false;
 	run->attempt++;
 	run->claimed = true;

@@ -48,10 +48,36 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	sched_run_forget(run);
 }
 
+/* The outcome of a run whose worker recorded it, and died before telling us. */
+static void
+note_ended(RunEntry *run)
+{
+	JsRun		row;
+	JsOutcome	outcome;
+	JsDone		done = {0};
+
+	if (js_history_find(run->run_id, &row, &outcome))
+	{
+		done.run_id = run->run_id;
+		done.status = outcome.status;
+		done.started_at = outcome.started_at;
+		done.finished_at = outcome.finished_at;
+		sched_fold_add(run->job, &done);
+	}
+	sched_run_forget(run);
+}
+
+static bool
+may_be_repeated(const RunEntry *run, const JsRun *row)
+{
+	return row->repeatable && !run->job->dropped && run->lost < JS_MAX_LOST;
+}
+
 /*
  * A run's worker or server is gone.  If the run was one transaction it has
  * left no effect, and goes back to the queue; up to a point, for it may be
- * the cause.
+ * the cause.  If its row is gone too it had come to its end, and only the news
+ * of that was lost.
  */
 void
 sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
@@ -59,14 +85,14 @@ sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
 {
 	JsRun		row;
 
-	if (!run->job->transactional || run->job->dropped || run->lost >= JS_MAX_LOST)
-	{
-		sched_end_run(run, JS_LOST, reason, sqlstate, error);
-		return;
-	}
 	if (!js_run_read(run->run_id, &row))
 	{
-		sched_run_forget(run);
+		note_ended(run);
+		return;
+	}
+	if (!may_be_repeated(run, &row))
+	{
+		sched_end_run(run, JS_LOST, reason, sqlstate, error);
 		return;
 	}
 	row.status = JS_RUN_QUEUED;

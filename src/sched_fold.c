@@ -14,12 +14,8 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "clock.h"
-#include "executor/spi.h"
+#include "catalog.h"
 #include "sched.h"
-#include "table.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define MAX_RECOVERED_JOBS 10000
@@ -36,6 +32,12 @@ outcome_letter(JsStatus status)
 	};
 
 	return letters[status];
+}
+
+static bool
+is_failure(JsStatus status)
+{
+	return status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST;
 }
 
 /* Appends to a strip of outcomes, dropping the oldest. */
@@ -88,7 +90,7 @@ sched_fold_add(JobEntry *job, const JsDone *done)
 		fold->success_seen = true;
 		fold->failures = 0;
 	}
-	else if (done->status == JS_FAILED || done->status == JS_TIMED_OUT || done->status == JS_LOST)
+	else if (is_failure(done->status))
 		fold->failures++;
 	if (done->started_at != DT_NOBEGIN)
 		note_run_time(job, done);
@@ -121,7 +123,7 @@ sched_fold_write(void)
 		write_fold(fold);
 		job->fold = NULL;
 		pfree(fold);
-		if (job->dropped && dlist_is_empty(&job->runs))
+		if (job->dropped && !job->drop_noted && dlist_is_empty(&job->runs))
 			sched_job_forget(job);
 	}
 	sched.folds_since = 0;
@@ -131,13 +133,6 @@ sched_fold_write(void)
  * After a start
  * ------------------------------------------------------------------------
  */
-
-static const char letter_sql[] =
-"SELECT CASE status WHEN 'succeeded' THEN '.' WHEN 'failed' THEN 'F' WHEN 'timed_out' THEN 'T'"
-" WHEN 'cancelled' THEN 'X' WHEN 'lost' THEN 'L' WHEN 'skipped' THEN 'S' ELSE 'M' END,"
-" run_id, status, started_at, finished_at"
-" FROM " JS_SCHEMA ".history WHERE job_id OPERATOR(pg_catalog.=) $1"
-" ORDER BY run_id DESC LIMIT 20";
 
 static void
 last_folded(const JsJobState *state, void *arg)
@@ -149,43 +144,17 @@ last_folded(const JsJobState *state, void *arg)
 }
 
 static int
-compare_letters_at(const void *a, const void *b)
+compare_ended(const void *a, const void *b)
 {
-	TimestampTz x = *(const TimestampTz *) a;
-	TimestampTz y = *(const TimestampTz *) b;
+	TimestampTz x = ((const JsEnded *) a)->finished_at;
+	TimestampTz y = ((const JsEnded *) b)->finished_at;
 
 	return x < y ? -1 : x > y;
 }
 
-typedef struct Recovered
-{
-	TimestampTz finished_at;	/* first, for the sort */
-	TimestampTz started_at;
-	int64		run_id;
-	char	   *status;
-	char		letter;
-} Recovered;
-
-static Recovered
-recovered_row(int i)
-{
-	HeapTuple	tuple = SPI_tuptable->vals[i];
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	Recovered	row;
-	bool		isnull;
-
-	row.letter = SPI_getvalue(tuple, desc, 1)[0];
-	row.run_id = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
-	row.status = SPI_getvalue(tuple, desc, 3);
-	row.started_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 4, &isnull));
-	if (isnull)
-		row.started_at = DT_NOBEGIN;
-	row.finished_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
-	return row;
-}
-
+/* What the state says of the last runs, from themselves, oldest first. */
 static void
-apply_recovered(JsJobState *state, const Recovered *rows, int n)
+apply_ended(JsJobState *state, const JsEnded *ended, int n)
 {
 	int			failures = 0;
 	bool		success = false;
@@ -193,41 +162,36 @@ apply_recovered(JsJobState *state, const Recovered *rows, int n)
 	state->recent[0] = '\0';
 	for (int i = 0; i < n; i++)
 	{
-		char		letter[2] = {rows[i].letter, '\0'};
+		char		letter[2] = {outcome_letter(ended[i].status), '\0'};
 
 		append_recent(state->recent, letter);
-		if (rows[i].letter == '.')
+		if (ended[i].status == JS_SUCCEEDED)
 		{
 			success = true;
 			failures = 0;
 		}
-		else if (strchr("FTL", rows[i].letter) != NULL)
+		else if (is_failure(ended[i].status))
 			failures++;
 	}
-	state->last_run_id = rows[n - 1].run_id;
-	state->last_status = rows[n - 1].status;
-	state->last_started_at = rows[n - 1].started_at;
-	state->last_finished_at = rows[n - 1].finished_at;
+	state->last_run_id = ended[n - 1].run_id;
+	state->last_status = (char *) js_status_name(ended[n - 1].status);
+	state->last_started_at = ended[n - 1].started_at;
+	state->last_finished_at = ended[n - 1].finished_at;
 	state->consecutive_failures = success ? failures : Max(failures, state->consecutive_failures);
 }
 
 static void
-recover_job(SPIPlanPtr plan, int64 job_id)
+recover_job(int64 job_id)
 {
-	Datum		value = Int64GetDatum(job_id);
-	Recovered	rows[JS_RECENT_SIZE];
+	JsEnded		ended[JS_RECENT_SIZE];
+	int			n = js_catalog_last_ended(job_id, ended, JS_RECENT_SIZE);
 	JsJobState	state;
-	int			n;
 
-	SPI_execute_plan(plan, &value, NULL, true, JS_RECENT_SIZE);
-	n = (int) SPI_processed;
 	if (n == 0)
 		return;
-	for (int i = 0; i < n; i++)
-		rows[i] = recovered_row(i);
-	qsort(rows, n, sizeof(Recovered), compare_letters_at);
+	qsort(ended, n, sizeof(JsEnded), compare_ended);
 	(void) js_job_state_read(job_id, &state);
-	apply_recovered(&state, rows, n);
+	apply_ended(&state, ended, n);
 	js_job_state_write(&state);
 }
 
@@ -240,32 +204,11 @@ void
 sched_fold_recover(void)
 {
 	TimestampTz since = DT_NOBEGIN;
-	Oid			type = TIMESTAMPTZOID;
-	Oid			id_type = INT8OID;
-	SPIPlanPtr	plan;
-	Datum		value;
-	int64	   *ids;
-	uint64		count;
+	ListCell   *lc;
 
 	js_job_states_visit(last_folded, &since);
 	if (since != DT_NOBEGIN)
 		since -= FOLD_SLACK;
-	value = TimestampTzGetDatum(since);
-	SPI_connect();
-	plan = SPI_prepare(letter_sql, 1, &id_type);
-	SPI_execute_with_args("SELECT DISTINCT h.job_id FROM " JS_SCHEMA ".history h"
-						  " JOIN " JS_SCHEMA ".job j ON j.job_id OPERATOR(pg_catalog.=) h.job_id"
-						  " WHERE h.finished_at OPERATOR(pg_catalog.>=) $1",
-						  1, &type, &value, NULL, true, MAX_RECOVERED_JOBS);
-	count = SPI_processed;
-	ids = palloc(sizeof(int64) * Max(count, 1));
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool		isnull;
-
-		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	for (uint64 i = 0; i < count; i++)
-		recover_job(plan, ids[i]);
-	SPI_finish();
+	foreach(lc, js_catalog_jobs_ended_since(since, MAX_RECOVERED_JOBS))
+		recover_job(*(int64 *) lfirst(lc));
 }

@@ -28,7 +28,7 @@
 
 static JsNews news[JS_WAKE_SIZE];
 
-/* Jobs that were dropped and still have runs here. */
+/* Jobs (JobEntry) that were dropped and are to be seen to. */
 static List *dropped_jobs = NIL;
 
 /* Runs that the end of a server, or of a worker unseen, cut off. */
@@ -55,9 +55,11 @@ append_kept(List *list, void *item)
 
 /* The next step ends what waits of this job, and forgets it if it can. */
 void
-sched_note_dropped(int64 job_id)
+sched_note_dropped(JobEntry *job)
 {
-	dropped_jobs = append_kept(dropped_jobs, remember_id(job_id));
+	if (!job->drop_noted)
+		dropped_jobs = append_kept(dropped_jobs, job);
+	job->drop_noted = true;
 }
 
 /* ------------------------------------------------------------------------
@@ -68,8 +70,7 @@ sched_note_dropped(int64 job_id)
 static void
 apply_drop(JobEntry *job, const JsJob *row)
 {
-	if (!job->dropped)
-		sched_note_dropped(job->job_id);
+	sched_note_dropped(job);
 	job->dropped = true;
 	sched_set_flag(&job->asleep, false, &sched.asleep_count);
 	sched_job_set_next(job, DT_NOEND);
@@ -101,7 +102,7 @@ sched_apply_job(const JsJob *row)
 		return;
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	job->revision = row->revision;
-	sched_job_set_owner(job, row->owner);
+	job->owner = row->owner;
 	job->transactional = row->transactional;
 	job->shares = row->share_transaction;
 	job->has_schedule = row->schedule != NULL;
@@ -183,7 +184,7 @@ load_job(int64 job_id, Oid owner)
 	job = sched_job_make(job_id);
 	job->owner = owner;
 	job->dropped = true;
-	sched_note_dropped(job_id);
+	sched_note_dropped(job);
 	return job;
 }
 
@@ -328,15 +329,14 @@ sched_end_dropped(void)
 
 	foreach(lc, dropped_jobs)
 	{
-		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
+		JobEntry   *job = lfirst(lc);
 
-		if (job == NULL)
-			continue;
+		job->drop_noted = false;
 		end_waiting_runs(job);
 		if (dlist_is_empty(&job->runs) && job->fold == NULL)
 			sched_job_forget(job);
 	}
-	list_free_deep(dropped_jobs);
+	list_free(dropped_jobs);
 	dropped_jobs = NIL;
 }
 

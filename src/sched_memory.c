@@ -157,7 +157,7 @@ sched_job_make(int64 job_id)
 void
 sched_job_forget(JobEntry *job)
 {
-	Assert(dlist_is_empty(&job->runs) && job->fold == NULL);
+	Assert(dlist_is_empty(&job->runs) && job->fold == NULL && !job->drop_noted);
 	sched_job_set_next(job, DT_NOEND);
 	sched_set_flag(&job->asleep, false, &sched.asleep_count);
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
@@ -312,28 +312,17 @@ sched_run_forget(RunEntry *run)
 
 /*
  * Runs that wait are executed as whoever owns the job when they start: they
- * execute what that role has defined.
+ * execute what that role has defined.  What was claimed in the name of another
+ * has to be claimed again.
  */
-void
-sched_job_set_owner(JobEntry *job, Oid owner)
+static void
+follow_owner(RunEntry *run)
 {
-	dlist_iter	iter;
-
-	if (job->owner == owner)
+	if (run->owner->owner == run->job->owner)
 		return;
-	job->owner = owner;
-	dlist_foreach(iter, &job->runs)
-	{
-		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
-		RunEntryState state = run->state;
-
-		if (state == RUN_ASSIGNED)
-			continue;
-		sched_run_place(run, RUN_HELD);
-		run->owner = sched_owner(owner);
-		run->claimed = false;
-		sched_run_place(run, state);
-	}
+	sched_run_place(run, RUN_HELD);
+	run->owner = sched_owner(run->job->owner);
+	run->claimed = false;
 }
 
 /* Puts a run that is with no worker where its time and its job want it. */
@@ -341,6 +330,7 @@ void
 sched_run_wait(RunEntry *run, TimestampTz now)
 {
 	run->slot = -1;
+	follow_owner(run);
 	if (sched_job_holds_runs(run->job))
 		sched_run_place(run, RUN_HELD);
 	else if (run->run_at > now && !run->claimed)
@@ -348,7 +338,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 	else
 		sched_run_place(run, RUN_READY);
 	if (run->job->dropped)
-		sched_note_dropped(run->job->job_id);
+		sched_note_dropped(run->job);
 }
 
 /* After a change of the job: holds its waiting runs, or lets them go. */

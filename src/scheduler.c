@@ -36,11 +36,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_db_role_setting.h"
+#include "catalog.h"
 #include "clock.h"
-#include "commands/extension.h"
 #include "compat.h"
-#include "executor/spi.h"
 #include "guc.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -148,33 +146,15 @@ check_extension(void)
 static bool
 version_is_known(void)
 {
-	bool		known = false;
+	char	   *version = js_catalog_extension_version();
 
-	SPI_connect();
-	if (SPI_execute("SELECT extversion FROM pg_catalog.pg_extension"
-					" WHERE extname OPERATOR(pg_catalog.=) '" JS_EXTENSION "'", true, 1) == SPI_OK_SELECT &&
-		SPI_processed == 1)
-	{
-		const char *version = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-		known = strcmp(version, JS_VERSION) == 0;
-	}
-	SPI_finish();
-	return known;
+	return version != NULL && strcmp(version, JS_VERSION) == 0;
 }
 
 /* ------------------------------------------------------------------------
  * Settings
  * ------------------------------------------------------------------------
  */
-
-/* jobsched.enabled as ALTER DATABASE has set it: "", "on", "off"... */
-static const char database_setting_sql[] =
-"SELECT pg_catalog.substr(s, 18) FROM pg_catalog.pg_db_role_setting r,"
-" LATERAL pg_catalog.unnest(r.setconfig) s"
-" WHERE r.setrole OPERATOR(pg_catalog.=) 0 AND s OPERATOR(pg_catalog.~~) 'jobsched.enabled=%'"
-" AND r.setdatabase OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d"
-" WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())";
 
 /*
  * A setting of the database reaches only new sessions by itself, and this one
@@ -183,31 +163,25 @@ static const char database_setting_sql[] =
 static void
 read_enabled(void)
 {
+	char	   *value = js_catalog_database_setting("jobsched.enabled");
+
 	sched.enabled_here = true;
-	SPI_connect();
-	if (SPI_execute(database_setting_sql, true, 1) == SPI_OK_SELECT && SPI_processed == 1)
-		(void) parse_bool(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
-						  &sched.enabled_here);
-	SPI_finish();
+	if (value != NULL)
+		(void) parse_bool(value, &sched.enabled_here);
 	sched.enabled = sched.enabled_here && js->enabled;
 }
 
 /*
  * Whether some prepared transaction of this database may hold runs or jobs
- * that we have not heard of.  Asked after a start; those of later ones leave
- * a mark, which is taken away when none is left.
+ * that we have not heard of.  The mark is taken away before we look: one that
+ * is prepared meanwhile puts it back.
  */
-static bool
-has_prepared(void)
+static void
+look_for_prepared(void)
 {
-	bool		has;
-
-	SPI_connect();
-	has = SPI_execute("SELECT 1 FROM pg_catalog.pg_prepared_xacts"
-					  " WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database()",
-					  true, 1) == SPI_OK_SELECT && SPI_processed > 0;
-	SPI_finish();
-	return has;
+	pg_atomic_write_u32(&sched.db->prepared, 0);
+	if (js_catalog_has_prepared())
+		pg_atomic_write_u32(&sched.db->prepared, 1);
 }
 
 static void
@@ -410,8 +384,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	check_extension();
 	if (GetCurrentTimestamp() >= next_sweep)
 	{
-		if (!has_prepared())
-			pg_atomic_write_u32(&sched.db->prepared, 0);
+		look_for_prepared();
 		sched_load_all(now);
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
@@ -526,6 +499,14 @@ sleep_until_needed(void)
  * ------------------------------------------------------------------------
  */
 
+/* A run that ended while there was no scheduler has passed over slots too. */
+static void
+report_left_skips(JobEntry *job, TimestampTz now)
+{
+	if (job->skipped > 0 && job->live == 0 && !job->dropped)
+		sched_report_skips(job, now);
+}
+
 /* First light: everything is read, and what was left behind is settled. */
 static void
 start(void)
@@ -540,13 +521,14 @@ start(void)
 		leave("the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE");
 	}
 	read_enabled();
-	pg_atomic_write_u32(&sched.db->prepared, has_prepared());
+	look_for_prepared();
 	js_rings_read(sched.rings);
 	publish_rings();
 	sched_load_all(now);
 	sched_adopt_slots();
 	sched_rewind(now);
 	sched_fold_recover();
+	sched_jobs_each(report_left_skips, now);
 	if (!sched.db->startup_fired && sched.enabled)
 		sched_fire_startup(now);
 	sched_log_jobs();

@@ -103,6 +103,7 @@ typedef struct JsRun
 	const char *source;
 	int32		attempt;
 	int32		lost;
+	bool		repeatable;
 	int32		priority;
 	int32		missed_count;
 	int64		boot_id;
@@ -177,13 +178,13 @@ extern bool js_run_read(int64 run_id, JsRun *run);
 extern bool js_run_see(int64 run_id, JsRun *run);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
-						 int32 attempt, TimestampTz now);
+						 int32 attempt, bool repeatable, TimestampTz now);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
 extern bool js_run_slot_exists(int64 job_id, TimestampTz scheduled_for);
 extern void js_runs_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
-extern bool js_history_status(int64 run_id, Oid *owner, char **status);
+extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 
 /* the rings of history (store_run.c) */
 #define JS_RINGS 2

@@ -26,9 +26,9 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog.h"
 #include "catalog/indexing.h"
 #include "commands/sequence.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "shmem.h"
 #include "store.h"
@@ -40,7 +40,7 @@
 enum RunColumn
 {
 	RUN_ID = 1, RUN_JOB_ID, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
-	RUN_LOST, RUN_PRIORITY, RUN_MISSED_COUNT, RUN_BOOT_ID, RUN_RUN_AT,
+	RUN_LOST, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS
 };
 
@@ -66,6 +66,27 @@ enum RingColumn
 };
 
 static const char *const run_status_names[] = {"queued", "running", "retrying"};
+
+static const char *const status_names[] = {
+	[JS_SUCCEEDED] = "succeeded", [JS_FAILED] = "failed", [JS_CANCELLED] = "cancelled",
+	[JS_TIMED_OUT] = "timed_out", [JS_LOST] = "lost", [JS_SKIPPED] = "skipped",
+	[JS_MISSED] = "missed"
+};
+
+const char *
+js_status_name(JsStatus status)
+{
+	return status_names[status];
+}
+
+JsStatus
+js_status_of(const char *name)
+{
+	for (int i = 0; i < lengthof(status_names); i++)
+		if (strcmp(name, status_names[i]) == 0)
+			return (JsStatus) i;
+	elog(ERROR, "history has unknown status \"%s\"", name);
+}
 
 /* ------------------------------------------------------------------------
  * run
@@ -122,6 +143,7 @@ run_progress_to_row(const JsRun *run, JsRow *row)
 	js_row_set_text(row, RUN_STATUS, run_status_names[run->status]);
 	js_row_set(row, RUN_ATTEMPT, Int32GetDatum(run->attempt));
 	js_row_set(row, RUN_LOST, Int32GetDatum(run->lost));
+	js_row_set(row, RUN_REPEATABLE, BoolGetDatum(run->repeatable));
 	js_row_set(row, RUN_BOOT_ID, Int64GetDatum(run->boot_id));
 	js_row_set_timestamp(row, RUN_RUN_AT, run->run_at);
 	js_row_set_timestamp(row, RUN_CLAIMED_AT, run->claimed_at);
@@ -181,6 +203,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->source = js_row_text(&row, RUN_SOURCE);
 	run->attempt = DatumGetInt32(row.values[RUN_ATTEMPT - 1]);
 	run->lost = DatumGetInt32(row.values[RUN_LOST - 1]);
+	run->repeatable = DatumGetBool(row.values[RUN_REPEATABLE - 1]);
 	run->priority = DatumGetInt32(row.values[RUN_PRIORITY - 1]);
 	run->missed_count = DatumGetInt32(row.values[RUN_MISSED_COUNT - 1]);
 	run->boot_id = row.nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row.values[RUN_BOOT_ID - 1]);
@@ -288,7 +311,8 @@ js_run_update(const JsRun *run)
  * as a role.  False when the row is gone, or somebody else holds it.
  */
 bool
-js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt, TimestampTz now)
+js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt,
+			 bool repeatable, TimestampTz now)
 {
 	SysScanDesc scan;
 	HeapTuple	old = find_free_run(writer, run_id, &scan);
@@ -301,6 +325,7 @@ js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt, Timest
 		js_row_set(&row, RUN_OWNER, ObjectIdGetDatum(owner));
 		js_row_set_text(&row, RUN_STATUS, run_status_names[JS_RUN_RUNNING]);
 		js_row_set(&row, RUN_ATTEMPT, Int32GetDatum(attempt));
+		js_row_set(&row, RUN_REPEATABLE, BoolGetDatum(repeatable));
 		js_row_set(&row, RUN_BOOT_ID, Int64GetDatum(js->boot_id));
 		js_row_set(&row, RUN_CLAIMED_AT, TimestampTzGetDatum(now));
 		js_row_set_null(&row, RUN_REASON);
@@ -543,7 +568,7 @@ js_history_insert(const JsRun *run, const JsOutcome *outcome)
 }
 
 static bool
-history_status_in(int segment, int64 run_id, Oid *owner, char **status)
+find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 {
 	char		name[NAMEDATALEN];
 	Relation	rel;
@@ -564,21 +589,25 @@ history_status_in(int segment, int64 run_id, Oid *owner, char **status)
 		JsRow		row;
 
 		js_row_get(&row, tuple, rel);
-		*owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
-		*status = js_row_text(&row, HISTORY_STATUS);
+		run->run_id = run_id;
+		run->job_id = DatumGetInt64(row.values[HISTORY_JOB_ID - 1]);
+		run->owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
+		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
+		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);
+		outcome->finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
 }
 
-/* How a run has ended, if it has. */
+/* Whose run it was and how it ended, if it has; no more of it is filled in. */
 bool
-js_history_status(int64 run_id, Oid *owner, char **status)
+js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
 {
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		for (int i = 0; i < JS_SEGMENTS; i++)
-			if (history_status_in(ring * 100 + i, run_id, owner, status))
+			if (find_in_segment(ring * 100 + i, run_id, run, outcome))
 				return true;
 	return false;
 }
@@ -644,19 +673,10 @@ void
 js_ring_advance(int ring, TimestampTz now, JsRing *state)
 {
 	JsRing		next;
-	char		command[200];
-	int			rc;
 
 	next.segment = ring * 100 + (state->segment - ring * 100 + 1) % JS_SEGMENTS;
 	next.started_at = now;
-	snprintf(command, sizeof(command),
-			 "TRUNCATE ONLY %s.history_%03d, %s.run_log_%03d",
-			 JS_SCHEMA, next.segment, JS_SCHEMA, next.segment);
-	SPI_connect();
-	rc = SPI_execute(command, false, 0);
-	SPI_finish();
-	if (rc != SPI_OK_UTILITY)
-		elog(ERROR, "could not empty a segment: %s", SPI_result_code_string(rc));
+	js_catalog_truncate_segment(next.segment);
 	ring_update(ring, &next);
 	*state = next;
 }

@@ -39,24 +39,23 @@ PG_FUNCTION_INFO_V1(jobsched_wait_run);
 #define LOOK_MS 5000L
 
 /* The status of a run that has ended, or NULL while it has not. */
-static char *
+static const char *
 look(int64 run_id)
 {
-	char	   *status = NULL;
-	Oid			owner = InvalidOid;
-	JsRun		run;
+	JsRun		run = {0};
+	JsOutcome	outcome;
+	bool		ended = false;
+	bool		exists;
 
 	PushActiveSnapshot(GetTransactionSnapshot());	/* args may be toasted */
-	if (js_run_see(run_id, &run))
-		owner = run.owner;
-	else if (!js_history_status(run_id, &owner, &status))
-		owner = InvalidOid;
+	exists = js_run_see(run_id, &run) ||
+		(ended = js_history_find(run_id, &run, &outcome));
 	PopActiveSnapshot();
-	if (!OidIsValid(owner) || !js_may_see(owner))
+	if (!exists || !js_may_see(run.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
-	return status;
+	return ended ? js_status_name(outcome.status) : NULL;
 }
 
 static TimestampTz
@@ -82,10 +81,10 @@ wait_until(JsDatabase *db, TimestampTz deadline)
 									   js_wait_event(&wait_event, "JobschedWaitRun"));
 }
 
-static char *
+static const char *
 wait_for_end(JsDatabase *db, int64 run_id, TimestampTz deadline)
 {
-	char	   *status;
+	const char *status;
 
 	ConditionVariablePrepareToSleep(&db->finished);
 	while ((status = look(run_id)) == NULL)
@@ -150,9 +149,8 @@ result_row(FunctionCallInfo fcinfo, const char *status)
 Datum
 jobsched_wait_run(PG_FUNCTION_ARGS)
 {
-	MemoryContext outer = CurrentMemoryContext;
 	JsDatabase *db;
-	char	   *status;
+	const char *status;
 	TimestampTz deadline;
 
 	refuse_if_atomic(fcinfo);
@@ -171,7 +169,7 @@ jobsched_wait_run(PG_FUNCTION_ARGS)
 	pg_atomic_fetch_add_u32(&db->waiters, 1);
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, PointerGetDatum(db));
 	{
-		status = MemoryContextStrdup(outer, wait_for_end(db, PG_GETARG_INT64(0), deadline));
+		status = wait_for_end(db, PG_GETARG_INT64(0), deadline);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, PointerGetDatum(db));
 	stop_waiting(0, PointerGetDatum(db));

@@ -165,8 +165,9 @@ merge_args(Jsonb *of_job, Jsonb *of_run)
 
 /*
  * Reads a run and its job.  There is no job if the run is not ours to execute
- * any more: the job has got another owner, or somebody who may has changed
- * the rows.
+ * any more: since the claim the job has got another owner, or a command that
+ * may leave effects behind where the claim promised none; or somebody who may
+ * has changed the rows.
  */
 static void
 read_work(JsWork *work)
@@ -177,7 +178,7 @@ read_work(JsWork *work)
 	if (job == NULL || job->owner != GetAuthenticatedUserId() ||
 		!js_run_read(work->mail.run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
-		run->owner != job->owner)
+		run->owner != job->owner || (run->repeatable && !job->transactional))
 	{
 		ereport(LOG,
 				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",

@@ -104,6 +104,9 @@ CREATE TABLE jobsched_internal.run (
 	attempt integer NOT NULL DEFAULT 0,
 	-- how many attempts ended with their worker or server
 	lost integer NOT NULL DEFAULT 0,
+	-- whether the attempt was claimed as one transaction (job.transactional
+	-- may change meanwhile), so that it leaves no effect if it is cut off
+	repeatable boolean NOT NULL,
 	priority integer NOT NULL DEFAULT 0,
 	missed_count integer NOT NULL DEFAULT 0,
 	boot_id bigint,
