@@ -243,11 +243,11 @@ set_command_or_handler(JsJob *job, const Definition *def)
 				 errhint("Give command => SQL text, or handler => 'schema.function'.")));
 }
 
-/* Whether what the job executes is given. */
+/* Whether how the job executes is given. */
 static bool
 changes_work(const Definition *def)
 {
-	return def->command != NULL || def->handler != NULL || def->args != NULL ||
+	return def->command != NULL || def->handler != NULL ||
 		def->mode != NULL || def->has_share_transaction;
 }
 
@@ -513,7 +513,7 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "alter_job()", &job);
 	read_definition(fcinfo, 1, &def);
 	check_new_name(&job, &def);
-	if (changes_work(&def) && def.owner == InvalidOid)
+	if ((changes_work(&def) || def.args != NULL) && def.owner == InvalidOid)
 		js_check_may_own(job.owner);
 	apply_definition(&job, &def);
 	write_job(&job);
@@ -622,7 +622,7 @@ jobsched_adopt(PG_FUNCTION_ARGS)
 	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
 	js_identity_renew(&adoption.token);
-	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, collect_stranger, &adoption);
+	js_jobs_visit_all(collect_stranger, &adoption);
 	foreach(lc, adoption.strangers)
 		adopt_job(*(int64 *) lfirst(lc), &adoption.token);
 	js_wakeup_start();

@@ -20,6 +20,7 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -128,9 +129,9 @@ js_catalog_jobs_ended_since(TimestampTz since, int limit)
 	return ids;
 }
 
-/* The newest runs of a job that have ended; returns how many. */
+/* The newest JS_RECENT_SIZE runs of a job that have ended; returns how many. */
 int
-js_catalog_last_ended(int64 job_id, JsEnded *ended, int limit)
+js_catalog_last_ended(int64 job_id, JsEnded *ended)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			type = INT8OID;
@@ -141,10 +142,11 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended, int limit)
 	if (plan == NULL)
 	{
 		plan = SPI_prepare("SELECT run_id, status, started_at, finished_at FROM " JS_SCHEMA ".history"
-						   " WHERE job_id OPERATOR(pg_catalog.=) $1 ORDER BY run_id DESC", 1, &type);
+						   " WHERE job_id OPERATOR(pg_catalog.=) $1 ORDER BY run_id DESC"
+						   " LIMIT " CppAsString2(JS_RECENT_SIZE), 1, &type);
 		SPI_keepplan(plan);
 	}
-	if (SPI_execute_plan(plan, &value, NULL, true, limit) != SPI_OK_SELECT)
+	if (SPI_execute_plan(plan, &value, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not query the history");
 	count = (int) SPI_processed;
 	for (int i = 0; i < count; i++)

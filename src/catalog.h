@@ -27,7 +27,7 @@ extern char *js_catalog_extension_version(void);
 extern char *js_catalog_database_setting(const char *name);
 extern bool js_catalog_has_prepared(void);
 extern List *js_catalog_jobs_ended_since(TimestampTz since, int limit);
-extern int	js_catalog_last_ended(int64 job_id, JsEnded *ended, int limit);
+extern int	js_catalog_last_ended(int64 job_id, JsEnded *ended);
 extern void js_catalog_truncate_segment(int segment);
 
 #endif							/* JS_CATALOG_H */

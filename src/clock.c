@@ -48,12 +48,6 @@ js_clock_now(void)
 	return read_mock(&now) ? now : GetCurrentTimestamp();
 }
 
-bool
-js_clock_mocked(void)
-{
-	return js->clock_mocked;
-}
-
 /*
  * Milliseconds to sleep until an instant, rounded up, from 0 to at_most.  A
  * mocked clock moves only when it is set, and who sets it wakes the sleepers.

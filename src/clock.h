@@ -13,7 +13,6 @@
 #include "datatype/timestamp.h"
 
 extern TimestampTz js_clock_now(void);
-extern bool js_clock_mocked(void);
 extern long js_clock_ms_until(TimestampTz when, long at_most);
 
 #endif							/* JS_CLOCK_H */

@@ -65,7 +65,6 @@ PGDLLEXPORT void jobsched_launcher_main(Datum arg);
 /* Databases that are asked at a time whether they have the extension. */
 #define MAX_PROBES 2
 
-
 static MemoryContext launcher_context;
 static List *listed = NIL;		/* OIDs of databases that may have one */
 static List *to_probe = NIL;	/* those not yet asked for the extension */
@@ -177,53 +176,57 @@ sweep(void)
 		JsDatabase *db = &js->databases[i];
 
 		if (db->state == JS_DATABASE_RUNNING && !list_member_oid(listed, db->dboid))
-		{
-			js_database_hold(db->dboid);
-			db->unlisted = true;
-		}
+			js_database_hold(db->dboid, true);
 	}
 }
 
 /*
- * A database that jobsched.databases no longer lists is given up when its last
- * worker has finished, unless it is listed again.
+ * A database that jobsched.databases no longer lists is given up when nothing
+ * is left of it, unless it is listed again.
  */
 static void
-serve_unlisted(int i, Oid dboid)
+serve_unlisted(JsDatabase *db, Oid dboid)
 {
-	JsDatabase *db = &js->databases[i];
-
 	if (list_member_oid(listed, dboid))
-	{
-		db->unlisted = false;
 		set_state(db, JS_DATABASE_HELD, JS_DATABASE_WANTED);
-	}
-	else if (js_database_is_clear(dboid, INT64CONST(1) << 50))
+	else if (js_database_is_clear(dboid, 0))
 		js_database_give_up(db);
 }
 
-/*
- * Wants schedulers for the databases that are to be probed, as long as few
- * are starting.  Returns whether some are left.
- */
-static bool
-want_probes(void)
+/* How many schedulers are on their way. */
+static int
+starting_schedulers(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	int			starting = 0;
 
 	LWLockAcquire(js->lock, LW_SHARED);
 	for (int i = 0; i < js->max_databases; i++)
-		if (js->databases[i].state == JS_DATABASE_WANTED ||
-			js->databases[i].state == JS_DATABASE_STARTING)
+	{
+		const JsDatabase *db = &js->databases[i];
+
+		if (db->state == JS_DATABASE_STARTING ||
+			(db->state == JS_DATABASE_WANTED && db->next_start <= now))
 			starting++;
+	}
 	LWLockRelease(js->lock);
-	for (; to_probe != NIL && starting < MAX_PROBES; starting++)
+	return starting;
+}
+
+/*
+ * Wants schedulers for the databases that are to be probed, as long as few
+ * are starting and there is room.  Each that arrives or leaves wakes us, and
+ * we come here again.
+ */
+static void
+want_probes(void)
+{
+	for (int n = starting_schedulers(); to_probe != NIL && n < MAX_PROBES; n++)
 	{
 		if (js_database_want(linitial_oid(to_probe)) == NULL)
-			break;				/* jobsched.max_databases: later */
+			break;				/* jobsched.max_databases */
 		to_probe = list_delete_first(to_probe);
 	}
-	return to_probe != NIL;
 }
 
 /* ------------------------------------------------------------------------
@@ -234,22 +237,11 @@ want_probes(void)
 static bool
 register_scheduler(Oid dboid, BackgroundWorkerHandle **handle)
 {
-	BackgroundWorker worker = {0};
-	MemoryContext outer = MemoryContextSwitchTo(launcher_context);
-	bool		ok;
+	char		name[BGW_MAXLEN];
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	worker.bgw_main_arg = ObjectIdGetDatum(dboid);
-	strlcpy(worker.bgw_library_name, JS_EXTENSION, sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "jobsched_scheduler_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, JS_TYPE_SCHEDULER, BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "%s for database %u", JS_TYPE_SCHEDULER, dboid);
-	ok = RegisterDynamicBackgroundWorker(&worker, handle);
-	MemoryContextSwitchTo(outer);
-	return ok;
+	snprintf(name, sizeof(name), "%s for database %u", JS_TYPE_SCHEDULER, dboid);
+	return js_process_register(JS_TYPE_SCHEDULER, "jobsched_scheduler_main", name,
+							   ObjectIdGetDatum(dboid), 0, launcher_context, handle);
 }
 
 static void
@@ -310,6 +302,7 @@ typedef struct Look
 	Oid			dboid;
 	TimestampTz next_start;
 	TimestampTz held_until;
+	bool		unlisted;
 } Look;
 
 static Look
@@ -322,6 +315,7 @@ look_at(const JsDatabase *db)
 	look.dboid = db->dboid;
 	look.next_start = db->next_start;
 	look.held_until = db->held_until;
+	look.unlisted = db->unlisted;
 	LWLockRelease(js->lock);
 	return look;
 }
@@ -344,11 +338,8 @@ serve_databases(void)
 
 		if (look.state == JS_DATABASE_STARTING)
 			note_stillborn(i);
-		else if (look.state == JS_DATABASE_HELD && js->databases[i].unlisted)
-		{
-			serve_unlisted(i, look.dboid);
-			ms = Min(ms, RETRY_MS);
-		}
+		else if (look.state == JS_DATABASE_HELD && look.unlisted)
+			serve_unlisted(&js->databases[i], look.dboid);
 		else if (look.state == JS_DATABASE_HELD)
 		{
 			if (ms_until(look.held_until) == 0)
@@ -401,11 +392,8 @@ jobsched_launcher_main(Datum arg)
 			sweep();
 			next_sweep = GetCurrentTimestamp() + SWEEP_MS * 1000;
 		}
+		want_probes();
 		ms = serve_databases();
-		if (want_probes())
-			ms = Min(ms, RETRY_MS);
-		else
-			ms = Min(ms, serve_databases());
 		sleep_ms(Min(ms, Max(ms_until(next_sweep), 1)));
 		if (ConfigReloadPending)
 		{

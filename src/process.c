@@ -10,6 +10,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "jobsched.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -17,7 +19,36 @@
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+/*
+ * Has the postmaster start a process of ours, and tell us when it has started
+ * and ended.  False when max_worker_processes is used up.
+ */
+bool
+js_process_register(const char *type, const char *function, const char *name,
+					Datum arg, uint32 extra, MemoryContext context,
+					BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker = {0};
+	MemoryContext outer = MemoryContextSwitchTo(context);
+	bool		ok;
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = arg;
+	memcpy(worker.bgw_extra, &extra, sizeof(extra));
+	strlcpy(worker.bgw_library_name, JS_EXTENSION, sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	ok = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(outer);
+	return ok;
+}
 
 /*
  * Signal handlers come first, then signals.  SIGINT cancels what the process

@@ -10,6 +10,11 @@
 #ifndef JS_PROCESS_H
 #define JS_PROCESS_H
 
+#include "postmaster/bgworker.h"
+
+extern bool js_process_register(const char *type, const char *function, const char *name,
+								Datum arg, uint32 extra, MemoryContext context,
+								BackgroundWorkerHandle **handle);
 extern void js_process_init(void);
 extern void js_process_reload(void);
 extern void js_process_begin(const char *activity);

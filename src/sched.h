@@ -167,7 +167,6 @@ extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern bool sched_job_fires(const JobEntry *job);
-extern bool sched_job_holds_runs(const JobEntry *job);
 extern void sched_job_replace_runs(JobEntry *job);
 extern int64 sched_job_count(void);
 extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
@@ -186,7 +185,6 @@ extern void sched_log_jobs(void);
 extern void sched_fire_due(TimestampTz now);
 extern void sched_fire_startup(TimestampTz now);
 extern void sched_rewind(TimestampTz now);
-extern void sched_invalidate(JobEntry *job, const char *reason);
 
 /* sched_dispatch.c */
 extern bool sched_look(void);

@@ -30,6 +30,7 @@
 #include "clock.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "process.h"
 #include "sched.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -356,25 +357,13 @@ assign_to_mailboxes(void)
 }
 
 static bool
-register_worker(int slotno, uint32 generation, Oid owner, BackgroundWorkerHandle **handle)
+register_worker(int slotno, uint32 generation, BackgroundWorkerHandle **handle)
 {
-	BackgroundWorker worker = {0};
-	MemoryContext outer = MemoryContextSwitchTo(sched.context);
-	bool		ok;
+	char		name[BGW_MAXLEN];
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	worker.bgw_main_arg = Int32GetDatum(slotno);
-	strlcpy(worker.bgw_library_name, JS_EXTENSION, sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "jobsched_worker_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, JS_TYPE_WORKER, BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "%s %d", JS_TYPE_WORKER, slotno);
-	memcpy(worker.bgw_extra, &generation, sizeof(generation));
-	ok = RegisterDynamicBackgroundWorker(&worker, handle);
-	MemoryContextSwitchTo(outer);
-	return ok;
+	snprintf(name, sizeof(name), "%s %d", JS_TYPE_WORKER, slotno);
+	return js_process_register(JS_TYPE_WORKER, "jobsched_worker_main", name,
+							   Int32GetDatum(slotno), generation, sched.context, handle);
 }
 
 /* max_worker_processes is used up: by others, for all we know for a while. */
@@ -401,7 +390,7 @@ start_worker(OwnerEntry *owner)
 		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
 		return false;
 	}
-	if (!register_worker(slotno, generation, owner->owner, &slot->handle))
+	if (!register_worker(slotno, generation, &slot->handle))
 	{
 		js_slot_release(slotno);
 		note_no_process();

@@ -51,8 +51,8 @@ typedef struct Timetable
 } Timetable;
 
 /* The job cannot run as it is: says so in its state, and leaves it alone. */
-void
-sched_invalidate(JobEntry *job, const char *reason)
+static void
+invalidate(JobEntry *job, const char *reason)
 {
 	JsJobState	state;
 
@@ -85,11 +85,11 @@ read_timetable(JobEntry *job, const JsJob *row, Timetable *timetable)
 
 	if (row->schedule == NULL ||
 		!js_schedule_parse(row->schedule, row->name, &timetable->schedule, &error))
-		sched_invalidate(job, psprintf("invalid schedule: %s", row->schedule ? error.message : "none"));
+		invalidate(job, psprintf("invalid schedule: %s", row->schedule ? error.message : "none"));
 	else if ((timetable->tz = js_timezone_lookup(row->timezone)) == NULL)
-		sched_invalidate(job, psprintf("time zone \"%s\" does not exist", row->timezone));
+		invalidate(job, psprintf("time zone \"%s\" does not exist", row->timezone));
 	else if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row->owner)))
-		sched_invalidate(job, psprintf("the owner, role with OID %u, does not exist", row->owner));
+		invalidate(job, psprintf("the owner, role with OID %u, does not exist", row->owner));
 	timetable->anchor = row->anchor;
 	return !job->invalid;
 }
@@ -313,7 +313,7 @@ fire_job_carefully(JobEntry *job, TimestampTz now)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(outer);
 		CurrentResourceOwner = owner;
-		sched_invalidate(job, error->message);
+		invalidate(job, error->message);
 	}
 	PG_END_TRY();
 }

@@ -184,7 +184,7 @@ static void
 recover_job(int64 job_id)
 {
 	JsEnded		ended[JS_RECENT_SIZE];
-	int			n = js_catalog_last_ended(job_id, ended, JS_RECENT_SIZE);
+	int			n = js_catalog_last_ended(job_id, ended);
 	JsJobState	state;
 
 	if (n == 0)

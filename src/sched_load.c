@@ -110,7 +110,7 @@ sched_apply_job(const JsJob *row)
 	job->enabled = row->enabled;
 	job->paused = row->paused;
 	sched_set_flag(&job->asleep, !sched.home ||
-		memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
+				   memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
 				   &sched.asleep_count);
 	if (row->dropped_at != DT_NOBEGIN)
 		apply_drop(job, row);
@@ -241,10 +241,10 @@ sched_load_all(TimestampTz now)
 	bool		first = sched_job_count() == 0;
 
 	sched.home = js_identity_read(&sched.token);
-	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, first ? visit_first_job : visit_job, NULL);
+	js_jobs_visit_all(first ? visit_first_job : visit_job, NULL);
 	if (first)
 		js_job_states_visit(visit_state, NULL);
-	js_runs_visit(PG_INT64_MIN, PG_INT64_MAX, visit_run, &now);
+	js_runs_visit_all(visit_run, &now);
 	lose_cut_off();
 }
 
@@ -363,7 +363,7 @@ sched_log_jobs(void)
 {
 	int			count = 0;
 
-	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, log_job, &count);
+	js_jobs_visit_all(log_job, &count);
 	if (count > MAX_LOGGED_JOBS)
 		ereport(LOG,
 				(errmsg("%d more scheduled jobs", count - MAX_LOGGED_JOBS)));

@@ -183,11 +183,18 @@ sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now)
 		visit(slot->entry, now);
 }
 
+/* Whether nothing of the job may start now. */
+static bool
+holds_runs(const JobEntry *job)
+{
+	return job->paused || job->asleep || job->invalid;
+}
+
 /* Whether the job's schedule is in force. */
 bool
 sched_job_fires(const JobEntry *job)
 {
-	return job->enabled && !job->dropped && !sched_job_holds_runs(job);
+	return job->enabled && !job->dropped && !holds_runs(job);
 }
 
 /*
@@ -203,13 +210,6 @@ sched_job_set_next(JobEntry *job, TimestampTz next)
 	job->due_queued = next != DT_NOEND && sched_job_fires(job);
 	if (job->due_queued)
 		pairingheap_add(sched.due, &job->due_node);
-}
-
-/* Whether nothing of the job may start now. */
-bool
-sched_job_holds_runs(const JobEntry *job)
-{
-	return job->paused || job->asleep || job->invalid;
 }
 
 /* ------------------------------------------------------------------------
@@ -331,7 +331,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 {
 	run->slot = -1;
 	follow_owner(run);
-	if (sched_job_holds_runs(run->job))
+	if (holds_runs(run->job))
 		sched_run_place(run, RUN_HELD);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);

@@ -238,7 +238,7 @@ forget_expired_jobs(void)
 	MemoryContext outer = MemoryContextSwitchTo(sched.context);
 	ListCell   *lc;
 
-	js_jobs_visit(PG_INT64_MIN, PG_INT64_MAX, collect_expired, &expired);
+	js_jobs_visit_all(collect_expired, &expired);
 	foreach(lc, expired)
 		js_job_forget(*(int64 *) lfirst(lc));
 	list_free_deep(expired);

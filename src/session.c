@@ -31,7 +31,8 @@ void
 js_session_reset(void)
 {
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());	/* to delete catalog rows by */
+	PushActiveSnapshot(GetTransactionSnapshot());	/* to delete catalog rows
+													 * by */
 	PortalHashTableDeleteAll();
 	SetPGVariable("role", NIL, false);
 	SetPGVariable("session_authorization", NIL, false);

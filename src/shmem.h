@@ -76,7 +76,8 @@ typedef struct JsDatabase
 	TimestampTz last_error_at;
 	char		last_error[JS_ERROR_TEXT];
 
-	bool		startup_fired;	/* by lock: @startup jobs have had their run */
+	bool		startup_fired;	/* by the scheduler: @startup jobs have had
+								 * their run */
 
 	/* where finished runs go, written by the scheduler */
 	pg_atomic_uint32 segment[2];
@@ -164,7 +165,8 @@ typedef struct JsShared
 	int			launcher_pid;
 	bool		enabled;		/* jobsched.enabled of the cluster, by the
 								 * launcher */
-	bool		sweep_wanted;	/* there may be a new database with the extension */
+	bool		sweep_wanted;	/* there may be a new database with the
+								 * extension */
 	bool		slot_wanted;	/* some scheduler waits for a slot */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
@@ -188,7 +190,7 @@ extern bool js_database_attach(Oid dboid);
 extern void js_database_detach(bool keep, bool stumbled);
 extern void js_database_give_up(JsDatabase *db);
 extern void js_database_stillborn(JsDatabase *db);
-extern void js_database_hold(Oid dboid);
+extern void js_database_hold(Oid dboid, bool unlisted);
 extern bool js_database_is_clear(Oid dboid, int64 patience);
 extern void js_database_unhold(Oid dboid, bool gone);
 extern void js_database_note_prepared(Oid dboid);
@@ -197,7 +199,6 @@ extern void js_database_tell(Oid dboid, const JsNews *news, int count,
 							 bool overflow);
 extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
 extern bool js_database_has_news(JsDatabase *db);
-extern void js_database_wake(JsDatabase *db);
 extern void js_databases_wake(void);
 extern void js_launcher_sweep(void);
 

@@ -46,6 +46,14 @@ js_database_find(Oid dboid)
 	return db;
 }
 
+/* Caller holds js->lock. */
+static void
+wake_launcher(void)
+{
+	if (js->launcher != NULL)
+		SetLatch(&js->launcher->procLatch);
+}
+
 static void
 reset_database(JsDatabase *db, Oid dboid)
 {
@@ -84,7 +92,10 @@ want_database(Oid dboid)
 	return db;
 }
 
-/* Asks the launcher for a scheduler. NULL when jobsched.max_databases is reached. */
+/*
+ * Asks the launcher for a scheduler.  NULL when jobsched.max_databases is
+ * reached.
+ */
 JsDatabase *
 js_database_want(Oid dboid)
 {
@@ -92,8 +103,8 @@ js_database_want(Oid dboid)
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	db = want_database(dboid);
-	if (db != NULL && db->state == JS_DATABASE_WANTED && js->launcher != NULL)
-		SetLatch(&js->launcher->procLatch);
+	if (db != NULL && db->state == JS_DATABASE_WANTED)
+		wake_launcher();
 	LWLockRelease(js->lock);
 	return db;
 }
@@ -116,6 +127,7 @@ js_database_attach(Oid dboid)
 		db->scheduler = MyProc;
 		db->scheduler_pid = MyProcPid;
 		db->state = JS_DATABASE_RUNNING;
+		wake_launcher();
 	}
 	LWLockRelease(js->lock);
 	return ok;
@@ -173,8 +185,7 @@ js_database_detach(bool keep, bool stumbled)
 			free_database(db);
 		if (keep)
 			set_next_start(db, stumbled);
-		if (js->launcher != NULL)
-			SetLatch(&js->launcher->procLatch);
+		wake_launcher();
 	}
 	LWLockRelease(js->lock);
 	ConditionVariableBroadcast(&js->departed);
@@ -194,10 +205,11 @@ expel(JsSlot *slot)
 /*
  * Sends away who works in a database: its scheduler at once, its workers when
  * they have done what they are executing.  None comes back until the database
- * is let go, or for a minute if that is forgotten.
+ * is let go, or for a minute if that is forgotten; an unlisted one until
+ * jobsched.databases lists it again.
  */
 void
-js_database_hold(Oid dboid)
+js_database_hold(Oid dboid, bool unlisted)
 {
 	JsDatabase *db;
 
@@ -207,6 +219,7 @@ js_database_hold(Oid dboid)
 	{
 		db->state = JS_DATABASE_HELD;
 		db->held_until = GetCurrentTimestamp() + 60 * USECS_PER_SEC;
+		db->unlisted = unlisted;
 		if (db->scheduler_pid != 0)
 			kill(db->scheduler_pid, SIGTERM);
 	}
@@ -217,8 +230,8 @@ js_database_hold(Oid dboid)
 }
 
 /*
- * Whether all have gone that were sent away, but for workers that have been
- * executing something for at least patience (microseconds).
+ * Whether all have gone that were sent away.  With patience (microseconds)
+ * workers do not count that have been executing something for longer.
  */
 bool
 js_database_is_clear(Oid dboid, int64 patience)
@@ -235,7 +248,7 @@ js_database_is_clear(Oid dboid, int64 patience)
 		JsSlot	   *slot = &js->slots[i];
 
 		if (slot->dboid == dboid && slot->proc != NULL &&
-			(slot->current_count == 0 || slot->busy_since > busy_since))
+			(patience == 0 || slot->current_count == 0 || slot->busy_since > busy_since))
 			clear = false;
 	}
 	LWLockRelease(js->lock);
@@ -257,8 +270,7 @@ js_database_unhold(Oid dboid, bool gone)
 		else
 			db->state = JS_DATABASE_WANTED;
 		db->next_start = 0;
-		if (js->launcher != NULL)
-			SetLatch(&js->launcher->procLatch);
+		wake_launcher();
 	}
 	LWLockRelease(js->lock);
 }
@@ -278,12 +290,32 @@ js_database_stillborn(JsDatabase *db)
 	LWLockRelease(js->lock);
 }
 
-/* No scheduler can be had, or shall be, for a database. */
+/* Whether workers of a database still have, or died with, runs they had begun. */
+static bool
+has_begun_runs(Oid dboid)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (js->slots[i].state != JS_SLOT_FREE && js->slots[i].dboid == dboid &&
+			js->slots[i].current_count > 0)
+			return true;
+	return false;
+}
+
+/*
+ * No scheduler shall be had for a database that is not listed, or is gone.
+ * If it comes back the slots must tell its scheduler which runs had begun, so
+ * as long as there are such the entry stays.
+ */
 void
 js_database_give_up(JsDatabase *db)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	if (db->state != JS_DATABASE_RUNNING)
+	if (db->state != JS_DATABASE_RUNNING && has_begun_runs(db->dboid))
+	{
+		db->state = JS_DATABASE_HELD;
+		db->unlisted = true;
+	}
+	else if (db->state != JS_DATABASE_RUNNING)
 		free_database(db);
 	LWLockRelease(js->lock);
 }
@@ -373,15 +405,6 @@ js_database_has_news(JsDatabase *db)
 }
 
 void
-js_database_wake(JsDatabase *db)
-{
-	LWLockAcquire(js->lock, LW_SHARED);
-	if (db->scheduler != NULL)
-		SetLatch(&db->scheduler->procLatch);
-	LWLockRelease(js->lock);
-}
-
-void
 js_databases_wake(void)
 {
 	LWLockAcquire(js->lock, LW_SHARED);
@@ -398,7 +421,6 @@ js_launcher_sweep(void)
 {
 	js->sweep_wanted = true;
 	LWLockAcquire(js->lock, LW_SHARED);
-	if (js->launcher != NULL)
-		SetLatch(&js->launcher->procLatch);
+	wake_launcher();
 	LWLockRelease(js->lock);
 }

@@ -315,9 +315,13 @@ slot_exit(int code, Datum arg)
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	if (js_my_slot->generation == my_generation)
 	{
-		js_my_slot->state = js_database_find_locked(js_my_slot->dboid) ? JS_SLOT_DEAD : JS_SLOT_FREE;
+		JsDatabase *db = js_database_find_locked(js_my_slot->dboid);
+
+		js_my_slot->state = db ? JS_SLOT_DEAD : JS_SLOT_FREE;
 		js_my_slot->proc = NULL;
 		wake_scheduler_of(js_my_slot->dboid);
+		if (db != NULL && db->unlisted && js->launcher != NULL)
+			SetLatch(&js->launcher->procLatch);
 	}
 	LWLockRelease(js->lock);
 	js_my_slot = NULL;

@@ -155,6 +155,7 @@ extern int64 js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
 extern List *js_jobs_named(const char *name);
+extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
 extern void js_job_forget(int64 job_id);
 
@@ -179,6 +180,7 @@ extern bool js_run_see(int64 run_id, JsRun *run);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);
+extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
 extern bool js_run_slot_exists(int64 job_id, TimestampTz scheduled_for);
 extern void js_runs_finish(const JsEnding *endings, int count);

@@ -145,7 +145,7 @@ js_job_insert(JsJob *job)
 	job->job_id = nextval_internal(js_table_oid("job_id_seq"), false);
 	(void) js_identity_read(&job->home);
 	job_to_row(job, &row);
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls));
+	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	return job->job_id;
 }
@@ -197,9 +197,7 @@ js_job_update(const JsJob *job)
 	if (!HeapTupleIsValid(old))
 		elog(ERROR, "job " INT64_FORMAT " has vanished", job->job_id);
 	job_to_row(job, &row);
-	CatalogTupleUpdate(rel, &old->t_self,
-					   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
-										 row.nulls, row.changed));
+	js_table_update(rel, old, &row);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
@@ -247,6 +245,22 @@ js_jobs_named(const char *name)
 	return jobs;
 }
 
+typedef struct JobVisit
+{
+	JsJobVisitor visit;
+	void	   *arg;
+} JobVisit;
+
+static void
+visit_job_tuple(Relation rel, HeapTuple tuple, void *arg)
+{
+	JobVisit   *visit = arg;
+	JsJob		job;
+
+	job_from_tuple(rel, tuple, &job);
+	visit->visit(&job, visit->arg);
+}
+
 /*
  * Visits the jobs with ids from first to last, dropped ones too.  What the
  * visitor keeps it has to copy.
@@ -254,31 +268,17 @@ js_jobs_named(const char *name)
 void
 js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg)
 {
-	Relation	rel = js_table_open("job", AccessShareLock);
-	MemoryContext visit_context = AllocSetContextCreate(CurrentMemoryContext,
-														"jobsched job", ALLOCSET_DEFAULT_SIZES);
-	bool		all = first == PG_INT64_MIN && last == PG_INT64_MAX;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	JobVisit	each = {visit, arg};
 
-	js_key_int64(&keys[0], JOB_ID, BTGreaterEqualStrategyNumber, first);
-	js_key_int64(&keys[1], JOB_ID, BTLessEqualStrategyNumber, last);
-	scan = js_table_scan_key(rel, all ? NULL : "job_pkey", keys, all ? 0 : 2);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		MemoryContext outer = MemoryContextSwitchTo(visit_context);
-		JsJob		job;
+	js_table_visit("job", "job_pkey", first, last, visit_job_tuple, &each);
+}
 
-		job_from_tuple(rel, tuple, &job);
-		MemoryContextSwitchTo(outer);
-		visit(&job, arg);
-		MemoryContextReset(visit_context);
-		CHECK_FOR_INTERRUPTS();
-	}
-	systable_endscan(scan);
-	MemoryContextDelete(visit_context);
-	table_close(rel, AccessShareLock);
+void
+js_jobs_visit_all(JsJobVisitor visit, void *arg)
+{
+	JobVisit	each = {visit, arg};
+
+	js_table_visit("job", NULL, 0, 0, visit_job_tuple, &each);
 }
 
 /* ------------------------------------------------------------------------
@@ -387,39 +387,36 @@ js_job_state_write(const JsJobState *state)
 
 	state_to_row(state, &row);
 	if (!HeapTupleIsValid(old))
-		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls));
+		js_table_insert(rel, &row);
 	else
-		CatalogTupleUpdate(rel, &old->t_self,
-						   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
-											 row.nulls, row.changed));
+		js_table_update(rel, old, &row);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
 }
 
+typedef struct StateVisit
+{
+	JsJobStateVisitor visit;
+	void	   *arg;
+} StateVisit;
+
+static void
+visit_state_tuple(Relation rel, HeapTuple tuple, void *arg)
+{
+	StateVisit *visit = arg;
+	JsJobState	state;
+
+	state_from_tuple(rel, tuple, &state);
+	visit->visit(&state, visit->arg);
+}
+
 void
 js_job_states_visit(JsJobStateVisitor visit, void *arg)
 {
-	Relation	rel = js_table_open("job_state", AccessShareLock);
-	MemoryContext visit_context = AllocSetContextCreate(CurrentMemoryContext,
-														"jobsched job state", ALLOCSET_DEFAULT_SIZES);
-	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
-	HeapTuple	tuple;
+	StateVisit	each = {visit, arg};
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		MemoryContext outer = MemoryContextSwitchTo(visit_context);
-		JsJobState	state;
-
-		state_from_tuple(rel, tuple, &state);
-		MemoryContextSwitchTo(outer);
-		visit(&state, arg);
-		MemoryContextReset(visit_context);
-		CHECK_FOR_INTERRUPTS();
-	}
-	systable_endscan(scan);
-	MemoryContextDelete(visit_context);
-	table_close(rel, AccessShareLock);
+	js_table_visit("job_state", NULL, 0, 0, visit_state_tuple, &each);
 }
 
 static void
@@ -483,14 +480,15 @@ identity_update(pg_uuid_t *token)
 	JsRow		row;
 
 	if (!HeapTupleIsValid(old))
-		elog(ERROR, "the identity of this database has vanished");
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the identity of this database is missing"),
+				 errhint("Somebody has deleted it from %s.identity; insert a row as the extension's script does.", JS_SCHEMA)));
 	memset(&row, 0, sizeof(row));
 	js_row_set(&row, IDENTITY_TOKEN, UUIDPGetDatum(token));
 	js_row_set(&row, IDENTITY_DATABASE, ObjectIdGetDatum(MyDatabaseId));
 	js_row_set_text(&row, IDENTITY_INSTANCE_ID, js_guc_instance_id);
-	CatalogTupleUpdate(rel, &old->t_self,
-					   heap_modify_tuple(old, RelationGetDescr(rel), row.values,
-										 row.nulls, row.changed));
+	js_table_update(rel, old, &row);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();

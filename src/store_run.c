@@ -68,8 +68,8 @@ enum RingColumn
 static const char *const run_status_names[] = {"queued", "running", "retrying"};
 
 static const char *const status_names[] = {
-	[JS_SUCCEEDED] = "succeeded", [JS_FAILED] = "failed", [JS_CANCELLED] = "cancelled",
-	[JS_TIMED_OUT] = "timed_out", [JS_LOST] = "lost", [JS_SKIPPED] = "skipped",
+	[JS_SUCCEEDED] = "succeeded",[JS_FAILED] = "failed",[JS_CANCELLED] = "cancelled",
+	[JS_TIMED_OUT] = "timed_out",[JS_LOST] = "lost",[JS_SKIPPED] = "skipped",
 	[JS_MISSED] = "missed"
 };
 
@@ -335,34 +335,36 @@ js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt,
 	return ok;
 }
 
+typedef struct RunVisit
+{
+	JsRunVisitor visit;
+	void	   *arg;
+} RunVisit;
+
+static void
+visit_run_tuple(Relation rel, HeapTuple tuple, void *arg)
+{
+	RunVisit   *visit = arg;
+	JsRun		run;
+
+	run_from_tuple(rel, tuple, &run);
+	visit->visit(&run, visit->arg);
+}
+
 void
 js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg)
 {
-	Relation	rel = js_table_open("run", AccessShareLock);
-	MemoryContext visit_context = AllocSetContextCreate(CurrentMemoryContext,
-														"jobsched run", ALLOCSET_DEFAULT_SIZES);
-	bool		all = first == PG_INT64_MIN && last == PG_INT64_MAX;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	RunVisit	each = {visit, arg};
 
-	js_key_int64(&keys[0], RUN_ID, BTGreaterEqualStrategyNumber, first);
-	js_key_int64(&keys[1], RUN_ID, BTLessEqualStrategyNumber, last);
-	scan = js_table_scan_key(rel, all ? NULL : "run_pkey", keys, all ? 0 : 2);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		MemoryContext outer = MemoryContextSwitchTo(visit_context);
-		JsRun		run;
+	js_table_visit("run", "run_pkey", first, last, visit_run_tuple, &each);
+}
 
-		run_from_tuple(rel, tuple, &run);
-		MemoryContextSwitchTo(outer);
-		visit(&run, arg);
-		MemoryContextReset(visit_context);
-		CHECK_FOR_INTERRUPTS();
-	}
-	systable_endscan(scan);
-	MemoryContextDelete(visit_context);
-	table_close(rel, AccessShareLock);
+void
+js_runs_visit_all(JsRunVisitor visit, void *arg)
+{
+	RunVisit	each = {visit, arg};
+
+	js_table_visit("run", NULL, 0, 0, visit_run_tuple, &each);
 }
 
 bool
@@ -655,9 +657,7 @@ ring_update(int ring, const JsRing *state)
 		memset(&row, 0, sizeof(row));
 		js_row_set(&row, RING_SEGMENT, Int16GetDatum(state->segment));
 		js_row_set_timestamp(&row, RING_STARTED_AT, state->started_at);
-		CatalogTupleUpdate(rel, &tuple->t_self,
-						   heap_modify_tuple(tuple, RelationGetDescr(rel), row.values,
-											 row.nulls, row.changed));
+		js_table_update(rel, tuple, &row);
 		break;
 	}
 	systable_endscan(scan);

@@ -45,12 +45,15 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "miscadmin.h"
 #include "storage/procarray.h"
 #include "table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -61,12 +64,6 @@ js_table_oid(const char *name)
 	Oid			schema = get_namespace_oid(JS_SCHEMA, true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
-}
-
-Oid
-js_index_oid(const char *name)
-{
-	return js_table_oid(name);
 }
 
 Relation
@@ -85,15 +82,62 @@ js_table_open(const char *name, LOCKMODE lockmode)
 SysScanDesc
 js_table_scan_key(Relation rel, const char *index, ScanKey keys, int nkeys)
 {
-	return systable_beginscan(rel, index ? js_index_oid(index) : InvalidOid,
+	return systable_beginscan(rel, index ? js_table_oid(index) : InvalidOid,
 							  index != NULL, NULL, nkeys, keys);
 }
 
 SysScanDesc
 js_table_scan_self(Relation rel, const char *index, ScanKey keys, int nkeys)
 {
-	return systable_beginscan(rel, index ? js_index_oid(index) : InvalidOid,
+	return systable_beginscan(rel, index ? js_table_oid(index) : InvalidOid,
 							  index != NULL, SnapshotSelf, nkeys, keys);
+}
+
+/*
+ * Visits the rows whose first column, an int64 with an index, is from first to
+ * last; without index all rows.  What a visit allocates is freed after it.
+ */
+void
+js_table_visit(const char *table, const char *index, int64 first, int64 last,
+			   JsTupleVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open(table, AccessShareLock);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched visit",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = CurrentMemoryContext;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_key_int64(&keys[0], 1, BTGreaterEqualStrategyNumber, first);
+	js_key_int64(&keys[1], 1, BTLessEqualStrategyNumber, last);
+	scan = js_table_scan_key(rel, index, keys, index ? 2 : 0);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		MemoryContextSwitchTo(context);
+		visit(rel, tuple, arg);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan(scan);
+	MemoryContextDelete(context);
+	table_close(rel, AccessShareLock);
+}
+
+void
+js_table_insert(Relation rel, JsRow *row)
+{
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row->values, row->nulls));
+}
+
+/* Writes the columns of the row that have been set. */
+void
+js_table_update(Relation rel, HeapTuple old, JsRow *row)
+{
+	CatalogTupleUpdate(rel, &old->t_self,
+					   heap_modify_tuple(old, RelationGetDescr(rel), row->values,
+										 row->nulls, row->changed));
 }
 
 void

@@ -27,11 +27,16 @@ typedef struct JsRow
 
 extern Oid	js_table_oid(const char *name);
 extern Relation js_table_open(const char *name, LOCKMODE lockmode);
-extern Oid	js_index_oid(const char *name);
 extern SysScanDesc js_table_scan_key(Relation rel, const char *index,
 									 ScanKey keys, int nkeys);
 extern SysScanDesc js_table_scan_self(Relation rel, const char *index,
 									  ScanKey keys, int nkeys);
+typedef void (*JsTupleVisitor) (Relation rel, HeapTuple tuple, void *arg);
+
+extern void js_table_visit(const char *table, const char *index, int64 first,
+						   int64 last, JsTupleVisitor visit, void *arg);
+extern void js_table_insert(Relation rel, JsRow *row);
+extern void js_table_update(Relation rel, HeapTuple old, JsRow *row);
 extern void js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op,
 						 int64 value);
 extern bool js_tuple_is_busy(HeapTuple tuple);

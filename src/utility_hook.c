@@ -13,7 +13,7 @@
  * back.
  *
  * DROP EXTENSION wants our tables for itself, and finds the same: the scheduler
- * and idle workers go before, and come back if the transaction is rolled back.
+ * and the workers go before, and come back if the transaction is rolled back.
  *
  * COMMIT PREPARED may commit runs that another session has queued.
  *
@@ -147,7 +147,7 @@ clear_database(const Claim *claim)
 	static uint32 wait_event = 0;
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DEPARTURE_MS);
 
-	js_database_hold(claim->dboid);
+	js_database_hold(claim->dboid, false);
 	ConditionVariablePrepareToSleep(&js->departed);
 	while (!js_database_is_clear(claim->dboid, PATIENCE_US))
 	{
