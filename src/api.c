@@ -561,24 +561,10 @@ jobsched_resume_job(PG_FUNCTION_ARGS)
  * ------------------------------------------------------------------------
  */
 
-typedef struct Adoption
+static bool
+is_stranger(const JsJob *job, void *arg)
 {
-	pg_uuid_t	token;
-	List	   *strangers;		/* ids, int64 pointers */
-} Adoption;
-
-static void
-collect_stranger(const JsJob *job, void *arg)
-{
-	Adoption   *adoption = arg;
-
-	if (memcmp(&job->home, &adoption->token, sizeof(pg_uuid_t)) != 0)
-	{
-		int64	   *id = palloc(sizeof(int64));
-
-		*id = job->job_id;
-		adoption->strangers = lappend(adoption->strangers, id);
-	}
+	return memcmp(&job->home, arg, sizeof(pg_uuid_t)) != 0;
 }
 
 /*
@@ -615,19 +601,20 @@ adopt_job(int64 job_id, const pg_uuid_t *token)
 Datum
 jobsched_adopt(PG_FUNCTION_ARGS)
 {
-	Adoption	adoption = {0};
+	pg_uuid_t	token;
+	List	   *strangers;
 	ListCell   *lc;
 
 	js_check_may_write("adopt()");
 	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
-	js_identity_renew(&adoption.token);
-	js_jobs_visit_all(collect_stranger, &adoption);
-	foreach(lc, adoption.strangers)
-		adopt_job(*(int64 *) lfirst(lc), &adoption.token);
+	js_identity_renew(&token);
+	strangers = js_jobs_select(is_stranger, &token);
+	foreach(lc, strangers)
+		adopt_job(*(int64 *) lfirst(lc), &token);
 	js_wakeup_start();
 	js_wakeup_everything();
-	PG_RETURN_INT64(list_length(adoption.strangers));
+	PG_RETURN_INT64(list_length(strangers));
 }
 
 /* The install script's last word. */

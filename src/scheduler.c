@@ -215,34 +215,24 @@ publish_rings(void)
 		pg_atomic_write_u32(&sched.db->segment[i], sched.rings[i].segment);
 }
 
-static void
-collect_expired(const JsJob *job, void *arg)
+static bool
+is_expired(const JsJob *job, void *arg)
 {
-	List	  **expired = arg;
-	TimestampTz limit = js_clock_now() - 2 * USECS_PER_SEC * js_guc_failure_retention;
+	TimestampTz limit = *(const TimestampTz *) arg;
 
-	if (job->dropped_at != DT_NOBEGIN && job->dropped_at < limit &&
-		sched_job_find(job->job_id) == NULL)
-	{
-		int64	   *id = palloc(sizeof(int64));
-
-		*id = job->job_id;
-		*expired = lappend(*expired, id);
-	}
+	return job->dropped_at != DT_NOBEGIN && job->dropped_at < limit &&
+		sched_job_find(job->job_id) == NULL;
 }
 
+/* A dropped job goes when no history can speak of it any more. */
 static void
-forget_expired_jobs(void)
+forget_expired_jobs(TimestampTz now)
 {
-	List	   *expired = NIL;
-	MemoryContext outer = MemoryContextSwitchTo(sched.context);
+	TimestampTz limit = now - 2 * USECS_PER_SEC * js_guc_failure_retention;
 	ListCell   *lc;
 
-	js_jobs_visit_all(collect_expired, &expired);
-	foreach(lc, expired)
+	foreach(lc, js_jobs_select(is_expired, &limit))
 		js_job_forget(*(int64 *) lfirst(lc));
-	list_free_deep(expired);
-	MemoryContextSwitchTo(outer);
 }
 
 /*
@@ -261,7 +251,7 @@ advance_ring(int ring, TimestampTz now)
 		js_process_begin("emptying a segment of history");
 		js_ring_advance(ring, now, &next);
 		if (ring == 1)
-			forget_expired_jobs();
+			forget_expired_jobs(now);
 		js_process_commit();
 		sched.rings[ring] = next;
 	}

@@ -149,6 +149,7 @@ typedef struct JsEnding
 
 /* jobs (store_job.c) */
 typedef void (*JsJobVisitor) (const JsJob *job, void *arg);
+typedef bool (*JsJobFilter) (const JsJob *job, void *arg);
 
 extern void js_job_lock(int64 job_id);
 extern int64 js_job_insert(JsJob *job);
@@ -156,6 +157,7 @@ extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
 extern List *js_jobs_named(const char *name);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
+extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
 extern void js_job_forget(int64 job_id);
 

@@ -281,6 +281,40 @@ js_jobs_visit_all(JsJobVisitor visit, void *arg)
 	js_table_visit("job", NULL, 0, 0, visit_job_tuple, &each);
 }
 
+typedef struct JobSelection
+{
+	JsJobFilter filter;
+	void	   *arg;
+	MemoryContext context;
+	List	   *ids;
+} JobSelection;
+
+static void
+select_job(const JsJob *job, void *arg)
+{
+	JobSelection *selection = arg;
+	MemoryContext outer;
+	int64	   *id;
+
+	if (!selection->filter(job, selection->arg))
+		return;
+	outer = MemoryContextSwitchTo(selection->context);
+	id = palloc(sizeof(int64));
+	*id = job->job_id;
+	selection->ids = lappend(selection->ids, id);
+	MemoryContextSwitchTo(outer);
+}
+
+/* The jobs, dropped ones too, of which the filter says true: ids, int64 pointers. */
+List *
+js_jobs_select(JsJobFilter filter, void *arg)
+{
+	JobSelection selection = {filter, arg, CurrentMemoryContext, NIL};
+
+	js_jobs_visit_all(select_job, &selection);
+	return selection.ids;
+}
+
 /* ------------------------------------------------------------------------
  * job_state
  * ------------------------------------------------------------------------
