@@ -326,35 +326,54 @@ ms_until(TimestampTz when)
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), when);
 }
 
-/* Does what the entries ask for; returns how long nothing will be asked. */
+/* No wait is longer than the sweep's: if it seems so, the clock was set back. */
+static bool
+wait_is_over(TimestampTz when)
+{
+	long		ms = ms_until(when);
+
+	return ms == 0 || ms > 2 * SWEEP_MS;
+}
+
+/* Moves an entry on whose wait is over. */
+static void
+settle(int i)
+{
+	JsDatabase *db = &js->databases[i];
+	Look		look = look_at(db);
+
+	if (look.state == JS_DATABASE_STARTING)
+		note_stillborn(i);
+	else if (look.state == JS_DATABASE_HELD && look.unlisted)
+		serve_unlisted(db, look.dboid);
+	else if (look.state == JS_DATABASE_HELD && wait_is_over(look.held_until))
+		set_state(db, JS_DATABASE_HELD, JS_DATABASE_WANTED);
+}
+
+/* Does what an entry asks for; returns how long it will ask for nothing else. */
+static long
+serve_database(int i)
+{
+	Look		look;
+
+	settle(i);
+	look = look_at(&js->databases[i]);
+	if (look.state == JS_DATABASE_HELD && !look.unlisted)
+		return ms_until(look.held_until);
+	if (look.state != JS_DATABASE_WANTED)
+		return SWEEP_MS;
+	if (!wait_is_over(look.next_start))
+		return ms_until(look.next_start);
+	return start_scheduler(i, look.dboid) ? SWEEP_MS : RETRY_MS;
+}
+
 static long
 serve_databases(void)
 {
 	long		ms = SWEEP_MS;
 
 	for (int i = 0; i < js->max_databases; i++)
-	{
-		Look		look = look_at(&js->databases[i]);
-
-		if (look.state == JS_DATABASE_STARTING)
-			note_stillborn(i);
-		else if (look.state == JS_DATABASE_HELD && look.unlisted)
-			serve_unlisted(&js->databases[i], look.dboid);
-		else if (look.state == JS_DATABASE_HELD)
-		{
-			if (ms_until(look.held_until) == 0)
-				set_state(&js->databases[i], JS_DATABASE_HELD, JS_DATABASE_WANTED);
-			ms = Min(ms, Max(ms_until(look.held_until), 1));
-		}
-		else if (look.state == JS_DATABASE_WANTED)
-		{
-			/* longer than any back-off: the clock has been set back */
-			if (ms_until(look.next_start) > 0 && ms_until(look.next_start) < SWEEP_MS * 2)
-				ms = Min(ms, ms_until(look.next_start));
-			else if (!start_scheduler(i, look.dboid))
-				ms = Min(ms, RETRY_MS);
-		}
-	}
+		ms = Min(ms, serve_database(i));
 	return ms;
 }
 

@@ -1,0 +1,209 @@
+# Copyright (c) 2026, jobsched contributors
+
+# What happens between the claim of a run and its beginning, or while there is
+# no scheduler.  A worker that is stopped (SIGSTOP) with runs in its mailbox
+# makes room for it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use JobschedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $db = 'postgres';
+my $node = jobsched_node('races', conf => "jobsched.max_workers = 2\njobsched.max_databases = 2\n");
+create_extension($node, $db);
+
+# The tables and jobs of a database.  "apart" commits before it waits at the
+# gate, "hold" does not.
+sub make_jobs
+{
+	my ($db) = @_;
+
+	effects_schema($node, $db);
+	return $node->safe_psql($db, q{
+		CREATE TABLE gate (id int);
+		INSERT INTO gate VALUES (1);
+		GRANT ALL ON gate TO app;
+		SET ROLE app;
+		CREATE TABLE app.ran_as (run_id bigint, role text);
+		GRANT USAGE ON SCHEMA app TO PUBLIC;
+		GRANT INSERT ON app.ran_as TO PUBLIC;
+		CREATE FUNCTION app.hold(args jsonb) RETURNS void LANGUAGE sql AS
+			'SELECT app.leave(args); SELECT id FROM public.gate FOR UPDATE';
+		CREATE PROCEDURE app.hold_apart() LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM app.leave('{}');
+			COMMIT;
+			PERFORM id FROM public.gate FOR UPDATE;
+		END $$;
+		SELECT jobsched.create_job('quick', handler => 'app.leave');
+		SELECT jobsched.create_job('hold', handler => 'app.hold');
+		SELECT jobsched.create_job('apart', command => 'CALL app.hold_apart()');
+		SELECT jobsched.create_job('who', command => 'INSERT INTO app.ran_as VALUES (jobsched.run_id(), session_user)');
+		SELECT jobsched.create_job('turns', command => 'SELECT app.leave(NULL)')});
+}
+
+sub psql
+{
+	my ($sql) = @_;
+	return $node->safe_psql($db, $sql);
+}
+
+my $gate;
+
+sub close_gate
+{
+	my ($db) = @_;
+	$gate = $node->background_psql($db);
+	return $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
+}
+
+sub open_gate
+{
+	return $gate->quit;
+}
+
+# Until a run waits at the gate; returns its worker.
+sub wait_at_gate
+{
+	my ($db, $run_id) = @_;
+	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
+		WHERE r.run_id = $run_id AND a.wait_event_type = 'Lock')", "run $run_id is at the gate");
+	return $node->safe_psql($db, "SELECT worker_pid FROM jobsched.running WHERE run_id = $run_id");
+}
+
+# Triggers runs of a job; the first at least is in the mailbox of a worker that
+# is stopped.
+sub trigger_for_stopped
+{
+	my ($job, $count) = @_;
+	run_job($node, $db, $job) for (1 .. 2);
+	psql(q{SELECT jobsched.pause_job('} . $job . q{')});
+	my $first = psql("SELECT min(r) FROM jobsched.trigger_many('$job', array_fill(NULL::jsonb, ARRAY[$count])) r");
+	wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched.workers WHERE state <> 'idle'}, 'the workers are idle');
+	my @workers = worker_pids($node, $db);
+	kill 'STOP', @workers;
+	psql(q{SELECT jobsched.resume_job('} . $job . q{')});
+	wait_until($node, $db, "SELECT count(*) > 0 FROM jobsched_internal.run WHERE run_id >= $first AND status = 'running'",
+		'the first is claimed');
+	wait_until($node, $db, "SELECT sum(assigned) > 0 FROM jobsched.workers", 'and in a mailbox');
+	return ($first, @workers);
+}
+
+make_jobs($db);
+psql('CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched TO other');
+
+# ------------------------------------------------------------------------
+# Between the claim and the beginning
+# ------------------------------------------------------------------------
+
+# The job gets another owner: no run of it is executed in the old one's name.
+my ($run_id, @workers) = trigger_for_stopped('who', 1);
+psql(q{SELECT jobsched.alter_job('who', owner => 'other')});
+kill 'CONT', @workers;
+wait_run_state($node, $db, $run_id, 'succeeded');
+is(psql("SELECT role FROM app.ran_as WHERE run_id = $run_id"), 'other', 'a claimed run is executed as the new owner of its job');
+is(psql("SELECT owner, attempt FROM jobsched.runs WHERE run_id = $run_id"), 'other|2', 'in another attempt, which history shows as its');
+
+# The command becomes one that may leave effects behind: the claim, which
+# promised that the run can be repeated, is not used for it.
+($run_id, @workers) = trigger_for_stopped('turns', 1);
+psql(q{SELECT jobsched.alter_job('turns', command => 'CALL app.hold_apart()')});
+close_gate($db);
+kill 'CONT', @workers;
+my $worker = wait_at_gate($db, $run_id);
+is(psql("SELECT attempt, repeatable FROM jobsched_internal.run WHERE run_id = $run_id"), '2|f', 'a run of a changed command is claimed again');
+psql("SELECT pg_terminate_backend($worker)");
+wait_run_state($node, $db, $run_id, 'lost');
+is(psql("SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '1', 'and not repeated');
+
+# The other way round: what is executed counts, not what the job has become.
+$run_id = psql(q{SELECT jobsched.trigger('apart')});
+$worker = wait_at_gate($db, $run_id);
+psql(q{SELECT jobsched.alter_job('apart', command => 'SELECT app.leave(NULL)')});
+psql("SELECT pg_terminate_backend($worker)");
+wait_run_state($node, $db, $run_id, 'lost');
+is(psql("SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '1', 'a run that had committed is not repeated when its job is harmless by then');
+open_gate();
+
+# The job is dropped: what is in a mailbox has not begun.
+($run_id, @workers) = trigger_for_stopped('quick', 5);
+psql(q{SELECT jobsched.drop_job('quick', cancel_running => true)});
+wait_until($node, $db, "SELECT count(*) = 5 FROM jobsched.runs WHERE run_id >= $run_id AND status = 'cancelled' AND reason = 'job_dropped'",
+	'runs in a mailbox are cancelled with their job');
+kill 'CONT', @workers;
+is((run_job($node, $db, 'who'))[1], 'succeeded', 'others go on');
+is(psql("SELECT count(*) FROM app.effect WHERE run_id >= $run_id AND job = 'quick'"), '0', 'none of the cancelled ones has been executed');
+
+# ------------------------------------------------------------------------
+# While there is no scheduler
+# ------------------------------------------------------------------------
+
+$node->safe_psql($db, 'CREATE DATABASE second');
+create_extension($node, 'second');
+make_jobs('second');
+
+sub list_databases
+{
+	my ($list) = @_;
+	psql("ALTER SYSTEM SET jobsched.databases = '$list'");
+	return psql('SELECT pg_reload_conf()');
+}
+
+sub wait_unscheduled
+{
+	return wait_until($node, $db, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+		WHERE backend_type = 'jobsched scheduler' AND datname = 'second')}, 'second has no scheduler');
+}
+
+# A run that has committed loses its worker while its database is not listed.
+close_gate('second');
+$run_id = $node->safe_psql('second', q{SELECT jobsched.trigger('apart')});
+$worker = wait_at_gate('second', $run_id);
+list_databases($db);
+wait_unscheduled();
+is($node->safe_psql('second', "SELECT status FROM jobsched.runs WHERE run_id = $run_id"), 'running', 'a run goes on when its database is no longer listed');
+psql("SELECT pg_terminate_backend($worker)");
+wait_until($node, $db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $worker)", 'the worker is gone');
+list_databases('');
+wait_run_state($node, 'second', $run_id, 'lost');
+is($node->safe_psql('second', "SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '1', 'and is not begun again when it is listed again');
+open_gate();
+
+# A run ends meanwhile: what it made its job pass over is told afterwards.
+wait_scheduler($node, 'second');
+close_gate('second');
+$node->safe_psql('second', q{SELECT jobsched.alter_job('hold', schedule => '* * * * * *')});
+wait_until($node, 'second', q{SELECT skipped >= 2 FROM jobsched_internal.job_state s JOIN jobsched.jobs j USING (job_id) WHERE j.name = 'hold'},
+	'slots are passed over');
+$node->safe_psql('second', q{SELECT jobsched.alter_job('hold', enabled => false)});
+list_databases($db);
+wait_unscheduled();
+open_gate();
+wait_until($node, 'second', q{SELECT count(*) = 1 FROM jobsched.runs WHERE job_name = 'hold' AND status = 'succeeded'}, 'the run ends');
+is($node->safe_psql('second', q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'hold' AND status = 'skipped'}), '0', 'nobody is there to tell of skipped slots');
+list_databases('');
+wait_value($node, 'second', q{SELECT count(*), bool_and(missed_count >= 2) FROM jobsched.runs WHERE job_name = 'hold' AND status = 'skipped'},
+	'1|t', 'the next scheduler does');
+wait_value($node, 'second', q{SELECT s.last_status IS NOT NULL, s.skipped FROM jobsched_internal.job_state s JOIN jobsched.jobs j USING (job_id) WHERE j.name = 'hold'},
+	't|0', 'once');
+
+# ------------------------------------------------------------------------
+# More databases than jobsched.max_databases
+# ------------------------------------------------------------------------
+
+$node->safe_psql($db, 'CREATE DATABASE third');
+$node->safe_psql('third', 'CREATE EXTENSION jobsched');
+is($node->safe_psql('third', q{SELECT status FROM jobsched.health() WHERE "check" = 'scheduler'}), 'error', 'a database too many has no scheduler');
+$node->safe_psql('second', 'DROP EXTENSION jobsched CASCADE');
+wait_scheduler($node, 'third');
+pass('it gets one when another database gives up its place');
+
+check_log($node);
+$node->stop;
+done_testing();
