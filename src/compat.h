@@ -22,11 +22,26 @@
 #include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
+#if PG_VERSION_NUM >= 170000
+#include "utils/injection_point.h"
+#endif
 #include "utils/regproc.h"
 #include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "jobsched needs PostgreSQL 15 or later"
+#endif
+
+/*
+ * A place where a test holds a process up or has it fail, by its name; in
+ * servers built with --enable-injection-points, otherwise nothing.
+ */
+#if PG_VERSION_NUM >= 180000
+#define JS_INJECTION_POINT(name) INJECTION_POINT(name, NULL)
+#elif PG_VERSION_NUM >= 170000
+#define JS_INJECTION_POINT(name) INJECTION_POINT(name)
+#else
+#define JS_INJECTION_POINT(name) ((void) 0)
 #endif
 
 /* Wait events have names of their own from 17 on. */

@@ -394,7 +394,9 @@ step_in_transaction(bool dead, TimestampTz now)
 		report_skips(now);
 		sched_fold_write();
 	}
+	JS_INJECTION_POINT("jobsched-step-before-commit");
 	js_process_commit();
+	JS_INJECTION_POINT("jobsched-step-committed");
 }
 
 static void

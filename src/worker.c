@@ -278,6 +278,7 @@ commit_with_record(JsWork *work)
 {
 	bool		apart = (MyXactFlags & XACT_FLAGS_NEEDIMMEDIATECOMMIT) != 0;
 
+	JS_INJECTION_POINT("jobsched-run-before-close");
 	js_worker_close(work->run.run_id);
 	work->outcome.finished_at = js_clock_now();
 	if (!apart)
@@ -286,8 +287,10 @@ commit_with_record(JsWork *work)
 		record(work);
 		PopActiveSnapshot();
 	}
+	JS_INJECTION_POINT("jobsched-run-recorded");
 	CommitTransactionCommand();
 	HOLD_CANCEL_INTERRUPTS();
+	JS_INJECTION_POINT("jobsched-run-committed");
 	if (apart)
 		record_separately(work);
 }
@@ -301,6 +304,7 @@ execute(JsWork *work)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	js_slot_reopen();
+	JS_INJECTION_POINT("jobsched-run-begins");
 	if (js_slot_is_cancelled(work->run.run_id))
 		refuse_cancelled();
 	if (job->handler != NULL)
@@ -449,7 +453,10 @@ js_worker_run_alone(JsWork *work)
 	PG_END_TRY();
 	js_capture_stop();
 	if (failed)
+	{
+		JS_INJECTION_POINT("jobsched-run-failed");
 		record_separately(work);
+	}
 	js_worker_leave();
 }
 

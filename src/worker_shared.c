@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "capture.h"
 #include "clock.h"
+#include "compat.h"
 #include "execsql.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -118,6 +119,7 @@ execute_all(JsWork *works, int count)
 	PortalHashTableDeleteAll();
 	js_worker_close(0);
 	record_all(works, count);
+	JS_INJECTION_POINT("jobsched-batch-recorded");
 	CommitTransactionCommand();
 	HOLD_CANCEL_INTERRUPTS();
 }
