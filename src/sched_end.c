@@ -108,6 +108,13 @@ sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
 	sched_run_wait(run, js_clock_now());
 }
 
+static void
+clear_skips(JsJobState *state, const void *arg)
+{
+	state->skipped = 0;
+	state->skipped_first = state->skipped_last = DT_NOBEGIN;
+}
+
 /*
  * Writes the one row that stands for the slots passed over while a run of the
  * job was live, once none is.
@@ -118,7 +125,6 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 	JsRun		run = {0};
 	JsOutcome	outcome = {0};
 	JsDone		done = {0};
-	JsJobState	state;
 
 	run.run_id = js_run_next_id();
 	run.job_id = job->job_id;
@@ -133,10 +139,8 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 	outcome.finished_at = now;
 	js_history_insert(&run, &outcome);
 
-	(void) js_job_state_read(job->job_id, &state);
-	state.skipped = job->skipped = 0;
-	state.skipped_first = state.skipped_last = DT_NOBEGIN;
-	js_job_state_write(&state);
+	job->skipped = 0;
+	js_job_state_change(job->job_id, clear_skips, NULL);
 
 	done.run_id = run.run_id;
 	done.status = JS_SKIPPED;

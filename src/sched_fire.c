@@ -36,8 +36,11 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
-/* Slots due in one step at most, so that a step stays short. */
-#define MAX_FIRED 50
+/*
+ * Slots due in one step at most: the first runs start while the slots of
+ * others are still being turned into runs.
+ */
+#define MAX_FIRED 16
 
 /* Slots counted one by one at most; more are counted as this many. */
 #define MAX_COUNTED 10000
@@ -50,18 +53,37 @@ typedef struct Timetable
 	TimestampTz anchor;
 } Timetable;
 
+/* What it takes to make runs. */
+typedef struct Firing
+{
+	TimestampTz now;
+	JsRunWriter *writer;
+} Firing;
+
+typedef struct Defect
+{
+	int64		revision;
+	const char *reason;
+} Defect;
+
+static void
+note_defect(JsJobState *state, const void *arg)
+{
+	const Defect *defect = arg;
+
+	state->invalid_revision = defect->revision;
+	state->invalid_reason = pstrdup(defect->reason);
+}
+
 /* The job cannot run as it is: says so in its state, and leaves it alone. */
 static void
 invalidate(JobEntry *job, const char *reason)
 {
-	JsJobState	state;
+	Defect		defect = {job->revision, reason};
 
 	ereport(LOG,
 			(errmsg("job " INT64_FORMAT " is invalid: %s", job->job_id, reason)));
-	(void) js_job_state_read(job->job_id, &state);
-	state.invalid_revision = job->revision;
-	state.invalid_reason = pstrdup(reason);
-	js_job_state_write(&state);
+	js_job_state_change(job->job_id, note_defect, &defect);
 	sched_set_flag(&job->invalid, true, &sched.invalid_count);
 	sched_job_set_next(job, job->next_run_at);
 	sched_job_replace_runs(job);
@@ -131,10 +153,9 @@ newest_slot(const Timetable *timetable, TimestampTz slot, TimestampTz now, int32
 
 /* Inserts a run that is due now and takes it into memory. */
 static void
-insert_due_run(JobEntry *job, const char *source, TimestampTz scheduled_for,
-			   int32 missed, TimestampTz now)
+insert_due_run(const Firing *firing, JobEntry *job, const char *source,
+			   TimestampTz scheduled_for, int32 missed)
 {
-	JsRunWriter *writer = js_run_writer_open();
 	RunEntry   *entry;
 	JsRun		run = {0};
 
@@ -143,12 +164,11 @@ insert_due_run(JobEntry *job, const char *source, TimestampTz scheduled_for,
 	run.status = JS_RUN_QUEUED;
 	run.source = source;
 	run.missed_count = missed;
-	run.run_at = scheduled_for == DT_NOBEGIN ? now : scheduled_for;
-	run.queued_at = now;
+	run.run_at = scheduled_for == DT_NOBEGIN ? firing->now : scheduled_for;
+	run.queued_at = firing->now;
 	run.claimed_at = DT_NOBEGIN;
 	run.scheduled_for = scheduled_for;
-	(void) js_run_insert(writer, &run);
-	js_run_writer_close(writer);
+	(void) js_run_insert(firing->writer, &run);
 
 	entry = sched_run_make(run.run_id, job);
 	entry->run_at = run.run_at;
@@ -205,21 +225,25 @@ note_done(JobEntry *job, TimestampTz slot, int32 missed)
 }
 
 static void
-write_advance(JobEntry *job, TimestampTz next)
+advance_state(JsJobState *state, const void *arg)
 {
-	JsJobState	state;
+	const JobEntry *job = arg;
 
-	(void) js_job_state_read(job->job_id, &state);
-	state.schedule_revision = job->schedule_revision;
-	state.next_run_at = next == DT_NOEND ? DT_NOBEGIN : next;
-	state.last_slot = job->last_slot;
-	state.done_before = job->done_before;
-	state.done_from = job->done_from;
-	state.skipped = job->skipped;
-	state.skipped_first = job->skipped > 0 ? job->skipped_first : DT_NOBEGIN;
-	state.skipped_last = job->skipped > 0 ? job->skipped_last : DT_NOBEGIN;
-	js_job_state_write(&state);
+	state->schedule_revision = job->schedule_revision;
+	state->next_run_at = job->next_run_at == DT_NOEND ? DT_NOBEGIN : job->next_run_at;
+	state->last_slot = job->last_slot;
+	state->done_before = job->done_before;
+	state->done_from = job->done_from;
+	state->skipped = job->skipped;
+	state->skipped_first = job->skipped > 0 ? job->skipped_first : DT_NOBEGIN;
+	state->skipped_last = job->skipped > 0 ? job->skipped_last : DT_NOBEGIN;
+}
+
+static void
+advance(JobEntry *job, TimestampTz next)
+{
 	sched_job_set_next(job, next);
+	js_job_state_change(job->job_id, advance_state, job);
 }
 
 /* A slot that is late makes up for older ones, but for none that are done. */
@@ -236,23 +260,23 @@ newest_open_slot(const JobEntry *job, const Timetable *timetable, TimestampTz sl
 }
 
 static void
-fire_slot(JobEntry *job, const Timetable *timetable, TimestampTz now)
+fire_slot(const Firing *firing, JobEntry *job, const Timetable *timetable)
 {
 	TimestampTz slot = job->next_run_at;
 	int32		missed;
 
 	if (slot_is_done(job, slot))
 	{
-		write_advance(job, open_slot_after(job, timetable, slot));
+		advance(job, open_slot_after(job, timetable, slot));
 		return;
 	}
-	slot = newest_open_slot(job, timetable, slot, now, &missed);
+	slot = newest_open_slot(job, timetable, slot, firing->now, &missed);
 	if (job->live > 0)
 		skip_slot(job, slot, missed);
-	else if (!js_run_slot_exists(job->job_id, slot))
-		insert_due_run(job, "schedule", slot, missed, now);
+	else
+		insert_due_run(firing, job, "schedule", slot, missed);
 	note_done(job, slot, missed);
-	write_advance(job, open_slot_after(job, timetable, slot));
+	advance(job, open_slot_after(job, timetable, slot));
 }
 
 /* The job's row, if the job is still one that fires. */
@@ -269,15 +293,15 @@ read_firing_job(JobEntry *job, JsJob *row)
 }
 
 static void
-fire_job(JobEntry *job, TimestampTz now)
+fire_job(const Firing *firing, JobEntry *job)
 {
 	Timetable	timetable;
 	JsJob		row;
 
-	if (!read_firing_job(job, &row) || job->next_run_at > now)
+	if (!read_firing_job(job, &row) || job->next_run_at > firing->now)
 		return;
 	if (read_timetable(job, &row, &timetable))
-		fire_slot(job, &timetable, now);
+		fire_slot(firing, job, &timetable);
 }
 
 /*
@@ -286,7 +310,7 @@ fire_job(JobEntry *job, TimestampTz now)
  * whatever is wrong with one job, the others go on.
  */
 static void
-fire_job_carefully(JobEntry *job, TimestampTz now)
+fire_job_carefully(const Firing *firing, JobEntry *job)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -295,7 +319,7 @@ fire_job_carefully(JobEntry *job, TimestampTz now)
 	MemoryContextSwitchTo(outer);
 	PG_TRY();
 	{
-		fire_job(job, now);
+		fire_job(firing, job);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(outer);
 		CurrentResourceOwner = owner;
@@ -324,8 +348,10 @@ sched_fire_due(TimestampTz now)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
 												  "jobsched slot", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	MemoryContext outer = CurrentMemoryContext;
+	Firing		firing = {now, js_run_writer_open()};
 
+	MemoryContextSwitchTo(scratch);
 	for (int i = 0; i < MAX_FIRED && !pairingheap_is_empty(sched.due); i++)
 	{
 		JobEntry   *job = pairingheap_container(JobEntry, due_node, pairingheap_first(sched.due));
@@ -333,13 +359,14 @@ sched_fire_due(TimestampTz now)
 		if (job->next_run_at > now)
 			break;
 		if (sched.careful)
-			fire_job_carefully(job, now);
+			fire_job_carefully(&firing, job);
 		else
-			fire_job(job, now);
+			fire_job(&firing, job);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
 	MemoryContextSwitchTo(outer);
+	js_run_writer_close(firing.writer);
 	MemoryContextDelete(scratch);
 }
 
@@ -377,6 +404,7 @@ sched_rewind(TimestampTz now)
 void
 sched_fire_startup(TimestampTz now)
 {
+	Firing		firing = {now, js_run_writer_open()};
 	ListCell   *lc;
 
 	foreach(lc, sched.startup_jobs)
@@ -384,6 +412,7 @@ sched_fire_startup(TimestampTz now)
 		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
 
 		if (job != NULL && sched_job_fires(job) && job->live == 0)
-			insert_due_run(job, "startup", DT_NOBEGIN, 0, now);
+			insert_due_run(&firing, job, "startup", DT_NOBEGIN, 0);
 	}
+	js_run_writer_close(firing.writer);
 }

@@ -97,19 +97,17 @@ sched_fold_add(JobEntry *job, const JsDone *done)
 }
 
 static void
-write_fold(const JobFold *fold)
+add_fold(JsJobState *state, const void *arg)
 {
-	JsJobState	state;
+	const JobFold *fold = arg;
 
-	(void) js_job_state_read(fold->job->job_id, &state);
-	append_recent(state.recent, fold->recent);
-	state.last_run_id = fold->last.run_id;
-	state.last_status = (char *) js_status_name(fold->last.status);
-	state.last_started_at = fold->last.started_at;
-	state.last_finished_at = fold->last.finished_at;
-	state.consecutive_failures = fold->failures +
-		(fold->success_seen ? 0 : state.consecutive_failures);
-	js_job_state_write(&state);
+	append_recent(state->recent, fold->recent);
+	state->last_run_id = fold->last.run_id;
+	state->last_status = (char *) js_status_name(fold->last.status);
+	state->last_started_at = fold->last.started_at;
+	state->last_finished_at = fold->last.finished_at;
+	state->consecutive_failures = fold->failures +
+		(fold->success_seen ? 0 : state->consecutive_failures);
 }
 
 void
@@ -120,7 +118,7 @@ sched_fold_write(void)
 		JobFold    *fold = slist_container(JobFold, node, slist_pop_head_node(&sched.folds));
 		JobEntry   *job = fold->job;
 
-		write_fold(fold);
+		js_job_state_change(job->job_id, add_fold, fold);
 		job->fold = NULL;
 		pfree(fold);
 		if (job->dropped && !job->drop_noted && dlist_is_empty(&job->runs))
@@ -152,47 +150,52 @@ compare_ended(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* What the state says of the last runs, from themselves, oldest first. */
-static void
-apply_ended(JsJobState *state, const JsEnded *ended, int n)
+/* The last runs of a job, oldest first. */
+typedef struct LastRuns
 {
+	JsEnded		ended[JS_RECENT_SIZE];
+	int			count;
+} LastRuns;
+
+/* What the state says of the last runs, from themselves. */
+static void
+apply_ended(JsJobState *state, const void *arg)
+{
+	const LastRuns *runs = arg;
+	const JsEnded *last = &runs->ended[runs->count - 1];
 	int			failures = 0;
 	bool		success = false;
 
 	state->recent[0] = '\0';
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < runs->count; i++)
 	{
-		char		letter[2] = {outcome_letter(ended[i].status), '\0'};
+		JsStatus	status = runs->ended[i].status;
+		char		letter[2] = {outcome_letter(status), '\0'};
 
 		append_recent(state->recent, letter);
-		if (ended[i].status == JS_SUCCEEDED)
-		{
-			success = true;
+		success |= status == JS_SUCCEEDED;
+		if (status == JS_SUCCEEDED)
 			failures = 0;
-		}
-		else if (is_failure(ended[i].status))
+		else if (is_failure(status))
 			failures++;
 	}
-	state->last_run_id = ended[n - 1].run_id;
-	state->last_status = (char *) js_status_name(ended[n - 1].status);
-	state->last_started_at = ended[n - 1].started_at;
-	state->last_finished_at = ended[n - 1].finished_at;
+	state->last_run_id = last->run_id;
+	state->last_status = (char *) js_status_name(last->status);
+	state->last_started_at = last->started_at;
+	state->last_finished_at = last->finished_at;
 	state->consecutive_failures = success ? failures : Max(failures, state->consecutive_failures);
 }
 
 static void
 recover_job(int64 job_id)
 {
-	JsEnded		ended[JS_RECENT_SIZE];
-	int			n = js_catalog_last_ended(job_id, ended);
-	JsJobState	state;
+	LastRuns	runs;
 
-	if (n == 0)
+	runs.count = js_catalog_last_ended(job_id, runs.ended);
+	if (runs.count == 0)
 		return;
-	qsort(ended, n, sizeof(JsEnded), compare_ended);
-	(void) js_job_state_read(job_id, &state);
-	apply_ended(&state, ended, n);
-	js_job_state_write(&state);
+	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
+	js_job_state_change(job_id, apply_ended, &runs);
 }
 
 /*

@@ -149,6 +149,7 @@ typedef struct JsEnding
 
 /* jobs (store_job.c) */
 typedef void (*JsJobVisitor) (const JsJob *job, void *arg);
+typedef void (*JsJobStateChange) (JsJobState *state, const void *arg);
 typedef bool (*JsJobFilter) (const JsJob *job, void *arg);
 
 extern void js_job_lock(int64 job_id);
@@ -164,7 +165,7 @@ extern void js_job_forget(int64 job_id);
 typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
 
 extern bool js_job_state_read(int64 job_id, JsJobState *state);
-extern void js_job_state_write(const JsJobState *state);
+extern void js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg);
 extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);
 
 extern bool js_identity_read(pg_uuid_t *token);
@@ -184,7 +185,6 @@ extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);
 extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
-extern bool js_run_slot_exists(int64 job_id, TimestampTz scheduled_for);
 extern void js_runs_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);

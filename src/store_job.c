@@ -411,19 +411,26 @@ js_job_state_read(int64 job_id, JsJobState *state)
 	return found;
 }
 
+/* Lets the caller change a job's state, which is blank if it has none yet. */
 void
-js_job_state_write(const JsJobState *state)
+js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg)
 {
 	Relation	rel = js_table_open("job_state", RowExclusiveLock);
-	SysScanDesc scan = scan_by_id(rel, "job_state_pkey", STATE_JOB_ID, state->job_id);
+	SysScanDesc scan = scan_by_id(rel, "job_state_pkey", STATE_JOB_ID, job_id);
 	HeapTuple	old = systable_getnext(scan);
+	JsJobState	state;
 	JsRow		row;
 
-	state_to_row(state, &row);
-	if (!HeapTupleIsValid(old))
-		js_table_insert(rel, &row);
+	if (HeapTupleIsValid(old))
+		state_from_tuple(rel, old, &state);
 	else
+		blank_state(job_id, &state);
+	change(&state, arg);
+	state_to_row(&state, &row);
+	if (HeapTupleIsValid(old))
 		js_table_update(rel, old, &row);
+	else
+		js_table_insert(rel, &row);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();

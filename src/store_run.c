@@ -367,24 +367,6 @@ js_runs_visit_all(JsRunVisitor visit, void *arg)
 	js_table_visit("run", NULL, 0, 0, visit_run_tuple, &each);
 }
 
-bool
-js_run_slot_exists(int64 job_id, TimestampTz scheduled_for)
-{
-	Relation	rel = js_table_open("run", AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	bool		found;
-
-	js_key_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
-	ScanKeyInit(&keys[1], RUN_SCHEDULED_FOR, BTEqualStrategyNumber,
-				F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(scheduled_for));
-	scan = js_table_scan_key(rel, "run_slot", keys, 2);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return found;
-}
-
 /* ------------------------------------------------------------------------
  * history and run_log
  * ------------------------------------------------------------------------
