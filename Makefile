@@ -8,6 +8,7 @@ OBJS = \
 	src/access.o \
 	src/api.o \
 	src/calendar.o \
+	src/cancel.o \
 	src/capture.o \
 	src/catalog.o \
 	src/clock.o \
@@ -19,9 +20,11 @@ OBJS = \
 	src/cron_zone.o \
 	src/execsql.o \
 	src/guc.o \
+	src/interval.o \
 	src/jobsched.o \
 	src/launcher.o \
 	src/process.o \
+	src/sched_cancel.o \
 	src/sched_dispatch.o \
 	src/sched_end.o \
 	src/sched_fire.o \
@@ -36,6 +39,7 @@ OBJS = \
 	src/shmem_slot.o \
 	src/status.o \
 	src/store_job.o \
+	src/store_request.o \
 	src/store_run.o \
 	src/table.o \
 	src/trigger.o \
@@ -50,7 +54,7 @@ SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql
 
-REGRESS = install schedule jobs run context privileges views
+REGRESS = install schedule jobs run cancel context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
 ISOLATION = visibility

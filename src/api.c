@@ -25,6 +25,7 @@
 #include "execsql.h"
 #include "fmgr.h"
 #include "guc.h"
+#include "interval.h"
 #include "schedule_sql.h"
 #include "store.h"
 #include "utils/builtins.h"
@@ -57,9 +58,11 @@ typedef struct Definition
 	char	   *mode;
 	bool		has_share_transaction;
 	bool		share_transaction;
+	bool		has_timeout;
+	int64		timeout;		/* microseconds; 0: none */
 } Definition;
 
-#define DEFINITION_ARGUMENTS 12
+#define DEFINITION_ARGUMENTS 13
 
 /* ------------------------------------------------------------------------
  * Arguments
@@ -96,6 +99,8 @@ read_definition(FunctionCallInfo fcinfo, int first, Definition *def)
 	def->mode = text_argument(fcinfo, first + 10);
 	def->has_share_transaction = !PG_ARGISNULL(first + 11);
 	def->share_transaction = def->has_share_transaction && PG_GETARG_BOOL(first + 11);
+	def->has_timeout = !PG_ARGISNULL(first + 12);
+	def->timeout = def->has_timeout ? js_interval_us("timeout", PG_GETARG_INTERVAL_P(first + 12)) : 0;
 }
 
 static void
@@ -270,6 +275,8 @@ apply_definition(JsJob *job, const Definition *def)
 		job->mode = def->mode;
 	if (def->has_share_transaction)
 		job->share_transaction = def->share_transaction;
+	if (def->has_timeout)
+		job->timeout = def->timeout;
 	if (changes_work(def))
 		set_work(job);
 	set_schedule(job, def);
@@ -420,6 +427,7 @@ update_job(JsJob *job, const Definition *def)
 		full.schedule = "";
 	job->description = NULL;
 	job->metadata = NULL;
+	job->timeout = 0;
 	apply_definition(job, &full);
 	write_job(job);
 	return job->job_id;

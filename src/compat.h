@@ -44,6 +44,11 @@
 #define JS_INJECTION_POINT(name) ((void) 0)
 #endif
 
+/* Before PostgreSQL 18 the attribute had another name. */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* Wait events have names of their own from 17 on. */
 static inline uint32
 js_wait_event(uint32 *cached, const char *name)

@@ -56,6 +56,7 @@ typedef struct JobEntry
 	int32		live;			/* runs that are ready or running */
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
+	int64		timeout;		/* of an attempt, microseconds; 0: none */
 	TimestampTz skipped_first;
 	TimestampTz skipped_last;
 	TimestampTz next_run_at;	/* DT_NOEND: none */
@@ -87,6 +88,15 @@ typedef struct OwnerEntry
 	dlist_node	node;			/* in sched.owners */
 } OwnerEntry;
 
+/* Somebody wants a run to be cancelled: a row of request. */
+typedef struct Request
+{
+	dlist_node	node;			/* in sched.requests or requests_done */
+	int64		request_id;
+	int64		run_id;
+	bool		force;
+} Request;
+
 typedef struct RunEntry
 {
 	int64		run_id;
@@ -99,6 +109,11 @@ typedef struct RunEntry
 	RunEntryState state;
 	bool		claimed;		/* its row says running, this attempt */
 	int			slot;			/* when assigned */
+	int64		timeout;		/* microseconds; 0: its job's */
+	JsCancel	cancel;			/* its worker has been told to end it */
+	TimestampTz cancel_at;		/* when, by the real clock */
+	bool		terminated;		/* and then to end itself */
+	Request    *request;		/* NULL: nobody wants it to be cancelled */
 	pairingheap_node node;
 	dlist_node	job_node;
 } RunEntry;
@@ -109,6 +124,7 @@ typedef struct SlotEntry
 	uint32		generation;
 	OwnerEntry *owner;
 	bool		has_mail;		/* delivered to, not yet woken */
+	int64		shortest_timeout;	/* of what was delivered; 0: none */
 	BackgroundWorkerHandle *handle; /* NULL for one that a predecessor started */
 	JsSlotView	view;
 } SlotEntry;
@@ -138,6 +154,8 @@ typedef struct Sched
 	pairingheap *future;		/* RunEntry.node by run_at */
 	dlist_head	owners;
 	slist_head	folds;
+	dlist_head	requests;		/* to be seen to */
+	dlist_head	requests_done;	/* to be deleted */
 	SlotEntry  *slots;			/* js->max_slots of them */
 } Sched;
 
@@ -177,6 +195,7 @@ extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
 extern void sched_adopt_slots(void);
 extern void sched_apply_job(const JsJob *row);
+extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_note_dropped(JobEntry *job);
 extern void sched_end_dropped(void);
 extern void sched_log_jobs(void);
@@ -188,6 +207,7 @@ extern void sched_rewind(TimestampTz now);
 
 /* sched_dispatch.c */
 extern bool sched_look(void);
+extern void sched_take_back(int slot);
 extern void sched_take_back_all(void);
 extern void sched_reap(void);
 extern void sched_release_reaped(void);
@@ -201,10 +221,20 @@ extern TimestampTz sched_dispatch_deadline(void);
 /* sched_end.c */
 extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 						  const char *sqlstate, const char *error);
-extern void sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
-						   const char *error);
+extern void sched_lose_run(RunEntry *run, JsCancel cancel, const char *reason,
+						   const char *sqlstate, const char *error);
 extern void sched_report_skips(JobEntry *job, TimestampTz now);
 extern bool sched_owner_problem(Oid owner, const char **sqlstate, char **message);
+
+/* sched_cancel.c */
+extern bool sched_requests_waiting(void);
+extern void sched_add_request(const JsRequest *row, void *arg);
+extern void sched_forget_requests(void);
+extern void sched_serve_requests(TimestampTz now);
+extern void sched_enforce(void);
+extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
+extern bool sched_has_timeout(const RunEntry *run);
+extern void sched_note_timeout(SlotEntry *slot, const RunEntry *run);
 
 /* sched_fold.c */
 extern void sched_fold_add(JobEntry *job, const JsDone *done);

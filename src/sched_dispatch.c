@@ -91,8 +91,9 @@ take_done(int slotno)
 	}
 }
 
-static void
-take_back(int slotno)
+/* What a worker has not begun comes back. */
+void
+sched_take_back(int slotno)
 {
 	JsMail		mail[JS_MAILBOX_SIZE];
 	int			count = js_slot_take_back(slotno, mail);
@@ -112,7 +113,7 @@ sched_take_back_all(void)
 {
 	for (int i = 0; i < js->max_slots; i++)
 		if (sched.slots[i].mine)
-			take_back(i);
+			sched_take_back(i);
 }
 
 /* A slot reserved for a process that never came to be. */
@@ -127,6 +128,13 @@ start_failed(const SlotEntry *slot)
 		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
 	return slot->view.pid == 0 &&
 		GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+}
+
+/* What is behind a run that takes this long had better go elsewhere. */
+static bool
+is_stuck(const SlotEntry *slot, TimestampTz now)
+{
+	return slot->view.current_count > 0 && now - slot->view.busy_since >= STUCK_US;
 }
 
 /*
@@ -151,9 +159,8 @@ sched_look(void)
 			take_done(i);
 		if (slot->view.state == JS_SLOT_READY && slot->owner->start_failures > 0)
 			slot->owner->start_failures = 0;
-		if (slot->view.mail_count > 0 && slot->view.current_count > 0 &&
-			now - slot->view.busy_since >= STUCK_US)
-			take_back(i);
+		if (slot->view.mail_count > 0 && is_stuck(slot, now))
+			sched_take_back(i);
 		dead |= slot->view.state == JS_SLOT_DEAD || start_failed(slot);
 	}
 	return dead;
@@ -192,14 +199,14 @@ reap_slot(int slotno)
 	/* What happened between the look and now belongs to it. */
 	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
 	take_done(slotno);
-	take_back(slotno);
+	sched_take_back(slotno);
 	js_slot_last_error(slotno, sqlstate, message);
 	for (int i = 0; i < slot->view.current_count; i++)
 	{
 		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
 
 		if (run != NULL)
-			sched_lose_run(run, "worker_died", sqlstate[0] ? sqlstate : NULL,
+			sched_lose_run(run, slot->view.current[i].cancel, "worker_died", sqlstate[0] ? sqlstate : NULL,
 						   message[0] ? message : "the worker process ended without a message");
 	}
 	if (slot->view.current_count == 0 && !slot->view.was_ready)
@@ -332,7 +339,7 @@ assign_ahead(int slotno)
 	RunEntry   *run = slot_takes_runs(slot) ? first_ready(slot->owner) : NULL;
 	RunEntry   *current;
 
-	if (run == NULL || !run_is_short(run) || slot->view.mail_count >= mailbox_depth(run))
+	if (run == NULL || is_stuck(slot, GetCurrentTimestamp()) || !run_is_short(run) || slot->view.mail_count >= mailbox_depth(run))
 		return false;
 	current = slot->view.current_count > 0 ?
 		sched_run_find(slot->view.current[0].run_id) : NULL;
@@ -587,7 +594,9 @@ deliver(RunEntry *run)
 	mail.job_id = run->job->job_id;
 	mail.revision = run->job->revision;
 	mail.attempt = run->attempt;
-	mail.shares = run->job->shares;
+	/* A timeout is for one run, and so is its transaction. */
+	mail.shares = run->job->shares && !sched_has_timeout(run);
+	sched_note_timeout(&sched.slots[run->slot], run);
 	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
 }
 
@@ -635,6 +644,7 @@ sched_dispatch_deadline(void)
 			continue;
 		if (slot->view.mail_count > 0 && slot->view.current_count > 0)
 			deadline = Min(deadline, slot->view.busy_since + STUCK_US);
+		deadline = Min(deadline, sched_enforce_deadline(slot));
 		if (slot->view.state == JS_SLOT_STARTING)
 			deadline = Min(deadline, slot->view.started_at + START_TIMEOUT + 1);
 	}

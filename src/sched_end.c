@@ -10,16 +10,17 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "cancel.h"
 #include "catalog/pg_authid.h"
 #include "clock.h"
 #include "compat.h"
 #include "sched.h"
 #include "utils/syscache.h"
 
-/* Puts a run that has not been executed to the end into history. */
-void
-sched_end_run(RunEntry *run, JsStatus status, const char *reason,
-			  const char *sqlstate, const char *error)
+/* Puts a run into history that began with its claim, or not at all. */
+static void
+end_run(RunEntry *run, bool begun, JsStatus status, const char *reason,
+		const char *sqlstate, const char *error)
 {
 	JsEnding	ending = {0};
 	JsOutcome	outcome = {0};
@@ -34,7 +35,7 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	outcome.error = error;
 	if (js_run_read(run->run_id, &row))
 	{
-		if (status == JS_LOST)
+		if (begun)
 			outcome.started_at = row.claimed_at;
 		ending.run = &row;
 		ending.outcome = &outcome;
@@ -46,6 +47,14 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 		sched_fold_add(run->job, &done);
 	}
 	sched_run_forget(run);
+}
+
+/* Ends a run that no worker has begun. */
+void
+sched_end_run(RunEntry *run, JsStatus status, const char *reason,
+			  const char *sqlstate, const char *error)
+{
+	end_run(run, false, status, reason, sqlstate, error);
 }
 
 /* The outcome of a run whose worker recorded it, and died before telling us. */
@@ -74,15 +83,17 @@ may_be_repeated(const RunEntry *run, const JsRun *row)
 }
 
 /*
- * A run's worker or server is gone.  If the run was one transaction it has
+ * A run's worker or server is gone.  If it was to end anyway, it has.  If the
+ * run was one transaction it has
  * left no effect, and goes back to the queue; up to a point, for it may be
  * the cause.  If its row is gone too it had come to its end, and only the news
  * of that was lost.
  */
 void
-sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
-			   const char *error)
+sched_lose_run(RunEntry *run, JsCancel cancel, const char *reason,
+			   const char *sqlstate, const char *error)
 {
+	JsStatus	status = JS_LOST;
 	JsRun		row;
 
 	if (!js_run_read(run->run_id, &row))
@@ -90,9 +101,14 @@ sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
 		note_ended(run);
 		return;
 	}
-	if (!may_be_repeated(run, &row))
+	if (cancel != JS_CANCEL_NONE)
 	{
-		sched_end_run(run, JS_LOST, reason, sqlstate, error);
+		status = js_cancel_outcome(cancel, &reason);
+		error = "the run did not stop when it was cancelled, and its worker was terminated";
+	}
+	if (cancel != JS_CANCEL_NONE || !may_be_repeated(run, &row))
+	{
+		end_run(run, true, status, reason, sqlstate, error);
 		return;
 	}
 	row.status = JS_RUN_QUEUED;
@@ -105,6 +121,9 @@ sched_lose_run(RunEntry *run, const char *reason, const char *sqlstate,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("the row of run " INT64_FORMAT " is locked by another transaction", run->run_id)));
 	run->claimed = false;
+	/* Told to go, perhaps because the server shuts down: not at once again. */
+	if (sqlstate != NULL && strncmp(sqlstate, "57P", 3) == 0)
+		run->run_at = Max(run->run_at, js_clock_now() + USECS_PER_SEC);
 	sched_run_wait(run, js_clock_now());
 }
 

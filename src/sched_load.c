@@ -26,6 +26,9 @@
 
 #define MAX_LOGGED_JOBS 1000
 
+/* Runs of dropped jobs ended in one step, so that a step stays short. */
+#define MAX_ENDED 256
+
 static JsNews news[JS_WAKE_SIZE];
 
 /* Jobs (JobEntry) that were dropped and are to be seen to. */
@@ -77,7 +80,7 @@ apply_drop(JobEntry *job, const JsJob *row)
 	if (!row->cancel_running)
 		return;
 	sched_take_back_all();
-	(void) js_slot_cancel(MyDatabaseId, 0, job->job_id);
+	(void) js_slot_cancel(MyDatabaseId, 0, job->job_id, JS_CANCEL_DROP);
 }
 
 static bool
@@ -105,6 +108,7 @@ sched_apply_job(const JsJob *row)
 	job->owner = row->owner;
 	job->transactional = row->transactional;
 	job->shares = row->share_transaction;
+	job->timeout = row->timeout;
 	job->has_schedule = row->schedule != NULL;
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;
@@ -208,6 +212,7 @@ visit_run(const JsRun *row, void *arg)
 	run = sched_run_make(row->run_id, job);
 	run->run_at = row->run_at;
 	run->priority = row->priority;
+	run->timeout = row->timeout;
 	run->attempt = row->attempt;
 	run->lost = row->lost;
 	/* Until a slot shows one that runs: claimed and not handed over. */
@@ -217,13 +222,22 @@ visit_run(const JsRun *row, void *arg)
 		cut_off = append_kept(cut_off, run);
 }
 
+/* A run that is not known may have committed before its news came. */
+RunEntry *
+sched_run_load(int64 run_id, TimestampTz now)
+{
+	if (sched_run_find(run_id) == NULL)
+		js_runs_visit(run_id, run_id, visit_run, &now);
+	return sched_run_find(run_id);
+}
+
 static void
 lose_cut_off(void)
 {
 	ListCell   *lc;
 
 	foreach(lc, cut_off)
-		sched_lose_run(lfirst(lc), "server_restarted", NULL,
+		sched_lose_run(lfirst(lc), JS_CANCEL_NONE, "server_restarted", NULL,
 					   "the server stopped while the run was in progress");
 	list_free(cut_off);
 	cut_off = NIL;
@@ -246,12 +260,14 @@ sched_load_all(TimestampTz now)
 		js_job_states_visit(visit_state, NULL);
 	js_runs_visit_all(visit_run, &now);
 	lose_cut_off();
+	sched_forget_requests();
+	js_requests_visit_all(sched_add_request, NULL);
 }
 
 bool
 sched_news_waiting(void)
 {
-	return js_database_has_news(sched.db) || dropped_jobs != NIL;
+	return js_database_has_news(sched.db) || dropped_jobs != NIL || sched_requests_waiting();
 }
 
 void
@@ -271,6 +287,9 @@ sched_load_news(TimestampTz now)
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_RUNS)
 			js_runs_visit(news[i].first, news[i].last, visit_run, &now);
+	for (int i = 0; i < count; i++)
+		if (news[i].kind == JS_NEWS_REQUESTS)
+			js_requests_visit(news[i].first, news[i].last, sched_add_request, NULL);
 }
 
 /*
@@ -303,12 +322,15 @@ sched_adopt_slots(void)
 				continue;
 			sched_run_place(run, RUN_ASSIGNED);
 			run->slot = i;
+			run->cancel = slot->view.current[k].cancel;
+			run->cancel_at = GetCurrentTimestamp();
 		}
 	}
 }
 
-static void
-end_waiting_runs(JobEntry *job)
+/* Returns how many more may be ended in this step. */
+static int
+end_waiting_runs(JobEntry *job, int at_most)
 {
 	dlist_mutable_iter iter;
 
@@ -316,28 +338,34 @@ end_waiting_runs(JobEntry *job)
 	{
 		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
 
-		if (run->state != RUN_ASSIGNED)
-			sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
+		if (at_most == 0)
+			break;
+		if (run->state == RUN_ASSIGNED)
+			continue;
+		sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
+		at_most--;
 	}
+	return at_most;
 }
 
 /* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
 void
 sched_end_dropped(void)
 {
-	ListCell   *lc;
+	int			left = MAX_ENDED;
 
-	foreach(lc, dropped_jobs)
+	while (dropped_jobs != NIL)
 	{
-		JobEntry   *job = lfirst(lc);
+		JobEntry   *job = linitial(dropped_jobs);
 
+		left = end_waiting_runs(job, left);
+		if (left == 0)
+			break;				/* the next step goes on */
+		dropped_jobs = list_delete_first(dropped_jobs);
 		job->drop_noted = false;
-		end_waiting_runs(job);
 		if (dlist_is_empty(&job->runs) && job->fold == NULL)
 			sched_job_forget(job);
 	}
-	list_free(dropped_jobs);
-	dropped_jobs = NIL;
 }
 
 static void

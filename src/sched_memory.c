@@ -122,6 +122,8 @@ sched_memory_init(void)
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
 	slist_init(&sched.folds);
+	dlist_init(&sched.requests);
+	dlist_init(&sched.requests_done);
 }
 
 /* ------------------------------------------------------------------------
@@ -305,6 +307,8 @@ void
 sched_run_forget(RunEntry *run)
 {
 	sched_run_place(run, RUN_HELD);
+	if (run->request != NULL)
+		dlist_push_tail(&sched.requests_done, &run->request->node);
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);
 	pfree(run);
@@ -325,11 +329,23 @@ follow_owner(RunEntry *run)
 	run->claimed = false;
 }
 
+/* A run that was to be cancelled and is not over: it still is to be. */
+static void
+request_again(RunEntry *run)
+{
+	if (run->request != NULL)
+		dlist_push_tail(&sched.requests, &run->request->node);
+	run->request = NULL;
+	run->cancel = JS_CANCEL_NONE;
+	run->terminated = false;
+}
+
 /* Puts a run that is with no worker where its time and its job want it. */
 void
 sched_run_wait(RunEntry *run, TimestampTz now)
 {
 	run->slot = -1;
+	request_again(run);
 	follow_owner(run);
 	if (holds_runs(run->job))
 		sched_run_place(run, RUN_HELD);

@@ -10,12 +10,8 @@
 #ifndef JS_SCHEDULE_SQL_H
 #define JS_SCHEDULE_SQL_H
 
+#include "compat.h"
 #include "cron.h"
-
-/* Before PostgreSQL 18 the attribute had another name. */
-#ifndef pg_noreturn
-#define pg_noreturn pg_attribute_noreturn()
-#endif
 
 pg_noreturn extern void js_schedule_refuse(const char *text,
 										   const JsScheduleError *err);

@@ -379,6 +379,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
 	sched_load_news(now);
+	sched_serve_requests(now);
 	sched_end_dropped();
 	if (dead)
 		sched_reap();
@@ -428,6 +429,7 @@ step(MemoryContext step_context)
 
 	sched.enabled = sched.enabled_here && js->enabled;
 	forget_real_deadlines();
+	sched_enforce();
 	MemoryContextSwitchTo(step_context);
 	if (step_needed(dead, now))
 	{
@@ -462,6 +464,8 @@ ms_to_sleep(void)
 {
 	long		ms = SWEEP_US / 1000;
 
+	if (sched_news_waiting())
+		return 0;
 	if (sched.enabled && !pairingheap_is_empty(sched.due))
 		ms = js_clock_ms_until(first_due(), ms);
 	ms = js_clock_ms_until(first_future(), ms);

@@ -38,7 +38,8 @@ typedef enum JsDatabaseState
 typedef enum JsNewsKind
 {
 	JS_NEWS_RUNS,				/* runs first..last were queued */
-	JS_NEWS_JOBS				/* jobs first..last changed */
+	JS_NEWS_JOBS,				/* jobs first..last changed */
+	JS_NEWS_REQUESTS			/* requests first..last were made */
 } JsNewsKind;
 
 typedef struct JsNews
@@ -102,6 +103,15 @@ typedef enum JsSlotState
 								 * look */
 } JsSlotState;
 
+/* Why a run shall end before it comes to its end by itself. */
+typedef enum JsCancel
+{
+	JS_CANCEL_NONE,
+	JS_CANCEL_REQUEST,			/* cancel_run() */
+	JS_CANCEL_DROP,				/* drop_job(cancel_running => true) */
+	JS_CANCEL_TIMEOUT
+} JsCancel;
+
 typedef struct JsMail
 {
 	int64		run_id;
@@ -109,7 +119,7 @@ typedef struct JsMail
 	int64		revision;		/* of the job, so that a cached one can serve */
 	int32		attempt;
 	bool		shares;			/* may share its transaction with others */
-	bool		cancel;			/* it shall end; set while it is current */
+	JsCancel	cancel;			/* set while it is current */
 } JsMail;
 
 typedef struct JsDone
@@ -237,7 +247,7 @@ extern bool js_slot_has_mail(void);
 extern int	js_slot_next(JsMail *mail);
 extern void js_slot_reopen(void);
 extern bool js_slot_close(int64 run_id);
-extern bool js_slot_is_cancelled(int64 run_id);
+extern JsCancel js_slot_is_cancelled(int64 run_id);
 extern void js_slot_progress(int64 done, int64 total, const char *text);
 extern void js_slot_finish(const JsDone *done, int count);
 extern bool js_slot_leave_if_idle(bool idle_too_long);
@@ -246,6 +256,7 @@ extern JsSlot *js_my_slot;
 
 /* anybody's */
 extern void js_clip_text(char *to, const char *from, Size size);
-extern bool js_slot_cancel(Oid dboid, int64 run_id, int64 job_id);
+extern bool js_slot_cancel(Oid dboid, int64 run_id, int64 job_id, JsCancel why);
+extern void js_slot_terminate(int slot, uint32 generation, int64 run_id, JsCancel why);
 
 #endif							/* JS_SHMEM_H */

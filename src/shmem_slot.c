@@ -429,21 +429,21 @@ js_slot_next(JsMail *mail)
 }
 
 /* Caller holds the slot's mutex.  run_id 0: any current run. */
-static bool
+static JsCancel
 is_cancelled(const JsSlot *slot, int64 run_id)
 {
 	for (int i = 0; i < slot->current_count; i++)
-		if (slot->current[i].cancel &&
+		if (slot->current[i].cancel != JS_CANCEL_NONE &&
 			(run_id == 0 || slot->current[i].run_id == run_id))
-			return true;
-	return false;
+			return slot->current[i].cancel;
+	return JS_CANCEL_NONE;
 }
 
-/* Whether a current run, or with 0 any of them, has been cancelled. */
-bool
+/* Whether and why a current run, or with 0 any of them, has been cancelled. */
+JsCancel
 js_slot_is_cancelled(int64 run_id)
 {
-	bool		cancelled;
+	JsCancel	cancelled;
 
 	SpinLockAcquire(&js_my_slot->mutex);
 	cancelled = is_cancelled(js_my_slot, run_id);
@@ -461,7 +461,7 @@ js_slot_close(int64 run_id)
 	bool		cancelled;
 
 	SpinLockAcquire(&js_my_slot->mutex);
-	cancelled = is_cancelled(js_my_slot, run_id);
+	cancelled = is_cancelled(js_my_slot, run_id) != JS_CANCEL_NONE;
 	js_my_slot->closing = !cancelled;
 	SpinLockRelease(&js_my_slot->mutex);
 	return !cancelled;
@@ -498,7 +498,7 @@ js_slot_finish(const JsDone *done, int count)
 	int			left;
 
 	SpinLockAcquire(&slot->mutex);
-	cancelled = is_cancelled(slot, 0);
+	cancelled = is_cancelled(slot, 0) != JS_CANCEL_NONE;
 	memcpy(slot->done + slot->done_count, done, count * sizeof(JsDone));
 	slot->done_count += count;
 	slot->current_count = 0;
@@ -600,7 +600,7 @@ js_slot_note_error(const char *sqlstate, const char *message)
  * Caller holds the slot's mutex.
  */
 static bool
-mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id)
+mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id, JsCancel why)
 {
 	bool		any = false;
 
@@ -609,7 +609,8 @@ mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id)
 		JsMail	   *mail = &slot->current[i];
 		bool		hit = run_id != 0 ? mail->run_id == run_id : mail->job_id == job_id;
 
-		mail->cancel |= hit;
+		if (hit && mail->cancel == JS_CANCEL_NONE)
+			mail->cancel = why;
 		any |= hit;
 	}
 	return any;
@@ -621,7 +622,7 @@ mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id)
  * leave its slot, so it cannot reach a stranger that has got the same pid.
  */
 bool
-js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
+js_slot_cancel(Oid dboid, int64 run_id, int64 job_id, JsCancel why)
 {
 	bool		any = false;
 
@@ -634,7 +635,7 @@ js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
 		if (slot->state != JS_SLOT_READY || slot->dboid != dboid)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		hit = !slot->closing && mark_cancelled(slot, run_id, job_id);
+		hit = !slot->closing && mark_cancelled(slot, run_id, job_id, why);
 		SpinLockRelease(&slot->mutex);
 		if (hit)
 			kill(slot->pid, SIGINT);
@@ -642,4 +643,26 @@ js_slot_cancel(Oid dboid, int64 run_id, int64 job_id)
 	}
 	LWLockRelease(js->lock);
 	return any;
+}
+
+/*
+ * Ends the worker that still executes a run, also past the point of no
+ * return: if the run's end is committed by then, it stands.
+ */
+void
+js_slot_terminate(int slotno, uint32 generation, int64 run_id, JsCancel why)
+{
+	JsSlot	   *slot = &js->slots[slotno];
+	bool		hit = false;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	if (slot->state == JS_SLOT_READY && slot->generation == generation)
+	{
+		SpinLockAcquire(&slot->mutex);
+		hit = mark_cancelled(slot, run_id, 0, why);
+		SpinLockRelease(&slot->mutex);
+		if (hit)
+			kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(js->lock);
 }

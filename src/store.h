@@ -14,11 +14,12 @@
  *				the scheduler until the run is put into a mailbox, deleted by
  *				the worker that executes it
  *	history, run_log	inserted by whoever deletes the run
+ *	request		inserted by sessions; deleted by the scheduler
  *	ring		the scheduler
  *	identity	adopt()
  *
- * What a session wants of a run or a job's state it says in the job's row and
- * tells the scheduler at commit (wakeup.h).
+ * What a session wants of a job it says in the job's row, what it wants of a
+ * run in a request; it tells the scheduler at commit (wakeup.h).
  *
  * In these structs DT_NOBEGIN is a timestamp that is NULL.
  *
@@ -48,6 +49,7 @@ typedef struct JsJob
 	char	   *mode;
 	bool		transactional;
 	bool		share_transaction;
+	int64		timeout;		/* of an attempt, in microseconds; 0: none */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -106,6 +108,7 @@ typedef struct JsRun
 	bool		repeatable;
 	int32		priority;
 	int32		missed_count;
+	int64		timeout;		/* overrides the job's; 0: does not */
 	int64		boot_id;
 	TimestampTz run_at;
 	TimestampTz queued_at;
@@ -188,7 +191,23 @@ extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg
 extern void js_runs_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
+extern JsRunStatus js_run_status_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
+
+/* requests (store_request.c) */
+typedef struct JsRequest
+{
+	int64		request_id;
+	int64		run_id;
+	bool		force;			/* terminate its worker at once */
+} JsRequest;
+
+typedef void (*JsRequestVisitor) (const JsRequest *request, void *arg);
+
+extern int64 js_request_insert(JsRequest *request);
+extern void js_requests_visit(int64 first, int64 last, JsRequestVisitor visit, void *arg);
+extern void js_requests_visit_all(JsRequestVisitor visit, void *arg);
+extern void js_request_delete(int64 request_id);
 
 /* the rings of history (store_run.c) */
 #define JS_RINGS 2

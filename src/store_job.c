@@ -28,7 +28,7 @@ enum JobColumn
 {
 	JOB_ID = 1, JOB_NAME, JOB_OWNER, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND,
 	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL,
-	JOB_SHARE_TRANSACTION, JOB_ENABLED,
+	JOB_SHARE_TRANSACTION, JOB_TIMEOUT, JOB_ENABLED,
 	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
 	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
 	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
@@ -69,6 +69,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set_text(row, JOB_MODE, job->mode);
 	js_row_set(row, JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
 	js_row_set(row, JOB_SHARE_TRANSACTION, BoolGetDatum(job->share_transaction));
+	js_row_set_interval(row, JOB_TIMEOUT, job->timeout);
 	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
 	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
@@ -110,6 +111,7 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->mode = js_row_text(row, JOB_MODE);
 	job->transactional = DatumGetBool(row->values[JOB_TRANSACTIONAL - 1]);
 	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
+	job->timeout = js_row_interval(row, JOB_TIMEOUT);
 	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
 	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
 	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);
@@ -460,25 +462,12 @@ js_job_states_visit(JsJobStateVisitor visit, void *arg)
 	js_table_visit("job_state", NULL, 0, 0, visit_state_tuple, &each);
 }
 
-static void
-delete_by_id(const char *table, const char *index, int64 id)
-{
-	Relation	rel = js_table_open(table, RowExclusiveLock);
-	SysScanDesc scan = scan_by_id(rel, index, 1, id);
-	HeapTuple	tuple = systable_getnext(scan);
-
-	if (HeapTupleIsValid(tuple) && !js_tuple_is_busy(tuple))
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
-}
-
 /* Removes a dropped job whose history has expired. */
 void
 js_job_forget(int64 job_id)
 {
-	delete_by_id("job_state", "job_state_pkey", job_id);
-	delete_by_id("job", "job_pkey", job_id);
+	js_table_delete("job_state", "job_state_pkey", job_id);
+	js_table_delete("job", "job_pkey", job_id);
 }
 
 /* ------------------------------------------------------------------------

@@ -40,7 +40,7 @@
 enum RunColumn
 {
 	RUN_ID = 1, RUN_JOB_ID, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
-	RUN_LOST, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT, RUN_BOOT_ID, RUN_RUN_AT,
+	RUN_LOST, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT, RUN_TIMEOUT, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS
 };
 
@@ -159,6 +159,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_text(row, RUN_SOURCE, run->source);
 	js_row_set(row, RUN_PRIORITY, Int32GetDatum(run->priority));
 	js_row_set(row, RUN_MISSED_COUNT, Int32GetDatum(run->missed_count));
+	js_row_set_interval(row, RUN_TIMEOUT, run->timeout);
 	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
 	set_jsonb(row, RUN_ARGS, run->args);
@@ -179,6 +180,19 @@ js_run_insert(JsRunWriter *writer, JsRun *run)
 	CatalogTupleInsertWithInfo(writer->rel, tuple, writer->indexes);
 	heap_freetuple(tuple);
 	return run->run_id;
+}
+
+/* As a user gives it. */
+JsRunStatus
+js_run_status_argument(const char *name)
+{
+	for (int i = 0; i < lengthof(run_status_names); i++)
+		if (strcmp(name, run_status_names[i]) == 0)
+			return (JsRunStatus) i;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid status \"%s\"", name),
+			 errhint("Runs that have not ended are queued, running or retrying.")));
 }
 
 static JsRunStatus
@@ -206,6 +220,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->repeatable = DatumGetBool(row.values[RUN_REPEATABLE - 1]);
 	run->priority = DatumGetInt32(row.values[RUN_PRIORITY - 1]);
 	run->missed_count = DatumGetInt32(row.values[RUN_MISSED_COUNT - 1]);
+	run->timeout = js_row_interval(&row, RUN_TIMEOUT);
 	run->boot_id = row.nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row.values[RUN_BOOT_ID - 1]);
 	run->run_at = js_row_timestamp(&row, RUN_RUN_AT);
 	run->queued_at = js_row_timestamp(&row, RUN_QUEUED_AT);

@@ -140,6 +140,24 @@ js_table_update(Relation rel, HeapTuple old, JsRow *row)
 										 row->nulls, row->changed));
 }
 
+/* Deletes the row whose first column is an id, unless somebody else holds it. */
+void
+js_table_delete(const char *table, const char *index, int64 id)
+{
+	Relation	rel = js_table_open(table, RowExclusiveLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_key_int64(&key, 1, BTEqualStrategyNumber, id);
+	scan = js_table_scan_key(rel, index, &key, 1);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple) && !js_tuple_is_busy(tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+}
+
 void
 js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op, int64 value)
 {
@@ -188,6 +206,22 @@ js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz value)
 		js_row_set(row, column, TimestampTzGetDatum(value));
 }
 
+/* A span of time in microseconds; 0 is NULL. */
+void
+js_row_set_interval(JsRow *row, AttrNumber column, int64 us)
+{
+	Interval   *interval;
+
+	if (us == 0)
+	{
+		js_row_set_null(row, column);
+		return;
+	}
+	interval = palloc0(sizeof(Interval));
+	interval->time = us;
+	js_row_set(row, column, IntervalPGetDatum(interval));
+}
+
 /* Datums by reference point into the tuple. */
 void
 js_row_get(JsRow *row, HeapTuple tuple, Relation rel)
@@ -210,4 +244,15 @@ js_row_timestamp(const JsRow *row, AttrNumber column)
 	if (row->nulls[column - 1])
 		return DT_NOBEGIN;
 	return DatumGetTimestampTz(row->values[column - 1]);
+}
+
+int64
+js_row_interval(const JsRow *row, AttrNumber column)
+{
+	const Interval *interval;
+
+	if (row->nulls[column - 1])
+		return 0;
+	interval = DatumGetIntervalP(row->values[column - 1]);
+	return interval->time + interval->day * USECS_PER_DAY;
 }

@@ -16,7 +16,7 @@
 #include "utils/rel.h"
 
 #define JS_SCHEMA "jobsched_internal"
-#define JS_MAX_COLUMNS 32
+#define JS_MAX_COLUMNS 40
 
 typedef struct JsRow
 {
@@ -37,6 +37,7 @@ extern void js_table_visit(const char *table, const char *index, int64 first,
 						   int64 last, JsTupleVisitor visit, void *arg);
 extern void js_table_insert(Relation rel, JsRow *row);
 extern void js_table_update(Relation rel, HeapTuple old, JsRow *row);
+extern void js_table_delete(const char *table, const char *index, int64 id);
 extern void js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op,
 						 int64 value);
 extern bool js_tuple_is_busy(HeapTuple tuple);
@@ -60,8 +61,10 @@ js_row_set_null(JsRow *row, AttrNumber column)
 
 extern void js_row_set_text(JsRow *row, AttrNumber column, const char *value);
 extern void js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz value);
+extern void js_row_set_interval(JsRow *row, AttrNumber column, int64 us);
 extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
 extern char *js_row_text(const JsRow *row, AttrNumber column);
+extern int64 js_row_interval(const JsRow *row, AttrNumber column);
 extern TimestampTz js_row_timestamp(const JsRow *row, AttrNumber column);
 
 #endif							/* JS_TABLE_H */

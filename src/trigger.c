@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "interval.h"
 #include "miscadmin.h"
 #include "store.h"
 #include "utils/array.h"
@@ -65,6 +66,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run)
 	run->source = "trigger";
 	run->run_at = run_at_argument(fcinfo, 2);
 	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	run->timeout = PG_ARGISNULL(4) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(4));
 	run->queued_at = js_clock_now();
 	run->claimed_at = run->scheduled_for = DT_NOBEGIN;
 }

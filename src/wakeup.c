@@ -95,6 +95,12 @@ js_wakeup_job(int64 job_id)
 }
 
 void
+js_wakeup_request(int64 request_id)
+{
+	add_note(JS_NEWS_REQUESTS, request_id);
+}
+
+void
 js_wakeup_everything(void)
 {
 	note_overflow = true;

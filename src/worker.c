@@ -42,6 +42,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "cancel.h"
 #include "capture.h"
 #include "clock.h"
 #include "commands/trigger.h"
@@ -305,7 +306,7 @@ execute(JsWork *work)
 	StartTransactionCommand();
 	js_slot_reopen();
 	JS_INJECTION_POINT("jobsched-run-begins");
-	if (js_slot_is_cancelled(work->run.run_id))
+	if (js_slot_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
 		refuse_cancelled();
 	if (job->handler != NULL)
 		work->outcome.result = js_handler_run(job->handler, work->run.args, js_run_context);
@@ -353,14 +354,22 @@ statement_timed_out(void)
 		GetCurrentTimestamp() >= get_timeout_finish_time(STATEMENT_TIMEOUT);
 }
 
+/* What a run with a timeout was told. */
+static char *
+timeout_message(const JsWork *work)
+{
+	int64		timeout = work->run.timeout > 0 ? work->run.timeout : work->job->timeout;
+
+	return psprintf("canceling run due to its timeout of " INT64_FORMAT " ms", timeout / 1000);
+}
+
 static JsStatus
 status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 {
-	if (js_slot_is_cancelled(run_id))
-	{
-		*reason = "cancelled";
-		return JS_CANCELLED;
-	}
+	JsCancel	cancel = js_slot_is_cancelled(run_id);
+
+	if (cancel != JS_CANCEL_NONE)
+		return js_cancel_outcome(cancel, reason);
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !statement_timed_out())
 	{
 		*reason = "backend_cancelled";
@@ -382,7 +391,8 @@ js_worker_outcome_from_error(JsWork *work)
 	outcome->result = NULL;
 	outcome->finished_at = js_clock_now();
 	outcome->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
-	outcome->error = js_capture_text(error->message);
+	outcome->error = outcome->status == JS_TIMED_OUT ? timeout_message(work) :
+		js_capture_text(error->message);
 	outcome->error_detail = js_capture_text(error->detail);
 	outcome->error_hint = js_capture_text(error->hint);
 	outcome->error_context = js_capture_text(context_without_ours(error->context, work->run.run_id));

@@ -52,7 +52,7 @@ concerns_all(void)
 {
 	int			code = geterrcode();
 
-	return js_slot_is_cancelled(0) || code == ERRCODE_QUERY_CANCELED ||
+	return js_slot_is_cancelled(0) != JS_CANCEL_NONE || code == ERRCODE_QUERY_CANCELED ||
 		code == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
 

@@ -41,6 +41,7 @@ CREATE TABLE jobsched_internal.job (
 	-- it can be tried again without asking
 	transactional boolean NOT NULL,
 	share_transaction boolean NOT NULL,
+	timeout interval,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,
@@ -109,6 +110,7 @@ CREATE TABLE jobsched_internal.run (
 	repeatable boolean NOT NULL,
 	priority integer NOT NULL DEFAULT 0,
 	missed_count integer NOT NULL DEFAULT 0,
+	timeout interval,
 	boot_id bigint,
 	run_at timestamptz NOT NULL,
 	queued_at timestamptz NOT NULL,
@@ -120,6 +122,15 @@ CREATE TABLE jobsched_internal.run (
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for);
+
+-- What sessions want of runs that exist.  Inserted in their transactions; the
+-- scheduler does it, and deletes the row when the run has ended.
+CREATE SEQUENCE jobsched_internal.request_id_seq AS bigint;
+CREATE TABLE jobsched_internal.request (
+	request_id bigint PRIMARY KEY,
+	run_id bigint NOT NULL,
+	force boolean NOT NULL
+);
 
 -- Where the rings of history stand.  Ring 0 holds successes, ring 1 the rest.
 CREATE TABLE jobsched_internal.ring (

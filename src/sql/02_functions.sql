@@ -13,10 +13,11 @@ CREATE FUNCTION jobsched.create_job(
 	owner name DEFAULT CURRENT_USER,
 	mode text DEFAULT 'auto',
 	share_transaction boolean DEFAULT false,
+	timeout interval DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
-'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. if_exists, when the owner has a job of this name: error, update or keep.';
+'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. if_exists, when the owner has a job of this name: error, update or keep.';
 
 CREATE FUNCTION jobsched.alter_job(
 	job text,
@@ -31,10 +32,11 @@ CREATE FUNCTION jobsched.alter_job(
 	metadata jsonb DEFAULT NULL,
 	owner name DEFAULT NULL,
 	mode text DEFAULT NULL,
-	share_transaction boolean DEFAULT NULL)
+	share_transaction boolean DEFAULT NULL,
+	timeout interval DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
-'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule. command and handler replace each other. The change holds for runs that start after the commit.';
+'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule, a timeout of zero the timeout. command and handler replace each other. The change holds for runs that start after the commit.';
 
 CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
@@ -55,19 +57,35 @@ CREATE FUNCTION jobsched.trigger(
 	job text,
 	args jsonb DEFAULT NULL,
 	run_at timestamptz DEFAULT pg_catalog.now(),
-	priority integer DEFAULT 0)
+	priority integer DEFAULT 0,
+	timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
-'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first.';
+'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout overrides the job''s.';
 
 CREATE FUNCTION jobsched.trigger_many(
 	job text,
 	args jsonb[],
 	run_at timestamptz DEFAULT pg_catalog.now(),
-	priority integer DEFAULT 0)
+	priority integer DEFAULT 0,
+	timeout interval DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
+
+CREATE FUNCTION jobsched.cancel_run(run_id bigint, force boolean DEFAULT false)
+RETURNS boolean LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_run';
+COMMENT ON FUNCTION jobsched.cancel_run IS
+'Cancels a run once the transaction commits: one that waits does not start, one that is executed is interrupted, and its worker terminated after jobsched.cancel_grace, or at once with force. Returns false when the run has ended already. A run that is past its last statement may still succeed; a cancelled one never does.';
+
+CREATE FUNCTION jobsched.cancel_runs(
+	job text DEFAULT NULL,
+	status text DEFAULT NULL,
+	older_than interval DEFAULT NULL,
+	force boolean DEFAULT false)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_runs';
+COMMENT ON FUNCTION jobsched.cancel_runs IS
+'Cancels, as cancel_run() does, every run that the caller may manage and that meets all conditions given: of a job, with a status (queued, running, retrying), queued longer ago than older_than. One condition at least is needed. Returns how many.';
 
 CREATE PROCEDURE jobsched.wait_run(
 	run_id bigint,

@@ -13,6 +13,7 @@ SELECT j.job_id,
 	j.args,
 	j.mode,
 	j.share_transaction,
+	j.timeout,
 	j.enabled,
 	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
 			OR i.database OPERATOR(pg_catalog.<>) i.here

@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ *
+ * cancel.c
+ *		Functions that cancel runs.
+ *
+ * What is wanted is a row in request, inserted in the caller's transaction;
+ * the scheduler hears of it at commit and does it (sched_cancel.c).
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access.h"
+#include "cancel.h"
+#include "clock.h"
+#include "fmgr.h"
+#include "interval.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "wakeup.h"
+
+PG_FUNCTION_INFO_V1(jobsched_cancel_run);
+PG_FUNCTION_INFO_V1(jobsched_cancel_runs);
+
+/* The status and reason of a run that did end because it was to. */
+JsStatus
+js_cancel_outcome(JsCancel cancel, const char **reason)
+{
+	switch (cancel)
+	{
+		case JS_CANCEL_TIMEOUT:
+			*reason = "timeout";
+			return JS_TIMED_OUT;
+		case JS_CANCEL_DROP:
+			*reason = "job_dropped";
+			return JS_CANCELLED;
+		case JS_CANCEL_NONE:
+		case JS_CANCEL_REQUEST:
+			break;
+	}
+	*reason = "cancelled";
+	return JS_CANCELLED;
+}
+
+/* Runs belong to whoever owns their job now. */
+static bool
+may_cancel(const JsRun *run)
+{
+	JsJob		job;
+
+	return js_may_manage(js_job_read(run->job_id, &job) ? job.owner : run->owner);
+}
+
+static void
+request(int64 run_id, bool force)
+{
+	JsRequest	row;
+
+	row.run_id = run_id;
+	row.force = force;
+	js_wakeup_request(js_request_insert(&row));
+}
+
+Datum
+jobsched_cancel_run(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	JsOutcome	outcome;
+	JsRun		run;
+	bool		live;
+
+	js_check_may_write("cancel_run()");
+	live = js_run_see(run_id, &run);
+	if ((!live && !js_history_find(run_id, &run, &outcome)) || !may_cancel(&run))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
+	if (live)
+		request(run_id, PG_GETARG_BOOL(1));
+	PG_RETURN_BOOL(live);
+}
+
+/* Which runs cancel_runs() is about. */
+typedef struct Filter
+{
+	int64		job_id;			/* 0: of any job */
+	JsRunStatus status;
+	bool		any_status;
+	TimestampTz queued_before;	/* DT_NOEND: whenever */
+	bool		force;
+	int64		count;
+} Filter;
+
+static void
+cancel_if_meant(const JsRun *run, void *arg)
+{
+	Filter	   *filter = arg;
+
+	if ((filter->job_id != 0 && run->job_id != filter->job_id) ||
+		(!filter->any_status && run->status != filter->status) ||
+		run->queued_at >= filter->queued_before || !may_cancel(run))
+		return;
+	request(run->run_id, filter->force);
+	filter->count++;
+}
+
+static void
+read_filter(FunctionCallInfo fcinfo, Filter *filter)
+{
+	JsJob		job;
+
+	memset(filter, 0, sizeof(Filter));
+	filter->any_status = PG_ARGISNULL(1);
+	filter->queued_before = PG_ARGISNULL(2) ? DT_NOEND :
+		js_clock_now() - js_interval_us("older_than", PG_GETARG_INTERVAL_P(2));
+	filter->force = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+	if (PG_ARGISNULL(0) && PG_ARGISNULL(1) && PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no condition is given"),
+				 errhint("Give one or more of job, status and older_than.")));
+	if (!PG_ARGISNULL(0))
+	{
+		js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+		filter->job_id = job.job_id;
+	}
+	if (!PG_ARGISNULL(1))
+		filter->status = js_run_status_argument(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+}
+
+Datum
+jobsched_cancel_runs(PG_FUNCTION_ARGS)
+{
+	Filter		filter;
+
+	js_check_may_write("cancel_runs()");
+	read_filter(fcinfo, &filter);
+	js_runs_visit_all(cancel_if_meant, &filter);
+	PG_RETURN_INT64(filter.count);
+}

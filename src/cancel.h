@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * cancel.h
+ *		How runs that were cancelled end.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_CANCEL_H
+#define JS_CANCEL_H
+
+#include "jobsched.h"
+#include "shmem.h"
+
+extern JsStatus js_cancel_outcome(JsCancel cancel, const char **reason);
+
+#endif							/* JS_CANCEL_H */

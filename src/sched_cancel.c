@@ -1,0 +1,216 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_cancel.c
+ *		Runs that shall end early: cancelled on request, or timed out.
+ *
+ * cancel_run() leaves a row in request.  It is deleted when the run has ended,
+ * so a successor finds it as long as there is something to do.  A run that
+ * waits is ended at once.  One that is executed is interrupted as by
+ * pg_cancel_backend(), with a mark in its slot: even if its code goes on, it
+ * cannot succeed any more.  If it still executes after jobsched.cancel_grace
+ * its worker is terminated, which no code can catch.
+ *
+ * A timeout is the same, without a request.  It is watched over here and not
+ * by the worker, where the job's own code could get at it; it counts from
+ * when the worker began the run, by the real clock.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "guc.h"
+#include "miscadmin.h"
+#include "sched.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Requests served in one step at most, so that a step stays short. */
+#define MAX_SERVED 256
+
+/* ------------------------------------------------------------------------
+ * Requests
+ * ------------------------------------------------------------------------
+ */
+
+bool
+sched_requests_waiting(void)
+{
+	return !dlist_is_empty(&sched.requests) || !dlist_is_empty(&sched.requests_done);
+}
+
+void
+sched_add_request(const JsRequest *row, void *arg)
+{
+	RunEntry   *run = sched_run_find(row->run_id);
+	Request    *request;
+
+	if (run != NULL && run->request != NULL && run->request->request_id == row->request_id)
+		return;
+	request = MemoryContextAlloc(sched.context, sizeof(Request));
+	request->request_id = row->request_id;
+	request->run_id = row->run_id;
+	request->force = row->force;
+	dlist_push_tail(&sched.requests, &request->node);
+}
+
+/* Those that wait are about to be read again. */
+void
+sched_forget_requests(void)
+{
+	while (!dlist_is_empty(&sched.requests))
+		pfree(dlist_container(Request, node, dlist_pop_head_node(&sched.requests)));
+}
+
+static void
+interrupt(RunEntry *run, JsCancel why)
+{
+	if (run->cancel != JS_CANCEL_NONE)
+		return;
+	run->cancel = why;
+	run->cancel_at = GetCurrentTimestamp();
+	(void) js_slot_cancel(MyDatabaseId, run->run_id, 0, why);
+}
+
+/* A second request for the same run takes the place of the first. */
+static void
+take_request(RunEntry *run, Request *request)
+{
+	if (run->request != NULL)
+		dlist_push_tail(&sched.requests_done, &run->request->node);
+	run->request = request;
+}
+
+static void
+serve(Request *request, TimestampTz now)
+{
+	RunEntry   *run = sched_run_load(request->run_id, now);
+
+	if (run == NULL)
+	{
+		dlist_push_tail(&sched.requests_done, &request->node);
+		return;
+	}
+	if (run->state == RUN_ASSIGNED)
+		sched_take_back(run->slot);
+	take_request(run, request);
+	if (run->state != RUN_ASSIGNED)
+	{
+		sched_end_run(run, JS_CANCELLED, "cancelled", NULL, NULL);
+		return;
+	}
+	interrupt(run, JS_CANCEL_REQUEST);
+	if (request->force)
+		run->cancel_at = DT_NOBEGIN;	/* no grace */
+}
+
+void
+sched_serve_requests(TimestampTz now)
+{
+	for (int i = 0; i < MAX_SERVED && !dlist_is_empty(&sched.requests); i++)
+		serve(dlist_container(Request, node, dlist_pop_head_node(&sched.requests)), now);
+	while (!dlist_is_empty(&sched.requests_done))
+	{
+		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done));
+
+		js_request_delete(request->request_id);
+		pfree(request);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * Time that is up
+ * ------------------------------------------------------------------------
+ */
+
+static int64
+timeout_of(const RunEntry *run)
+{
+	return run->timeout > 0 ? run->timeout : run->job->timeout;
+}
+
+bool
+sched_has_timeout(const RunEntry *run)
+{
+	return timeout_of(run) > 0;
+}
+
+/* A run is being delivered: if it has a timeout, it will have to be watched. */
+void
+sched_note_timeout(SlotEntry *slot, const RunEntry *run)
+{
+	int64		timeout = timeout_of(run);
+
+	if (timeout > 0 && (slot->shortest_timeout == 0 || timeout < slot->shortest_timeout))
+		slot->shortest_timeout = timeout;
+}
+
+/* When something is to be done to a run that is being executed. */
+static TimestampTz
+deadline_of(const SlotEntry *slot, const RunEntry *run)
+{
+	if (run->terminated)
+		return DT_NOEND;
+	if (run->cancel != JS_CANCEL_NONE)
+		return run->cancel_at == DT_NOBEGIN ? DT_NOBEGIN :
+			run->cancel_at + js_guc_cancel_grace * INT64CONST(1000);
+	return timeout_of(run) > 0 ? slot->view.busy_since + timeout_of(run) : DT_NOEND;
+}
+
+static void
+enforce(int slotno, RunEntry *run)
+{
+	const SlotEntry *slot = &sched.slots[slotno];
+
+	if (deadline_of(slot, run) > GetCurrentTimestamp())
+		return;
+	if (run->cancel == JS_CANCEL_NONE)
+		interrupt(run, JS_CANCEL_TIMEOUT);
+	else
+	{
+		run->terminated = true;
+		js_slot_terminate(slotno, slot->generation, run->run_id, run->cancel);
+	}
+}
+
+/* Ends what has had its time, as far as the last look at the slots tells. */
+void
+sched_enforce(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!slot->mine || slot->view.state != JS_SLOT_READY)
+			continue;
+		if (slot->view.mail_count == 0)
+			slot->shortest_timeout = 0;
+		for (int k = 0; k < slot->view.current_count; k++)
+		{
+			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+
+			if (run != NULL && run->state == RUN_ASSIGNED && run->slot == i)
+				enforce(i, run);
+		}
+	}
+}
+
+/* When a slot has to be looked at for this, by the real clock. */
+TimestampTz
+sched_enforce_deadline(const SlotEntry *slot)
+{
+	TimestampTz deadline = DT_NOEND;
+
+	for (int k = 0; k < slot->view.current_count; k++)
+	{
+		RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+
+		if (run != NULL)
+			deadline = Min(deadline, deadline_of(slot, run));
+	}
+	/* It may begin the next at any moment. */
+	if (slot->view.mail_count > 0 && slot->shortest_timeout > 0)
+		deadline = Min(deadline, GetCurrentTimestamp() + slot->shortest_timeout);
+	return deadline;
+}
