@@ -572,7 +572,8 @@ jobsched_resume_job(PG_FUNCTION_ARGS)
 static bool
 is_stranger(const JsJob *job, void *arg)
 {
-	return memcmp(&job->home, arg, sizeof(pg_uuid_t)) != 0;
+	return job->dropped_at == DT_NOBEGIN &&
+		memcmp(&job->home, arg, sizeof(pg_uuid_t)) != 0;
 }
 
 /*

@@ -70,6 +70,7 @@ static List *listed = NIL;		/* OIDs of databases that may have one */
 static List *to_probe = NIL;	/* those not yet asked for the extension */
 static BackgroundWorkerHandle **handles;	/* by database entry */
 static bool no_process_logged = false;
+static bool no_place_logged = false;
 
 static void
 at_exit(int code, Datum arg)
@@ -213,6 +214,17 @@ starting_schedulers(void)
 	return starting;
 }
 
+static void
+note_no_place(void)
+{
+	if (!no_place_logged)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("%d databases have a scheduler or wait for one, and no more can", js->max_databases),
+				 errhint("Increase jobsched.max_databases.")));
+	no_place_logged = true;
+}
+
 /*
  * Wants schedulers for the databases that are to be probed, as long as few
  * are starting and there is room.  Each that arrives or leaves wakes us, and
@@ -224,7 +236,10 @@ want_probes(void)
 	for (int n = starting_schedulers(); to_probe != NIL && n < MAX_PROBES; n++)
 	{
 		if (js_database_want(linitial_oid(to_probe)) == NULL)
-			break;				/* jobsched.max_databases */
+		{
+			note_no_place();
+			break;
+		}
 		to_probe = list_delete_first(to_probe);
 	}
 }

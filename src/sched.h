@@ -191,6 +191,7 @@ extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), Time
 
 /* sched_load.c */
 extern void sched_load_all(TimestampTz now);
+extern void sched_sweep(TimestampTz now);
 extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
 extern void sched_adopt_slots(void);

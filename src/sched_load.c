@@ -18,9 +18,12 @@
 
 #include "clock.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "sched.h"
+#include "table.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -248,20 +251,63 @@ lose_cut_off(void)
  * ------------------------------------------------------------------------
  */
 
-/* Reads everything; the first time, into an empty memory. */
-void
-sched_load_all(TimestampTz now)
+/*
+ * What the server has counted of changes to table job: sessions report them
+ * when they are idle, or after a while.  -1: it does not count.
+ */
+static int64
+changes_of_jobs(void)
+{
+	Datum		table = ObjectIdGetDatum(js_table_oid("job"));
+
+	if (!pgstat_track_counts)
+		return -1;
+	return DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_inserted, table)) +
+		DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_updated, table)) +
+		DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_deleted, table));
+}
+
+static int64 changes_seen = -1;
+
+static void
+load_jobs(void)
 {
 	bool		first = sched_job_count() == 0;
 
+	changes_seen = changes_of_jobs();
 	sched.home = js_identity_read(&sched.token);
 	js_jobs_visit_all(first ? visit_first_job : visit_job, NULL);
 	if (first)
 		js_job_states_visit(visit_state, NULL);
+}
+
+static void
+load_queue(TimestampTz now)
+{
 	js_runs_visit_all(visit_run, &now);
 	lose_cut_off();
 	sched_forget_requests();
 	js_requests_visit_all(sched_add_request, NULL);
+}
+
+/* Reads everything; the first time, into an empty memory. */
+void
+sched_load_all(TimestampTz now)
+{
+	load_jobs();
+	load_queue(now);
+}
+
+/*
+ * The safety net for what no news told of: changes made past the functions.
+ * A million jobs that nobody has touched are not read again.
+ */
+void
+sched_sweep(TimestampTz now)
+{
+	if (changes_seen == -1 || changes_of_jobs() != changes_seen)
+		load_jobs();
+	load_queue(now);
 }
 
 bool
@@ -368,31 +414,75 @@ sched_end_dropped(void)
 	}
 }
 
-static void
-log_job(const JsJob *row, void *arg)
-{
-	JobEntry   *job = sched_job_find(row->job_id);
-	int		   *count = arg;
+/* ------------------------------------------------------------------------
+ * The log
+ * ------------------------------------------------------------------------
+ */
 
-	if (job == NULL || job->dropped || !job->has_schedule || ++*count > MAX_LOGGED_JOBS)
+typedef struct LoggedJobs
+{
+	int64		ids[MAX_LOGGED_JOBS];
+	int			count;
+	int64		scheduled;		/* how many there are */
+} LoggedJobs;
+
+static LoggedJobs *logged;
+
+static void
+choose_logged(JobEntry *job, TimestampTz now)
+{
+	if (job->dropped || !job->has_schedule)
 		return;
+	if (logged->count < MAX_LOGGED_JOBS)
+		logged->ids[logged->count++] = job->job_id;
+	logged->scheduled++;
+}
+
+static const char *
+next_run_text(const JobEntry *job)
+{
+	if (job->at_startup)
+		return "at server start";
+	if (!sched_job_fires(job))
+		return "none while it is off";
+	return job->next_run_at == DT_NOEND ? "none" : timestamptz_to_str(job->next_run_at);
+}
+
+static void
+log_job(const JsJob *row)
+{
+	char	   *owner = GetUserNameFromId(row->owner, true);
+
 	ereport(LOG,
 			(errmsg("job \"%s\" of \"%s\": schedule \"%s\" (%s), next run %s",
-					row->name, GetUserNameFromId(row->owner, true) ? GetUserNameFromId(row->owner, true) : "?",
-					row->schedule, row->timezone,
-					job->at_startup ? "at server start" :
-					!sched_job_fires(job) ? "none while it is off" :
-					job->next_run_at == DT_NOEND ? "none" : timestamptz_to_str(job->next_run_at)),
+					row->name, owner ? owner : "?", row->schedule, row->timezone,
+					next_run_text(sched_job_find(row->job_id))),
 			 errhidestmt(true)));
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Says which jobs are scheduled for when, or of some if there are too many. */
 void
 sched_log_jobs(void)
 {
-	int			count = 0;
+	JsJob		row;
 
-	js_jobs_visit_all(log_job, &count);
-	if (count > MAX_LOGGED_JOBS)
+	logged = palloc0(sizeof(LoggedJobs));
+	sched_jobs_each(choose_logged, 0);
+	qsort(logged->ids, logged->count, sizeof(int64), compare_ids);
+	for (int i = 0; i < logged->count; i++)
+		if (js_job_read(logged->ids[i], &row))
+			log_job(&row);
+	if (logged->scheduled > logged->count)
 		ereport(LOG,
-				(errmsg("%d more scheduled jobs", count - MAX_LOGGED_JOBS)));
+				(errmsg(INT64_FORMAT " more scheduled jobs", logged->scheduled - logged->count)));
+	pfree(logged);
 }

@@ -375,7 +375,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	if (GetCurrentTimestamp() >= next_sweep)
 	{
 		look_for_prepared();
-		sched_load_all(now);
+		sched_sweep(now);
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
 	sched_load_news(now);
@@ -421,12 +421,17 @@ publish_status(void)
 	SpinLockRelease(&sched.db->mutex);
 }
 
+/* What this counted when the step began: woken meanwhile, it looks again. */
+static uint32 wakeups_seen = 0;
+
 static void
 step(MemoryContext step_context)
 {
 	TimestampTz now = js_clock_now();
-	bool		dead = sched_look();
+	bool		dead;
 
+	wakeups_seen = pg_atomic_read_u32(&sched.db->wakeups);
+	dead = sched_look();
 	sched.enabled = sched.enabled_here && js->enabled;
 	forget_real_deadlines();
 	sched_enforce();
@@ -464,7 +469,7 @@ ms_to_sleep(void)
 {
 	long		ms = SWEEP_US / 1000;
 
-	if (sched_news_waiting())
+	if (sched_news_waiting() || pg_atomic_read_u32(&sched.db->wakeups) != wakeups_seen)
 		return 0;
 	if (sched.enabled && !pairingheap_is_empty(sched.due))
 		ms = js_clock_ms_until(first_due(), ms);

@@ -86,6 +86,12 @@ typedef struct JsDatabase
 	/* some prepared transaction may hold news */
 	pg_atomic_uint32 prepared;
 
+	/*
+	 * counts what the scheduler was woken for: waiting inside a step resets
+	 * its latch
+	 */
+	pg_atomic_uint32 wakeups;
+
 	/* sessions in wait_run() */
 	pg_atomic_uint32 waiters;
 	ConditionVariable finished;
@@ -209,6 +215,7 @@ extern void js_database_tell(Oid dboid, const JsNews *news, int count,
 							 bool overflow);
 extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
 extern bool js_database_has_news(JsDatabase *db);
+extern void js_database_wake(JsDatabase *db);
 extern void js_databases_wake(void);
 extern void js_launcher_sweep(void);
 

@@ -369,8 +369,7 @@ js_database_tell(Oid dboid, const JsNews *news, int count, bool overflow)
 	if (db != NULL && db->state == JS_DATABASE_RUNNING)
 	{
 		add_news(db, news, count, overflow);
-		if (db->scheduler != NULL)
-			SetLatch(&db->scheduler->procLatch);
+		js_database_wake(db);
 	}
 	LWLockRelease(js->lock);
 	if (db == NULL)
@@ -404,14 +403,23 @@ js_database_has_news(JsDatabase *db)
 	return has;
 }
 
+/* Has the scheduler, if there is one, look again.  Caller holds js->lock. */
+void
+js_database_wake(JsDatabase *db)
+{
+	if (db == NULL || db->scheduler == NULL)
+		return;
+	pg_atomic_fetch_add_u32(&db->wakeups, 1);
+	SetLatch(&db->scheduler->procLatch);
+}
+
 void
 js_databases_wake(void)
 {
 	LWLockAcquire(js->lock, LW_SHARED);
 	for (int i = 0; i < js->max_databases; i++)
-		if (js->databases[i].state != JS_DATABASE_FREE &&
-			js->databases[i].scheduler != NULL)
-			SetLatch(&js->databases[i].scheduler->procLatch);
+		if (js->databases[i].state != JS_DATABASE_FREE)
+			js_database_wake(&js->databases[i]);
 	LWLockRelease(js->lock);
 }
 

@@ -302,10 +302,7 @@ js_slot_wake(int slotno)
 static void
 wake_scheduler_of(Oid dboid)
 {
-	JsDatabase *db = js_database_find_locked(dboid);
-
-	if (db != NULL && db->scheduler != NULL)
-		SetLatch(&db->scheduler->procLatch);
+	js_database_wake(js_database_find_locked(dboid));
 }
 
 /* Whatever ends the process, its scheduler learns of it at once. */
@@ -509,9 +506,9 @@ js_slot_finish(const JsDone *done, int count)
 
 	LWLockAcquire(js->lock, LW_SHARED);
 	db = js_database_find_locked(slot->dboid);
-	if (db != NULL && db->scheduler != NULL &&
+	if (db != NULL &&
 		(left <= JS_MAILBOX_SIZE / 8 || pg_atomic_read_u32(&db->waiters) > 0))
-		SetLatch(&db->scheduler->procLatch);
+		js_database_wake(db);
 	LWLockRelease(js->lock);
 	if (left == 0)
 		wake_who_wants_a_slot();

@@ -19,6 +19,7 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker_internals.h"
+#include "replication/logicallauncher.h"
 #include "shmem.h"
 #include "store.h"
 #include "utils/builtins.h"
@@ -305,6 +306,22 @@ check_processes(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 		report(fcinfo, "last_error", "ok", NULL, NULL);
 }
 
+/*
+ * Background workers that jobsched and the server itself want: the launchers
+ * of both, the schedulers, the workers.
+ */
+static int
+processes_needed(void)
+{
+	int			schedulers = 0;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_databases; i++)
+		schedulers += js->databases[i].state != JS_DATABASE_FREE;
+	LWLockRelease(js->lock);
+	return 1 + (max_logical_replication_workers > 0) + schedulers + js_guc_max_workers;
+}
+
 static void
 check_workers(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 {
@@ -312,9 +329,10 @@ check_workers(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 
 	if (js_guc_max_workers == 0)
 		report(fcinfo, "workers", "warning", value, "jobsched.max_workers is 0: nothing runs");
-	else if (js_guc_max_workers + 2 > max_worker_processes)
+	else if (processes_needed() > max_worker_processes)
 		report(fcinfo, "workers", "warning", value,
-			   "max_worker_processes leaves no room for jobsched.max_workers and a scheduler");
+			   psprintf("max_worker_processes leaves no room for all: %d are needed at least",
+						processes_needed()));
 	else if (status->ready > 0 && status->workers >= js_guc_max_workers)
 		report(fcinfo, "workers", "warning", value, "runs wait for a worker");
 	else

@@ -567,6 +567,7 @@ serve(void)
 		if (js_slot_has_mail())
 		{
 			empty_mailbox();
+			SetLatch(MyLatch);	/* a run that waited has reset it */
 			is_new = false;
 			idle_since = GetCurrentTimestamp();
 		}
