@@ -22,6 +22,7 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -29,6 +30,7 @@
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(jobsched_may_see);
+PG_FUNCTION_INFO_V1(jobsched_keep_own);
 
 /* Rows are written past the executor, so this is not asked elsewhere. */
 void
@@ -139,4 +141,15 @@ js_resolve_job_for_change(const char *name, JsJob *job)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" does not exist", name)));
+}
+
+/* A replica trigger: what a publisher sends for the table does not count. */
+Datum
+jobsched_keep_own(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"keep_own\" was not called by a trigger")));
+	PG_RETURN_POINTER(NULL);
 }

@@ -28,6 +28,7 @@
 #include "interval.h"
 #include "schedule_sql.h"
 #include "store.h"
+#include "table.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -348,7 +349,8 @@ write_row(JsJob *job, bool is_new)
 
 		MemoryContextSwitchTo(outer);
 		error = CopyErrorData();
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
+			error->constraint_name == NULL || strcmp(error->constraint_name, "job_name") != 0)
 			PG_RE_THROW();
 		FlushErrorState();
 		refuse_duplicate(job->owner, job->name);
@@ -618,6 +620,8 @@ jobsched_adopt(PG_FUNCTION_ARGS)
 	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
 	js_identity_renew(&token);
+	js_ids_catch_up("job_id_seq", js_job_last_id());
+	js_ids_catch_up("run_id_seq", js_run_last_id());
 	strangers = js_jobs_select(is_stranger, &token);
 	foreach(lc, strangers)
 		adopt_job(*(int64 *) lfirst(lc), &token);

@@ -97,7 +97,7 @@ define_history_settings(void)
 {
 	DefineCustomIntVariable("jobsched.history_retention",
 							"How long succeeded runs are kept, at least.",
-							"They go in sixths of this time, whole segments at once.",
+							"They go in sevenths of this time, whole segments at once.",
 							&js_guc_history_retention, 7 * 24 * 3600, 60, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.failure_retention",

@@ -205,7 +205,7 @@ ring_due_at(int ring)
 {
 	int			retention = ring == 0 ? js_guc_history_retention : js_guc_failure_retention;
 
-	return sched.rings[ring].started_at + retention * USECS_PER_SEC / (JS_SEGMENTS - 2);
+	return sched.rings[ring].started_at + retention * USECS_PER_SEC / (JS_SEGMENTS - 1);
 }
 
 static void

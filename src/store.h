@@ -164,6 +164,7 @@ extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
 extern void js_job_forget(int64 job_id);
+extern int64 js_job_last_id(void);
 
 typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
 
@@ -191,6 +192,7 @@ extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg
 extern void js_runs_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
+extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 

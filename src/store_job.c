@@ -462,6 +462,12 @@ js_job_states_visit(JsJobStateVisitor visit, void *arg)
 	js_table_visit("job_state", NULL, 0, 0, visit_state_tuple, &each);
 }
 
+int64
+js_job_last_id(void)
+{
+	return js_table_last_id("job", "job_pkey");
+}
+
 /* Removes a dropped job whose history has expired. */
 void
 js_job_forget(int64 job_id)

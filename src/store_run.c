@@ -8,8 +8,8 @@
  * What has ended goes to history, a table partitioned into two rings of
  * JS_SEGMENTS segments: ring 0 for successes, ring 1 for everything else.
  * One segment of a ring is written to; when it has been for retention /
- * (JS_SEGMENTS - 2) the ring moves on to the next one, which is TRUNCATEd
- * first.  So a row is kept for the retention at least and for a sixth longer
+ * (JS_SEGMENTS - 1) the ring moves on to the next one, which is TRUNCATEd
+ * first.  So a row is kept for the retention at least and for a seventh longer
  * at most, and removing it leaves nothing to vacuum.  Messages go to the
  * segment of run_log with the same number.
  *
@@ -57,7 +57,7 @@ enum HistoryColumn
 
 enum LogColumn
 {
-	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
+	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
 };
 
 enum RingColumn
@@ -443,7 +443,7 @@ insert_history(Relation rel, CatalogIndexState indexes, const JsRun *run,
 }
 
 static void
-insert_log(int64 run_id, int segment, const JsLogLine *lines, int nlines)
+insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
 {
 	Relation	rel;
 	CatalogIndexState indexes;
@@ -457,8 +457,10 @@ insert_log(int64 run_id, int segment, const JsLogLine *lines, int nlines)
 		JsRow		row;
 
 		memset(&row, 0, sizeof(row));
-		js_row_set(&row, LOG_RUN_ID, Int64GetDatum(run_id));
+		js_row_set(&row, LOG_RUN_ID, Int64GetDatum(run->run_id));
 		js_row_set(&row, LOG_SEGMENT, Int16GetDatum(segment));
+		js_row_set(&row, LOG_JOB_ID, Int64GetDatum(run->job_id));
+		js_row_set(&row, LOG_OWNER, ObjectIdGetDatum(run->owner));
 		js_row_set(&row, LOG_SEQ, Int32GetDatum(i + 1));
 		js_row_set_timestamp(&row, LOG_LOGGED_AT, lines[i].logged_at);
 		js_row_set_text(&row, LOG_LEVEL, lines[i].level);
@@ -539,7 +541,7 @@ insert_endings(const JsEnding *endings, int count, int ring)
 			indexes = CatalogOpenIndexes(rel);
 		}
 		insert_history(rel, indexes, ending->run, ending->outcome, segment);
-		insert_log(ending->run->run_id, segment, ending->lines, ending->nlines);
+		insert_log(ending->run, segment, ending->lines, ending->nlines);
 	}
 	if (rel != NULL)
 	{
@@ -609,6 +611,25 @@ js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
 			if (find_in_segment(ring * 100 + i, run_id, run, outcome))
 				return true;
 	return false;
+}
+
+/* The highest id of all runs that there are, live or ended. */
+int64
+js_run_last_id(void)
+{
+	int64		last = js_table_last_id("run", "run_pkey");
+
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+		{
+			char		table[NAMEDATALEN];
+			char		index[NAMEDATALEN];
+
+			snprintf(table, sizeof(table), "history_%03d", ring * 100 + i);
+			snprintf(index, sizeof(index), "%s_pkey", table);
+			last = Max(last, js_table_last_id(table, index));
+		}
+	return last;
 }
 
 /* ------------------------------------------------------------------------

@@ -47,11 +47,14 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
 #include "table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -156,6 +159,49 @@ js_table_delete(const char *table, const char *index, int64 id)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
+}
+
+/* The highest value of the first column of an index, an int64; 0 if there is none. */
+int64
+js_table_last_id(const char *table, const char *index)
+{
+	Relation	rel = js_table_open(table, AccessShareLock);
+	Relation	index_rel = index_open(js_table_oid(index), AccessShareLock);
+	SysScanDesc scan = systable_beginscan_ordered(rel, index_rel, NULL, 0, NULL);
+	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	int64		last = 0;
+	JsRow		row;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		js_row_get(&row, tuple, rel);
+		last = DatumGetInt64(row.values[0]);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index_rel, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return last;
+}
+
+/*
+ * No id that is in use shall be given out once more: after a takeover by a
+ * logical replica the sequence is behind its table.  The caller has no rights
+ * on the sequence, so for this one call of the server's own function the user
+ * is another; nobody else's code is executed, and an error restores the user.
+ */
+void
+js_ids_catch_up(const char *sequence, int64 last)
+{
+	Oid			user;
+	int			context;
+	Oid			oid = js_table_oid(sequence);
+
+	if (nextval_internal(oid, false) > last)
+		return;
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	(void) DirectFunctionCall2(setval_oid, ObjectIdGetDatum(oid), Int64GetDatum(last));
+	SetUserIdAndSecContext(user, context);
 }
 
 void

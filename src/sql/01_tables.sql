@@ -140,7 +140,7 @@ CREATE TABLE jobsched_internal.ring (
 );
 
 -- What has ended.  Append only; a segment is a partition, the oldest is
--- TRUNCATEd when its ring comes round to it (src/history.c).
+-- TRUNCATEd when its ring comes round to it (src/store_run.c).
 CREATE TABLE jobsched_internal.history (
 	run_id bigint NOT NULL,
 	segment smallint NOT NULL,
@@ -174,6 +174,8 @@ CREATE INDEX history_finished_at ON jobsched_internal.history USING brin (finish
 CREATE TABLE jobsched_internal.run_log (
 	run_id bigint NOT NULL,
 	segment smallint NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
 	seq integer NOT NULL,
 	logged_at timestamptz NOT NULL,
 	level text NOT NULL,
@@ -181,22 +183,40 @@ CREATE TABLE jobsched_internal.run_log (
 	PRIMARY KEY (run_id, seq, segment)
 ) PARTITION BY LIST (segment);
 
-CREATE TABLE jobsched_internal.history_000 PARTITION OF jobsched_internal.history FOR VALUES IN (0);
-CREATE TABLE jobsched_internal.history_001 PARTITION OF jobsched_internal.history FOR VALUES IN (1);
-CREATE TABLE jobsched_internal.history_002 PARTITION OF jobsched_internal.history FOR VALUES IN (2);
-CREATE TABLE jobsched_internal.history_003 PARTITION OF jobsched_internal.history FOR VALUES IN (3);
-CREATE TABLE jobsched_internal.history_004 PARTITION OF jobsched_internal.history FOR VALUES IN (4);
-CREATE TABLE jobsched_internal.history_005 PARTITION OF jobsched_internal.history FOR VALUES IN (5);
-CREATE TABLE jobsched_internal.history_006 PARTITION OF jobsched_internal.history FOR VALUES IN (6);
-CREATE TABLE jobsched_internal.history_007 PARTITION OF jobsched_internal.history FOR VALUES IN (7);
-CREATE TABLE jobsched_internal.history_100 PARTITION OF jobsched_internal.history FOR VALUES IN (100);
-CREATE TABLE jobsched_internal.history_101 PARTITION OF jobsched_internal.history FOR VALUES IN (101);
-CREATE TABLE jobsched_internal.history_102 PARTITION OF jobsched_internal.history FOR VALUES IN (102);
-CREATE TABLE jobsched_internal.history_103 PARTITION OF jobsched_internal.history FOR VALUES IN (103);
-CREATE TABLE jobsched_internal.history_104 PARTITION OF jobsched_internal.history FOR VALUES IN (104);
-CREATE TABLE jobsched_internal.history_105 PARTITION OF jobsched_internal.history FOR VALUES IN (105);
-CREATE TABLE jobsched_internal.history_106 PARTITION OF jobsched_internal.history FOR VALUES IN (106);
-CREATE TABLE jobsched_internal.history_107 PARTITION OF jobsched_internal.history FOR VALUES IN (107);
+-- The checks spare a reader of failures the ring of successes, and the other
+-- way round.
+CREATE TABLE jobsched_internal.history_000 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (0);
+CREATE TABLE jobsched_internal.history_001 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (1);
+CREATE TABLE jobsched_internal.history_002 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (2);
+CREATE TABLE jobsched_internal.history_003 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (3);
+CREATE TABLE jobsched_internal.history_004 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (4);
+CREATE TABLE jobsched_internal.history_005 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (5);
+CREATE TABLE jobsched_internal.history_006 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (6);
+CREATE TABLE jobsched_internal.history_007 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (7);
+CREATE TABLE jobsched_internal.history_100 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (100);
+CREATE TABLE jobsched_internal.history_101 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (101);
+CREATE TABLE jobsched_internal.history_102 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (102);
+CREATE TABLE jobsched_internal.history_103 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (103);
+CREATE TABLE jobsched_internal.history_104 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (104);
+CREATE TABLE jobsched_internal.history_105 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (105);
+CREATE TABLE jobsched_internal.history_106 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (106);
+CREATE TABLE jobsched_internal.history_107 PARTITION OF jobsched_internal.history
+	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (107);
 CREATE TABLE jobsched_internal.run_log_000 PARTITION OF jobsched_internal.run_log FOR VALUES IN (0);
 CREATE TABLE jobsched_internal.run_log_001 PARTITION OF jobsched_internal.run_log FOR VALUES IN (1);
 CREATE TABLE jobsched_internal.run_log_002 PARTITION OF jobsched_internal.run_log FOR VALUES IN (2);

@@ -157,7 +157,7 @@ CREATE FUNCTION jobsched_internal.workers(
 	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
 	OUT runs bigint, OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT run_started_at timestamptz,
 	OUT assigned integer, OUT progress_done bigint, OUT progress_total bigint, OUT progress_message text)
-RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_workers';
+RETURNS SETOF record LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_workers';
 
 CREATE FUNCTION jobsched_internal.scheduler(
 	OUT pid integer, OUT started_at timestamptz, OUT last_active_at timestamptz, OUT enabled boolean,
@@ -178,3 +178,13 @@ LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_clock_now';
 CREATE FUNCTION jobsched_internal.announce() RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_announce';
 
+-- What a logical replica gets from its publisher: jobs, and what became of
+-- their runs, but not who the publisher is nor where its rings stand.
+CREATE FUNCTION jobsched_internal.keep_own() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_keep_own';
+CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.identity
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
+ALTER TABLE jobsched_internal.identity ENABLE REPLICA TRIGGER keep_own;
+CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.ring
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
+ALTER TABLE jobsched_internal.ring ENABLE REPLICA TRIGGER keep_own;

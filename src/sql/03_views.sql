@@ -1,5 +1,22 @@
 -- Views.  Each shows a role the jobs and runs of the roles whose privileges
 -- it has; members of pg_monitor and superusers see all.
+--
+-- Tables that grow large are guarded by row level security, and their views
+-- run with their readers' rights: unlike a security barrier that leaves the
+-- planner free to read just the first page, by an index, of millions of rows.
+-- SELECT on these tables helps nobody around that: the schema cannot be used.
+-- Table job is small, and has none: it would keep pg_dump out.
+
+ALTER TABLE jobsched_internal.run ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY may_see ON jobsched_internal.run FOR SELECT USING (jobsched_internal.may_see(owner));
+CREATE POLICY may_see ON jobsched_internal.history FOR SELECT USING (jobsched_internal.may_see(owner));
+CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_internal.may_see(owner));
+
+-- What these views show of a run's job.
+CREATE VIEW jobsched_internal.job_of_run AS
+SELECT job_id, name, paused FROM jobsched_internal.job;
 
 CREATE VIEW jobsched.jobs WITH (security_barrier) AS
 SELECT j.job_id,
@@ -54,7 +71,7 @@ FROM jobsched_internal.job j
 			(SELECT d.oid FROM pg_catalog.pg_database d
 			 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS here,
 			jobsched_internal.instance_id() AS this_instance
-		FROM jobsched_internal.identity) i
+		FROM jobsched_internal.identity WHERE id OPERATOR(pg_catalog.=) 1) i
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
 WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(j.owner);
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
@@ -63,7 +80,7 @@ COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule; N
 COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed';
 COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';
 
-CREATE VIEW jobsched.runs WITH (security_barrier) AS
+CREATE VIEW jobsched.runs WITH (security_invoker) AS
 SELECT r.run_id,
 	r.job_id,
 	j.name AS job_name,
@@ -79,7 +96,9 @@ SELECT r.run_id,
 	r.scheduled_for,
 	r.run_at,
 	r.queued_at,
-	r.started_at,
+	CASE WHEN r.status OPERATOR(pg_catalog.=) 'running' THEN (SELECT w.run_started_at
+		FROM jobsched_internal.workers() w WHERE w.run_id OPERATOR(pg_catalog.=) r.run_id)
+		ELSE r.started_at END AS started_at,
 	r.finished_at,
 	r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
 	r.missed_count,
@@ -90,16 +109,16 @@ SELECT r.run_id,
 	r.error_detail,
 	r.error_hint,
 	r.error_context,
-	r.worker_pid
+	CASE WHEN r.status OPERATOR(pg_catalog.=) 'running' THEN (SELECT w.pid
+		FROM jobsched_internal.workers() w WHERE w.run_id OPERATOR(pg_catalog.=) r.run_id)
+		ELSE r.worker_pid END AS worker_pid
 FROM (
 	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
-		q.scheduled_for, q.run_at, q.queued_at, w.run_started_at AS started_at,
+		q.scheduled_for, q.run_at, q.queued_at, NULL::timestamptz AS started_at,
 		NULL::timestamptz AS finished_at, q.missed_count, q.args, NULL::jsonb AS result,
 		NULL::text AS error, NULL::text AS sqlstate, NULL::text AS error_detail,
-		NULL::text AS error_hint, NULL::text AS error_context, w.pid AS worker_pid
+		NULL::text AS error_hint, NULL::text AS error_context, NULL::integer AS worker_pid
 	FROM jobsched_internal.run q
-		LEFT JOIN jobsched_internal.workers() w ON w.run_id OPERATOR(pg_catalog.=) q.run_id
-	WHERE jobsched_internal.may_see(q.owner)
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
 		h.scheduled_for, h.run_at, h.queued_at, h.started_at,
@@ -107,8 +126,7 @@ FROM (
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid
 	FROM jobsched_internal.history h
-	WHERE jobsched_internal.may_see(h.owner)
-) r LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
+) r LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, job_paused, waiting_for_worker) or what sent it back to the queue (worker_died, server_restarted)';
@@ -166,14 +184,11 @@ FROM (
 WHERE u.run_at IS NOT NULL;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued.';
 
-CREATE VIEW jobsched.run_logs WITH (security_barrier) AS
-SELECT l.run_id, h.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(h.owner) AS owner,
+CREATE VIEW jobsched.run_logs WITH (security_invoker) AS
+SELECT l.run_id, l.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,
 	l.seq, l.logged_at, l.level, l.message
 FROM jobsched_internal.run_log l
-	JOIN jobsched_internal.history h ON h.run_id OPERATOR(pg_catalog.=) l.run_id
-		AND h.segment OPERATOR(pg_catalog.=) l.segment
-	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) h.job_id
-WHERE jobsched_internal.may_see(h.owner);
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) l.job_id;
 COMMENT ON VIEW jobsched.run_logs IS 'Messages that runs raised or logged, kept as long as the run.';
 
 CREATE VIEW jobsched.workers WITH (security_barrier) AS

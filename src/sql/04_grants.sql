@@ -5,6 +5,9 @@ GRANT USAGE ON SCHEMA jobsched TO @extowner@ WITH GRANT OPTION;
 -- pg_dump reads the jobs as the role that it connects as.
 GRANT USAGE ON SCHEMA jobsched_internal TO @extowner@;
 GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq TO @extowner@;
+-- For the views that run with their readers' rights; see there.
+GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
+	jobsched_internal.run_log, jobsched_internal.job_of_run TO PUBLIC;
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.running, jobsched.upcoming,
 	jobsched.run_logs, jobsched.workers TO PUBLIC;
 
