@@ -4,9 +4,9 @@
  *		The few questions that the scheduler asks in SQL.
  *
  * All SQL of ours that is ever executed stands here; what it executes often
- * goes by rows instead (table.c).  Only the scheduler calls these functions:
- * in a session of its own, as the bootstrap superuser, with a fixed search
- * path.  Statements are constant but for the number of a segment, names and
+ * goes by rows instead (table.c).  Only the scheduler calls these functions, in
+ * a session of its own, as the bootstrap superuser, with a fixed search path;
+ * and health(), which asks for the version as its caller.  Statements are constant but for the number of a segment, names and
  * operators qualified, values bound as parameters.
  *
  * Results are in the caller's memory context.
@@ -72,11 +72,20 @@ result_timestamp(uint64 row, int column)
 }
 
 /* NULL when the extension is not in the database. */
-char *
-js_catalog_extension_version(void)
+static char *
+extension_version(void)
 {
 	return query_text("SELECT extversion FROM pg_catalog.pg_extension"
 					  " WHERE extname OPERATOR(pg_catalog.=) '" JS_EXTENSION "'", 0, NULL, NULL);
+}
+
+/* Whether the extension in the database is of this library's version. */
+bool
+js_version_is_known(void)
+{
+	char	   *version = extension_version();
+
+	return version != NULL && strcmp(version, JS_VERSION) == 0;
 }
 
 /* A setting as ALTER DATABASE has set it for all roles, or NULL. */

@@ -23,7 +23,7 @@ typedef struct JsEnded
 	TimestampTz finished_at;
 } JsEnded;
 
-extern char *js_catalog_extension_version(void);
+extern bool js_version_is_known(void);
 extern char *js_catalog_database_setting(const char *name);
 extern bool js_catalog_has_prepared(void);
 extern List *js_catalog_jobs_ended_since(TimestampTz since, int limit);

@@ -60,6 +60,7 @@ typedef struct JobEntry
 	TimestampTz skipped_first;
 	TimestampTz skipped_last;
 	TimestampTz next_run_at;	/* DT_NOEND: none */
+	TimestampTz not_before;		/* it could not fire: held back until then */
 	TimestampTz last_slot;		/* slots done: up to done_before, and */
 	TimestampTz done_before;	/* from done_from to last_slot */
 	TimestampTz done_from;
@@ -121,6 +122,7 @@ typedef struct RunEntry
 typedef struct SlotEntry
 {
 	bool		mine;
+	bool		foreign;		/* its runs are of a table that is gone */
 	uint32		generation;
 	OwnerEntry *owner;
 	bool		has_mail;		/* delivered to, not yet woken */
@@ -145,6 +147,7 @@ typedef struct Sched
 	TimestampTz ring_retry_at;
 	TimestampTz folds_since;	/* first of the folds; 0: none */
 	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
+	TimestampTz busy_until;		/* a row was held: what is to end waits */
 	int64		ready_count;
 	int64		asleep_count;	/* jobs whose home is elsewhere */
 	int64		invalid_count;
@@ -170,6 +173,7 @@ sched_set_flag(bool *flag, bool value, int64 *count)
 }
 
 /* scheduler.c */
+extern void sched_tell_error(const char *message);
 extern void sched_commit_durably(void);
 
 /* sched_memory.c */
@@ -178,6 +182,8 @@ extern JobEntry *sched_job_find(int64 job_id);
 extern JobEntry *sched_job_make(int64 job_id);
 extern void sched_job_forget(JobEntry *job);
 extern void sched_job_set_next(JobEntry *job, TimestampTz next);
+extern void sched_job_hold_back(JobEntry *job, TimestampTz until);
+extern TimestampTz sched_job_due_at(const JobEntry *job);
 extern OwnerEntry *sched_owner(Oid owner);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
@@ -198,7 +204,7 @@ extern void sched_adopt_slots(void);
 extern void sched_apply_job(const JsJob *row);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_note_dropped(JobEntry *job);
-extern void sched_end_dropped(void);
+extern void sched_end_pending(TimestampTz now);
 extern void sched_log_jobs(void);
 
 /* sched_fire.c */
@@ -207,6 +213,7 @@ extern void sched_fire_startup(TimestampTz now);
 extern void sched_rewind(TimestampTz now);
 
 /* sched_dispatch.c */
+extern bool sched_may_end(void);
 extern bool sched_look(void);
 extern void sched_take_back(int slot);
 extern void sched_take_back_all(void);
@@ -222,8 +229,19 @@ extern TimestampTz sched_dispatch_deadline(void);
 /* sched_end.c */
 extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 						  const char *sqlstate, const char *error);
-extern void sched_lose_run(RunEntry *run, JsCancel cancel, const char *reason,
-						   const char *sqlstate, const char *error);
+extern bool sched_row_is_free(const RunEntry *run);
+
+/* How a run lost its worker. */
+typedef struct SchedLoss
+{
+	JsCancel	cancel;			/* it was to end anyway */
+	int			worker_pid;		/* 0: not known */
+	const char *reason;
+	const char *sqlstate;		/* NULL: not known */
+	const char *error;
+} SchedLoss;
+
+extern void sched_lose_run(RunEntry *run, const SchedLoss *loss);
 extern void sched_report_skips(JobEntry *job, TimestampTz now);
 extern bool sched_owner_problem(Oid owner, const char **sqlstate, char **message);
 

@@ -95,9 +95,14 @@ serve(Request *request, TimestampTz now)
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->slot);
 	take_request(run, request);
-	if (run->state != RUN_ASSIGNED)
+	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
 		sched_end_run(run, JS_CANCELLED, "cancelled", NULL, NULL);
+		return;
+	}
+	if (run->state != RUN_ASSIGNED)
+	{
+		sched_run_wait(run, now);	/* and the request with it */
 		return;
 	}
 	interrupt(run, JS_CANCEL_REQUEST);
@@ -108,7 +113,7 @@ serve(Request *request, TimestampTz now)
 void
 sched_serve_requests(TimestampTz now)
 {
-	for (int i = 0; i < MAX_SERVED && !dlist_is_empty(&sched.requests); i++)
+	for (int i = 0; i < MAX_SERVED && !dlist_is_empty(&sched.requests) && sched_may_end(); i++)
 		serve(dlist_container(Request, node, dlist_pop_head_node(&sched.requests)), now);
 	while (!dlist_is_empty(&sched.requests_done))
 	{
@@ -182,7 +187,7 @@ sched_enforce(void)
 	{
 		SlotEntry  *slot = &sched.slots[i];
 
-		if (!slot->mine || slot->view.state != JS_SLOT_READY)
+		if (!slot->mine || slot->foreign || slot->view.state != JS_SLOT_READY)
 			continue;
 		if (slot->view.mail_count == 0)
 			slot->shortest_timeout = 0;

@@ -112,7 +112,7 @@ void
 sched_take_back_all(void)
 {
 	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].mine)
+		if (sched.slots[i].mine && !sched.slots[i].foreign)
 			sched_take_back(i);
 }
 
@@ -155,6 +155,11 @@ sched_look(void)
 			continue;
 		if (!js_slot_look(i, MyDatabaseId, &slot->view))
 			elog(ERROR, "slot %d has been lost", i);
+		if (slot->foreign)
+		{
+			dead |= slot->view.state == JS_SLOT_DEAD;
+			continue;
+		}
 		if (slot->view.done_count > 0)
 			take_done(i);
 		if (slot->view.state == JS_SLOT_READY && slot->owner->start_failures > 0)
@@ -163,7 +168,7 @@ sched_look(void)
 			sched_take_back(i);
 		dead |= slot->view.state == JS_SLOT_DEAD || start_failed(slot);
 	}
-	return dead;
+	return dead && sched_may_end();
 }
 
 /* ------------------------------------------------------------------------
@@ -189,25 +194,45 @@ note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
 					  JS_FAILED, "owner_cannot_connect", sqlstate, message);
 }
 
+/* Of all runs that a dead worker was executing. */
+static bool
+rows_are_free(const SlotEntry *slot)
+{
+	for (int i = 0; i < slot->view.current_count; i++)
+	{
+		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
+
+		if (run != NULL && !sched_row_is_free(run))
+			return false;
+	}
+	return true;
+}
+
 static void
 reap_slot(int slotno)
 {
 	SlotEntry  *slot = &sched.slots[slotno];
 	char		sqlstate[6];
 	char		message[JS_ERROR_TEXT];
+	SchedLoss	loss = {.reason = "worker_died"};
 
 	/* What happened between the look and now belongs to it. */
 	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
 	take_done(slotno);
 	sched_take_back(slotno);
+	if (!rows_are_free(slot))
+		return;
 	js_slot_last_error(slotno, sqlstate, message);
+	loss.worker_pid = slot->view.pid;
+	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
+	loss.error = message[0] ? message : "the worker process ended without a message";
 	for (int i = 0; i < slot->view.current_count; i++)
 	{
 		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
 
+		loss.cancel = slot->view.current[i].cancel;
 		if (run != NULL)
-			sched_lose_run(run, slot->view.current[i].cancel, "worker_died", sqlstate[0] ? sqlstate : NULL,
-						   message[0] ? message : "the worker process ended without a message");
+			sched_lose_run(run, &loss);
 	}
 	if (slot->view.current_count == 0 && !slot->view.was_ready)
 		note_start_failure(slot->owner, sqlstate, message);
@@ -220,9 +245,13 @@ sched_reap(void)
 	if (reaped == NULL)
 		reaped = MemoryContextAlloc(sched.context, js->max_slots * sizeof(int));
 	reaped_count = 0;
+	if (!sched_may_end())
+		return;
 	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].mine &&
-			(sched.slots[i].view.state == JS_SLOT_DEAD || start_failed(&sched.slots[i])))
+		if (sched.slots[i].foreign && sched.slots[i].view.state == JS_SLOT_DEAD)
+			reaped[reaped_count++] = i;
+		else if (sched.slots[i].mine && !sched.slots[i].foreign &&
+				 (sched.slots[i].view.state == JS_SLOT_DEAD || start_failed(&sched.slots[i])))
 			reap_slot(i);
 }
 
@@ -235,7 +264,7 @@ sched_release_reaped(void)
 		SlotEntry  *slot = &sched.slots[reaped[i]];
 
 		js_slot_release(reaped[i]);
-		slot->mine = false;
+		slot->mine = slot->foreign = false;
 		slot->owner->workers--;
 		if (slot->handle != NULL)
 			pfree(slot->handle);
@@ -299,7 +328,7 @@ plan(RunEntry *run, int slotno)
 static bool
 slot_takes_runs(const SlotEntry *slot)
 {
-	return slot->mine && slot->view.state == JS_SLOT_READY && !slot->view.leave;
+	return slot->mine && !slot->foreign && slot->view.state == JS_SLOT_READY && !slot->view.leave;
 }
 
 static bool
@@ -389,7 +418,7 @@ static bool
 start_worker(OwnerEntry *owner)
 {
 	uint32		generation;
-	int			slotno = js_slot_reserve(MyDatabaseId, owner->owner, &generation);
+	int			slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation);
 	SlotEntry  *slot = &sched.slots[slotno];
 
 	if (slotno < 0)
@@ -640,7 +669,7 @@ sched_dispatch_deadline(void)
 	{
 		SlotEntry  *slot = &sched.slots[i];
 
-		if (!slot->mine || !js_slot_look(i, MyDatabaseId, &slot->view))
+		if (!slot->mine || slot->foreign || !js_slot_look(i, MyDatabaseId, &slot->view))
 			continue;
 		if (slot->view.mail_count > 0 && slot->view.current_count > 0)
 			deadline = Min(deadline, slot->view.busy_since + STUCK_US);

@@ -17,9 +17,22 @@
 #include "sched.h"
 #include "utils/syscache.h"
 
-/* Puts a run into history that began with its claim, or not at all. */
+/*
+ * Whether nobody else holds the row of a run.  If somebody does, perhaps a
+ * prepared transaction, whatever is to be ended waits a while.
+ */
+bool
+sched_row_is_free(const RunEntry *run)
+{
+	if (!js_run_is_busy(run->run_id))
+		return true;
+	sched.busy_until = GetCurrentTimestamp() + USECS_PER_SEC;
+	return false;
+}
+
+/* Puts a run into history; if it had begun, that was at its claim. */
 static void
-end_run(RunEntry *run, bool begun, JsStatus status, const char *reason,
+end_run(RunEntry *run, bool begun, int worker_pid, JsStatus status, const char *reason,
 		const char *sqlstate, const char *error)
 {
 	JsEnding	ending = {0};
@@ -29,6 +42,7 @@ end_run(RunEntry *run, bool begun, JsStatus status, const char *reason,
 
 	outcome.status = status;
 	outcome.reason = reason;
+	outcome.worker_pid = worker_pid;
 	outcome.started_at = DT_NOBEGIN;
 	outcome.finished_at = js_clock_now();
 	outcome.sqlstate = sqlstate;
@@ -54,7 +68,7 @@ void
 sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 			  const char *sqlstate, const char *error)
 {
-	end_run(run, false, status, reason, sqlstate, error);
+	end_run(run, false, 0, status, reason, sqlstate, error);
 }
 
 /* The outcome of a run whose worker recorded it, and died before telling us. */
@@ -82,18 +96,43 @@ may_be_repeated(const RunEntry *run, const JsRun *row)
 	return row->repeatable && !run->job->dropped && run->lost < JS_MAX_LOST;
 }
 
+static void
+queue_again(RunEntry *run, JsRun *row, const SchedLoss *loss)
+{
+	row->status = JS_RUN_QUEUED;
+	row->lost = ++run->lost;
+	row->boot_id = 0;
+	row->claimed_at = DT_NOBEGIN;
+	row->reason = loss->reason;
+	(void) js_run_update(row);
+	run->claimed = false;
+	/* Told to go, perhaps because the server shuts down: not at once again. */
+	if (loss->sqlstate != NULL && strncmp(loss->sqlstate, "57P", 3) == 0)
+		run->run_at = Max(run->run_at, js_clock_now() + USECS_PER_SEC);
+	sched_run_wait(run, js_clock_now());
+}
+
+/* The owner's transaction_timeout ends a session, not just a statement. */
+static bool
+is_own_limit(const SchedLoss *loss)
+{
+	return loss->sqlstate != NULL && strcmp(loss->sqlstate, "25P04") == 0;
+}
+
 /*
  * A run's worker or server is gone.  If it was to end anyway, it has.  If the
- * run was one transaction it has
- * left no effect, and goes back to the queue; up to a point, for it may be
- * the cause.  If its row is gone too it had come to its end, and only the news
- * of that was lost.
+ * run was one transaction it has left no effect, and goes back to the queue;
+ * up to a point, for it may be the cause.  If its row is gone too it had come
+ * to its end, and only the news of that was lost.
+ *
+ * The row is free (sched_row_is_free).
  */
 void
-sched_lose_run(RunEntry *run, JsCancel cancel, const char *reason,
-			   const char *sqlstate, const char *error)
+sched_lose_run(RunEntry *run, const SchedLoss *loss)
 {
 	JsStatus	status = JS_LOST;
+	const char *reason = loss->reason;
+	const char *error = loss->error;
 	JsRun		row;
 
 	if (!js_run_read(run->run_id, &row))
@@ -101,30 +140,22 @@ sched_lose_run(RunEntry *run, JsCancel cancel, const char *reason,
 		note_ended(run);
 		return;
 	}
-	if (cancel != JS_CANCEL_NONE)
+	if (loss->cancel != JS_CANCEL_NONE)
 	{
-		status = js_cancel_outcome(cancel, &reason);
+		status = js_cancel_outcome(loss->cancel, &reason);
 		error = "the run did not stop when it was cancelled, and its worker was terminated";
 	}
-	if (cancel != JS_CANCEL_NONE || !may_be_repeated(run, &row))
+	else if (is_own_limit(loss))
 	{
-		end_run(run, true, status, reason, sqlstate, error);
+		status = JS_FAILED;
+		reason = "error";
+	}
+	else if (may_be_repeated(run, &row))
+	{
+		queue_again(run, &row, loss);
 		return;
 	}
-	row.status = JS_RUN_QUEUED;
-	row.lost = ++run->lost;
-	row.boot_id = 0;
-	row.claimed_at = DT_NOBEGIN;
-	row.reason = reason;
-	if (!js_run_update(&row))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("the row of run " INT64_FORMAT " is locked by another transaction", run->run_id)));
-	run->claimed = false;
-	/* Told to go, perhaps because the server shuts down: not at once again. */
-	if (sqlstate != NULL && strncmp(sqlstate, "57P", 3) == 0)
-		run->run_at = Max(run->run_at, js_clock_now() + USECS_PER_SEC);
-	sched_run_wait(run, js_clock_now());
+	end_run(run, true, loss->worker_pid, status, reason, loss->sqlstate, error);
 }
 
 static void
@@ -144,12 +175,16 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 	JsRun		run = {0};
 	JsOutcome	outcome = {0};
 	JsDone		done = {0};
+	int32		skipped = job->skipped;
 
+	if (!js_job_state_change(job->job_id, clear_skips, NULL))
+		return;					/* the next time */
+	job->skipped = 0;
 	run.run_id = js_run_next_id();
 	run.job_id = job->job_id;
 	run.owner = job->owner;
 	run.source = "schedule";
-	run.missed_count = job->skipped;
+	run.missed_count = skipped;
 	run.run_at = run.queued_at = job->skipped_first;
 	run.scheduled_for = job->skipped_last;
 	outcome.status = JS_SKIPPED;
@@ -157,9 +192,6 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 	outcome.started_at = DT_NOBEGIN;
 	outcome.finished_at = now;
 	js_history_insert(&run, &outcome);
-
-	job->skipped = 0;
-	js_job_state_change(job->job_id, clear_skips, NULL);
 
 	done.run_id = run.run_id;
 	done.status = JS_SKIPPED;

@@ -83,7 +83,7 @@ invalidate(JobEntry *job, const char *reason)
 
 	ereport(LOG,
 			(errmsg("job " INT64_FORMAT " is invalid: %s", job->job_id, reason)));
-	js_job_state_change(job->job_id, note_defect, &defect);
+	(void) js_job_state_change(job->job_id, note_defect, &defect);
 	sched_set_flag(&job->invalid, true, &sched.invalid_count);
 	sched_job_set_next(job, job->next_run_at);
 	sched_job_replace_runs(job);
@@ -224,13 +224,21 @@ note_done(JobEntry *job, TimestampTz slot, int32 missed)
 	}
 }
 
+/* A job and the slot that it moves on to. */
+typedef struct Advance
+{
+	const JobEntry *job;
+	TimestampTz next;
+} Advance;
+
 static void
 advance_state(JsJobState *state, const void *arg)
 {
-	const JobEntry *job = arg;
+	const Advance *to = arg;
+	const JobEntry *job = to->job;
 
 	state->schedule_revision = job->schedule_revision;
-	state->next_run_at = job->next_run_at == DT_NOEND ? DT_NOBEGIN : job->next_run_at;
+	state->next_run_at = to->next == DT_NOEND ? DT_NOBEGIN : to->next;
 	state->last_slot = job->last_slot;
 	state->done_before = job->done_before;
 	state->done_from = job->done_from;
@@ -239,11 +247,38 @@ advance_state(JsJobState *state, const void *arg)
 	state->skipped_last = job->skipped > 0 ? job->skipped_last : DT_NOBEGIN;
 }
 
+/* Takes back what firing a slot has changed in memory. */
 static void
-advance(JobEntry *job, TimestampTz next)
+put_back(JobEntry *job, const JobEntry *before)
 {
-	sched_job_set_next(job, next);
-	js_job_state_change(job->job_id, advance_state, job);
+	if (job->schedule_revision != before->schedule_revision)
+		return;					/* the change of the job was read, and stands */
+	job->last_slot = before->last_slot;
+	job->done_before = before->done_before;
+	job->done_from = before->done_from;
+	job->skipped = before->skipped;
+	job->skipped_first = before->skipped_first;
+	job->skipped_last = before->skipped_last;
+	sched_job_set_next(job, before->next_run_at);
+}
+
+/*
+ * Moves a job on.  If somebody else holds the row of its state, perhaps a
+ * prepared transaction, it is as it was before, and tried again later.
+ */
+static bool
+advance(const Firing *firing, JobEntry *job, const JobEntry *before, TimestampTz next)
+{
+	Advance		to = {job, next};
+
+	if (js_job_state_change(job->job_id, advance_state, &to))
+	{
+		sched_job_set_next(job, next);
+		return true;
+	}
+	put_back(job, before);
+	sched_job_hold_back(job, firing->now + USECS_PER_SEC);
+	return false;
 }
 
 /* A slot that is late makes up for older ones, but for none that are done. */
@@ -262,21 +297,22 @@ newest_open_slot(const JobEntry *job, const Timetable *timetable, TimestampTz sl
 static void
 fire_slot(const Firing *firing, JobEntry *job, const Timetable *timetable)
 {
+	JobEntry	before = *job;
 	TimestampTz slot = job->next_run_at;
+	bool		overlaps = job->live > 0;
 	int32		missed;
 
 	if (slot_is_done(job, slot))
 	{
-		advance(job, open_slot_after(job, timetable, slot));
+		(void) advance(firing, job, &before, open_slot_after(job, timetable, slot));
 		return;
 	}
 	slot = newest_open_slot(job, timetable, slot, firing->now, &missed);
-	if (job->live > 0)
+	if (overlaps)
 		skip_slot(job, slot, missed);
-	else
-		insert_due_run(firing, job, "schedule", slot, missed);
 	note_done(job, slot, missed);
-	advance(job, open_slot_after(job, timetable, slot));
+	if (advance(firing, job, &before, open_slot_after(job, timetable, slot)) && !overlaps)
+		insert_due_run(firing, job, "schedule", slot, missed);
 }
 
 /* The job's row, if the job is still one that fires. */
@@ -304,6 +340,40 @@ fire_job(const Firing *firing, JobEntry *job)
 		fire_slot(firing, job, &timetable);
 }
 
+/* Errors that tell of the job's definition, not of the state of the server. */
+static bool
+is_the_jobs_fault(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_FEATURE_NOT_SUPPORTED:
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * A job that could not fire: if it is to blame it becomes invalid; else, with
+ * a full disk for instance, it is tried again in a minute.
+ */
+static void
+put_off(JobEntry *job, const ErrorData *error, TimestampTz now)
+{
+	if (is_the_jobs_fault(error->sqlerrcode))
+	{
+		invalidate(job, error->message);
+		return;
+	}
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("job " INT64_FORMAT " could not fire: %s", job->job_id, error->message)));
+	sched_tell_error(error->message);
+	sched_job_hold_back(job, now + USECS_PER_MINUTE);
+}
+
 /*
  * The same in a subtransaction.  Nothing that is known of should fail, but a
  * scheduler that ended with an error has a successor, which takes this way:
@@ -314,6 +384,7 @@ fire_job_carefully(const Firing *firing, JobEntry *job)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	JobEntry	before = *job;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(outer);
@@ -337,7 +408,8 @@ fire_job_carefully(const Firing *firing, JobEntry *job)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(outer);
 		CurrentResourceOwner = owner;
-		invalidate(job, error->message);
+		put_back(job, &before);
+		put_off(job, error, firing->now);
 	}
 	PG_END_TRY();
 }
@@ -356,7 +428,7 @@ sched_fire_due(TimestampTz now)
 	{
 		JobEntry   *job = pairingheap_container(JobEntry, due_node, pairingheap_first(sched.due));
 
-		if (job->next_run_at > now)
+		if (sched_job_due_at(job) > now)
 			break;
 		if (sched.careful)
 			fire_job_carefully(&firing, job);
@@ -367,6 +439,7 @@ sched_fire_due(TimestampTz now)
 	}
 	MemoryContextSwitchTo(outer);
 	js_run_writer_close(firing.writer);
+	CommandCounterIncrement();	/* they may be claimed in the same step */
 	MemoryContextDelete(scratch);
 }
 
@@ -415,4 +488,5 @@ sched_fire_startup(TimestampTz now)
 			insert_due_run(&firing, job, "startup", DT_NOBEGIN, 0);
 	}
 	js_run_writer_close(firing.writer);
+	CommandCounterIncrement();
 }

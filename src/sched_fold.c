@@ -110,21 +110,30 @@ add_fold(JsJobState *state, const void *arg)
 		(fold->success_seen ? 0 : state->consecutive_failures);
 }
 
+/* Those whose row somebody else holds stay for the next time. */
 void
 sched_fold_write(void)
 {
-	while (!slist_is_empty(&sched.folds))
+	slist_head	folds = sched.folds;
+
+	slist_init(&sched.folds);
+	sched.folds_since = 0;
+	while (!slist_is_empty(&folds))
 	{
-		JobFold    *fold = slist_container(JobFold, node, slist_pop_head_node(&sched.folds));
+		JobFold    *fold = slist_container(JobFold, node, slist_pop_head_node(&folds));
 		JobEntry   *job = fold->job;
 
-		js_job_state_change(job->job_id, add_fold, fold);
+		if (!js_job_state_change(job->job_id, add_fold, fold))
+		{
+			slist_push_head(&sched.folds, &fold->node);
+			sched.folds_since = GetCurrentTimestamp() + USECS_PER_SEC;
+			continue;
+		}
 		job->fold = NULL;
 		pfree(fold);
 		if (job->dropped && !job->drop_noted && dlist_is_empty(&job->runs))
 			sched_job_forget(job);
 	}
-	sched.folds_since = 0;
 }
 
 /* ------------------------------------------------------------------------
@@ -195,7 +204,7 @@ recover_job(int64 job_id)
 	if (runs.count == 0)
 		return;
 	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
-	js_job_state_change(job_id, apply_ended, &runs);
+	(void) js_job_state_change(job_id, apply_ended, &runs);
 }
 
 /*

@@ -234,16 +234,37 @@ sched_run_load(int64 run_id, TimestampTz now)
 	return sched_run_find(run_id);
 }
 
+/* Those whose row somebody else holds stay for a later step. */
 static void
 lose_cut_off(void)
 {
+	static const SchedLoss loss = {
+		.reason = "server_restarted",
+		.error = "the server stopped while the run was in progress"
+	};
+	List	   *lost = cut_off;
 	ListCell   *lc;
 
-	foreach(lc, cut_off)
-		sched_lose_run(lfirst(lc), JS_CANCEL_NONE, "server_restarted", NULL,
-					   "the server stopped while the run was in progress");
-	list_free(cut_off);
 	cut_off = NIL;
+	foreach(lc, lost)
+	{
+		RunEntry   *run = lfirst(lc);
+
+		if (sched_row_is_free(run))
+			sched_lose_run(run, &loss);
+		else
+			cut_off = append_kept(cut_off, run);
+	}
+	list_free(lost);
+}
+
+/* Nothing is ended for a while after a row was found that somebody holds. */
+bool
+sched_may_end(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
 }
 
 /* ------------------------------------------------------------------------
@@ -285,7 +306,6 @@ static void
 load_queue(TimestampTz now)
 {
 	js_runs_visit_all(visit_run, &now);
-	lose_cut_off();
 	sched_forget_requests();
 	js_requests_visit_all(sched_add_request, NULL);
 }
@@ -313,7 +333,8 @@ sched_sweep(TimestampTz now)
 bool
 sched_news_waiting(void)
 {
-	return js_database_has_news(sched.db) || dropped_jobs != NIL || sched_requests_waiting();
+	return js_database_has_news(sched.db) ||
+		(sched_may_end() && (dropped_jobs != NIL || cut_off != NIL || sched_requests_waiting()));
 }
 
 void
@@ -340,7 +361,8 @@ sched_load_news(TimestampTz now)
 
 /*
  * Takes over the workers of a predecessor.  What they have not begun comes
- * back; what they execute is theirs.
+ * back; what they execute is theirs.  Those who work for an extension that is
+ * no longer there, but for one of the same name, are left alone until they end.
  */
 void
 sched_adopt_slots(void)
@@ -353,13 +375,17 @@ sched_adopt_slots(void)
 
 		if (!js_slot_look(i, MyDatabaseId, &slot->view))
 			continue;
-		(void) js_slot_take_back(i, mail);
-		(void) js_slot_look(i, MyDatabaseId, &slot->view);
 		slot->mine = true;
+		slot->foreign = slot->view.run_table != sched.run_table;
+		if (!slot->foreign)
+			(void) js_slot_take_back(i, mail);
+		(void) js_slot_look(i, MyDatabaseId, &slot->view);
 		slot->generation = slot->view.generation;
 		slot->owner = sched_owner(slot->view.owner);
 		slot->owner->workers++;
 		slot->handle = NULL;
+		if (slot->foreign)
+			continue;
 		for (int k = 0; k < slot->view.current_count; k++)
 		{
 			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
@@ -374,7 +400,7 @@ sched_adopt_slots(void)
 	}
 }
 
-/* Returns how many more may be ended in this step. */
+/* Returns how many more may be ended in this step; 0 also if a row is held. */
 static int
 end_waiting_runs(JobEntry *job, int at_most)
 {
@@ -388,6 +414,8 @@ end_waiting_runs(JobEntry *job, int at_most)
 			break;
 		if (run->state == RUN_ASSIGNED)
 			continue;
+		if (!sched_row_is_free(run))
+			return 0;
 		sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
 		at_most--;
 	}
@@ -395,8 +423,8 @@ end_waiting_runs(JobEntry *job, int at_most)
 }
 
 /* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
-void
-sched_end_dropped(void)
+static void
+end_dropped(void)
 {
 	int			left = MAX_ENDED;
 
@@ -412,6 +440,17 @@ sched_end_dropped(void)
 		if (dlist_is_empty(&job->runs) && job->fold == NULL)
 			sched_job_forget(job);
 	}
+}
+
+/* Ends what a restart has cut off, and what is cancelled or dropped. */
+void
+sched_end_pending(TimestampTz now)
+{
+	if (!sched_may_end())
+		return;
+	lose_cut_off();
+	sched_serve_requests(now);
+	end_dropped();
 }
 
 /* ------------------------------------------------------------------------

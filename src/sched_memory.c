@@ -79,7 +79,10 @@ compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	const JobEntry *x = pairingheap_const_container(JobEntry, due_node, a);
 	const JobEntry *y = pairingheap_const_container(JobEntry, due_node, b);
 
-	return x->next_run_at < y->next_run_at ? 1 : x->next_run_at > y->next_run_at ? -1 : 0;
+	TimestampTz xt = sched_job_due_at(x);
+	TimestampTz yt = sched_job_due_at(y);
+
+	return xt < yt ? 1 : xt > yt ? -1 : 0;
 }
 
 static int
@@ -212,6 +215,23 @@ sched_job_set_next(JobEntry *job, TimestampTz next)
 	job->due_queued = next != DT_NOEND && sched_job_fires(job);
 	if (job->due_queued)
 		pairingheap_add(sched.due, &job->due_node);
+}
+
+/* Its slot stays what it is, and is looked at again then. */
+void
+sched_job_hold_back(JobEntry *job, TimestampTz until)
+{
+	if (job->due_queued)
+		pairingheap_remove(sched.due, &job->due_node);
+	job->due_queued = false;
+	job->not_before = until;
+	sched_job_set_next(job, job->next_run_at);
+}
+
+TimestampTz
+sched_job_due_at(const JobEntry *job)
+{
+	return Max(job->next_run_at, job->not_before);
 }
 
 /* ------------------------------------------------------------------------

@@ -143,14 +143,6 @@ check_extension(void)
 	sched.run_table = table;
 }
 
-static bool
-version_is_known(void)
-{
-	char	   *version = js_catalog_extension_version();
-
-	return version != NULL && strcmp(version, JS_VERSION) == 0;
-}
-
 /* ------------------------------------------------------------------------
  * Settings
  * ------------------------------------------------------------------------
@@ -294,7 +286,7 @@ first_due(void)
 {
 	if (!sched.enabled || pairingheap_is_empty(sched.due))
 		return DT_NOEND;
-	return pairingheap_container(JobEntry, due_node, pairingheap_first(sched.due))->next_run_at;
+	return sched_job_due_at(pairingheap_container(JobEntry, due_node, pairingheap_first(sched.due)));
 }
 
 static TimestampTz
@@ -379,8 +371,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
 	sched_load_news(now);
-	sched_serve_requests(now);
-	sched_end_dropped();
+	sched_end_pending(now);
 	if (dead)
 		sched_reap();
 	sched_ripen(now);
@@ -478,6 +469,8 @@ ms_to_sleep(void)
 		ms = js_clock_ms_until(Max(ring_due_at(ring), sched.ring_retry_at), ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
 	ms = real_ms_until(next_sweep, ms);
+	if (!sched_may_end())
+		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.folds_since != 0)
 		ms = real_ms_until(sched.folds_since + FOLD_US, ms);
 	return ms;
@@ -516,7 +509,7 @@ start(void)
 
 	js_process_begin("starting");
 	check_extension();
-	if (!version_is_known())
+	if (!js_version_is_known())
 	{
 		js_process_commit();
 		leave("the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE");
@@ -538,23 +531,31 @@ start(void)
 	next_sweep = GetCurrentTimestamp() + SWEEP_US;
 }
 
-/* Keeps what an error says for health(), and lets it end the process. */
+/* For health(). */
+void
+sched_tell_error(const char *message)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	char		cut[JS_ERROR_TEXT];
+
+	js_clip_text(cut, message, sizeof(cut));
+	SpinLockAcquire(&sched.db->mutex);
+	sched.db->last_error_at = now;
+	memcpy(sched.db->last_error, cut, sizeof(cut));
+	SpinLockRelease(&sched.db->mutex);
+}
+
+/* Keeps what an error says, and lets it end the process. */
 static void
 keep_error(void)
 {
 	ErrorData  *error;
-	TimestampTz now = GetCurrentTimestamp();
-	char		cut[JS_ERROR_TEXT];
 	MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
 
 	error = CopyErrorData();
 	MemoryContextSwitchTo(outer);
 	stumbled = error->sqlerrcode != ERRCODE_QUERY_CANCELED; /* pg_cancel_backend() */
-	js_clip_text(cut, error->message, sizeof(cut));
-	SpinLockAcquire(&sched.db->mutex);
-	sched.db->last_error_at = now;
-	memcpy(sched.db->last_error, cut, sizeof(cut));
-	SpinLockRelease(&sched.db->mutex);
+	sched_tell_error(error->message);
 }
 
 static void

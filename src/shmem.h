@@ -145,6 +145,8 @@ typedef struct JsSlot
 	uint32		generation;		/* counts the uses of the slot */
 	Oid			dboid;
 	Oid			owner;
+	Oid			run_table;		/* whose runs it executes: tells an extension
+								 * that was dropped and created again */
 	PGPROC	   *proc;
 	int			pid;
 	TimestampTz started_at;
@@ -225,6 +227,7 @@ typedef struct JsSlotView
 	JsSlotState state;
 	uint32		generation;
 	Oid			owner;
+	Oid			run_table;
 	int			pid;			/* 0: no process has come yet */
 	TimestampTz started_at;
 	int			mail_count;
@@ -239,7 +242,7 @@ typedef struct JsSlotView
 /* slots, the scheduler's side (shmem_slot.c) */
 extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
 extern void js_slot_last_error(int slot, char *sqlstate, char *message);
-extern int	js_slot_reserve(Oid dboid, Oid owner, uint32 *generation);
+extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation);
 extern void js_slot_release(int slot);
 extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
 extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);

@@ -49,7 +49,7 @@ reset_slot(JsSlot *slot)
  * woken when one becomes free.
  */
 int
-js_slot_reserve(Oid dboid, Oid owner, uint32 *generation)
+js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation)
 {
 	int			found = -1;
 	int			used = 0;
@@ -73,6 +73,7 @@ js_slot_reserve(Oid dboid, Oid owner, uint32 *generation)
 		slot->generation++;
 		slot->dboid = dboid;
 		slot->owner = owner;
+		slot->run_table = run_table;
 		slot->proc = NULL;
 		slot->pid = 0;
 		slot->started_at = GetCurrentTimestamp();
@@ -224,6 +225,7 @@ js_slot_look(int slotno, Oid dboid, JsSlotView *view)
 		view->state = slot->state;
 		view->generation = slot->generation;
 		view->owner = slot->owner;
+		view->run_table = slot->run_table;
 		view->pid = slot->pid;
 		view->started_at = slot->started_at;
 		view->leave = slot->leave;

@@ -12,6 +12,7 @@
 #include "access.h"
 #include "access/htup_details.h"
 #include "access/xlog.h"
+#include "catalog.h"
 #include "clock.h"
 #include "cron.h"
 #include "fmgr.h"
@@ -291,7 +292,10 @@ check_processes(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 		report(fcinfo, "launcher", "error", NULL, "the launcher is not running");
 	else
 		report(fcinfo, "launcher", "ok", psprintf("pid %d", status->launcher_pid), NULL);
-	if (!status->known)
+	if (!js_version_is_known())
+		report(fcinfo, "scheduler", "error", NULL,
+			   "the library has another version than the extension: run ALTER EXTENSION jobsched UPDATE, or restart the server");
+	else if (!status->known)
 		report(fcinfo, "scheduler", "error", NULL,
 			   "this database has no scheduler: see jobsched.databases and jobsched.max_databases");
 	else if (status->pid == 0)

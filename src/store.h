@@ -169,7 +169,7 @@ extern int64 js_job_last_id(void);
 typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
 
 extern bool js_job_state_read(int64 job_id, JsJobState *state);
-extern void js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg);
+extern bool js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg);
 extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);
 
 extern bool js_identity_read(pg_uuid_t *token);
@@ -184,6 +184,7 @@ extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
 extern void js_run_writer_close(JsRunWriter *writer);
 extern bool js_run_read(int64 run_id, JsRun *run);
 extern bool js_run_see(int64 run_id, JsRun *run);
+extern bool js_run_is_busy(int64 run_id);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);

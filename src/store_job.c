@@ -413,16 +413,26 @@ js_job_state_read(int64 job_id, JsJobState *state)
 	return found;
 }
 
-/* Lets the caller change a job's state, which is blank if it has none yet. */
-void
+/*
+ * Lets the caller change a job's state, which is blank if it has none yet.
+ * False, and nothing is changed, when somebody else holds the row.
+ */
+bool
 js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg)
 {
 	Relation	rel = js_table_open("job_state", RowExclusiveLock);
 	SysScanDesc scan = scan_by_id(rel, "job_state_pkey", STATE_JOB_ID, job_id);
 	HeapTuple	old = systable_getnext(scan);
+	bool		free = !HeapTupleIsValid(old) || !js_tuple_is_busy(old);
 	JsJobState	state;
 	JsRow		row;
 
+	if (!free)
+	{
+		systable_endscan(scan);
+		table_close(rel, RowExclusiveLock);
+		return false;
+	}
 	if (HeapTupleIsValid(old))
 		state_from_tuple(rel, old, &state);
 	else
@@ -436,6 +446,7 @@ js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg)
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
+	return true;
 }
 
 typedef struct StateVisit

@@ -272,6 +272,20 @@ js_run_see(int64 run_id, JsRun *run)
 	return read_run(rel, js_table_scan_key(rel, "run_pkey", &key, 1), run);
 }
 
+/* Whether somebody else holds the row of a run. */
+bool
+js_run_is_busy(int64 run_id)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	SysScanDesc scan = scan_run(rel, run_id);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		busy = HeapTupleIsValid(tuple) && js_tuple_is_busy(tuple);
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return busy;
+}
+
 /* Finds the row of a run; NULL when it is gone or somebody else holds it. */
 static HeapTuple
 find_free_run(JsRunWriter *writer, int64 run_id, SysScanDesc *scan)

@@ -57,6 +57,7 @@
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "store.h"
+#include "table.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -116,6 +117,19 @@ commit_bookkeeping(void)
  * A: what to run
  * ------------------------------------------------------------------------
  */
+
+/*
+ * The extension may have been dropped and created again: its new tables have
+ * runs with the same ids, which are not ours.
+ */
+void
+js_worker_check_tables(void)
+{
+	if (js_table_oid("run") != js_my_slot->run_table)
+		ereport(FATAL,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("terminating jobsched worker because the extension has been dropped")));
+}
 
 static const JsJob *
 read_job(int64 job_id)
@@ -198,6 +212,7 @@ read_works(const JsMail *mail, int count)
 
 	batch_number++;
 	begin_bookkeeping();
+	js_worker_check_tables();
 	for (int i = 0; i < count; i++)
 	{
 		MemoryContextSwitchTo(js_run_context);
@@ -222,6 +237,7 @@ record(JsWork *work)
 	MemoryContext outer = MemoryContextSwitchTo(js_run_context);
 	JsEnding	ending;
 
+	js_worker_check_tables();
 	work->nlines = js_capture_lines(&work->lines);
 	ending.run = &work->run;
 	ending.outcome = &work->outcome;

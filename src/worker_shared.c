@@ -102,6 +102,7 @@ record_all(const JsWork *works, int count)
 			&works[i].run, &works[i].outcome, works[i].lines, works[i].nlines
 		};
 	PushActiveSnapshot(GetTransactionSnapshot());
+	js_worker_check_tables();
 	js_runs_finish(endings, n);
 	PopActiveSnapshot();
 }

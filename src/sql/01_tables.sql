@@ -55,7 +55,7 @@ CREATE TABLE jobsched_internal.job (
 	-- counts changes of schedule and time zone: first_run_at holds until the
 	-- scheduler has fired a slot of this revision (job_state.next_run_at)
 	schedule_revision bigint NOT NULL DEFAULT 1,
-	anchor timestamptz NOT NULL,
+	anchor timestamptz NOT NULL CHECK (pg_catalog.isfinite(anchor)),
 	first_run_at timestamptz,
 	-- a dropped job's name is kept for as long as its history
 	dropped_at timestamptz,
@@ -112,8 +112,8 @@ CREATE TABLE jobsched_internal.run (
 	missed_count integer NOT NULL DEFAULT 0,
 	timeout interval,
 	boot_id bigint,
-	run_at timestamptz NOT NULL,
-	queued_at timestamptz NOT NULL,
+	run_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(run_at)),
+	queued_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(queued_at)),
 	claimed_at timestamptz,
 	scheduled_for timestamptz,
 	reason text,
