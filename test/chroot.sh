@@ -26,10 +26,13 @@ Environment:
   JOBSCHED_CHROOT_DIR  where chroots are kept (default /var/cache/jobsched-test)
   JOBSCHED_MIRROR      Debian mirror (default: the one that apt uses here)
   PROVE_FLAGS, COPT, TEST_TIMEOUT  as for test/run.sh
+  JOBSCHED_KILL_CYCLES, JOBSCHED_KILL_SEED  as for test/t/004_crash.pl
 END
 }
 
 cache=${JOBSCHED_CHROOT_DIR:-/var/cache/jobsched-test}
+# What the tests in the chroot see of our environment.
+passed_on=(CI COPT PROVE_FLAGS TEST_TIMEOUT JOBSCHED_KILL_CYCLES JOBSCHED_KILL_SEED)
 
 # suites_with N: the Debian suites that have PostgreSQL N, best first.
 suites_with() {
@@ -172,7 +175,7 @@ entering() {
 	chmod 755 "$layer"
 	environment=(HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8
 		PATH="/usr/lib/postgresql/$version/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	for name in CI COPT PROVE_FLAGS TEST_TIMEOUT; do
+	for name in "${passed_on[@]}"; do
 		[ -z "${!name+x}" ] || environment+=("$name=${!name}")
 	done
 	entry=(unshare --mount --propagation private --ipc --pid --fork --kill-child
@@ -186,6 +189,12 @@ run_inside() {
 	entered=$!
 	trap forward_signal INT TERM
 	wait_for "$entered"
+}
+
+# again_as_root SCRIPT ARGS...: with what it needs of our environment.
+again_as_root() {
+	local IFS=,
+	as_root --preserve-env="JOBSCHED_CHROOT_DIR,JOBSCHED_MIRROR,${passed_on[*]}" bash "$@"
 }
 
 # forward_signal: unshare itself takes none; its child is the command.
@@ -209,8 +218,7 @@ main() {
 	local version=${1:-}
 	case " $* " in "  " | *" --help "* | *" -h "*) usage && exit 0 ;; esac
 	if [ "$(id -u)" != 0 ]; then
-		as_root --preserve-env=JOBSCHED_CHROOT_DIR,JOBSCHED_MIRROR,CI,COPT,PROVE_FLAGS,TEST_TIMEOUT \
-			bash "$tree/test/chroot.sh" "$@"
+		again_as_root "$tree/test/chroot.sh" "$@"
 		exit
 	fi
 	[[ $version =~ ^[0-9]+$ ]] || die "the first argument is PostgreSQL's major version (see --help)"

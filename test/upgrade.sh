@@ -62,8 +62,7 @@ main() {
 	fi
 	parse_options "$@"
 	if [ "$(id -u)" != 0 ]; then
-		as_root --preserve-env=JOBSCHED_CHROOT_DIR,JOBSCHED_MIRROR,CI,COPT,PROVE_FLAGS,TEST_TIMEOUT \
-			bash "$tree/test/upgrade.sh" "$@"
+		again_as_root "$tree/test/upgrade.sh" "$@"
 		exit
 	fi
 	prepare_chroot "$new" "$old" || {
