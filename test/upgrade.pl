@@ -25,7 +25,8 @@ sub node
 	my ($name, $install_path, $conf) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name, $install_path ? (install_path => $install_path) : ());
 
-	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
+	# Checksums: both have to agree, and the defaults of 17 and 18 do not.
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C', '--data-checksums' ]);
 	$node->append_conf('postgresql.conf', q{
 max_worker_processes = 20
 log_line_prefix = '%m [%p] %b %q%a '
