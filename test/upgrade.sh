@@ -15,7 +15,7 @@ usage: test/upgrade.sh [OLD NEW] [--keep]
 Runs test/upgrade.pl: a server of version OLD (15) with jobs in every state,
 runs in progress and runs that wait is upgraded to NEW (17) by pg_upgrade
 --check, --copy and --link. Works in a chroot as test/chroot.sh makes them, with
-both servers. Needs root or sudo; takes about two minutes, and some more to make
+both servers. Needs root or sudo; takes two or three minutes, and some more to make
 the chroot the first time. With --keep, what the test leaves is kept.
 
 Environment: as for test/chroot.sh
