@@ -26,10 +26,13 @@ Environment:
   JOBSCHED_CHROOT_DIR  where chroots are kept (default /var/cache/jobsched-test)
   JOBSCHED_MIRROR      Debian mirror (default: the one that apt uses here)
   PROVE_FLAGS, COPT, TEST_TIMEOUT  as for test/run.sh
+  JOBSCHED_KILL_CYCLES, JOBSCHED_KILL_SEED  as for test/t/004_crash.pl
 END
 }
 
 cache=${JOBSCHED_CHROOT_DIR:-/var/cache/jobsched-test}
+# What the tests in the chroot see of our environment.
+passed_on=(CI COPT PROVE_FLAGS TEST_TIMEOUT JOBSCHED_KILL_CYCLES JOBSCHED_KILL_SEED)
 
 # suites_with N: the Debian suites that have PostgreSQL N, best first.
 suites_with() {
@@ -41,9 +44,10 @@ suites_with() {
 	esac
 }
 
-# packages N: what test/run.sh would install, so that it need not.
+# packages N...: what test/run.sh would install, so that it need not.
 packages() {
-	say "postgresql-$1" libpq-dev make gcc libc6-dev libcurl4-openssl-dev libipc-run-perl procps
+	printf 'postgresql-%s\n' "$@"
+	say libpq-dev make gcc libc6-dev libcurl4-openssl-dev libipc-run-perl procps
 	test_packages "$tree" server
 }
 
@@ -59,31 +63,50 @@ mirror() {
 	fi
 }
 
-# stamp N: what a complete chroot has in its file /.jobsched. Another list of
+# stamp N...: what a complete chroot has in its file /.jobsched. Another list of
 # packages makes another chroot.
-stamp() { packages "$1" | tr -s '[:space:]' ' '; }
+stamp() { packages "$@" | tr -s '[:space:]' ' '; }
 
 is_complete() {
-	[ -f "$root/.jobsched" ] && [ "$(cat "$root/.jobsched")" = "$(stamp "$1")" ] &&
-		[ -f "$root/usr/lib/postgresql/$1/lib/pgxs/src/makefiles/pgxs.mk" ] &&
-		chroot "$root" "/usr/lib/postgresql/$1/bin/postgres" --version >/dev/null
+	local version
+	[ -f "$root/.jobsched" ] && [ "$(cat "$root/.jobsched")" = "$(stamp "$@")" ] || return 1
+	for version in "$@"; do
+		[ -f "$root/usr/lib/postgresql/$version/lib/pgxs/src/makefiles/pgxs.mk" ] &&
+			chroot "$root" "/usr/lib/postgresql/$version/bin/postgres" --version >/dev/null ||
+			return 1
+	done
 }
 
-# The server's headers come without what their package depends on: clang and
+# The servers' headers come without what their packages depend on: clang and
 # llvm-dev are most of a gigabyte, and nothing here wants them.
-unpack_headers="cd /tmp && apt-get download -q postgresql-server-dev-VERSION &&
-	dpkg -x postgresql-server-dev-*.deb / && rm postgresql-server-dev-*.deb"
+# shellcheck disable=SC2016 # expanded by a shell in the chroot
+unpack_headers='cd /tmp && apt-get download -q PACKAGES &&
+	for package in *.deb; do dpkg -x "$package" / && rm "$package" || exit 1; done'
 
-# make_chroot SUITE N: the Release files of testing and unstable expire within a
-# week, so their age is not checked.
+# sources URL N...: where the chroot has its packages from. Of a second and
+# further N also the suite that has it; what both have comes from the newer one.
+sources() {
+	local url=$1 version suite
+	shift 2
+	[ $# = 0 ] || [ -n "$url" ] || die "apt has no Debian mirror here: set JOBSCHED_MIRROR"
+	[ -z "$url" ] || say "$url"
+	for version in "$@"; do
+		for suite in $(suites_with "$version"); do say "deb $url $suite main"; done
+	done
+}
+
+# make_chroot SUITE N...: the Release files of testing and unstable expire
+# within a week, so their age is not checked.
 make_chroot() {
-	local suite=$1 version=$2 url
-	url=$(mirror)
-	heading "making a chroot of Debian $suite with PostgreSQL $version in $root"
+	local suite=$1 headers sources
+	shift
+	mapfile -t sources < <(sources "$(mirror)" "$@")
+	headers=$(printf 'postgresql-server-dev-%s ' "$@")
+	heading "making a chroot of Debian $suite with PostgreSQL $* in $root"
 	rm -rf "$root.new"
 	# shellcheck disable=SC2016 # $1 is mmdebstrap's
 	mmdebstrap --quiet --variant=minbase --mode=root --format=directory \
-		--include="$(packages "$version" | tr -s '[:space:]' ,)" \
+		--include="$(packages "$@" | tr -s '[:space:]' ,)" \
 		--aptopt='Acquire::Check-Valid-Until "false"' \
 		--aptopt='Acquire::Retries "3"' \
 		--aptopt='APT::Install-Recommends "false"' \
@@ -92,29 +115,30 @@ make_chroot() {
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--setup-hook='mkdir -p "$1/etc/postgresql-common"' \
 		--setup-hook='echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
-		--customize-hook="chroot \"\$1\" sh -c '${unpack_headers/VERSION/$version}'" \
-		"$suite" "$root.new" ${url:+"$url"} </dev/null || return 1
+		--customize-hook="chroot \"\$1\" sh -c '${unpack_headers/PACKAGES/$headers}'" \
+		"$suite" "$root.new" "${sources[@]}" </dev/null || return 1
 	mkdir -p "$root.new/src"
-	stamp "$version" >"$root.new/.jobsched"
+	stamp "$@" >"$root.new/.jobsched"
 	rm -rf "$root"
 	mv "$root.new" "$root"
 }
 
-# prepare_chroot N: leaves its directory in $root. One process at a time makes it.
+# prepare_chroot N...: leaves its directory in $root. The first N decides on the
+# Debian. One process at a time makes it.
 prepare_chroot() {
-	local suite suites
+	local suite suites versions=$*
 	suites=$(suites_with "$1")
 	mkdir -p "$cache"
 	exec 8>"$cache/lock"
 	flock 8
 	for suite in $suites; do
-		root=$cache/$suite-$1
-		! is_complete "$1" || return 0
+		root=$cache/$suite-${versions// /-}
+		! is_complete "$@" || return 0
 	done
 	have mmdebstrap || { apt_update && apt_get install -y --no-install-recommends mmdebstrap; }
 	for suite in $suites; do
-		root=$cache/$suite-$1
-		if make_chroot "$suite" "$1" && is_complete "$1"; then return 0; fi
+		root=$cache/$suite-${versions// /-}
+		if make_chroot "$suite" "$@" && is_complete "$@"; then return 0; fi
 	done
 	return 1
 }
@@ -151,26 +175,29 @@ entering() {
 	chmod 755 "$layer"
 	environment=(HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8
 		PATH="/usr/lib/postgresql/$version/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	for name in CI COPT PROVE_FLAGS TEST_TIMEOUT; do
+	for name in "${passed_on[@]}"; do
 		[ -z "${!name+x}" ] || environment+=("$name=${!name}")
 	done
 	entry=(unshare --mount --propagation private --ipc --pid --fork --kill-child
 		bash -c "$inside" inside "$root" "$layer" "$tree" "${environment[@]}")
 }
 
-# run_tests N OPTIONS...: in the background, so that a signal to us can be
-# passed on to test/run.sh, which then closes its books.
-run_tests() {
-	local version=$1
-	shift
-	env --default-signal=INT,QUIT "${entry[@]}" \
-		bash /src/test/run.sh --pg "$version" --server-only "$@" </dev/null &
+# run_inside CMD...: in the background, so that a signal to us can be passed on
+# to test/run.sh, which then closes its books.
+run_inside() {
+	env --default-signal=INT,QUIT "${entry[@]}" "$@" </dev/null &
 	entered=$!
 	trap forward_signal INT TERM
 	wait_for "$entered"
 }
 
-# forward_signal: unshare itself takes none; its child is run.sh.
+# again_as_root SCRIPT ARGS...: with what it needs of our environment.
+again_as_root() {
+	local IFS=,
+	as_root --preserve-env="JOBSCHED_CHROOT_DIR,JOBSCHED_MIRROR,${passed_on[*]}" bash "$@"
+}
+
+# forward_signal: unshare itself takes none; its child is the command.
 forward_signal() {
 	local children=()
 	read -ra children 2>/dev/null <"/proc/$entered/task/$entered/children" || :
@@ -191,8 +218,7 @@ main() {
 	local version=${1:-}
 	case " $* " in "  " | *" --help "* | *" -h "*) usage && exit 0 ;; esac
 	if [ "$(id -u)" != 0 ]; then
-		as_root --preserve-env=JOBSCHED_CHROOT_DIR,JOBSCHED_MIRROR,CI,COPT,PROVE_FLAGS,TEST_TIMEOUT \
-			bash "$tree/test/chroot.sh" "$@"
+		again_as_root "$tree/test/chroot.sh" "$@"
 		exit
 	fi
 	[[ $version =~ ^[0-9]+$ ]] || die "the first argument is PostgreSQL's major version (see --help)"
@@ -210,8 +236,9 @@ main() {
 		[ $# -gt 0 ] || set -- bash
 		"${entry[@]}" "$@"
 	else
-		run_tests "$version" "$@"
+		run_inside bash /src/test/run.sh --pg "$version" --server-only "$@"
 	fi
 }
 
-main "$@"
+# test/upgrade.sh has the functions only.
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"
