@@ -194,6 +194,43 @@ wait_value($node, 'second', q{SELECT s.last_status IS NOT NULL, s.skipped FROM j
 	't|0', 'once');
 
 # ------------------------------------------------------------------------
+# The extension is replaced while a run goes on
+# ------------------------------------------------------------------------
+
+$node->safe_psql('second', q{INSERT INTO gate VALUES (11), (12)});
+my @gates = map { $node->background_psql('second') } (1, 2);
+$gates[$_ - 1]->query_safe("BEGIN; SELECT id FROM gate WHERE id = 1$_ FOR UPDATE") for (1, 2);
+
+sub begin_at_gate
+{
+	my ($job, $id) = @_;
+	$node->safe_psql('second', "SET ROLE app; SELECT jobsched.create_job('$job',
+		command => 'SELECT app.leave(NULL) FROM (SELECT FROM public.gate WHERE id = $id FOR UPDATE) g')");
+	my $run_id = $node->safe_psql('second', "SELECT jobsched.trigger('$job')");
+	return ($run_id, wait_at_gate('second', $run_id));
+}
+
+# Both are the first run of their extension.
+sub replace_extension
+{
+	$node->safe_psql('second', 'DROP EXTENSION jobsched CASCADE');
+	$node->safe_psql('second', 'CREATE EXTENSION jobsched; GRANT USAGE ON SCHEMA jobsched TO app');
+	return wait_scheduler($node, 'second');
+}
+
+replace_extension();
+my ($old_run, $old_worker) = begin_at_gate('old', 11);
+replace_extension();
+my ($new_run) = begin_at_gate('new', 12);
+is($new_run, $old_run, 'a run of the new extension has the id of one that goes on');
+$gates[0]->quit;
+wait_until($node, 'second', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $old_worker)", 'the worker of the old one ends');
+is($node->safe_psql('second', "SELECT status FROM jobsched.runs WHERE run_id = $new_run"), 'running', 'which is nothing to the new run');
+$gates[1]->quit;
+wait_run_state($node, 'second', $new_run, 'succeeded');
+is($node->safe_psql('second', "SELECT count(*), max(attempt) FROM jobsched.runs"), '1|1', 'it is the only one, and has been executed once');
+
+# ------------------------------------------------------------------------
 # More databases than jobsched.max_databases
 # ------------------------------------------------------------------------
 
