@@ -109,6 +109,7 @@ typedef struct RunEntry
 	int32		lost;
 	RunEntryState state;
 	bool		claimed;		/* its row says running, this attempt */
+	bool		cut_off;		/* in another life of the server */
 	int			slot;			/* when assigned */
 	int64		timeout;		/* microseconds; 0: its job's */
 	JsCancel	cancel;			/* its worker has been told to end it */

@@ -37,7 +37,7 @@ static JsNews news[JS_WAKE_SIZE];
 /* Jobs (JobEntry) that were dropped and are to be seen to. */
 static List *dropped_jobs = NIL;
 
-/* Runs that the end of a server, or of a worker unseen, cut off. */
+/* Runs that the end of a server cut off: ids, int64 pointers. */
 static List *cut_off = NIL;
 
 static void *
@@ -220,9 +220,10 @@ visit_run(const JsRun *row, void *arg)
 	run->lost = row->lost;
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
+	run->cut_off = run->claimed && row->boot_id != js->boot_id;
+	if (run->cut_off)
+		cut_off = append_kept(cut_off, remember_id(run->run_id));
 	sched_run_wait(run, now);
-	if (run->claimed && row->boot_id != js->boot_id)
-		cut_off = append_kept(cut_off, run);
 }
 
 /* A run that is not known may have committed before its news came. */
@@ -242,20 +243,22 @@ lose_cut_off(void)
 		.reason = "server_restarted",
 		.error = "the server stopped while the run was in progress"
 	};
-	List	   *lost = cut_off;
-	ListCell   *lc;
 
-	cut_off = NIL;
-	foreach(lc, lost)
+	while (cut_off != NIL)
 	{
-		RunEntry   *run = lfirst(lc);
+		int64	   *id = linitial(cut_off);
+		RunEntry   *run = sched_run_find(*id);
 
-		if (sched_row_is_free(run))
+		if (run != NULL && !sched_row_is_free(run))
+			break;
+		if (run != NULL && run->cut_off)
+		{
+			run->cut_off = false;
 			sched_lose_run(run, &loss);
-		else
-			cut_off = append_kept(cut_off, run);
+		}
+		cut_off = list_delete_first(cut_off);
+		pfree(id);
 	}
-	list_free(lost);
 }
 
 /* Nothing is ended for a while after a row was found that somebody holds. */

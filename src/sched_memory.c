@@ -367,7 +367,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 	run->slot = -1;
 	request_again(run);
 	follow_owner(run);
-	if (holds_runs(run->job))
+	if (run->cut_off || holds_runs(run->job))
 		sched_run_place(run, RUN_HELD);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);

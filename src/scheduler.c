@@ -520,6 +520,7 @@ start(void)
 	publish_rings();
 	sched_load_all(now);
 	sched_adopt_slots();
+	sched_end_pending(now);
 	sched_rewind(now);
 	sched_fold_recover();
 	sched_jobs_each(report_left_skips, now);
