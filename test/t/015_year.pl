@@ -113,7 +113,8 @@ psql(q{
 		FROM jobsched_internal.job j LEFT JOIN jobsched_internal.job_state s USING (job_id) WHERE dropped_at IS NULL;
 	CREATE PROCEDURE settle() LANGUAGE plpgsql AS $$
 	BEGIN
-		WHILE (SELECT min(due) <= jobsched_internal.clock_now() FROM next_due) OR EXISTS (SELECT FROM jobsched_internal.run) LOOP
+		WHILE (SELECT min(due) <= jobsched_internal.clock_now() FROM next_due) OR EXISTS (SELECT FROM jobsched_internal.run)
+			OR EXISTS (SELECT FROM jobsched.running) LOOP
 			COMMIT;
 			PERFORM pg_sleep(0.0005);
 		END LOOP;

@@ -285,8 +285,8 @@ quick($db, q{ALTER EXTENSION jobsched UPDATE TO '1.1test'}, 'under load: ALTER E
 my ($ret, $stdout, $stderr) = $node->psql($db, q{SELECT jobsched.trigger('quick')}, on_error_die => 0, on_error_stop => 0);
 unlike($stderr, qr/connection to server was lost|server closed the connection/, 'trigger() in between does no harm');
 wait_log($node, qr/scheduler leaves: the extension has a version that this library does not know|terminated by signal/, $offset, 'the scheduler does not go on as if nothing was');
-like(log_since($node, $offset), qr/scheduler leaves: the extension has a version/, 'it leaves, and says why');
-unlike(log_since($node, $offset), qr/terminated by signal|TRAP/, 'nothing has crashed');
+ok(log_since($node, $offset) =~ /scheduler leaves: the extension has a version/, 'it leaves, and says why');
+ok(log_since($node, $offset) !~ /terminated by signal|TRAP/, 'nothing has crashed');
 wait_connection($node, $db);
 quick($db, q{ALTER EXTENSION jobsched UPDATE TO '1.0'}, 'and back to the version that it knows');
 psql(q{SELECT jobsched.trigger('quick')});
