@@ -166,10 +166,11 @@ check_quiet('an idle server', "$idle, jobsched worker postgres");
 # Switched off, with slots and runs that are due.
 psql(q{SELECT jobsched.create_job('due', '* * * * * *', 'SELECT 1')});
 wait_until($node, $db, q{SELECT last_status = 'succeeded' FROM jobsched.jobs WHERE name = 'due'}, 'it ticks');
-psql(q{SELECT pg_terminate_backend(pid, 60000) FROM jobsched.workers WHERE owner <> 'app'});
 psql('ALTER SYSTEM SET jobsched.enabled = off');
 psql('SELECT pg_reload_conf()');
 wait_until($node, $db, q{SELECT NOT enabled FROM jobsched_internal.scheduler()}, 'it is off');
+wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched.running}, 'nothing runs');
+psql(q{SELECT pg_terminate_backend(pid, 60000) FROM jobsched.workers WHERE owner <> 'app'});
 my $waiting = psql(q{SELECT jobsched.trigger('quick')});
 wait_until($node, $db, q{SELECT ready > 0 FROM jobsched_internal.scheduler()}, 'the scheduler knows of the run');
 wait_until($node, $db, q{SELECT next_run_at < clock_timestamp() FROM jobsched.jobs WHERE name = 'due'}, 'a slot is due');
@@ -304,21 +305,6 @@ is($moments, 'jobsched launcher often, jobsched scheduler often, jobsched worker
 is($held, '', 'in which nobody held a transaction, a snapshot or a lock');
 wait_until($node, $db, q{SELECT count(*) = 2 FROM jobsched_internal.run WHERE source = 'trigger'}, 'all have run');
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name IN ('work', 'alone') AND status <> 'succeeded'}), '0', 'all have succeeded');
-
-# ------------------------------------------------------------------------
-# Nor for the rows that others hold
-# ------------------------------------------------------------------------
-
-# Somebody with rights on our tables keeps rows locked.
-psql(q{SELECT jobsched.alter_job('each second', enabled => false)});
-wait_settled();
-my $locker = $node->background_psql($db);
-$locker->query_safe(q{BEGIN; SELECT job_id FROM jobsched_internal.job WHERE name = 'quick' FOR UPDATE; SELECT job_id FROM jobsched_internal.job_state FOR UPDATE});
-is((run_job($node, $db, 'quick'))[1], 'succeeded', 'rows of jobs and their states are locked: runs go on');
-$locker->quit;
-wait_until($node, $db, q{SELECT last_run_id = (SELECT max(run_id) FROM jobsched.runs WHERE job_name = 'quick') FROM jobsched.jobs WHERE name = 'quick'},
-	'the job knows its last run');
-pass('and when they are no longer the job tells of them');
 
 check_log($node);
 $node->stop;
