@@ -104,7 +104,7 @@ static void
 see_message(ErrorData *edata)
 {
 	in_hook = true;
-	if (edata->elevel >= FATAL && js_my_slot != NULL)
+	if (js_my_slot != NULL && (edata->elevel >= FATAL || (edata->elevel == ERROR && !capturing)))
 		js_slot_note_error(unpack_sql_state(edata->sqlerrcode),
 						   edata->message ? edata->message : "");
 	else if (capturing && edata->message != NULL &&

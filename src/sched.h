@@ -12,6 +12,7 @@
 #ifndef JS_SCHED_H
 #define JS_SCHED_H
 
+#include "common/hashfn.h"
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "postmaster/bgworker.h"
@@ -48,6 +49,7 @@ typedef struct JobEntry
 	bool		paused;
 	bool		dropped;
 	bool		drop_noted;		/* the next step ends its runs */
+	bool		cancel_running; /* also those that are executed */
 	bool		asleep;			/* its home is elsewhere */
 	bool		invalid;
 	bool		transactional;
@@ -96,6 +98,7 @@ typedef struct Request
 	int64		request_id;
 	int64		run_id;
 	bool		force;
+	bool		again;			/* it was tried once */
 } Request;
 
 typedef struct RunEntry
@@ -128,6 +131,7 @@ typedef struct SlotEntry
 	OwnerEntry *owner;
 	bool		has_mail;		/* delivered to, not yet woken */
 	int64		shortest_timeout;	/* of what was delivered; 0: none */
+	TimestampTz reap_after;		/* a row of its runs was held */
 	BackgroundWorkerHandle *handle; /* NULL for one that a predecessor started */
 	JsSlotView	view;
 } SlotEntry;
@@ -165,6 +169,12 @@ typedef struct Sched
 
 extern Sched sched;
 
+static inline uint32
+sched_hash_id(int64 id)
+{
+	return murmurhash32((uint32) id ^ murmurhash32((uint32) ((uint64) id >> 32)));
+}
+
 /* Flags of jobs that are counted. */
 static inline void
 sched_set_flag(bool *flag, bool value, int64 *count)
@@ -174,6 +184,7 @@ sched_set_flag(bool *flag, bool value, int64 *count)
 }
 
 /* scheduler.c */
+extern void sched_check_version(void);
 extern void sched_tell_error(const char *message);
 extern void sched_commit_durably(void);
 
@@ -249,7 +260,7 @@ extern bool sched_owner_problem(Oid owner, const char **sqlstate, char **message
 /* sched_cancel.c */
 extern bool sched_requests_waiting(void);
 extern void sched_add_request(const JsRequest *row, void *arg);
-extern void sched_forget_requests(void);
+extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_serve_requests(TimestampTz now);
 extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);

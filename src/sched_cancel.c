@@ -29,6 +29,27 @@
 /* Requests served in one step at most, so that a step stays short. */
 #define MAX_SERVED 256
 
+typedef struct RequestSlot
+{
+	int64		request_id;
+	Request    *request;
+	char		status;
+} RequestSlot;
+
+#define SH_PREFIX requesthash
+#define SH_ELEMENT_TYPE RequestSlot
+#define SH_KEY_TYPE int64
+#define SH_KEY request_id
+#define SH_HASH_KEY(tb, key) sched_hash_id(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* All that there are, wherever they are: one may be read more than once. */
+static requesthash_hash * known = NULL;
+
 /* ------------------------------------------------------------------------
  * Requests
  * ------------------------------------------------------------------------
@@ -43,28 +64,34 @@ sched_requests_waiting(void)
 void
 sched_add_request(const JsRequest *row, void *arg)
 {
-	RunEntry   *run = sched_run_find(row->run_id);
 	Request    *request;
+	bool		found;
+	RequestSlot *slot;
 
-	if (run != NULL && run->request != NULL && run->request->request_id == row->request_id)
+	if (known == NULL)
+		known = requesthash_create(sched.context, 64, NULL);
+	slot = requesthash_insert(known, row->request_id, &found);
+	if (found)
 		return;
 	request = MemoryContextAlloc(sched.context, sizeof(Request));
 	request->request_id = row->request_id;
 	request->run_id = row->run_id;
 	request->force = row->force;
+	request->again = false;
+	slot->request = request;
 	dlist_push_tail(&sched.requests, &request->node);
 }
 
-/* Those that wait are about to be read again. */
-void
-sched_forget_requests(void)
+static void
+forget_request(Request *request)
 {
-	while (!dlist_is_empty(&sched.requests))
-		pfree(dlist_container(Request, node, dlist_pop_head_node(&sched.requests)));
+	js_request_delete(request->request_id);
+	requesthash_delete(known, request->request_id);
+	pfree(request);
 }
 
-static void
-interrupt(RunEntry *run, JsCancel why)
+void
+sched_interrupt(RunEntry *run, JsCancel why)
 {
 	if (run->cancel != JS_CANCEL_NONE)
 		return;
@@ -95,6 +122,8 @@ serve(Request *request, TimestampTz now)
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->slot);
 	take_request(run, request);
+	if (run->job->asleep)
+		return;					/* not ours to touch, until it is adopted */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
 		sched_end_run(run, JS_CANCELLED, "cancelled", NULL, NULL);
@@ -105,7 +134,7 @@ serve(Request *request, TimestampTz now)
 		sched_run_wait(run, now);	/* and the request with it */
 		return;
 	}
-	interrupt(run, JS_CANCEL_REQUEST);
+	sched_interrupt(run, JS_CANCEL_REQUEST);
 	if (request->force)
 		run->cancel_at = DT_NOBEGIN;	/* no grace */
 }
@@ -113,15 +142,19 @@ serve(Request *request, TimestampTz now)
 void
 sched_serve_requests(TimestampTz now)
 {
-	for (int i = 0; i < MAX_SERVED && !dlist_is_empty(&sched.requests) && sched_may_end(); i++)
-		serve(dlist_container(Request, node, dlist_pop_head_node(&sched.requests)), now);
-	while (!dlist_is_empty(&sched.requests_done))
+	for (int i = 0; i < MAX_SERVED && !dlist_is_empty(&sched.requests); i++)
 	{
-		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done));
+		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&sched.requests));
 
-		js_request_delete(request->request_id);
-		pfree(request);
+		if (request->again && !sched_may_end())
+		{
+			dlist_push_head(&sched.requests, &request->node);
+			break;				/* round to the first of those that wait */
+		}
+		serve(request, now);
 	}
+	while (!dlist_is_empty(&sched.requests_done))
+		forget_request(dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done)));
 }
 
 /* ------------------------------------------------------------------------
@@ -155,7 +188,8 @@ sched_note_timeout(SlotEntry *slot, const RunEntry *run)
 static TimestampTz
 deadline_of(const SlotEntry *slot, const RunEntry *run)
 {
-	if (run->terminated)
+	if (run->terminated ||
+		(slot->view.turn != 0 && slot->view.turn != run->run_id))
 		return DT_NOEND;
 	if (run->cancel != JS_CANCEL_NONE)
 		return run->cancel_at == DT_NOBEGIN ? DT_NOBEGIN :
@@ -171,7 +205,7 @@ enforce(int slotno, RunEntry *run)
 	if (deadline_of(slot, run) > GetCurrentTimestamp())
 		return;
 	if (run->cancel == JS_CANCEL_NONE)
-		interrupt(run, JS_CANCEL_TIMEOUT);
+		sched_interrupt(run, JS_CANCEL_TIMEOUT);
 	else
 	{
 		run->terminated = true;

@@ -166,15 +166,25 @@ sched_look(void)
 			slot->owner->start_failures = 0;
 		if (slot->view.mail_count > 0 && is_stuck(slot, now))
 			sched_take_back(i);
-		dead |= slot->view.state == JS_SLOT_DEAD || start_failed(slot);
+		dead |= (slot->view.state == JS_SLOT_DEAD && now >= slot->reap_after) || start_failed(slot);
 	}
-	return dead && sched_may_end();
+	return dead;
 }
 
 /* ------------------------------------------------------------------------
  * Reap
  * ------------------------------------------------------------------------
  */
+
+/* No session can be had for a run. */
+static void
+refuse(RunEntry *run, const char *sqlstate, const char *message)
+{
+	if (sched_row_is_free(run))
+		sched_end_run(run, JS_FAILED, "owner_cannot_connect", sqlstate, message);
+	else
+		wait_again(run);
+}
 
 /*
  * A worker ended before it was ready, so no session of this owner can be had
@@ -190,8 +200,8 @@ note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
 	if (strncmp(sqlstate, "57P", 3) == 0)
 		return;					/* it was told to go: no fault of the owner */
 	if (message[0] != '\0' && !pairingheap_is_empty(owner->ready))
-		sched_end_run(pairingheap_container(RunEntry, node, pairingheap_first(owner->ready)),
-					  JS_FAILED, "owner_cannot_connect", sqlstate, message);
+		refuse(pairingheap_container(RunEntry, node, pairingheap_first(owner->ready)),
+			   sqlstate, message);
 }
 
 /* Of all runs that a dead worker was executing. */
@@ -221,7 +231,10 @@ reap_slot(int slotno)
 	take_done(slotno);
 	sched_take_back(slotno);
 	if (!rows_are_free(slot))
+	{
+		slot->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
 		return;
+	}
 	js_slot_last_error(slotno, sqlstate, message);
 	loss.worker_pid = slot->view.pid;
 	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
@@ -245,8 +258,6 @@ sched_reap(void)
 	if (reaped == NULL)
 		reaped = MemoryContextAlloc(sched.context, js->max_slots * sizeof(int));
 	reaped_count = 0;
-	if (!sched_may_end())
-		return;
 	for (int i = 0; i < js->max_slots; i++)
 		if (sched.slots[i].foreign && sched.slots[i].view.state == JS_SLOT_DEAD)
 			reaped[reaped_count++] = i;
@@ -265,6 +276,7 @@ sched_release_reaped(void)
 
 		js_slot_release(reaped[i]);
 		slot->mine = slot->foreign = false;
+		slot->reap_after = 0;
 		slot->owner->workers--;
 		if (slot->handle != NULL)
 			pfree(slot->handle);
@@ -516,7 +528,7 @@ refuse_owners(void)
 		if (owner->ready_count == 0 || !sched_owner_problem(owner->owner, &sqlstate, &message))
 			continue;
 		for (int i = 0; i < MAX_CLAIMS && (run = first_ready(owner)) != NULL; i++)
-			sched_end_run(run, JS_FAILED, "owner_cannot_connect", sqlstate, message);
+			refuse(run, sqlstate, message);
 	}
 }
 
@@ -674,6 +686,8 @@ sched_dispatch_deadline(void)
 		if (slot->view.mail_count > 0 && slot->view.current_count > 0)
 			deadline = Min(deadline, slot->view.busy_since + STUCK_US);
 		deadline = Min(deadline, sched_enforce_deadline(slot));
+		if (slot->view.state == JS_SLOT_DEAD)
+			deadline = Min(deadline, slot->reap_after);
 		if (slot->view.state == JS_SLOT_STARTING)
 			deadline = Min(deadline, slot->view.started_at + START_TIMEOUT + 1);
 	}

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "cancel.h"
 #include "catalog/pg_authid.h"
 #include "clock.h"
@@ -54,6 +55,8 @@ end_run(RunEntry *run, bool begun, int worker_pid, JsStatus status, const char *
 		ending.run = &row;
 		ending.outcome = &outcome;
 		js_runs_finish(&ending, 1);
+		CommandCounterIncrement();	/* whoever looks for the run in this step
+									 * finds none */
 		done.run_id = run->run_id;
 		done.status = status;
 		done.started_at = outcome.started_at;

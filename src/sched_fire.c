@@ -294,12 +294,33 @@ newest_open_slot(const JobEntry *job, const Timetable *timetable, TimestampTz sl
 	return newest_slot(timetable, slot, limit, missed);
 }
 
+/*
+ * Whether a run of the job has not ended yet.  A worker tells us of an end a
+ * moment after its commit, and that is no overlap.
+ */
+static bool
+has_live_run(JobEntry *job)
+{
+	dlist_iter	iter;
+	JsRun		row;
+
+	dlist_foreach(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (run->state == RUN_READY ||
+			(run->state == RUN_ASSIGNED && js_run_read(run->run_id, &row)))
+			return true;
+	}
+	return false;
+}
+
 static void
 fire_slot(const Firing *firing, JobEntry *job, const Timetable *timetable)
 {
 	JobEntry	before = *job;
 	TimestampTz slot = job->next_run_at;
-	bool		overlaps = job->live > 0;
+	bool		overlaps = job->live > 0 && has_live_run(job);
 	int32		missed;
 
 	if (slot_is_done(job, slot))

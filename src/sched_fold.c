@@ -84,7 +84,8 @@ sched_fold_add(JobEntry *job, const JsDone *done)
 	JobFold    *fold = open_fold(job);
 
 	append_recent(fold->recent, letter);
-	fold->last = *done;
+	if (done->finished_at >= fold->last.finished_at)
+		fold->last = *done;
 	if (done->status == JS_SUCCEEDED)
 	{
 		fold->success_seen = true;

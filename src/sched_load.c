@@ -59,6 +59,17 @@ append_kept(List *list, void *item)
 	return list;
 }
 
+/*
+ * The next step accounts for a run that was cut off; not so for one of a job
+ * that sleeps here: it may be executed elsewhere.
+ */
+static void
+note_cut_off(const RunEntry *run)
+{
+	if (run->cut_off && !run->job->asleep)
+		cut_off = append_kept(cut_off, remember_id(run->run_id));
+}
+
 /* The next step ends what waits of this job, and forgets it if it can. */
 void
 sched_note_dropped(JobEntry *job)
@@ -80,10 +91,7 @@ apply_drop(JobEntry *job, const JsJob *row)
 	job->dropped = true;
 	sched_set_flag(&job->asleep, false, &sched.asleep_count);
 	sched_job_set_next(job, DT_NOEND);
-	if (!row->cancel_running)
-		return;
-	sched_take_back_all();
-	(void) js_slot_cancel(MyDatabaseId, 0, job->job_id, JS_CANCEL_DROP);
+	job->cancel_running = row->cancel_running;
 }
 
 static bool
@@ -93,12 +101,22 @@ is_at_startup(const char *schedule)
 		(pg_strcasecmp(schedule, "@startup") == 0 || pg_strcasecmp(schedule, "@reboot") == 0);
 }
 
+static void
+note_all_cut_off(const JobEntry *job)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, (dlist_head *) &job->runs)
+		note_cut_off(dlist_container(RunEntry, job_node, iter.cur));
+}
+
 /* Brings the entry of a job up to date with its row. */
 void
 sched_apply_job(const JsJob *row)
 {
 	JobEntry   *job = sched_job_find(row->job_id);
 	bool		is_new = job == NULL;
+	bool		was_asleep;
 
 	if (is_new && row->dropped_at != DT_NOBEGIN)
 		return;
@@ -116,9 +134,12 @@ sched_apply_job(const JsJob *row)
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;
 	job->paused = row->paused;
+	was_asleep = job->asleep;
 	sched_set_flag(&job->asleep, !sched.home ||
 				   memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
 				   &sched.asleep_count);
+	if (was_asleep)
+		note_all_cut_off(job);
 	if (row->dropped_at != DT_NOBEGIN)
 		apply_drop(job, row);
 	else if (job->schedule_revision != row->schedule_revision)
@@ -183,7 +204,9 @@ load_job(int64 job_id, Oid owner)
 	JsJob		row;
 	JobEntry   *job;
 
-	if (js_job_read(job_id, &row) && row.dropped_at == DT_NOBEGIN)
+	bool		found = js_job_read(job_id, &row);
+
+	if (found && row.dropped_at == DT_NOBEGIN)
 	{
 		visit_job(&row, NULL);
 		return sched_job_find(job_id);
@@ -191,6 +214,7 @@ load_job(int64 job_id, Oid owner)
 	job = sched_job_make(job_id);
 	job->owner = owner;
 	job->dropped = true;
+	job->cancel_running = found && row.cancel_running;
 	sched_note_dropped(job);
 	return job;
 }
@@ -221,8 +245,7 @@ visit_run(const JsRun *row, void *arg)
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
-	if (run->cut_off)
-		cut_off = append_kept(cut_off, remember_id(run->run_id));
+	note_cut_off(run);
 	sched_run_wait(run, now);
 }
 
@@ -243,22 +266,23 @@ lose_cut_off(void)
 		.reason = "server_restarted",
 		.error = "the server stopped while the run was in progress"
 	};
+	List	   *ids = cut_off;
+	ListCell   *lc;
 
-	while (cut_off != NIL)
+	cut_off = NIL;
+	foreach(lc, ids)
 	{
-		int64	   *id = linitial(cut_off);
-		RunEntry   *run = sched_run_find(*id);
+		RunEntry   *run = sched_run_find(*(int64 *) lfirst(lc));
 
-		if (run != NULL && !sched_row_is_free(run))
-			break;
-		if (run != NULL && run->cut_off)
+		if (run != NULL && run->cut_off && sched_row_is_free(run))
 		{
 			run->cut_off = false;
 			sched_lose_run(run, &loss);
 		}
-		cut_off = list_delete_first(cut_off);
-		pfree(id);
+		else if (run != NULL && run->cut_off)
+			note_cut_off(run);
 	}
+	list_free_deep(ids);
 }
 
 /* Nothing is ended for a while after a row was found that somebody holds. */
@@ -298,6 +322,7 @@ load_jobs(void)
 {
 	bool		first = sched_job_count() == 0;
 
+	sched_check_version();
 	changes_seen = changes_of_jobs();
 	sched.home = js_identity_read(&sched.token);
 	js_jobs_visit_all(first ? visit_first_job : visit_job, NULL);
@@ -309,7 +334,6 @@ static void
 load_queue(TimestampTz now)
 {
 	js_runs_visit_all(visit_run, &now);
-	sched_forget_requests();
 	js_requests_visit_all(sched_add_request, NULL);
 }
 
@@ -403,46 +427,70 @@ sched_adopt_slots(void)
 	}
 }
 
-/* Returns how many more may be ended in this step; 0 also if a row is held. */
-static int
-end_waiting_runs(JobEntry *job, int at_most)
+/* Interrupts what is executed of a dropped job. */
+static void
+interrupt_runs(JobEntry *job)
+{
+	dlist_iter	iter;
+
+	sched_take_back_all();
+	dlist_foreach(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (run->state == RUN_ASSIGNED)
+			sched_interrupt(run, JS_CANCEL_DROP);
+	}
+}
+
+/* Returns whether all is done; left is how many may be ended in this step. */
+static bool
+end_waiting_runs(JobEntry *job, int *left)
 {
 	dlist_mutable_iter iter;
+	bool		all = true;
 
 	dlist_foreach_modify(iter, &job->runs)
 	{
 		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
 
-		if (at_most == 0)
-			break;
 		if (run->state == RUN_ASSIGNED)
 			continue;
+		if (*left == 0)
+			return false;
 		if (!sched_row_is_free(run))
-			return 0;
+		{
+			all = false;
+			continue;
+		}
 		sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
-		at_most--;
+		(*left)--;
 	}
-	return at_most;
+	return all;
 }
 
 /* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
 static void
 end_dropped(void)
 {
+	List	   *jobs = dropped_jobs;
 	int			left = MAX_ENDED;
+	ListCell   *lc;
 
-	while (dropped_jobs != NIL)
+	dropped_jobs = NIL;
+	foreach(lc, jobs)
 	{
-		JobEntry   *job = linitial(dropped_jobs);
+		JobEntry   *job = lfirst(lc);
 
-		left = end_waiting_runs(job, left);
-		if (left == 0)
-			break;				/* the next step goes on */
-		dropped_jobs = list_delete_first(dropped_jobs);
+		if (job->cancel_running)
+			interrupt_runs(job);	/* what it takes back is noted already */
 		job->drop_noted = false;
-		if (dlist_is_empty(&job->runs) && job->fold == NULL)
+		if (!end_waiting_runs(job, &left))
+			sched_note_dropped(job);	/* a later step goes on */
+		else if (dlist_is_empty(&job->runs) && job->fold == NULL)
 			sched_job_forget(job);
 	}
+	list_free(jobs);
 }
 
 /* Ends what a restart has cut off, and what is cancelled or dropped. */
@@ -451,8 +499,8 @@ sched_end_pending(TimestampTz now)
 {
 	if (!sched_may_end())
 		return;
-	lose_cut_off();
 	sched_serve_requests(now);
+	lose_cut_off();
 	end_dropped();
 }
 

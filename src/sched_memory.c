@@ -19,17 +19,10 @@
 #include "postgres.h"
 
 #include "clock.h"
-#include "common/hashfn.h"
 #include "sched.h"
 #include "utils/memutils.h"
 
 Sched		sched;
-
-static inline uint32
-hash_int64(int64 key)
-{
-	return murmurhash32((uint32) key ^ murmurhash32((uint32) ((uint64) key >> 32)));
-}
 
 typedef struct JobSlot
 {
@@ -42,7 +35,7 @@ typedef struct JobSlot
 #define SH_ELEMENT_TYPE JobSlot
 #define SH_KEY_TYPE int64
 #define SH_KEY job_id
-#define SH_HASH_KEY(tb, key) hash_int64(key)
+#define SH_HASH_KEY(tb, key) sched_hash_id(key)
 #define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -60,7 +53,7 @@ typedef struct RunSlot
 #define SH_ELEMENT_TYPE RunSlot
 #define SH_KEY_TYPE int64
 #define SH_KEY run_id
-#define SH_HASH_KEY(tb, key) hash_int64(key)
+#define SH_HASH_KEY(tb, key) sched_hash_id(key)
 #define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -354,7 +347,10 @@ static void
 request_again(RunEntry *run)
 {
 	if (run->request != NULL)
+	{
+		run->request->again = true;
 		dlist_push_tail(&sched.requests, &run->request->node);
+	}
 	run->request = NULL;
 	run->cancel = JS_CANCEL_NONE;
 	run->terminated = false;

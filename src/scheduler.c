@@ -143,6 +143,14 @@ check_extension(void)
 	sched.run_table = table;
 }
 
+/* Before anything is read whole. */
+void
+sched_check_version(void)
+{
+	if (!js_version_is_known())
+		leave("the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE, or restart the server");
+}
+
 /* ------------------------------------------------------------------------
  * Settings
  * ------------------------------------------------------------------------
@@ -451,6 +459,8 @@ real_ms_until(TimestampTz when, long at_most)
 {
 	if (when == DT_NOEND)
 		return at_most;
+	if (when <= GetCurrentTimestamp())
+		return 0;
 	return Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), when), at_most);
 }
 
@@ -509,11 +519,6 @@ start(void)
 
 	js_process_begin("starting");
 	check_extension();
-	if (!js_version_is_known())
-	{
-		js_process_commit();
-		leave("the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE");
-	}
 	read_enabled();
 	look_for_prepared();
 	js_rings_read(sched.rings);

@@ -161,6 +161,8 @@ typedef struct JsSlot
 	JsMail		mail[JS_MAILBOX_SIZE];
 	int			current_count;
 	JsMail		current[JS_BATCH_SIZE]; /* being executed, in one transaction */
+	int64		turn;			/* the one that is executed by itself; 0: all
+								 * together */
 	bool		closing;		/* too late to cancel them */
 	TimestampTz current_since;	/* by our clock */
 	TimestampTz busy_since;		/* by the real one */
@@ -233,6 +235,7 @@ typedef struct JsSlotView
 	int			mail_count;
 	int			current_count;
 	JsMail		current[JS_BATCH_SIZE];
+	int64		turn;
 	TimestampTz busy_since;
 	int			done_count;
 	bool		leave;
@@ -255,7 +258,8 @@ extern void js_slot_attach(int slot, uint32 generation);
 extern void js_slot_ready(void);
 extern bool js_slot_has_mail(void);
 extern int	js_slot_next(JsMail *mail);
-extern void js_slot_reopen(void);
+extern void js_slot_begin(int64 run_id);
+extern void js_slot_await_cancel(void);
 extern bool js_slot_close(int64 run_id);
 extern JsCancel js_slot_is_cancelled(int64 run_id);
 extern void js_slot_progress(int64 done, int64 total, const char *text);

@@ -234,6 +234,7 @@ js_slot_look(int slotno, Oid dboid, JsSlotView *view)
 		view->mail_count = slot->mail_count;
 		view->current_count = slot->current_count;
 		memcpy(view->current, slot->current, slot->current_count * sizeof(JsMail));
+		view->turn = slot->turn;
 		view->busy_since = slot->busy_since;
 		view->done_count = slot->done_count;
 		SpinLockRelease(&slot->mutex);
@@ -417,6 +418,7 @@ js_slot_next(JsMail *mail)
 	count = slot->current_count;
 	memcpy(mail, slot->current, count * sizeof(JsMail));
 	slot->closing = false;
+	slot->turn = 0;
 	slot->current_since = now;
 	slot->busy_since = real_now;
 	slot->progress_done = slot->progress_total = -1;
@@ -466,18 +468,19 @@ js_slot_close(int64 run_id)
 	return !cancelled;
 }
 
-/* The current runs are not over yet: they can be cancelled again. */
+/* One of the current runs is executed by itself, and can be cancelled. */
 void
-js_slot_reopen(void)
+js_slot_begin(int64 run_id)
 {
 	SpinLockAcquire(&js_my_slot->mutex);
+	js_my_slot->turn = run_id;
 	js_my_slot->closing = false;
 	SpinLockRelease(&js_my_slot->mutex);
 }
 
 /* Who cancelled holds the lock until the signal is sent: waits for that. */
-static void
-await_cancel_signal(void)
+void
+js_slot_await_cancel(void)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	LWLockRelease(js->lock);
@@ -515,7 +518,7 @@ js_slot_finish(const JsDone *done, int count)
 	if (left == 0)
 		wake_who_wants_a_slot();
 	if (cancelled)
-		await_cancel_signal();
+		js_slot_await_cancel();
 }
 
 /* Caller holds js->lock. */
@@ -596,7 +599,8 @@ js_slot_note_error(const char *sqlstate, const char *message)
 
 /*
  * Marks the run with an id, or with 0 those of a job, among the current ones.
- * Caller holds the slot's mutex.
+ * Returns whether one of them is executed now; others see the mark when it is
+ * their turn.  Caller holds the slot's mutex.
  */
 static bool
 mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id, JsCancel why)
@@ -610,7 +614,7 @@ mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id, JsCancel why)
 
 		if (hit && mail->cancel == JS_CANCEL_NONE)
 			mail->cancel = why;
-		any |= hit;
+		any |= hit && (slot->turn == 0 || slot->turn == mail->run_id);
 	}
 	return any;
 }

@@ -57,7 +57,7 @@ enum IdentityColumn
 static void
 job_to_row(const JsJob *job, JsRow *row)
 {
-	memset(row, 0, sizeof(JsRow));
+	js_row_init(row);
 	js_row_set(row, JOB_ID, Int64GetDatum(job->job_id));
 	js_row_set_text(row, JOB_NAME, job->name);
 	js_row_set(row, JOB_OWNER, ObjectIdGetDatum(job->owner));
@@ -325,7 +325,7 @@ js_jobs_select(JsJobFilter filter, void *arg)
 static void
 state_to_row(const JsJobState *state, JsRow *row)
 {
-	memset(row, 0, sizeof(JsRow));
+	js_row_init(row);
 	js_row_set(row, STATE_JOB_ID, Int64GetDatum(state->job_id));
 	js_row_set(row, STATE_SCHEDULE_REVISION, Int64GetDatum(state->schedule_revision));
 	js_row_set_timestamp(row, STATE_NEXT_RUN_AT, state->next_run_at);
@@ -531,7 +531,7 @@ identity_update(pg_uuid_t *token)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the identity of this database is missing"),
 				 errhint("Somebody has deleted it from %s.identity; insert a row as the extension's script does.", JS_SCHEMA)));
-	memset(&row, 0, sizeof(row));
+	js_row_init(&row);
 	js_row_set(&row, IDENTITY_TOKEN, UUIDPGetDatum(token));
 	js_row_set(&row, IDENTITY_DATABASE, ObjectIdGetDatum(MyDatabaseId));
 	js_row_set_text(&row, IDENTITY_INSTANCE_ID, js_guc_instance_id);

@@ -25,8 +25,9 @@ int64
 js_request_insert(JsRequest *request)
 {
 	Relation	rel = js_table_open("request", RowExclusiveLock);
-	JsRow		row = {0};
+	JsRow		row;
 
+	js_row_init(&row);
 	request->request_id = nextval_internal(js_table_oid("request_id_seq"), false);
 	js_row_set(&row, REQUEST_ID, Int64GetDatum(request->request_id));
 	js_row_set(&row, REQUEST_RUN_ID, Int64GetDatum(request->run_id));

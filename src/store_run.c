@@ -153,7 +153,7 @@ run_progress_to_row(const JsRun *run, JsRow *row)
 static void
 run_to_row(const JsRun *run, JsRow *row)
 {
-	memset(row, 0, sizeof(JsRow));
+	js_row_init(row);
 	js_row_set(row, RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, RUN_JOB_ID, Int64GetDatum(run->job_id));
 	js_row_set_text(row, RUN_SOURCE, run->source);
@@ -325,7 +325,7 @@ js_run_update(const JsRun *run)
 
 	if (ok)
 	{
-		memset(&row, 0, sizeof(row));
+		js_row_init(&row);
 		run_progress_to_row(run, &row);
 		update_run(writer, old, &row);
 		CommandCounterIncrement();	/* it may be claimed in the same step */
@@ -350,7 +350,7 @@ js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt,
 
 	if (ok)
 	{
-		memset(&row, 0, sizeof(row));
+		js_row_init(&row);
 		js_row_set(&row, RUN_OWNER, ObjectIdGetDatum(owner));
 		js_row_set_text(&row, RUN_STATUS, run_status_names[JS_RUN_RUNNING]);
 		js_row_set(&row, RUN_ATTEMPT, Int32GetDatum(attempt));
@@ -413,7 +413,7 @@ open_segment(const char *table, int segment)
 static void
 outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *row)
 {
-	memset(row, 0, sizeof(JsRow));
+	js_row_init(row);
 	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
 	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt));
@@ -470,7 +470,7 @@ insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
 	{
 		JsRow		row;
 
-		memset(&row, 0, sizeof(row));
+		js_row_init(&row);
 		js_row_set(&row, LOG_RUN_ID, Int64GetDatum(run->run_id));
 		js_row_set(&row, LOG_SEGMENT, Int16GetDatum(segment));
 		js_row_set(&row, LOG_JOB_ID, Int64GetDatum(run->job_id));
@@ -686,7 +686,7 @@ ring_update(int ring, const JsRing *state)
 		js_row_get(&row, tuple, rel);
 		if (DatumGetInt16(row.values[RING_RING - 1]) != ring)
 			continue;
-		memset(&row, 0, sizeof(row));
+		js_row_init(&row);
 		js_row_set(&row, RING_SEGMENT, Int16GetDatum(state->segment));
 		js_row_set_timestamp(&row, RING_STARTED_AT, state->started_at);
 		js_table_update(rel, tuple, &row);

@@ -153,7 +153,7 @@ js_table_delete(const char *table, const char *index, int64 id)
 	HeapTuple	tuple;
 
 	js_key_int64(&key, 1, BTEqualStrategyNumber, id);
-	scan = js_table_scan_key(rel, index, &key, 1);
+	scan = js_table_scan_self(rel, index, &key, 1);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple) && !js_tuple_is_busy(tuple))
 		CatalogTupleDelete(rel, &tuple->t_self);

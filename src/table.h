@@ -44,6 +44,17 @@ extern void js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op,
 						 int64 value);
 extern bool js_tuple_is_busy(HeapTuple tuple);
 
+/*
+ * A row of which nothing is set.  Columns that we do not know, of a later
+ * version, are null.
+ */
+static inline void
+js_row_init(JsRow *row)
+{
+	memset(row->nulls, true, sizeof(row->nulls));
+	memset(row->changed, false, sizeof(row->changed));
+}
+
 /* Columns are numbered from 1, as in the catalog. */
 static inline void
 js_row_set(JsRow *row, AttrNumber column, Datum value)

@@ -12,8 +12,10 @@
  * WITH (FORCE) terminates it.  When the command is over the scheduler comes
  * back.
  *
- * DROP EXTENSION wants our tables for itself, and finds the same: the scheduler
- * and the workers go before, and come back if the transaction is rolled back.
+ * DROP EXTENSION and ALTER EXTENSION UPDATE want our tables for themselves, and
+ * find the same: the scheduler and the workers go before.  The scheduler that
+ * comes when the transaction has ended sees what there is then: nothing, the
+ * version that it knows, or another.
  *
  * COMMIT PREPARED may commit runs that another session has queued.
  *
@@ -164,22 +166,28 @@ clear_database(const Claim *claim)
 	ConditionVariableCancelSleep();
 }
 
-/* Whether a command drops this extension, for a user who may. */
 static bool
-drops_extension(const Node *stmt)
+names_extension(const Node *stmt)
 {
 	ListCell   *lc;
 
+	if (IsA(stmt, AlterExtensionStmt))
+		return strcmp(((const AlterExtensionStmt *) stmt)->extname, JS_EXTENSION) == 0;
 	if (!IsA(stmt, DropStmt) || ((const DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
 		return false;
 	foreach(lc, ((const DropStmt *) stmt)->objects)
 		if (strcmp(strVal(lfirst(lc)), JS_EXTENSION) == 0)
-	{
-		Oid			extension = get_extension_oid(JS_EXTENSION, true);
-
-		return OidIsValid(extension) && js_extension_ownercheck(extension, GetUserId());
-	}
+		return true;
 	return false;
+}
+
+/* Whether a command drops or updates this extension, for a user who may. */
+static bool
+changes_extension(const Node *stmt)
+{
+	Oid			extension = names_extension(stmt) ? get_extension_oid(JS_EXTENSION, true) : InvalidOid;
+
+	return OidIsValid(extension) && js_extension_ownercheck(extension, GetUserId());
 }
 
 static bool
@@ -216,10 +224,12 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		js_wakeup_everything();
 	if (IsA(pstmt->utilityStmt, CreatedbStmt))
 		js_wakeup_sweep();
-	if (drops_extension(pstmt->utilityStmt))
+	if (changes_extension(pstmt->utilityStmt))
 	{
 		Claim		here = {MyDatabaseId, false};
 
+		if (IsA(pstmt->utilityStmt, AlterExtensionStmt))
+			js_wakeup_start();	/* there may be none: it did not know the version */
 		js_wakeup_unhold();		/* at the end of the transaction, either way */
 		clear_database(&here);
 	}

@@ -320,7 +320,7 @@ execute(JsWork *work)
 	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	js_slot_reopen();
+	js_slot_begin(work->run.run_id);
 	JS_INJECTION_POINT("jobsched-run-begins");
 	if (js_slot_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
 		refuse_cancelled();

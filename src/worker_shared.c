@@ -157,6 +157,10 @@ js_worker_run_shared(JsWork *works, int count)
 		failed = true;
 	}
 	PG_END_TRY();
-	if (failed)
-		run_one_by_one(works, count);
+	if (!failed)
+		return;
+	/* Who cancelled one of them meant none of those that begin now. */
+	js_slot_await_cancel();
+	QueryCancelPending = false;
+	run_one_by_one(works, count);
 }

@@ -316,7 +316,7 @@ sub check_fatal
 	my $scheduler = scheduler_pid($node, $db);
 	my ($id, $ended, $found) = soil($role, $command);
 	is("$ended " . of_run($id, 'attempt'), $expected, "$name: tried again three times, then lost");
-	is($found, 'succeeded, still heard', "$name: the next run finds a session as new");
+	is($found, 'another worker, succeeded, still heard', "$name: the next run finds a session as new");
 	is(psql("SELECT count(*) FROM app.effect WHERE run_id = $id"), '0', "$name: without effect");
 	is(psql(qq{SELECT last_status || right(recent, 1) FROM jobsched.jobs WHERE name = 'dirty $role'}), 'lostL', "$name: the job tells");
 	is(scheduler_pid($node, $db), $scheduler, "$name: the scheduler has not been disturbed");
