@@ -209,15 +209,10 @@ psql(q{
 		PERFORM app.make_jobs();
 	END $$});
 
-# All jobs have their outcomes, so the scheduler does nothing by itself.
+# Nothing waits and all workers are idle.
 sub wait_quiet
 {
-	return wait_until($node, $db, q{
-		SELECT NOT EXISTS (SELECT FROM jobsched_internal.run)
-			AND NOT EXISTS (SELECT FROM (SELECT job_id, max(run_id) AS run_id FROM jobsched.runs GROUP BY 1) r
-				JOIN jobsched.jobs j USING (job_id) WHERE j.last_run_id IS DISTINCT FROM r.run_id)
-			AND NOT EXISTS (SELECT FROM jobsched.workers WHERE state NOT IN ('idle'))},
-		'nothing is left to be done');
+	return psql(q{CALL wait_for('NOT EXISTS (SELECT FROM jobsched_internal.run) AND NOT EXISTS (SELECT FROM jobsched.workers WHERE state <> ''idle'')')});
 }
 
 sub hold
@@ -340,8 +335,8 @@ for my $point ('run-begins', 'run-before-close', 'run-recorded', 'run-committed'
 		"workers and scheduler terminated at $point");
 	wait_quiet();
 }
-is(psql(q{SELECT string_agg(concat_ws(' ', name, last_status, right(recent, 2)), ', ' ORDER BY name) FROM jobsched.jobs WHERE name IN ('quick', 'apart')}),
-	'apart succeeded .., quick succeeded ..', 'jobs know of runs whose outcome no scheduler was told');
+wait_value($node, $db, q{SELECT string_agg(concat_ws(' ', name, last_status, right(recent, 4)), ', ' ORDER BY name) FROM jobsched.jobs WHERE name IN ('quick', 'apart')},
+	'apart succeeded .L.., quick succeeded ....', 'jobs know of runs whose outcome no scheduler was told');
 
 # ------------------------------------------------------------------------
 # A worker that fails there
@@ -531,16 +526,19 @@ is(outcomes($other), 'succeeded attempt 1 effects 1', 'what comes while the sche
 psql("SELECT pg_cancel_backend(worker_pid) FROM jobsched.running WHERE run_id = $run_id");
 is(outcomes($run_id), 'cancelled backend_cancelled attempt 1 effects 0', 'which another run that takes long need not end for');
 
-# The run has begun; the scheduler is told to cancel it, and terminated before
-# it gets to that.
-wait_quiet();
-($run_id) = psql(q{SELECT jobsched.trigger('patient'); CALL wait_for('count(*) = 1 FROM jobsched.running JOIN pg_stat_activity ON worker_pid = pid WHERE wait_event = ''PgSleep''')}) =~ /(\d+)/;
-psql(q{SELECT injection_points_attach('jobsched-step-before-commit', 'wait');
-	SELECT jobsched.drop_job('patient', cancel_running => true);
-	CALL wait_for('count(*) = 1 FROM held')});
+# A run has begun; its job is dropped and the run cancelled, and the scheduler
+# is terminated before it hears of that.
+my ($patient) = psql(q{SELECT jobsched.trigger('patient');
+	CALL wait_for('count(*) = 1 FROM jobsched.running JOIN pg_stat_activity ON worker_pid = pid WHERE wait_event = ''PgSleep''')}) =~ /(\d+)/;
+psql(q{SELECT injection_points_attach('jobsched-step-committed', 'wait')});
+($run_id) = psql(q{SELECT jobsched.trigger('quick'); CALL wait_for('count(*) = 1 FROM held');
+	SELECT injection_points_detach('jobsched-step-committed'); SELECT jobsched.drop_job('patient', cancel_running => true)}) =~ /(\d+)/;
 $scheduler = scheduler_pid($node, $db);
-psql("SELECT injection_points_detach('jobsched-step-before-commit'); SELECT pg_terminate_backend($scheduler)");
-is(outcomes($run_id), 'cancelled cancelled attempt 1 effects 0', 'a running run is cancelled with its job, although the scheduler was terminated');
+psql("SELECT pg_terminate_backend($scheduler)");
+is(outcomes($patient), 'cancelled cancelled attempt 1 effects 0', 'job dropped, run cancelled, scheduler terminated before it heard of it: the run is cancelled');
+psql("SELECT pg_cancel_backend(worker_pid) FROM jobsched.running WHERE run_id = $patient");
+outcomes($patient, $run_id);
+psql('SELECT app.make_jobs()');
 
 # A worker dies of one run while another is claimed, and then the scheduler.
 wait_quiet();
@@ -578,10 +576,12 @@ for my $point ('step-before-commit', 'step-committed')
 	wait_new_scheduler($node, $db, $scheduler);
 	wait_until($node, $db, "SELECT count(*) > 1 FROM jobsched.runs WHERE job_id = $tick AND status = 'succeeded' AND scheduled_for > '$last'", 'slots go on');
 }
+my $before = psql('SELECT clock_timestamp()');
 psql("SELECT injection_points_attach('jobsched-step-committed', 'error');
-	CALL wait_for('last_error_at > now() FROM jobsched_internal.scheduler()')");
-psql("SELECT injection_points_detach('jobsched-step-committed')");
-wait_until($node, $db, "SELECT count(*) > 0 FROM jobsched.runs WHERE job_id = $tick AND status = 'succeeded' AND started_at > '" . psql('SELECT now()') . "'", 'slots go on');
+	CALL wait_for('last_error_at > ''$before'' FROM jobsched_internal.scheduler()');
+	SELECT injection_points_detach('jobsched-step-committed')");
+$before = psql('SELECT clock_timestamp()');
+wait_until($node, $db, "SELECT count(*) > 0 FROM jobsched.runs WHERE job_id = $tick AND status = 'succeeded' AND started_at > '$before'", 'slots go on');
 psql(q{SELECT jobsched.alter_job('tick', enabled => false)});
 wait_quiet();
 check_slots($node, $db, 'tick', 1, 'whenever a scheduler ended, each slot fired once');
