@@ -526,19 +526,41 @@ is(outcomes($other), 'succeeded attempt 1 effects 1', 'what comes while the sche
 psql("SELECT pg_cancel_backend(worker_pid) FROM jobsched.running WHERE run_id = $run_id");
 is(outcomes($run_id), 'cancelled backend_cancelled attempt 1 effects 0', 'which another run that takes long need not end for');
 
-# A run has begun; its job is dropped and the run cancelled, and the scheduler
-# is terminated before it hears of that.
-my ($patient) = psql(q{SELECT jobsched.trigger('patient');
-	CALL wait_for('count(*) = 1 FROM jobsched.running JOIN pg_stat_activity ON worker_pid = pid WHERE wait_event = ''PgSleep''')}) =~ /(\d+)/;
+# A run has begun; its job is dropped and the run cancelled while the scheduler
+# waits in a step, which is then terminated; or while there is none.
+sub start_patient
+{
+	return psql(q{SELECT jobsched.trigger('patient');
+		CALL wait_for('count(*) = 1 FROM jobsched.running JOIN pg_stat_activity ON worker_pid = pid WHERE wait_event = ''PgSleep''')}) =~ /(\d+)/;
+}
+
+sub check_cancelled_with_job
+{
+	my ($patient, $name) = @_;
+	is(outcomes($patient), 'cancelled cancelled attempt 1 effects 0', $name);
+	psql("SELECT pg_cancel_backend(worker_pid) FROM jobsched.running WHERE run_id = $patient");
+	outcomes($patient);
+	return psql('SELECT app.make_jobs()');
+}
+
+my ($patient) = start_patient();
 psql(q{SELECT injection_points_attach('jobsched-step-committed', 'wait')});
 ($run_id) = psql(q{SELECT jobsched.trigger('quick'); CALL wait_for('count(*) = 1 FROM held');
 	SELECT injection_points_detach('jobsched-step-committed'); SELECT jobsched.drop_job('patient', cancel_running => true)}) =~ /(\d+)/;
 $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");
-is(outcomes($patient), 'cancelled cancelled attempt 1 effects 0', 'job dropped, run cancelled, scheduler terminated before it heard of it: the run is cancelled');
-psql("SELECT pg_cancel_backend(worker_pid) FROM jobsched.running WHERE run_id = $patient");
-outcomes($patient, $run_id);
-psql('SELECT app.make_jobs()');
+is(outcomes($run_id), 'succeeded attempt 1 effects 1', 'its successor delivers what was claimed');
+check_cancelled_with_job($patient, 'and cancels the run of a job dropped meanwhile');
+
+($patient) = start_patient();
+my $launcher = launcher_pid($node);
+$scheduler = scheduler_pid($node, $db);
+kill 'STOP', $launcher;
+psql("SELECT pg_terminate_backend($scheduler); CALL wait_for('pid IS NULL FROM jobsched_internal.scheduler()');
+	SELECT jobsched.drop_job('patient', cancel_running => true)");
+kill 'CONT', $launcher;
+wait_new_scheduler($node, $db, $scheduler);
+check_cancelled_with_job($patient, 'so does one that starts after the job was dropped');
 
 # A worker dies of one run while another is claimed, and then the scheduler.
 wait_quiet();
