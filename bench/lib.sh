@@ -1,51 +1,21 @@
 # shellcheck shell=bash
 # A throw-away server for measurements, and how figures are printed.
-# Needs test/lib/common.sh and test/lib/server.sh. Reads $tree, $workers,
-# $directory and $settings; sets $work and $bindir.
+# Reads $tree, $workers, $directory and $settings; sets $work and $bindir.
 # shellcheck disable=SC2154 # these are its parameters
 
+# shellcheck source=test/lib/common.sh
+. "$tree/test/lib/common.sh"
+# shellcheck source=test/lib/server.sh
+. "$tree/test/lib/server.sh"
+# shellcheck source=test/lib/stage.sh
+. "$tree/test/lib/stage.sh"
+
 # --- the server ------------------------------------------------------------
-
-# as_server CMD...: as the user that the server runs as, which is not root.
-as_server() {
-	if [ "$(id -u)" = 0 ]; then runuser -u "$server_user" -- "$@"; else "$@"; fi
-}
-
-choose_server_user() {
-	server_user=$(id -un)
-	[ "$(id -u)" = 0 ] || return 0
-	server_user=postgres
-	getent passwd "$server_user" >/dev/null || server_user=nobody
-}
-
-build() {
-	local args=("PG_CONFIG=$PG_CONFIG" with_llvm=no)
-	mkdir "$work/build" "$work/stage"
-	tar -C "$tree" --exclude='*.o' --exclude='*.so' --exclude='*.bc' -cf - \
-		Makefile jobsched.control src sql | tar -C "$work/build" -xf -
-	make -s -C "$work/build" -j"$(nproc)" "${args[@]}" </dev/null || die "the build failed"
-	make -s -C "$work/build" "${args[@]}" DESTDIR="$work/stage" install </dev/null >/dev/null ||
-		die "make install failed"
-	chmod -R go+rX "$work/stage"
-}
-
-# stage_settings: what makes the server find the extension in our directory.
-stage_settings() {
-	say "dynamic_library_path = '$work/stage$("$PG_CONFIG" --pkglibdir):\$libdir'"
-	if [ "$pg_major" -ge 18 ]; then
-		say "extension_control_path = '$work/stage$("$PG_CONFIG" --sharedir):\$system'"
-	elif grep -q extension_destdir "$bindir/postgres"; then
-		say "extension_destdir = '$work/stage'"
-	else
-		die "PostgreSQL $pg_major finds extensions outside its own directories only in Debian's build"
-	fi
-}
 
 # Durable: fsync and synchronous_commit are on, as they are by default. No
 # checkpoint falls into a measurement but those that are asked for.
 server_settings() {
 	local setting
-	stage_settings
 	cat <<END
 shared_preload_libraries = 'jobsched'
 jobsched.max_workers = $workers
@@ -55,25 +25,10 @@ synchronous_commit = on
 shared_buffers = 256MB
 max_wal_size = 8GB
 checkpoint_timeout = 1h
-listen_addresses = ''
-unix_socket_directories = '$work'
 END
 	for setting in "${settings[@]}"; do
 		say "${setting%%=*} = '${setting#*=}'"
 	done
-}
-
-start_server() {
-	local log=$work/log
-	[ "$(id -u)" != 0 ] || chown "$server_user" "$work"
-	as_server "$bindir/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 >/dev/null
-	server_settings | as_server tee -a "$work/data/postgresql.conf" >/dev/null
-	as_server "$bindir/pg_ctl" -D "$work/data" -l "$log" -w start >/dev/null || {
-		tail -n 20 "$log" >&2
-		die "the server does not start"
-	}
-	"$bindir/createdb" -h "$work" -U postgres bench
-	query 'CREATE EXTENSION jobsched'
 }
 
 # Runs at every exit.
@@ -81,9 +36,7 @@ finish() {
 	local status=$?
 	trap - EXIT INT TERM
 	[ -n "${work:-}" ] || exit "$status"
-	if [ -f "$work/data/postmaster.pid" ]; then
-		as_server "$bindir/pg_ctl" -D "$work/data" -m immediate -w stop >/dev/null || :
-	fi
+	stop_server immediate || :
 	if [ -n "${keep:-}" ]; then say "# kept: $work"; else rm -rf "$work"; fi
 	exit "$status"
 }
@@ -93,13 +46,13 @@ finish() {
 open_bench() {
 	trap finish EXIT
 	trap 'exit 130' INT TERM
-	prepare_server
-	bindir=$("$PG_CONFIG" --bindir)
-	choose_server_user
-	work=$(mktemp -d "$directory/jobsched-bench.XXXXXX")
-	chmod 755 "$work"
-	build
+	open_stage "$directory/jobsched-bench.XXXXXX"
+	build_stage
+	# shellcheck disable=SC2119 # no options for initdb
+	server_settings | init_server
 	start_server
+	"$bindir/createdb" -h "$work" -U postgres bench
+	query 'CREATE EXTENSION jobsched'
 }
 
 # --- asking it -------------------------------------------------------------

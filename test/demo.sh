@@ -10,6 +10,8 @@ tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$tree/test/lib/common.sh"
 # shellcheck source=test/lib/server.sh
 . "$tree/test/lib/server.sh"
+# shellcheck source=test/lib/stage.sh
+. "$tree/test/lib/stage.sh"
 
 usage() {
 	cat <<'END'
@@ -40,75 +42,13 @@ ready=
 
 # --- the server ------------------------------------------------------------
 
-# as_server CMD...: as the user the server runs as, which is not root.
-as_server() {
-	if [ "$(id -u)" = 0 ]; then runuser -u "$server_user" -- "$@"; else "$@"; fi
-}
-
-choose_server_user() {
-	server_user=$(id -un)
-	[ "$(id -u)" = 0 ] || return 0
-	server_user=postgres
-	getent passwd "$server_user" >/dev/null || server_user=nobody
-}
-
-build() {
-	local args=("PG_CONFIG=$PG_CONFIG" with_llvm=no)
-	heading "building for $("$PG_CONFIG" --version)"
-	mkdir "$work/build" "$work/stage"
-	tar -C "$tree" --exclude='*.o' --exclude='*.so' --exclude='*.bc' -cf - \
-		Makefile jobsched.control src sql | tar -C "$work/build" -xf -
-	make -s -C "$work/build" -j"$(nproc)" "${args[@]}" </dev/null || die "the build failed"
-	make -s -C "$work/build" "${args[@]}" DESTDIR="$work/stage" install </dev/null >/dev/null ||
-		die "make install failed"
-	chmod -R go+rX "$work/stage"
-}
-
-# stage_settings: what makes the server find the extension in our directory.
-stage_settings() {
-	local sharedir pkglibdir
-	sharedir=$("$PG_CONFIG" --sharedir)
-	pkglibdir=$("$PG_CONFIG" --pkglibdir)
-	say "dynamic_library_path = '$work/stage$pkglibdir:\$libdir'"
-	if [ "$pg_major" -ge 18 ]; then
-		say "extension_control_path = '$work/stage$sharedir:\$system'"
-	elif grep -q extension_destdir "$bindir/postgres"; then
-		say "extension_destdir = '$work/stage'"
-	else
-		die "PostgreSQL $pg_major finds extensions outside its own directories only in Debian's build"
-	fi
-}
-
-server_settings() {
-	stage_settings
-	cat <<END
-shared_preload_libraries = 'jobsched'
-max_worker_processes = 16
-listen_addresses = ''
-unix_socket_directories = '$work'
-port = 5432
-END
-}
-
-# Only the owner of the directory, and root, can reach the socket in it.
-start_server() {
-	heading "starting a server in $work"
-	[ "$(id -u)" != 0 ] || chown "$server_user" "$work"
-	as_server "$bindir/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
-	server_settings | as_server tee -a "$work/data/postgresql.conf" >/dev/null
-	as_server "$bindir/pg_ctl" -D "$work/data" -l "$work/log" -w start >/dev/null ||
-		die "the server does not start"
-}
-
-# stop_server DIRECTORY: stops it if it runs, and removes the directory.
-stop_server() {
+# remove_server DIRECTORY: stops it if it runs, and removes the directory.
+remove_server() {
 	local dir
 	dir=$(cd "$1" 2>/dev/null && pwd) || die "no such directory: $1"
 	[[ $dir == */jobsched-demo.* ]] || die "not a directory of this demo: $dir"
 	[ -r "$dir/bindir" ] || die "not a directory of this demo, or of another user: $dir"
-	if [ -f "$dir/data/postmaster.pid" ]; then
-		as_server "$(cat "$dir/bindir")/pg_ctl" -D "$dir/data" -m fast -w stop >/dev/null
-	fi
+	stop_server fast "$dir"
 	cd / && rm -rf "$dir"
 }
 
@@ -121,8 +61,13 @@ finish() {
 		warn "stopped with status $status"
 		tail -n 30 "$work/log" >&2 2>/dev/null || :
 	fi
-	if [ -z "$ready" ] || [ -n "$once" ]; then stop_server "$work"; fi
+	if [ -z "$ready" ] || [ -n "$once" ]; then remove_server "$work"; fi
 	exit "$status"
+}
+
+server_settings() {
+	say "shared_preload_libraries = 'jobsched'"
+	say 'max_worker_processes = 16'
 }
 
 # --- asking it -------------------------------------------------------------
@@ -281,32 +226,22 @@ demonstrate() {
 	show_health
 }
 
-# A caller's PGHOST or PGOPTIONS are about another server.
-clean_environment() {
-	local name
-	for name in $(compgen -e PG); do
-		[ "$name" = PG_CONFIG ] || unset "$name"
-	done
-	export LC_ALL=C.UTF-8
-}
-
 main() {
 	case "${1:-} $#" in
 	' 0') ;;
 	'--once 1') once=1 ;;
-	'--stop 2') choose_server_user && stop_server "$2" && exit ;;
+	'--stop 2') choose_server_user && remove_server "$2" && exit ;;
 	'--help 1' | '-h 1') usage && exit ;;
 	*) usage >&2 && exit 2 ;;
 	esac
 	clean_environment
 	trap finish EXIT
 	trap 'exit 130' INT TERM
-	prepare_server ''
-	bindir=$("$PG_CONFIG" --bindir)
-	choose_server_user
-	work=$(mktemp -d "${TMPDIR:-/tmp}/jobsched-demo.XXXXXX")
-	say "$bindir" >"$work/bindir"
-	build
+	open_stage "${TMPDIR:-/tmp}/jobsched-demo.XXXXXX"
+	heading "building for $("$PG_CONFIG" --version)"
+	build_stage
+	heading "starting a server in $work"
+	server_settings | init_server --no-sync
 	start_server
 	demonstrate
 	ready=1
