@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# A throw-away server for measurements, and how figures are printed.
-# Reads $tree, $workers, $directory and $settings; sets $work and $bindir.
-# shellcheck disable=SC2154 # these are its parameters
+# What the scripts here have in common: options, a throw-away server, and how
+# figures are printed. A script sets $tree, defines usage, measure_NAME for each
+# name in $all and, if need be, prepare, and ends with run_bench "$@".
+# shellcheck disable=SC2154 # tree, all, numbers, words, bindir, work: set elsewhere
 
 # shellcheck source=test/lib/common.sh
 . "$tree/test/lib/common.sh"
@@ -9,6 +10,85 @@
 . "$tree/test/lib/server.sh"
 # shellcheck source=test/lib/stage.sh
 . "$tree/test/lib/stage.sh"
+
+# --- options ---------------------------------------------------------------
+
+workers=8
+settings=()
+directory=/var/tmp
+keep=
+wanted=()
+
+common_usage() {
+	cat <<END
+  --workers N      jobsched.max_workers (default $workers)
+  --set NAME=VALUE another server setting; may be repeated
+  --directory DIR  where to put the server, a real disk (default $directory)
+  --keep           leave the directory of the server
+  --help           this text
+
+Environment:
+  PG_CONFIG        pg_config of the PostgreSQL to measure with; default: the
+                   newest that is installed with its server-dev package, else
+                   the newest that apt has
+END
+}
+
+# is_among WORD WORD...: whether the first is one of the others.
+is_among() {
+	local word=$1
+	shift
+	[[ " $* " == *" $word "* ]]
+}
+
+# set_option --NAME VALUE: into the variable of that name.
+set_option() {
+	local name=${1#--}
+	if is_among "$name" workers "${numbers[@]}"; then
+		[[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "$1 needs a number"
+	elif is_among "$name" directory "${words[@]}"; then
+		[ -n "${2:-}" ] || die "$1 needs a value"
+	else
+		die "unknown option: $1 (see --help)"
+	fi
+	printf -v "$name" %s "$2"
+}
+
+parse_options() {
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--keep) keep=1 ;;
+		--set) [[ ${2:-} == *=* ]] || die "--set needs NAME=VALUE" && settings+=("$2") && shift ;;
+		-*) set_option "$1" "${2:-}" && shift ;;
+		*)
+			is_among "$1" "${all[@]}" || die "no such measurement: $1"
+			wanted+=("$1")
+			;;
+		esac
+		shift
+	done
+	[ "${#wanted[@]}" -gt 0 ] || wanted=("${all[@]}")
+	[ -d "$directory" ] || die "no such directory: $directory"
+}
+
+# run_bench ARGS...: the script as a whole.
+run_bench() {
+	local name
+	case " $* " in *" --help "* | *" -h "*) usage && exit 0 ;; esac
+	parse_options "$@"
+	clean_environment
+	open_bench
+	machine
+	prepare
+	for name in "${wanted[@]}"; do
+		"measure_$name"
+	done
+}
+
+prepare() { :; }
+
+# more_settings: further lines for postgresql.conf.
+more_settings() { :; }
 
 # --- the server ------------------------------------------------------------
 
@@ -26,6 +106,7 @@ shared_buffers = 256MB
 max_wal_size = 8GB
 checkpoint_timeout = 1h
 END
+	more_settings
 	for setting in "${settings[@]}"; do
 		say "${setting%%=*} = '${setting#*=}'"
 	done
