@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the scripts here have in common: options, a throw-away server, and how
 # figures are printed. A script sets $tree, defines usage, measure_NAME for each
-# name in $all and, if need be, prepare, and ends with run_bench "$@".
+# name in $all, and ends with run_bench "$@".
 # shellcheck disable=SC2154 # tree, all, numbers, words, bindir, work: set elsewhere
 
 # shellcheck source=test/lib/common.sh
@@ -79,13 +79,10 @@ run_bench() {
 	clean_environment
 	open_bench
 	machine
-	prepare
 	for name in "${wanted[@]}"; do
 		"measure_$name"
 	done
 }
-
-prepare() { :; }
 
 # more_settings: further lines for postgresql.conf.
 more_settings() { :; }
@@ -132,8 +129,20 @@ open_bench() {
 	# shellcheck disable=SC2119 # no options for initdb
 	server_settings | init_server
 	start_server
+	make_database
+}
+
+# make_database: with the extension and what is measured with it.
+make_database() {
 	"$bindir/createdb" -h "$work" -U postgres bench
 	query 'CREATE EXTENSION jobsched'
+	psql -f "$tree/bench/sql/setup.sql" >/dev/null
+}
+
+# remake_database: without what an earlier measurement left in it.
+remake_database() {
+	"$bindir/dropdb" --force -h "$work" -U postgres bench
+	make_database
 }
 
 # --- asking it -------------------------------------------------------------
@@ -174,6 +183,12 @@ round() { say "#   $*"; }
 median() {
 	printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p"
 }
+
+# elapsed BEGIN: seconds since $EPOCHREALTIME was BEGIN.
+elapsed() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f\n", b - a }'; }
+
+# per_second N BEGIN: N things were done since then.
+per_second() { awk -v n="$1" -v a="$2" -v b="$EPOCHREALTIME" 'BEGIN { printf "%d\n", n / (b - a) }'; }
 
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f\n", b ? a / b : 0 }'; }
 
