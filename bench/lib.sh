@@ -166,6 +166,58 @@ settle() {
 	query "CHECKPOINT" && sleep 1
 }
 
+# --- work for it -----------------------------------------------------------
+
+wal_position="pg_current_wal_insert_lsn() - '0/0'"
+
+# queue_runs JOB N: prints the WAL position before, after, and when the client
+# saw the commit.
+queue_runs() {
+	psql <<END
+BEGIN;
+SELECT $wal_position;
+SELECT count(*) AS n FROM jobsched.trigger_many('$1', array_fill(NULL::jsonb, ARRAY[$2])) \gset
+SELECT $wal_position;
+COMMIT;
+SELECT clock_timestamp();
+END
+}
+
+# rate_since WHEN: runs a second from WHEN to the end of the last run.
+rate_since() {
+	query "SELECT round(count(*) / extract(epoch FROM max(finished_at) - '$1'))
+		FROM jobsched_internal.history WHERE finished_at > '$1'"
+}
+
+# empty_queue JOB: dropping a job cancels what is queued of it.
+empty_queue() {
+	query "SELECT jobsched.drop_job('$1')" >/dev/null
+	wait_until 300 "NOT EXISTS (SELECT FROM jobsched_internal.run)"
+	query 'VACUUM jobsched_internal.run'
+	query "SELECT jobsched.create_job('$1', handler => 'bench.noop')" >/dev/null
+}
+
+# run_burst JOBS ROUNDS: jobs that are due at the same second. The first slot is
+# discarded: it finds no workers. Jobs run one INSERT each.
+run_burst() {
+	local slots
+	query "SELECT jobsched.create_job('burst-' || i, '*/10 * * * * *',
+			command => 'INSERT INTO bench.sink DEFAULT VALUES')
+		FROM generate_series(1, $1) i" >/dev/null
+	wait_until 120 "count(DISTINCT scheduled_for) > $2 FROM jobsched.runs WHERE job_name LIKE 'burst-%'"
+	sleep 3
+	query "SELECT jobsched.drop_job('burst-' || i) FROM generate_series(1, $1) i" >/dev/null
+	query "SELECT format('#   %s jobs at %s: start first %s ms, p50 %s ms, last %s ms, last finished %s ms', n, scheduled_for::time,
+		round(first::numeric, 1), round(p50::numeric, 1), round(last::numeric, 1), round(finished::numeric, 1)) FROM bench.burst ORDER BY scheduled_for"
+	slots=$(query "SELECT format('slots=%s start_first_ms=%s start_p50_ms=%s start_last_ms=%s end_last_ms=%s', count(*),
+			round((percentile_disc(0.5) WITHIN GROUP (ORDER BY first))::numeric, 1),
+			round((percentile_disc(0.5) WITHIN GROUP (ORDER BY p50))::numeric, 1),
+			round((percentile_disc(0.5) WITHIN GROUP (ORDER BY last))::numeric, 1),
+			round((percentile_disc(0.5) WITHIN GROUP (ORDER BY finished))::numeric, 1))
+		FROM (SELECT * FROM bench.burst WHERE n = $1 ORDER BY scheduled_for OFFSET 1) s")
+	figure burst "jobs=$1" "$slots"
+}
+
 # --- figures ---------------------------------------------------------------
 
 # figure NAME KEY=VALUE...: a result, one line.

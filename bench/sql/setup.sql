@@ -40,3 +40,12 @@ $$;
 CREATE FUNCTION bench.ms(later timestamptz, earlier timestamptz) RETURNS double precision LANGUAGE sql AS $$
 	SELECT extract(epoch FROM later - earlier) * 1000
 $$;
+
+-- The slots of jobs that are due at the same second, in milliseconds after it.
+CREATE VIEW bench.burst AS
+SELECT scheduled_for, count(*) AS n,
+	percentile_cont(0.5) WITHIN GROUP (ORDER BY bench.ms(started_at, scheduled_for)) AS p50,
+	min(bench.ms(started_at, scheduled_for)) AS first,
+	max(bench.ms(started_at, scheduled_for)) AS last,
+	max(bench.ms(finished_at, scheduled_for)) AS finished
+FROM jobsched.runs WHERE job_name LIKE 'burst-%' AND status = 'succeeded' GROUP BY 1;
