@@ -44,6 +44,7 @@ is_among() {
 # set_option --NAME VALUE: into the variable of that name.
 set_option() {
 	local name=${1#--}
+	name=${name//-/_}
 	if is_among "$name" workers "${numbers[@]}"; then
 		[[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "$1 needs a number"
 	elif is_among "$name" directory "${words[@]}"; then
