@@ -514,8 +514,9 @@ for my $how ('scheduler killed', 'server stopped')
 	}
 	else
 	{
-		$node->stop('immediate');
-		kill 'CONT', $scheduler;
+		kill 'QUIT', $node->{_pid};
+		kill 'KILL', $scheduler;
+		$node->stop('immediate', fail_ok => 1);
 		$node->start;
 	}
 	$_->{run}->kill_kill for $session, $gate;
