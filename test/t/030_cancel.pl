@@ -228,6 +228,14 @@ sub check_no_requests
 	return pass("$name: no request is left");
 }
 
+# Until the scheduler has seen to what was asked for: requests are read in order.
+sub check_requests_served
+{
+	my $run_id = trigger('quick', q{run_at => now() + interval '1 day'});
+	cancel($run_id);
+	return is(ended($run_id), 'cancelled|cancelled|0', 'a request made later has been served');
+}
+
 # Stops the idle workers, and queues a run for them: it is in a mailbox.
 sub trigger_for_stopped
 {
@@ -362,6 +370,36 @@ is(ended($run_id), 'succeeded||1', 'to its run');
 check_no_requests('runs that wait');
 
 # ------------------------------------------------------------------------
+# Runs that share a transaction
+# ------------------------------------------------------------------------
+
+# All of them go to the worker that is idle, the other is at the gate.
+set_grace('1 h');
+close_gate();
+($other_id, $other_worker) = hold('hold');
+ended(trigger('quick'));
+until_true(q{SELECT count(*) = 1 FROM jobsched.workers WHERE state = 'idle'}, 'a worker is idle');
+$worker = psql(q{SELECT pid FROM jobsched.workers WHERE state = 'idle'});
+kill 'STOP', $worker;
+my @batch = split /\n/, psql(q{SET ROLE app; SELECT jobsched.trigger_many('batch', array_fill(NULL::jsonb, ARRAY[4])); RESET ROLE});
+until_true("SELECT assigned = 4 FROM jobsched.workers WHERE pid = $worker", 'they are in its mailbox');
+my $at_gate = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $worker";
+kill 'CONT', $worker;
+until_true("SELECT coalesce(($at_gate), false)", 'the first is at the gate');
+$offset = log_size($node);
+cancel($batch[1]);
+wait_log($node, qr/canceling statement due to user request.*run $batch[0] /s, $offset, 'a run of a shared transaction is cancelled');
+until_true("SELECT coalesce(($at_gate), false)", 'the first is at the gate again, alone');
+cancel($batch[2]);
+check_requests_served();
+open_gate();
+is(ended($batch[$_]), 'succeeded||1', "run $_ of the shared transaction succeeds, once") for (0, 3);
+is(ended($batch[$_]), 'cancelled|cancelled|0', "run $_ of it is cancelled, without effect") for (1, 2);
+is(ended($other_id), 'succeeded||1', 'the run beside them succeeds');
+set_grace('300 ms');
+check_no_requests('runs that share a transaction');
+
+# ------------------------------------------------------------------------
 # Runs that end at the same moment
 # ------------------------------------------------------------------------
 
@@ -447,6 +485,16 @@ $run_id = trigger('second time');
 is(ended($run_id, 'reason, attempt'), 'timed_out|timeout|2|0', 'a run whose worker died is timed out in its second attempt');
 is(psql("SELECT duration >= '1 s' FROM jobsched.runs WHERE run_id = $run_id"), 't', 'which has had the whole time');
 
+# A change of the job is for runs that start later.
+close_gate();
+($run_id) = hold('hold');
+psql(q{SELECT jobsched.alter_job('hold', timeout => '200 ms')});
+is(ended(trigger('hold')), 'timed_out|timeout|0', 'a job gets a timeout');
+is(psql("SELECT status FROM jobsched.runs WHERE run_id = $run_id"), 'running', 'which is not for a run that had started');
+psql(q{SELECT jobsched.alter_job('hold', timeout => '0')});
+open_gate();
+is(ended($run_id), 'succeeded||1', 'that succeeds');
+
 # schedules go on
 psql(q{SET ROLE app; SELECT jobsched.create_job('tick', '* * * * * *', command => 'SELECT app.leave(NULL); SELECT pg_sleep(600)', timeout => '200 ms'); RESET ROLE});
 until_true(q{SELECT count(DISTINCT scheduled_for) >= 2 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'timed_out'}, 'the slots after a timeout fire');
@@ -501,8 +549,9 @@ for my $how ('scheduler killed', 'server stopped')
 	close_gate();
 	$offset = log_size($node);
 	($run_id) = hold('stubborn');
-	cancel($run_id);
-	wait_log($node, qr/run $run_id goes on/, $offset, "$how: a run is told to end");
+	($other_id) = hold('stubborn apart');
+	cancel($_) for $run_id, $other_id;
+	wait_log($node, qr/run $_ goes on/, $offset, "$how: a run is told to end") for $run_id, $other_id;
 	$waiting = trigger('quick', q{run_at => now() + interval '1 day'});
 	my $scheduler = scheduler_pid($node, $db);
 	kill 'STOP', $scheduler;
@@ -524,6 +573,7 @@ for my $how ('scheduler killed', 'server stopped')
 	wait_connection($node, $db);
 	wait_scheduler($node, $db);
 	is(ended($_), 'cancelled|cancelled|0', "$how: it is cancelled after the restart") for $run_id, $waiting;
+	like(ended($other_id), qr/^(cancelled\|cancelled|lost\|server_restarted)\|1$/, "$how: one that has committed something ends, and is not repeated");
 	check_run('quick', "$how: other runs succeed");
 	check_no_requests($how);
 }
