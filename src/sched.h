@@ -264,8 +264,8 @@ extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_serve_requests(TimestampTz now);
 extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
-extern bool sched_has_timeout(const RunEntry *run);
-extern void sched_note_timeout(SlotEntry *slot, const RunEntry *run);
+extern int64 sched_timeout(const RunEntry *run);
+extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
 
 /* sched_fold.c */
 extern void sched_fold_add(JobEntry *job, const JsDone *done);

@@ -162,31 +162,24 @@ sched_serve_requests(TimestampTz now)
  * ------------------------------------------------------------------------
  */
 
-static int64
-timeout_of(const RunEntry *run)
+/* The timeout of an attempt that begins now. */
+int64
+sched_timeout(const RunEntry *run)
 {
 	return run->timeout > 0 ? run->timeout : run->job->timeout;
 }
 
-bool
-sched_has_timeout(const RunEntry *run)
-{
-	return timeout_of(run) > 0;
-}
-
 /* A run is being delivered: if it has a timeout, it will have to be watched. */
 void
-sched_note_timeout(SlotEntry *slot, const RunEntry *run)
+sched_note_timeout(SlotEntry *slot, int64 timeout)
 {
-	int64		timeout = timeout_of(run);
-
 	if (timeout > 0 && (slot->shortest_timeout == 0 || timeout < slot->shortest_timeout))
 		slot->shortest_timeout = timeout;
 }
 
 /* When something is to be done to a run that is being executed. */
 static TimestampTz
-deadline_of(const SlotEntry *slot, const RunEntry *run)
+deadline_of(const SlotEntry *slot, const JsMail *mail, const RunEntry *run)
 {
 	if (run->terminated ||
 		(slot->view.turn != 0 && slot->view.turn != run->run_id))
@@ -194,15 +187,15 @@ deadline_of(const SlotEntry *slot, const RunEntry *run)
 	if (run->cancel != JS_CANCEL_NONE)
 		return run->cancel_at == DT_NOBEGIN ? DT_NOBEGIN :
 			run->cancel_at + js_guc_cancel_grace * INT64CONST(1000);
-	return timeout_of(run) > 0 ? slot->view.busy_since + timeout_of(run) : DT_NOEND;
+	return mail->timeout > 0 ? slot->view.busy_since + mail->timeout : DT_NOEND;
 }
 
 static void
-enforce(int slotno, RunEntry *run)
+enforce(int slotno, const JsMail *mail, RunEntry *run)
 {
 	const SlotEntry *slot = &sched.slots[slotno];
 
-	if (deadline_of(slot, run) > GetCurrentTimestamp())
+	if (deadline_of(slot, mail, run) > GetCurrentTimestamp())
 		return;
 	if (run->cancel == JS_CANCEL_NONE)
 		sched_interrupt(run, JS_CANCEL_TIMEOUT);
@@ -227,10 +220,11 @@ sched_enforce(void)
 			slot->shortest_timeout = 0;
 		for (int k = 0; k < slot->view.current_count; k++)
 		{
-			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+			const JsMail *mail = &slot->view.current[k];
+			RunEntry   *run = sched_run_find(mail->run_id);
 
 			if (run != NULL && run->state == RUN_ASSIGNED && run->slot == i)
-				enforce(i, run);
+				enforce(i, mail, run);
 		}
 	}
 }
@@ -243,10 +237,11 @@ sched_enforce_deadline(const SlotEntry *slot)
 
 	for (int k = 0; k < slot->view.current_count; k++)
 	{
-		RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+		const JsMail *mail = &slot->view.current[k];
+		RunEntry   *run = sched_run_find(mail->run_id);
 
 		if (run != NULL)
-			deadline = Min(deadline, deadline_of(slot, run));
+			deadline = Min(deadline, deadline_of(slot, mail, run));
 	}
 	/* It may begin the next at any moment. */
 	if (slot->view.mail_count > 0 && slot->shortest_timeout > 0)

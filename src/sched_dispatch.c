@@ -635,9 +635,10 @@ deliver(RunEntry *run)
 	mail.job_id = run->job->job_id;
 	mail.revision = run->job->revision;
 	mail.attempt = run->attempt;
+	mail.timeout = sched_timeout(run);
 	/* A timeout is for one run, and so is its transaction. */
-	mail.shares = run->job->shares && !sched_has_timeout(run);
-	sched_note_timeout(&sched.slots[run->slot], run);
+	mail.shares = run->job->shares && mail.timeout == 0;
+	sched_note_timeout(&sched.slots[run->slot], mail.timeout);
 	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
 }
 

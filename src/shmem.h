@@ -124,6 +124,7 @@ typedef struct JsMail
 	int64		job_id;
 	int64		revision;		/* of the job, so that a cached one can serve */
 	int32		attempt;
+	int64		timeout;		/* of this attempt, in microseconds; 0: none */
 	bool		shares;			/* may share its transaction with others */
 	JsCancel	cancel;			/* set while it is current */
 } JsMail;

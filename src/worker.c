@@ -374,9 +374,8 @@ statement_timed_out(void)
 static char *
 timeout_message(const JsWork *work)
 {
-	int64		timeout = work->run.timeout > 0 ? work->run.timeout : work->job->timeout;
-
-	return psprintf("canceling run due to its timeout of " INT64_FORMAT " ms", timeout / 1000);
+	return psprintf("canceling run due to its timeout of " INT64_FORMAT " ms",
+					work->mail.timeout / 1000);
 }
 
 static JsStatus
