@@ -579,7 +579,7 @@ for my $how ('scheduler killed', 'server stopped')
 }
 
 check_exactly_once($node, $db, 'in all of this each run that succeeded had one effect, and no other any',
-	q{'quick', 'hold', 'stubborn', 'swallows', 'trap', 'trap at commit', 'brief', 'waits', 'moves', 'many', 'limited', 'tick'});
+	q{'quick', 'hold', 'stubborn', 'swallows', 'trap', 'trap at commit', 'brief', 'waits', 'moves', 'many', 'limited', 'batch', 'tick'});
 is(psql('SELECT count(*) FROM jobsched_internal.run'), '0', 'no run is left');
 check_log($node, killed => 1);
 $node->stop;
