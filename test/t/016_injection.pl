@@ -280,10 +280,10 @@ sub worker_of
 try_each(
 	[ 'run-begins', 'quick', 'terminate', 'succeeded attempt 2 effects 1, worker gone' ],
 	[ 'run-begins', 'quick', 'cancel', 'cancelled backend_cancelled attempt 1 effects 0, same worker' ],
-	[ 'run-begins', 'quick', 'drop', 'cancelled cancelled attempt 1 effects 0, same worker' ],
+	[ 'run-begins', 'quick', 'drop', 'cancelled job_dropped attempt 1 effects 0, same worker' ],
 	[ 'run-before-close', 'quick', 'terminate', 'succeeded attempt 2 effects 1, worker gone' ],
 	[ 'run-before-close', 'quick', 'cancel', 'cancelled backend_cancelled attempt 1 effects 0, same worker' ],
-	[ 'run-before-close', 'quick', 'drop', 'cancelled cancelled attempt 1 effects 0, same worker' ],
+	[ 'run-before-close', 'quick', 'drop', 'cancelled job_dropped attempt 1 effects 0, same worker' ],
 	[ 'run-recorded', 'quick', 'terminate', 'succeeded attempt 2 effects 1, worker gone' ],
 	[ 'run-recorded', 'quick', 'cancel', 'cancelled backend_cancelled attempt 1 effects 0, same worker' ],
 	[ 'run-recorded', 'quick', 'drop', 'succeeded attempt 1 effects 1, same worker' ],
@@ -294,10 +294,10 @@ try_each(
 # What commits by itself is not repeated, and its effects stay.
 try_each(
 	[ 'run-begins', 'apart', 'terminate', 'lost worker_died attempt 1 effects 0, worker gone' ],
-	[ 'run-begins', 'apart', 'drop', 'cancelled cancelled attempt 1 effects 0, same worker' ],
+	[ 'run-begins', 'apart', 'drop', 'cancelled job_dropped attempt 1 effects 0, same worker' ],
 	[ 'run-before-close', 'apart', 'terminate', 'lost worker_died attempt 1 effects 1, worker gone' ],
 	[ 'run-before-close', 'apart', 'cancel', 'cancelled backend_cancelled attempt 1 effects 1, same worker' ],
-	[ 'run-before-close', 'apart', 'drop', 'cancelled cancelled attempt 1 effects 1, same worker' ],
+	[ 'run-before-close', 'apart', 'drop', 'cancelled job_dropped attempt 1 effects 1, same worker' ],
 	[ 'run-recorded', 'apart', 'terminate', 'lost worker_died attempt 1 effects 1, worker gone' ],
 	[ 'run-recorded', 'apart', 'drop', 'succeeded attempt 1 effects 1, same worker' ],
 	[ 'run-committed', 'apart', 'terminate', 'succeeded attempt 1 effects 1, worker gone' ],
@@ -543,7 +543,7 @@ sub start_patient
 sub check_cancelled_with_job
 {
 	my ($patient, $name) = @_;
-	is(outcomes($patient), 'cancelled cancelled attempt 1 effects 0', $name);
+	is(outcomes($patient), 'cancelled job_dropped attempt 1 effects 0', $name);
 	psql("SELECT pg_cancel_backend(worker_pid) FROM jobsched.running WHERE run_id = $patient");
 	outcomes($patient);
 	return psql('SELECT app.make_jobs()');
