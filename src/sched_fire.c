@@ -42,6 +42,9 @@
  */
 #define MAX_FIRED 16
 
+/* A job that could not fire, for no fault of its own, is tried again after this. */
+#define PUT_OFF_US (10 * USECS_PER_SEC)
+
 /* Slots counted one by one at most; more are counted as this many. */
 #define MAX_COUNTED 10000
 
@@ -378,7 +381,7 @@ is_the_jobs_fault(int sqlerrcode)
 
 /*
  * A job that could not fire: if it is to blame it becomes invalid; else, with
- * a full disk for instance, it is tried again in a minute.
+ * a full disk for instance, it is tried again later.
  */
 static void
 put_off(JobEntry *job, const ErrorData *error, TimestampTz now)
@@ -392,7 +395,7 @@ put_off(JobEntry *job, const ErrorData *error, TimestampTz now)
 			(errcode(error->sqlerrcode),
 			 errmsg("job " INT64_FORMAT " could not fire: %s", job->job_id, error->message)));
 	sched_tell_error(error->message);
-	sched_job_hold_back(job, now + USECS_PER_MINUTE);
+	sched_job_hold_back(job, now + PUT_OFF_US);
 }
 
 /*

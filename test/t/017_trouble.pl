@@ -217,7 +217,7 @@ for my $case (
 	[ job_state => q{skipped = 2147483647, skipped_last = now(), skipped_first = NULL} ],
 	[ job => q{anchor = '4000-01-01 BC', schedule = 'every 1 second'} ],
 	[ job => q{anchor = '294000-01-01', first_run_at = '294000-01-01', schedule = 'every month', schedule_revision = schedule_revision + 1} ],
-	[ job => q{anchor = 'infinity', first_run_at = '-infinity', schedule_revision = schedule_revision + 1} ],
+	[ job => q{first_run_at = '-infinity', schedule_revision = schedule_revision + 1} ],
 	[ job => q{schedule = repeat('1,', 100000) || '1 * * * *'} ],
 	[ job => q{schedule = '', timezone = ''} ],
 	[ job => q{command = '', handler = NULL} ],
@@ -257,7 +257,6 @@ for my $row (
 	"status = 'running', attempt = 2147483647",
 	"status = 'running', boot_id = 4711, attempt = -1",
 	'lost = 2147483647, priority = -2147483648',
-	"queued_at = 'infinity'",
 	"scheduled_for = '-infinity', missed_count = -1",
 	"args = '[1]'",
 	"source = 'nonsense'")
