@@ -85,7 +85,8 @@ sub trigger_for_stopped
 	run_job($node, $db, $job) for (1 .. 2);
 	psql(q{SELECT jobsched.pause_job('} . $job . q{')});
 	my $first = psql("SELECT min(r) FROM jobsched.trigger_many('$job', array_fill(NULL::jsonb, ARRAY[$count])) r");
-	wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched.workers WHERE state <> 'idle'}, 'the workers are idle');
+	wait_until($node, $db, q{SELECT bool_and(w.state = 'idle' AND a.wait_event_type = 'Extension')
+		FROM jobsched.workers w JOIN pg_stat_activity a USING (pid)}, 'the workers wait, and hold no lock');
 	my @workers = worker_pids($node, $db);
 	kill 'STOP', @workers;
 	psql(q{SELECT jobsched.resume_job('} . $job . q{')});

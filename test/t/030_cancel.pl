@@ -241,7 +241,8 @@ sub trigger_for_stopped
 {
 	my ($job, $more) = @_;
 	ended(trigger('quick'));
-	until_true(q{SELECT count(*) > 0 AND bool_and(state = 'idle') FROM jobsched.workers WHERE owner = 'app'}, 'the workers are idle');
+	until_true(q{SELECT count(*) > 0 AND bool_and(w.state = 'idle' AND a.wait_event_type = 'Extension')
+		FROM jobsched.workers w JOIN pg_stat_activity a USING (pid) WHERE owner = 'app'}, 'the workers wait, and hold no lock');
 	my @workers = worker_pids($node, $db);
 	kill 'STOP', @workers;
 	my $run_id = trigger($job, $more);
@@ -378,7 +379,8 @@ set_grace('1 h');
 close_gate();
 ($other_id, $other_worker) = hold('hold');
 ended(trigger('quick'));
-until_true(q{SELECT count(*) = 1 FROM jobsched.workers WHERE state = 'idle'}, 'a worker is idle');
+until_true(q{SELECT count(*) = 1 FROM jobsched.workers w JOIN pg_stat_activity a USING (pid)
+	WHERE w.state = 'idle' AND a.wait_event_type = 'Extension'}, 'a worker waits, and holds no lock');
 $worker = psql(q{SELECT pid FROM jobsched.workers WHERE state = 'idle'});
 kill 'STOP', $worker;
 my @batch = split /\n/, psql(q{SET ROLE app; SELECT jobsched.trigger_many('batch', array_fill(NULL::jsonb, ARRAY[4])); RESET ROLE});
@@ -513,6 +515,7 @@ sub replace_scheduler
 	my ($sql) = @_;
 	my $old = scheduler_pid($node, $db);
 
+	until_true("SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $old", 'it waits, and holds no lock');
 	kill 'STOP', $old;
 	my $result = $sql ? psql($sql) : '';
 	psql("SELECT pg_terminate_backend($old)");
@@ -554,6 +557,7 @@ for my $how ('scheduler killed', 'server stopped')
 	wait_log($node, qr/run $_ goes on/, $offset, "$how: a run is told to end") for $run_id, $other_id;
 	$waiting = trigger('quick', q{run_at => now() + interval '1 day'});
 	my $scheduler = scheduler_pid($node, $db);
+	until_true("SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $scheduler", 'it waits, and holds no lock');
 	kill 'STOP', $scheduler;
 	cancel($waiting);
 	if ($how eq 'scheduler killed')
