@@ -21,7 +21,6 @@
 #include "postgres.h"
 
 #include "guc.h"
-#include "miscadmin.h"
 #include "sched.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -97,7 +96,7 @@ sched_interrupt(RunEntry *run, JsCancel why)
 		return;
 	run->cancel = why;
 	run->cancel_at = GetCurrentTimestamp();
-	(void) js_slot_cancel(MyDatabaseId, run->run_id, 0, why);
+	js_slot_signal(run->slot, sched.slots[run->slot].generation, run->run_id, why, SIGINT);
 }
 
 /* A second request for the same run takes the place of the first. */
@@ -202,7 +201,7 @@ enforce(int slotno, const JsMail *mail, RunEntry *run)
 	else
 	{
 		run->terminated = true;
-		js_slot_terminate(slotno, slot->generation, run->run_id, run->cancel);
+		js_slot_signal(slotno, slot->generation, run->run_id, run->cancel, SIGTERM);
 	}
 }
 

@@ -203,7 +203,6 @@ load_job(int64 job_id, Oid owner)
 {
 	JsJob		row;
 	JobEntry   *job;
-
 	bool		found = js_job_read(job_id, &row);
 
 	if (found && row.dropped_at == DT_NOBEGIN)

@@ -253,6 +253,8 @@ extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);
 extern int	js_slot_take_back(int slot, JsMail *mail);
 extern int	js_slot_take_done(int slot, JsDone *done);
 extern void js_slot_wake(int slot);
+extern void js_slot_signal(int slot, uint32 generation, int64 run_id,
+						   JsCancel why, int signo);
 
 /* slots, the worker's side */
 extern void js_slot_attach(int slot, uint32 generation);
@@ -271,7 +273,5 @@ extern JsSlot *js_my_slot;
 
 /* anybody's */
 extern void js_clip_text(char *to, const char *from, Size size);
-extern bool js_slot_cancel(Oid dboid, int64 run_id, int64 job_id, JsCancel why);
-extern void js_slot_terminate(int slot, uint32 generation, int64 run_id, JsCancel why);
 
 #endif							/* JS_SHMEM_H */

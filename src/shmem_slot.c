@@ -593,67 +593,36 @@ js_slot_note_error(const char *sqlstate, const char *message)
 }
 
 /* ------------------------------------------------------------------------
- * Anybody
+ * Slots: cancelling what they execute, by the scheduler
  * ------------------------------------------------------------------------
  */
 
-/*
- * Marks the run with an id, or with 0 those of a job, among the current ones.
- * Returns whether one of them is executed now; others see the mark when it is
- * their turn.  Caller holds the slot's mutex.
- */
+/* Caller holds the slot's mutex. */
 static bool
-mark_cancelled(JsSlot *slot, int64 run_id, int64 job_id, JsCancel why)
+mark_cancelled(JsSlot *slot, int64 run_id, JsCancel why)
 {
-	bool		any = false;
-
 	for (int i = 0; i < slot->current_count; i++)
-	{
-		JsMail	   *mail = &slot->current[i];
-		bool		hit = run_id != 0 ? mail->run_id == run_id : mail->job_id == job_id;
-
-		if (hit && mail->cancel == JS_CANCEL_NONE)
-			mail->cancel = why;
-		any |= hit && (slot->turn == 0 || slot->turn == mail->run_id);
-	}
-	return any;
+		if (slot->current[i].run_id == run_id)
+		{
+			if (slot->current[i].cancel == JS_CANCEL_NONE)
+				slot->current[i].cancel = why;
+			return true;
+		}
+	return false;
 }
 
 /*
- * Interrupts the run with an id, or with run_id 0 all runs of a job, that are
- * being executed.  The signal is sent under the lock that the worker needs to
- * leave its slot, so it cannot reach a stranger that has got the same pid.
- */
-bool
-js_slot_cancel(Oid dboid, int64 run_id, int64 job_id, JsCancel why)
-{
-	bool		any = false;
-
-	LWLockAcquire(js->lock, LW_SHARED);
-	for (int i = 0; i < js->max_slots; i++)
-	{
-		JsSlot	   *slot = &js->slots[i];
-		bool		hit;
-
-		if (slot->state != JS_SLOT_READY || slot->dboid != dboid)
-			continue;
-		SpinLockAcquire(&slot->mutex);
-		hit = !slot->closing && mark_cancelled(slot, run_id, job_id, why);
-		SpinLockRelease(&slot->mutex);
-		if (hit)
-			kill(slot->pid, SIGINT);
-		any |= hit;
-	}
-	LWLockRelease(js->lock);
-	return any;
-}
-
-/*
- * Ends the worker that still executes a run, also past the point of no
- * return: if the run's end is committed by then, it stands.
+ * Marks a current run as one that is to end, and sends its worker a signal:
+ * SIGINT interrupts it, unless it has come to the point of no return; SIGTERM
+ * ends the worker, also after that: if the run's end is committed by then, it
+ * stands.  In a batch that is executed one by one, a run whose turn has not
+ * come sees the mark when it comes.
+ *
+ * The signal is sent under the lock that the worker needs to leave its slot,
+ * so it cannot reach a stranger that has got the same pid.
  */
 void
-js_slot_terminate(int slotno, uint32 generation, int64 run_id, JsCancel why)
+js_slot_signal(int slotno, uint32 generation, int64 run_id, JsCancel why, int signo)
 {
 	JsSlot	   *slot = &js->slots[slotno];
 	bool		hit = false;
@@ -662,10 +631,12 @@ js_slot_terminate(int slotno, uint32 generation, int64 run_id, JsCancel why)
 	if (slot->state == JS_SLOT_READY && slot->generation == generation)
 	{
 		SpinLockAcquire(&slot->mutex);
-		hit = mark_cancelled(slot, run_id, 0, why);
+		if (!slot->closing || signo == SIGTERM)
+			hit = mark_cancelled(slot, run_id, why) &&
+				(slot->turn == 0 || slot->turn == run_id);
 		SpinLockRelease(&slot->mutex);
 		if (hit)
-			kill(slot->pid, SIGTERM);
+			kill(slot->pid, signo);
 	}
 	LWLockRelease(js->lock);
 }
