@@ -190,6 +190,8 @@ extern void sched_commit_durably(void);
 
 /* sched_memory.c */
 extern void sched_memory_init(void);
+extern List *sched_keep(List *list, void *item);
+extern List *sched_keep_id(List *list, int64 id);
 extern JobEntry *sched_job_find(int64 job_id);
 extern JobEntry *sched_job_make(int64 job_id);
 extern void sched_job_forget(JobEntry *job);
@@ -215,8 +217,6 @@ extern void sched_load_news(TimestampTz now);
 extern void sched_adopt_slots(void);
 extern void sched_apply_job(const JsJob *row);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
-extern void sched_note_dropped(JobEntry *job);
-extern void sched_end_pending(TimestampTz now);
 extern void sched_log_jobs(void);
 
 /* sched_fire.c */
@@ -225,7 +225,6 @@ extern void sched_fire_startup(TimestampTz now);
 extern void sched_rewind(TimestampTz now);
 
 /* sched_dispatch.c */
-extern bool sched_may_end(void);
 extern bool sched_look(void);
 extern void sched_take_back(int slot);
 extern void sched_take_back_all(void);
@@ -239,6 +238,11 @@ extern void sched_deliver(void);
 extern TimestampTz sched_dispatch_deadline(void);
 
 /* sched_end.c */
+extern bool sched_may_end(void);
+extern void sched_note_cut_off(const RunEntry *run);
+extern void sched_note_dropped(JobEntry *job);
+extern bool sched_ends_waiting(void);
+extern void sched_end_pending(TimestampTz now);
 extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 						  const char *sqlstate, const char *error);
 extern bool sched_row_is_free(const RunEntry *run);

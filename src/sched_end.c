@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * sched_end.c
- *		Runs that end without a worker: cancelled, lost, refused, skipped.
+ *		Runs that end without a worker: cancelled, lost, refused, skipped; and
+ *		what dropped jobs and a restart have left to be ended.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -18,6 +19,24 @@
 #include "sched.h"
 #include "utils/syscache.h"
 
+/* Runs of dropped jobs ended in one step, so that a step stays short. */
+#define MAX_ENDED 256
+
+/* Jobs (JobEntry) that were dropped and are to be seen to. */
+static List *dropped_jobs = NIL;
+
+/* Runs that the end of a server cut off: ids, int64 pointers. */
+static List *cut_off = NIL;
+
+/* Nothing is ended for a while after a row was found that somebody holds. */
+bool
+sched_may_end(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
+}
+
 /*
  * Whether nobody else holds the row of a run.  If somebody does, perhaps a
  * prepared transaction, whatever is to be ended waits a while.
@@ -31,6 +50,18 @@ sched_row_is_free(const RunEntry *run)
 	return false;
 }
 
+static void
+fold(JobEntry *job, int64 run_id, const JsOutcome *outcome)
+{
+	JsDone		done = {0};
+
+	done.run_id = run_id;
+	done.status = outcome->status;
+	done.started_at = outcome->started_at;
+	done.finished_at = outcome->finished_at;
+	sched_fold_add(job, &done);
+}
+
 /* Puts a run into history; if it had begun, that was at its claim. */
 static void
 end_run(RunEntry *run, bool begun, int worker_pid, JsStatus status, const char *reason,
@@ -38,7 +69,6 @@ end_run(RunEntry *run, bool begun, int worker_pid, JsStatus status, const char *
 {
 	JsEnding	ending = {0};
 	JsOutcome	outcome = {0};
-	JsDone		done = {0};
 	JsRun		row;
 
 	outcome.status = status;
@@ -57,11 +87,7 @@ end_run(RunEntry *run, bool begun, int worker_pid, JsStatus status, const char *
 		js_runs_finish(&ending, 1);
 		CommandCounterIncrement();	/* whoever looks for the run in this step
 									 * finds none */
-		done.run_id = run->run_id;
-		done.status = status;
-		done.started_at = outcome.started_at;
-		done.finished_at = outcome.finished_at;
-		sched_fold_add(run->job, &done);
+		fold(run->job, run->run_id, &outcome);
 	}
 	sched_run_forget(run);
 }
@@ -80,16 +106,9 @@ note_ended(RunEntry *run)
 {
 	JsRun		row;
 	JsOutcome	outcome;
-	JsDone		done = {0};
 
 	if (js_history_find(run->run_id, &row, &outcome))
-	{
-		done.run_id = run->run_id;
-		done.status = outcome.status;
-		done.started_at = outcome.started_at;
-		done.finished_at = outcome.finished_at;
-		sched_fold_add(run->job, &done);
-	}
+		fold(run->job, run->run_id, &outcome);
 	sched_run_forget(run);
 }
 
@@ -177,7 +196,6 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 {
 	JsRun		run = {0};
 	JsOutcome	outcome = {0};
-	JsDone		done = {0};
 	int32		skipped = job->skipped;
 
 	if (!js_job_state_change(job->job_id, clear_skips, NULL))
@@ -196,11 +214,7 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 	outcome.finished_at = now;
 	js_history_insert(&run, &outcome);
 
-	done.run_id = run.run_id;
-	done.status = JS_SKIPPED;
-	done.started_at = DT_NOBEGIN;
-	done.finished_at = now;
-	sched_fold_add(job, &done);
+	fold(job, run.run_id, &outcome);
 }
 
 /*
@@ -233,4 +247,141 @@ sched_owner_problem(Oid owner, const char **sqlstate, char **message)
 	}
 	ReleaseSysCache(tuple);
 	return *message != NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * What is to be ended in the next step
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * The next step accounts for a run that was cut off; not so for one of a job
+ * that sleeps here: it may be executed elsewhere.
+ */
+void
+sched_note_cut_off(const RunEntry *run)
+{
+	if (run->cut_off && !run->job->asleep)
+		cut_off = sched_keep_id(cut_off, run->run_id);
+}
+
+/* The next step ends what waits of this job, and forgets it if it can. */
+void
+sched_note_dropped(JobEntry *job)
+{
+	if (!job->drop_noted)
+		dropped_jobs = sched_keep(dropped_jobs, job);
+	job->drop_noted = true;
+}
+
+/* Those whose row somebody else holds stay for a later step. */
+static void
+lose_cut_off(void)
+{
+	static const SchedLoss loss = {
+		.reason = "server_restarted",
+		.error = "the server stopped while the run was in progress"
+	};
+	List	   *ids = cut_off;
+	ListCell   *lc;
+
+	cut_off = NIL;
+	foreach(lc, ids)
+	{
+		RunEntry   *run = sched_run_find(*(int64 *) lfirst(lc));
+
+		if (run != NULL && run->cut_off && sched_row_is_free(run))
+		{
+			run->cut_off = false;
+			sched_lose_run(run, &loss);
+		}
+		else if (run != NULL && run->cut_off)
+			sched_note_cut_off(run);
+	}
+	list_free_deep(ids);
+}
+
+/* Interrupts what is executed of a dropped job. */
+static void
+interrupt_runs(JobEntry *job)
+{
+	dlist_iter	iter;
+
+	sched_take_back_all();
+	dlist_foreach(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (run->state == RUN_ASSIGNED)
+			sched_interrupt(run, JS_CANCEL_DROP);
+	}
+}
+
+/* Returns whether all is done; left is how many may be ended in this step. */
+static bool
+end_waiting_runs(JobEntry *job, int *left)
+{
+	dlist_mutable_iter iter;
+	bool		all = true;
+
+	dlist_foreach_modify(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (run->state == RUN_ASSIGNED)
+			continue;
+		if (*left == 0)
+			return false;
+		if (!sched_row_is_free(run))
+		{
+			all = false;
+			continue;
+		}
+		sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
+		(*left)--;
+	}
+	return all;
+}
+
+/* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
+static void
+end_dropped(void)
+{
+	List	   *jobs = dropped_jobs;
+	int			left = MAX_ENDED;
+	ListCell   *lc;
+
+	dropped_jobs = NIL;
+	foreach(lc, jobs)
+	{
+		JobEntry   *job = lfirst(lc);
+
+		if (job->cancel_running)
+			interrupt_runs(job);	/* what it takes back is noted already */
+		job->drop_noted = false;
+		if (!end_waiting_runs(job, &left))
+			sched_note_dropped(job);	/* a later step goes on */
+		else if (dlist_is_empty(&job->runs) && job->fold == NULL)
+			sched_job_forget(job);
+	}
+	list_free(jobs);
+}
+
+/* Ends what a restart has cut off, and what is cancelled or dropped. */
+void
+sched_end_pending(TimestampTz now)
+{
+	if (!sched_may_end())
+		return;
+	sched_serve_requests(now);
+	lose_cut_off();
+	end_dropped();
+}
+
+/* Whether the next step has something to end. */
+bool
+sched_ends_waiting(void)
+{
+	return sched_may_end() &&
+		(dropped_jobs != NIL || cut_off != NIL || sched_requests_waiting());
 }

@@ -29,55 +29,7 @@
 
 #define MAX_LOGGED_JOBS 1000
 
-/* Runs of dropped jobs ended in one step, so that a step stays short. */
-#define MAX_ENDED 256
-
 static JsNews news[JS_WAKE_SIZE];
-
-/* Jobs (JobEntry) that were dropped and are to be seen to. */
-static List *dropped_jobs = NIL;
-
-/* Runs that the end of a server cut off: ids, int64 pointers. */
-static List *cut_off = NIL;
-
-static void *
-remember_id(int64 id)
-{
-	int64	   *copy = MemoryContextAlloc(sched.context, sizeof(int64));
-
-	*copy = id;
-	return copy;
-}
-
-static List *
-append_kept(List *list, void *item)
-{
-	MemoryContext outer = MemoryContextSwitchTo(sched.context);
-
-	list = lappend(list, item);
-	MemoryContextSwitchTo(outer);
-	return list;
-}
-
-/*
- * The next step accounts for a run that was cut off; not so for one of a job
- * that sleeps here: it may be executed elsewhere.
- */
-static void
-note_cut_off(const RunEntry *run)
-{
-	if (run->cut_off && !run->job->asleep)
-		cut_off = append_kept(cut_off, remember_id(run->run_id));
-}
-
-/* The next step ends what waits of this job, and forgets it if it can. */
-void
-sched_note_dropped(JobEntry *job)
-{
-	if (!job->drop_noted)
-		dropped_jobs = append_kept(dropped_jobs, job);
-	job->drop_noted = true;
-}
 
 /* ------------------------------------------------------------------------
  * Jobs
@@ -107,7 +59,7 @@ note_all_cut_off(const JobEntry *job)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, (dlist_head *) &job->runs)
-		note_cut_off(dlist_container(RunEntry, job_node, iter.cur));
+		sched_note_cut_off(dlist_container(RunEntry, job_node, iter.cur));
 }
 
 /* Brings the entry of a job up to date with its row. */
@@ -194,7 +146,7 @@ visit_first_job(const JsJob *row, void *arg)
 	sched_apply_job(row);
 	job = sched_job_find(row->job_id);
 	if (job != NULL && job->at_startup)
-		sched.startup_jobs = append_kept(sched.startup_jobs, remember_id(job->job_id));
+		sched.startup_jobs = sched_keep_id(sched.startup_jobs, job->job_id);
 }
 
 /* The job of a run whose job we have not heard of: dropped, or not yet in the news. */
@@ -244,7 +196,7 @@ visit_run(const JsRun *row, void *arg)
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
-	note_cut_off(run);
+	sched_note_cut_off(run);
 	sched_run_wait(run, now);
 }
 
@@ -255,42 +207,6 @@ sched_run_load(int64 run_id, TimestampTz now)
 	if (sched_run_find(run_id) == NULL)
 		js_runs_visit(run_id, run_id, visit_run, &now);
 	return sched_run_find(run_id);
-}
-
-/* Those whose row somebody else holds stay for a later step. */
-static void
-lose_cut_off(void)
-{
-	static const SchedLoss loss = {
-		.reason = "server_restarted",
-		.error = "the server stopped while the run was in progress"
-	};
-	List	   *ids = cut_off;
-	ListCell   *lc;
-
-	cut_off = NIL;
-	foreach(lc, ids)
-	{
-		RunEntry   *run = sched_run_find(*(int64 *) lfirst(lc));
-
-		if (run != NULL && run->cut_off && sched_row_is_free(run))
-		{
-			run->cut_off = false;
-			sched_lose_run(run, &loss);
-		}
-		else if (run != NULL && run->cut_off)
-			note_cut_off(run);
-	}
-	list_free_deep(ids);
-}
-
-/* Nothing is ended for a while after a row was found that somebody holds. */
-bool
-sched_may_end(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
 }
 
 /* ------------------------------------------------------------------------
@@ -359,8 +275,7 @@ sched_sweep(TimestampTz now)
 bool
 sched_news_waiting(void)
 {
-	return js_database_has_news(sched.db) ||
-		(sched_may_end() && (dropped_jobs != NIL || cut_off != NIL || sched_requests_waiting()));
+	return js_database_has_news(sched.db) || sched_ends_waiting();
 }
 
 void
@@ -424,83 +339,6 @@ sched_adopt_slots(void)
 			run->cancel_at = GetCurrentTimestamp();
 		}
 	}
-}
-
-/* Interrupts what is executed of a dropped job. */
-static void
-interrupt_runs(JobEntry *job)
-{
-	dlist_iter	iter;
-
-	sched_take_back_all();
-	dlist_foreach(iter, &job->runs)
-	{
-		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
-
-		if (run->state == RUN_ASSIGNED)
-			sched_interrupt(run, JS_CANCEL_DROP);
-	}
-}
-
-/* Returns whether all is done; left is how many may be ended in this step. */
-static bool
-end_waiting_runs(JobEntry *job, int *left)
-{
-	dlist_mutable_iter iter;
-	bool		all = true;
-
-	dlist_foreach_modify(iter, &job->runs)
-	{
-		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
-
-		if (run->state == RUN_ASSIGNED)
-			continue;
-		if (*left == 0)
-			return false;
-		if (!sched_row_is_free(run))
-		{
-			all = false;
-			continue;
-		}
-		sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
-		(*left)--;
-	}
-	return all;
-}
-
-/* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
-static void
-end_dropped(void)
-{
-	List	   *jobs = dropped_jobs;
-	int			left = MAX_ENDED;
-	ListCell   *lc;
-
-	dropped_jobs = NIL;
-	foreach(lc, jobs)
-	{
-		JobEntry   *job = lfirst(lc);
-
-		if (job->cancel_running)
-			interrupt_runs(job);	/* what it takes back is noted already */
-		job->drop_noted = false;
-		if (!end_waiting_runs(job, &left))
-			sched_note_dropped(job);	/* a later step goes on */
-		else if (dlist_is_empty(&job->runs) && job->fold == NULL)
-			sched_job_forget(job);
-	}
-	list_free(jobs);
-}
-
-/* Ends what a restart has cut off, and what is cancelled or dropped. */
-void
-sched_end_pending(TimestampTz now)
-{
-	if (!sched_may_end())
-		return;
-	sched_serve_requests(now);
-	lose_cut_off();
-	end_dropped();
 }
 
 /* ------------------------------------------------------------------------

@@ -123,6 +123,31 @@ sched_memory_init(void)
 }
 
 /* ------------------------------------------------------------------------
+ * Lists that last
+ * ------------------------------------------------------------------------
+ */
+
+List *
+sched_keep(List *list, void *item)
+{
+	MemoryContext outer = MemoryContextSwitchTo(sched.context);
+
+	list = lappend(list, item);
+	MemoryContextSwitchTo(outer);
+	return list;
+}
+
+/* Ids are int64 pointers. */
+List *
+sched_keep_id(List *list, int64 id)
+{
+	int64	   *copy = MemoryContextAlloc(sched.context, sizeof(int64));
+
+	*copy = id;
+	return sched_keep(list, copy);
+}
+
+/* ------------------------------------------------------------------------
  * Jobs
  * ------------------------------------------------------------------------
  */
