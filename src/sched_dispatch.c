@@ -50,6 +50,9 @@
 /* How long a process that was registered may take to appear. */
 #define START_TIMEOUT (30 * USECS_PER_SEC)
 
+/* How long after a crash the next one is expected. */
+#define SUSPICION_US (10 * 60 * USECS_PER_SEC)
+
 static RunEntry *planned[MAX_CLAIMS];
 static int	planned_count = 0;
 static int *reaped = NULL;		/* js->max_slots of them */
@@ -569,8 +572,17 @@ sched_assign(void)
 
 /*
  * The claim of a run that leaves no trace outside its transaction need not be
- * durable: if it is lost with the server, so is all that the run did.
+ * durable: if it is lost with the server, so is all that the run did.  But a
+ * run that brings the server down each time must be counted, however quick it
+ * is: after a crash all claims are durable for a while.
  */
+static bool
+must_be_durable(const RunEntry *run)
+{
+	return !run->job->transactional ||
+		(js->crashed_at != 0 && GetCurrentTimestamp() - js->crashed_at < SUSPICION_US);
+}
+
 static bool
 claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 {
@@ -579,7 +591,7 @@ claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 		return false;
 	run->attempt++;
 	run->claimed = true;
-	if (!run->job->transactional)
+	if (must_be_durable(run))
 		sched_commit_durably();
 	return true;
 }

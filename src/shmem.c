@@ -55,6 +55,7 @@
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 JsShared   *js = NULL;
 
@@ -95,6 +96,7 @@ init_database(JsDatabase *db)
 static void
 init_shared(void)
 {
+	static bool lived_before = false;	/* in the postmaster, which survives */
 	char	   *rest = (char *) js + MAXALIGN(sizeof(JsShared));
 
 	memset(js, 0, shared_size());
@@ -102,6 +104,8 @@ init_shared(void)
 	do
 		js->boot_id = (int64) pg_prng_uint64(&pg_global_prng_state);
 	while (js->boot_id == 0);
+	js->crashed_at = lived_before ? GetCurrentTimestamp() : 0;
+	lived_before = true;
 	ConditionVariableInit(&js->departed);
 	js->enabled = js_guc_enabled;
 	SpinLockInit(&js->clock_mutex);

@@ -182,6 +182,8 @@ typedef struct JsShared
 {
 	LWLock	   *lock;
 	int64		boot_id;		/* one life of this shared memory */
+	TimestampTz crashed_at;		/* the postmaster began this life anew, after
+								 * a crash of one of its processes; else 0 */
 	PGPROC	   *launcher;		/* by lock */
 	int			launcher_pid;
 	bool		enabled;		/* jobsched.enabled of the cluster, by the

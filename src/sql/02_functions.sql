@@ -93,7 +93,7 @@ CREATE PROCEDURE jobsched.wait_run(
 	INOUT status text DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_wait_run';
 COMMENT ON PROCEDURE jobsched.wait_run IS
-'Waits until a run has ended and returns its status. Holds no transaction while it waits, so it cannot be called inside a transaction block. timeout NULL: no limit; when it is over: error 57014.';
+'Waits until a run has ended and returns its status. Holds no snapshot, lock or transaction id while it waits, so it cannot be called inside a transaction block. timeout NULL: no limit; when it is over: error 57014.';
 
 CREATE FUNCTION jobsched.adopt()
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_adopt';

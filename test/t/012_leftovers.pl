@@ -418,6 +418,15 @@ is(psql("SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '0', 'without
 wait_scheduler($node, $db);
 is(psql(q{SELECT string_agg("check" || ' ' || status, ', ') FROM jobsched.health() WHERE status = 'error'}), '', 'health() finds no fault afterwards');
 
+# As quick as can be: its claim is on disk before it begins, but for the first
+# after a time without crashes, so it is counted.
+psql(qq{SELECT jobsched.alter_job('dirty $super', command => } . q{$$COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'; SELECT pg_sleep(3600)$$, mode => 'auto')});
+$run_id = psql(qq{SELECT jobsched.trigger('dirty $super')});
+wait_connection($node, $db);
+wait_run_state($node, $db, $run_id, 'lost');
+is(of_run($run_id, 'reason, attempt'), 'server_restarted|4', 'also one that crashes it at once');
+wait_scheduler($node, $db);
+
 # The same from outside, to one that is innocent.
 sql_as($node, $db, 'app', q{SELECT jobsched.alter_job('dirty app', mode => 'auto', command => 'SELECT app.leave(NULL); SELECT id FROM gate FOR UPDATE')});
 my $gate = $node->background_psql($db);
