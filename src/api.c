@@ -63,8 +63,6 @@ typedef struct Definition
 	int64		timeout;		/* microseconds; 0: none */
 } Definition;
 
-#define DEFINITION_ARGUMENTS 13
-
 /* ------------------------------------------------------------------------
  * Arguments
  * ------------------------------------------------------------------------
@@ -82,26 +80,45 @@ jsonb_argument(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P_COPY(n);
 }
 
-static void
-read_definition(FunctionCallInfo fcinfo, int first, Definition *def)
+static Oid
+role_argument(FunctionCallInfo fcinfo, int n)
 {
-	def->name = text_argument(fcinfo, first);
-	def->schedule = text_argument(fcinfo, first + 1);
-	def->command = text_argument(fcinfo, first + 2);
-	def->handler = text_argument(fcinfo, first + 3);
-	def->args = jsonb_argument(fcinfo, first + 4);
-	def->timezone = text_argument(fcinfo, first + 5);
-	def->has_enabled = !PG_ARGISNULL(first + 6);
-	def->enabled = def->has_enabled && PG_GETARG_BOOL(first + 6);
-	def->description = text_argument(fcinfo, first + 7);
-	def->metadata = jsonb_argument(fcinfo, first + 8);
-	def->owner = PG_ARGISNULL(first + 9) ? InvalidOid :
-		get_role_oid(NameStr(*PG_GETARG_NAME(first + 9)), false);
-	def->mode = text_argument(fcinfo, first + 10);
-	def->has_share_transaction = !PG_ARGISNULL(first + 11);
-	def->share_transaction = def->has_share_transaction && PG_GETARG_BOOL(first + 11);
-	def->has_timeout = !PG_ARGISNULL(first + 12);
-	def->timeout = def->has_timeout ? js_interval_us("timeout", PG_GETARG_INTERVAL_P(first + 12)) : 0;
+	return PG_ARGISNULL(n) ? InvalidOid : get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
+}
+
+static bool
+bool_argument(FunctionCallInfo fcinfo, int n, bool *given)
+{
+	*given = !PG_ARGISNULL(n);
+	return *given && PG_GETARG_BOOL(n);
+}
+
+/* In microseconds, not negative. */
+static int64
+interval_argument(FunctionCallInfo fcinfo, int n, const char *name, bool *given)
+{
+	*given = !PG_ARGISNULL(n);
+	return *given ? js_interval_us(name, PG_GETARG_INTERVAL_P(n)) : 0;
+}
+
+/* The arguments from n on; returns the number of the one that follows. */
+static int
+read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
+{
+	def->name = text_argument(fcinfo, n++);
+	def->schedule = text_argument(fcinfo, n++);
+	def->command = text_argument(fcinfo, n++);
+	def->handler = text_argument(fcinfo, n++);
+	def->args = jsonb_argument(fcinfo, n++);
+	def->timezone = text_argument(fcinfo, n++);
+	def->enabled = bool_argument(fcinfo, n++, &def->has_enabled);
+	def->description = text_argument(fcinfo, n++);
+	def->metadata = jsonb_argument(fcinfo, n++);
+	def->owner = role_argument(fcinfo, n++);
+	def->mode = text_argument(fcinfo, n++);
+	def->share_transaction = bool_argument(fcinfo, n++, &def->has_share_transaction);
+	def->timeout = interval_argument(fcinfo, n++, "timeout", &def->has_timeout);
+	return n;
 }
 
 static void
@@ -477,11 +494,11 @@ Datum
 jobsched_create_job(PG_FUNCTION_ARGS)
 {
 	static const char *const choices[] = {"error", "update", "keep"};
-	char	   *if_exists = text_argument(fcinfo, DEFINITION_ARGUMENTS);
+	char	   *if_exists;
 	Definition	def;
 
 	js_check_may_write("create_job()");
-	read_definition(fcinfo, 0, &def);
+	if_exists = text_argument(fcinfo, read_definition(fcinfo, 0, &def));
 	require_definition(&def);
 	if (if_exists == NULL)
 		refuse_null("if_exists");
@@ -521,7 +538,7 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	JsJob		job;
 
 	job_argument(fcinfo, "alter_job()", &job);
-	read_definition(fcinfo, 1, &def);
+	(void) read_definition(fcinfo, 1, &def);
 	check_new_name(&job, &def);
 	if ((changes_work(&def) || def.args != NULL) && def.owner == InvalidOid)
 		js_check_may_own(job.owner);
