@@ -24,6 +24,7 @@ OBJS = \
 	src/jobsched.o \
 	src/launcher.o \
 	src/process.o \
+	src/retry.o \
 	src/sched_cancel.o \
 	src/sched_dispatch.o \
 	src/sched_end.o \
@@ -40,6 +41,7 @@ OBJS = \
 	src/status.o \
 	src/store_job.o \
 	src/store_request.o \
+	src/store_retried.o \
 	src/store_run.o \
 	src/table.o \
 	src/trigger.o \
@@ -54,7 +56,7 @@ SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql
 
-REGRESS = install schedule jobs run cancel context privileges views
+REGRESS = install schedule jobs run cancel retry context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
 ISOLATION = visibility

@@ -4,7 +4,7 @@ CREATE ROLE regress_cancel_other LOGIN;
 GRANT USAGE ON SCHEMA jobsched TO regress_cancel_owner, regress_cancel_other;
 SET ROLE regress_cancel_owner;
 SELECT jobsched.create_job('nap', command => 'SELECT pg_catalog.pg_sleep(600)') IS NOT NULL AS created;
-SELECT jobsched.create_job('limited', command => 'SELECT pg_catalog.pg_sleep(600)', timeout => '200 ms') IS NOT NULL AS created;
+SELECT jobsched.create_job('limited', command => 'SELECT pg_catalog.pg_sleep(600)', timeout => '200 ms', max_attempts => 1) IS NOT NULL AS created;
 
 -- what is refused
 SELECT jobsched.create_job('bad', command => 'SELECT 1', timeout => '-1 s');
@@ -74,14 +74,14 @@ SELECT status FROM jobsched.runs WHERE run_id = :run_id;
 SELECT jobsched.trigger('limited') AS timed_out \gset
 CALL jobsched.wait_run(:timed_out, '1 min');
 SELECT status, reason, sqlstate, error, duration > '100 ms' AS had_its_time FROM jobsched.runs WHERE run_id = :timed_out;
-SELECT jobsched.trigger('nap', timeout => '150 ms') AS timed_out \gset
+SELECT jobsched.trigger('nap', timeout => '150 ms', max_attempts => 1) AS timed_out \gset
 CALL jobsched.wait_run(:timed_out, '1 min');
 SELECT error FROM jobsched.runs WHERE run_id = :timed_out;
-SELECT run_id AS timed_out FROM jobsched.trigger_many('nap', ARRAY[NULL::jsonb], timeout => '160 ms') AS run_id \gset
+SELECT run_id AS timed_out FROM jobsched.trigger_many('nap', ARRAY[NULL::jsonb], timeout => '160 ms', max_attempts => 1) AS run_id \gset
 CALL jobsched.wait_run(:timed_out, '1 min');
 SELECT error FROM jobsched.runs WHERE run_id = :timed_out;
 -- the job cannot help it
-SELECT jobsched.create_job('catches', timeout => '100 ms', command => $$
+SELECT jobsched.create_job('catches', timeout => '100 ms', max_attempts => 1, command => $$
 	DO $x$
 	BEGIN
 		SET statement_timeout = 0;

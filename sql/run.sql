@@ -364,7 +364,7 @@ CALL test.run_now('fails');
 SELECT status, reason FROM last_run;
 -- by its own setting
 SELECT pg_advisory_lock(4711);
-SELECT jobsched.alter_job('fails', command => 'SET lock_timeout = ''10ms''; SELECT pg_advisory_lock(4711)');
+SELECT jobsched.alter_job('fails', max_attempts => 1, command => 'SET lock_timeout = ''10ms''; SELECT pg_advisory_lock(4711)');
 CALL test.run_now('fails');
 SELECT pg_advisory_unlock(4711);
 SELECT jobsched.alter_job('fails', mode => 'autocommit', command => 'SET statement_timeout = ''10ms''; SELECT pg_sleep(60)');

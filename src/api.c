@@ -26,6 +26,7 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "interval.h"
+#include "retry.h"
 #include "schedule_sql.h"
 #include "store.h"
 #include "table.h"
@@ -61,6 +62,18 @@ typedef struct Definition
 	bool		share_transaction;
 	bool		has_timeout;
 	int64		timeout;		/* microseconds; 0: none */
+	bool		has_max_attempts;
+	int32		max_attempts;	/* 0: by what the run is */
+	char	   *backoff;
+	bool		has_backoff_base;
+	int64		backoff_base;	/* microseconds */
+	bool		has_backoff_max;
+	int64		backoff_max;
+	bool		has_backoff_jitter;
+	double		backoff_jitter;
+	ArrayType  *retry_delays;	/* NULL: not given; empty: none */
+	ArrayType  *retry_on;
+	ArrayType  *no_retry_on;
 } Definition;
 
 /* ------------------------------------------------------------------------
@@ -101,6 +114,30 @@ interval_argument(FunctionCallInfo fcinfo, int n, const char *name, bool *given)
 	return *given ? js_interval_us(name, PG_GETARG_INTERVAL_P(n)) : 0;
 }
 
+static ArrayType *
+array_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(n);
+}
+
+static int
+read_retry_policy(FunctionCallInfo fcinfo, int n, Definition *def)
+{
+	def->has_max_attempts = !PG_ARGISNULL(n);
+	def->max_attempts = def->has_max_attempts ? PG_GETARG_INT32(n) : 0;
+	n++;
+	def->backoff = text_argument(fcinfo, n++);
+	def->backoff_base = interval_argument(fcinfo, n++, "backoff_base", &def->has_backoff_base);
+	def->backoff_max = interval_argument(fcinfo, n++, "backoff_max", &def->has_backoff_max);
+	def->has_backoff_jitter = !PG_ARGISNULL(n);
+	def->backoff_jitter = def->has_backoff_jitter ? PG_GETARG_FLOAT8(n) : 0;
+	n++;
+	def->retry_delays = array_argument(fcinfo, n++);
+	def->retry_on = array_argument(fcinfo, n++);
+	def->no_retry_on = array_argument(fcinfo, n++);
+	return n;
+}
+
 /* The arguments from n on; returns the number of the one that follows. */
 static int
 read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
@@ -118,6 +155,7 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 	def->mode = text_argument(fcinfo, n++);
 	def->share_transaction = bool_argument(fcinfo, n++, &def->has_share_transaction);
 	def->timeout = interval_argument(fcinfo, n++, "timeout", &def->has_timeout);
+	n = read_retry_policy(fcinfo, n, def);
 	return n;
 }
 
@@ -161,6 +199,24 @@ check_mode(const char *mode)
 	static const char *const modes[] = {"auto", "transaction", "autocommit"};
 
 	check_choice("mode", mode, modes, lengthof(modes));
+}
+
+static void
+check_backoff(const char *backoff)
+{
+	static const char *const choices[] = {"exponential", "linear", "fixed"};
+
+	check_choice("backoff", backoff, choices, lengthof(choices));
+}
+
+static void
+check_backoff_jitter(double jitter)
+{
+	if (!(jitter >= 0 && jitter <= 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid backoff_jitter %g", jitter),
+				 errhint("Give a share, from 0 to 1.")));
 }
 
 static pg_tz *
@@ -274,6 +330,52 @@ changes_work(const Definition *def)
 		def->mode != NULL || def->has_share_transaction;
 }
 
+/* An empty list is none. */
+static ArrayType *
+list_or_null(ArrayType *array)
+{
+	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) == 0 ? NULL : array;
+}
+
+static void
+set_retry_policy(JsJob *job, const Definition *def)
+{
+	if (def->has_max_attempts)
+	{
+		js_retry_check_max_attempts(def->max_attempts);
+		job->max_attempts = def->max_attempts;
+	}
+	if (def->backoff != NULL)
+	{
+		check_backoff(def->backoff);
+		job->backoff = def->backoff;
+	}
+	if (def->has_backoff_base)
+		job->backoff_base = def->backoff_base;
+	if (def->has_backoff_max)
+		job->backoff_max = def->backoff_max;
+	if (def->has_backoff_jitter)
+	{
+		check_backoff_jitter(def->backoff_jitter);
+		job->backoff_jitter = def->backoff_jitter;
+	}
+	if (def->retry_delays != NULL)
+	{
+		js_retry_check_delays(def->retry_delays);
+		job->retry_delays = list_or_null(def->retry_delays);
+	}
+	if (def->retry_on != NULL)
+	{
+		js_retry_check_conditions("retry_on", def->retry_on);
+		job->retry_on = list_or_null(def->retry_on);
+	}
+	if (def->no_retry_on != NULL)
+	{
+		js_retry_check_conditions("no_retry_on", def->no_retry_on);
+		job->no_retry_on = list_or_null(def->no_retry_on);
+	}
+}
+
 /* Writes what is given into the job. */
 static void
 apply_definition(JsJob *job, const Definition *def)
@@ -295,6 +397,7 @@ apply_definition(JsJob *job, const Definition *def)
 		job->share_transaction = def->share_transaction;
 	if (def->has_timeout)
 		job->timeout = def->timeout;
+	set_retry_policy(job, def);
 	if (changes_work(def))
 		set_work(job);
 	set_schedule(job, def);
@@ -447,6 +550,8 @@ update_job(JsJob *job, const Definition *def)
 	job->description = NULL;
 	job->metadata = NULL;
 	job->timeout = 0;
+	job->max_attempts = 0;
+	job->retry_delays = job->retry_on = job->no_retry_on = NULL;
 	apply_definition(job, &full);
 	write_job(job);
 	return job->job_id;
@@ -465,7 +570,10 @@ require_definition(const Definition *def)
 {
 	const char *missing = def->name == NULL ? "name" : def->args == NULL ? "args" :
 		def->timezone == NULL ? "timezone" : !def->has_enabled ? "enabled" :
-		def->owner == InvalidOid ? "owner" : def->mode == NULL ? "mode" : NULL;
+		def->owner == InvalidOid ? "owner" : def->mode == NULL ? "mode" :
+		def->backoff == NULL ? "backoff" : !def->has_backoff_base ? "backoff_base" :
+		!def->has_backoff_max ? "backoff_max" :
+		!def->has_backoff_jitter ? "backoff_jitter" : NULL;
 
 	if (missing != NULL)
 		refuse_null(missing);

@@ -169,18 +169,20 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 	return count;
 }
 
-/* Empties a segment of history and of its messages. */
+/* Empties a segment: records, messages and, where there are, attempts. */
 void
 js_catalog_truncate_segment(int segment)
 {
-	char		command[200];
+	StringInfoData command;
 	int			rc;
 
-	snprintf(command, sizeof(command),
-			 "TRUNCATE ONLY %s.history_%03d, %s.run_log_%03d",
-			 JS_SCHEMA, segment, JS_SCHEMA, segment);
+	initStringInfo(&command);
+	appendStringInfo(&command, "TRUNCATE ONLY %s.history_%03d, %s.run_log_%03d",
+					 JS_SCHEMA, segment, JS_SCHEMA, segment);
+	if (segment >= 100)
+		appendStringInfo(&command, ", %s.attempt_%03d", JS_SCHEMA, segment);
 	SPI_connect();
-	rc = SPI_execute(command, false, 0);
+	rc = SPI_execute(command.data, false, 0);
 	SPI_finish();
 	if (rc != SPI_OK_UTILITY)
 		elog(ERROR, "could not empty segment %d: %s", segment, SPI_result_code_string(rc));

@@ -4,8 +4,8 @@
  *		The run that this process executes, as SQL functions show it.
  *
  * A handler has to be callable by hand too, when it is being written: outside
- * a run these functions return NULL, progress() does nothing and log() raises
- * its message.
+ * a run these functions return NULL, progress() and snooze() do nothing, and
+ * log() and discard() raise their message.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -16,6 +16,8 @@
 #include "capture.h"
 #include "context.h"
 #include "fmgr.h"
+#include "interval.h"
+#include "retry.h"
 #include "shmem.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -25,11 +27,14 @@ PG_FUNCTION_INFO_V1(jobsched_job_name);
 PG_FUNCTION_INFO_V1(jobsched_args);
 PG_FUNCTION_INFO_V1(jobsched_attempt);
 PG_FUNCTION_INFO_V1(jobsched_scheduled_for);
+PG_FUNCTION_INFO_V1(jobsched_snooze);
+PG_FUNCTION_INFO_V1(jobsched_discard);
 PG_FUNCTION_INFO_V1(jobsched_progress);
 PG_FUNCTION_INFO_V1(jobsched_log);
 
 const JsRun *js_current_run = NULL;
 const JsJob *js_current_job = NULL;
+int64		js_snooze_delay = -1;
 
 Datum
 jobsched_run_id(PG_FUNCTION_ARGS)
@@ -69,6 +74,24 @@ jobsched_scheduled_for(PG_FUNCTION_ARGS)
 	if (js_current_run == NULL || js_current_run->scheduled_for == DT_NOBEGIN)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(js_current_run->scheduled_for);
+}
+
+Datum
+jobsched_snooze(PG_FUNCTION_ARGS)
+{
+	int64		delay = js_interval_us("delay", PG_GETARG_INTERVAL_P(0));
+
+	if (js_current_run != NULL)
+		js_snooze_delay = delay;
+	PG_RETURN_VOID();
+}
+
+Datum
+jobsched_discard(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(JS_ERRCODE_DISCARDED),
+			 errmsg("%s", PG_ARGISNULL(0) ? "the run was discarded" : text_to_cstring(PG_GETARG_TEXT_PP(0)))));
 }
 
 Datum

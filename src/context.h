@@ -16,4 +16,7 @@
 extern const JsRun *js_current_run;
 extern const JsJob *js_current_job;
 
+/* What the run has asked for by snooze(), in microseconds; -1: it has not. */
+extern int64 js_snooze_delay;
+
 #endif							/* JS_CONTEXT_H */

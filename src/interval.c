@@ -42,3 +42,13 @@ js_interval_us(const char *parameter, const Interval *interval)
 		refuse(parameter, interval, "is negative", "Give a span of time that is not.");
 	return us;
 }
+
+/* The same of a value that somebody has written past our checks: no errors. */
+int64
+js_interval_clamped_us(const Interval *interval)
+{
+	int64		max = JS_MAX_INTERVAL_DAYS * USECS_PER_DAY;
+	int64		days = Max(Min(interval->day, JS_MAX_INTERVAL_DAYS), 0) * USECS_PER_DAY;
+
+	return Max(Min(Min(interval->time, max) + days, max), 0);
+}

@@ -15,6 +15,7 @@
 /* Longer than this is a mistake, and might overflow elsewhere. */
 #define JS_MAX_INTERVAL_DAYS INT64CONST(3650)
 
+extern int64 js_interval_clamped_us(const Interval *interval);
 extern int64 js_interval_us(const char *parameter, const Interval *interval);
 
 #endif							/* JS_INTERVAL_H */

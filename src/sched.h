@@ -55,7 +55,7 @@ typedef struct JobEntry
 	bool		transactional;
 	bool		shares;			/* its runs may share a transaction */
 	bool		due_queued;		/* is in sched.due */
-	int32		live;			/* runs that are ready or running */
+	int32		live;			/* runs that are ready, running or retrying */
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
@@ -111,6 +111,7 @@ typedef struct RunEntry
 	int32		attempt;
 	int32		lost;
 	RunEntryState state;
+	bool		live;			/* counts as a live run of its job */
 	bool		claimed;		/* its row says running, this attempt */
 	bool		cut_off;		/* in another life of the server */
 	int			slot;			/* when assigned */
@@ -204,6 +205,7 @@ extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
+extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern bool sched_job_fires(const JobEntry *job);
 extern void sched_job_replace_runs(JobEntry *job);
 extern int64 sched_job_count(void);

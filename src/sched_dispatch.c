@@ -87,10 +87,15 @@ take_done(int slotno)
 
 		if (!done[i].recorded)
 			wait_again(run);
-		else if (run != NULL)
-			sched_run_forget(run);
-		if (job != NULL && done[i].recorded)
-			sched_fold_add(job, &done[i]);
+		else if (done[i].retry_at != 0)
+			sched_run_retry(run, done[i].retry_at);
+		else
+		{
+			if (run != NULL)
+				sched_run_forget(run);
+			if (job != NULL)
+				sched_fold_add(job, &done[i]);
+		}
 	}
 }
 

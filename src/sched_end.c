@@ -16,6 +16,7 @@
 #include "catalog/pg_authid.h"
 #include "clock.h"
 #include "compat.h"
+#include "retry.h"
 #include "sched.h"
 #include "utils/syscache.h"
 
@@ -62,33 +63,16 @@ fold(JobEntry *job, int64 run_id, const JsOutcome *outcome)
 	sched_fold_add(job, &done);
 }
 
-/* Puts a run into history; if it had begun, that was at its claim. */
+/* Moves a run to history. */
 static void
-end_run(RunEntry *run, bool begun, int worker_pid, JsStatus status, const char *reason,
-		const char *sqlstate, const char *error)
+end_attempt(RunEntry *run, const JsRun *row, const JsOutcome *outcome)
 {
-	JsEnding	ending = {0};
-	JsOutcome	outcome = {0};
-	JsRun		row;
+	JsEnding	ending = {.run = row,.outcome = outcome};
 
-	outcome.status = status;
-	outcome.reason = reason;
-	outcome.worker_pid = worker_pid;
-	outcome.started_at = DT_NOBEGIN;
-	outcome.finished_at = js_clock_now();
-	outcome.sqlstate = sqlstate;
-	outcome.error = error;
-	if (js_run_read(run->run_id, &row))
-	{
-		if (begun)
-			outcome.started_at = row.claimed_at;
-		ending.run = &row;
-		ending.outcome = &outcome;
-		js_runs_finish(&ending, 1);
-		CommandCounterIncrement();	/* whoever looks for the run in this step
-									 * finds none */
-		fold(run->job, run->run_id, &outcome);
-	}
+	js_attempts_finish(&ending, 1);
+	CommandCounterIncrement();	/* whoever looks for the run in this step
+								 * finds none */
+	fold(run->job, run->run_id, outcome);
 	sched_run_forget(run);
 }
 
@@ -97,7 +81,19 @@ void
 sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 			  const char *sqlstate, const char *error)
 {
-	end_run(run, false, 0, status, reason, sqlstate, error);
+	JsOutcome	outcome = {0};
+	JsRun		row;
+
+	outcome.status = status;
+	outcome.reason = reason;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = js_clock_now();
+	outcome.sqlstate = sqlstate;
+	outcome.error = error;
+	if (js_run_read(run->run_id, &row))
+		end_attempt(run, &row, &outcome);
+	else
+		sched_run_forget(run);
 }
 
 /* The outcome of a run whose worker recorded it, and died before telling us. */
@@ -112,26 +108,40 @@ note_ended(RunEntry *run)
 	sched_run_forget(run);
 }
 
-static bool
-may_be_repeated(const RunEntry *run, const JsRun *row)
+/* The attempt has ended, and the run waits for another one. */
+static void
+try_again(RunEntry *run, const JsRun *row, const JsOutcome *outcome, const JsRun *next)
 {
-	return row->repeatable && !run->job->dropped && run->lost < JS_MAX_LOST;
+	JsEnding	ending = {.run = row,.outcome = outcome,.next = next};
+
+	js_attempts_finish(&ending, 1);
+	CommandCounterIncrement();
+	run->lost = next->lost;
+	sched_run_retry(run, next->run_at);
 }
 
-static void
-queue_again(RunEntry *run, JsRun *row, const SchedLoss *loss)
+/*
+ * The run as it goes back to the queue: at once if it was lost for the first
+ * time; then not so soon, for it may be the cause.
+ */
+static JsRun
+queued_again(const JsRun *row, const JsJob *job, const SchedLoss *loss)
 {
-	row->status = JS_RUN_QUEUED;
-	row->lost = ++run->lost;
-	row->boot_id = 0;
-	row->claimed_at = DT_NOBEGIN;
-	row->reason = loss->reason;
-	(void) js_run_update(row);
-	run->claimed = false;
-	/* Told to go, perhaps because the server shuts down: not at once again. */
-	if (loss->sqlstate != NULL && strncmp(loss->sqlstate, "57P", 3) == 0)
-		run->run_at = Max(run->run_at, js_clock_now() + USECS_PER_SEC);
-	sched_run_wait(run, js_clock_now());
+	TimestampTz now = js_clock_now();
+	JsRun		next = *row;
+
+	next.lost++;
+	if (next.lost > 1)
+		js_retry_wait(&next, loss->reason, now + js_retry_delay(job, row, next.lost - 1));
+	else
+	{
+		/* Told to go, perhaps because the server shuts down. */
+		bool		told = loss->sqlstate != NULL && strncmp(loss->sqlstate, "57P", 3) == 0;
+
+		js_retry_wait(&next, loss->reason, told ? now + USECS_PER_SEC : now);
+		next.status = JS_RUN_QUEUED;
+	}
+	return next;
 }
 
 /* The owner's transaction_timeout ends a session, not just a statement. */
@@ -141,10 +151,36 @@ is_own_limit(const SchedLoss *loss)
 	return loss->sqlstate != NULL && strcmp(loss->sqlstate, "25P04") == 0;
 }
 
+static JsOutcome
+outcome_of_loss(const JsRun *row, const SchedLoss *loss)
+{
+	JsOutcome	outcome = {0};
+
+	outcome.status = JS_LOST;
+	outcome.reason = loss->reason;
+	outcome.error = loss->error;
+	if (loss->cancel != JS_CANCEL_NONE)
+	{
+		outcome.status = js_cancel_outcome(loss->cancel, &outcome.reason);
+		outcome.error = "the run did not stop when it was cancelled, and its worker was terminated";
+	}
+	else if (is_own_limit(loss))
+	{
+		outcome.status = JS_FAILED;
+		outcome.reason = "error";
+	}
+	outcome.sqlstate = loss->sqlstate;
+	outcome.worker_pid = loss->worker_pid;
+	outcome.started_at = row->claimed_at;
+	outcome.finished_at = js_clock_now();
+	return outcome;
+}
+
 /*
  * A run's worker or server is gone.  If it was to end anyway, it has.  If the
  * run was one transaction it has left no effect, and goes back to the queue;
- * up to a point, for it may be the cause.  If its row is gone too it had come
+ * up to a point.  Else its job's policy says whether it is tried again.  If
+ * its row is gone too, or says that it waits for another attempt, it had come
  * to its end, and only the news of that was lost.
  *
  * The row is free (sched_row_is_free).
@@ -152,32 +188,38 @@ is_own_limit(const SchedLoss *loss)
 void
 sched_lose_run(RunEntry *run, const SchedLoss *loss)
 {
-	JsStatus	status = JS_LOST;
-	const char *reason = loss->reason;
-	const char *error = loss->error;
+	JsOutcome	outcome;
 	JsRun		row;
+	JsRun		next;
+	JsJob		job;
 
 	if (!js_run_read(run->run_id, &row))
 	{
 		note_ended(run);
 		return;
 	}
-	if (loss->cancel != JS_CANCEL_NONE)
+	if (row.status != JS_RUN_RUNNING)
 	{
-		status = js_cancel_outcome(loss->cancel, &reason);
-		error = "the run did not stop when it was cancelled, and its worker was terminated";
-	}
-	else if (is_own_limit(loss))
-	{
-		status = JS_FAILED;
-		reason = "error";
-	}
-	else if (may_be_repeated(run, &row))
-	{
-		queue_again(run, &row, loss);
+		sched_run_retry(run, row.run_at);
 		return;
 	}
-	end_run(run, true, loss->worker_pid, status, reason, loss->sqlstate, error);
+	outcome = outcome_of_loss(&row, loss);
+	if (run->job->dropped || !js_job_read(run->job->job_id, &job))
+		end_attempt(run, &row, &outcome);
+	else if (outcome.status == JS_LOST && row.repeatable)
+	{
+		if (run->lost >= JS_MAX_LOST)
+			end_attempt(run, &row, &outcome);
+		else
+		{
+			next = queued_again(&row, &job, loss);
+			try_again(run, &row, &outcome, &next);
+		}
+	}
+	else if (js_retry_plan(&job, &row, &outcome, &next))
+		try_again(run, &row, &outcome, &next);
+	else
+		end_attempt(run, &row, &outcome);
 }
 
 static void

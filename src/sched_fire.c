@@ -311,8 +311,7 @@ has_live_run(JobEntry *job)
 	{
 		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
 
-		if (run->state == RUN_READY ||
-			(run->state == RUN_ASSIGNED && js_run_read(run->run_id, &row)))
+		if (run->live && (run->state != RUN_ASSIGNED || js_run_read(run->run_id, &row)))
 			return true;
 	}
 	return false;

@@ -311,10 +311,12 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
+/* Has begun, or would if there were a worker; not one that is for later. */
 static bool
-state_is_live(RunEntryState state)
+is_live(const RunEntry *run)
 {
-	return state == RUN_READY || state == RUN_ASSIGNED;
+	return run->state == RUN_READY || run->state == RUN_ASSIGNED ||
+		(run->state == RUN_FUTURE && run->attempt > 0);
 }
 
 /* Moves a run to the place that belongs to a state. */
@@ -329,8 +331,9 @@ sched_run_place(RunEntry *run, RunEntryState state)
 		run->owner->ready_count--;
 		sched.ready_count--;
 	}
-	run->job->live += (int) state_is_live(state) - (int) state_is_live(run->state);
 	run->state = state;
+	run->job->live += (int) is_live(run) - (int) run->live;
+	run->live = is_live(run);
 	if (state == RUN_FUTURE)
 		pairingheap_add(sched.future, &run->node);
 	else if (state == RUN_READY)
@@ -396,6 +399,17 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 		sched_run_place(run, RUN_READY);
 	if (run->job->dropped)
 		sched_note_dropped(run->job);
+}
+
+/* An attempt has ended, and there will be another. */
+void
+sched_run_retry(RunEntry *run, TimestampTz retry_at)
+{
+	if (run == NULL)
+		return;
+	run->claimed = false;
+	run->run_at = retry_at;
+	sched_run_wait(run, js_clock_now());
 }
 
 /* After a change of the job: holds its waiting runs, or lets them go. */

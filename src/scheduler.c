@@ -224,15 +224,16 @@ is_expired(const JsJob *job, void *arg)
 		sched_job_find(job->job_id) == NULL;
 }
 
-/* A dropped job goes when no history can speak of it any more. */
+/* Dropped jobs and retried runs go when no history can speak of them any more. */
 static void
-forget_expired_jobs(TimestampTz now)
+forget_expired(TimestampTz now)
 {
 	TimestampTz limit = now - 2 * USECS_PER_SEC * js_guc_failure_retention;
 	ListCell   *lc;
 
 	foreach(lc, js_jobs_select(is_expired, &limit))
 		js_job_forget(*(int64 *) lfirst(lc));
+	js_retried_forget(limit);
 }
 
 /*
@@ -251,7 +252,7 @@ advance_ring(int ring, TimestampTz now)
 		js_process_begin("emptying a segment of history");
 		js_ring_advance(ring, now, &next);
 		if (ring == 1)
-			forget_expired_jobs(now);
+			forget_expired(now);
 		js_process_commit();
 		sched.rings[ring] = next;
 	}

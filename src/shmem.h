@@ -137,6 +137,8 @@ typedef struct JsDone
 	JsStatus	status;
 	TimestampTz started_at;
 	TimestampTz finished_at;
+	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
+								 * it has ended */
 } JsDone;
 
 typedef struct JsSlot

@@ -11,9 +11,10 @@
  *				(js_job_lock), and nobody else wants these rows
  *	job_state	the scheduler
  *	run			inserted by sessions (trigger) and by the scheduler; changed by
- *				the scheduler until the run is put into a mailbox, deleted by
- *				the worker that executes it
- *	history, run_log	inserted by whoever deletes the run
+ *				the scheduler until the run is put into a mailbox; deleted, or
+ *				given back to be retried, by the worker that executes it
+ *	history, attempt, run_log	inserted by whoever ends the attempt
+ *	retried		inserted by sessions; deleted by the scheduler
  *	request		inserted by sessions; deleted by the scheduler
  *	ring		the scheduler
  *	identity	adopt()
@@ -33,6 +34,7 @@
 #include "datatype/timestamp.h"
 #include "jobsched.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -50,6 +52,14 @@ typedef struct JsJob
 	bool		transactional;
 	bool		share_transaction;
 	int64		timeout;		/* of an attempt, in microseconds; 0: none */
+	int32		max_attempts;	/* 0: by what the run is */
+	char	   *backoff;
+	int64		backoff_base;	/* microseconds */
+	int64		backoff_max;
+	double		backoff_jitter;
+	ArrayType  *retry_delays;	/* of interval; NULL: none */
+	ArrayType  *retry_on;		/* of text; NULL: what is worth it by default */
+	ArrayType  *no_retry_on;
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -105,10 +115,12 @@ typedef struct JsRun
 	const char *source;
 	int32		attempt;
 	int32		lost;
+	int32		failures;
 	bool		repeatable;
 	int32		priority;
 	int32		missed_count;
 	int64		timeout;		/* overrides the job's; 0: does not */
+	int32		max_attempts;	/* likewise */
 	int64		boot_id;
 	TimestampTz run_at;
 	TimestampTz queued_at;
@@ -141,11 +153,13 @@ typedef struct JsLogLine
 	const char *message;
 } JsLogLine;
 
-/* A run that has ended, and what it leaves. */
+/* An attempt that has ended, and what it leaves. */
 typedef struct JsEnding
 {
 	const JsRun *run;
 	const JsOutcome *outcome;
+	const JsRun *next;			/* the run as it waits for its next attempt;
+								 * NULL: it has ended with this one */
 	const JsLogLine *lines;
 	int			nlines;
 } JsEnding;
@@ -190,7 +204,7 @@ extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);
 extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
-extern void js_runs_finish(const JsEnding *endings, int count);
+extern void js_attempts_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
 extern int64 js_run_last_id(void);
@@ -211,6 +225,11 @@ extern int64 js_request_insert(JsRequest *request);
 extern void js_requests_visit(int64 first, int64 last, JsRequestVisitor visit, void *arg);
 extern void js_requests_visit_all(JsRequestVisitor visit, void *arg);
 extern void js_request_delete(int64 request_id);
+
+/* runs that were queued again (store_retried.c) */
+extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
+extern int64 js_retried_find(int64 run_id);
+extern void js_retried_forget(TimestampTz limit);
 
 /* the rings of history (store_run.c) */
 #define JS_RINGS 2

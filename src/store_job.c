@@ -28,7 +28,9 @@ enum JobColumn
 {
 	JOB_ID = 1, JOB_NAME, JOB_OWNER, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND,
 	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL,
-	JOB_SHARE_TRANSACTION, JOB_TIMEOUT, JOB_ENABLED,
+	JOB_SHARE_TRANSACTION, JOB_TIMEOUT, JOB_MAX_ATTEMPTS, JOB_BACKOFF,
+	JOB_BACKOFF_BASE, JOB_BACKOFF_MAX, JOB_BACKOFF_JITTER, JOB_RETRY_DELAYS,
+	JOB_RETRY_ON, JOB_NO_RETRY_ON, JOB_ENABLED,
 	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
 	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
 	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
@@ -55,6 +57,36 @@ enum IdentityColumn
  */
 
 static void
+retry_policy_to_row(const JsJob *job, JsRow *row)
+{
+	if (job->max_attempts == 0)
+		js_row_set_null(row, JOB_MAX_ATTEMPTS);
+	else
+		js_row_set(row, JOB_MAX_ATTEMPTS, Int32GetDatum(job->max_attempts));
+	js_row_set_text(row, JOB_BACKOFF, job->backoff);
+	js_row_set_interval(row, JOB_BACKOFF_BASE, job->backoff_base);
+	js_row_set_interval(row, JOB_BACKOFF_MAX, job->backoff_max);
+	js_row_set(row, JOB_BACKOFF_JITTER, Float8GetDatum(job->backoff_jitter));
+	js_row_set_array(row, JOB_RETRY_DELAYS, job->retry_delays);
+	js_row_set_array(row, JOB_RETRY_ON, job->retry_on);
+	js_row_set_array(row, JOB_NO_RETRY_ON, job->no_retry_on);
+}
+
+static void
+retry_policy_from_row(const JsRow *row, JsJob *job)
+{
+	job->max_attempts = row->nulls[JOB_MAX_ATTEMPTS - 1] ? 0 :
+		DatumGetInt32(row->values[JOB_MAX_ATTEMPTS - 1]);
+	job->backoff = js_row_text(row, JOB_BACKOFF);
+	job->backoff_base = js_row_interval(row, JOB_BACKOFF_BASE);
+	job->backoff_max = js_row_interval(row, JOB_BACKOFF_MAX);
+	job->backoff_jitter = DatumGetFloat8(row->values[JOB_BACKOFF_JITTER - 1]);
+	job->retry_delays = js_row_array(row, JOB_RETRY_DELAYS);
+	job->retry_on = js_row_array(row, JOB_RETRY_ON);
+	job->no_retry_on = js_row_array(row, JOB_NO_RETRY_ON);
+}
+
+static void
 job_to_row(const JsJob *job, JsRow *row)
 {
 	js_row_init(row);
@@ -70,6 +102,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set(row, JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
 	js_row_set(row, JOB_SHARE_TRANSACTION, BoolGetDatum(job->share_transaction));
 	js_row_set_interval(row, JOB_TIMEOUT, job->timeout);
+	retry_policy_to_row(job, row);
 	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
 	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
@@ -112,6 +145,7 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->transactional = DatumGetBool(row->values[JOB_TRANSACTIONAL - 1]);
 	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
 	job->timeout = js_row_interval(row, JOB_TIMEOUT);
+	retry_policy_from_row(row, job);
 	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
 	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
 	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);

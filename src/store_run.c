@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_run.c
- *		Rows of run, history, run_log and ring.
+ *		Rows of run, history, attempt, run_log and ring.
  *
  * HISTORY
  *
@@ -11,7 +11,8 @@
  * (JS_SEGMENTS - 1) the ring moves on to the next one, which is TRUNCATEd
  * first.  So a row is kept for the retention at least and for a seventh longer
  * at most, and removing it leaves nothing to vacuum.  Messages go to the
- * segment of run_log with the same number.
+ * segment of run_log with the same number.  Attempts that were followed by
+ * others have a table of their own, in ring 1: history has one row for a run.
  *
  * The segment in use stands in shared memory for the workers.  One that has
  * read it just before the ring moved on writes to the segment before, which
@@ -29,6 +30,7 @@
 #include "catalog.h"
 #include "catalog/indexing.h"
 #include "commands/sequence.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "shmem.h"
 #include "store.h"
@@ -40,7 +42,8 @@
 enum RunColumn
 {
 	RUN_ID = 1, RUN_JOB_ID, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
-	RUN_LOST, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT, RUN_TIMEOUT, RUN_BOOT_ID, RUN_RUN_AT,
+	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
+	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS
 };
 
@@ -55,9 +58,18 @@ enum HistoryColumn
 	HISTORY_ARGS, HISTORY_RESULT
 };
 
+enum AttemptColumn
+{
+	ATTEMPT_RUN_ID = 1, ATTEMPT_SEGMENT, ATTEMPT_ATTEMPT, ATTEMPT_JOB_ID,
+	ATTEMPT_OWNER, ATTEMPT_WORKER_PID, ATTEMPT_STATUS, ATTEMPT_STARTED_AT,
+	ATTEMPT_FINISHED_AT, ATTEMPT_RETRY_AT, ATTEMPT_REASON, ATTEMPT_SQLSTATE,
+	ATTEMPT_ERROR, ATTEMPT_ERROR_DETAIL, ATTEMPT_ERROR_HINT,
+	ATTEMPT_ERROR_CONTEXT
+};
+
 enum LogColumn
 {
-	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
+	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_ATTEMPT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
 };
 
 enum RingColumn
@@ -143,6 +155,7 @@ run_progress_to_row(const JsRun *run, JsRow *row)
 	js_row_set_text(row, RUN_STATUS, run_status_names[run->status]);
 	js_row_set(row, RUN_ATTEMPT, Int32GetDatum(run->attempt));
 	js_row_set(row, RUN_LOST, Int32GetDatum(run->lost));
+	js_row_set(row, RUN_FAILURES, Int32GetDatum(run->failures));
 	js_row_set(row, RUN_REPEATABLE, BoolGetDatum(run->repeatable));
 	js_row_set(row, RUN_BOOT_ID, Int64GetDatum(run->boot_id));
 	js_row_set_timestamp(row, RUN_RUN_AT, run->run_at);
@@ -160,6 +173,8 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set(row, RUN_PRIORITY, Int32GetDatum(run->priority));
 	js_row_set(row, RUN_MISSED_COUNT, Int32GetDatum(run->missed_count));
 	js_row_set_interval(row, RUN_TIMEOUT, run->timeout);
+	if (run->max_attempts != 0)
+		js_row_set(row, RUN_MAX_ATTEMPTS, Int32GetDatum(run->max_attempts));
 	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
 	set_jsonb(row, RUN_ARGS, run->args);
@@ -217,10 +232,12 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->source = js_row_text(&row, RUN_SOURCE);
 	run->attempt = DatumGetInt32(row.values[RUN_ATTEMPT - 1]);
 	run->lost = DatumGetInt32(row.values[RUN_LOST - 1]);
+	run->failures = DatumGetInt32(row.values[RUN_FAILURES - 1]);
 	run->repeatable = DatumGetBool(row.values[RUN_REPEATABLE - 1]);
 	run->priority = DatumGetInt32(row.values[RUN_PRIORITY - 1]);
 	run->missed_count = DatumGetInt32(row.values[RUN_MISSED_COUNT - 1]);
 	run->timeout = js_row_interval(&row, RUN_TIMEOUT);
+	run->max_attempts = row.nulls[RUN_MAX_ATTEMPTS - 1] ? 0 : DatumGetInt32(row.values[RUN_MAX_ATTEMPTS - 1]);
 	run->boot_id = row.nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row.values[RUN_BOOT_ID - 1]);
 	run->run_at = js_row_timestamp(&row, RUN_RUN_AT);
 	run->queued_at = js_row_timestamp(&row, RUN_QUEUED_AT);
@@ -473,6 +490,7 @@ insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
 		js_row_init(&row);
 		js_row_set(&row, LOG_RUN_ID, Int64GetDatum(run->run_id));
 		js_row_set(&row, LOG_SEGMENT, Int16GetDatum(segment));
+		js_row_set(&row, LOG_ATTEMPT, Int32GetDatum(run->attempt));
 		js_row_set(&row, LOG_JOB_ID, Int64GetDatum(run->job_id));
 		js_row_set(&row, LOG_OWNER, ObjectIdGetDatum(run->owner));
 		js_row_set(&row, LOG_SEQ, Int32GetDatum(i + 1));
@@ -486,18 +504,46 @@ insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
 	table_close(rel, RowExclusiveLock);
 }
 
-/*
- * Deletes the row of the attempt, and of no other: this is the fence between
- * a worker and whoever believes that it is dead.  Never waits.
- */
 static void
-delete_run(Relation rel, const JsRun *run)
+attempt_to_row(const JsEnding *ending, int segment, JsRow *row)
 {
-	SysScanDesc scan = scan_run(rel, run->run_id);
-	HeapTuple	tuple = systable_getnext(scan);
-	TM_FailureData failure;
+	const JsRun *run = ending->run;
+	const JsOutcome *outcome = ending->outcome;
+
+	js_row_init(row);
+	js_row_set(row, ATTEMPT_RUN_ID, Int64GetDatum(run->run_id));
+	js_row_set(row, ATTEMPT_SEGMENT, Int16GetDatum(segment));
+	js_row_set(row, ATTEMPT_ATTEMPT, Int32GetDatum(run->attempt));
+	js_row_set(row, ATTEMPT_JOB_ID, Int64GetDatum(run->job_id));
+	js_row_set(row, ATTEMPT_OWNER, ObjectIdGetDatum(run->owner));
+	if (outcome->worker_pid != 0)
+		js_row_set(row, ATTEMPT_WORKER_PID, Int32GetDatum(outcome->worker_pid));
+	/* One that succeeded and has a successor is one that snoozed. */
+	js_row_set_text(row, ATTEMPT_STATUS, outcome->status == JS_SUCCEEDED ? "snoozed" :
+					js_status_name(outcome->status));
+	js_row_set_timestamp(row, ATTEMPT_STARTED_AT, outcome->started_at);
+	js_row_set_timestamp(row, ATTEMPT_FINISHED_AT, outcome->finished_at);
+	js_row_set_timestamp(row, ATTEMPT_RETRY_AT, ending->next->run_at);
+	js_row_set_text(row, ATTEMPT_REASON, outcome->reason);
+	js_row_set_text(row, ATTEMPT_SQLSTATE, outcome->sqlstate);
+	js_row_set_text(row, ATTEMPT_ERROR, outcome->error);
+	js_row_set_text(row, ATTEMPT_ERROR_DETAIL, outcome->error_detail);
+	js_row_set_text(row, ATTEMPT_ERROR_HINT, outcome->error_hint);
+	js_row_set_text(row, ATTEMPT_ERROR_CONTEXT, outcome->error_context);
+}
+
+/*
+ * The row of the attempt, and of no other: this is the fence between a worker
+ * and whoever believes that it is dead.
+ */
+static HeapTuple
+find_attempt(Relation rel, const JsRun *run, SysScanDesc *scan)
+{
+	HeapTuple	tuple;
 	JsRow		row;
 
+	*scan = scan_run(rel, run->run_id);
+	tuple = systable_getnext(*scan);
 	if (HeapTupleIsValid(tuple))
 		js_row_get(&row, tuple, rel);
 	if (!HeapTupleIsValid(tuple) ||
@@ -507,23 +553,83 @@ delete_run(Relation rel, const JsRun *run)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run " INT64_FORMAT " is no longer in the hands of attempt %d",
 						run->run_id, run->attempt)));
+	return tuple;
+}
+
+pg_noreturn static void
+refuse_locked(int64 run_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("the row of run " INT64_FORMAT " is locked by another transaction", run_id)));
+}
+
+/* Never waits. */
+static void
+delete_run(Relation rel, const JsRun *run)
+{
+	SysScanDesc scan;
+	HeapTuple	tuple = find_attempt(rel, run, &scan);
+	TM_FailureData failure;
+
 	if (heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot,
 					false, &failure, false) != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("the row of run " INT64_FORMAT " is locked by another transaction",
-						run->run_id)));
+		refuse_locked(run->run_id);
 	systable_endscan(scan);
 }
 
+/* Puts the run back as it waits for its next attempt. */
 static void
-delete_runs(const JsEnding *endings, int count)
+give_back_run(const JsEnding *ending)
+{
+	JsRunWriter *writer = js_run_writer_open();
+	SysScanDesc scan;
+	HeapTuple	old = find_attempt(writer->rel, ending->run, &scan);
+	JsRow		row;
+
+	if (js_tuple_is_busy(old))
+		refuse_locked(ending->run->run_id);
+	js_row_init(&row);
+	run_progress_to_row(ending->next, &row);
+	update_run(writer, old, &row);
+	systable_endscan(scan);
+	js_run_writer_close(writer);
+}
+
+static void
+delete_or_give_back(const JsEnding *endings, int count)
 {
 	Relation	rel = js_table_open("run", RowExclusiveLock);
 
 	for (int i = 0; i < count; i++)
-		delete_run(rel, endings[i].run);
+		if (endings[i].next == NULL)
+			delete_run(rel, endings[i].run);
+		else
+			give_back_run(&endings[i]);
 	table_close(rel, RowExclusiveLock);
+}
+
+static int
+current_segment(int ring)
+{
+	JsDatabase *db = js_database_find(MyDatabaseId);
+
+	if (db == NULL)
+		elog(ERROR, "this database has no scheduler");
+	return (int) pg_atomic_read_u32(&db->segment[ring]);
+}
+
+static void
+insert_attempt(const JsEnding *ending)
+{
+	int			segment = current_segment(1);
+	Relation	rel = open_segment("attempt", segment);
+	JsRow		row;
+
+	attempt_to_row(ending, segment, &row);
+	js_table_insert(rel, &row);
+	table_close(rel, RowExclusiveLock);
+	insert_log(ending->run, segment, ending->lines, ending->nlines);
 }
 
 static int
@@ -535,19 +641,15 @@ ring_of(JsStatus status)
 static void
 insert_endings(const JsEnding *endings, int count, int ring)
 {
-	JsDatabase *db = js_database_find(MyDatabaseId);
-	int			segment;
+	int			segment = current_segment(ring);
 	Relation	rel = NULL;
 	CatalogIndexState indexes = NULL;
 
-	if (db == NULL)
-		elog(ERROR, "this database has no scheduler");
-	segment = (int) pg_atomic_read_u32(&db->segment[ring]);
 	for (int i = 0; i < count; i++)
 	{
 		const JsEnding *ending = &endings[i];
 
-		if (ring_of(ending->outcome->status) != ring)
+		if (ending->next != NULL || ring_of(ending->outcome->status) != ring)
 			continue;
 		if (rel == NULL)
 		{
@@ -564,20 +666,26 @@ insert_endings(const JsEnding *endings, int count, int ring)
 	}
 }
 
-/* Moves runs from the queue to history, in the current transaction. */
+/*
+ * Records how attempts have ended, in the current transaction: their runs move
+ * from the queue to history, or wait there for the next attempt.
+ */
 void
-js_runs_finish(const JsEnding *endings, int count)
+js_attempts_finish(const JsEnding *endings, int count)
 {
-	delete_runs(endings, count);
+	delete_or_give_back(endings, count);
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		insert_endings(endings, count, ring);
+	for (int i = 0; i < count; i++)
+		if (endings[i].next != NULL)
+			insert_attempt(&endings[i]);
 }
 
 /* Records something that was never in the queue. */
 void
 js_history_insert(const JsRun *run, const JsOutcome *outcome)
 {
-	JsEnding	ending = {run, outcome, NULL, 0};
+	JsEnding	ending = {.run = run,.outcome = outcome};
 
 	insert_endings(&ending, 1, ring_of(outcome->status));
 }
@@ -607,6 +715,9 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 		run->run_id = run_id;
 		run->job_id = DatumGetInt64(row.values[HISTORY_JOB_ID - 1]);
 		run->owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
+		run->priority = DatumGetInt32(row.values[HISTORY_PRIORITY - 1]);
+		run->scheduled_for = js_row_timestamp(&row, HISTORY_SCHEDULED_FOR);
+		run->args = row.nulls[HISTORY_ARGS - 1] ? NULL : DatumGetJsonbPCopy(row.values[HISTORY_ARGS - 1]);
 		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
 		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);
 		outcome->finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);
@@ -616,7 +727,10 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 	return found;
 }
 
-/* Whose run it was and how it ended, if it has; no more of it is filled in. */
+/*
+ * What run it was and how it ended, if it has; filled in is what tells whose it
+ * was and what it takes to do the same again.
+ */
 bool
 js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
 {

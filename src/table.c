@@ -49,6 +49,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "commands/sequence.h"
+#include "interval.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
 #include "table.h"
@@ -268,6 +269,15 @@ js_row_set_interval(JsRow *row, AttrNumber column, int64 us)
 	js_row_set(row, column, IntervalPGetDatum(interval));
 }
 
+void
+js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value)
+{
+	if (value == NULL)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, PointerGetDatum(value));
+}
+
 /* Datums by reference point into the tuple. */
 void
 js_row_get(JsRow *row, HeapTuple tuple, Relation rel)
@@ -292,13 +302,19 @@ js_row_timestamp(const JsRow *row, AttrNumber column)
 	return DatumGetTimestampTz(row->values[column - 1]);
 }
 
+/* A copy, or NULL. */
+ArrayType *
+js_row_array(const JsRow *row, AttrNumber column)
+{
+	if (row->nulls[column - 1])
+		return NULL;
+	return DatumGetArrayTypePCopy(row->values[column - 1]);
+}
+
 int64
 js_row_interval(const JsRow *row, AttrNumber column)
 {
-	const Interval *interval;
-
 	if (row->nulls[column - 1])
 		return 0;
-	interval = DatumGetIntervalP(row->values[column - 1]);
-	return interval->time + interval->day * USECS_PER_DAY;
+	return js_interval_clamped_us(DatumGetIntervalP(row->values[column - 1]));
 }

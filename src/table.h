@@ -13,10 +13,11 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/skey.h"
+#include "utils/array.h"
 #include "utils/rel.h"
 
 #define JS_SCHEMA "jobsched_internal"
-#define JS_MAX_COLUMNS 40
+#define JS_MAX_COLUMNS 64
 
 typedef struct JsRow
 {
@@ -75,8 +76,10 @@ js_row_set_null(JsRow *row, AttrNumber column)
 extern void js_row_set_text(JsRow *row, AttrNumber column, const char *value);
 extern void js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz value);
 extern void js_row_set_interval(JsRow *row, AttrNumber column, int64 us);
+extern void js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value);
 extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
 extern char *js_row_text(const JsRow *row, AttrNumber column);
+extern ArrayType *js_row_array(const JsRow *row, AttrNumber column);
 extern int64 js_row_interval(const JsRow *row, AttrNumber column);
 extern TimestampTz js_row_timestamp(const JsRow *row, AttrNumber column);
 

@@ -15,6 +15,9 @@
  *		run's row is deleted and its record inserted; commit.
  *	C	if B fails: it is rolled back, and another transaction records that
  *
+ * An attempt that is to be followed by another leaves the run in the queue
+ * (retry.c); its record is one of the attempt.
+ *
  * So effects and record are one commit, also if the owner has made the
  * transaction read only, which binds statements and not us.  If the command
  * committed in between (autocommit, procedures), the record goes with its
@@ -53,6 +56,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "process.h"
+#include "retry.h"
 #include "session.h"
 #include "shmem.h"
 #include "storage/ipc.h"
@@ -231,6 +235,32 @@ read_works(const JsMail *mail, int count)
  * ------------------------------------------------------------------------
  */
 
+/* Whether the run goes on, once the outcome of this attempt is known. */
+void
+js_worker_decide(JsWork *work)
+{
+	if (work->outcome.status != JS_SUCCEEDED)
+		work->goes_on = js_retry_plan(work->job, &work->run, &work->outcome, &work->next);
+	else if ((work->goes_on = js_snooze_delay >= 0))
+	{
+		work->next = work->run;
+		js_retry_wait(&work->next, "snoozed", work->outcome.finished_at + js_snooze_delay);
+	}
+}
+
+JsEnding
+js_worker_ending(const JsWork *work)
+{
+	JsEnding	ending;
+
+	ending.run = &work->run;
+	ending.outcome = &work->outcome;
+	ending.next = work->goes_on ? &work->next : NULL;
+	ending.lines = work->lines;
+	ending.nlines = work->nlines;
+	return ending;
+}
+
 static void
 record(JsWork *work)
 {
@@ -239,11 +269,8 @@ record(JsWork *work)
 
 	js_worker_check_tables();
 	work->nlines = js_capture_lines(&work->lines);
-	ending.run = &work->run;
-	ending.outcome = &work->outcome;
-	ending.lines = work->lines;
-	ending.nlines = work->nlines;
-	js_runs_finish(&ending, 1);
+	ending = js_worker_ending(work);
+	js_attempts_finish(&ending, 1);
 	MemoryContextSwitchTo(outer);
 }
 
@@ -298,6 +325,7 @@ commit_with_record(JsWork *work)
 	JS_INJECTION_POINT("jobsched-run-before-close");
 	js_worker_close(work->run.run_id);
 	work->outcome.finished_at = js_clock_now();
+	js_worker_decide(work);
 	if (!apart)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -390,7 +418,7 @@ status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 		*reason = "backend_cancelled";
 		return JS_CANCELLED;
 	}
-	*reason = "error";
+	*reason = error->sqlerrcode == JS_ERRCODE_DISCARDED ? "discarded" : "error";
 	return JS_FAILED;
 }
 
@@ -445,6 +473,7 @@ js_worker_enter(const JsWork *work)
 	snprintf(name, sizeof(name), "%s: %s", JS_EXTENSION, work->job->name);
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
 	js_current_run = &work->run;
+	js_snooze_delay = -1;
 	js_current_job = work->job;
 	js_capture_start();
 }
@@ -480,6 +509,7 @@ js_worker_run_alone(JsWork *work)
 	if (failed)
 	{
 		JS_INJECTION_POINT("jobsched-run-failed");
+		js_worker_decide(work);
 		record_separately(work);
 	}
 	js_worker_leave();
@@ -498,6 +528,7 @@ finish_works(const JsWork *works, int count)
 		done[i].status = works[i].outcome.status;
 		done[i].started_at = works[i].outcome.started_at;
 		done[i].finished_at = works[i].outcome.finished_at;
+		done[i].retry_at = works[i].goes_on ? works[i].next.run_at : 0;
 	}
 	js_slot_finish(done, count);
 }

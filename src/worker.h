@@ -19,6 +19,8 @@ typedef struct JsWork
 	JsMail		mail;
 	const JsJob *job;			/* NULL: not ours to execute */
 	JsRun		run;
+	JsRun		next;			/* the run as it waits for another attempt */
+	bool		goes_on;		/* there is to be one */
 	JsOutcome	outcome;
 	JsLogLine  *lines;			/* when kept apart from the capture buffer */
 	int			nlines;
@@ -31,6 +33,8 @@ extern void js_worker_leave(void);
 extern void js_worker_finish_user_code(void);
 extern void js_worker_check_tables(void);
 extern void js_worker_close(int64 run_id);
+extern void js_worker_decide(JsWork *work);
+extern JsEnding js_worker_ending(const JsWork *work);
 extern void js_worker_outcome_from_error(JsWork *work);
 extern void js_worker_abandon(void);
 extern void js_worker_run_alone(JsWork *work);

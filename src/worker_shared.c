@@ -85,6 +85,7 @@ execute_in_subtransaction(JsWork *work)
 	PG_END_TRY();
 	MemoryContextSwitchTo(outer);
 	CurrentResourceOwner = owner;
+	js_worker_decide(work);
 	keep_lines(work);
 	js_worker_leave();
 }
@@ -97,13 +98,10 @@ record_all(const JsWork *works, int count)
 
 	for (int i = 0; i < count; i++)
 		if (works[i].job != NULL)
-			endings[n++] = (JsEnding)
-		{
-			&works[i].run, &works[i].outcome, works[i].lines, works[i].nlines
-		};
+			endings[n++] = js_worker_ending(&works[i]);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	js_worker_check_tables();
-	js_runs_finish(endings, n);
+	js_attempts_finish(endings, n);
 	PopActiveSnapshot();
 }
 

@@ -42,6 +42,15 @@ CREATE TABLE jobsched_internal.job (
 	transactional boolean NOT NULL,
 	share_transaction boolean NOT NULL,
 	timeout interval,
+	-- NULL: by what the run is, see src/retry.c
+	max_attempts integer,
+	backoff text NOT NULL CHECK (backoff OPERATOR(pg_catalog.=) ANY (ARRAY['exponential', 'linear', 'fixed'])),
+	backoff_base interval,
+	backoff_max interval,
+	backoff_jitter double precision NOT NULL,
+	retry_delays interval[],
+	retry_on text[],
+	no_retry_on text[],
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,
@@ -103,14 +112,17 @@ CREATE TABLE jobsched_internal.run (
 	status text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'retrying'])),
 	source text NOT NULL,
 	attempt integer NOT NULL DEFAULT 0,
-	-- how many attempts ended with their worker or server
+	-- how many attempts ended with their worker or server, and left no effect
 	lost integer NOT NULL DEFAULT 0,
+	-- how many failed: what max_attempts counts, besides the one in progress
+	failures integer NOT NULL DEFAULT 0,
 	-- whether the attempt was claimed as one transaction (job.transactional
 	-- may change meanwhile), so that it leaves no effect if it is cut off
 	repeatable boolean NOT NULL,
 	priority integer NOT NULL DEFAULT 0,
 	missed_count integer NOT NULL DEFAULT 0,
 	timeout interval,
+	max_attempts integer,
 	boot_id bigint,
 	run_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(run_at)),
 	queued_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(queued_at)),
@@ -170,17 +182,42 @@ CREATE TABLE jobsched_internal.history (
 CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
 CREATE INDEX history_finished_at ON jobsched_internal.history USING brin (finished_at) WITH (pages_per_range = 32);
 
--- Messages of runs that have ended, in the ring of their run.
+-- Attempts that were followed by others; the last one is its run's row in
+-- history.  In ring 1.
+CREATE TABLE jobsched_internal.attempt (
+	run_id bigint NOT NULL,
+	segment smallint NOT NULL,
+	attempt integer NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	worker_pid integer,
+	status text NOT NULL,
+	started_at timestamptz,
+	finished_at timestamptz NOT NULL,
+	-- when the next one was to begin
+	retry_at timestamptz NOT NULL,
+	reason text,
+	sqlstate text,
+	error text,
+	error_detail text,
+	error_hint text,
+	error_context text,
+	PRIMARY KEY (run_id, attempt, segment)
+) PARTITION BY LIST (segment);
+CREATE INDEX attempt_job ON jobsched_internal.attempt (job_id, run_id);
+
+-- Messages of attempts, in the segment of their record.
 CREATE TABLE jobsched_internal.run_log (
 	run_id bigint NOT NULL,
 	segment smallint NOT NULL,
+	attempt integer NOT NULL,
 	job_id bigint NOT NULL,
 	owner oid NOT NULL,
 	seq integer NOT NULL,
 	logged_at timestamptz NOT NULL,
 	level text NOT NULL,
 	message text NOT NULL,
-	PRIMARY KEY (run_id, seq, segment)
+	PRIMARY KEY (run_id, attempt, seq, segment)
 ) PARTITION BY LIST (segment);
 
 -- The checks spare a reader of failures the ring of successes, and the other
@@ -233,6 +270,22 @@ CREATE TABLE jobsched_internal.run_log_104 PARTITION OF jobsched_internal.run_lo
 CREATE TABLE jobsched_internal.run_log_105 PARTITION OF jobsched_internal.run_log FOR VALUES IN (105);
 CREATE TABLE jobsched_internal.run_log_106 PARTITION OF jobsched_internal.run_log FOR VALUES IN (106);
 CREATE TABLE jobsched_internal.run_log_107 PARTITION OF jobsched_internal.run_log FOR VALUES IN (107);
+CREATE TABLE jobsched_internal.attempt_100 PARTITION OF jobsched_internal.attempt FOR VALUES IN (100);
+CREATE TABLE jobsched_internal.attempt_101 PARTITION OF jobsched_internal.attempt FOR VALUES IN (101);
+CREATE TABLE jobsched_internal.attempt_102 PARTITION OF jobsched_internal.attempt FOR VALUES IN (102);
+CREATE TABLE jobsched_internal.attempt_103 PARTITION OF jobsched_internal.attempt FOR VALUES IN (103);
+CREATE TABLE jobsched_internal.attempt_104 PARTITION OF jobsched_internal.attempt FOR VALUES IN (104);
+CREATE TABLE jobsched_internal.attempt_105 PARTITION OF jobsched_internal.attempt FOR VALUES IN (105);
+CREATE TABLE jobsched_internal.attempt_106 PARTITION OF jobsched_internal.attempt FOR VALUES IN (106);
+CREATE TABLE jobsched_internal.attempt_107 PARTITION OF jobsched_internal.attempt FOR VALUES IN (107);
+
+-- Runs that have ended and were queued anew, as others: none is twice.  Kept
+-- for as long as history may speak of them.
+CREATE TABLE jobsched_internal.retried (
+	run_id bigint PRIMARY KEY,
+	retried_as bigint NOT NULL,
+	retried_at timestamptz NOT NULL
+);
 
 -- Jobs are the user's data; what happened to them stays where it happened.
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job', 'WHERE dropped_at IS NULL');

@@ -14,10 +14,18 @@ CREATE FUNCTION jobsched.create_job(
 	mode text DEFAULT 'auto',
 	share_transaction boolean DEFAULT false,
 	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	backoff text DEFAULT 'exponential',
+	backoff_base interval DEFAULT '10 seconds',
+	backoff_max interval DEFAULT '1 hour',
+	backoff_jitter double precision DEFAULT 0.2,
+	retry_delays interval[] DEFAULT NULL,
+	retry_on text[] DEFAULT NULL,
+	no_retry_on text[] DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
-'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. if_exists, when the owner has a job of this name: error, update or keep.';
+'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. max_attempts: how often a run is tried in all, 1 to 1000; default 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. if_exists, when the owner has a job of this name: error, update or keep.';
 
 CREATE FUNCTION jobsched.alter_job(
 	job text,
@@ -33,10 +41,18 @@ CREATE FUNCTION jobsched.alter_job(
 	owner name DEFAULT NULL,
 	mode text DEFAULT NULL,
 	share_transaction boolean DEFAULT NULL,
-	timeout interval DEFAULT NULL)
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	backoff text DEFAULT NULL,
+	backoff_base interval DEFAULT NULL,
+	backoff_max interval DEFAULT NULL,
+	backoff_jitter double precision DEFAULT NULL,
+	retry_delays interval[] DEFAULT NULL,
+	retry_on text[] DEFAULT NULL,
+	no_retry_on text[] DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
-'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule, a timeout of zero the timeout. command and handler replace each other. The change holds for runs that start after the commit.';
+'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule, a timeout of zero the timeout; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default. command and handler replace each other. The change holds for runs that start after the commit.';
 
 CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
@@ -58,17 +74,19 @@ CREATE FUNCTION jobsched.trigger(
 	args jsonb DEFAULT NULL,
 	run_at timestamptz DEFAULT pg_catalog.now(),
 	priority integer DEFAULT 0,
-	timeout interval DEFAULT NULL)
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
-'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout overrides the job''s.';
+'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout and max_attempts override the job''s.';
 
 CREATE FUNCTION jobsched.trigger_many(
 	job text,
 	args jsonb[],
 	run_at timestamptz DEFAULT pg_catalog.now(),
 	priority integer DEFAULT 0,
-	timeout interval DEFAULT NULL)
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
@@ -86,6 +104,11 @@ CREATE FUNCTION jobsched.cancel_runs(
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_runs';
 COMMENT ON FUNCTION jobsched.cancel_runs IS
 'Cancels, as cancel_run() does, every run that the caller may manage and that meets all conditions given: of a job, with a status (queued, running, retrying), queued longer ago than older_than. One condition at least is needed. Returns how many.';
+
+CREATE FUNCTION jobsched.retry_run(run_id bigint)
+RETURNS bigint LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_retry_run';
+COMMENT ON FUNCTION jobsched.retry_run IS
+'Queues a run that has ended without success anew, with the arguments, priority and slot that it had, and returns the id of the new run. A run is retried like this once; the new one can be.';
 
 CREATE PROCEDURE jobsched.wait_run(
 	run_id bigint,
@@ -140,6 +163,14 @@ CREATE FUNCTION jobsched.scheduled_for() RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduled_for';
 COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made for; NULL for a triggered run and outside a run.';
 
+CREATE FUNCTION jobsched.snooze(delay interval) RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_snooze';
+COMMENT ON FUNCTION jobsched.snooze IS 'Lets the run that calls it be executed once more, after a delay, when this attempt has come to its end: what it has done until then is committed. Does not count as an attempt of max_attempts. The last call holds; a delay of zero means at once. Does nothing outside a run.';
+
+CREATE FUNCTION jobsched.discard(reason text) RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_discard';
+COMMENT ON FUNCTION jobsched.discard IS 'Raises an error, with reason as its message and SQLSTATE JS001, that ends the run as failed (reason discarded) whatever its policy: there is no use in trying again.';
+
 CREATE FUNCTION jobsched.progress(done bigint, total bigint DEFAULT NULL, message text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_progress';
 COMMENT ON FUNCTION jobsched.progress IS 'Shows in view running, at once and to others, how far the run is. Messages are cut at 127 bytes. Does nothing outside a run.';
@@ -168,6 +199,9 @@ RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jo
 CREATE FUNCTION jobsched_internal.slots_of(
 	job_name text, schedule text, timezone text, anchor timestamptz, after timestamptz, n integer)
 RETURNS SETOF timestamptz LANGUAGE C STABLE PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'jobsched_slots_of';
+
+CREATE FUNCTION jobsched_internal.job_id_of(job text) RETURNS bigint
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
 
 CREATE FUNCTION jobsched_internal.instance_id() RETURNS text
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_instance_id';

@@ -9,9 +9,11 @@
 
 ALTER TABLE jobsched_internal.run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.history ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.run_log ENABLE ROW LEVEL SECURITY;
 CREATE POLICY may_see ON jobsched_internal.run FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.history FOR SELECT USING (jobsched_internal.may_see(owner));
+CREATE POLICY may_see ON jobsched_internal.attempt FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_internal.may_see(owner));
 
 -- What these views show of a run's job.
@@ -31,6 +33,14 @@ SELECT j.job_id,
 	j.mode,
 	j.share_transaction,
 	j.timeout,
+	j.max_attempts,
+	j.backoff,
+	j.backoff_base,
+	j.backoff_max,
+	j.backoff_jitter,
+	j.retry_delays,
+	j.retry_on,
+	j.no_retry_on,
 	j.enabled,
 	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
 			OR i.database OPERATOR(pg_catalog.<>) i.here
@@ -104,8 +114,14 @@ SELECT r.run_id,
 	r.missed_count,
 	r.args,
 	r.result,
-	r.error,
-	r.sqlstate,
+	CASE WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.error
+		FROM jobsched_internal.attempt a WHERE a.run_id OPERATOR(pg_catalog.=) r.run_id
+			AND a.attempt OPERATOR(pg_catalog.=) r.attempt)
+		ELSE r.error END AS error,
+	CASE WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.sqlstate
+		FROM jobsched_internal.attempt a WHERE a.run_id OPERATOR(pg_catalog.=) r.run_id
+			AND a.attempt OPERATOR(pg_catalog.=) r.attempt)
+		ELSE r.sqlstate END AS sqlstate,
 	r.error_detail,
 	r.error_hint,
 	r.error_context,
@@ -130,8 +146,88 @@ FROM (
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, job_paused, waiting_for_worker) or what sent it back to the queue (worker_died, server_restarted)';
-COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup or trigger';
+COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
+COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger or retry (retry_run(), redrive())';
 COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
+
+CREATE VIEW jobsched.attempts WITH (security_invoker) AS
+SELECT t.run_id,
+	t.attempt,
+	t.job_id,
+	j.name AS job_name,
+	pg_catalog.pg_get_userbyid(t.owner) AS owner,
+	t.status,
+	t.reason,
+	t.started_at,
+	t.finished_at,
+	t.finished_at OPERATOR(pg_catalog.-) t.started_at AS duration,
+	t.retry_at,
+	t.error,
+	t.sqlstate,
+	t.error_detail,
+	t.error_hint,
+	t.error_context,
+	t.worker_pid
+FROM (
+	SELECT q.run_id, q.attempt, q.job_id, q.owner, q.status, q.reason, q.claimed_at AS started_at,
+		NULL::timestamptz AS finished_at, NULL::timestamptz AS retry_at, NULL::text AS error,
+		NULL::text AS sqlstate, NULL::text AS error_detail, NULL::text AS error_hint,
+		NULL::text AS error_context, NULL::integer AS worker_pid
+	FROM jobsched_internal.run q
+	WHERE q.status OPERATOR(pg_catalog.=) 'running'
+	UNION ALL
+	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
+		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,
+		a.error_context, a.worker_pid
+	FROM jobsched_internal.attempt a
+	UNION ALL
+	SELECT h.run_id, h.attempt, h.job_id, h.owner, h.status, h.reason, h.started_at,
+		h.finished_at, NULL, h.error, h.sqlstate, h.error_detail, h.error_hint,
+		h.error_context, h.worker_pid
+	FROM jobsched_internal.history h
+	WHERE h.started_at IS NOT NULL
+) t LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) t.job_id;
+COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';
+COMMENT ON COLUMN jobsched.attempts.status IS 'running, succeeded, failed, cancelled, timed_out, lost, or snoozed (it called snooze())';
+COMMENT ON COLUMN jobsched.attempts.retry_at IS 'when the attempt that follows was to begin; NULL for the last one';
+
+CREATE VIEW jobsched.dead_letters WITH (security_invoker) AS
+SELECT h.run_id,
+	h.job_id,
+	j.name AS job_name,
+	pg_catalog.pg_get_userbyid(h.owner) AS owner,
+	h.status,
+	h.reason,
+	h.attempt,
+	h.source,
+	h.scheduled_for,
+	h.queued_at,
+	h.started_at,
+	h.finished_at,
+	h.args,
+	h.error,
+	h.sqlstate
+FROM jobsched_internal.history h
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) h.job_id
+WHERE h.status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'timed_out', 'lost'])
+	AND NOT EXISTS (SELECT FROM jobsched_internal.retried t
+		WHERE t.run_id OPERATOR(pg_catalog.=) h.run_id);
+COMMENT ON VIEW jobsched.dead_letters IS 'Runs that have failed for good, timed out or been lost, and that nobody has retried: retry_run() takes one, redrive() those of a job.';
+
+CREATE FUNCTION jobsched.redrive(
+	job text,
+	since timestamptz DEFAULT '-infinity',
+	max integer DEFAULT 1000)
+RETURNS SETOF bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 100
+BEGIN ATOMIC
+	SELECT jobsched.retry_run(d.run_id)
+	FROM (SELECT l.run_id FROM jobsched.dead_letters l
+		WHERE l.job_id OPERATOR(pg_catalog.=) (SELECT jobsched_internal.job_id_of(redrive.job))
+			AND l.finished_at OPERATOR(pg_catalog.>=) redrive.since
+		ORDER BY l.run_id LIMIT redrive.max) d;
+END;
+COMMENT ON FUNCTION jobsched.redrive IS 'Retries, as retry_run() does, the dead letters of a job that ended at or after since, the oldest first, max at most; returns the ids of the new runs.';
 
 CREATE VIEW jobsched.running WITH (security_barrier) AS
 SELECT w.run_id,
@@ -185,7 +281,7 @@ WHERE u.run_at IS NOT NULL;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued.';
 
 CREATE VIEW jobsched.run_logs WITH (security_invoker) AS
-SELECT l.run_id, l.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,
+SELECT l.run_id, l.attempt, l.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,
 	l.seq, l.logged_at, l.level, l.message
 FROM jobsched_internal.run_log l
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) l.job_id;

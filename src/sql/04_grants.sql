@@ -7,8 +7,10 @@ GRANT USAGE ON SCHEMA jobsched_internal TO @extowner@;
 GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq TO @extowner@;
 -- For the views that run with their readers' rights; see there.
 GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
-	jobsched_internal.run_log, jobsched_internal.job_of_run TO PUBLIC;
-GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.running, jobsched.upcoming,
+	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
+	jobsched_internal.job_of_run TO PUBLIC;
+GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.attempts,
+	jobsched.dead_letters, jobsched.running, jobsched.upcoming,
 	jobsched.run_logs, jobsched.workers TO PUBLIC;
 
 INSERT INTO jobsched_internal.identity
