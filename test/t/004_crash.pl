@@ -46,14 +46,14 @@ $node->safe_psql($db, q{
 		COMMIT;
 		PERFORM pg_sleep(0.02);
 	END $$;
-	SELECT jobsched.create_job('quick', handler => 'app.leave');
-	SELECT jobsched.create_job('slow', handler => 'app.leave_slowly');
+	SELECT jobsched.create_job('quick', handler => 'app.leave', backoff_base => '10 ms');
+	SELECT jobsched.create_job('slow', handler => 'app.leave_slowly', backoff_base => '10 ms');
 	SELECT jobsched.create_job('apart', command => 'CALL app.leave_apart()');
-	SELECT jobsched.create_job('each second', '* * * * * *', handler => 'app.leave');
-	SELECT jobsched.create_job('every second', 'every 1 second', handler => 'app.leave_slowly');
+	SELECT jobsched.create_job('each second', '* * * * * *', handler => 'app.leave', backoff_base => '10 ms');
+	SELECT jobsched.create_job('every second', 'every 1 second', handler => 'app.leave_slowly', backoff_base => '10 ms');
 	RESET ROLE;
 	SET ROLE other;
-	SELECT jobsched.create_job('of another', '*/2 * * * * *', handler => 'app.leave');
+	SELECT jobsched.create_job('of another', '*/2 * * * * *', handler => 'app.leave', backoff_base => '10 ms');
 });
 
 # Many small transactions in one session until the server goes away.

@@ -26,10 +26,8 @@ sub psql
 }
 
 # A run that has done its work and waits at the gate to end.
+make_gate($node, $db, 'app');
 psql(q{
-	CREATE TABLE gate (id int);
-	INSERT INTO gate VALUES (1);
-	GRANT ALL ON gate TO app;
 	SET ROLE app;
 	CREATE FUNCTION app.hold(args jsonb) RETURNS void LANGUAGE sql AS $$
 		SELECT app.leave(args);
@@ -50,20 +48,6 @@ psql(q{
 	SELECT jobsched.create_job('self-cancel', command => 'SELECT app.leave(NULL); SELECT pg_cancel_backend(pg_backend_pid()); SELECT pg_sleep(60)');
 	SELECT jobsched.create_job('tick', '* * * * * *', handler => 'app.leave');
 });
-my $gate;
-
-sub close_gate
-{
-	my ($sql) = @_;
-	$gate = $node->background_psql($db);
-	return $gate->query_safe('BEGIN; ' . ($sql || 'SELECT id FROM gate FOR UPDATE'));
-}
-
-sub open_gate
-{
-	return $gate->quit;
-}
-
 sub trigger
 {
 	my ($job) = @_;
@@ -75,9 +59,7 @@ sub hold
 {
 	my ($job) = @_;
 	my $run_id = trigger($job);
-	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
-		WHERE r.run_id = $run_id AND a.wait_event_type = 'Lock')", "run $run_id of $job is at the gate");
-	return ($run_id, psql("SELECT worker_pid FROM jobsched.running WHERE run_id = $run_id"));
+	return ($run_id, wait_at_gate($node, $db, $run_id));
 }
 
 sub of_run
@@ -152,7 +134,7 @@ for my $round (1 .. 3)
 works('scheduler cancelled');
 
 # With a run in progress, and with runs that end while there is no scheduler.
-close_gate();
+my $gate = close_gate($node, $db);
 my ($run_id, $worker) = hold('hold');
 for my $round (1 .. 2)
 {
@@ -163,7 +145,7 @@ for my $round (1 .. 2)
 }
 my $queued = trigger('quick');
 wait_run_state($node, $db, $queued, 'succeeded');
-open_gate();
+$gate->quit;
 wait_run_state($node, $db, $run_id, 'succeeded');
 is(effects_of($run_id), '1', 'and ends once');
 
@@ -195,32 +177,32 @@ works('idle workers cancelled');
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'quick' AND status <> 'succeeded'}), '0', 'which harms no run that comes later');
 
 # in the middle of a run that is one transaction
-close_gate();
+$gate = close_gate($node, $db);
 ($run_id, $worker) = hold('hold');
 psql("SELECT pg_terminate_backend($worker)");
 wait_until($node, $db, "SELECT attempt = 2 AND worker_pid IS NOT NULL FROM jobsched.runs WHERE run_id = $run_id", 'the run has been started again');
 isnt(of_run($run_id, 'worker_pid'), $worker, 'by another worker');
 is(effects_of($run_id), '0', 'nothing is left of the first attempt');
-open_gate();
+$gate->quit;
 wait_run_state($node, $db, $run_id, 'succeeded');
 is(effects_of($run_id), '1', 'the second attempt has its effect');
 is(psql("SELECT attempt FROM app.effect WHERE run_id = $run_id"), '2', 'and knows that it is the second');
 
 # queued again, while no worker can be had: the reason is told
-close_gate();
+$gate = close_gate($node, $db);
 ($run_id, $worker) = hold('hold');
 psql(q{SELECT jobsched.pause_job('hold')});
 psql("SELECT pg_terminate_backend($worker)");
 wait_run_state($node, $db, $run_id, 'queued');
 like(of_run($run_id, 'reason'), qr/worker_died|job_paused/, 'a run queued again has a reason');
 is(psql("SELECT reason FROM jobsched_internal.run WHERE run_id = $run_id"), 'worker_died', 'that its worker died');
-open_gate();
+$gate->quit;
 psql(q{SELECT jobsched.resume_job('hold')});
 wait_run_state($node, $db, $run_id, 'succeeded');
 pass('and runs when its job is resumed');
 
 # in the middle of one that has committed
-close_gate();
+$gate = close_gate($node, $db);
 ($run_id, $worker) = hold('hold apart');
 psql("SELECT pg_terminate_backend($worker)");
 wait_run_state($node, $db, $run_id, 'lost');
@@ -228,9 +210,9 @@ is(of_run($run_id, 'status, reason, attempt, sqlstate, finished_at IS NOT NULL')
 	'a run that commits by itself is lost with its worker, and not repeated');
 is(effects_of($run_id), '1', 'what it had committed stays');
 is(psql(q{SELECT last_status, right(recent, 1), consecutive_failures FROM jobsched.jobs WHERE name = 'hold apart'}), 'lost|L|1', 'the job tells');
-open_gate();
+$gate->quit;
 
-close_gate('LOCK TABLE app.big IN ACCESS EXCLUSIVE MODE');
+$gate = close_gate($node, $db, 'LOCK TABLE app.big IN ACCESS EXCLUSIVE MODE');
 ($run_id, $worker) = hold('vacuum');
 psql("SELECT pg_terminate_backend($worker)");
 wait_run_state($node, $db, $run_id, 'lost');
@@ -239,18 +221,18 @@ is(of_run($run_id, 'reason'), 'worker_died', 'the same for VACUUM');
 psql("SELECT pg_cancel_backend($worker)");
 wait_run_state($node, $db, $run_id, 'cancelled');
 is(of_run($run_id, 'reason, sqlstate'), 'backend_cancelled|57014', 'VACUUM can be cancelled');
-open_gate();
+$gate->quit;
 is((run_job($node, $db, 'vacuum'))[1], 'succeeded', 'and works afterwards');
 
 # cancelled
-close_gate();
+$gate = close_gate($node, $db);
 ($run_id, $worker) = hold('hold');
 psql("SELECT pg_cancel_backend($worker)");
 wait_run_state($node, $db, $run_id, 'cancelled');
 is(of_run($run_id, 'reason, sqlstate, attempt'), 'backend_cancelled|57014|1', 'pg_cancel_backend() ends a run as cancelled');
 is(effects_of($run_id), '0', 'without effect');
 is(psql("SELECT count(*) FROM jobsched.workers WHERE pid = $worker"), '1', 'its worker stays');
-open_gate();
+$gate->quit;
 is((run_job($node, $db, 'quick', role => 'app'))[1], 'succeeded', 'and does other runs');
 
 # runs that end their own backend

@@ -25,10 +25,8 @@ sub make_jobs
 	my ($db) = @_;
 
 	effects_schema($node, $db);
+	make_gate($node, $db, 'app');
 	return $node->safe_psql($db, q{
-		CREATE TABLE gate (id int);
-		INSERT INTO gate VALUES (1);
-		GRANT ALL ON gate TO app;
 		SET ROLE app;
 		CREATE TABLE app.ran_as (run_id bigint, role text);
 		GRANT USAGE ON SCHEMA app TO PUBLIC;
@@ -52,29 +50,6 @@ sub psql
 {
 	my ($sql) = @_;
 	return $node->safe_psql($db, $sql);
-}
-
-my $gate;
-
-sub close_gate
-{
-	my ($db) = @_;
-	$gate = $node->background_psql($db);
-	return $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
-}
-
-sub open_gate
-{
-	return $gate->quit;
-}
-
-# Until a run waits at the gate; returns its worker.
-sub wait_at_gate
-{
-	my ($db, $run_id) = @_;
-	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
-		WHERE r.run_id = $run_id AND a.wait_event_type = 'Lock')", "run $run_id is at the gate");
-	return $node->safe_psql($db, "SELECT worker_pid FROM jobsched.running WHERE run_id = $run_id");
 }
 
 # Triggers runs of a job; the first at least is in the mailbox of a worker that
@@ -115,9 +90,9 @@ is(psql("SELECT owner, attempt FROM jobsched.runs WHERE run_id = $run_id"), 'oth
 # promised that the run can be repeated, is not used for it.
 ($run_id, @workers) = trigger_for_stopped('turns', 1);
 psql(q{SELECT jobsched.alter_job('turns', command => 'CALL app.hold_apart()')});
-close_gate($db);
+my $gate = close_gate($node, $db);
 kill 'CONT', @workers;
-my $worker = wait_at_gate($db, $run_id);
+my $worker = wait_at_gate($node, $db, $run_id);
 is(psql("SELECT attempt, repeatable FROM jobsched_internal.run WHERE run_id = $run_id"), '2|f', 'a run of a changed command is claimed again');
 psql("SELECT pg_terminate_backend($worker)");
 wait_run_state($node, $db, $run_id, 'lost');
@@ -125,12 +100,12 @@ is(psql("SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '1', 'and not
 
 # The other way round: what is executed counts, not what the job has become.
 $run_id = psql(q{SELECT jobsched.trigger('apart')});
-$worker = wait_at_gate($db, $run_id);
+$worker = wait_at_gate($node, $db, $run_id);
 psql(q{SELECT jobsched.alter_job('apart', command => 'SELECT app.leave(NULL)')});
 psql("SELECT pg_terminate_backend($worker)");
 wait_run_state($node, $db, $run_id, 'lost');
 is(psql("SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '1', 'a run that had committed is not repeated when its job is harmless by then');
-open_gate();
+$gate->quit;
 
 # The job is dropped: what is in a mailbox has not begun.
 ($run_id, @workers) = trigger_for_stopped('quick', 5);
@@ -163,9 +138,9 @@ sub wait_unscheduled
 }
 
 # A run that has committed loses its worker while its database is not listed.
-close_gate('second');
+$gate = close_gate($node, 'second');
 $run_id = $node->safe_psql('second', q{SELECT jobsched.trigger('apart')});
-$worker = wait_at_gate('second', $run_id);
+$worker = wait_at_gate($node, 'second', $run_id);
 list_databases($db);
 wait_unscheduled();
 is($node->safe_psql('second', "SELECT status FROM jobsched.runs WHERE run_id = $run_id"), 'running', 'a run goes on when its database is no longer listed');
@@ -174,18 +149,18 @@ wait_until($node, $db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pi
 list_databases('');
 wait_run_state($node, 'second', $run_id, 'lost');
 is($node->safe_psql('second', "SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '1', 'and is not begun again when it is listed again');
-open_gate();
+$gate->quit;
 
 # A run ends meanwhile: what it made its job pass over is told afterwards.
 wait_scheduler($node, 'second');
-close_gate('second');
+$gate = close_gate($node, 'second');
 $node->safe_psql('second', q{SELECT jobsched.alter_job('hold', schedule => '* * * * * *')});
 wait_until($node, 'second', q{SELECT skipped >= 2 FROM jobsched_internal.job_state s JOIN jobsched.jobs j USING (job_id) WHERE j.name = 'hold'},
 	'slots are passed over');
 $node->safe_psql('second', q{SELECT jobsched.alter_job('hold', enabled => false)});
 list_databases($db);
 wait_unscheduled();
-open_gate();
+$gate->quit;
 wait_until($node, 'second', q{SELECT count(*) = 1 FROM jobsched.runs WHERE job_name = 'hold' AND status = 'succeeded'}, 'the run ends');
 is($node->safe_psql('second', q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'hold' AND status = 'skipped'}), '0', 'nobody is there to tell of skipped slots');
 list_databases('');
@@ -208,7 +183,7 @@ sub begin_at_gate
 	$node->safe_psql('second', "SET ROLE app; SELECT jobsched.create_job('$job',
 		command => 'SELECT app.leave(NULL) FROM (SELECT FROM public.gate WHERE id = $id FOR UPDATE) g')");
 	my $run_id = $node->safe_psql('second', "SELECT jobsched.trigger('$job')");
-	return ($run_id, wait_at_gate('second', $run_id));
+	return ($run_id, wait_at_gate($node, 'second', $run_id));
 }
 
 # Both are the first run of their extension.

@@ -30,10 +30,8 @@ psql(q{
 	CREATE ROLE other LOGIN;
 	GRANT USAGE ON SCHEMA jobsched, app TO other;
 	GRANT INSERT, SELECT ON app.effect TO other;
-	GRANT pg_read_all_stats TO app;
-	CREATE TABLE gate (id int);
-	INSERT INTO gate VALUES (1);
-	GRANT ALL ON gate TO app});
+	GRANT pg_read_all_stats TO app});
+make_gate($node, $db, 'app');
 
 # Everything about a session that a run could change and the next one could
 # see.  The pause is longer than the timeouts that are left behind.
@@ -408,7 +406,7 @@ is(psql("SELECT string_agg(split_part(message, ' ', 2), ',' ORDER BY seq) FROM j
 # A run that crashes the server
 # ------------------------------------------------------------------------
 
-psql(qq{SELECT jobsched.alter_job('dirty $super', command => } . q{$$SELECT app.leave(NULL); COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'; SELECT pg_sleep(3600)$$, mode => 'auto')});
+psql(qq{SELECT jobsched.alter_job('dirty $super', command => } . q{$$SELECT app.leave(NULL); COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'; SELECT pg_sleep(3600)$$, mode => 'auto', backoff_base => '1 ms')});
 $run_id = psql(qq{SELECT jobsched.trigger('dirty $super')});
 wait_connection($node, $db);
 wait_run_state($node, $db, $run_id, 'lost');
@@ -429,12 +427,9 @@ wait_scheduler($node, $db);
 
 # The same from outside, to one that is innocent.
 sql_as($node, $db, 'app', q{SELECT jobsched.alter_job('dirty app', mode => 'auto', command => 'SELECT app.leave(NULL); SELECT id FROM gate FOR UPDATE')});
-my $gate = $node->background_psql($db);
-$gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
+my $gate = close_gate($node, $db);
 $run_id = psql(q{SELECT jobsched.trigger('dirty app')});
-wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
-	WHERE r.run_id = $run_id AND a.wait_event_type = 'Lock')", 'it is at the gate');
-kill 'KILL', psql("SELECT worker_pid FROM jobsched.running WHERE run_id = $run_id");
+kill 'KILL', wait_at_gate($node, $db, $run_id);
 $gate->quit;    # has lost its connection
 wait_run_state($node, $db, $run_id, 'succeeded');
 is(psql("SELECT attempt FROM jobsched.runs WHERE run_id = $run_id"), '2', 'kill -9 of a worker: its run is done again');

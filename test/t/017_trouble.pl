@@ -27,10 +27,8 @@ sub psql
 	return $node->safe_psql($db, $sql);
 }
 
+make_gate($node, $db, 'app');
 psql(q{
-	CREATE TABLE gate (id int);
-	INSERT INTO gate VALUES (1);
-	GRANT ALL ON gate TO app;
 	SET ROLE app;
 	CREATE FUNCTION app.hold(args jsonb) RETURNS void LANGUAGE sql AS
 		'SELECT app.leave(args); SELECT id FROM public.gate FOR UPDATE';
@@ -39,44 +37,14 @@ psql(q{
 	SELECT jobsched.create_job('hold', handler => 'app.hold');
 	SELECT jobsched.create_job('waits', handler => 'app.leave')});
 
-# As wait_until(), but a test that waits in vain fails after a while, and the
-# next one has its turn.
-sub becomes
-{
-	my ($sql, $expected, $name) = @_;
-	my $until = time() + 15;
-	my $got = '';
-
-	while (time() < $until)
-	{
-		$got = psql($sql);
-		return pass($name) if $got eq $expected;
-		usleep(25_000);
-	}
-	return is($got, $expected, $name);
-}
-
-# Runs are triggered and slots fire.
-sub goes_on
-{
-	my ($name) = @_;
-	my $since = psql('SELECT clock_timestamp()');
-	my $run_id = psql(q{SELECT jobsched.trigger('quick')});
-	becomes("SELECT status FROM jobsched.runs WHERE run_id = $run_id", 'succeeded', "$name: a triggered run succeeds");
-	return becomes("SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'succeeded' AND scheduled_for > '$since'",
-		't', "$name: slots fire");
-}
-
 # Triggers a run that stops at the gate.
 my $gate;
 
 sub hold
 {
-	$gate = $node->background_psql($db);
-	$gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
+	$gate = close_gate($node, $db);
 	my $run_id = psql(q{SELECT jobsched.trigger('hold')});
-	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
-		WHERE r.run_id = $run_id AND a.wait_event_type = 'Lock')", "run $run_id is at the gate");
+	wait_at_gate($node, $db, $run_id);
 	return $run_id;
 }
 
@@ -84,16 +52,16 @@ sub hold
 sub all_is_well
 {
 	my ($name) = @_;
-	goes_on($name);
+	check_goes_on($node, $db, $name);
 	psql(q{SELECT jobsched.alter_job('tick', enabled => false)});
-	becomes(q{SELECT count(*) FROM jobsched_internal.run WHERE run_at <= now()}, '0', "$name: nothing is left behind");
+	becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.run WHERE run_at <= now()}, '0', "$name: nothing is left behind");
 	check_slots($node, $db, 'tick', 1, "$name: each slot once");
 	check_exactly_once($node, $db, "$name: effects are the succeeded runs, each once");
 	is(psql(q{SELECT string_agg("check", ', ') FROM jobsched.health() WHERE status = 'error'}), '', "$name: health() finds no fault");
 	return psql(q{SELECT jobsched.alter_job('tick', enabled => true)});
 }
 
-goes_on('at first');
+check_goes_on($node, $db, 'at first');
 
 # ------------------------------------------------------------------------
 # Somebody locks our tables
@@ -111,15 +79,15 @@ for my $table ('run', 'job_state', 'history')
 	if ($table =~ /run|job_state/)
 	{
 		# what the scheduler writes with each slot
-		becomes(qq{SELECT message ~ 'lock timeout' AND value::timestamptz > '$since' FROM jobsched.health() WHERE "check" = 'last_error'}, 't', "$table is locked: health() tells");
+		becomes($node, $db, qq{SELECT message ~ 'lock timeout' AND value::timestamptz > '$since' FROM jobsched.health() WHERE "check" = 'last_error'}, 't', "$table is locked: health() tells");
 	}
 	else
 	{
 		wait_until($node, $db, "SELECT clock_timestamp() > '$since'::timestamptz + interval '1.2 s'", 'a slot has come');
 	}
 	$locker->quit;
-	becomes("SELECT status, attempt FROM jobsched.runs WHERE run_id = $held", 'succeeded|1', "$table was locked: a run that ended meanwhile is recorded");
-	goes_on("$table was locked");
+	becomes($node, $db, "SELECT status, attempt FROM jobsched.runs WHERE run_id = $held", 'succeeded|1', "$table was locked: a run that ended meanwhile is recorded");
+	check_goes_on($node, $db, "$table was locked");
 }
 all_is_well('tables were locked');
 
@@ -131,24 +99,24 @@ all_is_well('tables were locked');
 my $waiting = psql(q{SELECT jobsched.trigger('waits', run_at => clock_timestamp() + interval '1 s')});
 psql("BEGIN; SELECT run_id FROM jobsched_internal.run WHERE run_id = $waiting FOR UPDATE; PREPARE TRANSACTION 'holds'");
 my $scheduler = scheduler_pid($node, $db);
-becomes("SELECT run_at < clock_timestamp() FROM jobsched.runs WHERE run_id = $waiting", 't', 'its time has come');
-goes_on('the row of a waiting run is held');
+becomes($node, $db, "SELECT run_at < clock_timestamp() FROM jobsched.runs WHERE run_id = $waiting", 't', 'its time has come');
+check_goes_on($node, $db, 'the row of a waiting run is held');
 is(psql("SELECT status, attempt FROM jobsched.runs WHERE run_id = $waiting"), 'queued|0', 'the run itself waits');
 is(scheduler_pid($node, $db), $scheduler, 'the scheduler is not disturbed');
 psql(q{ROLLBACK PREPARED 'holds'});
-becomes("SELECT status, attempt FROM jobsched.runs WHERE run_id = $waiting", 'succeeded|1', 'and starts when it is let go');
+becomes($node, $db, "SELECT status, attempt FROM jobsched.runs WHERE run_id = $waiting", 'succeeded|1', 'and starts when it is let go');
 
 # of the state of a job whose slots come
 my $other = psql(q{SELECT job_id FROM jobsched.jobs WHERE name = 'waits'});
 psql(q{SELECT jobsched.alter_job('waits', schedule => '* * * * * *')});
-becomes(q{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'waits' AND scheduled_for IS NOT NULL}, 't', 'it fires');
+becomes($node, $db, q{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'waits' AND scheduled_for IS NOT NULL}, 't', 'it fires');
 psql("BEGIN; SELECT job_id FROM jobsched_internal.job_state WHERE job_id = $other FOR UPDATE; PREPARE TRANSACTION 'holds'");
 my $since = psql('SELECT clock_timestamp()');
-becomes("SELECT clock_timestamp() > '$since'::timestamptz + interval '1.5 s'", 't', 'a slot has come');
-goes_on('the row of a job state is held');
+becomes($node, $db, "SELECT clock_timestamp() > '$since'::timestamptz + interval '1.5 s'", 't', 'a slot has come');
+check_goes_on($node, $db, 'the row of a job state is held');
 psql(q{ROLLBACK PREPARED 'holds'});
-becomes("SELECT max(scheduled_for) > now() - interval '3 s' AND max(started_at) > '$since' FROM jobsched.runs WHERE job_name = 'waits'", 't', 'the job itself goes on when it is let go');
-goes_on('it was held');
+becomes($node, $db, "SELECT max(scheduled_for) > now() - interval '3 s' AND max(started_at) > '$since' FROM jobsched.runs WHERE job_name = 'waits'", 't', 'the job itself goes on when it is let go');
+check_goes_on($node, $db, 'it was held');
 psql(q{SELECT jobsched.alter_job('waits', schedule => '')});
 
 # of a run that is being executed: its worker cannot record the end
@@ -156,10 +124,10 @@ my $held = hold();
 psql("BEGIN; SELECT run_id FROM jobsched_internal.run WHERE run_id = $held FOR UPDATE; PREPARE TRANSACTION 'holds'");
 $gate->quit;
 $since = psql('SELECT clock_timestamp()');
-becomes("SELECT clock_timestamp() > '$since'::timestamptz + interval '1.5 s'", 't', 'some time has passed');
-goes_on('the row of a running run is held');
+becomes($node, $db, "SELECT clock_timestamp() > '$since'::timestamptz + interval '1.5 s'", 't', 'some time has passed');
+check_goes_on($node, $db, 'the row of a running run is held');
 psql(q{ROLLBACK PREPARED 'holds'});
-becomes("SELECT status IN ('succeeded', 'failed', 'lost') FROM jobsched.runs WHERE run_id = $held", 't', 'when it is let go it comes to an end');
+becomes($node, $db, "SELECT status IN ('succeeded', 'failed', 'lost') FROM jobsched.runs WHERE run_id = $held", 't', 'when it is let go it comes to an end');
 all_is_well('rows were held');
 
 # ------------------------------------------------------------------------
@@ -172,7 +140,7 @@ my $pid = scheduler_pid($node, $db);
 my $offset = log_size($node);
 kill 'TERM', $pid;
 wait_log($node, qr/scheduler leaves: the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE/, $offset, 'an unknown version: the scheduler leaves, and the log says why');
-becomes(q{SELECT status FROM jobsched.health() WHERE "check" = 'scheduler'}, 'error', 'health() tells that there is none');
+becomes($node, $db, q{SELECT status FROM jobsched.health() WHERE "check" = 'scheduler'}, 'error', 'health() tells that there is none');
 like(psql(q{SELECT message FROM jobsched.health() WHERE "check" = 'scheduler'}), qr/version/, 'and why');
 my @waiting = map { psql(q{SELECT jobsched.trigger('quick')}) } 1 .. 5;
 $since = psql('SELECT clock_timestamp()');
@@ -183,7 +151,7 @@ my $starts = () = log_since($node, $offset) =~ /scheduler leaves/g;
 cmp_ok($starts, '<=', 8, "nobody tries again and again ($starts times)");
 psql("UPDATE pg_extension SET extversion = '$version' WHERE extname = 'jobsched'");
 psql(q{SELECT jobsched.trigger('quick')});
-becomes("SELECT string_agg(DISTINCT status, ' ') FROM jobsched.runs WHERE run_id IN (" . join(',', @waiting) . ')', 'succeeded', 'the version is right again: they run');
+becomes($node, $db, "SELECT string_agg(DISTINCT status, ' ') FROM jobsched.runs WHERE run_id IN (" . join(',', @waiting) . ')', 'succeeded', 'the version is right again: they run');
 all_is_well('the version was unknown');
 
 # ------------------------------------------------------------------------
@@ -193,9 +161,9 @@ all_is_well('the version was unknown');
 psql(q{CREATE SCHEMA brief; CREATE FUNCTION brief.handle(jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
 	SELECT jobsched.create_job('schemaless', '* * * * * *', handler => 'brief.handle');
 	DROP SCHEMA brief CASCADE});
-becomes(q{SELECT string_agg(DISTINCT concat_ws(' ', status, reason, sqlstate), ', ') FROM jobsched.runs WHERE job_name = 'schemaless'}, 'failed error 3F000', 'a handler whose schema is dropped: failed runs');
-becomes(q{SELECT state, last_status, consecutive_failures > 1 FROM jobsched.jobs WHERE name = 'schemaless'}, 'active|failed|t', 'and the job tells');
-goes_on('a schema is dropped');
+becomes($node, $db, q{SELECT string_agg(DISTINCT concat_ws(' ', status, reason, sqlstate), ', ') FROM jobsched.runs WHERE job_name = 'schemaless'}, 'failed error 3F000', 'a handler whose schema is dropped: failed runs');
+becomes($node, $db, q{SELECT state, last_status, consecutive_failures > 1 FROM jobsched.jobs WHERE name = 'schemaless'}, 'active|failed|t', 'and the job tells');
+check_goes_on($node, $db, 'a schema is dropped');
 psql(q{SELECT jobsched.drop_job('schemaless')});
 
 # ------------------------------------------------------------------------
@@ -206,7 +174,7 @@ psql(q{SELECT jobsched.drop_job('schemaless')});
 # others go on.
 my $n = 0;
 psql(q{SELECT jobsched.create_job('spoilt ' || i, '* * * * * *', handler => 'app.leave', owner => 'app') FROM generate_series(1, 16) i});
-becomes(q{SELECT count(*) FROM jobsched.jobs WHERE name LIKE 'spoilt %' AND last_status = 'succeeded'}, '16', 'jobs that tick');
+becomes($node, $db, q{SELECT count(*) FROM jobsched.jobs WHERE name LIKE 'spoilt %' AND last_status = 'succeeded'}, '16', 'jobs that tick');
 for my $case (
 	[ job_state => q{next_run_at = '4000-01-01 BC'} ],
 	[ job_state => q{next_run_at = '-infinity'} ],
@@ -237,16 +205,16 @@ psql('SELECT count(*) FROM jobsched.upcoming');
 pass('view upcoming too');
 for my $round (1 .. 2)
 {
-	goes_on("round $round");
+	check_goes_on($node, $db, "round $round");
 	$pid = scheduler_pid($node, $db);
 	kill 'TERM', $pid;
 	wait_new_scheduler($node, $db, $pid);
 	$scheduler = scheduler_pid($node, $db);
-	goes_on("round $round, after a start");
+	check_goes_on($node, $db, "round $round, after a start");
 	is(scheduler_pid($node, $db), $scheduler, "round $round: the scheduler stays");
 }
 psql(q{DO $$ BEGIN PERFORM jobsched.drop_job(name) FROM jobsched.jobs WHERE name LIKE 'spoilt %'; END $$});
-becomes(q{SELECT count(*) FROM jobsched.jobs WHERE name LIKE 'spoilt %'}, '0', 'they can be dropped');
+becomes($node, $db, q{SELECT count(*) FROM jobsched.jobs WHERE name LIKE 'spoilt %'}, '0', 'they can be dropped');
 
 # The same for the queue.
 my $first = 1_000_000_001;
@@ -274,10 +242,10 @@ $pid = scheduler_pid($node, $db);
 kill 'TERM', $pid;
 wait_new_scheduler($node, $db, $pid);
 $scheduler = scheduler_pid($node, $db);
-goes_on('after a start');
-becomes("SELECT string_agg(run_id || ' ' || status, ', ') FROM jobsched.runs WHERE run_id >= $first AND finished_at IS NULL", '', 'each comes to an end');
+check_goes_on($node, $db, 'after a start');
+becomes($node, $db, "SELECT string_agg(run_id || ' ' || status, ', ') FROM jobsched.runs WHERE run_id >= $first AND finished_at IS NULL", '', 'each comes to an end');
 is(scheduler_pid($node, $db), $scheduler, 'the scheduler stays');
-goes_on('and after that');
+check_goes_on($node, $db, 'and after that');
 
 check_log($node, allow => qr/lock timeout/);
 $node->stop;

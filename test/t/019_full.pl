@@ -41,41 +41,13 @@ psql(q{
 	SELECT jobsched.create_job('quick', handler => 'app.leave');
 	SELECT jobsched.create_job('large', command => 'SELECT app.leave(NULL); SELECT app.noise(900000) AS noise')});
 
-# As wait_until(), but a test that waits in vain fails after a while, and the
-# next one has its turn.
-sub becomes
-{
-	my ($sql, $expected, $name) = @_;
-	my $until = time() + 15;
-	my $got = '';
-
-	while (time() < $until)
-	{
-		$got = psql($sql);
-		return pass($name) if $got eq $expected;
-		usleep(25_000);
-	}
-	return is($got, $expected, $name);
-}
-
-# Runs are triggered and slots fire.
-sub goes_on
-{
-	my ($name) = @_;
-	my $since = psql('SELECT clock_timestamp()');
-	my $run_id = psql(q{SELECT jobsched.trigger('quick')});
-	becomes("SELECT status FROM jobsched.runs WHERE run_id = $run_id", 'succeeded', "$name: a triggered run succeeds");
-	return becomes("SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'succeeded' AND scheduled_for > '$since'",
-		't', "$name: slots fire");
-}
-
 # From here on: each slot, each effect, once.
 sub all_is_well
 {
 	my ($name) = @_;
-	goes_on($name);
+	check_goes_on($node, $db, $name);
 	psql(q{SELECT jobsched.alter_job('tick', enabled => false)});
-	becomes(q{SELECT count(*) FROM jobsched_internal.run WHERE run_at <= now()}, '0', "$name: nothing is left behind");
+	becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.run WHERE run_at <= now()}, '0', "$name: nothing is left behind");
 	check_slots($node, $db, 'tick', 1, "$name: each slot once");
 	check_exactly_once($node, $db, "$name: effects are the succeeded runs, each once");
 	is(psql(q{SELECT string_agg("check", ', ') FROM jobsched.health() WHERE status = 'error'}), '', "$name: health() finds no fault");
@@ -109,7 +81,7 @@ sub toast_size
 	return psql("SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE oid = 'jobsched_internal.$table'::regclass");
 }
 
-goes_on('at first');
+check_goes_on($node, $db, 'at first');
 
 # ------------------------------------------------------------------------
 # History
@@ -117,7 +89,7 @@ goes_on('at first');
 
 # The table that results go to is larger than a file may be.
 psql(q{SELECT count(*) FROM jobsched.trigger_many('large', array_fill('{}'::jsonb, ARRAY[8]))});
-becomes(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'large' AND status = 'succeeded'}, '8', 'large results');
+becomes($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'large' AND status = 'succeeded'}, '8', 'large results');
 cmp_ok(toast_size('history_000'), '>', $limit, 'they make a large file');
 psql('CHECKPOINT');
 limit_files($limit);
@@ -127,7 +99,7 @@ is(psql("SELECT status, reason, error ~ 'could not extend file' FROM jobsched.ru
 is(psql("SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '0', 'without effect');
 my $worker = psql("SELECT worker_pid FROM jobsched.runs WHERE run_id = $run_id");
 is(psql("SELECT count(*) FROM jobsched.workers WHERE pid = $worker"), '1', 'its worker stays');
-goes_on('no room for large results');
+check_goes_on($node, $db, 'no room for large results');
 limit_files();
 is((run_job($node, $db, 'large'))[1], 'succeeded', 'room again: it works');
 
@@ -136,7 +108,7 @@ psql(q{
 	SELECT jobsched.create_job('fails', command => $$
 		DO 'BEGIN PERFORM app.leave(NULL); RAISE EXCEPTION ''large'' USING DETAIL = app.noise(16000), HINT = app.noise(16000); END'$$, mode => 'transaction', owner => 'app');
 	SELECT count(*) FROM jobsched.trigger_many('fails', array_fill('{}'::jsonb, ARRAY[250]))});
-becomes(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'fails' AND status = 'failed'}, '250', 'large errors');
+becomes($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'fails' AND status = 'failed'}, '250', 'large errors');
 cmp_ok(toast_size('history_100'), '>', $limit, 'they make a large file');
 psql('CHECKPOINT');
 limit_files($limit);
@@ -150,7 +122,7 @@ for (1 .. 40)
 }
 is(psql("SELECT DISTINCT reason, attempt $lost"), 'worker_died|4', 'the failure cannot be written: tried again three times, then lost');
 is(psql("SELECT bool_and(error ~ 'could not extend file') $lost"), 't', 'which says why');
-goes_on('no room for failures');
+check_goes_on($node, $db, 'no room for failures');
 limit_files();
 is((run_job($node, $db, 'fails'))[1], 'failed', 'room again: it is recorded');
 all_is_well('there was no room for history');
@@ -166,21 +138,21 @@ cmp_ok(psql(q{SELECT pg_relation_size('jobsched_internal.run')}), '>', $limit, '
 psql(q{
 	SELECT jobsched.create_job('tick ' || i, '* * * * * *', handler => 'app.leave', owner => 'app') FROM generate_series(1, 20) i;
 	CHECKPOINT});
-goes_on('a long queue');
+check_goes_on($node, $db, 'a long queue');
 my $since = psql('SELECT clock_timestamp()');
 my $session = $node->background_psql($db);
 limit_files($limit);
-becomes(qq{SELECT message ~ 'could not (extend|write)' AND value::timestamptz > '$since' FROM jobsched.health() WHERE "check" = 'last_error'}, 't', 'the queue cannot grow: health() tells');
+becomes($node, $db, qq{SELECT message ~ 'could not (extend|write)' AND value::timestamptz > '$since' FROM jobsched.health() WHERE "check" = 'last_error'}, 't', 'the queue cannot grow: health() tells');
 is(psql(q{SELECT count(*) FROM jobsched.jobs WHERE state = 'invalid'}), '0', 'no job is to blame');
 my $waiting = $session->query_safe(q{SELECT jobsched.trigger('quick')});
 limit_files();
 $session->quit;
-becomes("SELECT status FROM jobsched.runs WHERE run_id = $waiting", 'succeeded', 'room again: what was triggered meanwhile runs');
+becomes($node, $db, "SELECT status FROM jobsched.runs WHERE run_id = $waiting", 'succeeded', 'room again: what was triggered meanwhile runs');
 wait_scheduler($node, $db);
-goes_on('room again');
+check_goes_on($node, $db, 'room again');
 is(psql(q{SELECT count(*) FROM jobsched.jobs WHERE state = 'invalid'}), '0', 'no job is to blame afterwards either');
 psql(q{SELECT jobsched.alter_job(name, enabled => false) FROM jobsched.jobs WHERE name LIKE 'tick %'});
-becomes(q{SELECT count(*) FROM jobsched_internal.run WHERE run_at <= now() AND source = 'schedule'}, '0', 'nothing is left behind');
+becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.run WHERE run_at <= now() AND source = 'schedule'}, '0', 'nothing is left behind');
 check_slots($node, $db, "tick $_", 1, "tick $_: each slot once") for (1, 20);
 psql(q{SELECT jobsched.drop_job(name) FROM jobsched.jobs WHERE name LIKE 'tick %'});
 all_is_well('the queue could not grow');

@@ -32,18 +32,6 @@ sub guard
 	return sql_as($node, 'ads', 'guard', $sql);
 }
 
-sub install
-{
-	my ($name) = @_;
-	return $node->command_ok(
-		[
-			'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-U', 'guard',
-			'-d', $node->connstr('ads'),
-			'-f', "$FindBin::Bin/../../examples/click_guard.sql"
-		],
-		$name);
-}
-
 # No slot shall come between: the next one is on a 29th of February.
 sub park
 {
@@ -122,7 +110,7 @@ foreach my $source (sort keys %clicks)
 }
 
 # The file, and the jobs as they are seen
-install('the example installs');
+install_example($node, 'ads', 'guard', 'click_guard.sql', 'the example installs');
 is( guard(
 		q{SELECT name, schedule, timezone, state, owner FROM jobsched.jobs ORDER BY name}),
 	"calculate-baseline|0 2 * * *|UTC|active|guard\n"
@@ -252,7 +240,7 @@ is( guard(qq{SELECT click_guard.run_detection('{"as_of": "$as_of", "threshold": 
 	0, 'handlers can be called by hand');
 
 # The file again
-install('the example installs again');
+install_example($node, 'ads', 'guard', 'click_guard.sql', 'the example installs again');
 is( guard(
 		q{SELECT string_agg(schedule, ', ' ORDER BY name) FROM jobsched.jobs}),
 	'0 2 * * *, 0 */6 * * *, 0 * * * *',

@@ -26,18 +26,6 @@ sub shop
 	return sql_as($node, 'shop', 'shop', $sql);
 }
 
-sub install
-{
-	my ($name) = @_;
-	return $node->command_ok(
-		[
-			'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-U', 'shop',
-			'-d', $node->connstr('shop'),
-			'-f', "$FindBin::Bin/../../examples/wishlist_alerts.sql"
-		],
-		$name);
-}
-
 # No slot shall come between: the next one is on a 29th of February.
 sub park
 {
@@ -72,7 +60,7 @@ sub notified
 	return shop("SELECT customer_id, product_id FROM wishlist.notifications WHERE kind = '$kind' ORDER BY 1, 2");
 }
 
-install('the example installs');
+install_example($node, 'shop', 'shop', 'wishlist_alerts.sql', 'the example installs');
 is( shop(
 		q{SELECT name, schedule, timezone, enabled, state FROM jobsched.jobs ORDER BY name}),
 	"wishlist-sale-check|0 * * * *|America/New_York|t|active\n"
@@ -145,7 +133,7 @@ is( shop(q{SELECT enabled, state FROM jobsched.jobs WHERE name = 'wishlist-sale-
 	't|active', 'and no other');
 is( shop(q{SELECT count(*) FROM jobsched.upcoming WHERE job_name = 'wishlist-stock-check' AND source = 'schedule'}),
 	0, 'nothing of it is to come');
-install('the example installs again');
+install_example($node, 'shop', 'shop', 'wishlist_alerts.sql', 'the example installs again');
 is( shop(q{SELECT name, schedule, enabled FROM jobsched.jobs ORDER BY name}),
 	"wishlist-sale-check|0 * * * *|t\nwishlist-stock-check|*/30 * * * *|f",
 	'which puts the schedules back and leaves the setting alone');

@@ -58,10 +58,9 @@ sub until_true
 # go on when they are cancelled, "swallows" comes to its end then.
 $node->safe_psql($db, q{
 	CREATE ROLE other LOGIN;
-	GRANT USAGE ON SCHEMA jobsched TO other;
-	CREATE TABLE gate (id int);
-	INSERT INTO gate VALUES (1);
-	GRANT ALL ON gate TO app, other;
+	GRANT USAGE ON SCHEMA jobsched TO other});
+make_gate($node, $db, 'app', 'other');
+$node->safe_psql($db, q{
 	SET ROLE app;
 	GRANT USAGE ON SCHEMA app TO other;
 	GRANT ALL ON app.effect TO other;
@@ -143,39 +142,17 @@ $node->safe_psql($db, q{
 
 my $gate;
 
-sub close_gate
-{
-	my ($sql) = @_;
-	$gate = $node->background_psql($db);
-	return $gate->query_safe('BEGIN; ' . ($sql || 'SELECT id FROM gate FOR UPDATE'));
-}
-
-sub open_gate
-{
-	return $gate->quit;
-}
-
 sub trigger
 {
 	my ($job, $more) = @_;
 	return psql("SET ROLE app; SELECT jobsched.trigger('$job'" . ($more ? ", $more)" : ')') . '; RESET ROLE');
 }
 
-# Until a run waits at the gate; returns its worker.
-sub wait_at_gate
-{
-	my ($run_id) = @_;
-
-	until_true("SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
-		WHERE r.run_id = $run_id AND a.wait_event_type = 'Lock')", "run $run_id is at the gate");
-	return worker_of($run_id);
-}
-
 sub hold
 {
 	my ($job, $more) = @_;
 	my $run_id = trigger($job, $more);
-	return ($run_id, wait_at_gate($run_id));
+	return ($run_id, wait_at_gate($node, $db, $run_id));
 }
 
 # A run of a job that succeeds by itself.
@@ -254,7 +231,7 @@ sub trigger_for_stopped
 # Runs that resist
 # ------------------------------------------------------------------------
 
-close_gate();
+$gate = close_gate($node, $db);
 my ($run_id, $worker) = hold('stubborn');
 my ($other_id, $other_worker) = hold('hold');
 is(cancel($run_id), 't', 'a run that catches its cancel is cancelled');
@@ -265,10 +242,10 @@ is(psql("SELECT status, worker_pid FROM jobsched.runs WHERE run_id = $other_id")
 $run_id = trigger('stubborn', q{timeout => '250 ms'});
 is(ended($run_id, 'reason, sqlstate'), 'timed_out|timeout|57P01|0', 'one whose time is up ends as timed out');
 is(is_gone(worker_of($run_id)), 't', 'and its worker is gone');
-open_gate();
+$gate->quit;
 is(ended($other_id), 'succeeded||1', 'the other run has not noticed');
 
-close_gate();
+$gate = close_gate($node, $db);
 ($run_id, $worker) = hold('swallows');
 cancel($run_id);
 is(ended($run_id, 'reason, sqlstate'), 'cancelled|cancelled|57014|0', 'a run that catches its cancel and ends does not succeed');
@@ -296,12 +273,12 @@ my $offset = log_size($node);
 ($run_id) = hold('stubborn');
 cancel($run_id);
 wait_log($node, qr/run $run_id goes on/, $offset, 'without force a run can go on for the grace');
-wait_at_gate($run_id);
+wait_at_gate($node, $db, $run_id);
 is(psql('SELECT count(*) FROM jobsched_internal.request'), '1', 'its request stays as long as it does');
 is(psql("SELECT jobsched.cancel_runs('stubborn', force => true)"), '1', 'force can be had later');
 is(ended($run_id), 'cancelled|cancelled|0', 'it ends');
 set_grace('300 ms');
-open_gate();
+$gate->quit;
 check_run('quick', 'others go on after all of that');
 check_no_requests('runs that resist');
 
@@ -309,12 +286,12 @@ check_no_requests('runs that resist');
 # Runs that wait
 # ------------------------------------------------------------------------
 
-close_gate();
+$gate = close_gate($node, $db);
 my @held = map { (hold('hold'))[0] } (1 .. 2);
 $run_id = trigger('quick');
 is(cancel($run_id), 't', 'a run that waits for a worker');
 is(ended($run_id, 'reason, started_at'), 'cancelled|cancelled||0', 'is cancelled, without having begun');
-open_gate();
+$gate->quit;
 is(ended($_), 'succeeded||1', 'those before it are not') for @held;
 $run_id = trigger('quick', q{run_at => now() + interval '1 day'});
 cancel($run_id);
@@ -335,7 +312,7 @@ check_run('quick', 'the worker does others');
 is(ended($run_id), 'cancelled|cancelled|0', 'and not this one');
 
 # whose job has got another owner
-close_gate();
+$gate = close_gate($node, $db);
 $run_id = trigger('moves', q{run_at => now() + interval '1 day'});
 ($other_id, $worker) = hold('moves');
 psql(q{SELECT jobsched.alter_job('moves', owner => 'other')});
@@ -366,7 +343,7 @@ psql(qq{
 	COMMIT});
 check_run('quick', 'a request that is rolled back');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $run_id"), 'running', 'does nothing');
-open_gate();
+$gate->quit;
 is(ended($run_id), 'succeeded||1', 'to its run');
 check_no_requests('runs that wait');
 
@@ -376,7 +353,7 @@ check_no_requests('runs that wait');
 
 # All of them go to the worker that is idle, the other is at the gate.
 set_grace('1 h');
-close_gate();
+$gate = close_gate($node, $db);
 ($other_id, $other_worker) = hold('hold');
 ended(trigger('quick'));
 until_true(q{SELECT count(*) = 1 FROM jobsched.workers w JOIN pg_stat_activity a USING (pid)
@@ -394,7 +371,7 @@ wait_log($node, qr/canceling statement due to user request.*run $batch[0] /s, $o
 until_true("SELECT coalesce(($at_gate), false)", 'the first is at the gate again, alone');
 cancel($batch[2]);
 check_requests_served();
-open_gate();
+$gate->quit;
 is(ended($batch[$_]), 'succeeded||1', "run $_ of the shared transaction succeeds, once") for (0, 3);
 is(ended($batch[$_]), 'cancelled|cancelled|0', "run $_ of it is cancelled, without effect") for (1, 2);
 is(ended($other_id), 'succeeded||1', 'the run beside them succeeds');
@@ -452,7 +429,7 @@ check_no_requests('many');
 # Timeouts
 # ------------------------------------------------------------------------
 
-close_gate();
+$gate = close_gate($node, $db);
 $run_id = trigger('limited');
 is(ended($run_id, 'reason, sqlstate, error'), 'timed_out|timeout|57014|canceling run due to its timeout of 250 ms|0', 'a run whose time is up ends as timed out');
 is(psql("SELECT duration >= '250 ms' FROM jobsched.runs WHERE run_id = $run_id"), 't', 'it has had its time');
@@ -462,14 +439,14 @@ until_true("SELECT elapsed > '700 ms' FROM jobsched.running WHERE run_id = $run_
 $other_id = trigger('hold', q{timeout => '300 ms'});
 like(ended($other_id, 'reason, error'), qr/^timed_out\|timeout\|.*300 ms/, 'a run can have a timeout of its own');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $run_id"), 'running', 'a longer one than its job too');
-open_gate();
+$gate->quit;
 is(ended($run_id), 'succeeded||1', 'which it may use');
 check_run('quick', 'the workers do other runs') for (1 .. 2);
 
-close_gate('LOCK TABLE app.big IN ACCESS EXCLUSIVE MODE');
+$gate = close_gate($node, $db, 'LOCK TABLE app.big IN ACCESS EXCLUSIVE MODE');
 $run_id = trigger('vacuum');
 is(ended($run_id, 'reason, sqlstate'), 'timed_out|timeout|57014|0', 'a command that commits by itself and waits for a lock is timed out');
-open_gate();
+$gate->quit;
 is(is_gone(worker_of($run_id)), 'f', 'its worker stays');
 is(ended(trigger('vacuum'), 'reason, attempt'), 'succeeded||1|0', 'and does the next one');
 
@@ -488,13 +465,13 @@ is(ended($run_id, 'reason, attempt'), 'timed_out|timeout|2|0', 'a run whose work
 is(psql("SELECT duration >= '1 s' FROM jobsched.runs WHERE run_id = $run_id"), 't', 'which has had the whole time');
 
 # A change of the job is for runs that start later.
-close_gate();
+$gate = close_gate($node, $db);
 ($run_id) = hold('hold');
 psql(q{SELECT jobsched.alter_job('hold', timeout => '200 ms')});
 is(ended(trigger('hold')), 'timed_out|timeout|0', 'a job gets a timeout');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $run_id"), 'running', 'which is not for a run that had started');
 psql(q{SELECT jobsched.alter_job('hold', timeout => '0')});
-open_gate();
+$gate->quit;
 is(ended($run_id), 'succeeded||1', 'that succeeds');
 
 # schedules go on
@@ -525,7 +502,7 @@ sub replace_scheduler
 }
 
 set_grace('1 h');
-close_gate();
+$gate = close_gate($node, $db);
 $offset = log_size($node);
 ($run_id) = hold('stubborn');
 my $waiting = trigger('quick', q{run_at => now() + interval '1 day'});
@@ -542,14 +519,14 @@ is(ended($run_id), 'cancelled|cancelled|0', 'one that has not been told yet is t
 ($run_id) = hold('hold', q{timeout => '3 s'});
 replace_scheduler();
 is(ended($run_id), 'timed_out|timeout|0', 'which watches over timeouts too');
-open_gate();
+$gate->quit;
 check_no_requests('schedulers terminated');
 
 # Crashes.  The gate goes with the server, so the runs would come to their end.
 set_grace('1 h');
 for my $how ('scheduler killed', 'server stopped')
 {
-	close_gate();
+	$gate = close_gate($node, $db);
 	$offset = log_size($node);
 	($run_id) = hold('stubborn');
 	($other_id) = hold('stubborn apart');

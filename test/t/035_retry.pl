@@ -138,22 +138,24 @@ set_clock($node, $db, undef);
 # Lost workers, and timeouts
 # ------------------------------------------------------------------------
 
-psql(q{CREATE TABLE gate (id int); INSERT INTO gate VALUES (1); GRANT ALL ON gate TO app});
-my $gate = $node->background_psql($db);
-$gate->set_query_timer_restart();
-
-sub close_gate
+app(q{SELECT jobsched.create_job('crashes', command => 'SELECT pg_sleep(600)', backoff_base => '1 hour')});
+$run_id = app(q{SELECT jobsched.trigger('crashes')});
+for my $attempt (1 .. 2)
 {
-	return $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
+	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running WHERE run_id = $run_id AND attempt = $attempt)", "attempt $attempt is executed");
+	# A claim is sure to be on disk once something else is.
+	psql('CREATE TABLE on_disk (); DROP TABLE on_disk');
+	$node->stop('immediate');
+	$node->start;
+	wait_scheduler($node, $db);
 }
+is(psql("SELECT concat_ws(' ', status, reason, attempt, run_at > now() + interval '30 min') FROM jobsched.runs WHERE run_id = $run_id"),
+	'retrying server_restarted 2 t', 'executed at two crashes in a row it waits, and says why');
+app("SELECT jobsched.cancel_run($run_id)");
+wait_run_state($node, $db, $run_id, 'cancelled');
+is(attempts($run_id), 'lost server_restarted, lost server_restarted', 'both have their records');
 
-sub wait_at_gate
-{
-	my ($run_id, $attempt) = @_;
-	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
-		WHERE r.run_id = $run_id AND r.attempt = $attempt AND a.wait_event_type = 'Lock')", "attempt $attempt is at the gate");
-	return psql("SELECT worker_pid FROM jobsched.running WHERE run_id = $run_id");
-}
+make_gate($node, $db, 'app');
 
 sub terminate
 {
@@ -161,55 +163,45 @@ sub terminate
 	return psql("SELECT pg_terminate_backend($pid)");
 }
 
-close_gate();
 app(q{
 	SELECT jobsched.create_job('at gate', command => 'SELECT app.leave(NULL); SELECT id FROM gate FOR UPDATE',
 		backoff_base => '1 ms', backoff_jitter => 0);
 	SELECT jobsched.create_job('apart', mode => 'autocommit', command => 'SELECT app.leave(NULL); SELECT id FROM gate FOR UPDATE',
 		backoff_base => '1 ms')});
+my $gate = close_gate($node, $db);
 $run_id = app(q{SELECT jobsched.trigger('at gate', max_attempts => 1)});
-terminate(wait_at_gate($run_id, $_)) for 1 .. 2;
-wait_at_gate($run_id, 3);
-$gate->query_safe('ROLLBACK');
+terminate(wait_at_gate($node, $db, $run_id, $_)) for 1 .. 2;
+wait_at_gate($node, $db, $run_id, 3);
+$gate->quit;
 wait_run_state($node, $db, $run_id, 'succeeded');
 is(attempts($run_id), 'lost worker_died, lost worker_died, succeeded', 'one that leaves no effect is tried again, and max_attempts does not count that');
 is(psql("SELECT count(*) FROM jobsched.attempts WHERE run_id = $run_id AND worker_pid IS NULL"), '0', 'the records know their workers');
 is(psql("SELECT error ~ 'terminating' FROM jobsched.attempts WHERE run_id = $run_id AND attempt = 1"), 't', 'and what they said');
 
-close_gate();
-app(q{SELECT jobsched.alter_job('at gate', backoff_base => '1 hour')});
-$run_id = app(q{SELECT jobsched.trigger('at gate')});
-terminate(wait_at_gate($run_id, $_)) for 1 .. 2;
-wait_retrying($run_id, 2);
-is(psql("SELECT concat_ws(' ', reason, run_at > now() + interval '50 min') FROM jobsched.runs WHERE run_id = $run_id"), 'worker_died t',
-	'lost for the second time it waits, and says why');
-app("SELECT jobsched.cancel_run($run_id)");
-wait_run_state($node, $db, $run_id, 'cancelled');
-
+$gate = close_gate($node, $db);
 $run_id = app(q{SELECT jobsched.trigger('apart')});
-terminate(wait_at_gate($run_id, 1));
+terminate(wait_at_gate($node, $db, $run_id, 1));
 wait_run_state($node, $db, $run_id, 'lost');
 is(ended($run_id), 'lost worker_died 1', 'one that may have left effects is not');
 $run_id = app(q{SELECT jobsched.trigger('apart', max_attempts => 2)});
-terminate(wait_at_gate($run_id, 1));
-wait_at_gate($run_id, 2);
-$gate->query_safe('ROLLBACK');
+terminate(wait_at_gate($node, $db, $run_id, 1));
+wait_at_gate($node, $db, $run_id, 2);
+$gate->quit;
 wait_run_state($node, $db, $run_id, 'succeeded');
 is(attempts($run_id), 'lost worker_died, succeeded', 'unless that is asked for');
 is(psql("SELECT count(*) FROM app.effect WHERE run_id = $run_id"), '2', 'with the effects of both');
 
-close_gate();
+$gate = close_gate($node, $db);
 app(q{SELECT jobsched.alter_job('at gate', backoff_base => '1 ms', timeout => '100 ms')});
 $run_id = app(q{SELECT jobsched.trigger('at gate', max_attempts => 100)});
 wait_until($node, $db, "SELECT attempt >= 3 FROM jobsched.runs WHERE run_id = $run_id", 'it has timed out twice');
-$gate->query_safe('ROLLBACK');
+$gate->quit;
 wait_run_state($node, $db, $run_id, 'succeeded');
 like(attempts($run_id), qr/^(timed_out timeout, ){2,}succeeded$/, 'a timeout is worth another attempt');
-close_gate();
+$gate = close_gate($node, $db);
 $run_id = app(q{SELECT jobsched.trigger('at gate', max_attempts => 2)});
 wait_run_state($node, $db, $run_id, 'timed_out');
 is(attempts($run_id), 'timed_out timeout, timed_out timeout', 'and the last one tells how the run ended');
-$gate->query_safe('ROLLBACK');
 $gate->quit;
 check_exactly_once($node, $db, 'no effect of an attempt that was cut off', q{'at gate'});
 

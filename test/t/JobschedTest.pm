@@ -26,6 +26,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use FindBin;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -38,6 +39,8 @@ our @EXPORT = qw(
   define_clock set_clock wait_caught_up
   run_job wait_run_state wait_drained
   effects_schema check_exactly_once check_slots
+  make_gate close_gate wait_at_gate
+  becomes check_goes_on install_example
   log_since log_size wait_log check_log wait_connection kill_and_start
 );
 
@@ -342,6 +345,84 @@ sub check_slots
 	  or diag $node->safe_psql($db, qq{SELECT run_id, status, reason, attempt, scheduled_for, missed_count
 		FROM jobsched.runs WHERE job_name = '$job' ORDER BY scheduled_for});
 	return;
+}
+
+# ------------------------------------------------------------------------
+# Gates
+# ------------------------------------------------------------------------
+
+# A row that runs of these roles can wait for while a session holds it:
+# SELECT id FROM public.gate FOR UPDATE.
+sub make_gate
+{
+	my ($node, $db, @roles) = @_;
+	my $roles = join ', ', @roles;
+	return $node->safe_psql($db, "CREATE TABLE gate (id int); INSERT INTO gate VALUES (1); GRANT ALL ON gate TO $roles");
+}
+
+# Returns the session that holds the gate, or what $sql locks; its end opens it.
+sub close_gate
+{
+	my ($node, $db, $sql) = @_;
+	my $gate = $node->background_psql($db);
+
+	$gate->set_query_timer_restart();
+	$gate->query_safe('BEGIN; ' . ($sql || 'SELECT id FROM gate FOR UPDATE'));
+	return $gate;
+}
+
+# Until a run waits at the gate, in an attempt if that is given; returns its
+# worker.
+sub wait_at_gate
+{
+	my ($node, $db, $run_id, $attempt) = @_;
+	my $is_it = $attempt ? "r.attempt = $attempt" : 'true';
+
+	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
+		WHERE r.run_id = $run_id AND $is_it AND a.wait_event_type = 'Lock')", "run $run_id is at the gate");
+	return $node->safe_psql($db, "SELECT worker_pid FROM jobsched.running WHERE run_id = $run_id");
+}
+
+# ------------------------------------------------------------------------
+# Life goes on
+# ------------------------------------------------------------------------
+
+# As wait_value(), but a test that waits in vain fails after a while, and the
+# next one has its turn.
+sub becomes
+{
+	my ($node, $db, $sql, $expected, $name) = @_;
+	my $until = time() + 15;
+	my $got = '';
+
+	while (time() < $until)
+	{
+		$got = $node->safe_psql($db, $sql);
+		return pass($name) if $got eq $expected;
+		usleep(25_000);
+	}
+	return is($got, $expected, $name);
+}
+
+# Job "quick" runs when it is triggered, and slots of job "tick" fire.
+sub check_goes_on
+{
+	my ($node, $db, $name) = @_;
+	my $since = $node->safe_psql($db, 'SELECT clock_timestamp()');
+	my $run_id = $node->safe_psql($db, q{SELECT jobsched.trigger('quick')});
+
+	becomes($node, $db, "SELECT status FROM jobsched.runs WHERE run_id = $run_id", 'succeeded', "$name: a triggered run succeeds");
+	return becomes($node, $db, "SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'succeeded' AND scheduled_for > '$since'",
+		't', "$name: slots fire");
+}
+
+# Installs one of the examples as a role.
+sub install_example
+{
+	my ($node, $db, $role, $file, $name) = @_;
+	return $node->command_ok(
+		[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-U', $role, '-d', $node->connstr($db), '-f', "$FindBin::Bin/../../examples/$file" ],
+		$name);
 }
 
 # ------------------------------------------------------------------------
