@@ -158,7 +158,7 @@ sub contents
 	my ($node, $in) = @_;
 	my $rows = join ' UNION ALL ',
 	  map { "SELECT '$_' AS what, count(*)::text AS n, md5(string_agg(t::text, '' ORDER BY t::text)) AS digest FROM jobsched_internal.$_ t" }
-	  ('identity', 'job', 'job_state', 'run', 'ring', 'history', 'run_log');
+	  ('identity', 'job', 'job_state', 'run', 'ring', 'history', 'attempt', 'retried', 'run_log');
 
 	return $node->safe_psql($in, qq{
 		$rows
