@@ -253,6 +253,7 @@ extern bool sched_row_is_free(const RunEntry *run);
 typedef struct SchedLoss
 {
 	JsCancel	cancel;			/* it was to end anyway */
+	bool		by_crash;		/* of the server */
 	int			worker_pid;		/* 0: not known */
 	const char *reason;
 	const char *sqlstate;		/* NULL: not known */

@@ -121,8 +121,8 @@ try_again(RunEntry *run, const JsRun *row, const JsOutcome *outcome, const JsRun
 }
 
 /*
- * The run as it goes back to the queue: at once if it was lost for the first
- * time; then not so soon, for it may be the cause.
+ * The run as it goes back to the queue: at once, unless the server has crashed
+ * and it was lost before.  It may be the cause, and others want to get on.
  */
 static JsRun
 queued_again(const JsRun *row, const JsJob *job, const SchedLoss *loss)
@@ -131,7 +131,7 @@ queued_again(const JsRun *row, const JsJob *job, const SchedLoss *loss)
 	JsRun		next = *row;
 
 	next.lost++;
-	if (next.lost > 1)
+	if (loss->by_crash && next.lost > 1)
 		js_retry_wait(&next, loss->reason, now + js_retry_delay(job, row, next.lost - 1));
 	else
 	{
@@ -321,6 +321,7 @@ static void
 lose_cut_off(void)
 {
 	static const SchedLoss loss = {
+		.by_crash = true,
 		.reason = "server_restarted",
 		.error = "the server stopped while the run was in progress"
 	};
