@@ -138,6 +138,8 @@ $node->safe_psql($db, q{
 	SELECT jobsched.create_job('vacuum', command => 'VACUUM app.big', timeout => '250 ms');
 	SELECT jobsched.create_job('second time', handler => 'app.second_time', timeout => '1 s');
 	SELECT jobsched.create_job('batch', handler => 'app.hold', share_transaction => true);
+	-- what is cut off stays cut off
+	SELECT jobsched.alter_job(name, max_attempts => 1) FROM jobsched.jobs;
 });
 
 my $gate;
