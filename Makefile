@@ -20,16 +20,19 @@ OBJS = \
 	src/cron_zone.o \
 	src/execsql.o \
 	src/guc.o \
+	src/idempotency.o \
 	src/interval.o \
 	src/jobsched.o \
 	src/launcher.o \
 	src/process.o \
+	src/processing.o \
 	src/retry.o \
 	src/sched_cancel.o \
 	src/sched_dispatch.o \
 	src/sched_end.o \
 	src/sched_fire.o \
 	src/sched_fold.o \
+	src/sched_idempotency.o \
 	src/sched_load.o \
 	src/sched_memory.o \
 	src/schedule_sql.o \
@@ -38,7 +41,9 @@ OBJS = \
 	src/shmem.o \
 	src/shmem_database.o \
 	src/shmem_slot.o \
+	src/shutdown.o \
 	src/status.o \
+	src/store_idempotency.o \
 	src/store_job.o \
 	src/store_request.o \
 	src/store_retried.o \
@@ -56,10 +61,10 @@ SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql
 
-REGRESS = install schedule jobs run cancel retry context privileges views
+REGRESS = install schedule jobs run cancel retry idempotency pace context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
-ISOLATION = visibility
+ISOLATION = same_key visibility
 ISOLATION_OPTS = --temp-instance=$(CURDIR)/tmp_instance_iso \
 	--temp-config=$(srcdir)/test/test.conf
 TAP_TESTS = 1

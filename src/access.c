@@ -22,6 +22,7 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "fmgr.h"
@@ -89,6 +90,14 @@ js_check_may_own(Oid owner)
 				 errmsg("role \"%s\" cannot own a job: it is not permitted to log in",
 						GetUserNameFromId(owner, false)),
 				 errhint("Jobs run in a session of their owner. Give the role LOGIN (it needs no password), or name another owner.")));
+}
+
+/* What concerns a whole database is its owner's, and a superuser's. */
+void
+js_check_owns_database(void)
+{
+	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
 }
 
 /*

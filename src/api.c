@@ -19,7 +19,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
-#include "commands/dbcommands.h"
 #include "compat.h"
 #include "cron.h"
 #include "execsql.h"
@@ -742,8 +741,7 @@ jobsched_adopt(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	js_check_may_write("adopt()");
-	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
+	js_check_owns_database();
 	js_identity_renew(&token);
 	js_ids_catch_up("job_id_seq", js_job_last_id());
 	js_ids_catch_up("run_id_seq", js_run_last_id());

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * cancel.c
- *		Functions that cancel runs.
+ *		Functions that cancel runs, or take them from their workers.
  *
  * What is wanted is a row in request, inserted in the caller's transaction;
  * the scheduler hears of it at commit and does it (sched_cancel.c).
@@ -24,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(jobsched_cancel_run);
 PG_FUNCTION_INFO_V1(jobsched_cancel_runs);
+PG_FUNCTION_INFO_V1(jobsched_reset_stuck);
 
 /* The status and reason of a run that did end because it was to. */
 JsStatus
@@ -37,6 +38,9 @@ js_cancel_outcome(JsCancel cancel, const char **reason)
 		case JS_CANCEL_DROP:
 			*reason = "job_dropped";
 			return JS_CANCELLED;
+		case JS_CANCEL_RESET:
+			*reason = "reset";
+			return JS_LOST;
 		case JS_CANCEL_NONE:
 		case JS_CANCEL_REQUEST:
 			break;
@@ -57,10 +61,8 @@ may_cancel(const JsRun *run)
 static void
 request(int64 run_id, bool force)
 {
-	JsRequest	row;
+	JsRequest	row = {.kind = JS_REQUEST_CANCEL,.run_id = run_id,.force = force};
 
-	row.run_id = run_id;
-	row.force = force;
 	js_wakeup_request(js_request_insert(&row));
 }
 
@@ -140,4 +142,40 @@ jobsched_cancel_runs(PG_FUNCTION_ARGS)
 	read_filter(fcinfo, &filter);
 	js_runs_visit_all(cancel_if_meant, &filter);
 	PG_RETURN_INT64(filter.count);
+}
+
+/* Which runs reset_stuck() is about. */
+typedef struct Stuck
+{
+	TimestampTz claimed_before;
+	int64		count;
+} Stuck;
+
+/* The attempt that is stuck is meant, and no later one. */
+static void
+reset_if_stuck(const JsRun *run, void *arg)
+{
+	Stuck	   *stuck = arg;
+	JsRequest	row = {.kind = JS_REQUEST_RESET,.run_id = run->run_id,.attempt = run->attempt};
+
+	if (run->status != JS_RUN_RUNNING || run->claimed_at >= stuck->claimed_before || !may_cancel(run))
+		return;
+	js_wakeup_request(js_request_insert(&row));
+	stuck->count++;
+}
+
+Datum
+jobsched_reset_stuck(PG_FUNCTION_ARGS)
+{
+	Stuck		stuck = {0};
+
+	js_check_may_write("reset_stuck()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("older_than cannot be NULL"),
+				 errhint("Give how long a run may have been executed, '10 minutes' for instance.")));
+	stuck.claimed_before = js_clock_now() - js_interval_us("older_than", PG_GETARG_INTERVAL_P(0));
+	js_runs_visit_all(reset_if_stuck, &stuck);
+	PG_RETURN_INT64(stuck.count);
 }

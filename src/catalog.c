@@ -138,7 +138,10 @@ js_catalog_jobs_ended_since(TimestampTz since, int limit)
 	return ids;
 }
 
-/* The newest JS_RECENT_SIZE runs of a job that have ended; returns how many. */
+/*
+ * The newest JS_RECENT_SIZE runs of a job that have ended, but for those that
+ * gave way to others; returns how many.
+ */
 int
 js_catalog_last_ended(int64 job_id, JsEnded *ended)
 {
@@ -151,7 +154,9 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 	if (plan == NULL)
 	{
 		plan = SPI_prepare("SELECT run_id, status, started_at, finished_at FROM " JS_SCHEMA ".history"
-						   " WHERE job_id OPERATOR(pg_catalog.=) $1 ORDER BY run_id DESC"
+						   " WHERE job_id OPERATOR(pg_catalog.=) $1"
+						   " AND (reason IS NULL OR reason OPERATOR(pg_catalog.<>) ALL (ARRAY['replaced', 'debounced']))"
+						   " ORDER BY run_id DESC"
 						   " LIMIT " CppAsString2(JS_RECENT_SIZE), 1, &type);
 		SPI_keepplan(plan);
 	}

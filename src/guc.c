@@ -27,6 +27,7 @@ char	   *js_guc_timezone = NULL;
 char	   *js_guc_instance_id = NULL;
 int			js_guc_worker_idle_timeout = 60 * 1000;
 int			js_guc_cancel_grace = 5 * 1000;
+int			js_guc_shutdown_grace = 0;
 int			js_guc_history_retention = 7 * 24 * 3600;
 int			js_guc_failure_retention = 30 * 24 * 3600;
 int			js_guc_max_result_size = 1024;
@@ -89,6 +90,11 @@ define_process_settings(void)
 							"How long a cancelled or timed out run may take to stop.",
 							"After that its worker is terminated.",
 							&js_guc_cancel_grace, 5 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.shutdown_grace",
+							"How long a run may go on when the server is shut down.",
+							"In a smart or fast shutdown; after that its worker ends.",
+							&js_guc_shutdown_grace, 0, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 

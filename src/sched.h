@@ -91,12 +91,14 @@ typedef struct OwnerEntry
 	dlist_node	node;			/* in sched.owners */
 } OwnerEntry;
 
-/* Somebody wants a run to be cancelled: a row of request. */
+/* Somebody wants something of a run: a row of request. */
 typedef struct Request
 {
 	dlist_node	node;			/* in sched.requests or requests_done */
 	int64		request_id;
+	JsRequestKind kind;
 	int64		run_id;
+	int32		attempt;		/* the only one that is meant; 0: any */
 	bool		force;
 	bool		again;			/* it was tried once */
 } Request;
@@ -114,6 +116,7 @@ typedef struct RunEntry
 	bool		live;			/* counts as a live run of its job */
 	bool		claimed;		/* its row says running, this attempt */
 	bool		cut_off;		/* in another life of the server */
+	bool		superseded;		/* a request will end it: does not start */
 	int			slot;			/* when assigned */
 	int64		timeout;		/* microseconds; 0: its job's */
 	JsCancel	cancel;			/* its worker has been told to end it */
@@ -143,7 +146,8 @@ typedef struct Sched
 	MemoryContext context;		/* what lives as long as the process */
 	Oid			run_table;		/* tells a dropped or replaced extension */
 	bool		enabled_here;	/* no ALTER DATABASE has switched it off */
-	bool		enabled;		/* and it is on in the cluster */
+	bool		stopped;		/* stop_processing() */
+	bool		enabled;		/* none of these, and it is on in the cluster */
 	bool		home;			/* the identity is this database's */
 	bool		careful;		/* a predecessor stumbled: isolate each job */
 	pg_uuid_t	token;
@@ -230,6 +234,7 @@ extern void sched_rewind(TimestampTz now);
 extern bool sched_look(void);
 extern void sched_take_back(int slot);
 extern void sched_take_back_all(void);
+extern void sched_give_up_claims(TimestampTz now);
 extern void sched_reap(void);
 extern void sched_release_reaped(void);
 extern void sched_ripen(TimestampTz now);
@@ -273,6 +278,12 @@ extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
 extern int64 sched_timeout(const RunEntry *run);
 extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
+
+/* sched_idempotency.c */
+extern bool sched_keys_expire_now(void);
+extern void sched_begin_expiry(void);
+extern void sched_expire_keys(TimestampTz now);
+extern TimestampTz sched_expiry_deadline(void);
 
 /* sched_fold.c */
 extern void sched_fold_add(JobEntry *job, const JsDone *done);

@@ -1,10 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * sched_cancel.c
- *		Runs that shall end early: cancelled on request, or timed out.
+ *		Runs that shall end early: on request, or because their time is up.
  *
- * cancel_run() leaves a row in request.  It is deleted when the run has ended,
- * so a successor finds it as long as there is something to do.  A run that
+ * Requests are rows.  One is deleted when it is done, so a successor finds it as
+ * long as there is something to do.
+ *
+ * cancel_run() asks for the end of a run, wherever it is.  A run that
  * waits is ended at once.  One that is executed is interrupted as by
  * pg_cancel_backend(), with a mark in its slot: even if its code goes on, it
  * cannot succeed any more.  If it still executes after jobsched.cancel_grace
@@ -14,12 +16,18 @@
  * by the worker, where the job's own code could get at it; it counts from
  * when the worker began the run, by the real clock.
  *
+ * A trigger() that takes a key from a run which waits asks for the end of that
+ * run, if it waits still when the request is read: it is held back at once, for
+ * the row of the run that replaces it is committed, and ended in its turn.  A
+ * run that has been claimed by then goes on, and the request is dropped.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "guc.h"
 #include "sched.h"
 #include "utils/memutils.h"
@@ -60,6 +68,40 @@ sched_requests_waiting(void)
 	return !dlist_is_empty(&sched.requests) || !dlist_is_empty(&sched.requests_done);
 }
 
+/*
+ * Whether the run has been claimed.  One whose worker has given it back for
+ * another attempt, and not yet told us, waits as its row says.
+ */
+static bool
+is_claimed(const RunEntry *run)
+{
+	JsRun		row;
+
+	if (run->state != RUN_ASSIGNED && !run->claimed)
+		return false;
+	return !js_run_see(run->run_id, &row) || row.status == JS_RUN_RUNNING;
+}
+
+/* A run that another replaces does not start any more, if it waits. */
+static void
+hold_back(int64 run_id)
+{
+	TimestampTz now = js_clock_now();
+	RunEntry   *run = sched_run_load(run_id, now);
+
+	if (run == NULL || is_claimed(run))
+		return;
+	run->superseded = true;
+	if (run->state != RUN_ASSIGNED)
+		sched_run_wait(run, now);
+}
+
+static bool
+replaces(const Request *request)
+{
+	return request->kind == JS_REQUEST_REPLACE || request->kind == JS_REQUEST_DEBOUNCE;
+}
+
 void
 sched_add_request(const JsRequest *row, void *arg)
 {
@@ -74,11 +116,15 @@ sched_add_request(const JsRequest *row, void *arg)
 		return;
 	request = MemoryContextAlloc(sched.context, sizeof(Request));
 	request->request_id = row->request_id;
+	request->kind = row->kind;
 	request->run_id = row->run_id;
+	request->attempt = row->attempt;
 	request->force = row->force;
 	request->again = false;
 	slot->request = request;
 	dlist_push_tail(&sched.requests, &request->node);
+	if (replaces(request))
+		hold_back(request->run_id);
 }
 
 static void
@@ -108,24 +154,74 @@ take_request(RunEntry *run, Request *request)
 	run->request = request;
 }
 
+/*
+ * Takes a run from its worker, which is terminated.  It does not end by that,
+ * unless it was to anyway: what becomes of it shows when the slot is reaped.
+ */
+static void
+reset_run(RunEntry *run)
+{
+	const SlotEntry *slot = &sched.slots[run->slot];
+
+	if (run->cancel == JS_CANCEL_NONE)
+		run->cancel = JS_CANCEL_RESET;
+	run->cancel_at = DT_NOBEGIN;
+	run->terminated = true;
+	js_slot_signal(run->slot, slot->generation, run->run_id, run->cancel, SIGTERM);
+}
+
+static const char *
+reason_of(const Request *request)
+{
+	switch (request->kind)
+	{
+		case JS_REQUEST_REPLACE:
+			return "replaced";
+		case JS_REQUEST_DEBOUNCE:
+			return "debounced";
+		default:
+			return "cancelled";
+	}
+}
+
+/* Whether the request asks for something that can still be done. */
+static bool
+is_open(const Request *request, const RunEntry *run)
+{
+	if (run == NULL || request->kind == JS_REQUEST_UNKNOWN)
+		return false;
+	if (request->kind == JS_REQUEST_RESET)
+		return run->state == RUN_ASSIGNED && run->attempt == request->attempt;
+	return !replaces(request) || run->superseded;
+}
+
 static void
 serve(Request *request, TimestampTz now)
 {
 	RunEntry   *run = sched_run_load(request->run_id, now);
 
-	if (run == NULL)
+	if (!is_open(request, run))
 	{
 		dlist_push_tail(&sched.requests_done, &request->node);
 		return;
 	}
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->slot);
+	if (request->kind == JS_REQUEST_RESET)
+	{
+		if (run->state == RUN_ASSIGNED)
+			reset_run(run);
+		dlist_push_tail(&sched.requests_done, &request->node);
+		return;
+	}
 	take_request(run, request);
 	if (run->job->asleep)
 		return;					/* not ours to touch, until it is adopted */
+	if (run->state == RUN_ASSIGNED && replaces(request))
+		return;					/* until its worker has told us that it waits */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
-		sched_end_run(run, JS_CANCELLED, "cancelled", NULL, NULL);
+		sched_end_run(run, JS_CANCELLED, reason_of(request), NULL, NULL);
 		return;
 	}
 	if (run->state != RUN_ASSIGNED)

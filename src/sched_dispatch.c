@@ -124,6 +124,46 @@ sched_take_back_all(void)
 			sched_take_back(i);
 }
 
+/* A claim that nobody has acted upon: the run is as it was before. */
+static void
+give_up_claim(RunEntry *run, TimestampTz now)
+{
+	JsRun		row;
+
+	if (!run->claimed || run->cut_off || run->state == RUN_ASSIGNED ||
+		!sched_row_is_free(run) || !js_run_read(run->run_id, &row))
+		return;
+	row.status = JS_RUN_QUEUED;
+	row.attempt--;
+	row.boot_id = 0;
+	row.claimed_at = DT_NOBEGIN;
+	if (!js_run_update(&row))
+		return;
+	run->attempt = row.attempt;
+	run->claimed = false;
+	sched_run_wait(run, now);
+}
+
+static void
+give_up_claims_of(JobEntry *job, TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &job->runs)
+		give_up_claim(dlist_container(RunEntry, job_node, iter.cur), now);
+}
+
+/*
+ * Nothing is to start for a while, perhaps a long one: what no worker has begun
+ * is queued again, and its rows say so.
+ */
+void
+sched_give_up_claims(TimestampTz now)
+{
+	sched_take_back_all();
+	sched_jobs_each(give_up_claims_of, now);
+}
+
 /* A slot reserved for a process that never came to be. */
 static bool
 start_failed(const SlotEntry *slot)
@@ -232,7 +272,7 @@ reap_slot(int slotno)
 	SlotEntry  *slot = &sched.slots[slotno];
 	char		sqlstate[6];
 	char		message[JS_ERROR_TEXT];
-	SchedLoss	loss = {.reason = "worker_died"};
+	SchedLoss	loss;
 
 	/* What happened between the look and now belongs to it. */
 	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
@@ -246,12 +286,14 @@ reap_slot(int slotno)
 	js_slot_last_error(slotno, sqlstate, message);
 	loss.worker_pid = slot->view.pid;
 	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
-	loss.error = message[0] ? message : "the worker process ended without a message";
 	for (int i = 0; i < slot->view.current_count; i++)
 	{
 		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
 
 		loss.cancel = slot->view.current[i].cancel;
+		loss.reason = loss.cancel == JS_CANCEL_RESET ? "reset" : "worker_died";
+		loss.error = loss.cancel == JS_CANCEL_RESET ? "reset_stuck() has taken the run from its worker" :
+			message[0] ? message : "the worker process ended without a message";
 		if (run != NULL)
 			sched_lose_run(run, &loss);
 	}

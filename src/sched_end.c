@@ -72,7 +72,9 @@ end_attempt(RunEntry *run, const JsRun *row, const JsOutcome *outcome)
 	js_attempts_finish(&ending, 1);
 	CommandCounterIncrement();	/* whoever looks for the run in this step
 								 * finds none */
-	fold(run->job, run->run_id, outcome);
+	/* That another took its place says nothing of the job. */
+	if (!run->superseded)
+		fold(run->job, run->run_id, outcome);
 	sched_run_forget(run);
 }
 
@@ -159,7 +161,7 @@ outcome_of_loss(const JsRun *row, const SchedLoss *loss)
 	outcome.status = JS_LOST;
 	outcome.reason = loss->reason;
 	outcome.error = loss->error;
-	if (loss->cancel != JS_CANCEL_NONE)
+	if (loss->cancel != JS_CANCEL_NONE && loss->cancel != JS_CANCEL_RESET)
 	{
 		outcome.status = js_cancel_outcome(loss->cancel, &outcome.reason);
 		outcome.error = "the run did not stop when it was cancelled, and its worker was terminated";

@@ -252,10 +252,17 @@ load_queue(TimestampTz now)
 	js_requests_visit_all(sched_add_request, NULL);
 }
 
+static void
+load_stopped(void)
+{
+	sched.stopped = js_stopped_at() != DT_NOBEGIN;
+}
+
 /* Reads everything; the first time, into an empty memory. */
 void
 sched_load_all(TimestampTz now)
 {
+	load_stopped();
 	load_jobs();
 	load_queue(now);
 }
@@ -269,6 +276,7 @@ sched_sweep(TimestampTz now)
 {
 	if (changes_seen == -1 || changes_of_jobs() != changes_seen)
 		load_jobs();
+	load_stopped();
 	load_queue(now);
 }
 
@@ -289,6 +297,9 @@ sched_load_news(TimestampTz now)
 		sched_load_all(now);
 		return;
 	}
+	for (int i = 0; i < count; i++)
+		if (news[i].kind == JS_NEWS_PROCESSING)
+			load_stopped();
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_JOBS)
 			js_jobs_visit(news[i].first, news[i].last, visit_job, NULL);

@@ -370,7 +370,7 @@ follow_owner(RunEntry *run)
 	run->claimed = false;
 }
 
-/* A run that was to be cancelled and is not over: it still is to be. */
+/* What was wanted of a run that is not over: it still is. */
 static void
 request_again(RunEntry *run)
 {
@@ -391,7 +391,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 	run->slot = -1;
 	request_again(run);
 	follow_owner(run);
-	if (run->cut_off || holds_runs(run->job))
+	if (run->cut_off || run->superseded || holds_runs(run->job))
 		sched_run_place(run, RUN_HELD);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);

@@ -156,6 +156,21 @@ sched_check_version(void)
  * ------------------------------------------------------------------------
  */
 
+static bool claims_given_up = false;	/* since it was switched off */
+
+static void
+set_enabled(void)
+{
+	sched.enabled = sched.enabled_here && js->enabled && !sched.stopped;
+	claims_given_up &= !sched.enabled;
+}
+
+static bool
+must_give_up_claims(void)
+{
+	return !sched.enabled && !claims_given_up;
+}
+
 /*
  * A setting of the database reaches only new sessions by itself, and this one
  * lasts.  So it is looked up when the configuration is reloaded.
@@ -168,7 +183,7 @@ read_enabled(void)
 	sched.enabled_here = true;
 	if (value != NULL)
 		(void) parse_bool(value, &sched.enabled_here);
-	sched.enabled = sched.enabled_here && js->enabled;
+	set_enabled();
 }
 
 /*
@@ -365,7 +380,7 @@ step_needed(bool dead, TimestampTz now)
 {
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
 		first_due() <= now || first_future() <= now ||
-		sched_can_assign() || fold_is_due();
+		sched_can_assign() || must_give_up_claims() || fold_is_due() || sched_keys_expire_now();
 }
 
 static void
@@ -377,15 +392,22 @@ step_in_transaction(bool dead, TimestampTz now)
 	{
 		look_for_prepared();
 		sched_sweep(now);
+		sched_begin_expiry();
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
 	sched_load_news(now);
+	set_enabled();
 	sched_end_pending(now);
 	if (dead)
 		sched_reap();
 	sched_ripen(now);
 	if (clock_was_set_back(now))
 		sched_rewind(now);
+	if (must_give_up_claims())
+	{
+		sched_give_up_claims(now);
+		claims_given_up = true;
+	}
 	if (sched.enabled)
 		sched_fire_due(now);
 	sched_assign();
@@ -395,6 +417,8 @@ step_in_transaction(bool dead, TimestampTz now)
 		report_skips(now);
 		sched_fold_write();
 	}
+	if (sched_keys_expire_now())
+		sched_expire_keys(now);
 	JS_INJECTION_POINT("jobsched-step-before-commit");
 	js_process_commit();
 	JS_INJECTION_POINT("jobsched-step-committed");
@@ -414,7 +438,7 @@ publish_status(void)
 
 	SpinLockAcquire(&sched.db->mutex);
 	sched.db->last_active_at = now;
-	sched.db->enabled = sched.enabled;
+	sched.db->enabled = sched.enabled_here && js->enabled;
 	sched.db->ready = sched.ready_count;
 	sched.db->asleep_jobs = sched.asleep_count;
 	sched.db->invalid_jobs = sched.invalid_count;
@@ -432,7 +456,7 @@ step(MemoryContext step_context)
 
 	wakeups_seen = pg_atomic_read_u32(&sched.db->wakeups);
 	dead = sched_look();
-	sched.enabled = sched.enabled_here && js->enabled;
+	set_enabled();
 	forget_real_deadlines();
 	sched_enforce();
 	MemoryContextSwitchTo(step_context);
@@ -480,6 +504,7 @@ ms_to_sleep(void)
 		ms = js_clock_ms_until(Max(ring_due_at(ring), sched.ring_retry_at), ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
 	ms = real_ms_until(next_sweep, ms);
+	ms = real_ms_until(sched_expiry_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.folds_since != 0)
@@ -525,6 +550,7 @@ start(void)
 	js_rings_read(sched.rings);
 	publish_rings();
 	sched_load_all(now);
+	set_enabled();
 	sched_adopt_slots();
 	sched_end_pending(now);
 	sched_rewind(now);

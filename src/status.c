@@ -369,6 +369,18 @@ check_enabled(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 		   on ? NULL : "jobsched.enabled is off: no run starts");
 }
 
+static void
+check_processing(FunctionCallInfo fcinfo)
+{
+	TimestampTz since = js_stopped_at();
+
+	if (since == DT_NOBEGIN)
+		report(fcinfo, "processing", "ok", "on", NULL);
+	else
+		report(fcinfo, "processing", "warning", "stopped",
+			   psprintf("since %s no run starts: call jobsched.start_processing()", timestamptz_to_str(since)));
+}
+
 Datum
 jobsched_health(PG_FUNCTION_ARGS)
 {
@@ -378,6 +390,7 @@ jobsched_health(PG_FUNCTION_ARGS)
 	copy_scheduler(&status);
 	check_processes(fcinfo, &status);
 	check_enabled(fcinfo, &status);
+	check_processing(fcinfo);
 	check_workers(fcinfo, &status);
 	check_jobs(fcinfo, &status);
 	return (Datum) 0;

@@ -16,8 +16,10 @@
  *	history, attempt, run_log	inserted by whoever ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
  *	request		inserted by sessions; deleted by the scheduler
+ *	idempotency	sessions, under the lock of a key; the scheduler deletes what
+ *				has expired, and leaves what it would have to wait for
  *	ring		the scheduler
- *	identity	adopt()
+ *	identity	adopt(), stop_processing(), start_processing()
  *
  * What a session wants of a job it says in the job's row, what it wants of a
  * run in a request; it tells the scheduler at commit (wakeup.h).
@@ -188,6 +190,8 @@ extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);
 
 extern bool js_identity_read(pg_uuid_t *token);
 extern void js_identity_renew(pg_uuid_t *token);
+extern TimestampTz js_stopped_at(void);
+extern void js_stopped_set(TimestampTz at);
 
 /* runs (store_run.c) */
 typedef void (*JsRunVisitor) (const JsRun *run, void *arg);
@@ -212,10 +216,21 @@ extern JsRunStatus js_run_status_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 
 /* requests (store_request.c) */
+typedef enum JsRequestKind
+{
+	JS_REQUEST_CANCEL,
+	JS_REQUEST_REPLACE,			/* cancel it if no worker has it; */
+	JS_REQUEST_DEBOUNCE,		/* the same, with another reason */
+	JS_REQUEST_RESET,			/* take it from its worker */
+	JS_REQUEST_UNKNOWN			/* a row that nobody understands */
+} JsRequestKind;
+
 typedef struct JsRequest
 {
 	int64		request_id;
+	JsRequestKind kind;
 	int64		run_id;
+	int32		attempt;		/* the only one that is meant; 0: any */
 	bool		force;			/* terminate its worker at once */
 } JsRequest;
 
@@ -230,6 +245,25 @@ extern void js_request_delete(int64 request_id);
 extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
 extern int64 js_retried_find(int64 run_id);
 extern void js_retried_forget(TimestampTz limit);
+
+/* keys of runs (store_idempotency.c) */
+typedef struct JsKeptKey
+{
+	int64		job_id;
+	const char *key;
+	int64		run_id;			/* that keeps it */
+	TimestampTz queued_at;
+	TimestampTz expires_at;
+} JsKeptKey;
+
+typedef bool (*JsKeyFilter) (const JsKeptKey *kept);
+
+extern void js_key_lock(const JsKeptKey *kept);
+extern void js_key_unlock(const JsKeptKey *kept);
+extern bool js_key_find(JsKeptKey *kept, TransactionId *writer);
+extern void js_key_write(const JsKeptKey *kept);
+extern bool js_keys_expire(TimestampTz *from, TimestampTz until, int limit,
+						   JsKeyFilter may_go);
 
 /* the rings of history (store_run.c) */
 #define JS_RINGS 2

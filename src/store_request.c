@@ -17,8 +17,22 @@
 
 enum RequestColumn
 {
-	REQUEST_ID = 1, REQUEST_RUN_ID, REQUEST_FORCE
+	REQUEST_ID = 1, REQUEST_KIND, REQUEST_RUN_ID, REQUEST_ATTEMPT, REQUEST_FORCE
 };
+
+static const char *const kind_names[] = {
+	[JS_REQUEST_CANCEL] = "cancel",[JS_REQUEST_REPLACE] = "replace",
+	[JS_REQUEST_DEBOUNCE] = "debounce",[JS_REQUEST_RESET] = "reset"
+};
+
+static JsRequestKind
+kind_of(const char *name)
+{
+	for (int i = 0; i < lengthof(kind_names); i++)
+		if (strcmp(name, kind_names[i]) == 0)
+			return (JsRequestKind) i;
+	return JS_REQUEST_UNKNOWN;
+}
 
 /* Assigns the id. */
 int64
@@ -30,7 +44,9 @@ js_request_insert(JsRequest *request)
 	js_row_init(&row);
 	request->request_id = nextval_internal(js_table_oid("request_id_seq"), false);
 	js_row_set(&row, REQUEST_ID, Int64GetDatum(request->request_id));
+	js_row_set_text(&row, REQUEST_KIND, kind_names[request->kind]);
 	js_row_set(&row, REQUEST_RUN_ID, Int64GetDatum(request->run_id));
+	js_row_set(&row, REQUEST_ATTEMPT, Int32GetDatum(request->attempt));
 	js_row_set(&row, REQUEST_FORCE, BoolGetDatum(request->force));
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
@@ -52,7 +68,9 @@ visit_request_tuple(Relation rel, HeapTuple tuple, void *arg)
 
 	js_row_get(&row, tuple, rel);
 	request.request_id = DatumGetInt64(row.values[REQUEST_ID - 1]);
+	request.kind = kind_of(js_row_text(&row, REQUEST_KIND));
 	request.run_id = DatumGetInt64(row.values[REQUEST_RUN_ID - 1]);
+	request.attempt = DatumGetInt32(row.values[REQUEST_ATTEMPT - 1]);
 	request.force = DatumGetBool(row.values[REQUEST_FORCE - 1]);
 	visit->visit(&request, visit->arg);
 }

@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "idempotency.h"
 #include "interval.h"
 #include "miscadmin.h"
 #include "retry.h"
@@ -31,16 +32,21 @@ PG_FUNCTION_INFO_V1(jobsched_trigger);
 PG_FUNCTION_INFO_V1(jobsched_trigger_many);
 
 /* now() as a default means at once, and a mocked clock does not move now(). */
+static bool
+run_at_is_given(FunctionCallInfo fcinfo, int n)
+{
+	return !PG_ARGISNULL(n) &&
+		PG_GETARG_TIMESTAMPTZ(n) != GetCurrentTransactionStartTimestamp();
+}
+
 static TimestampTz
 run_at_argument(FunctionCallInfo fcinfo, int n)
 {
 	TimestampTz run_at;
 
-	if (PG_ARGISNULL(n))
+	if (!run_at_is_given(fcinfo, n))
 		return js_clock_now();
 	run_at = PG_GETARG_TIMESTAMPTZ(n);
-	if (run_at == GetCurrentTransactionStartTimestamp())
-		return js_clock_now();
 	if (TIMESTAMP_NOT_FINITE(run_at))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -84,11 +90,10 @@ check_args(Jsonb *args)
 	return args;
 }
 
+/* The id is assigned here unless it is set. */
 static int64
-queue_run(JsRunWriter *writer, JsRun *run, Jsonb *args)
+queue_run(JsRunWriter *writer, JsRun *run)
 {
-	run->run_id = 0;
-	run->args = args ? check_args(args) : NULL;
 	(void) js_run_insert(writer, run);
 	js_wakeup_run(run->run_id);
 	return run->run_id;
@@ -97,13 +102,19 @@ queue_run(JsRunWriter *writer, JsRun *run, Jsonb *args)
 Datum
 jobsched_trigger(PG_FUNCTION_ARGS)
 {
+	JsIdempotency idempotency;
 	JsRunWriter *writer;
 	JsRun		run;
 
 	prepare_run(fcinfo, "trigger()", &run);
-	writer = js_run_writer_open();
-	(void) queue_run(writer, &run, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1));
-	js_run_writer_close(writer);
+	run.args = PG_ARGISNULL(1) ? NULL : check_args(PG_GETARG_JSONB_P(1));
+	js_idempotency_arguments(fcinfo, 6, &idempotency);
+	if (js_idempotency_admit(&idempotency, &run, run_at_is_given(fcinfo, 2)))
+	{
+		writer = js_run_writer_open();
+		(void) queue_run(writer, &run);
+		js_run_writer_close(writer);
+	}
 	PG_RETURN_INT64(run.run_id);
 }
 
@@ -123,7 +134,9 @@ queue_each(JsRun *run, ArrayType *args, ReturnSetInfo *result)
 		Datum		id;
 		bool		id_isnull = false;
 
-		id = Int64GetDatum(queue_run(writer, run, isnull ? NULL : DatumGetJsonbP(element)));
+		run->run_id = 0;
+		run->args = isnull ? NULL : check_args(DatumGetJsonbP(element));
+		id = Int64GetDatum(queue_run(writer, run));
 		MemoryContextSwitchTo(outer);
 		tuplestore_putvalues(result->setResult, result->setDesc, &id, &id_isnull);
 		MemoryContextReset(scratch);

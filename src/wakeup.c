@@ -100,6 +100,13 @@ js_wakeup_request(int64 request_id)
 	add_note(JS_NEWS_REQUESTS, request_id);
 }
 
+/* Whether anything runs here has been decided anew. */
+void
+js_wakeup_processing(void)
+{
+	add_note(JS_NEWS_PROCESSING, 0);
+}
+
 void
 js_wakeup_everything(void)
 {

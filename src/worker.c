@@ -59,6 +59,7 @@
 #include "retry.h"
 #include "session.h"
 #include "shmem.h"
+#include "shutdown.h"
 #include "storage/ipc.h"
 #include "store.h"
 #include "table.h"
@@ -422,6 +423,27 @@ status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 	return JS_FAILED;
 }
 
+/*
+ * An error that is no end of the run.  reset_stuck() wants the end of the worker.
+ * And in the grace of a shutdown a run may have failed for lack of what has
+ * been shut down already, its parallel workers for instance: if it can be
+ * repeated it is cut off instead, and done again after the start.
+ */
+static void
+leave_if_no_end(const JsRun *run)
+{
+	JsCancel	cancel = js_slot_is_cancelled(run->run_id);
+
+	if (cancel == JS_CANCEL_RESET)
+		ereport(FATAL,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("terminating jobsched worker due to reset_stuck()")));
+	if (cancel == JS_CANCEL_NONE && js_shutdown_begun() && run->repeatable)
+		ereport(FATAL,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("terminating jobsched worker because its run has failed while the server is shutting down")));
+}
+
 /* Takes down the error that is being handled, and reports it to the log. */
 void
 js_worker_outcome_from_error(JsWork *work)
@@ -430,6 +452,7 @@ js_worker_outcome_from_error(JsWork *work)
 	ErrorData  *error = CopyErrorData();
 	JsOutcome  *outcome = &work->outcome;
 
+	leave_if_no_end(&work->run);
 	outcome->status = status_from_error(error, work->run.run_id, &outcome->reason);
 	outcome->result = NULL;
 	outcome->finished_at = js_clock_now();
@@ -566,8 +589,9 @@ empty_mailbox(void)
 	JsMail		mail[JS_BATCH_SIZE];
 	int			count;
 
-	while ((count = js_slot_next(mail)) > 0)
+	while (!js_shutdown_begun() && (count = js_slot_next(mail)) > 0)
 	{
+		js_shutdown_run_until(mail->timeout > 0 ? GetCurrentTimestamp() + mail->timeout : DT_NOEND);
 		run_mail(mail, count);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -584,9 +608,11 @@ wait_for_mail(TimestampTz idle_since, bool is_new)
 	int			ms = is_new ? Max(js_guc_worker_idle_timeout, FIRST_MAIL_MS) : js_guc_worker_idle_timeout;
 	TimestampTz until = TimestampTzPlusMilliseconds(idle_since, ms);
 
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until),
-					 js_wait_event(&wait_event, "JobschedWorkerMain"));
+	/* It may have begun before the latch was last reset. */
+	if (!js_shutdown_begun())
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until),
+						 js_wait_event(&wait_event, "JobschedWorkerMain"));
 	ResetLatch(MyLatch);
 	QueryCancelPending = false; /* nothing to cancel */
 	CHECK_FOR_INTERRUPTS();
@@ -608,7 +634,7 @@ serve(void)
 		pgstat_report_stat(true);
 		set_ps_display("idle");
 		idle_too_long = wait_for_mail(idle_since, is_new);
-		if (js_slot_leave_if_idle(idle_too_long))
+		if (js_shutdown_begun() || js_slot_leave_if_idle(idle_too_long))
 			return;
 		if (js_slot_has_mail())
 		{
@@ -629,6 +655,7 @@ jobsched_worker_main(Datum arg)
 
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	js_process_init();
+	js_shutdown_watch();
 	js_slot_attach(DatumGetInt32(arg), generation);
 	js_capture_watch();
 	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, js_my_slot->owner, 0);

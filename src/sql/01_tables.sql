@@ -21,7 +21,9 @@ CREATE TABLE jobsched_internal.identity (
 	id smallint PRIMARY KEY CHECK (id OPERATOR(pg_catalog.=) 1),
 	token uuid NOT NULL,
 	database oid NOT NULL,
-	instance_id text NOT NULL
+	instance_id text NOT NULL,
+	-- by stop_processing(): no run starts
+	stopped_at timestamptz
 );
 
 -- A job: what to run, when, as whom.  Written by the functions of schema
@@ -136,13 +138,28 @@ CREATE TABLE jobsched_internal.run (
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for);
 
 -- What sessions want of runs that exist.  Inserted in their transactions; the
--- scheduler does it, and deletes the row when the run has ended.
+-- scheduler does it, and deletes the row when it is done.
 CREATE SEQUENCE jobsched_internal.request_id_seq AS bigint;
 CREATE TABLE jobsched_internal.request (
 	request_id bigint PRIMARY KEY,
+	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['cancel', 'replace', 'debounce', 'reset'])),
 	run_id bigint NOT NULL,
+	-- the only attempt that is meant; 0: any
+	attempt integer NOT NULL,
 	force boolean NOT NULL
 );
+
+-- Which run keeps an idempotency key of a job.  Written by trigger() in its
+-- caller's transaction; the scheduler deletes what has expired.
+CREATE TABLE jobsched_internal.idempotency (
+	job_id bigint NOT NULL,
+	key text COLLATE "C" NOT NULL,
+	run_id bigint NOT NULL,
+	queued_at timestamptz NOT NULL,
+	expires_at timestamptz NOT NULL,
+	PRIMARY KEY (job_id, key)
+);
+CREATE INDEX idempotency_expires_at ON jobsched_internal.idempotency (expires_at);
 
 -- Where the rings of history stand.  Ring 0 holds successes, ring 1 the rest.
 CREATE TABLE jobsched_internal.ring (

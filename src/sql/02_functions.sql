@@ -75,10 +75,13 @@ CREATE FUNCTION jobsched.trigger(
 	run_at timestamptz DEFAULT pg_catalog.now(),
 	priority integer DEFAULT 0,
 	timeout interval DEFAULT NULL,
-	max_attempts integer DEFAULT NULL)
+	max_attempts integer DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	on_conflict text DEFAULT 'return_existing',
+	idempotency_period interval DEFAULT '1 day')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
-'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout and max_attempts override the job''s.';
+'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout and max_attempts override the job''s. idempotency_key (1 to 200 bytes): a name for what is asked for, which one run of the job keeps for idempotency_period from when it was queued, and until it has ended. on_conflict says what a call with a key that is kept does: return_existing returns the id of the run that keeps it, error raises 23505, replace cancels it if it still waits and queues a new run, debounce does that with a run that starts idempotency_period from now (or at run_at), throttle returns the id within the period and queues a new run after it.';
 
 CREATE FUNCTION jobsched.trigger_many(
 	job text,
@@ -110,6 +113,11 @@ RETURNS bigint LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 
 COMMENT ON FUNCTION jobsched.retry_run IS
 'Queues a run that has ended without success anew, with the arguments, priority and slot that it had, and returns the id of the new run. A run is retried like this once; the new one can be.';
 
+CREATE FUNCTION jobsched.reset_stuck(older_than interval)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_reset_stuck';
+COMMENT ON FUNCTION jobsched.reset_stuck IS
+'Once the transaction commits, takes every run that the caller may manage and that has been executed for longer than older_than from its worker, which is terminated. A run that is one transaction goes back to the queue, as one that lost its worker; any other is tried again if its job''s policy says so, or ends as lost, reason reset. Returns how many.';
+
 CREATE PROCEDURE jobsched.wait_run(
 	run_id bigint,
 	timeout interval DEFAULT NULL,
@@ -122,6 +130,16 @@ CREATE FUNCTION jobsched.adopt()
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_adopt';
 COMMENT ON FUNCTION jobsched.adopt IS
 'Makes this database the home of all its jobs and returns how many were asleep. Jobs that came with a dump, a template or a physical copy sleep until then. For the database''s owner.';
+
+CREATE FUNCTION jobsched.stop_processing()
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_stop_processing';
+COMMENT ON FUNCTION jobsched.stop_processing IS
+'From the commit on no run starts in this database and no slot fires, until start_processing(), also over restarts; queued runs wait, running ones finish. For the database''s owner.';
+
+CREATE FUNCTION jobsched.start_processing()
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_start_processing';
+COMMENT ON FUNCTION jobsched.start_processing IS
+'Ends stop_processing(): what waits starts, and slots missed meanwhile are made up by one run for the newest of each job. For the database''s owner.';
 
 -- Schedules
 

@@ -20,6 +20,10 @@ CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_in
 CREATE VIEW jobsched_internal.job_of_run AS
 SELECT job_id, name, paused FROM jobsched_internal.job;
 
+-- Whether anything starts at all.
+CREATE VIEW jobsched_internal.processing AS
+SELECT stopped_at IS NOT NULL AS stopped FROM jobsched_internal.identity;
+
 CREATE VIEW jobsched.jobs WITH (security_barrier) AS
 SELECT j.job_id,
 	j.name,
@@ -87,7 +91,7 @@ WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(j.owner);
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
 COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot) or asleep (this database is a copy)';
 COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule; NULL when there is none or the job does not run';
-COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed';
+COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed; runs that another replaced are left out';
 COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';
 
 CREATE VIEW jobsched.runs WITH (security_invoker) AS
@@ -98,6 +102,7 @@ SELECT r.run_id,
 	r.status,
 	CASE WHEN r.status OPERATOR(pg_catalog.<>) 'queued' THEN r.reason
 		WHEN r.run_at OPERATOR(pg_catalog.>) jobsched_internal.clock_now() THEN 'not_due'
+		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
 		WHEN j.paused THEN 'job_paused'
 		ELSE COALESCE(r.reason, 'waiting_for_worker') END AS reason,
 	r.source,
@@ -145,7 +150,7 @@ FROM (
 ) r LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
-COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, job_paused, waiting_for_worker) or what sent it back to the queue (worker_died, server_restarted)';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_worker) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger or retry (retry_run(), redrive())';
