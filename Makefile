@@ -23,16 +23,20 @@ OBJS = \
 	src/idempotency.o \
 	src/interval.o \
 	src/jobsched.o \
+	src/keys.o \
 	src/launcher.o \
+	src/limit.o \
 	src/process.o \
 	src/processing.o \
 	src/retry.o \
 	src/sched_cancel.o \
 	src/sched_dispatch.o \
 	src/sched_end.o \
+	src/sched_fair.o \
 	src/sched_fire.o \
 	src/sched_fold.o \
 	src/sched_idempotency.o \
+	src/sched_limit.o \
 	src/sched_load.o \
 	src/sched_memory.o \
 	src/schedule_sql.o \
@@ -45,6 +49,7 @@ OBJS = \
 	src/status.o \
 	src/store_idempotency.o \
 	src/store_job.o \
+	src/store_limit.o \
 	src/store_request.o \
 	src/store_retried.o \
 	src/store_run.o \
@@ -61,7 +66,7 @@ SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql
 
-REGRESS = install schedule jobs run cancel retry idempotency pace context privileges views
+REGRESS = install schedule jobs run cancel retry idempotency pace limits context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
 ISOLATION = same_key visibility

@@ -25,6 +25,8 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "interval.h"
+#include "keys.h"
+#include "limit.h"
 #include "retry.h"
 #include "schedule_sql.h"
 #include "store.h"
@@ -73,6 +75,10 @@ typedef struct Definition
 	ArrayType  *retry_delays;	/* NULL: not given; empty: none */
 	ArrayType  *retry_on;
 	ArrayType  *no_retry_on;
+	bool		has_max_concurrency;
+	int32		max_concurrency;	/* 0: none */
+	char	   *queue;			/* empty: none */
+	ArrayType  *keys;			/* empty: none */
 } Definition;
 
 /* ------------------------------------------------------------------------
@@ -137,6 +143,37 @@ read_retry_policy(FunctionCallInfo fcinfo, int n, Definition *def)
 	return n;
 }
 
+/* 0: none. */
+static int32
+concurrency_argument(FunctionCallInfo fcinfo, int n, bool *given)
+{
+	int32		value = PG_ARGISNULL(n) ? 0 : PG_GETARG_INT32(n);
+
+	*given = !PG_ARGISNULL(n);
+	if (value < 0 || value > JS_MAX_CONCURRENCY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid max_concurrency \"%d\"", value),
+				 errhint("It is from 1 to %d; 0 means no limit.", JS_MAX_CONCURRENCY)));
+	return value;
+}
+
+static char *
+queue_argument(FunctionCallInfo fcinfo, int n)
+{
+	char	   *queue = text_argument(fcinfo, n);
+
+	if (queue != NULL && queue[0] != '\0')
+		js_limit_check_name("queue", queue);
+	return queue;
+}
+
+static ArrayType *
+keys_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : js_keys_argument(PG_GETARG_ARRAYTYPE_P_COPY(n));
+}
+
 /* The arguments from n on; returns the number of the one that follows. */
 static int
 read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
@@ -155,6 +192,9 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 	def->share_transaction = bool_argument(fcinfo, n++, &def->has_share_transaction);
 	def->timeout = interval_argument(fcinfo, n++, "timeout", &def->has_timeout);
 	n = read_retry_policy(fcinfo, n, def);
+	def->max_concurrency = concurrency_argument(fcinfo, n++, &def->has_max_concurrency);
+	def->queue = queue_argument(fcinfo, n++);
+	def->keys = keys_argument(fcinfo, n++);
 	return n;
 }
 
@@ -375,6 +415,25 @@ set_retry_policy(JsJob *job, const Definition *def)
 	}
 }
 
+/* The arguments of a scheduled run are the job's: its keys must be found there. */
+static void
+check_keys(const JsJob *job)
+{
+	if (job->keys != NULL && job->schedule != NULL)
+		(void) js_keys_require(job->keys, job->args);
+}
+
+static void
+set_limits(JsJob *job, const Definition *def)
+{
+	if (def->has_max_concurrency)
+		job->max_concurrency = def->max_concurrency;
+	if (def->queue != NULL)
+		job->queue = def->queue[0] == '\0' ? NULL : def->queue;
+	if (def->keys != NULL)
+		job->keys = ARR_NDIM(def->keys) == 0 ? NULL : def->keys;
+}
+
 /* Writes what is given into the job. */
 static void
 apply_definition(JsJob *job, const Definition *def)
@@ -405,6 +464,8 @@ apply_definition(JsJob *job, const Definition *def)
 		check_args(def->args);
 		job->args = def->args;
 	}
+	set_limits(job, def);
+	check_keys(job);
 	if (def->has_enabled)
 		job->enabled = def->enabled;
 	if (def->description != NULL)
@@ -551,6 +612,9 @@ update_job(JsJob *job, const Definition *def)
 	job->timeout = 0;
 	job->max_attempts = 0;
 	job->retry_delays = job->retry_on = job->no_retry_on = NULL;
+	job->max_concurrency = 0;
+	job->queue = NULL;
+	job->keys = NULL;
 	apply_definition(job, &full);
 	write_job(job);
 	return job->job_id;

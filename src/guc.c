@@ -26,6 +26,7 @@ char	   *js_guc_databases = NULL;
 char	   *js_guc_timezone = NULL;
 char	   *js_guc_instance_id = NULL;
 int			js_guc_worker_idle_timeout = 60 * 1000;
+int			js_guc_max_running_per_owner = 0;
 int			js_guc_cancel_grace = 5 * 1000;
 int			js_guc_shutdown_grace = 0;
 int			js_guc_history_retention = 7 * 24 * 3600;
@@ -69,6 +70,11 @@ define_process_settings(void)
 							"Worker processes of all databases together.",
 							"Bounded by max_worker_processes, which they share with everything else.",
 							&js_guc_max_workers, 4, 0, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_running_per_owner",
+							"Runs of one role that are executed at the same time, in each database.",
+							"0 means no limit.",
+							&js_guc_max_running_per_owner, 0, 0, 10000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.max_databases",
 							"Databases of the cluster that can have a scheduler.",

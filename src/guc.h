@@ -17,6 +17,7 @@ extern char *js_guc_databases;
 extern char *js_guc_timezone;
 extern char *js_guc_instance_id;
 extern int	js_guc_worker_idle_timeout;
+extern int	js_guc_max_running_per_owner;	/* 0: no limit */
 extern int	js_guc_cancel_grace; /* ms */
 extern int	js_guc_shutdown_grace;	/* ms */
 extern int	js_guc_history_retention;	/* s */

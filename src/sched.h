@@ -36,6 +36,26 @@ typedef struct JobFold
 	char		recent[JS_RECENT_SIZE + 1];
 } JobFold;
 
+/* What waits in lanes that take turns (sched_fair.c). */
+typedef struct FairQueue
+{
+	pairingheap lanes;
+	int64		round;			/* the last one in which a lane had its turn */
+} FairQueue;
+
+typedef struct FairLane FairLane;
+
+typedef struct FairItem
+{
+	pairingheap_node node;
+	int64		age;			/* the lower the older: a run's id */
+	FairLane   *lane;
+} FairItem;
+
+/* sched_limit.c */
+typedef struct Limit Limit;
+typedef struct LimitSet LimitSet;
+
 /* There may be a million of these: kept small. */
 typedef struct JobEntry
 {
@@ -55,10 +75,13 @@ typedef struct JobEntry
 	bool		transactional;
 	bool		shares;			/* its runs may share a transaction */
 	bool		due_queued;		/* is in sched.due */
-	int32		live;			/* runs that are ready, running or retrying */
+	int32		live;			/* runs that are ready, limited, assigned or
+								 * retrying */
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
+	int32		max_concurrency;	/* 0: none */
+	Limit	   *queue;			/* NULL: none */
 	TimestampTz skipped_first;
 	TimestampTz skipped_last;
 	TimestampTz next_run_at;	/* DT_NOEND: none */
@@ -76,13 +99,14 @@ typedef enum RunEntryState
 	RUN_FUTURE,					/* run_at has not come; in sched.future */
 	RUN_READY,					/* in its owner's heap */
 	RUN_HELD,					/* its job does not let it start */
+	RUN_LIMITED,				/* in the line of its limits */
 	RUN_ASSIGNED				/* with a worker */
 } RunEntryState;
 
 typedef struct OwnerEntry
 {
 	Oid			owner;
-	pairingheap *ready;			/* RunEntry.node */
+	FairQueue	ready;			/* RunEntry.item */
 	int			ready_count;
 	int			workers;		/* slots, including starting ones */
 	int32		mean_us;		/* of recent run times; 0 unknown */
@@ -123,7 +147,10 @@ typedef struct RunEntry
 	TimestampTz cancel_at;		/* when, by the real clock */
 	bool		terminated;		/* and then to end itself */
 	Request    *request;		/* NULL: nobody wants it to be cancelled */
-	pairingheap_node node;
+	LimitSet   *limits;			/* that name it; NULL: none does */
+	bool		holding;		/* it has its units of them */
+	bool		unpaid;			/* and is yet to use up what rates allow */
+	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 } RunEntry;
 
@@ -164,7 +191,7 @@ typedef struct Sched
 	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
 								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
-	pairingheap *future;		/* RunEntry.node by run_at */
+	pairingheap *future;		/* RunEntry.item by run_at */
 	dlist_head	owners;
 	slist_head	folds;
 	dlist_head	requests;		/* to be seen to */
@@ -213,6 +240,8 @@ extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern bool sched_job_fires(const JobEntry *job);
 extern void sched_job_replace_runs(JobEntry *job);
 extern int64 sched_job_count(void);
+extern void sched_runs_each(void (*visit) (RunEntry *run));
+extern RunEntry *sched_first_ready(OwnerEntry *owner);
 extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
 
 /* sched_load.c */
@@ -284,6 +313,43 @@ extern bool sched_keys_expire_now(void);
 extern void sched_begin_expiry(void);
 extern void sched_expire_keys(TimestampTz now);
 extern TimestampTz sched_expiry_deadline(void);
+/* sched_fair.c */
+extern void sched_fair_init(FairQueue *queue);
+extern void sched_fair_init_line(pairingheap *line);
+extern void sched_fair_add(FairQueue *queue, FairItem *item, const void *key, int32 priority,
+						   int64 waited);
+extern int64 sched_fair_remove(FairItem *item, bool turn);
+extern FairItem *sched_fair_first(FairQueue *queue);
+
+static inline bool
+sched_fair_is_empty(const FairQueue *queue)
+{
+	return queue->lanes.ph_root == NULL;
+}
+
+/* sched_limit.c */
+extern void sched_limits_init(void);
+extern void sched_limits_load(void);
+extern void sched_limits_recall(void);
+extern void sched_limits_open(void);
+extern bool sched_limits_changed(void);
+extern void sched_limits_rewind(void);
+extern void sched_limits_sweep(TimestampTz now);
+extern void sched_job_set_limits(JobEntry *job, const JsJob *row);
+extern void sched_job_drop_limits(JobEntry *job);
+extern void sched_limits_attach(RunEntry *run, ArrayType *keys);
+extern void sched_limits_detach(RunEntry *run);
+extern void sched_limits_reattach(RunEntry *run);
+extern const void *sched_limits_turn(const LimitSet *set);
+extern bool sched_limits_take(RunEntry *run, bool in_any_case);
+extern void sched_limits_release(RunEntry *run);
+extern void sched_limits_wait(RunEntry *run);
+extern void sched_limits_unwait(RunEntry *run);
+extern void sched_limits_pay(RunEntry *run);
+extern void sched_limits_save(void);
+extern bool sched_limits_have_room(TimestampTz now);
+extern void sched_limits_wake(TimestampTz now);
+extern TimestampTz sched_limits_deadline(void);
 
 /* sched_fold.c */
 extern void sched_fold_add(JobEntry *job, const JsDone *done);

@@ -18,7 +18,8 @@
  * in no slot; a scheduler that dies there leaves a row of this boot that no
  * slot knows of, which its successor delivers.
  *
- * Runs of one owner are dealt by priority, then age; owners take turns.
+ * Runs of one owner are dealt by priority, then keys take turns, then age
+ * (sched_fair.c); owners take turns.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -247,9 +248,8 @@ note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
 		Min(1 << Min(owner->start_failures, 6), 60) * USECS_PER_SEC;
 	if (strncmp(sqlstate, "57P", 3) == 0)
 		return;					/* it was told to go: no fault of the owner */
-	if (message[0] != '\0' && !pairingheap_is_empty(owner->ready))
-		refuse(pairingheap_container(RunEntry, node, pairingheap_first(owner->ready)),
-			   sqlstate, message);
+	if (message[0] != '\0' && owner->ready_count > 0)
+		refuse(sched_first_ready(owner), sqlstate, message);
 }
 
 /* Of all runs that a dead worker was executing. */
@@ -346,7 +346,7 @@ sched_ripen(TimestampTz now)
 {
 	while (!pairingheap_is_empty(sched.future))
 	{
-		RunEntry   *run = pairingheap_container(RunEntry, node, pairingheap_first(sched.future));
+		RunEntry   *run = pairingheap_container(RunEntry, item.node, pairingheap_first(sched.future));
 
 		if (run->run_at > now)
 			break;
@@ -369,14 +369,6 @@ static bool
 run_is_short(const RunEntry *run)
 {
 	return run->job->transactional && expected_us(run) < SHORT_RUN_US;
-}
-
-static RunEntry *
-first_ready(OwnerEntry *owner)
-{
-	if (pairingheap_is_empty(owner->ready))
-		return NULL;
-	return pairingheap_container(RunEntry, node, pairingheap_first(owner->ready));
 }
 
 static void
@@ -407,7 +399,7 @@ assign_to_idle(void)
 		SlotEntry  *slot = &sched.slots[i];
 		RunEntry   *run;
 
-		if (!slot_is_idle(slot) || (run = first_ready(slot->owner)) == NULL)
+		if (!slot_is_idle(slot) || (run = sched_first_ready(slot->owner)) == NULL)
 			continue;
 		plan(run, i);
 		slot->view.mail_count = 1;
@@ -427,7 +419,7 @@ static bool
 assign_ahead(int slotno)
 {
 	SlotEntry  *slot = &sched.slots[slotno];
-	RunEntry   *run = slot_takes_runs(slot) ? first_ready(slot->owner) : NULL;
+	RunEntry   *run = slot_takes_runs(slot) ? sched_first_ready(slot->owner) : NULL;
 	RunEntry   *current;
 
 	if (run == NULL || is_stuck(slot, GetCurrentTimestamp()) || !run_is_short(run) || slot->view.mail_count >= mailbox_depth(run))
@@ -577,7 +569,7 @@ refuse_owners(void)
 
 		if (owner->ready_count == 0 || !sched_owner_problem(owner->owner, &sqlstate, &message))
 			continue;
-		for (int i = 0; i < MAX_CLAIMS && (run = first_ready(owner)) != NULL; i++)
+		for (int i = 0; i < MAX_CLAIMS && (run = sched_first_ready(owner)) != NULL; i++)
 			refuse(run, sqlstate, message);
 	}
 }
@@ -638,6 +630,7 @@ claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 		return false;
 	run->attempt++;
 	run->claimed = true;
+	sched_limits_pay(run);
 	if (must_be_durable(run))
 		sched_commit_durably();
 	return true;
@@ -683,6 +676,7 @@ sched_claim(TimestampTz now)
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
 	js_run_writer_close(writer);
+	sched_limits_save();
 }
 
 static bool

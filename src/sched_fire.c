@@ -30,6 +30,7 @@
 #include "catalog/pg_authid.h"
 #include "clock.h"
 #include "cron.h"
+#include "keys.h"
 #include "miscadmin.h"
 #include "sched.h"
 #include "utils/memutils.h"
@@ -48,9 +49,10 @@
 /* Slots counted one by one at most; more are counted as this many. */
 #define MAX_COUNTED 10000
 
-/* What it takes to find the slots of a job. */
+/* What it takes to find the slots of a job, and to make runs of them. */
 typedef struct Timetable
 {
+	ArrayType  *keys;
 	JsSchedule	schedule;
 	pg_tz	   *tz;
 	TimestampTz anchor;
@@ -107,7 +109,9 @@ static bool
 read_timetable(JobEntry *job, const JsJob *row, Timetable *timetable)
 {
 	JsScheduleError error;
+	char	   *problem;
 
+	timetable->keys = js_keys_resolve(row->keys, row->args, &problem);
 	if (row->schedule == NULL ||
 		!js_schedule_parse(row->schedule, row->name, &timetable->schedule, &error))
 		invalidate(job, psprintf("invalid schedule: %s", row->schedule ? error.message : "none"));
@@ -115,6 +119,8 @@ read_timetable(JobEntry *job, const JsJob *row, Timetable *timetable)
 		invalidate(job, psprintf("time zone \"%s\" does not exist", row->timezone));
 	else if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row->owner)))
 		invalidate(job, psprintf("the owner, role with OID %u, does not exist", row->owner));
+	else if (problem != NULL)
+		invalidate(job, problem);
 	timetable->anchor = row->anchor;
 	return !job->invalid;
 }
@@ -157,7 +163,7 @@ newest_slot(const Timetable *timetable, TimestampTz slot, TimestampTz now, int32
 /* Inserts a run that is due now and takes it into memory. */
 static void
 insert_due_run(const Firing *firing, JobEntry *job, const char *source,
-			   TimestampTz scheduled_for, int32 missed)
+			   TimestampTz scheduled_for, int32 missed, ArrayType *keys)
 {
 	RunEntry   *entry;
 	JsRun		run = {0};
@@ -167,6 +173,7 @@ insert_due_run(const Firing *firing, JobEntry *job, const char *source,
 	run.status = JS_RUN_QUEUED;
 	run.source = source;
 	run.missed_count = missed;
+	run.keys = keys;
 	run.run_at = scheduled_for == DT_NOBEGIN ? firing->now : scheduled_for;
 	run.queued_at = firing->now;
 	run.claimed_at = DT_NOBEGIN;
@@ -175,6 +182,7 @@ insert_due_run(const Firing *firing, JobEntry *job, const char *source,
 
 	entry = sched_run_make(run.run_id, job);
 	entry->run_at = run.run_at;
+	sched_limits_attach(entry, keys);
 	sched_run_place(entry, RUN_READY);
 }
 
@@ -335,7 +343,7 @@ fire_slot(const Firing *firing, JobEntry *job, const Timetable *timetable)
 		skip_slot(job, slot, missed);
 	note_done(job, slot, missed);
 	if (advance(firing, job, &before, open_slot_after(job, timetable, slot)) && !overlaps)
-		insert_due_run(firing, job, "schedule", slot, missed);
+		insert_due_run(firing, job, "schedule", slot, missed, timetable->keys);
 }
 
 /* The job's row, if the job is still one that fires. */
@@ -506,9 +514,12 @@ sched_fire_startup(TimestampTz now)
 	foreach(lc, sched.startup_jobs)
 	{
 		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
+		Timetable	timetable;
+		JsJob		row;
 
-		if (job != NULL && sched_job_fires(job) && job->live == 0)
-			insert_due_run(&firing, job, "startup", DT_NOBEGIN, 0);
+		if (job != NULL && sched_job_fires(job) && job->live == 0 &&
+			read_firing_job(job, &row) && read_timetable(job, &row, &timetable))
+			insert_due_run(&firing, job, "startup", DT_NOBEGIN, 0, timetable.keys);
 	}
 	js_run_writer_close(firing.writer);
 	CommandCounterIncrement();

@@ -86,6 +86,7 @@ sched_apply_job(const JsJob *row)
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;
 	job->paused = row->paused;
+	sched_job_set_limits(job, row);
 	was_asleep = job->asleep;
 	sched_set_flag(&job->asleep, !sched.home ||
 				   memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
@@ -196,6 +197,7 @@ visit_run(const JsRun *row, void *arg)
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
+	sched_limits_attach(run, row->keys);
 	sched_note_cut_off(run);
 	sched_run_wait(run, now);
 }
@@ -263,6 +265,9 @@ void
 sched_load_all(TimestampTz now)
 {
 	load_stopped();
+	if (sched_job_count() == 0)
+		sched_limits_recall();
+	sched_limits_load();
 	load_jobs();
 	load_queue(now);
 }
@@ -278,12 +283,24 @@ sched_sweep(TimestampTz now)
 		load_jobs();
 	load_stopped();
 	load_queue(now);
+	sched_limits_load();
+	sched_limits_sweep(now);
 }
 
 bool
 sched_news_waiting(void)
 {
 	return js_database_has_news(sched.db) || sched_ends_waiting();
+}
+
+/* However many of them have changed, they are read once. */
+static bool
+limits_are_new(int count)
+{
+	for (int i = 0; i < count; i++)
+		if (news[i].kind == JS_NEWS_LIMITS)
+			return true;
+	return sched_limits_changed();
 }
 
 void
@@ -303,6 +320,8 @@ sched_load_news(TimestampTz now)
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_JOBS)
 			js_jobs_visit(news[i].first, news[i].last, visit_job, NULL);
+	if (limits_are_new(count))
+		sched_limits_load();
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_RUNS)
 			js_runs_visit(news[i].first, news[i].last, visit_run, &now);

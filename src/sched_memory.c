@@ -8,7 +8,8 @@
  * one place, by their state:
  *
  *	RUN_FUTURE		heap by run_at
- *	RUN_READY		heap of their owner, by priority and age
+ *	RUN_READY		queue of their owner, by priority and turn
+ *	RUN_LIMITED		line of their limits, which are full
  *	RUN_HELD		only with their job, which is paused, asleep or invalid
  *	RUN_ASSIGNED	with a worker
  *
@@ -81,21 +82,10 @@ compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 static int
 compare_future(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 {
-	const RunEntry *x = pairingheap_const_container(RunEntry, node, a);
-	const RunEntry *y = pairingheap_const_container(RunEntry, node, b);
+	const RunEntry *x = pairingheap_const_container(RunEntry, item.node, a);
+	const RunEntry *y = pairingheap_const_container(RunEntry, item.node, b);
 
 	return x->run_at < y->run_at ? 1 : x->run_at > y->run_at ? -1 : 0;
-}
-
-static int
-compare_ready(const pairingheap_node *a, const pairingheap_node *b, void *arg)
-{
-	const RunEntry *x = pairingheap_const_container(RunEntry, node, a);
-	const RunEntry *y = pairingheap_const_container(RunEntry, node, b);
-
-	if (x->priority != y->priority)
-		return x->priority > y->priority ? 1 : -1;
-	return x->run_id < y->run_id ? 1 : x->run_id > y->run_id ? -1 : 0;
 }
 
 void
@@ -120,6 +110,7 @@ sched_memory_init(void)
 	slist_init(&sched.folds);
 	dlist_init(&sched.requests);
 	dlist_init(&sched.requests_done);
+	sched_limits_init();
 }
 
 /* ------------------------------------------------------------------------
@@ -184,6 +175,7 @@ sched_job_forget(JobEntry *job)
 	sched_job_set_next(job, DT_NOEND);
 	sched_set_flag(&job->asleep, false, &sched.asleep_count);
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
+	sched_job_drop_limits(job);
 	jobhash_delete(jobs, job->job_id);
 	pfree(job);
 }
@@ -274,7 +266,7 @@ sched_owner(Oid oid)
 	outer = MemoryContextSwitchTo(sched.context);
 	owner = palloc0(sizeof(OwnerEntry));
 	owner->owner = oid;
-	owner->ready = pairingheap_allocate(compare_ready, NULL);
+	sched_fair_init(&owner->ready);
 	MemoryContextSwitchTo(outer);
 	dlist_push_tail(&sched.owners, &owner->node);
 	return owner;
@@ -293,7 +285,19 @@ sched_run_find(int64 run_id)
 	return slot ? slot->entry : NULL;
 }
 
-/* The caller fills it in and places it. */
+/* The visitor must not make or forget runs. */
+void
+sched_runs_each(void (*visit) (RunEntry *run))
+{
+	runhash_iterator iterator;
+	RunSlot    *slot;
+
+	runhash_start_iterate(runs, &iterator);
+	while ((slot = runhash_iterate(runs, &iterator)) != NULL)
+		visit(slot->entry);
+}
+
+/* The caller fills it in, attaches it to its limits, and places it. */
 RunEntry *
 sched_run_make(int64 run_id, JobEntry *job)
 {
@@ -305,6 +309,7 @@ sched_run_make(int64 run_id, JobEntry *job)
 	run->owner = sched_owner(job->owner);
 	run->state = RUN_HELD;
 	run->slot = -1;
+	run->item.age = run_id;
 	dlist_push_tail(&job->runs, &run->job_node);
 	runhash_insert(runs, run_id, &found)->entry = run;
 	Assert(!found);
@@ -315,39 +320,100 @@ sched_run_make(int64 run_id, JobEntry *job)
 static bool
 is_live(const RunEntry *run)
 {
-	return run->state == RUN_READY || run->state == RUN_ASSIGNED ||
+	return run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
 		(run->state == RUN_FUTURE && run->attempt > 0);
 }
 
-/* Moves a run to the place that belongs to a state. */
+static void
+leave_place(RunEntry *run, RunEntryState next)
+{
+	switch (run->state)
+	{
+		case RUN_FUTURE:
+			pairingheap_remove(sched.future, &run->item.node);
+			break;
+		case RUN_READY:
+			(void) sched_fair_remove(&run->item, next == RUN_ASSIGNED);
+			run->owner->ready_count--;
+			sched.ready_count--;
+			break;
+		case RUN_LIMITED:
+			sched_limits_unwait(run);
+			break;
+		case RUN_HELD:
+		case RUN_ASSIGNED:
+			break;
+	}
+}
+
+static void
+enter_place(RunEntry *run)
+{
+	switch (run->state)
+	{
+		case RUN_FUTURE:
+			pairingheap_add(sched.future, &run->item.node);
+			break;
+		case RUN_READY:
+			sched_fair_add(&run->owner->ready, &run->item, sched_limits_turn(run->limits),
+						   run->priority, 0);
+			run->owner->ready_count++;
+			sched.ready_count++;
+			break;
+		case RUN_LIMITED:
+			sched_limits_wait(run);
+			break;
+		case RUN_HELD:
+		case RUN_ASSIGNED:
+			break;
+	}
+}
+
+/*
+ * What a run may be with regard to its limits: a unit of each is held by those
+ * that are ready or assigned.
+ */
+static RunEntryState
+state_by_limits(RunEntry *run, RunEntryState state)
+{
+	if (state == RUN_READY && !sched_limits_take(run, false))
+		return RUN_LIMITED;
+	if (state == RUN_ASSIGNED)
+		(void) sched_limits_take(run, true);
+	else if (state != RUN_READY)
+		sched_limits_release(run);
+	return state;
+}
+
+/*
+ * Moves a run to the place that belongs to a state; for one that is to be
+ * ready, and that a limit does not let, that is RUN_LIMITED.
+ */
 void
 sched_run_place(RunEntry *run, RunEntryState state)
 {
-	if (run->state == RUN_FUTURE)
-		pairingheap_remove(sched.future, &run->node);
-	else if (run->state == RUN_READY)
-	{
-		pairingheap_remove(run->owner->ready, &run->node);
-		run->owner->ready_count--;
-		sched.ready_count--;
-	}
-	run->state = state;
+	leave_place(run, state);
+	run->state = RUN_HELD;
+	run->state = state_by_limits(run, state);
 	run->job->live += (int) is_live(run) - (int) run->live;
 	run->live = is_live(run);
-	if (state == RUN_FUTURE)
-		pairingheap_add(sched.future, &run->node);
-	else if (state == RUN_READY)
-	{
-		pairingheap_add(run->owner->ready, &run->node);
-		run->owner->ready_count++;
-		sched.ready_count++;
-	}
+	enter_place(run);
+}
+
+/* Whose turn it is; NULL if nothing of the owner is ready. */
+RunEntry *
+sched_first_ready(OwnerEntry *owner)
+{
+	FairItem   *item = sched_fair_first(&owner->ready);
+
+	return item != NULL ? pairingheap_container(RunEntry, item.node, &item->node) : NULL;
 }
 
 void
 sched_run_forget(RunEntry *run)
 {
 	sched_run_place(run, RUN_HELD);
+	sched_limits_detach(run);
 	if (run->request != NULL)
 		dlist_push_tail(&sched.requests_done, &run->request->node);
 	dlist_delete(&run->job_node);
@@ -368,6 +434,7 @@ follow_owner(RunEntry *run)
 	sched_run_place(run, RUN_HELD);
 	run->owner = sched_owner(run->job->owner);
 	run->claimed = false;
+	sched_limits_reattach(run);
 }
 
 /* What was wanted of a run that is not over: it still is. */

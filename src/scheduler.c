@@ -318,7 +318,7 @@ first_future(void)
 {
 	if (pairingheap_is_empty(sched.future))
 		return DT_NOEND;
-	return pairingheap_container(RunEntry, node, pairingheap_first(sched.future))->run_at;
+	return pairingheap_container(RunEntry, item.node, pairingheap_first(sched.future))->run_at;
 }
 
 /* Outcomes are written when enough time has passed, or when somebody waits. */
@@ -379,7 +379,8 @@ static bool
 step_needed(bool dead, TimestampTz now)
 {
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
-		first_due() <= now || first_future() <= now ||
+		first_due() <= now || first_future() <= now || sched_limits_changed() ||
+		sched_limits_have_room(now) ||
 		sched_can_assign() || must_give_up_claims() || fold_is_due() || sched_keys_expire_now();
 }
 
@@ -402,7 +403,10 @@ step_in_transaction(bool dead, TimestampTz now)
 		sched_reap();
 	sched_ripen(now);
 	if (clock_was_set_back(now))
+	{
 		sched_rewind(now);
+		sched_limits_rewind();
+	}
 	if (must_give_up_claims())
 	{
 		sched_give_up_claims(now);
@@ -410,6 +414,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	}
 	if (sched.enabled)
 		sched_fire_due(now);
+	sched_limits_wake(now);
 	sched_assign();
 	sched_claim(now);
 	if (fold_is_due())
@@ -500,6 +505,7 @@ ms_to_sleep(void)
 	if (sched.enabled && !pairingheap_is_empty(sched.due))
 		ms = js_clock_ms_until(first_due(), ms);
 	ms = js_clock_ms_until(first_future(), ms);
+	ms = sched_limits_have_room(js_clock_now()) ? 0 : js_clock_ms_until(sched_limits_deadline(), ms);
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		ms = js_clock_ms_until(Max(ring_due_at(ring), sched.ring_retry_at), ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
@@ -552,6 +558,8 @@ start(void)
 	sched_load_all(now);
 	set_enabled();
 	sched_adopt_slots();
+	sched_limits_open();
+	sched_limits_sweep(now);
 	sched_end_pending(now);
 	sched_rewind(now);
 	sched_fold_recover();

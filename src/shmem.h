@@ -40,7 +40,8 @@ typedef enum JsNewsKind
 	JS_NEWS_RUNS,				/* runs first..last were queued */
 	JS_NEWS_JOBS,				/* jobs first..last changed */
 	JS_NEWS_REQUESTS,			/* requests first..last were made */
-	JS_NEWS_PROCESSING			/* stop_processing() or start_processing() */
+	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
+	JS_NEWS_LIMITS				/* queues or limits were defined anew */
 } JsNewsKind;
 
 typedef struct JsNews

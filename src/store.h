@@ -62,6 +62,9 @@ typedef struct JsJob
 	ArrayType  *retry_delays;	/* of interval; NULL: none */
 	ArrayType  *retry_on;		/* of text; NULL: what is worth it by default */
 	ArrayType  *no_retry_on;
+	int32		max_concurrency;	/* 0: none */
+	char	   *queue;
+	ArrayType  *keys;			/* templates (keys.c) */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -123,6 +126,7 @@ typedef struct JsRun
 	int32		missed_count;
 	int64		timeout;		/* overrides the job's; 0: does not */
 	int32		max_attempts;	/* likewise */
+	ArrayType  *keys;			/* NULL: none */
 	int64		boot_id;
 	TimestampTz run_at;
 	TimestampTz queued_at;
@@ -197,6 +201,7 @@ extern void js_stopped_set(TimestampTz at);
 typedef void (*JsRunVisitor) (const JsRun *run, void *arg);
 typedef struct JsRunWriter JsRunWriter;
 
+extern Jsonb *js_run_args(Jsonb *of_job, Jsonb *of_run);
 extern JsRunWriter *js_run_writer_open(void);
 extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
 extern void js_run_writer_close(JsRunWriter *writer);
@@ -264,6 +269,49 @@ extern bool js_key_find(JsKeptKey *kept, TransactionId *writer);
 extern void js_key_write(const JsKeptKey *kept);
 extern bool js_keys_expire(TimestampTz *from, TimestampTz until, int limit,
 						   JsKeyFilter may_go);
+/* limits (store_limit.c) */
+
+/* From the most specific to the most general; their runs are tried in this order. */
+typedef enum JsLimitKind
+{
+	JS_LIMIT_KEY,
+	JS_LIMIT_JOB,
+	JS_LIMIT_QUEUE,
+	JS_LIMIT_OWNER,
+	JS_LIMIT_CLASS				/* what holds for each key of a class */
+} JsLimitKind;
+
+/* A queue or a class of keys; where a number is 0 there is no such limit. */
+typedef struct JsLimitDefinition
+{
+	Oid			owner;
+	JsLimitKind kind;
+	char	   *name;
+	int32		max_running;
+	int32		rate;
+	int64		per;			/* microseconds */
+	int32		burst;			/* at least 1 */
+	bool		paused;
+} JsLimitDefinition;
+
+/* When what a rate has let through is used up (its theoretical arrival time). */
+typedef struct JsLimitState
+{
+	Oid			owner;
+	JsLimitKind kind;
+	const char *name;
+	TimestampTz tat;
+} JsLimitState;
+
+typedef void (*JsLimitVisitor) (const JsLimitDefinition *definition, void *arg);
+typedef void (*JsLimitStateVisitor) (const JsLimitState *state, void *arg);
+
+extern void js_limit_define(const JsLimitDefinition *definition);
+extern bool js_limit_drop(const JsLimitDefinition *definition);
+extern void js_limits_visit(JsLimitVisitor visit, void *arg);
+extern bool js_limit_state_write(const JsLimitState *state);
+extern bool js_limit_state_delete(const JsLimitState *state);
+extern void js_limit_states_visit(JsLimitStateVisitor visit, void *arg);
 
 /* the rings of history (store_run.c) */
 #define JS_RINGS 2

@@ -30,7 +30,7 @@ enum JobColumn
 	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL,
 	JOB_SHARE_TRANSACTION, JOB_TIMEOUT, JOB_MAX_ATTEMPTS, JOB_BACKOFF,
 	JOB_BACKOFF_BASE, JOB_BACKOFF_MAX, JOB_BACKOFF_JITTER, JOB_RETRY_DELAYS,
-	JOB_RETRY_ON, JOB_NO_RETRY_ON, JOB_ENABLED,
+	JOB_RETRY_ON, JOB_NO_RETRY_ON, JOB_MAX_CONCURRENCY, JOB_QUEUE, JOB_KEYS, JOB_ENABLED,
 	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
 	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
 	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
@@ -104,6 +104,9 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set(row, JOB_SHARE_TRANSACTION, BoolGetDatum(job->share_transaction));
 	js_row_set_interval(row, JOB_TIMEOUT, job->timeout);
 	retry_policy_to_row(job, row);
+	js_row_set_count(row, JOB_MAX_CONCURRENCY, job->max_concurrency);
+	js_row_set_text(row, JOB_QUEUE, job->queue);
+	js_row_set_array(row, JOB_KEYS, job->keys);
 	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
 	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
@@ -147,6 +150,9 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
 	job->timeout = js_row_interval(row, JOB_TIMEOUT);
 	retry_policy_from_row(row, job);
+	job->max_concurrency = js_row_count(row, JOB_MAX_CONCURRENCY);
+	job->queue = js_row_text(row, JOB_QUEUE);
+	job->keys = js_row_array(row, JOB_KEYS);
 	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
 	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
 	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);

@@ -37,13 +37,14 @@
 #include "table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 enum RunColumn
 {
 	RUN_ID = 1, RUN_JOB_ID, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
 	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
-	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_BOOT_ID, RUN_RUN_AT,
+	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS
 };
 
@@ -55,7 +56,7 @@ enum HistoryColumn
 	HISTORY_QUEUED_AT, HISTORY_STARTED_AT, HISTORY_FINISHED_AT,
 	HISTORY_SCHEDULED_FOR, HISTORY_REASON, HISTORY_SQLSTATE, HISTORY_ERROR,
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
-	HISTORY_ARGS, HISTORY_RESULT
+	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT
 };
 
 enum AttemptColumn
@@ -104,6 +105,16 @@ js_status_of(const char *name)
  * run
  * ------------------------------------------------------------------------
  */
+
+/* What a run is executed with: its own arguments over those of its job. */
+Jsonb *
+js_run_args(Jsonb *of_job, Jsonb *of_run)
+{
+	if (of_run == NULL)
+		return of_job;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(of_job),
+											  JsonbPGetDatum(of_run)));
+}
 
 struct JsRunWriter
 {
@@ -175,6 +186,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_interval(row, RUN_TIMEOUT, run->timeout);
 	if (run->max_attempts != 0)
 		js_row_set(row, RUN_MAX_ATTEMPTS, Int32GetDatum(run->max_attempts));
+	js_row_set_array(row, RUN_KEYS, run->keys);
 	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
 	set_jsonb(row, RUN_ARGS, run->args);
@@ -238,6 +250,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->missed_count = DatumGetInt32(row.values[RUN_MISSED_COUNT - 1]);
 	run->timeout = js_row_interval(&row, RUN_TIMEOUT);
 	run->max_attempts = row.nulls[RUN_MAX_ATTEMPTS - 1] ? 0 : DatumGetInt32(row.values[RUN_MAX_ATTEMPTS - 1]);
+	run->keys = js_row_array(&row, RUN_KEYS);
 	run->boot_id = row.nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row.values[RUN_BOOT_ID - 1]);
 	run->run_at = js_row_timestamp(&row, RUN_RUN_AT);
 	run->queued_at = js_row_timestamp(&row, RUN_QUEUED_AT);
@@ -455,6 +468,7 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_set_text(row, HISTORY_ERROR_DETAIL, outcome->error_detail);
 	js_row_set_text(row, HISTORY_ERROR_HINT, outcome->error_hint);
 	js_row_set_text(row, HISTORY_ERROR_CONTEXT, outcome->error_context);
+	js_row_set_array(row, HISTORY_KEYS, run->keys);
 	set_jsonb(row, HISTORY_ARGS,
 			  run->args != NULL && JB_ROOT_COUNT(run->args) == 0 ? NULL : run->args);
 	set_jsonb(row, HISTORY_RESULT, outcome->result);
@@ -717,6 +731,7 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 		run->owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
 		run->priority = DatumGetInt32(row.values[HISTORY_PRIORITY - 1]);
 		run->scheduled_for = js_row_timestamp(&row, HISTORY_SCHEDULED_FOR);
+		run->keys = js_row_array(&row, HISTORY_KEYS);
 		run->args = row.nulls[HISTORY_ARGS - 1] ? NULL : DatumGetJsonbPCopy(row.values[HISTORY_ARGS - 1]);
 		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
 		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);

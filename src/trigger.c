@@ -20,6 +20,7 @@
 #include "funcapi.h"
 #include "idempotency.h"
 #include "interval.h"
+#include "keys.h"
 #include "miscadmin.h"
 #include "retry.h"
 #include "store.h"
@@ -30,6 +31,13 @@
 
 PG_FUNCTION_INFO_V1(jobsched_trigger);
 PG_FUNCTION_INFO_V1(jobsched_trigger_many);
+
+/* What the keys of a run are made from. */
+typedef struct KeySource
+{
+	ArrayType  *templates;
+	Jsonb	   *job_args;
+} KeySource;
 
 /* now() as a default means at once, and a mocked clock does not move now(). */
 static bool
@@ -54,9 +62,12 @@ run_at_argument(FunctionCallInfo fcinfo, int n)
 	return run_at;
 }
 
-/* A run of the job in the first argument, but for its args. */
+/*
+ * A run of the job in the first argument, but for its args and keys.  What the
+ * keys are made from are the caller's templates, or else the job's.
+ */
 static void
-prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run)
+prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource *source)
 {
 	JsJob		job;
 
@@ -78,6 +89,8 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run)
 	js_retry_check_max_attempts(run->max_attempts);
 	run->queued_at = js_clock_now();
 	run->claimed_at = run->scheduled_for = DT_NOBEGIN;
+	source->job_args = job.args;
+	source->templates = PG_ARGISNULL(6) ? job.keys : js_keys_argument(PG_GETARG_ARRAYTYPE_P(6));
 }
 
 static Jsonb *
@@ -90,10 +103,19 @@ check_args(Jsonb *args)
 	return args;
 }
 
+static ArrayType *
+resolve_keys(const KeySource *source, Jsonb *args)
+{
+	if (source->templates == NULL)
+		return NULL;
+	return js_keys_require(source->templates, js_run_args(source->job_args, args));
+}
+
 /* The id is assigned here unless it is set. */
 static int64
-queue_run(JsRunWriter *writer, JsRun *run)
+queue_run(JsRunWriter *writer, const KeySource *source, JsRun *run)
 {
+	run->keys = resolve_keys(source, run->args);
 	(void) js_run_insert(writer, run);
 	js_wakeup_run(run->run_id);
 	return run->run_id;
@@ -104,22 +126,23 @@ jobsched_trigger(PG_FUNCTION_ARGS)
 {
 	JsIdempotency idempotency;
 	JsRunWriter *writer;
+	KeySource	source;
 	JsRun		run;
 
-	prepare_run(fcinfo, "trigger()", &run);
+	prepare_run(fcinfo, "trigger()", &run, &source);
 	run.args = PG_ARGISNULL(1) ? NULL : check_args(PG_GETARG_JSONB_P(1));
-	js_idempotency_arguments(fcinfo, 6, &idempotency);
+	js_idempotency_arguments(fcinfo, 7, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, run_at_is_given(fcinfo, 2)))
 	{
 		writer = js_run_writer_open();
-		(void) queue_run(writer, &run);
+		(void) queue_run(writer, &source, &run);
 		js_run_writer_close(writer);
 	}
 	PG_RETURN_INT64(run.run_id);
 }
 
 static void
-queue_each(JsRun *run, ArrayType *args, ReturnSetInfo *result)
+queue_each(const KeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *result)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
 												  "jobsched trigger_many", ALLOCSET_DEFAULT_SIZES);
@@ -136,7 +159,7 @@ queue_each(JsRun *run, ArrayType *args, ReturnSetInfo *result)
 
 		run->run_id = 0;
 		run->args = isnull ? NULL : check_args(DatumGetJsonbP(element));
-		id = Int64GetDatum(queue_run(writer, run));
+		id = Int64GetDatum(queue_run(writer, source, run));
 		MemoryContextSwitchTo(outer);
 		tuplestore_putvalues(result->setResult, result->setDesc, &id, &id_isnull);
 		MemoryContextReset(scratch);
@@ -150,15 +173,16 @@ queue_each(JsRun *run, ArrayType *args, ReturnSetInfo *result)
 Datum
 jobsched_trigger_many(PG_FUNCTION_ARGS)
 {
+	KeySource	source;
 	JsRun		run;
 
-	prepare_run(fcinfo, "trigger_many()", &run);
+	prepare_run(fcinfo, "trigger_many()", &run, &source);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("args cannot be NULL"),
 				 errhint("Give an array with one element for each run.")));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	queue_each(&run, PG_GETARG_ARRAYTYPE_P(1), (ReturnSetInfo *) fcinfo->resultinfo);
+	queue_each(&source, &run, PG_GETARG_ARRAYTYPE_P(1), (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }

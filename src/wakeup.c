@@ -108,6 +108,12 @@ js_wakeup_processing(void)
 }
 
 void
+js_wakeup_limits(void)
+{
+	add_note(JS_NEWS_LIMITS, 0);
+}
+
+void
 js_wakeup_everything(void)
 {
 	note_overflow = true;

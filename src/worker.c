@@ -174,15 +174,6 @@ get_job(const JsMail *mail)
 	return found ? &cached->job : NULL;
 }
 
-static Jsonb *
-merge_args(Jsonb *of_job, Jsonb *of_run)
-{
-	if (of_run == NULL)
-		return of_job;
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(of_job),
-											  JsonbPGetDatum(of_run)));
-}
-
 /*
  * Reads a run and its job.  There is no job if the run is not ours to execute
  * any more: since the claim the job has got another owner, or a command that
@@ -205,7 +196,7 @@ read_work(JsWork *work)
 						work->mail.run_id)));
 		return;
 	}
-	run->args = merge_args(job->args, run->args);
+	run->args = js_run_args(job->args, run->args);
 	work->job = job;
 }
 

@@ -53,6 +53,9 @@ CREATE TABLE jobsched_internal.job (
 	retry_delays interval[],
 	retry_on text[],
 	no_retry_on text[],
+	max_concurrency integer,
+	queue text,
+	keys text[],
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,
@@ -125,6 +128,8 @@ CREATE TABLE jobsched_internal.run (
 	missed_count integer NOT NULL DEFAULT 0,
 	timeout interval,
 	max_attempts integer,
+	-- what its limits apply to, made from the templates of its job or trigger
+	keys text[],
 	boot_id bigint,
 	run_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(run_at)),
 	queued_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(queued_at)),
@@ -160,6 +165,29 @@ CREATE TABLE jobsched_internal.idempotency (
 	PRIMARY KEY (job_id, key)
 );
 CREATE INDEX idempotency_expires_at ON jobsched_internal.idempotency (expires_at);
+-- Queues, and what holds for each key of a class.  They belong to a role and
+-- hold for its jobs.  A number that is NULL is no limit.
+CREATE TABLE jobsched_internal.limit_definition (
+	owner regrole NOT NULL,
+	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['queue', 'class'])),
+	name text NOT NULL,
+	max_running integer,
+	rate integer,
+	per interval,
+	burst integer NOT NULL,
+	paused boolean NOT NULL,
+	PRIMARY KEY (owner, kind, name)
+);
+
+-- Until when each rate is used up, so that a restart gives no burst.  Written
+-- by the scheduler, with the claims.
+CREATE TABLE jobsched_internal.limit_state (
+	owner oid NOT NULL,
+	kind text NOT NULL,
+	name text NOT NULL,
+	tat timestamptz NOT NULL,
+	PRIMARY KEY (owner, kind, name)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
 -- Where the rings of history stand.  Ring 0 holds successes, ring 1 the rest.
 CREATE TABLE jobsched_internal.ring (
@@ -192,6 +220,7 @@ CREATE TABLE jobsched_internal.history (
 	error_detail text,
 	error_hint text,
 	error_context text,
+	keys text[],
 	args jsonb,
 	result jsonb,
 	PRIMARY KEY (run_id, segment)
@@ -307,4 +336,5 @@ CREATE TABLE jobsched_internal.retried (
 -- Jobs are the user's data; what happened to them stays where it happened.
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job', 'WHERE dropped_at IS NULL');
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.limit_definition', '');
 

@@ -22,10 +22,13 @@ CREATE FUNCTION jobsched.create_job(
 	retry_delays interval[] DEFAULT NULL,
 	retry_on text[] DEFAULT NULL,
 	no_retry_on text[] DEFAULT NULL,
+	max_concurrency integer DEFAULT NULL,
+	queue text DEFAULT NULL,
+	keys text[] DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
-'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. max_attempts: how often a run is tried in all, 1 to 1000; default 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. if_exists, when the owner has a job of this name: error, update or keep.';
+'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. max_attempts: how often a run is tried in all, 1 to 1000; default 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. max_concurrency: how many of its runs are executed at the same time (1 to 10000); default any number. queue: the name of a queue, whose limits (set_queue()) hold for all jobs that name it. keys: what limits of keys (set_limit()) hold for, at most 8 texts with placeholders such as ''user:{{args.user_id}}''. A run takes a place of every limit that names it, or waits. if_exists, when the owner has a job of this name: error, update or keep.';
 
 CREATE FUNCTION jobsched.alter_job(
 	job text,
@@ -49,10 +52,13 @@ CREATE FUNCTION jobsched.alter_job(
 	backoff_jitter double precision DEFAULT NULL,
 	retry_delays interval[] DEFAULT NULL,
 	retry_on text[] DEFAULT NULL,
-	no_retry_on text[] DEFAULT NULL)
+	no_retry_on text[] DEFAULT NULL,
+	max_concurrency integer DEFAULT NULL,
+	queue text DEFAULT NULL,
+	keys text[] DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
-'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule, a timeout of zero the timeout; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default. command and handler replace each other. The change holds for runs that start after the commit.';
+'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule, a timeout of zero the timeout; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default; a max_concurrency of zero, an empty queue and an empty array of keys remove what they limit. command and handler replace each other. The change holds for runs that start after the commit; but a run that is queued keeps its keys.';
 
 CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
@@ -76,12 +82,13 @@ CREATE FUNCTION jobsched.trigger(
 	priority integer DEFAULT 0,
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	on_conflict text DEFAULT 'return_existing',
 	idempotency_period interval DEFAULT '1 day')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
-'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout and max_attempts override the job''s. idempotency_key (1 to 200 bytes): a name for what is asked for, which one run of the job keeps for idempotency_period from when it was queued, and until it has ended. on_conflict says what a call with a key that is kept does: return_existing returns the id of the run that keeps it, error raises 23505, replace cancels it if it still waits and queues a new run, debounce does that with a run that starts idempotency_period from now (or at run_at), throttle returns the id within the period and queues a new run after it.';
+'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout, max_attempts and keys override the job''s; an empty array means no keys. idempotency_key (1 to 200 bytes): a name for what is asked for, which one run of the job keeps for idempotency_period from when it was queued, and until it has ended. on_conflict says what a call with a key that is kept does: return_existing returns the id of the run that keeps it, error raises 23505, replace cancels it if it still waits and queues a new run, debounce does that with a run that starts idempotency_period from now (or at run_at), throttle returns the id within the period and queues a new run after it.';
 
 CREATE FUNCTION jobsched.trigger_many(
 	job text,
@@ -89,7 +96,8 @@ CREATE FUNCTION jobsched.trigger_many(
 	run_at timestamptz DEFAULT pg_catalog.now(),
 	priority integer DEFAULT 0,
 	timeout interval DEFAULT NULL,
-	max_attempts integer DEFAULT NULL)
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
@@ -140,6 +148,40 @@ CREATE FUNCTION jobsched.start_processing()
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_start_processing';
 COMMENT ON FUNCTION jobsched.start_processing IS
 'Ends stop_processing(): what waits starts, and slots missed meanwhile are made up by one run for the newest of each job. For the database''s owner.';
+-- Limits
+
+CREATE FUNCTION jobsched.set_queue(
+	name text,
+	max_running integer DEFAULT NULL,
+	rate integer DEFAULT NULL,
+	per interval DEFAULT NULL,
+	burst integer DEFAULT NULL,
+	paused boolean DEFAULT false,
+	owner name DEFAULT CURRENT_USER)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_set_queue';
+COMMENT ON FUNCTION jobsched.set_queue IS
+'Says what holds for the runs of all jobs of a role that name this queue; each call states the whole definition. max_running: how many are executed at the same time. rate and per: so many start in each interval, evenly spread; burst: how many may start at once after a pause, default 1. paused: none starts. NULL: no such limit. What exceeds a limit waits; what runs goes on.';
+
+CREATE FUNCTION jobsched.drop_queue(name text, owner name DEFAULT CURRENT_USER)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_queue';
+COMMENT ON FUNCTION jobsched.drop_queue IS
+'Removes a queue''s limits. Jobs that name it run without them.';
+
+CREATE FUNCTION jobsched.set_limit(
+	key_class text,
+	max_running integer DEFAULT NULL,
+	rate integer DEFAULT NULL,
+	per interval DEFAULT NULL,
+	burst integer DEFAULT NULL,
+	owner name DEFAULT CURRENT_USER)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_set_limit';
+COMMENT ON FUNCTION jobsched.set_limit IS
+'Says what holds for each key of a class, of the runs of one role: ''user'' is the class of ''user:42'' and of ''user:43'', and each of these has its own count and rate. Each call states the whole definition; the numbers are those of set_queue().';
+
+CREATE FUNCTION jobsched.drop_limit(key_class text, owner name DEFAULT CURRENT_USER)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_limit';
+COMMENT ON FUNCTION jobsched.drop_limit IS
+'Removes the limits of a class of keys.';
 
 -- Schedules
 

@@ -18,7 +18,8 @@ CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_in
 
 -- What these views show of a run's job.
 CREATE VIEW jobsched_internal.job_of_run AS
-SELECT job_id, name, paused FROM jobsched_internal.job;
+SELECT job_id, name, paused, max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
+FROM jobsched_internal.job;
 
 -- Whether anything starts at all.
 CREATE VIEW jobsched_internal.processing AS
@@ -45,6 +46,9 @@ SELECT j.job_id,
 	j.retry_delays,
 	j.retry_on,
 	j.no_retry_on,
+	j.max_concurrency,
+	j.queue,
+	j.keys,
 	j.enabled,
 	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
 			OR i.database OPERATOR(pg_catalog.<>) i.here
@@ -104,7 +108,10 @@ SELECT r.run_id,
 		WHEN r.run_at OPERATOR(pg_catalog.>) jobsched_internal.clock_now() THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
 		WHEN j.paused THEN 'job_paused'
-		ELSE COALESCE(r.reason, 'waiting_for_worker') END AS reason,
+		WHEN r.reason IS NOT NULL THEN r.reason
+		WHEN j.limited OR r.keys IS NOT NULL
+			OR pg_catalog.current_setting('jobsched.max_running_per_owner') OPERATOR(pg_catalog.<>) '0' THEN 'waiting_for_turn'
+		ELSE 'waiting_for_worker' END AS reason,
 	r.source,
 	r.attempt,
 	r.priority,
@@ -117,6 +124,7 @@ SELECT r.run_id,
 	r.finished_at,
 	r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
 	r.missed_count,
+	r.keys,
 	r.args,
 	r.result,
 	CASE WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.error
@@ -136,24 +144,25 @@ SELECT r.run_id,
 FROM (
 	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
 		q.scheduled_for, q.run_at, q.queued_at, NULL::timestamptz AS started_at,
-		NULL::timestamptz AS finished_at, q.missed_count, q.args, NULL::jsonb AS result,
+		NULL::timestamptz AS finished_at, q.missed_count, q.keys, q.args, NULL::jsonb AS result,
 		NULL::text AS error, NULL::text AS sqlstate, NULL::text AS error_detail,
 		NULL::text AS error_hint, NULL::text AS error_context, NULL::integer AS worker_pid
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
 		h.scheduled_for, h.run_at, h.queued_at, h.started_at,
-		h.finished_at, h.missed_count, h.args, h.result,
+		h.finished_at, h.missed_count, h.keys, h.args, h.result,
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
-COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_worker) or what sent it back to the queue (worker_died, server_restarted, reset)';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger or retry (retry_run(), redrive())';
+COMMENT ON COLUMN jobsched.runs.keys IS 'what limits of keys hold for; made from the templates of its job when it was queued';
 COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
 
 CREATE VIEW jobsched.attempts WITH (security_invoker) AS
@@ -298,6 +307,60 @@ SELECT w.slot, pg_catalog.pg_get_userbyid(w.owner) AS owner, w.pid, w.state, w.s
 FROM jobsched_internal.workers() w
 WHERE jobsched_internal.may_see(w.owner);
 COMMENT ON VIEW jobsched.workers IS 'The worker processes of this database: whose they are, what they do and how many runs they have done.';
+
+CREATE VIEW jobsched.queues WITH (security_barrier) AS
+SELECT d.name,
+	pg_catalog.pg_get_userbyid(d.owner) AS owner,
+	d.max_running,
+	d.rate,
+	d.per,
+	CASE WHEN d.rate IS NOT NULL THEN d.burst END AS burst,
+	d.paused,
+	COALESCE(n.running, 0) AS running,
+	COALESCE(n.waiting, 0) AS waiting
+FROM jobsched_internal.limit_definition d
+	LEFT JOIN (
+		SELECT j.owner, j.queue,
+			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.=) 'running') AS running,
+			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.<>) 'running') AS waiting
+		FROM jobsched_internal.run r
+			JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+		WHERE j.queue IS NOT NULL
+			AND (r.status OPERATOR(pg_catalog.=) 'running' OR r.run_at OPERATOR(pg_catalog.<=) jobsched_internal.clock_now())
+		GROUP BY 1, 2
+	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.queue OPERATOR(pg_catalog.=) d.name
+WHERE d.kind OPERATOR(pg_catalog.=) 'queue' AND jobsched_internal.may_see(d.owner);
+COMMENT ON VIEW jobsched.queues IS 'The queues that set_queue() has defined, and what is in them.';
+COMMENT ON COLUMN jobsched.queues.running IS 'runs that are with a worker';
+COMMENT ON COLUMN jobsched.queues.waiting IS 'runs that are due and wait, for whatever reason';
+
+CREATE VIEW jobsched.limits WITH (security_barrier) AS
+SELECT d.name AS key_class,
+	pg_catalog.pg_get_userbyid(d.owner) AS owner,
+	d.max_running,
+	d.rate,
+	d.per,
+	CASE WHEN d.rate IS NOT NULL THEN d.burst END AS burst,
+	COALESCE(n.keys, 0) AS keys,
+	COALESCE(n.running, 0) AS running,
+	COALESCE(n.waiting, 0) AS waiting
+FROM jobsched_internal.limit_definition d
+	LEFT JOIN (
+		SELECT j.owner, pg_catalog.split_part(k.key, ':', 1) AS class,
+			pg_catalog.count(DISTINCT k.key) AS keys,
+			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.=) 'running') AS running,
+			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.<>) 'running') AS waiting
+		FROM jobsched_internal.run r
+			JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+			CROSS JOIN LATERAL pg_catalog.unnest(r.keys) AS k (key)
+		WHERE r.status OPERATOR(pg_catalog.=) 'running' OR r.run_at OPERATOR(pg_catalog.<=) jobsched_internal.clock_now()
+		GROUP BY 1, 2
+	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.class OPERATOR(pg_catalog.=) d.name
+WHERE d.kind OPERATOR(pg_catalog.=) 'class' AND jobsched_internal.may_see(d.owner);
+COMMENT ON VIEW jobsched.limits IS 'The limits of keys that set_limit() has defined, and how many runs all keys of each class have together.';
+COMMENT ON COLUMN jobsched.limits.keys IS 'different keys of runs that run or wait';
+COMMENT ON COLUMN jobsched.limits.running IS 'runs that are with a worker';
+COMMENT ON COLUMN jobsched.limits.waiting IS 'runs that are due and wait, for whatever reason';
 
 CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';

@@ -4,14 +4,15 @@
 GRANT USAGE ON SCHEMA jobsched TO @extowner@ WITH GRANT OPTION;
 -- pg_dump reads the jobs as the role that it connects as.
 GRANT USAGE ON SCHEMA jobsched_internal TO @extowner@;
-GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq TO @extowner@;
+GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq,
+	jobsched_internal.limit_definition TO @extowner@;
 -- For the views that run with their readers' rights; see there.
 GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
 	jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.attempts,
 	jobsched.dead_letters, jobsched.running, jobsched.upcoming,
-	jobsched.run_logs, jobsched.workers TO PUBLIC;
+	jobsched.run_logs, jobsched.workers, jobsched.queues, jobsched.limits TO PUBLIC;
 
 INSERT INTO jobsched_internal.identity (id, token, database, instance_id)
 SELECT 1, pg_catalog.gen_random_uuid(), d.oid, jobsched_internal.instance_id()

@@ -1,0 +1,264 @@
+/*-------------------------------------------------------------------------
+ *
+ * keys.c
+ *		The keys of a run, and the templates that they are made from.
+ *
+ * A key is a text, 'user:42'; limits apply to it (sched_limit.c).  A job has
+ * templates, 'user:{{args.user_id}}'; a run gets its keys when it is queued,
+ * from its arguments, and keeps them.
+ *
+ * Templates are checked when they are given.  In the scheduler, where they
+ * may come from a row that somebody has spoilt, nothing here is an error.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "keys.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#define OPEN "{{"
+#define CLOSE "}}"
+#define ARGS "args."
+
+/*
+ * Takes one placeholder apart.  text is after its opening braces; returns
+ * what follows the closing ones, and the path without "args."; or NULL and
+ * what is wrong.
+ */
+static const char *
+read_placeholder(const char *text, char **path, char **problem)
+{
+	const char *end = strstr(text, CLOSE);
+	char	   *inside;
+	int			length;
+
+	if (end == NULL)
+	{
+		*problem = pstrdup("has braces that are not closed");
+		return NULL;
+	}
+	while (*text == ' ')
+		text	  ++;
+	length = end - text;
+
+	while (length > 0 && text[length - 1] == ' ')
+		length--;
+	inside = pnstrdup(text, Max(length, 0));
+	*path = inside + strlen(ARGS);
+	if (strncmp(inside, ARGS, strlen(ARGS)) != 0 || **path == '\0' || strpbrk(inside, "{} ") != NULL ||
+		strstr(inside, "..") != NULL || inside[strlen(inside) - 1] == '.')
+	{
+		*problem = psprintf("has the unknown placeholder \"%s\"", inside);
+		return NULL;
+	}
+	return end + strlen(CLOSE);
+}
+
+/* The text of what a path leads to; NULL if there is none. */
+static char *
+value_at(Jsonb *args, char *path)
+{
+	JsonbContainer *at = &args->root;
+	JsonbValue *value = NULL;
+
+	for (char *part = path, *dot; part != NULL; part = dot)
+	{
+		JsonbValue	key = {.type = jbvString};
+
+		dot = strchr(part, '.');
+		if (dot != NULL)
+			*dot++ = '\0';
+		if (at == NULL || !JsonContainerIsObject(at))
+			return NULL;
+		key.val.string.val = part;
+		key.val.string.len = strlen(part);
+		value = findJsonbValueFromContainer(at, JB_FOBJECT, &key);
+		if (value == NULL)
+			return NULL;
+		at = value->type == jbvBinary ? value->val.binary.data : NULL;
+	}
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return numeric_normalize(value->val.numeric);
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+/*
+ * Appends what a placeholder stands for; text is after its opening braces.
+ * Returns what follows it, or NULL and what is wrong.
+ */
+static const char *
+append_value(StringInfo key, const char *text, Jsonb *args, char **problem)
+{
+	char	   *path;
+	char	   *value;
+
+	text = read_placeholder(text, &path, problem);
+
+	if (text == NULL || args == NULL)
+		return text;
+
+	value = value_at(args, pstrdup(path));
+	if (value == NULL)
+	{
+		*problem = psprintf("needs args.%s, which is not there, or is no text, number or boolean", path);
+		return NULL;
+	}
+	appendStringInfoString(key, value);
+	return text;
+}
+
+/*
+ * The key that a template makes with some arguments; without them the
+ * template is just looked through.  NULL, and what is wrong with it, if it
+ * cannot be made.
+ */
+static char *
+expand(const char *template, Jsonb *args, char **problem)
+{
+	const char *text = template;
+	StringInfoData key;
+
+	initStringInfo(&key);
+	*problem = NULL;
+	while (text !=NULL && *text !='\0')
+	{
+		if (strncmp(text, OPEN, strlen(OPEN)) == 0)
+			text = append_value(&key, text +strlen(OPEN), args, problem);
+
+		else if (strncmp(text, CLOSE, strlen(CLOSE)) == 0)
+		{
+			*problem = pstrdup("has braces that are not opened");
+			text = NULL;
+		}
+		else
+			appendStringInfoChar(&key, *text ++);
+	}
+	if (*problem == NULL && args != NULL && key.len == 0)
+		*problem = pstrdup("makes an empty key");
+	if (*problem == NULL && key.len > JS_MAX_KEY_LENGTH)
+		*problem = psprintf("makes a key longer than %d bytes", JS_MAX_KEY_LENGTH);
+	return *problem == NULL ? key.data : NULL;
+}
+
+/* The texts of an array: NULLs, and whatever is too many, are passed over. */
+int
+js_keys_read(ArrayType *keys, char **names)
+{
+	int			count = 0;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	if (keys == NULL || ARR_ELEMTYPE(keys) != TEXTOID)
+		return 0;
+	deconstruct_array(keys, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n && count < JS_MAX_KEYS; i++)
+		if (!nulls[i])
+			names[count++] = TextDatumGetCString(elements[i]);
+	return count;
+}
+
+static bool
+is_among(const char *key, const Datum *keys, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(key, TextDatumGetCString(keys[i])) == 0)
+			return true;
+	return false;
+}
+
+/* The keys, each once.  NULL if there are none, or, with a problem, in error. */
+ArrayType *
+js_keys_resolve(ArrayType *templates, Jsonb *args, char **problem)
+{
+	char	   *texts[JS_MAX_KEYS];
+	Datum		keys[JS_MAX_KEYS];
+	int			n = js_keys_read(templates, texts);
+	int			count = 0;
+
+	*problem = NULL;
+	for (int i = 0; i < n; i++)
+	{
+		char	   *what;
+		char	   *key = expand(texts[i], args, &what);
+
+		if (key == NULL)
+		{
+			*problem = psprintf("key \"%s\" %s", texts[i], what);
+			return NULL;
+		}
+		if (!is_among(key, keys, count))
+			keys[count++] = CStringGetTextDatum(key);
+	}
+	if (count == 0)
+		return NULL;
+	return construct_array(keys, count, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* The same, for a session. */
+ArrayType *
+js_keys_require(ArrayType *templates, Jsonb *args)
+{
+	char	   *problem;
+	ArrayType  *keys = js_keys_resolve(templates, args, &problem);
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", problem),
+				 errhint("Give other args, or other keys.")));
+	return keys;
+}
+
+pg_noreturn static void
+refuse(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", what),
+			 errhint("keys is an array of at most %d texts, such as 'user:{{args.user_id}}', of at most %d bytes.",
+					 JS_MAX_KEYS, JS_MAX_KEY_LENGTH)));
+}
+
+/* Templates as a user gives them, which are right if this returns. */
+ArrayType *
+js_keys_argument(ArrayType *templates)
+{
+	char	   *texts[JS_MAX_KEYS];
+	int			n;
+
+	if (ARR_NDIM(templates) > 1)
+		refuse("keys has more than one dimension");
+	if (array_contains_nulls(templates))
+		refuse("keys contains NULL");
+	if (ArrayGetNItems(ARR_NDIM(templates), ARR_DIMS(templates)) > JS_MAX_KEYS)
+		refuse(psprintf("keys has more than %d elements", JS_MAX_KEYS));
+	n = js_keys_read(templates, texts);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *problem;
+
+		if (texts[i][0] == '\0')
+			refuse("keys contains an empty text");
+		if (strlen(texts[i]) > JS_MAX_KEY_LENGTH)
+			refuse(psprintf("keys contains a text of more than %d bytes", JS_MAX_KEY_LENGTH));
+		if (expand(texts[i], NULL, &problem) == NULL)
+			refuse(psprintf("key \"%s\" %s", texts[i], problem));
+	}
+	return templates;
+}

@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * keys.h
+ *		The keys of a run, and the templates that they are made from.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_KEYS_H
+#define JS_KEYS_H
+
+#include "utils/array.h"
+#include "utils/jsonb.h"
+
+#define JS_MAX_KEYS 8
+#define JS_MAX_KEY_LENGTH 200
+
+extern ArrayType *js_keys_argument(ArrayType *templates);
+extern ArrayType *js_keys_resolve(ArrayType *templates, Jsonb *args, char **problem);
+extern ArrayType *js_keys_require(ArrayType *templates, Jsonb *args);
+extern int	js_keys_read(ArrayType *keys, char **names);
+
+#endif							/* JS_KEYS_H */
