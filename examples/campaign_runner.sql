@@ -1,0 +1,215 @@
+/*
+ * campaign_runner: automation jobs of many users, queued by an application.
+ *
+ *	campaign-job		one run for each row of campaign.jobs
+ *	campaign-alerts		every minute		failures of the last minutes
+ *
+ * The application inserts rows into campaign.jobs and knows no more than that.
+ * At most two jobs of a user run at the same time and ten of all; users take
+ * turns; what hangs is ended after two minutes, what fails by chance is tried
+ * again.  campaign.settings changes all of this at run time.
+ *
+ * Plain SQL for any client; safe to run again.  Whoever runs it owns the
+ * tables and the jobs and needs USAGE on schema jobsched.
+ */
+CREATE EXTENSION IF NOT EXISTS jobsched;
+
+BEGIN;
+
+CREATE SCHEMA IF NOT EXISTS campaign;
+
+-- Tables
+
+CREATE TABLE IF NOT EXISTS campaign.jobs (
+	job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	user_id integer NOT NULL,
+	kind text NOT NULL CHECK (kind IN ('invite', 'follow_up', 'report')),
+	payload jsonb NOT NULL DEFAULT '{}',
+	scheduled_at timestamptz NOT NULL DEFAULT now(),
+	created_at timestamptz NOT NULL DEFAULT now(),
+	run_id bigint
+);
+CREATE INDEX IF NOT EXISTS jobs_run ON campaign.jobs (run_id);
+
+-- What the jobs have done: once for each, whatever crashes.
+CREATE TABLE IF NOT EXISTS campaign.messages (
+	message_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	job_id bigint NOT NULL UNIQUE REFERENCES campaign.jobs,
+	user_id integer NOT NULL,
+	body text NOT NULL,
+	sent_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS campaign.alerts (
+	alert_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	run_id bigint NOT NULL UNIQUE,
+	user_id integer,
+	status text NOT NULL,
+	error text,
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- One row.  An UPDATE takes effect at its commit, for what starts from then on.
+CREATE TABLE IF NOT EXISTS campaign.settings (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	max_running integer NOT NULL CHECK (max_running > 0),
+	max_running_per_user integer NOT NULL CHECK (max_running_per_user > 0),
+	timeout interval NOT NULL,
+	max_attempts integer NOT NULL,
+	processing boolean NOT NULL,
+	alerts boolean NOT NULL
+);
+INSERT INTO campaign.settings VALUES (true, 10, 2, '120 s', 3, true, true)
+ON CONFLICT DO NOTHING;
+
+-- Queueing
+
+-- A row is a run: both are there if the application's transaction commits.
+-- The key makes a second trigger for the same row harmless.
+CREATE OR REPLACE FUNCTION campaign.queue_job() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	NEW.run_id := jobsched.trigger('campaign-job',
+		args => jsonb_build_object('job_id', NEW.job_id, 'user_id', NEW.user_id),
+		run_at => NEW.scheduled_at,
+		idempotency_key => 'job:' || NEW.job_id);
+	RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER queue_job BEFORE INSERT ON campaign.jobs
+FOR EACH ROW EXECUTE FUNCTION campaign.queue_job();
+
+-- The handler
+
+CREATE OR REPLACE FUNCTION campaign.run_job(args jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = campaign, pg_temp AS $$
+DECLARE
+	job jobs;
+BEGIN
+	SELECT * INTO job FROM jobs j WHERE j.job_id = (args->>'job_id')::bigint;
+	IF NOT FOUND THEN
+		PERFORM jobsched.discard('the job has been deleted');
+	END IF;
+	IF job.payload ? 'not_before' AND (job.payload->>'not_before')::timestamptz > now() THEN
+		PERFORM jobsched.snooze((job.payload->>'not_before')::timestamptz - now());
+		RETURN NULL;
+	END IF;
+	-- for trying out: what a real one would do by itself
+	IF job.payload ? 'takes' THEN
+		PERFORM pg_sleep((job.payload->>'takes')::float8);
+	END IF;
+	IF job.payload ? 'fails' THEN
+		RAISE EXCEPTION '%', job.payload->>'fails';
+	END IF;
+	INSERT INTO messages (job_id, user_id, body)
+	VALUES (job.job_id, job.user_id, format('%s for user %s', job.kind, job.user_id));
+	RETURN jsonb_build_object('kind', job.kind, 'attempt', jobsched.attempt());
+END $$;
+
+-- Watching
+
+CREATE OR REPLACE VIEW campaign.history AS
+SELECT r.run_id, (r.args->>'job_id')::bigint AS job_id, (r.args->>'user_id')::integer AS user_id, r.status,
+	r.reason, r.attempt, r.queued_at, r.started_at, r.finished_at, r.duration, r.error
+FROM jobsched.runs r
+WHERE r.job_id = (SELECT j.job_id FROM jobsched.jobs j WHERE j.name = 'campaign-job' AND j.owner = current_user);
+
+CREATE OR REPLACE VIEW campaign.queue AS
+SELECT count(*) FILTER (WHERE h.status IN ('queued', 'retrying')) AS pending,
+	count(*) FILTER (WHERE h.status = 'running') AS processing,
+	count(DISTINCT h.user_id) AS users,
+	now() - min(h.queued_at) FILTER (WHERE h.status = 'queued') AS oldest
+FROM campaign.history h WHERE h.status IN ('queued', 'retrying', 'running');
+
+CREATE OR REPLACE FUNCTION campaign.analytics(since timestamptz, until timestamptz,
+	OUT day date, OUT runs bigint, OUT succeeded bigint, OUT failed bigint, OUT success_rate numeric,
+	OUT mean interval, OUT median interval, OUT p95 interval)
+RETURNS SETOF record LANGUAGE sql STABLE SET search_path = campaign, pg_temp AS $$
+	SELECT h.finished_at::date, count(*), count(*) FILTER (WHERE h.status = 'succeeded'),
+		count(*) FILTER (WHERE h.status <> 'succeeded'),
+		round(100.0 * count(*) FILTER (WHERE h.status = 'succeeded') / count(*), 1),
+		avg(h.duration), percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration),
+		percentile_cont(0.95) WITHIN GROUP (ORDER BY h.duration)
+	FROM history h WHERE h.finished_at >= since AND h.finished_at < until
+	GROUP BY 1 ORDER BY 1
+$$;
+
+-- The most frequent errors, numbers and names left out.
+CREATE OR REPLACE VIEW campaign.error_patterns AS
+SELECT regexp_replace(h.error, '\d+|"[^"]*"', '*', 'g') AS pattern, count(*) AS runs,
+	count(DISTINCT h.user_id) AS users, max(h.finished_at) AS last_at, max(h.run_id) AS last_run_id
+FROM campaign.history h WHERE h.error IS NOT NULL
+GROUP BY 1 ORDER BY 2 DESC;
+
+-- What to look at.
+CREATE OR REPLACE VIEW campaign.insights AS
+SELECT 'users with three failures or more' AS insight, string_agg(user_id::text, ', ' ORDER BY user_id) AS detail
+FROM (SELECT user_id FROM campaign.history WHERE status IN ('failed', 'timed_out', 'lost') GROUP BY 1 HAVING count(*) >= 3) u
+HAVING count(*) > 0
+UNION ALL
+SELECT 'jobs that needed more than one attempt', count(*)::text
+FROM campaign.history WHERE status = 'succeeded' AND attempt > 1 HAVING count(*) > 0
+UNION ALL
+SELECT 'jobs that wait for more than five minutes', count(*)::text
+FROM campaign.history WHERE status = 'queued' AND reason <> 'not_due' AND queued_at < now() - interval '5 min' HAVING count(*) > 0;
+
+-- One row, for machines.
+CREATE OR REPLACE VIEW campaign.health AS
+SELECT CASE WHEN bool_or(h.status = 'error') THEN 'error' WHEN bool_or(h.status = 'warning') THEN 'warning' ELSE 'ok' END AS status,
+	(SELECT q.pending FROM campaign.queue q) AS pending,
+	(SELECT q.processing FROM campaign.queue q) AS processing,
+	string_agg(h."check" || ': ' || h.message, '; ') FILTER (WHERE h.status <> 'ok') AS message
+FROM jobsched.health() h;
+
+-- Failures since the last look, of the last hour at most.
+CREATE OR REPLACE FUNCTION campaign.alert(args jsonb DEFAULT '{}') RETURNS jsonb
+LANGUAGE plpgsql SET search_path = campaign, pg_temp AS $$
+DECLARE
+	n bigint;
+BEGIN
+	INSERT INTO alerts (run_id, user_id, status, error)
+	SELECT h.run_id, h.user_id, h.status, h.error FROM history h
+	WHERE h.status IN ('failed', 'timed_out', 'lost') AND h.finished_at > now() - interval '1 hour'
+	ON CONFLICT (run_id) DO NOTHING;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN jsonb_build_object('alerts', n);
+END $$;
+
+-- Settings
+
+CREATE OR REPLACE FUNCTION campaign.apply_settings() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM jobsched.set_queue('campaigns', max_running => NEW.max_running, paused => NOT NEW.processing);
+	PERFORM jobsched.set_limit('user', max_running => NEW.max_running_per_user);
+	PERFORM jobsched.alter_job('campaign-job', timeout => NEW.timeout, max_attempts => NEW.max_attempts);
+	PERFORM jobsched.alter_job('campaign-alerts', enabled => NEW.alerts);
+	RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER apply_settings AFTER UPDATE ON campaign.settings
+FOR EACH ROW EXECUTE FUNCTION campaign.apply_settings();
+
+-- Jobs
+
+SELECT jobsched.create_job(
+	name => 'campaign-job',
+	handler => 'campaign.run_job',
+	queue => 'campaigns',
+	keys => ARRAY['user:{{args.user_id}}'],
+	retry_on => '{08,40001,40P01,53,55P03,57P01,57P02,57P03,timeout,lost}',
+	backoff_base => '5 s',
+	description => 'one automation job of a user',
+	if_exists => 'update') AS campaign_job;
+
+SELECT jobsched.create_job(
+	name => 'campaign-alerts',
+	schedule => '* * * * *',
+	handler => 'campaign.alert',
+	description => 'notes failures of campaign jobs',
+	if_exists => 'update') AS campaign_alerts;
+
+-- puts the numbers in force
+UPDATE campaign.settings SET one = one;
+
+COMMIT;
