@@ -7,6 +7,7 @@ PGFILEDESC = "jobsched - cron schedules, a job queue and run history"
 OBJS = \
 	src/access.o \
 	src/api.o \
+	src/backfill.o \
 	src/calendar.o \
 	src/cancel.o \
 	src/capture.o \
@@ -22,10 +23,12 @@ OBJS = \
 	src/guc.o \
 	src/idempotency.o \
 	src/interval.o \
+	src/job_schedule.o \
 	src/jobsched.o \
 	src/keys.o \
 	src/launcher.o \
 	src/limit.o \
+	src/policy.o \
 	src/process.o \
 	src/processing.o \
 	src/retry.o \
@@ -39,6 +42,8 @@ OBJS = \
 	src/sched_limit.o \
 	src/sched_load.o \
 	src/sched_memory.o \
+	src/sched_overlap.o \
+	src/sched_slot.o \
 	src/schedule_sql.o \
 	src/scheduler.o \
 	src/session.o \
@@ -66,7 +71,7 @@ SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql
 
-REGRESS = install schedule jobs run cancel retry idempotency pace limits context privileges views
+REGRESS = install schedule jobs run cancel retry slots idempotency pace limits context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
 ISOLATION = same_key visibility

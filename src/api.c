@@ -20,15 +20,15 @@
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "compat.h"
-#include "cron.h"
 #include "execsql.h"
 #include "fmgr.h"
 #include "guc.h"
 #include "interval.h"
+#include "job_schedule.h"
 #include "keys.h"
 #include "limit.h"
+#include "policy.h"
 #include "retry.h"
-#include "schedule_sql.h"
 #include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
@@ -75,8 +75,7 @@ typedef struct Definition
 	ArrayType  *retry_delays;	/* NULL: not given; empty: none */
 	ArrayType  *retry_on;
 	ArrayType  *no_retry_on;
-	bool		has_max_concurrency;
-	int32		max_concurrency;	/* 0: none */
+	JsSlotPolicy slots;
 	char	   *queue;			/* empty: none */
 	ArrayType  *keys;			/* empty: none */
 } Definition;
@@ -143,21 +142,6 @@ read_retry_policy(FunctionCallInfo fcinfo, int n, Definition *def)
 	return n;
 }
 
-/* 0: none. */
-static int32
-concurrency_argument(FunctionCallInfo fcinfo, int n, bool *given)
-{
-	int32		value = PG_ARGISNULL(n) ? 0 : PG_GETARG_INT32(n);
-
-	*given = !PG_ARGISNULL(n);
-	if (value < 0 || value > JS_MAX_CONCURRENCY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid max_concurrency \"%d\"", value),
-				 errhint("It is from 1 to %d; 0 means no limit.", JS_MAX_CONCURRENCY)));
-	return value;
-}
-
 static char *
 queue_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -192,7 +176,7 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 	def->share_transaction = bool_argument(fcinfo, n++, &def->has_share_transaction);
 	def->timeout = interval_argument(fcinfo, n++, "timeout", &def->has_timeout);
 	n = read_retry_policy(fcinfo, n, def);
-	def->max_concurrency = concurrency_argument(fcinfo, n++, &def->has_max_concurrency);
+	n = js_policy_read(fcinfo, n, &def->slots);
 	def->queue = queue_argument(fcinfo, n++);
 	def->keys = keys_argument(fcinfo, n++);
 	return n;
@@ -258,44 +242,10 @@ check_backoff_jitter(double jitter)
 				 errhint("Give a share, from 0 to 1.")));
 }
 
-static pg_tz *
-check_timezone(const char *name)
-{
-	pg_tz	   *tz = js_timezone_lookup(name);
-
-	if (tz == NULL)
-		js_timezone_refuse(name);
-	return tz;
-}
-
 /* ------------------------------------------------------------------------
  * Definitions
  * ------------------------------------------------------------------------
  */
-
-/* Schedule and time zone are new: when is the first slot? */
-static void
-set_first_run(JsJob *job)
-{
-	JsSchedule	schedule;
-	JsScheduleError error;
-	pg_tz	   *tz = check_timezone(job->timezone);
-
-	job->schedule_revision++;
-	job->anchor = js_clock_now();
-	job->first_run_at = DT_NOBEGIN;
-	if (job->schedule == NULL)
-		return;
-	if (!js_schedule_parse(job->schedule, job->name, &schedule, &error))
-		js_schedule_refuse(job->schedule, &error);
-	if (js_schedule_next(&schedule, tz, job->anchor, job->anchor, &job->first_run_at))
-		return;
-	job->first_run_at = DT_NOBEGIN;
-	if (schedule.kind == JS_SCHEDULE_ONCE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("schedule \"%s\" lies in the past", job->schedule)));
-}
 
 /* What the job executes: checks it, and knows whether it can be repeated. */
 static void
@@ -322,8 +272,9 @@ differ(const char *a, const char *b)
 	return (a == NULL) != (b == NULL) || (a != NULL && strcmp(a, b) != 0);
 }
 
+/* The job has its policies already, but for bounds that may be new. */
 static void
-set_schedule(JsJob *job, const Definition *def)
+set_schedule(JsJob *job, const Definition *def, bool slots_moved)
 {
 	const char *schedule = def->schedule == NULL ? job->schedule :
 		def->schedule[0] == '\0' ? NULL : def->schedule;
@@ -331,10 +282,14 @@ set_schedule(JsJob *job, const Definition *def)
 
 	if (job->schedule_revision > 0 && !differ(schedule, job->schedule) &&
 		!differ(timezone, job->timezone))
+	{
+		if (slots_moved)
+			js_job_move_slots(job);
 		return;
+	}
 	job->schedule = schedule ? pstrdup(schedule) : NULL;
 	job->timezone = pstrdup(timezone);
-	set_first_run(job);
+	js_job_begin_schedule(job);
 }
 
 static void
@@ -426,8 +381,6 @@ check_keys(const JsJob *job)
 static void
 set_limits(JsJob *job, const Definition *def)
 {
-	if (def->has_max_concurrency)
-		job->max_concurrency = def->max_concurrency;
 	if (def->queue != NULL)
 		job->queue = def->queue[0] == '\0' ? NULL : def->queue;
 	if (def->keys != NULL)
@@ -438,6 +391,8 @@ set_limits(JsJob *job, const Definition *def)
 static void
 apply_definition(JsJob *job, const Definition *def)
 {
+	bool		slots_moved = js_policy_moves_slots(job, &def->slots);
+
 	if (def->owner != InvalidOid && def->owner != job->owner)
 	{
 		js_check_may_own(def->owner);
@@ -458,7 +413,8 @@ apply_definition(JsJob *job, const Definition *def)
 	set_retry_policy(job, def);
 	if (changes_work(def))
 		set_work(job);
-	set_schedule(job, def);
+	js_policy_apply(job, &def->slots);
+	set_schedule(job, def, slots_moved);
 	if (def->args != NULL)
 	{
 		check_args(def->args);
@@ -670,6 +626,7 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 
 	js_check_may_write("create_job()");
 	if_exists = text_argument(fcinfo, read_definition(fcinfo, 0, &def));
+	js_policy_complete(&def.slots);
 	require_definition(&def);
 	if (if_exists == NULL)
 		refuse_null("if_exists");
@@ -771,20 +728,6 @@ is_stranger(const JsJob *job, void *arg)
  * this database's to make up for.
  */
 static void
-restart_schedule(JsJob *job)
-{
-	JsSchedule	schedule;
-	JsScheduleError error;
-	pg_tz	   *tz = js_timezone_lookup(job->timezone);
-
-	job->schedule_revision++;
-	if (job->schedule == NULL || tz == NULL ||
-		!js_schedule_parse(job->schedule, job->name, &schedule, &error) ||
-		!js_schedule_next(&schedule, tz, job->anchor, js_clock_now(), &job->first_run_at))
-		job->first_run_at = DT_NOBEGIN;
-}
-
-static void
 adopt_job(int64 job_id, const pg_uuid_t *token)
 {
 	JsJob		job;
@@ -793,7 +736,7 @@ adopt_job(int64 job_id, const pg_uuid_t *token)
 	if (!js_job_read(job_id, &job) || job.dropped_at != DT_NOBEGIN)
 		return;
 	job.home = *token;
-	restart_schedule(&job);
+	js_job_restart_schedule(&job, js_clock_now());
 	write_job(&job);
 }
 

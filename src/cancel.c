@@ -41,6 +41,9 @@ js_cancel_outcome(JsCancel cancel, const char **reason)
 		case JS_CANCEL_RESET:
 			*reason = "reset";
 			return JS_LOST;
+		case JS_CANCEL_REPLACE:
+			*reason = "replaced";
+			return JS_CANCELLED;
 		case JS_CANCEL_NONE:
 		case JS_CANCEL_REQUEST:
 			break;

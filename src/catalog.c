@@ -155,7 +155,7 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 	{
 		plan = SPI_prepare("SELECT run_id, status, started_at, finished_at FROM " JS_SCHEMA ".history"
 						   " WHERE job_id OPERATOR(pg_catalog.=) $1"
-						   " AND (reason IS NULL OR reason OPERATOR(pg_catalog.<>) ALL (ARRAY['replaced', 'debounced']))"
+						   " AND (reason IS NULL OR reason OPERATOR(pg_catalog.<>) ALL (ARRAY['replaced', 'debounced']) OR started_at IS NOT NULL)"
 						   " ORDER BY run_id DESC"
 						   " LIMIT " CppAsString2(JS_RECENT_SIZE), 1, &type);
 		SPI_keepplan(plan);

@@ -20,6 +20,7 @@
 #include "interval.h"
 #include "keys.h"
 #include "limit.h"
+#include "policy.h"
 #include "store.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"

@@ -10,7 +10,6 @@
 #ifndef JS_LIMIT_H
 #define JS_LIMIT_H
 
-#define JS_MAX_CONCURRENCY 10000
 #define JS_MAX_RATE 1000000
 #define JS_MAX_BURST 1000000
 

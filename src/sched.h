@@ -13,14 +13,12 @@
 #define JS_SCHED_H
 
 #include "common/hashfn.h"
+#include "cron.h"
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "postmaster/bgworker.h"
 #include "shmem.h"
 #include "store.h"
-
-/* A slot found this late was missed, not merely delayed by a busy moment. */
-#define JS_MISFIRE_GRACE (5 * USECS_PER_SEC)
 
 /* How often a run without effects is tried again after losing its worker. */
 #define JS_MAX_LOST 3
@@ -31,6 +29,7 @@ typedef struct JobFold
 	slist_node	node;			/* in sched.folds */
 	struct JobEntry *job;
 	int32		failures;		/* since the last success in recent */
+	int64		failed_run;		/* the last of them; 0: none */
 	bool		success_seen;
 	JsDone		last;
 	char		recent[JS_RECENT_SIZE + 1];
@@ -75,8 +74,15 @@ typedef struct JobEntry
 	bool		transactional;
 	bool		shares;			/* its runs may share a transaction */
 	bool		due_queued;		/* is in sched.due */
+	bool		auto_paused;	/* by pause_after_failures */
+	bool		serial;			/* runs of its slots wait for all others */
+	bool		promote_noted;	/* is in sched.promotable */
+	bool		queue_full;		/* why slots were skipped */
+	JsOverlap	overlap;
+	int32		pause_after_failures;	/* 0: never */
 	int32		live;			/* runs that are ready, limited, assigned or
 								 * retrying */
+	int32		waiting;		/* runs of slots that are delayed or behind */
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
@@ -91,6 +97,7 @@ typedef struct JobEntry
 	TimestampTz done_from;
 	pairingheap_node due_node;
 	dlist_head	runs;			/* RunEntry.job_node */
+	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
 	JobFold    *fold;			/* NULL: none */
 } JobEntry;
 
@@ -100,6 +107,7 @@ typedef enum RunEntryState
 	RUN_READY,					/* in its owner's heap */
 	RUN_HELD,					/* its job does not let it start */
 	RUN_LIMITED,				/* in the line of its limits */
+	RUN_BEHIND,					/* other runs of its job come first */
 	RUN_ASSIGNED				/* with a worker */
 } RunEntryState;
 
@@ -138,9 +146,12 @@ typedef struct RunEntry
 	int32		lost;
 	RunEntryState state;
 	bool		live;			/* counts as a live run of its job */
+	bool		waiting;		/* counts as a waiting one */
 	bool		claimed;		/* its row says running, this attempt */
 	bool		cut_off;		/* in another life of the server */
 	bool		superseded;		/* a request will end it: does not start */
+	bool		of_slot;		/* the schedule has made it */
+	bool		backfill;		/* does not count as live */
 	int			slot;			/* when assigned */
 	int64		timeout;		/* microseconds; 0: its job's */
 	JsCancel	cancel;			/* its worker has been told to end it */
@@ -188,6 +199,8 @@ typedef struct Sched
 	int64		ready_count;
 	int64		asleep_count;	/* jobs whose home is elsewhere */
 	int64		invalid_count;
+	List	   *promotable;		/* jobs one of whose runs behind may start:
+								 * ids, int64 pointers */
 	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
 								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
@@ -238,7 +251,8 @@ extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern bool sched_job_fires(const JobEntry *job);
-extern void sched_job_replace_runs(JobEntry *job);
+extern void sched_job_place_runs(JobEntry *job);
+extern bool sched_run_overlaps(const RunEntry *run);
 extern int64 sched_job_count(void);
 extern void sched_runs_each(void (*visit) (RunEntry *run));
 extern RunEntry *sched_first_ready(OwnerEntry *owner);
@@ -253,6 +267,57 @@ extern void sched_adopt_slots(void);
 extern void sched_apply_job(const JsJob *row);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_log_jobs(void);
+
+/* sched_slot.c */
+
+/* What it takes to find the slots of a job. */
+typedef struct SchedTimetable
+{
+	JsSchedule	schedule;
+	pg_tz	   *tz;
+	TimestampTz anchor;
+	TimestampTz starts_at;		/* DT_NOBEGIN: none */
+	TimestampTz ends_at;		/* DT_NOEND: none */
+} SchedTimetable;
+
+/* Slots that are made up for one by one, at most. */
+#define SCHED_MAX_MADE_UP 100
+
+/* Slots that are due: the newest ones, oldest first, and those before. */
+typedef struct SchedSlots
+{
+	TimestampTz slots[SCHED_MAX_MADE_UP];
+	int			count;
+	int32		older;			/* how many there are before */
+	TimestampTz last_older;		/* the newest of those */
+} SchedSlots;
+
+extern const char *sched_timetable_read(const JsJob *row, SchedTimetable *timetable);
+extern bool sched_slot_is_done(const JobEntry *job, TimestampTz slot);
+extern TimestampTz sched_open_slot_after(const JobEntry *job, const SchedTimetable *timetable,
+										 TimestampTz after);
+extern void sched_collect_slots(const SchedTimetable *timetable, TimestampTz first,
+								TimestampTz limit, int keep, SchedSlots *found);
+extern void sched_note_done(JobEntry *job, TimestampTz slot, int32 passed_over);
+extern int64 sched_jitter(int64 job_id, TimestampTz slot, int64 jitter);
+
+/* sched_overlap.c */
+typedef enum SchedVerdict
+{
+	SCHED_MAKE,
+	SCHED_SKIP,
+	SCHED_QUEUE_FULL,
+	SCHED_REPLACE
+} SchedVerdict;
+
+/* Why slots are skipped, as history says it. */
+#define SCHED_REASON_OVERLAP "overlap"
+#define SCHED_REASON_QUEUE_FULL "queue_full"
+
+extern SchedVerdict sched_judge_overlap(JobEntry *job, const JsJob *row);
+extern void sched_replace_runs(JobEntry *job);
+extern bool sched_promotions_waiting(void);
+extern void sched_promote(void);
 
 /* sched_fire.c */
 extern void sched_fire_due(TimestampTz now);
@@ -296,12 +361,15 @@ typedef struct SchedLoss
 
 extern void sched_lose_run(RunEntry *run, const SchedLoss *loss);
 extern void sched_report_skips(JobEntry *job, TimestampTz now);
+extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz last,
+								int32 count, TimestampTz now);
 extern bool sched_owner_problem(Oid owner, const char **sqlstate, char **message);
 
 /* sched_cancel.c */
 extern bool sched_requests_waiting(void);
 extern void sched_add_request(const JsRequest *row, void *arg);
 extern void sched_interrupt(RunEntry *run, JsCancel why);
+extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_requests(TimestampTz now);
 extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
@@ -313,6 +381,7 @@ extern bool sched_keys_expire_now(void);
 extern void sched_begin_expiry(void);
 extern void sched_expire_keys(TimestampTz now);
 extern TimestampTz sched_expiry_deadline(void);
+
 /* sched_fair.c */
 extern void sched_fair_init(FairQueue *queue);
 extern void sched_fair_init_line(pairingheap *line);

@@ -12,6 +12,9 @@
  * cannot succeed any more.  If it still executes after jobsched.cancel_grace
  * its worker is terminated, which no code can catch.
  *
+ * A run whose place a slot's run takes (overlap 'replace') gets such a row from
+ * us, in the transaction that makes the new run.
+ *
  * A timeout is the same, without a request.  It is watched over here and not
  * by the worker, where the job's own code could get at it; it counts from
  * when the worker began the run, by the real clock.
@@ -176,6 +179,7 @@ reason_of(const Request *request)
 	switch (request->kind)
 	{
 		case JS_REQUEST_REPLACE:
+		case JS_REQUEST_OVERLAP:
 			return "replaced";
 		case JS_REQUEST_DEBOUNCE:
 			return "debounced";
@@ -229,7 +233,7 @@ serve(Request *request, TimestampTz now)
 		sched_run_wait(run, now);	/* and the request with it */
 		return;
 	}
-	sched_interrupt(run, JS_CANCEL_REQUEST);
+	sched_interrupt(run, request->kind == JS_REQUEST_OVERLAP ? JS_CANCEL_REPLACE : JS_CANCEL_REQUEST);
 	if (request->force)
 		run->cancel_at = DT_NOBEGIN;	/* no grace */
 }
@@ -250,6 +254,30 @@ sched_serve_requests(TimestampTz now)
 	}
 	while (!dlist_is_empty(&sched.requests_done))
 		forget_request(dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done)));
+}
+
+/*
+ * A slot's run is to take the place of this one.  If it cannot be ended at once,
+ * or shall not be, there is a request, as if somebody had cancelled it: that
+ * survives us and the server, so what was replaced does not come back.
+ */
+void
+sched_replace_run(RunEntry *run, bool at_once)
+{
+	JsRequest	row = {.kind = JS_REQUEST_OVERLAP,.run_id = run->run_id};
+
+	if (run->request != NULL)
+		return;					/* it is to end already */
+	if (run->state == RUN_ASSIGNED)
+		sched_take_back(run->slot);
+	if (at_once && run->state != RUN_ASSIGNED && sched_row_is_free(run))
+	{
+		run->superseded = true;
+		sched_end_run(run, JS_CANCELLED, "replaced", NULL, NULL);
+		return;
+	}
+	(void) js_request_insert(&row);
+	sched_add_request(&row, NULL);
 }
 
 /* ------------------------------------------------------------------------

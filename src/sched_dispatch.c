@@ -365,10 +365,15 @@ expected_us(const RunEntry *run)
 	return run->owner->mean_us > 0 ? run->owner->mean_us : SHORT_RUN_US;
 }
 
+/*
+ * Not if the job may be paused by what comes of the one before: what is with a
+ * worker is hard to stop.
+ */
 static bool
 run_is_short(const RunEntry *run)
 {
-	return run->job->transactional && expected_us(run) < SHORT_RUN_US;
+	return run->job->transactional && expected_us(run) < SHORT_RUN_US &&
+		run->job->pause_after_failures == 0;
 }
 
 static void

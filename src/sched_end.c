@@ -229,36 +229,55 @@ clear_skips(JsJobState *state, const void *arg)
 {
 	state->skipped = 0;
 	state->skipped_first = state->skipped_last = DT_NOBEGIN;
+	state->skipped_reason = NULL;
+}
+
+/* One row of history for slots that have had no run, from first to last. */
+static void
+record_slots(JobEntry *job, JsStatus status, const char *reason,
+			 TimestampTz first, TimestampTz last, int32 count, TimestampTz now)
+{
+	JsRun		run = {0};
+	JsOutcome	outcome = {0};
+
+	run.run_id = js_run_next_id();
+	run.job_id = job->job_id;
+	run.owner = job->owner;
+	run.source = "schedule";
+	run.missed_count = count;
+	run.run_at = run.queued_at = first;
+	run.scheduled_for = last;
+	outcome.status = status;
+	outcome.reason = reason;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = now;
+	js_history_insert(&run, &outcome);
+	fold(job, run.run_id, &outcome);
+}
+
+/* Slots that the misfire policy lets go by. */
+void
+sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz last,
+					int32 count, TimestampTz now)
+{
+	record_slots(job, JS_MISSED, "misfire", first, last, count, now);
 }
 
 /*
- * Writes the one row that stands for the slots passed over while a run of the
- * job was live, once none is.
+ * Writes the one row that stands for the slots passed over while runs of the
+ * job were live.
  */
 void
 sched_report_skips(JobEntry *job, TimestampTz now)
 {
-	JsRun		run = {0};
-	JsOutcome	outcome = {0};
 	int32		skipped = job->skipped;
 
 	if (!js_job_state_change(job->job_id, clear_skips, NULL))
 		return;					/* the next time */
 	job->skipped = 0;
-	run.run_id = js_run_next_id();
-	run.job_id = job->job_id;
-	run.owner = job->owner;
-	run.source = "schedule";
-	run.missed_count = skipped;
-	run.run_at = run.queued_at = job->skipped_first;
-	run.scheduled_for = job->skipped_last;
-	outcome.status = JS_SKIPPED;
-	outcome.reason = "overlap";
-	outcome.started_at = DT_NOBEGIN;
-	outcome.finished_at = now;
-	js_history_insert(&run, &outcome);
-
-	fold(job, run.run_id, &outcome);
+	record_slots(job, JS_SKIPPED,
+				 job->queue_full ? SCHED_REASON_QUEUE_FULL : SCHED_REASON_OVERLAP,
+				 job->skipped_first, job->skipped_last, skipped, now);
 }
 
 /*

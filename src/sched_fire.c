@@ -3,22 +3,27 @@
  * sched_fire.c
  *		From slots that are due to runs.
  *
- * A slot becomes a run once: the run's row and the job's next_run_at, which
- * moves past the slot, are written in one transaction, and the job remembers
- * which slots are done, so that a clock set back or a schedule set anew brings
- * none of them round again.
- *
- * Usually that is all up to last_slot.  When slots were passed over (a misfire)
- * it is two spans: all up to done_before, and from done_from to last_slot.  If
- * the reason was a clock that was ahead, and it is set right, the slots in
- * between come round for the first time, and get their runs.
+ * A slot becomes a run once: the run's row, or the one in history that says why
+ * there is none, and the job's next_run_at, which moves past the slot, and what
+ * it remembers of slots that are done (sched_slot.c), are written in one
+ * transaction.  So a crash takes all of that or nothing, and nothing is done
+ * again.
  *
  * The job's row is read when a slot is due, which gives the schedule's text
  * and tells at once whether the job has just been changed.
  *
- * A slot found more than JS_MISFIRE_GRACE late was missed: because the server
- * was down, the job paused, or the clock set forward.  All slots missed in a
- * row make one run, for the newest of them.
+ * A slot found later than the job's misfire_grace was missed: because the server
+ * was down, the job paused or disabled, or the clock set forward.  Of slots missed
+ * in a row the job's policy says what they make:
+ *
+ *	once		one run, for the newest that is due
+ *	skip		none; a row of status 'missed' counts them.  What is due and within
+ *				the grace was not missed, and has its run
+ *	all			a run for each that is due, the newest hundred of them; those before
+ *				are counted in a row.  They wait for each other, unless the
+ *				job allows overlap, and however many they are
+ *
+ * What becomes of a slot that meets a live run is told in sched_overlap.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -27,15 +32,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "clock.h"
-#include "cron.h"
 #include "keys.h"
 #include "miscadmin.h"
 #include "sched.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/syscache.h"
 
 /*
  * Slots due in one step at most: the first runs start while the slots of
@@ -46,17 +48,8 @@
 /* A job that could not fire, for no fault of its own, is tried again after this. */
 #define PUT_OFF_US (10 * USECS_PER_SEC)
 
-/* Slots counted one by one at most; more are counted as this many. */
-#define MAX_COUNTED 10000
-
-/* What it takes to find the slots of a job, and to make runs of them. */
-typedef struct Timetable
-{
-	ArrayType  *keys;
-	JsSchedule	schedule;
-	pg_tz	   *tz;
-	TimestampTz anchor;
-} Timetable;
+/* However small the grace: what is found this late is on time. */
+#define LEAST_GRACE_US USECS_PER_SEC
 
 /* What it takes to make runs. */
 typedef struct Firing
@@ -64,6 +57,17 @@ typedef struct Firing
 	TimestampTz now;
 	JsRunWriter *writer;
 } Firing;
+
+/* A job that has a slot which is due, or is @startup. */
+typedef struct DueJob
+{
+	JobEntry   *job;
+	JobEntry	before;			/* as it was */
+	JsJob		row;
+	SchedTimetable timetable;
+	ArrayType  *keys;			/* of its runs */
+	int64		left;			/* how many runs its schedule may still make */
+} DueJob;
 
 typedef struct Defect
 {
@@ -91,148 +95,53 @@ invalidate(JobEntry *job, const char *reason)
 	(void) js_job_state_change(job->job_id, note_defect, &defect);
 	sched_set_flag(&job->invalid, true, &sched.invalid_count);
 	sched_job_set_next(job, job->next_run_at);
-	sched_job_replace_runs(job);
-}
-
-static TimestampTz
-slot_after(const Timetable *timetable, TimestampTz after)
-{
-	TimestampTz next;
-
-	if (!js_schedule_next(&timetable->schedule, timetable->tz, timetable->anchor, after, &next))
-		return DT_NOEND;
-	return next;
-}
-
-/* False: what is in the row cannot be understood; the job becomes invalid. */
-static bool
-read_timetable(JobEntry *job, const JsJob *row, Timetable *timetable)
-{
-	JsScheduleError error;
-	char	   *problem;
-
-	timetable->keys = js_keys_resolve(row->keys, row->args, &problem);
-	if (row->schedule == NULL ||
-		!js_schedule_parse(row->schedule, row->name, &timetable->schedule, &error))
-		invalidate(job, psprintf("invalid schedule: %s", row->schedule ? error.message : "none"));
-	else if ((timetable->tz = js_timezone_lookup(row->timezone)) == NULL)
-		invalidate(job, psprintf("time zone \"%s\" does not exist", row->timezone));
-	else if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row->owner)))
-		invalidate(job, psprintf("the owner, role with OID %u, does not exist", row->owner));
-	else if (problem != NULL)
-		invalidate(job, problem);
-	timetable->anchor = row->anchor;
-	return !job->invalid;
+	sched_job_place_runs(job);
 }
 
 /*
- * A slot not long before now from which the newest can be reached in few
- * steps: looks back further and further.
+ * Inserts a run for a slot, DT_NOBEGIN for none, and takes it into memory.  It
+ * starts now, or later if the job has jitter or other runs come first.
  */
-static TimestampTz
-slot_near(const Timetable *timetable, TimestampTz oldest, TimestampTz now)
-{
-	for (int64 back = USECS_PER_SEC; now - back > oldest; back *= 2)
-	{
-		TimestampTz slot = slot_after(timetable, now - back);
-
-		if (slot <= now)
-			return slot;
-	}
-	return oldest;
-}
-
-/* The newest slot that is due, and how many older ones are. */
-static TimestampTz
-newest_slot(const Timetable *timetable, TimestampTz slot, TimestampTz now, int32 *older)
-{
-	TimestampTz next;
-
-	*older = 0;
-	while ((next = slot_after(timetable, slot)) <= now)
-	{
-		slot = next;
-		if (++*older == MAX_COUNTED)
-			slot = slot_near(timetable, slot, now);
-		*older = Min(*older, MAX_COUNTED);
-		CHECK_FOR_INTERRUPTS();
-	}
-	return slot;
-}
-
-/* Inserts a run that is due now and takes it into memory. */
 static void
-insert_due_run(const Firing *firing, JobEntry *job, const char *source,
-			   TimestampTz scheduled_for, int32 missed, ArrayType *keys)
+insert_run(const Firing *firing, const DueJob *due, TimestampTz slot, int32 missed)
 {
+	JobEntry   *job = due->job;
+	TimestampTz from = slot == DT_NOBEGIN ? firing->now : slot;
 	RunEntry   *entry;
 	JsRun		run = {0};
 
 	run.job_id = job->job_id;
 	run.owner = job->owner;
 	run.status = JS_RUN_QUEUED;
-	run.source = source;
+	run.source = slot == DT_NOBEGIN ? "startup" : "schedule";
 	run.missed_count = missed;
-	run.keys = keys;
-	run.run_at = scheduled_for == DT_NOBEGIN ? firing->now : scheduled_for;
+	run.keys = due->keys;
+	run.run_at = from + sched_jitter(job->job_id, from, due->row.jitter);
 	run.queued_at = firing->now;
 	run.claimed_at = DT_NOBEGIN;
-	run.scheduled_for = scheduled_for;
+	run.scheduled_for = slot;
+	if (job->serial && (job->live > 0 || job->waiting > 0))
+		run.reason = "waiting_for_run";
 	(void) js_run_insert(firing->writer, &run);
 
 	entry = sched_run_make(run.run_id, job);
 	entry->run_at = run.run_at;
-	sched_limits_attach(entry, keys);
-	sched_run_place(entry, RUN_READY);
+	entry->of_slot = true;
+	sched_limits_attach(entry, due->keys);
+	sched_run_wait(entry, firing->now);
 }
 
+/* Slots that are passed over for different reasons are not in one row. */
 static void
-skip_slot(JobEntry *job, TimestampTz slot, int32 missed)
+skip_slot(JobEntry *job, TimestampTz slot, int32 missed, bool queue_full, TimestampTz now)
 {
+	if (job->skipped > 0 && job->queue_full != queue_full)
+		sched_report_skips(job, now);
 	if (job->skipped == 0)
 		job->skipped_first = slot;
 	job->skipped += 1 + missed;
 	job->skipped_last = slot;
-}
-
-static bool
-slot_is_done(const JobEntry *job, TimestampTz slot)
-{
-	return slot <= job->done_before ||
-		(slot >= job->done_from && slot <= job->last_slot);
-}
-
-/* The first slot after an instant that has not had its run. */
-static TimestampTz
-open_slot_after(const JobEntry *job, const Timetable *timetable, TimestampTz after)
-{
-	TimestampTz slot = slot_after(timetable, after);
-
-	if (slot <= job->done_before)
-		slot = slot_after(timetable, job->done_before);
-	if (slot >= job->done_from && slot <= job->last_slot)
-		slot = slot_after(timetable, job->last_slot);
-	return slot;
-}
-
-/*
- * The slot is done, and so is every older one that was due.  Slots passed over
- * on the way to one beyond last_slot are what lies between two spans.
- */
-static void
-note_done(JobEntry *job, TimestampTz slot, int32 missed)
-{
-	if (slot <= job->last_slot)
-		job->done_before = Max(job->done_before, slot);
-	else
-	{
-		if (missed > 0)
-		{
-			job->done_before = Max(job->done_before, job->last_slot);
-			job->done_from = slot;
-		}
-		job->last_slot = slot;
-	}
+	job->queue_full = queue_full;
 }
 
 /* A job and the slot that it moves on to. */
@@ -240,6 +149,7 @@ typedef struct Advance
 {
 	const JobEntry *job;
 	TimestampTz next;
+	int			made;			/* runs */
 } Advance;
 
 static void
@@ -256,6 +166,9 @@ advance_state(JsJobState *state, const void *arg)
 	state->skipped = job->skipped;
 	state->skipped_first = job->skipped > 0 ? job->skipped_first : DT_NOBEGIN;
 	state->skipped_last = job->skipped > 0 ? job->skipped_last : DT_NOBEGIN;
+	state->skipped_reason = job->skipped == 0 ? NULL :
+		job->queue_full ? SCHED_REASON_QUEUE_FULL : SCHED_REASON_OVERLAP;
+	state->scheduled_runs += to->made;
 }
 
 /* Takes back what firing a slot has changed in memory. */
@@ -270,80 +183,118 @@ put_back(JobEntry *job, const JobEntry *before)
 	job->skipped = before->skipped;
 	job->skipped_first = before->skipped_first;
 	job->skipped_last = before->skipped_last;
+	job->queue_full = before->queue_full;
 	sched_job_set_next(job, before->next_run_at);
 }
 
 /*
- * Moves a job on.  If somebody else holds the row of its state, perhaps a
- * prepared transaction, it is as it was before, and tried again later.
+ * Moves a job on past a slot, with which it has made so many runs.  If somebody
+ * else holds the row of its state, perhaps a prepared transaction, it is as it
+ * was before, and tried again later.
  */
 static bool
-advance(const Firing *firing, JobEntry *job, const JobEntry *before, TimestampTz next)
+move_on(const Firing *firing, const DueJob *due, TimestampTz slot, int made)
 {
-	Advance		to = {job, next};
+	JobEntry   *job = due->job;
+	TimestampTz next = made >= due->left ? DT_NOEND :
+		sched_open_slot_after(job, &due->timetable, slot);
+	Advance		to = {job, next, made};
 
 	if (js_job_state_change(job->job_id, advance_state, &to))
 	{
 		sched_job_set_next(job, next);
 		return true;
 	}
-	put_back(job, before);
+	put_back(job, &due->before);
 	sched_job_hold_back(job, firing->now + USECS_PER_SEC);
 	return false;
 }
 
-/* A slot that is late makes up for older ones, but for none that are done. */
-static TimestampTz
-newest_open_slot(const JobEntry *job, const Timetable *timetable, TimestampTz slot,
-				 TimestampTz now, int32 *missed)
+/* One run for a slot and older ones that were missed, unless it has to be skipped. */
+static void
+fire_slot(const Firing *firing, const DueJob *due, TimestampTz slot, int32 missed)
 {
-	TimestampTz limit = slot < job->done_from ? Min(now, job->done_from - 1) : now;
+	JobEntry   *job = due->job;
+	SchedVerdict verdict = sched_judge_overlap(job, &due->row);
+	bool		skips = verdict == SCHED_SKIP || verdict == SCHED_QUEUE_FULL;
 
-	*missed = 0;
-	if (now - slot <= JS_MISFIRE_GRACE)
-		return slot;
-	return newest_slot(timetable, slot, limit, missed);
+	if (skips)
+		skip_slot(job, slot, missed, verdict == SCHED_QUEUE_FULL, firing->now);
+	sched_note_done(job, slot, missed);
+	if (!move_on(firing, due, slot, skips ? 0 : 1) || skips)
+		return;
+	if (verdict == SCHED_REPLACE)
+		sched_replace_runs(job);
+	insert_run(firing, due, slot, missed);
 }
 
-/*
- * Whether a run of the job has not ended yet.  A worker tells us of an end a
- * moment after its commit, and that is no overlap.
- */
-static bool
-has_live_run(JobEntry *job)
+/* Slots missed make no run.  Those within the grace come next, by themselves. */
+static void
+pass_over(const Firing *firing, const DueJob *due, TimestampTz first, const SchedSlots *missed)
 {
-	dlist_iter	iter;
-	JsRun		row;
+	TimestampTz last = missed->slots[0];
 
-	dlist_foreach(iter, &job->runs)
+	sched_note_done(due->job, last, missed->older);
+	if (move_on(firing, due, last, 0))
+		sched_record_missed(due->job, first, last, missed->older + 1, firing->now);
+}
+
+/* Slots missed have a run each, but for the oldest if there are too many. */
+static void
+make_up(const Firing *firing, const DueJob *due, TimestampTz first, const SchedSlots *missed)
+{
+	int			count = Min(missed->count, due->left);
+
+	if (missed->older > 0)
+		sched_note_done(due->job, missed->last_older, missed->older - 1);
+	for (int i = 0; i < count; i++)
+		sched_note_done(due->job, missed->slots[i], 0);
+	if (!move_on(firing, due, missed->slots[count - 1], count))
+		return;
+	if (missed->older > 0)
+		sched_record_missed(due->job, first, missed->last_older, missed->older, firing->now);
+	for (int i = 0; i < count; i++)
+		insert_run(firing, due, missed->slots[i], 0);
+}
+
+/* The slot was missed, and perhaps others up to now; but none that are done. */
+static void
+fire_missed(const Firing *firing, const DueJob *due, TimestampTz slot, int64 grace)
+{
+	const JobEntry *job = due->job;
+	TimestampTz limit = slot < job->done_from ? Min(firing->now, job->done_from - 1) : firing->now;
+	SchedSlots	found;
+
+	switch (due->row.misfire)
 	{
-		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
-
-		if (run->live && (run->state != RUN_ASSIGNED || js_run_read(run->run_id, &row)))
-			return true;
+		case JS_MISFIRE_ONCE:
+			sched_collect_slots(&due->timetable, slot, limit, 1, &found);
+			fire_slot(firing, due, found.slots[0], found.older);
+			break;
+		case JS_MISFIRE_SKIP:
+			limit = Min(limit, firing->now - grace - 1);
+			sched_collect_slots(&due->timetable, slot, limit, 1, &found);
+			pass_over(firing, due, slot, &found);
+			break;
+		case JS_MISFIRE_ALL:
+			sched_collect_slots(&due->timetable, slot, limit, SCHED_MAX_MADE_UP, &found);
+			make_up(firing, due, slot, &found);
+			break;
 	}
-	return false;
 }
 
 static void
-fire_slot(const Firing *firing, JobEntry *job, const Timetable *timetable)
+fire_next(const Firing *firing, const DueJob *due)
 {
-	JobEntry	before = *job;
-	TimestampTz slot = job->next_run_at;
-	bool		overlaps = job->live > 0 && has_live_run(job);
-	int32		missed;
+	TimestampTz slot = due->job->next_run_at;
+	int64		grace = Max(due->row.misfire_grace, LEAST_GRACE_US);
 
-	if (slot_is_done(job, slot))
-	{
-		(void) advance(firing, job, &before, open_slot_after(job, timetable, slot));
-		return;
-	}
-	slot = newest_open_slot(job, timetable, slot, firing->now, &missed);
-	if (overlaps)
-		skip_slot(job, slot, missed);
-	note_done(job, slot, missed);
-	if (advance(firing, job, &before, open_slot_after(job, timetable, slot)) && !overlaps)
-		insert_due_run(firing, job, "schedule", slot, missed, timetable->keys);
+	if (due->left <= 0 || sched_slot_is_done(due->job, slot))
+		(void) move_on(firing, due, slot, 0);
+	else if (firing->now - slot <= grace)
+		fire_slot(firing, due, slot, 0);
+	else
+		fire_missed(firing, due, slot, grace);
 }
 
 /* The job's row, if the job is still one that fires. */
@@ -359,16 +310,60 @@ read_firing_job(JobEntry *job, JsJob *row)
 	return sched_job_fires(job);
 }
 
+/* False: what is in the row cannot be understood; the job becomes invalid. */
+static bool
+read_timetable(JobEntry *job, const JsJob *row, SchedTimetable *timetable)
+{
+	const char *defect = sched_timetable_read(row, timetable);
+
+	if (defect != NULL)
+		invalidate(job, defect);
+	return defect == NULL;
+}
+
+/* How many runs the schedule may still make. */
+static int64
+runs_left(const JsJob *row)
+{
+	JsJobState	state;
+
+	if (row->max_runs == 0)
+		return PG_INT64_MAX;
+	(void) js_job_state_read(row->job_id, &state);
+	return row->max_runs - state.scheduled_runs;
+}
+
+/* The keys of its runs; false as above. */
+static bool
+read_keys(DueJob *due)
+{
+	char	   *problem;
+
+	due->keys = js_keys_resolve(due->row.keys, due->row.args, &problem);
+	if (problem != NULL)
+		invalidate(due->job, problem);
+	return problem == NULL;
+}
+
+static bool
+read_due(JobEntry *job, DueJob *due)
+{
+	due->job = job;
+	if (!read_firing_job(job, &due->row) || !read_timetable(job, &due->row, &due->timetable) ||
+		!read_keys(due))
+		return false;
+	due->left = runs_left(&due->row);
+	due->before = *job;
+	return true;
+}
+
 static void
 fire_job(const Firing *firing, JobEntry *job)
 {
-	Timetable	timetable;
-	JsJob		row;
+	DueJob		due;
 
-	if (!read_firing_job(job, &row) || job->next_run_at > firing->now)
-		return;
-	if (read_timetable(job, &row, &timetable))
-		fire_slot(firing, job, &timetable);
+	if (read_due(job, &due) && job->next_run_at <= firing->now)
+		fire_next(firing, &due);
 }
 
 /* Errors that tell of the job's definition, not of the state of the server. */
@@ -482,12 +477,12 @@ static void
 rewind_job(JobEntry *job, TimestampTz now)
 {
 	TimestampTz after = job->done_before == DT_NOBEGIN ? now - 1 : Min(job->done_before, now - 1);
-	Timetable	timetable;
+	SchedTimetable timetable;
 	JsJob		row;
 
 	if (job->last_slot > now && read_firing_job(job, &row) &&
 		read_timetable(job, &row, &timetable))
-		sched_job_set_next(job, open_slot_after(job, &timetable, after));
+		sched_job_set_next(job, sched_open_slot_after(job, &timetable, after));
 	MemoryContextReset(CurrentMemoryContext);
 }
 
@@ -504,6 +499,28 @@ sched_rewind(TimestampTz now)
 	MemoryContextDelete(scratch);
 }
 
+/*
+ * One run, unless the job is not to have it now.  It is counted if it can be:
+ * there will be no other chance to make it.
+ */
+static void
+fire_startup(const Firing *firing, JobEntry *job)
+{
+	SchedVerdict verdict;
+	DueJob		due;
+
+	if (!sched_job_fires(job) || !read_due(job, &due) || due.left <= 0 ||
+		firing->now < due.timetable.starts_at || firing->now > due.timetable.ends_at)
+		return;
+	verdict = sched_judge_overlap(job, &due.row);
+	if (verdict == SCHED_SKIP || verdict == SCHED_QUEUE_FULL)
+		return;
+	(void) move_on(firing, &due, firing->now, 1);
+	if (verdict == SCHED_REPLACE)
+		sched_replace_runs(job);
+	insert_run(firing, &due, DT_NOBEGIN, 0);
+}
+
 /* Once in the life of a server: the jobs scheduled @startup. */
 void
 sched_fire_startup(TimestampTz now)
@@ -514,12 +531,9 @@ sched_fire_startup(TimestampTz now)
 	foreach(lc, sched.startup_jobs)
 	{
 		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
-		Timetable	timetable;
-		JsJob		row;
 
-		if (job != NULL && sched_job_fires(job) && job->live == 0 &&
-			read_firing_job(job, &row) && read_timetable(job, &row, &timetable))
-			insert_due_run(&firing, job, "startup", DT_NOBEGIN, 0, timetable.keys);
+		if (job != NULL)
+			fire_startup(&firing, job);
 	}
 	js_run_writer_close(firing.writer);
 	CommandCounterIncrement();

@@ -92,9 +92,53 @@ sched_fold_add(JobEntry *job, const JsDone *done)
 		fold->failures = 0;
 	}
 	else if (is_failure(done->status))
+	{
 		fold->failures++;
+		fold->failed_run = done->run_id;
+		if (job->pause_after_failures > 0)
+			sched.folds_since = 1;	/* before it starts another */
+	}
 	if (done->started_at != DT_NOBEGIN)
 		note_run_time(job, done);
+}
+
+/*
+ * Pauses the job if it has failed too often, not counting what was before the
+ * last time that it was paused for that.  It holds for this revision of the
+ * job: whatever changes its row, resume_job() for one, lets it go on.
+ */
+static void
+brake(JsJobState *state, const JobEntry *job, int64 failed_run)
+{
+	int32		failures = state->consecutive_failures - state->forgiven_failures;
+
+	if (state->auto_paused_revision == job->revision)
+		state->forgiven_failures = state->consecutive_failures;
+	else if (job->pause_after_failures > 0 && failures >= job->pause_after_failures)
+	{
+		state->auto_paused_revision = job->revision;
+		state->auto_paused_reason =
+			psprintf("paused after %d consecutive failures (last: run " INT64_FORMAT ")",
+					 failures, failed_run);
+		state->forgiven_failures = state->consecutive_failures;
+	}
+}
+
+/* The same in memory, once it is written: nothing of the job starts any more. */
+static void
+apply_brake(JobEntry *job)
+{
+	JsJobState	state;
+
+	if (job->auto_paused || job->pause_after_failures == 0 ||
+		!js_job_state_read(job->job_id, &state) || state.auto_paused_revision != job->revision)
+		return;
+	ereport(LOG,
+			(errmsg("job " INT64_FORMAT " is %s", job->job_id, state.auto_paused_reason)));
+	job->auto_paused = true;
+	sched_job_set_next(job, job->next_run_at);
+	sched_job_place_runs(job);
+	sched_take_back_all();
 }
 
 static void
@@ -109,6 +153,10 @@ add_fold(JsJobState *state, const void *arg)
 	state->last_finished_at = fold->last.finished_at;
 	state->consecutive_failures = fold->failures +
 		(fold->success_seen ? 0 : state->consecutive_failures);
+	if (fold->success_seen)
+		state->forgiven_failures = 0;
+	if (fold->failures > 0)
+		brake(state, fold->job, fold->failed_run);
 }
 
 /* Those whose row somebody else holds stay for the next time. */
@@ -132,6 +180,7 @@ sched_fold_write(void)
 		}
 		job->fold = NULL;
 		pfree(fold);
+		apply_brake(job);
 		if (job->dropped && !job->drop_noted && dlist_is_empty(&job->runs))
 			sched_job_forget(job);
 	}
@@ -163,6 +212,7 @@ compare_ended(const void *a, const void *b)
 /* The last runs of a job, oldest first. */
 typedef struct LastRuns
 {
+	const JobEntry *job;		/* NULL: it is not known here */
 	JsEnded		ended[JS_RECENT_SIZE];
 	int			count;
 } LastRuns;
@@ -174,6 +224,7 @@ apply_ended(JsJobState *state, const void *arg)
 	const LastRuns *runs = arg;
 	const JsEnded *last = &runs->ended[runs->count - 1];
 	int			failures = 0;
+	int64		failed_run = 0; /* the last that may not be folded */
 	bool		success = false;
 
 	state->recent[0] = '\0';
@@ -185,15 +236,26 @@ apply_ended(JsJobState *state, const void *arg)
 		append_recent(state->recent, letter);
 		success |= status == JS_SUCCEEDED;
 		if (status == JS_SUCCEEDED)
-			failures = 0;
+		{
+			failures = failed_run = 0;
+			if (runs->ended[i].finished_at > state->last_finished_at)
+				state->forgiven_failures = 0;
+		}
 		else if (is_failure(status))
+		{
 			failures++;
+			if (runs->ended[i].finished_at >= state->last_finished_at)
+				failed_run = runs->ended[i].run_id;
+		}
 	}
 	state->last_run_id = last->run_id;
 	state->last_status = (char *) js_status_name(last->status);
 	state->last_started_at = last->started_at;
 	state->last_finished_at = last->finished_at;
 	state->consecutive_failures = success ? failures : Max(failures, state->consecutive_failures);
+	state->forgiven_failures = Min(state->forgiven_failures, state->consecutive_failures);
+	if (failed_run != 0 && runs->job != NULL)
+		brake(state, runs->job, failed_run);
 }
 
 static void
@@ -201,11 +263,15 @@ recover_job(int64 job_id)
 {
 	LastRuns	runs;
 
+	JobEntry   *job = sched_job_find(job_id);
+
+	runs.job = job;
 	runs.count = js_catalog_last_ended(job_id, runs.ended);
 	if (runs.count == 0)
 		return;
 	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
-	(void) js_job_state_change(job_id, apply_ended, &runs);
+	if (js_job_state_change(job_id, apply_ended, &runs) && job != NULL)
+		apply_brake(job);
 }
 
 /*

@@ -53,6 +53,26 @@ is_at_startup(const char *schedule)
 		(pg_strcasecmp(schedule, "@startup") == 0 || pg_strcasecmp(schedule, "@reboot") == 0);
 }
 
+/*
+ * Whether runs of the job's slots must not be beside others.  With 'skip' there
+ * are several of them only where missed slots are made up for one by one.
+ */
+static bool
+is_serial(const JsJob *row)
+{
+	switch (row->overlap)
+	{
+		case JS_OVERLAP_QUEUE:
+		case JS_OVERLAP_REPLACE:
+			return true;
+		case JS_OVERLAP_SKIP:
+			return row->misfire == JS_MISFIRE_ALL;
+		case JS_OVERLAP_ALLOW:
+			break;
+	}
+	return false;
+}
+
 static void
 note_all_cut_off(const JobEntry *job)
 {
@@ -82,6 +102,10 @@ sched_apply_job(const JsJob *row)
 	job->transactional = row->transactional;
 	job->shares = row->share_transaction;
 	job->timeout = row->timeout;
+	job->overlap = row->overlap;
+	job->serial = is_serial(row);
+	job->pause_after_failures = row->pause_after_failures;
+	job->auto_paused = false;	/* that was another revision */
 	job->has_schedule = row->schedule != NULL;
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;
@@ -102,7 +126,7 @@ sched_apply_job(const JsJob *row)
 	}
 	else
 		sched_job_set_next(job, job->next_run_at);
-	sched_job_replace_runs(job);
+	sched_job_place_runs(job);
 }
 
 /* Only a job that is new to us has anything to learn from its state. */
@@ -119,6 +143,9 @@ visit_state(const JsJobState *state, void *arg)
 	job->skipped = state->skipped;
 	job->skipped_first = state->skipped_first;
 	job->skipped_last = state->skipped_last;
+	job->queue_full = state->skipped_reason != NULL &&
+		strcmp(state->skipped_reason, SCHED_REASON_QUEUE_FULL) == 0;
+	job->auto_paused = state->auto_paused_revision == job->revision;
 	sched_set_flag(&job->invalid, state->invalid_revision == job->revision,
 				   &sched.invalid_count);
 	if (state->schedule_revision == job->schedule_revision)
@@ -194,6 +221,8 @@ visit_run(const JsRun *row, void *arg)
 	run->timeout = row->timeout;
 	run->attempt = row->attempt;
 	run->lost = row->lost;
+	run->of_slot = strcmp(row->source, "schedule") == 0 || strcmp(row->source, "startup") == 0;
+	run->backfill = strcmp(row->source, "backfill") == 0;
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
@@ -290,7 +319,7 @@ sched_sweep(TimestampTz now)
 bool
 sched_news_waiting(void)
 {
-	return js_database_has_news(sched.db) || sched_ends_waiting();
+	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting();
 }
 
 /* However many of them have changed, they are read once. */

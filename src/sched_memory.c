@@ -11,6 +11,8 @@
  *	RUN_READY		queue of their owner, by priority and turn
  *	RUN_LIMITED		line of their limits, which are full
  *	RUN_HELD		only with their job, which is paused, asleep or invalid
+ *	RUN_BEHIND		heap of their job, by age: they wait until no run of it is
+ *					live, one at a time (sched_overlap.c)
  *	RUN_ASSIGNED	with a worker
  *
  * Portions Copyright (c) 2026, jobsched contributors
@@ -172,6 +174,9 @@ void
 sched_job_forget(JobEntry *job)
 {
 	Assert(dlist_is_empty(&job->runs) && job->fold == NULL && !job->drop_noted);
+	Assert(job->live == 0 && job->waiting == 0);
+	if (job->behind != NULL)
+		pairingheap_free(job->behind);
 	sched_job_set_next(job, DT_NOEND);
 	sched_set_flag(&job->asleep, false, &sched.asleep_count);
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
@@ -202,7 +207,7 @@ sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now)
 static bool
 holds_runs(const JobEntry *job)
 {
-	return job->paused || job->asleep || job->invalid;
+	return job->paused || job->auto_paused || job->asleep || job->invalid;
 }
 
 /* Whether the job's schedule is in force. */
@@ -316,12 +321,61 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
-/* Has begun, or would if there were a worker; not one that is for later. */
+/*
+ * For its job, which counts them: has begun, or would if there were a worker;
+ * not one that is for later.
+ */
 static bool
 is_live(const RunEntry *run)
 {
-	return run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
-		(run->state == RUN_FUTURE && run->attempt > 0);
+	return !run->backfill &&
+		(run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
+		 (run->state == RUN_FUTURE && run->attempt > 0));
+}
+
+static bool
+is_waiting(const RunEntry *run)
+{
+	return run->of_slot && !is_live(run) &&
+		(run->state == RUN_FUTURE || run->state == RUN_BEHIND);
+}
+
+/* Whether a slot that comes now finds this run in its way. */
+bool
+sched_run_overlaps(const RunEntry *run)
+{
+	return run->live || run->waiting;
+}
+
+static void
+set_counted(bool *flag, bool value, int32 *count)
+{
+	*count += (int) value - (int) *flag;
+	*flag = value;
+}
+
+static int
+compare_behind(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	const RunEntry *x = pairingheap_const_container(RunEntry, item.node, a);
+	const RunEntry *y = pairingheap_const_container(RunEntry, item.node, b);
+
+	return x->run_id < y->run_id ? 1 : x->run_id > y->run_id ? -1 : 0;
+}
+
+static void
+add_behind(RunEntry *run)
+{
+	JobEntry   *job = run->job;
+
+	if (job->behind == NULL)
+	{
+		MemoryContext outer = MemoryContextSwitchTo(sched.context);
+
+		job->behind = pairingheap_allocate(compare_behind, NULL);
+		MemoryContextSwitchTo(outer);
+	}
+	pairingheap_add(job->behind, &run->item.node);
 }
 
 static void
@@ -339,6 +393,9 @@ leave_place(RunEntry *run, RunEntryState next)
 			break;
 		case RUN_LIMITED:
 			sched_limits_unwait(run);
+			break;
+		case RUN_BEHIND:
+			pairingheap_remove(run->job->behind, &run->item.node);
 			break;
 		case RUN_HELD:
 		case RUN_ASSIGNED:
@@ -363,6 +420,9 @@ enter_place(RunEntry *run)
 		case RUN_LIMITED:
 			sched_limits_wait(run);
 			break;
+		case RUN_BEHIND:
+			add_behind(run);
+			break;
 		case RUN_HELD:
 		case RUN_ASSIGNED:
 			break;
@@ -385,6 +445,17 @@ state_by_limits(RunEntry *run, RunEntryState state)
 	return state;
 }
 
+/* No run of the job is live: the first of those behind can start. */
+static void
+note_promotable(JobEntry *job)
+{
+	if (job->live > 0 || job->promote_noted ||
+		job->behind == NULL || pairingheap_is_empty(job->behind))
+		return;
+	sched.promotable = sched_keep_id(sched.promotable, job->job_id);
+	job->promote_noted = true;
+}
+
 /*
  * Moves a run to the place that belongs to a state; for one that is to be
  * ready, and that a limit does not let, that is RUN_LIMITED.
@@ -395,9 +466,10 @@ sched_run_place(RunEntry *run, RunEntryState state)
 	leave_place(run, state);
 	run->state = RUN_HELD;
 	run->state = state_by_limits(run, state);
-	run->job->live += (int) is_live(run) - (int) run->live;
-	run->live = is_live(run);
+	set_counted(&run->live, is_live(run), &run->job->live);
+	set_counted(&run->waiting, is_waiting(run), &run->job->waiting);
 	enter_place(run);
+	note_promotable(run->job);
 }
 
 /* Whose turn it is; NULL if nothing of the owner is ready. */
@@ -462,6 +534,8 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 		sched_run_place(run, RUN_HELD);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);
+	else if (run->of_slot && run->job->serial)
+		sched_run_place(run, RUN_BEHIND);
 	else
 		sched_run_place(run, RUN_READY);
 	if (run->job->dropped)
@@ -481,7 +555,7 @@ sched_run_retry(RunEntry *run, TimestampTz retry_at)
 
 /* After a change of the job: holds its waiting runs, or lets them go. */
 void
-sched_job_replace_runs(JobEntry *job)
+sched_job_place_runs(JobEntry *job)
 {
 	TimestampTz now = js_clock_now();
 	dlist_iter	iter;

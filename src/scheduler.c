@@ -11,9 +11,9 @@
  *
  *		look at the workers' slots			sched_dispatch.c
  *		load what is new					sched_load.c
+ *		outcomes go to the jobs' states		sched_fold.c
  *		slots that are due become runs		sched_fire.c
  *		ready runs are dealt and claimed	sched_dispatch.c
- *		outcomes go to the jobs' states		sched_fold.c
  *
  * All writing of a step is one transaction; it is not durable by itself
  * (synchronous_commit is off): whatever a crash takes of it is done again,
@@ -330,7 +330,19 @@ fold_is_due(void)
 		 pg_atomic_read_u32(&sched.db->waiters) > 0);
 }
 
-/* Jobs whose last live run has ended tell what they passed over meanwhile. */
+/*
+ * Whether what a job has passed over is to be told.  Where slots are skipped as
+ * long as anything is live that is when nothing is; else there may always be
+ * something, and it is when a run has ended.
+ */
+static bool
+tells_skips(const JobEntry *job)
+{
+	return job->skipped > 0 &&
+		((job->live == 0 && job->waiting == 0) || job->overlap != JS_OVERLAP_SKIP);
+}
+
+/* Jobs of which runs have ended tell what they passed over meanwhile. */
 static void
 report_skips(TimestampTz now)
 {
@@ -342,7 +354,7 @@ report_skips(TimestampTz now)
 	{
 		JobEntry   *job = slist_container(JobFold, node, iter.cur)->job;
 
-		if (job->skipped > 0 && job->live == 0)
+		if (tells_skips(job))
 			done = lappend(done, job);
 	}
 	foreach(lc, done)
@@ -401,6 +413,11 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_end_pending(now);
 	if (dead)
 		sched_reap();
+	if (fold_is_due())
+	{
+		report_skips(now);
+		sched_fold_write();
+	}
 	sched_ripen(now);
 	if (clock_was_set_back(now))
 	{
@@ -414,14 +431,10 @@ step_in_transaction(bool dead, TimestampTz now)
 	}
 	if (sched.enabled)
 		sched_fire_due(now);
+	sched_promote();
 	sched_limits_wake(now);
 	sched_assign();
 	sched_claim(now);
-	if (fold_is_due())
-	{
-		report_skips(now);
-		sched_fold_write();
-	}
 	if (sched_keys_expire_now())
 		sched_expire_keys(now);
 	JS_INJECTION_POINT("jobsched-step-before-commit");
@@ -461,6 +474,7 @@ step(MemoryContext step_context)
 
 	wakeups_seen = pg_atomic_read_u32(&sched.db->wakeups);
 	dead = sched_look();
+	sched_promote();
 	set_enabled();
 	forget_real_deadlines();
 	sched_enforce();
@@ -539,7 +553,7 @@ sleep_until_needed(void)
 static void
 report_left_skips(JobEntry *job, TimestampTz now)
 {
-	if (job->skipped > 0 && job->live == 0 && !job->dropped)
+	if (job->skipped > 0 && job->live == 0 && job->waiting == 0 && !job->dropped)
 		sched_report_skips(job, now);
 }
 

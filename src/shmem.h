@@ -118,7 +118,8 @@ typedef enum JsCancel
 	JS_CANCEL_REQUEST,			/* cancel_run() */
 	JS_CANCEL_DROP,				/* drop_job(cancel_running => true) */
 	JS_CANCEL_TIMEOUT,
-	JS_CANCEL_RESET				/* reset_stuck(): not its end, its worker's */
+	JS_CANCEL_RESET,			/* reset_stuck(): not its end, its worker's */
+	JS_CANCEL_REPLACE			/* a slot's run takes its place */
 } JsCancel;
 
 typedef struct JsMail

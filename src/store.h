@@ -15,7 +15,8 @@
  *				given back to be retried, by the worker that executes it
  *	history, attempt, run_log	inserted by whoever ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
- *	request		inserted by sessions; deleted by the scheduler
+ *	request		inserted by sessions and by the scheduler; deleted by the
+ *				scheduler
  *	idempotency	sessions, under the lock of a key; the scheduler deletes what
  *				has expired, and leaves what it would have to wait for
  *	ring		the scheduler
@@ -40,6 +41,23 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
+/* What becomes of a slot that comes while a run of the job is live. */
+typedef enum JsOverlap
+{
+	JS_OVERLAP_SKIP,
+	JS_OVERLAP_QUEUE,
+	JS_OVERLAP_ALLOW,
+	JS_OVERLAP_REPLACE
+} JsOverlap;
+
+/* What becomes of slots that were missed. */
+typedef enum JsMisfire
+{
+	JS_MISFIRE_ONCE,
+	JS_MISFIRE_SKIP,
+	JS_MISFIRE_ALL
+} JsMisfire;
+
 typedef struct JsJob
 {
 	int64		job_id;
@@ -62,7 +80,16 @@ typedef struct JsJob
 	ArrayType  *retry_delays;	/* of interval; NULL: none */
 	ArrayType  *retry_on;		/* of text; NULL: what is worth it by default */
 	ArrayType  *no_retry_on;
-	int32		max_concurrency;	/* 0: none */
+	JsOverlap	overlap;
+	int32		queue_limit;
+	JsMisfire	misfire;
+	int64		misfire_grace;	/* microseconds */
+	TimestampTz starts_at;
+	TimestampTz ends_at;
+	int32		max_runs;		/* 0: without end */
+	int64		jitter;			/* microseconds; 0: none */
+	int32		pause_after_failures;	/* 0: never */
+	int32		max_concurrency;	/* 0: no limit */
 	char	   *queue;
 	ArrayType  *keys;			/* templates (keys.c) */
 	bool		enabled;
@@ -102,6 +129,12 @@ typedef struct JsJobState
 	int32		skipped;
 	TimestampTz skipped_first;
 	TimestampTz skipped_last;
+	char	   *skipped_reason;
+	int64		scheduled_runs; /* made by the schedule */
+	int64		auto_paused_revision;	/* 0: none */
+	char	   *auto_paused_reason;
+	int32		forgiven_failures;	/* of consecutive_failures: from before
+									 * the last time that it was resumed */
 } JsJobState;
 
 typedef enum JsRunStatus
@@ -208,6 +241,7 @@ extern void js_run_writer_close(JsRunWriter *writer);
 extern bool js_run_read(int64 run_id, JsRun *run);
 extern bool js_run_see(int64 run_id, JsRun *run);
 extern bool js_run_is_busy(int64 run_id);
+extern bool js_run_exists_for(int64 job_id, TimestampTz slot);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);
@@ -227,6 +261,7 @@ typedef enum JsRequestKind
 	JS_REQUEST_REPLACE,			/* cancel it if no worker has it; */
 	JS_REQUEST_DEBOUNCE,		/* the same, with another reason */
 	JS_REQUEST_RESET,			/* take it from its worker */
+	JS_REQUEST_OVERLAP,			/* cancel it: a slot's run takes its place */
 	JS_REQUEST_UNKNOWN			/* a row that nobody understands */
 } JsRequestKind;
 
@@ -269,6 +304,7 @@ extern bool js_key_find(JsKeptKey *kept, TransactionId *writer);
 extern void js_key_write(const JsKeptKey *kept);
 extern bool js_keys_expire(TimestampTz *from, TimestampTz until, int limit,
 						   JsKeyFilter may_go);
+
 /* limits (store_limit.c) */
 
 /* From the most specific to the most general; their runs are tried in this order. */

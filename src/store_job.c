@@ -17,6 +17,7 @@
 #include "commands/sequence.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "policy.h"
 #include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
@@ -30,7 +31,11 @@ enum JobColumn
 	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL,
 	JOB_SHARE_TRANSACTION, JOB_TIMEOUT, JOB_MAX_ATTEMPTS, JOB_BACKOFF,
 	JOB_BACKOFF_BASE, JOB_BACKOFF_MAX, JOB_BACKOFF_JITTER, JOB_RETRY_DELAYS,
-	JOB_RETRY_ON, JOB_NO_RETRY_ON, JOB_MAX_CONCURRENCY, JOB_QUEUE, JOB_KEYS, JOB_ENABLED,
+	JOB_RETRY_ON, JOB_NO_RETRY_ON,
+	JOB_OVERLAP, JOB_QUEUE_LIMIT, JOB_MISFIRE, JOB_MISFIRE_GRACE,
+	JOB_STARTS_AT, JOB_ENDS_AT, JOB_MAX_RUNS, JOB_JITTER, JOB_PAUSE_AFTER_FAILURES,
+	JOB_MAX_CONCURRENCY, JOB_QUEUE, JOB_KEYS,
+	JOB_ENABLED,
 	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
 	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
 	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
@@ -43,7 +48,9 @@ enum StateColumn
 	STATE_LAST_RUN_ID, STATE_LAST_STATUS,
 	STATE_LAST_STARTED_AT, STATE_LAST_FINISHED_AT,
 	STATE_CONSECUTIVE_FAILURES, STATE_RECENT, STATE_SKIPPED,
-	STATE_SKIPPED_FIRST, STATE_SKIPPED_LAST
+	STATE_SKIPPED_FIRST, STATE_SKIPPED_LAST, STATE_SKIPPED_REASON,
+	STATE_SCHEDULED_RUNS, STATE_AUTO_PAUSED_REVISION, STATE_AUTO_PAUSED_REASON,
+	STATE_FORGIVEN_FAILURES
 };
 
 enum IdentityColumn
@@ -88,6 +95,21 @@ retry_policy_from_row(const JsRow *row, JsJob *job)
 }
 
 static void
+policies_to_row(const JsJob *job, JsRow *row)
+{
+	js_row_set_text(row, JOB_OVERLAP, js_overlap_name(job->overlap));
+	js_row_set(row, JOB_QUEUE_LIMIT, Int32GetDatum(job->queue_limit));
+	js_row_set_text(row, JOB_MISFIRE, js_misfire_name(job->misfire));
+	js_row_set_span(row, JOB_MISFIRE_GRACE, job->misfire_grace);
+	js_row_set_timestamp(row, JOB_STARTS_AT, job->starts_at);
+	js_row_set_timestamp(row, JOB_ENDS_AT, job->ends_at);
+	js_row_set_number(row, JOB_MAX_RUNS, job->max_runs);
+	js_row_set_interval(row, JOB_JITTER, job->jitter);
+	js_row_set_number(row, JOB_PAUSE_AFTER_FAILURES, job->pause_after_failures);
+	js_row_set_number(row, JOB_MAX_CONCURRENCY, job->max_concurrency);
+}
+
+static void
 job_to_row(const JsJob *job, JsRow *row)
 {
 	js_row_init(row);
@@ -104,7 +126,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set(row, JOB_SHARE_TRANSACTION, BoolGetDatum(job->share_transaction));
 	js_row_set_interval(row, JOB_TIMEOUT, job->timeout);
 	retry_policy_to_row(job, row);
-	js_row_set_count(row, JOB_MAX_CONCURRENCY, job->max_concurrency);
+	policies_to_row(job, row);
 	js_row_set_text(row, JOB_QUEUE, job->queue);
 	js_row_set_array(row, JOB_KEYS, job->keys);
 	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
@@ -134,6 +156,28 @@ row_jsonb(const JsRow *row, AttrNumber column)
 	return DatumGetJsonbPCopy(row->values[column - 1]);
 }
 
+/* A span of a day at most. */
+static int64
+row_short_span(const JsRow *row, AttrNumber column)
+{
+	return Min(Max(js_row_interval(row, column), 0), USECS_PER_DAY);
+}
+
+static void
+policies_from_row(const JsRow *row, JsJob *job)
+{
+	job->overlap = js_overlap_of(js_row_text(row, JOB_OVERLAP));
+	job->queue_limit = js_row_number(row, JOB_QUEUE_LIMIT, JS_MAX_QUEUE_LIMIT);
+	job->misfire = js_misfire_of(js_row_text(row, JOB_MISFIRE));
+	job->misfire_grace = row_short_span(row, JOB_MISFIRE_GRACE);
+	job->starts_at = js_row_timestamp(row, JOB_STARTS_AT);
+	job->ends_at = js_row_timestamp(row, JOB_ENDS_AT);
+	job->max_runs = js_row_number(row, JOB_MAX_RUNS, PG_INT32_MAX);
+	job->jitter = row_short_span(row, JOB_JITTER);
+	job->pause_after_failures = js_row_number(row, JOB_PAUSE_AFTER_FAILURES, JS_MAX_PAUSE_AFTER);
+	job->max_concurrency = js_row_number(row, JOB_MAX_CONCURRENCY, JS_MAX_CONCURRENCY);
+}
+
 static void
 job_from_row(const JsRow *row, JsJob *job)
 {
@@ -150,7 +194,7 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
 	job->timeout = js_row_interval(row, JOB_TIMEOUT);
 	retry_policy_from_row(row, job);
-	job->max_concurrency = js_row_count(row, JOB_MAX_CONCURRENCY);
+	policies_from_row(row, job);
 	job->queue = js_row_text(row, JOB_QUEUE);
 	job->keys = js_row_array(row, JOB_KEYS);
 	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
@@ -363,6 +407,16 @@ js_jobs_select(JsJobFilter filter, void *arg)
  * ------------------------------------------------------------------------
  */
 
+/* 0 is NULL. */
+static void
+set_int64_or_null(JsRow *row, AttrNumber column, int64 value)
+{
+	if (value == 0)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, Int64GetDatum(value));
+}
+
 static void
 state_to_row(const JsJobState *state, JsRow *row)
 {
@@ -373,15 +427,9 @@ state_to_row(const JsJobState *state, JsRow *row)
 	js_row_set_timestamp(row, STATE_LAST_SLOT, state->last_slot);
 	js_row_set_timestamp(row, STATE_DONE_BEFORE, state->done_before);
 	js_row_set_timestamp(row, STATE_DONE_FROM, state->done_from);
-	if (state->invalid_revision == 0)
-		js_row_set_null(row, STATE_INVALID_REVISION);
-	else
-		js_row_set(row, STATE_INVALID_REVISION, Int64GetDatum(state->invalid_revision));
+	set_int64_or_null(row, STATE_INVALID_REVISION, state->invalid_revision);
 	js_row_set_text(row, STATE_INVALID_REASON, state->invalid_reason);
-	if (state->last_run_id == 0)
-		js_row_set_null(row, STATE_LAST_RUN_ID);
-	else
-		js_row_set(row, STATE_LAST_RUN_ID, Int64GetDatum(state->last_run_id));
+	set_int64_or_null(row, STATE_LAST_RUN_ID, state->last_run_id);
 	js_row_set_text(row, STATE_LAST_STATUS, state->last_status);
 	js_row_set_timestamp(row, STATE_LAST_STARTED_AT, state->last_started_at);
 	js_row_set_timestamp(row, STATE_LAST_FINISHED_AT, state->last_finished_at);
@@ -390,6 +438,11 @@ state_to_row(const JsJobState *state, JsRow *row)
 	js_row_set(row, STATE_SKIPPED, Int32GetDatum(state->skipped));
 	js_row_set_timestamp(row, STATE_SKIPPED_FIRST, state->skipped_first);
 	js_row_set_timestamp(row, STATE_SKIPPED_LAST, state->skipped_last);
+	js_row_set_text(row, STATE_SKIPPED_REASON, state->skipped_reason);
+	js_row_set(row, STATE_SCHEDULED_RUNS, Int64GetDatum(state->scheduled_runs));
+	set_int64_or_null(row, STATE_AUTO_PAUSED_REVISION, state->auto_paused_revision);
+	js_row_set_text(row, STATE_AUTO_PAUSED_REASON, state->auto_paused_reason);
+	js_row_set(row, STATE_FORGIVEN_FAILURES, Int32GetDatum(state->forgiven_failures));
 }
 
 static int64
@@ -423,6 +476,11 @@ state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
 	state->skipped = DatumGetInt32(row.values[STATE_SKIPPED - 1]);
 	state->skipped_first = js_row_timestamp(&row, STATE_SKIPPED_FIRST);
 	state->skipped_last = js_row_timestamp(&row, STATE_SKIPPED_LAST);
+	state->skipped_reason = js_row_text(&row, STATE_SKIPPED_REASON);
+	state->scheduled_runs = DatumGetInt64(row.values[STATE_SCHEDULED_RUNS - 1]);
+	state->auto_paused_revision = row_int64_or_zero(&row, STATE_AUTO_PAUSED_REVISION);
+	state->auto_paused_reason = js_row_text(&row, STATE_AUTO_PAUSED_REASON);
+	state->forgiven_failures = DatumGetInt32(row.values[STATE_FORGIVEN_FAILURES - 1]);
 }
 
 static void

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_request.c
- *		Rows of request: what sessions want of runs that exist.
+ *		Rows of request: what is wanted of runs that exist.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -22,7 +22,8 @@ enum RequestColumn
 
 static const char *const kind_names[] = {
 	[JS_REQUEST_CANCEL] = "cancel",[JS_REQUEST_REPLACE] = "replace",
-	[JS_REQUEST_DEBOUNCE] = "debounce",[JS_REQUEST_RESET] = "reset"
+	[JS_REQUEST_DEBOUNCE] = "debounce",[JS_REQUEST_RESET] = "reset",
+	[JS_REQUEST_OVERLAP] = "overlap"
 };
 
 static JsRequestKind

@@ -316,6 +316,25 @@ js_run_is_busy(int64 run_id)
 	return busy;
 }
 
+/* Whether a run of a job's slot waits or runs, whatever asked for it. */
+bool
+js_run_exists_for(int64 job_id, TimestampTz slot)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		found;
+
+	js_key_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
+	ScanKeyInit(&keys[1], RUN_SCHEDULED_FOR, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+				TimestampTzGetDatum(slot));
+	scan = js_table_scan_key(rel, "run_slot", keys, 2);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /* Finds the row of a run; NULL when it is gone or somebody else holds it. */
 static HeapTuple
 find_free_run(JsRunWriter *writer, int64 run_id, SysScanDesc *scan)

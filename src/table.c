@@ -253,20 +253,34 @@ js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz value)
 		js_row_set(row, column, TimestampTzGetDatum(value));
 }
 
-/* A span of time in microseconds; 0 is NULL. */
+/* A span of time in microseconds. */
+void
+js_row_set_span(JsRow *row, AttrNumber column, int64 us)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = us;
+	js_row_set(row, column, IntervalPGetDatum(interval));
+}
+
+/* The same; 0 is NULL. */
 void
 js_row_set_interval(JsRow *row, AttrNumber column, int64 us)
 {
-	Interval   *interval;
-
 	if (us == 0)
-	{
 		js_row_set_null(row, column);
-		return;
-	}
-	interval = palloc0(sizeof(Interval));
-	interval->time = us;
-	js_row_set(row, column, IntervalPGetDatum(interval));
+	else
+		js_row_set_span(row, column, us);
+}
+
+/* 0 is NULL. */
+void
+js_row_set_number(JsRow *row, AttrNumber column, int32 value)
+{
+	if (value == 0)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, Int32GetDatum(value));
 }
 
 /* A number that is positive; 0 is NULL. */
@@ -334,4 +348,13 @@ js_row_interval(const JsRow *row, AttrNumber column)
 	if (row->nulls[column - 1])
 		return 0;
 	return js_interval_clamped_us(DatumGetIntervalP(row->values[column - 1]));
+}
+
+/* NULL is 0; what somebody has spoilt is brought into bounds. */
+int32
+js_row_number(const JsRow *row, AttrNumber column, int32 most)
+{
+	if (row->nulls[column - 1])
+		return 0;
+	return Min(Max(DatumGetInt32(row->values[column - 1]), 1), most);
 }

@@ -53,7 +53,19 @@ CREATE TABLE jobsched_internal.job (
 	retry_delays interval[],
 	retry_on text[],
 	no_retry_on text[],
-	max_concurrency integer,
+	-- slots: when one comes while runs are live, or was missed; which there
+	-- are at all; how far into its future each is put off
+	overlap text NOT NULL CHECK (overlap OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'queue', 'allow', 'replace'])),
+	queue_limit integer NOT NULL CHECK (queue_limit OPERATOR(pg_catalog.>=) 1 AND queue_limit OPERATOR(pg_catalog.<=) 1000),
+	misfire text NOT NULL CHECK (misfire OPERATOR(pg_catalog.=) ANY (ARRAY['once', 'skip', 'all'])),
+	misfire_grace interval NOT NULL,
+	starts_at timestamptz CHECK (pg_catalog.isfinite(starts_at)),
+	ends_at timestamptz CHECK (pg_catalog.isfinite(ends_at)),
+	max_runs integer CHECK (max_runs OPERATOR(pg_catalog.>=) 1),
+	jitter interval,
+	pause_after_failures integer CHECK (pause_after_failures OPERATOR(pg_catalog.>=) 1),
+	-- limits
+	max_concurrency integer CHECK (max_concurrency OPERATOR(pg_catalog.>=) 1),
 	queue text,
 	keys text[],
 	enabled boolean NOT NULL,
@@ -66,8 +78,8 @@ CREATE TABLE jobsched_internal.job (
 	updated_at timestamptz NOT NULL,
 	-- counts every change of the row
 	revision bigint NOT NULL DEFAULT 1,
-	-- counts changes of schedule and time zone: first_run_at holds until the
-	-- scheduler has fired a slot of this revision (job_state.next_run_at)
+	-- counts changes of schedule, time zone, bounds and max_runs: first_run_at
+	-- holds until the scheduler has fired a slot of this revision (job_state.next_run_at)
 	schedule_revision bigint NOT NULL DEFAULT 1,
 	anchor timestamptz NOT NULL CHECK (pg_catalog.isfinite(anchor)),
 	first_run_at timestamptz,
@@ -101,7 +113,15 @@ CREATE TABLE jobsched_internal.job_state (
 	-- slots passed over since the last run that is still live
 	skipped integer NOT NULL DEFAULT 0,
 	skipped_first timestamptz,
-	skipped_last timestamptz
+	skipped_last timestamptz,
+	skipped_reason text,
+	-- runs that the schedule has made, for max_runs
+	scheduled_runs bigint NOT NULL DEFAULT 0,
+	-- the revision of the job that pause_after_failures has paused, and why;
+	-- and how many of consecutive_failures were before that, and do not count
+	auto_paused_revision bigint,
+	auto_paused_reason text,
+	forgiven_failures integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 -- The live queue.  A row is inserted by a trigger() in its caller's
@@ -140,10 +160,13 @@ CREATE TABLE jobsched_internal.run (
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
-CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for);
+-- With the source: a backfill() in a session must not make the scheduler wait,
+-- or fail, that inserts the run of the same slot.
+CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, source);
 
--- What sessions want of runs that exist.  Inserted in their transactions; the
--- scheduler does it, and deletes the row when it is done.
+-- What is wanted of runs that exist: by sessions, and by the scheduler itself
+-- (overlap 'replace').  The scheduler does it, and deletes the row when the run
+-- has ended.
 CREATE SEQUENCE jobsched_internal.request_id_seq AS bigint;
 CREATE TABLE jobsched_internal.request (
 	request_id bigint PRIMARY KEY,

@@ -22,13 +22,22 @@ CREATE FUNCTION jobsched.create_job(
 	retry_delays interval[] DEFAULT NULL,
 	retry_on text[] DEFAULT NULL,
 	no_retry_on text[] DEFAULT NULL,
+	overlap text DEFAULT 'skip',
+	queue_limit integer DEFAULT 1,
+	misfire text DEFAULT 'once',
+	misfire_grace interval DEFAULT '5 seconds',
+	starts_at timestamptz DEFAULT NULL,
+	ends_at timestamptz DEFAULT NULL,
+	max_runs integer DEFAULT NULL,
+	jitter interval DEFAULT NULL,
+	pause_after_failures integer DEFAULT NULL,
 	max_concurrency integer DEFAULT NULL,
 	queue text DEFAULT NULL,
 	keys text[] DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
-'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. max_attempts: how often a run is tried in all, 1 to 1000; default 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. max_concurrency: how many of its runs are executed at the same time (1 to 10000); default any number. queue: the name of a queue, whose limits (set_queue()) hold for all jobs that name it. keys: what limits of keys (set_limit()) hold for, at most 8 texts with placeholders such as ''user:{{args.user_id}}''. A run takes a place of every limit that names it, or waits. if_exists, when the owner has a job of this name: error, update or keep.';
+'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. max_attempts: how often a run is tried in all, 1 to 1000; default 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P01'', ''57P02'', ''57P03'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. overlap, when a slot comes while a run of the job is live: skip it; queue its run, up to queue_limit of them, until the others have ended; allow it beside them, up to max_concurrency; or replace them, which are cancelled. misfire, for slots found later than misfire_grace: once (one run for the newest), skip (none) or all (one each, at most 100). starts_at, ends_at: the schedule has no slots before and after. max_runs: how many runs the schedule makes in all. jitter: each slot''s run starts up to so much later. pause_after_failures: after so many failures in a row the job is paused until resume_job(). max_concurrency: how many of its runs are executed at the same time (1 to 10000); default any number. queue: the name of a queue, whose limits (set_queue()) hold for all jobs that name it. keys: what limits of keys (set_limit()) hold for, at most 8 texts with placeholders such as ''user:{{args.user_id}}''. A run takes a place of every limit that names it, or waits. if_exists, when the owner has a job of this name: error, update or keep.';
 
 CREATE FUNCTION jobsched.alter_job(
 	job text,
@@ -53,12 +62,21 @@ CREATE FUNCTION jobsched.alter_job(
 	retry_delays interval[] DEFAULT NULL,
 	retry_on text[] DEFAULT NULL,
 	no_retry_on text[] DEFAULT NULL,
+	overlap text DEFAULT NULL,
+	queue_limit integer DEFAULT NULL,
+	misfire text DEFAULT NULL,
+	misfire_grace interval DEFAULT NULL,
+	starts_at timestamptz DEFAULT NULL,
+	ends_at timestamptz DEFAULT NULL,
+	max_runs integer DEFAULT NULL,
+	jitter interval DEFAULT NULL,
+	pause_after_failures integer DEFAULT NULL,
 	max_concurrency integer DEFAULT NULL,
 	queue text DEFAULT NULL,
 	keys text[] DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
-'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule, a timeout of zero the timeout; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default; a max_concurrency of zero, an empty queue and an empty array of keys remove what they limit. command and handler replace each other. The change holds for runs that start after the commit; but a run that is queued keeps its keys.';
+'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule; zero removes timeout, max_runs, jitter, pause_after_failures and max_concurrency; starts_at => ''-infinity'' and ends_at => ''infinity'' remove the bound; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default; an empty queue and an empty array of keys remove what they limit. A change of schedule or timezone starts the schedule anew: slots missed before are forgotten. command and handler replace each other. The change holds for runs that start after the commit; but a run that is queued keeps its keys.';
 
 CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
@@ -73,7 +91,7 @@ COMMENT ON FUNCTION jobsched.pause_job IS
 CREATE FUNCTION jobsched.resume_job(job text)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
 COMMENT ON FUNCTION jobsched.resume_job IS
-'Lets a paused job go on. Slots missed meanwhile are made up by one run for the newest of them.';
+'Lets a paused job go on, also one that pause_after_failures has paused; failures are counted anew. What becomes of slots missed meanwhile the job''s misfire policy says.';
 
 CREATE FUNCTION jobsched.trigger(
 	job text,
@@ -101,6 +119,17 @@ CREATE FUNCTION jobsched.trigger_many(
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
+
+CREATE FUNCTION jobsched.backfill(
+	job text,
+	"from" timestamptz,
+	"to" timestamptz,
+	dry_run boolean DEFAULT false,
+	max integer DEFAULT 1000)
+RETURNS TABLE (slot timestamptz, run_id bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_backfill';
+COMMENT ON FUNCTION jobsched.backfill IS
+'Queues one run of a job for each slot that its schedule has had from "from" until before "to", whether the slot has had a run or not, and returns slots and run ids; scheduled_for is the slot, source is backfill. run_id is NULL for a slot of which a run is waiting or running already, and with dry_run, which only shows the slots. More slots than max are refused.';
 
 CREATE FUNCTION jobsched.cancel_run(run_id bigint, force boolean DEFAULT false)
 RETURNS boolean LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_run';

@@ -18,8 +18,11 @@ CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_in
 
 -- What these views show of a run's job.
 CREATE VIEW jobsched_internal.job_of_run AS
-SELECT job_id, name, paused, max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
-FROM jobsched_internal.job;
+SELECT job_id, name, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
+	WHERE s.job_id OPERATOR(pg_catalog.=) j.job_id
+		AND s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision) AS paused,
+	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
+FROM jobsched_internal.job j;
 
 -- Whether anything starts at all.
 CREATE VIEW jobsched_internal.processing AS
@@ -46,6 +49,15 @@ SELECT j.job_id,
 	j.retry_delays,
 	j.retry_on,
 	j.no_retry_on,
+	j.overlap,
+	j.queue_limit,
+	j.misfire,
+	j.misfire_grace,
+	j.starts_at,
+	j.ends_at,
+	j.max_runs,
+	j.jitter,
+	j.pause_after_failures,
 	j.max_concurrency,
 	j.queue,
 	j.keys,
@@ -54,8 +66,9 @@ SELECT j.job_id,
 			OR i.database OPERATOR(pg_catalog.<>) i.here
 			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance THEN 'asleep'
 		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN 'invalid'
-		WHEN j.paused THEN 'paused'
+		WHEN j.paused OR s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision THEN 'paused'
 		WHEN NOT j.enabled THEN 'disabled'
+		WHEN j.schedule IS NOT NULL AND s.scheduled_runs OPERATOR(pg_catalog.>=) j.max_runs THEN 'completed'
 		WHEN j.schedule IS NOT NULL AND j.schedule OPERATOR(pg_catalog.!~~*) '@startup' AND j.schedule OPERATOR(pg_catalog.!~~*) '@reboot'
 			AND CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
 				THEN s.next_run_at ELSE j.first_run_at END IS NULL THEN 'completed'
@@ -65,8 +78,14 @@ SELECT j.job_id,
 			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance
 			THEN 'this database is a copy: call jobsched.adopt() to run its jobs here'
 		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN s.invalid_reason
-		WHEN j.paused THEN j.pause_reason END AS state_reason,
+		WHEN j.paused THEN j.pause_reason
+		WHEN s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision THEN s.auto_paused_reason
+		WHEN j.enabled AND j.schedule IS NOT NULL AND s.scheduled_runs OPERATOR(pg_catalog.>=) j.max_runs
+			THEN pg_catalog.format('the schedule has made its %s runs (max_runs)', j.max_runs)
+		END AS state_reason,
 	CASE WHEN j.enabled AND NOT j.paused
+			AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision OPERATOR(pg_catalog.<>) j.revision)
+			AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs OPERATOR(pg_catalog.<) j.max_runs)
 			AND j.home OPERATOR(pg_catalog.=) i.token
 			AND i.database OPERATOR(pg_catalog.=) i.here
 			AND i.instance_id OPERATOR(pg_catalog.=) i.this_instance
@@ -80,6 +99,7 @@ SELECT j.job_id,
 	s.last_finished_at OPERATOR(pg_catalog.-) s.last_started_at AS last_duration,
 	COALESCE(s.consecutive_failures, 0) AS consecutive_failures,
 	COALESCE(s.recent, '') AS recent,
+	COALESCE(s.scheduled_runs, 0) AS scheduled_runs,
 	j.description,
 	j.metadata,
 	j.created_at,
@@ -93,8 +113,19 @@ FROM jobsched_internal.job j
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
 WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(j.owner);
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
-COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot) or asleep (this database is a copy)';
-COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule; NULL when there is none or the job does not run';
+COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';
+COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule (with jitter its run starts later); NULL when there is none or the job does not run';
+COMMENT ON COLUMN jobsched.jobs.overlap IS 'what becomes of a slot that comes while a run of the job is live: skip, queue, allow or replace';
+COMMENT ON COLUMN jobsched.jobs.queue_limit IS 'with overlap queue: how many runs of slots wait at most';
+COMMENT ON COLUMN jobsched.jobs.misfire IS 'what becomes of slots found later than misfire_grace: once, skip or all';
+COMMENT ON COLUMN jobsched.jobs.misfire_grace IS 'a slot found this late at most was not missed';
+COMMENT ON COLUMN jobsched.jobs.starts_at IS 'the schedule has no slots before';
+COMMENT ON COLUMN jobsched.jobs.ends_at IS 'the schedule has no slots after';
+COMMENT ON COLUMN jobsched.jobs.max_runs IS 'how many runs the schedule makes in all; NULL: without end';
+COMMENT ON COLUMN jobsched.jobs.jitter IS 'each slot''s run starts up to so much later';
+COMMENT ON COLUMN jobsched.jobs.pause_after_failures IS 'after so many failures in a row the job is paused; NULL: never';
+COMMENT ON COLUMN jobsched.jobs.max_concurrency IS 'how many of its runs are executed at the same time; with overlap allow a slot that finds so many live runs is skipped; NULL: any number';
+COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';
 COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed; runs that another replaced are left out';
 COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';
 
@@ -158,10 +189,10 @@ FROM (
 ) r LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
-COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did';
-COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger or retry (retry_run(), redrive())';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill or retry (retry_run(), redrive())';
 COMMENT ON COLUMN jobsched.runs.keys IS 'what limits of keys hold for; made from the templates of its job when it was queued';
 COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
 
@@ -267,16 +298,20 @@ CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
 SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
 	CASE WHEN u.source OPERATOR(pg_catalog.=) 'schedule' THEN
 		ARRAY(SELECT s FROM jobsched_internal.slots_of(u.job_name, u.schedule, u.timezone, u.anchor,
-			u.run_at OPERATOR(pg_catalog.-) '1 microsecond'::interval, 5) s)
+			u.run_at OPERATOR(pg_catalog.-) '1 microsecond'::interval, u.slots_left) s
+			WHERE u.ends_at IS NULL OR s OPERATOR(pg_catalog.<=) u.ends_at)
 		ELSE ARRAY[u.run_at] END AS next_runs
 FROM (
 	SELECT CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
 			THEN s.next_run_at ELSE j.first_run_at END AS run_at,
 		j.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(j.owner) AS owner,
-		'schedule'::text AS source, NULL::bigint AS run_id, j.schedule, j.timezone, j.anchor
+		'schedule'::text AS source, NULL::bigint AS run_id, j.schedule, j.timezone, j.anchor, j.ends_at,
+		LEAST(j.max_runs OPERATOR(pg_catalog.-) COALESCE(s.scheduled_runs, 0), 5)::integer AS slots_left
 	FROM jobsched_internal.job j
 		LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
 	WHERE j.dropped_at IS NULL AND j.enabled AND NOT j.paused
+		AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision OPERATOR(pg_catalog.<>) j.revision)
+		AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs OPERATOR(pg_catalog.<) j.max_runs)
 		AND (s.invalid_revision IS NULL OR s.invalid_revision OPERATOR(pg_catalog.<>) j.revision)
 		AND EXISTS (SELECT FROM jobsched_internal.identity i
 			WHERE i.token OPERATOR(pg_catalog.=) j.home
@@ -286,7 +321,7 @@ FROM (
 		AND jobsched_internal.may_see(j.owner)
 	UNION ALL
 	SELECT r.run_at, r.job_id, j.name, pg_catalog.pg_get_userbyid(r.owner),
-		r.source, r.run_id, j.schedule, j.timezone, j.anchor
+		r.source, r.run_id, j.schedule, j.timezone, j.anchor, NULL, NULL
 	FROM jobsched_internal.run r
 		LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
 	WHERE r.status OPERATOR(pg_catalog.<>) 'running' AND jobsched_internal.may_see(r.owner)

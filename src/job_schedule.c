@@ -1,0 +1,109 @@
+/*-------------------------------------------------------------------------
+ *
+ * job_schedule.c
+ *		When the schedule of a job begins.
+ *
+ * A session that changes which slots a job has says so in the job's row: with
+ * another schedule_revision, and the first slot (first_run_at) that the
+ * scheduler shall fire of it.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "clock.h"
+#include "cron.h"
+#include "job_schedule.h"
+#include "schedule_sql.h"
+
+static pg_tz *
+check_timezone(const char *name)
+{
+	pg_tz	   *tz = js_timezone_lookup(name);
+
+	if (tz == NULL)
+		js_timezone_refuse(name);
+	return tz;
+}
+
+/* The first slot after an instant; DT_NOBEGIN: none. */
+static TimestampTz
+slot_after(const JsJob *job, const JsSchedule *schedule, pg_tz *tz, TimestampTz after)
+{
+	TimestampTz slot;
+
+	if (job->starts_at != DT_NOBEGIN)
+		after = Max(after, job->starts_at - 1);
+	if (!js_schedule_next(schedule, tz, job->anchor, after, &slot) ||
+		(job->ends_at != DT_NOBEGIN && slot > job->ends_at))
+		return DT_NOBEGIN;
+	return slot;
+}
+
+static void
+refuse_never(const JsJob *job, const JsSchedule *schedule, pg_tz *tz)
+{
+	TimestampTz slot;
+	bool		past = !js_schedule_next(schedule, tz, job->anchor, js_clock_now(), &slot);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 past ? errmsg("schedule \"%s\" lies in the past", job->schedule) :
+			 errmsg("schedule \"%s\" lies outside starts_at and ends_at", job->schedule)));
+}
+
+/* Schedule and time zone are new: when is the first slot? */
+void
+js_job_begin_schedule(JsJob *job)
+{
+	JsSchedule	schedule;
+	JsScheduleError error;
+	pg_tz	   *tz = check_timezone(job->timezone);
+
+	job->schedule_revision++;
+	job->anchor = js_clock_now();
+	job->first_run_at = DT_NOBEGIN;
+	if (job->schedule == NULL)
+		return;
+	if (!js_schedule_parse(job->schedule, job->name, &schedule, &error))
+		js_schedule_refuse(job->schedule, &error);
+	job->first_run_at = slot_after(job, &schedule, tz, job->anchor);
+	if (job->first_run_at == DT_NOBEGIN && schedule.kind == JS_SCHEDULE_ONCE)
+		refuse_never(job, &schedule, tz);
+}
+
+/*
+ * The schedule is what it was, and is taken up after an instant.  One that
+ * cannot be understood is left to the scheduler.
+ */
+void
+js_job_restart_schedule(JsJob *job, TimestampTz after)
+{
+	JsSchedule	schedule;
+	JsScheduleError error;
+	pg_tz	   *tz = js_timezone_lookup(job->timezone);
+
+	job->schedule_revision++;
+	job->first_run_at = DT_NOBEGIN;
+	if (job->schedule != NULL && tz != NULL &&
+		js_schedule_parse(job->schedule, job->name, &schedule, &error))
+		job->first_run_at = slot_after(job, &schedule, tz, after);
+}
+
+/*
+ * Bounds or max_runs are new.  A slot that is due and not yet seen to, perhaps
+ * because the job is paused, is not lost.
+ */
+void
+js_job_move_slots(JsJob *job)
+{
+	TimestampTz now = js_clock_now();
+	TimestampTz pending = job->first_run_at;
+	JsJobState	state;
+
+	if (js_job_state_read(job->job_id, &state) && state.schedule_revision == job->schedule_revision)
+		pending = state.next_run_at;
+	js_job_restart_schedule(job, pending == DT_NOBEGIN ? now : Min(pending - 1, now));
+}
