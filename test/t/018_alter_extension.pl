@@ -225,7 +225,8 @@ quick($db, 'ANALYZE jobsched_internal.history', 'ANALYZE');
 $node->command_ok([ 'pg_dump', '-f', PostgreSQL::Test::Utils::tempdir() . '/dump', '-d', $node->connstr($db) ], 'pg_dump');
 is(psql('SELECT count(*) FROM jobsched.running WHERE run_id IN (' . join(',', @busy) . ')'), '5', 'all this disturbs no run');
 end_busy();
-is(psql('SELECT count(*) FROM jobsched.runs WHERE status <> \'succeeded\' AND run_id NOT IN (' . join(',', @busy) . ')'), '0', 'all others have succeeded');
+# On a slow machine a slot of 'tick' may find the one before in the queue still.
+is(psql(q{SELECT count(*) FROM jobsched.runs WHERE status NOT IN ('succeeded', 'skipped') AND run_id NOT IN (} . join(',', @busy) . ')'), '0', 'all others have succeeded');
 is(psql('SELECT string_agg(DISTINCT status || reason, $$ $$) FROM jobsched.runs WHERE run_id IN (' . join(',', @busy) . ')'), 'cancelledbackend_cancelled', 'the busy ones were cancelled');
 goes_on('after that');
 
