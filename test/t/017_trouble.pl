@@ -95,9 +95,13 @@ all_is_well('tables were locked');
 # A prepared transaction holds rows
 # ------------------------------------------------------------------------
 
-# of a run that waits
-my $waiting = psql(q{SELECT jobsched.trigger('waits', run_at => clock_timestamp() + interval '1 s')});
-psql("BEGIN; SELECT run_id FROM jobsched_internal.run WHERE run_id = $waiting FOR UPDATE; PREPARE TRANSACTION 'holds'");
+# of a run that waits; by one session, so that it is held before its time comes
+my $waiting = psql(q{
+	SELECT jobsched.trigger('waits', run_at => clock_timestamp() + interval '2 s') AS run_id \gset
+	BEGIN;
+	SELECT run_id FROM jobsched_internal.run WHERE run_id = :run_id FOR UPDATE;
+	PREPARE TRANSACTION 'holds';
+});
 my $scheduler = scheduler_pid($node, $db);
 becomes($node, $db, "SELECT run_at < clock_timestamp() FROM jobsched.runs WHERE run_id = $waiting", 't', 'its time has come');
 check_goes_on($node, $db, 'the row of a waiting run is held');
