@@ -83,6 +83,7 @@ sub random_pid
 
 my @victims = ('worker', 'scheduler', 'postmaster', 'launcher');
 my %killed;
+my $in_vain = 0;
 
 for my $cycle (1 .. $cycles)
 {
@@ -100,13 +101,15 @@ for my $cycle (1 .. $cycles)
 		$pid = random_pid($victim);
 		if ($pid eq '')
 		{
-			# none at this moment: the next cycle makes up for it
+			# none at this moment, so soon after the last: once more
 			$load->finish;
-			redo if $killed{none}++ < 20;
+			$killed{none}++;
+			redo if $in_vain++ < 20;
 			die "there is never a $victim";
 		}
 		kill 'KILL', $pid;
 	}
+	$in_vain = 0;
 	$load->finish;
 	$killed{$victim}++;
 	wait_connection($node, $db);
