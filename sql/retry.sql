@@ -11,8 +11,6 @@ SET search_path = retry_test;
 SELECT jobsched.create_job('bad', command => 'SELECT 1', max_attempts => -1);
 SELECT jobsched.create_job('bad', command => 'SELECT 1', max_attempts => 1001);
 SELECT jobsched.create_job('bad', command => 'SELECT 1', backoff => 'sometimes');
-SELECT jobsched.create_job('bad', command => 'SELECT 1', backoff => NULL);
-SELECT jobsched.create_job('bad', command => 'SELECT 1', backoff_base => NULL);
 SELECT jobsched.create_job('bad', command => 'SELECT 1', backoff_base => '-1 s');
 SELECT jobsched.create_job('bad', command => 'SELECT 1', backoff_max => '1 month');
 SELECT jobsched.create_job('bad', command => 'SELECT 1', backoff_jitter => 1.5);

@@ -63,18 +63,7 @@ typedef struct Definition
 	bool		share_transaction;
 	bool		has_timeout;
 	int64		timeout;		/* microseconds; 0: none */
-	bool		has_max_attempts;
-	int32		max_attempts;	/* 0: by what the run is */
-	char	   *backoff;
-	bool		has_backoff_base;
-	int64		backoff_base;	/* microseconds */
-	bool		has_backoff_max;
-	int64		backoff_max;
-	bool		has_backoff_jitter;
-	double		backoff_jitter;
-	ArrayType  *retry_delays;	/* NULL: not given; empty: none */
-	ArrayType  *retry_on;
-	ArrayType  *no_retry_on;
+	JsRetryPolicy retry;
 	JsSlotPolicy slots;
 	char	   *queue;			/* empty: none */
 	ArrayType  *keys;			/* empty: none */
@@ -118,30 +107,6 @@ interval_argument(FunctionCallInfo fcinfo, int n, const char *name, bool *given)
 	return *given ? js_interval_us(name, PG_GETARG_INTERVAL_P(n)) : 0;
 }
 
-static ArrayType *
-array_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(n);
-}
-
-static int
-read_retry_policy(FunctionCallInfo fcinfo, int n, Definition *def)
-{
-	def->has_max_attempts = !PG_ARGISNULL(n);
-	def->max_attempts = def->has_max_attempts ? PG_GETARG_INT32(n) : 0;
-	n++;
-	def->backoff = text_argument(fcinfo, n++);
-	def->backoff_base = interval_argument(fcinfo, n++, "backoff_base", &def->has_backoff_base);
-	def->backoff_max = interval_argument(fcinfo, n++, "backoff_max", &def->has_backoff_max);
-	def->has_backoff_jitter = !PG_ARGISNULL(n);
-	def->backoff_jitter = def->has_backoff_jitter ? PG_GETARG_FLOAT8(n) : 0;
-	n++;
-	def->retry_delays = array_argument(fcinfo, n++);
-	def->retry_on = array_argument(fcinfo, n++);
-	def->no_retry_on = array_argument(fcinfo, n++);
-	return n;
-}
-
 static char *
 queue_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -175,8 +140,8 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 	def->mode = text_argument(fcinfo, n++);
 	def->share_transaction = bool_argument(fcinfo, n++, &def->has_share_transaction);
 	def->timeout = interval_argument(fcinfo, n++, "timeout", &def->has_timeout);
-	n = read_retry_policy(fcinfo, n, def);
-	n = js_policy_read(fcinfo, n, &def->slots);
+	n = js_retry_policy_read(fcinfo, n, &def->retry);
+	n = js_slot_policy_read(fcinfo, n, &def->slots);
 	def->queue = queue_argument(fcinfo, n++);
 	def->keys = keys_argument(fcinfo, n++);
 	return n;
@@ -222,24 +187,6 @@ check_mode(const char *mode)
 	static const char *const modes[] = {"auto", "transaction", "autocommit"};
 
 	check_choice("mode", mode, modes, lengthof(modes));
-}
-
-static void
-check_backoff(const char *backoff)
-{
-	static const char *const choices[] = {"exponential", "linear", "fixed"};
-
-	check_choice("backoff", backoff, choices, lengthof(choices));
-}
-
-static void
-check_backoff_jitter(double jitter)
-{
-	if (!(jitter >= 0 && jitter <= 1))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid backoff_jitter %g", jitter),
-				 errhint("Give a share, from 0 to 1.")));
 }
 
 /* ------------------------------------------------------------------------
@@ -324,52 +271,6 @@ changes_work(const Definition *def)
 		def->mode != NULL || def->has_share_transaction;
 }
 
-/* An empty list is none. */
-static ArrayType *
-list_or_null(ArrayType *array)
-{
-	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) == 0 ? NULL : array;
-}
-
-static void
-set_retry_policy(JsJob *job, const Definition *def)
-{
-	if (def->has_max_attempts)
-	{
-		js_retry_check_max_attempts(def->max_attempts);
-		job->max_attempts = def->max_attempts;
-	}
-	if (def->backoff != NULL)
-	{
-		check_backoff(def->backoff);
-		job->backoff = def->backoff;
-	}
-	if (def->has_backoff_base)
-		job->backoff_base = def->backoff_base;
-	if (def->has_backoff_max)
-		job->backoff_max = def->backoff_max;
-	if (def->has_backoff_jitter)
-	{
-		check_backoff_jitter(def->backoff_jitter);
-		job->backoff_jitter = def->backoff_jitter;
-	}
-	if (def->retry_delays != NULL)
-	{
-		js_retry_check_delays(def->retry_delays);
-		job->retry_delays = list_or_null(def->retry_delays);
-	}
-	if (def->retry_on != NULL)
-	{
-		js_retry_check_conditions("retry_on", def->retry_on);
-		job->retry_on = list_or_null(def->retry_on);
-	}
-	if (def->no_retry_on != NULL)
-	{
-		js_retry_check_conditions("no_retry_on", def->no_retry_on);
-		job->no_retry_on = list_or_null(def->no_retry_on);
-	}
-}
-
 /* The arguments of a scheduled run are the job's: its keys must be found there. */
 static void
 check_keys(const JsJob *job)
@@ -391,7 +292,7 @@ set_limits(JsJob *job, const Definition *def)
 static void
 apply_definition(JsJob *job, const Definition *def)
 {
-	bool		slots_moved = js_policy_moves_slots(job, &def->slots);
+	bool		slots_moved = js_slot_policy_moves(job, &def->slots);
 
 	if (def->owner != InvalidOid && def->owner != job->owner)
 	{
@@ -410,10 +311,10 @@ apply_definition(JsJob *job, const Definition *def)
 		job->share_transaction = def->share_transaction;
 	if (def->has_timeout)
 		job->timeout = def->timeout;
-	set_retry_policy(job, def);
+	js_retry_policy_apply(job, &def->retry);
 	if (changes_work(def))
 		set_work(job);
-	js_policy_apply(job, &def->slots);
+	js_slot_policy_apply(job, &def->slots);
 	set_schedule(job, def, slots_moved);
 	if (def->args != NULL)
 	{
@@ -566,8 +467,6 @@ update_job(JsJob *job, const Definition *def)
 	job->description = NULL;
 	job->metadata = NULL;
 	job->timeout = 0;
-	job->max_attempts = 0;
-	job->retry_delays = job->retry_on = job->no_retry_on = NULL;
 	job->max_concurrency = 0;
 	job->queue = NULL;
 	job->keys = NULL;
@@ -589,10 +488,7 @@ require_definition(const Definition *def)
 {
 	const char *missing = def->name == NULL ? "name" : def->args == NULL ? "args" :
 		def->timezone == NULL ? "timezone" : !def->has_enabled ? "enabled" :
-		def->owner == InvalidOid ? "owner" : def->mode == NULL ? "mode" :
-		def->backoff == NULL ? "backoff" : !def->has_backoff_base ? "backoff_base" :
-		!def->has_backoff_max ? "backoff_max" :
-		!def->has_backoff_jitter ? "backoff_jitter" : NULL;
+		def->owner == InvalidOid ? "owner" : def->mode == NULL ? "mode" : NULL;
 
 	if (missing != NULL)
 		refuse_null(missing);
@@ -626,7 +522,8 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 
 	js_check_may_write("create_job()");
 	if_exists = text_argument(fcinfo, read_definition(fcinfo, 0, &def));
-	js_policy_complete(&def.slots);
+	js_retry_policy_complete(&def.retry);
+	js_slot_policy_complete(&def.slots);
 	require_definition(&def);
 	if (if_exists == NULL)
 		refuse_null("if_exists");

@@ -3,9 +3,10 @@
  * policy.c
  *		The policies of a job: names, bounds, arguments.
  *
- * create_job() and alter_job() read their arguments for slots here, refuse
- * what is out of bounds, and write the rest into the job.  What they mean is
- * in sched_slot.c, sched_fire.c and sched_overlap.c.
+ * create_job() and alter_job() read their arguments for retries and for slots
+ * here, refuse what is out of bounds, and write the rest into the job.  What
+ * they mean is in retry.c, and in sched_slot.c, sched_fire.c and
+ * sched_overlap.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -13,16 +14,24 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "interval.h"
 #include "policy.h"
+#include "retry.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* What a job has that nothing is said of. */
+#define DEFAULT_BACKOFF "exponential"
+#define DEFAULT_BACKOFF_BASE (10 * USECS_PER_SEC)
+#define DEFAULT_BACKOFF_MAX USECS_PER_HOUR
+#define DEFAULT_BACKOFF_JITTER 0.2
 #define DEFAULT_QUEUE_LIMIT 1
 #define DEFAULT_MISFIRE_GRACE (5 * USECS_PER_SEC)
 
 #define NOT_GIVEN (-1)
+
+static const char *const backoff_names[] = {"exponential", "linear", "fixed"};
 
 static const char *const overlap_names[] = {
 	[JS_OVERLAP_SKIP] = "skip",[JS_OVERLAP_QUEUE] = "queue",
@@ -155,9 +164,72 @@ bound_argument(FunctionCallInfo fcinfo, int n, const char *parameter,
 	return value;
 }
 
+static double
+share_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
+{
+	double		share;
+
+	if (PG_ARGISNULL(n))
+		return NOT_GIVEN;
+	share = PG_GETARG_FLOAT8(n);
+	if (!(share >= 0 && share <= 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s \"%g\" is out of range", parameter, share),
+				 errhint("It is a share, from 0 to 1.")));
+	return share;
+}
+
+static int64
+length_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
+{
+	return PG_ARGISNULL(n) ? NOT_GIVEN : js_interval_us(parameter, PG_GETARG_INTERVAL_P(n));
+}
+
+static ArrayType *
+conditions_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
+{
+	ArrayType  *conditions;
+
+	if (PG_ARGISNULL(n))
+		return NULL;
+	conditions = PG_GETARG_ARRAYTYPE_P_COPY(n);
+	js_retry_check_conditions(parameter, conditions);
+	return conditions;
+}
+
+static ArrayType *
+delays_argument(FunctionCallInfo fcinfo, int n)
+{
+	ArrayType  *delays;
+
+	if (PG_ARGISNULL(n))
+		return NULL;
+	delays = PG_GETARG_ARRAYTYPE_P_COPY(n);
+	js_retry_check_delays(delays);
+	return delays;
+}
+
 /* The arguments from n on; returns the number of the one that follows. */
 int
-js_policy_read(FunctionCallInfo fcinfo, int n, JsSlotPolicy *policy)
+js_retry_policy_read(FunctionCallInfo fcinfo, int n, JsRetryPolicy *policy)
+{
+	policy->max_attempts = PG_ARGISNULL(n) ? NOT_GIVEN : js_retry_max_attempts(PG_GETARG_INT32(n));
+	n++;
+	policy->backoff = name_argument(fcinfo, n++, "backoff", backoff_names, lengthof(backoff_names),
+									"It is one of exponential, linear and fixed.");
+	policy->backoff_base = length_argument(fcinfo, n++, "backoff_base");
+	policy->backoff_max = length_argument(fcinfo, n++, "backoff_max");
+	policy->backoff_jitter = share_argument(fcinfo, n++, "backoff_jitter");
+	policy->retry_delays = delays_argument(fcinfo, n++);
+	policy->retry_on = conditions_argument(fcinfo, n++, "retry_on");
+	policy->no_retry_on = conditions_argument(fcinfo, n++, "no_retry_on");
+	return n;
+}
+
+/* The same. */
+int
+js_slot_policy_read(FunctionCallInfo fcinfo, int n, JsSlotPolicy *policy)
 {
 	policy->overlap = name_argument(fcinfo, n++, "overlap", overlap_names, lengthof(overlap_names),
 									"It is one of skip, queue, allow and replace.");
@@ -207,9 +279,56 @@ complete_span(int64 *given, int64 otherwise)
 		*given = otherwise;
 }
 
+static void
+complete_list(ArrayType **given, Oid type)
+{
+	if (*given == NULL)
+		*given = construct_empty_array(type);
+}
+
+/* An empty list is none. */
+static void
+set_list(ArrayType **field, ArrayType *given)
+{
+	if (given != NULL)
+		*field = ArrayGetNItems(ARR_NDIM(given), ARR_DIMS(given)) == 0 ? NULL : given;
+}
+
 /* For create_job(): what is not given is as by default, also in a job that there is. */
 void
-js_policy_complete(JsSlotPolicy *policy)
+js_retry_policy_complete(JsRetryPolicy *policy)
+{
+	complete_number(&policy->max_attempts, 0);
+	if (policy->backoff == NULL)
+		policy->backoff = pstrdup(DEFAULT_BACKOFF);
+	complete_span(&policy->backoff_base, DEFAULT_BACKOFF_BASE);
+	complete_span(&policy->backoff_max, DEFAULT_BACKOFF_MAX);
+	if (policy->backoff_jitter == NOT_GIVEN)
+		policy->backoff_jitter = DEFAULT_BACKOFF_JITTER;
+	complete_list(&policy->retry_delays, INTERVALOID);
+	complete_list(&policy->retry_on, TEXTOID);
+	complete_list(&policy->no_retry_on, TEXTOID);
+}
+
+/* Writes what is given into the job. */
+void
+js_retry_policy_apply(JsJob *job, const JsRetryPolicy *policy)
+{
+	set_number(&job->max_attempts, policy->max_attempts);
+	if (policy->backoff != NULL)
+		job->backoff = policy->backoff;
+	set_span(&job->backoff_base, policy->backoff_base);
+	set_span(&job->backoff_max, policy->backoff_max);
+	if (policy->backoff_jitter != NOT_GIVEN)
+		job->backoff_jitter = policy->backoff_jitter;
+	set_list(&job->retry_delays, policy->retry_delays);
+	set_list(&job->retry_on, policy->retry_on);
+	set_list(&job->no_retry_on, policy->no_retry_on);
+}
+
+/* The same for slots. */
+void
+js_slot_policy_complete(JsSlotPolicy *policy)
 {
 	if (policy->overlap == NULL)
 		policy->overlap = pstrdup(overlap_names[JS_OVERLAP_SKIP]);
@@ -226,7 +345,7 @@ js_policy_complete(JsSlotPolicy *policy)
 
 /* Whether what is given changes which slots the job has. */
 bool
-js_policy_moves_slots(const JsJob *job, const JsSlotPolicy *policy)
+js_slot_policy_moves(const JsJob *job, const JsSlotPolicy *policy)
 {
 	return (policy->has_starts_at && policy->starts_at != job->starts_at) ||
 		(policy->has_ends_at && policy->ends_at != job->ends_at) ||
@@ -235,7 +354,7 @@ js_policy_moves_slots(const JsJob *job, const JsSlotPolicy *policy)
 
 /* Writes what is given into the job. */
 void
-js_policy_apply(JsJob *job, const JsSlotPolicy *policy)
+js_slot_policy_apply(JsJob *job, const JsSlotPolicy *policy)
 {
 	if (policy->overlap != NULL)
 		job->overlap = js_overlap_of(policy->overlap);

@@ -17,6 +17,19 @@
 #define JS_MAX_CONCURRENCY 10000
 #define JS_MAX_PAUSE_AFTER 1000000
 
+/* What a caller has given of the policy for retries. */
+typedef struct JsRetryPolicy
+{
+	int32		max_attempts;	/* -1: not given; 0: by what the run is */
+	char	   *backoff;		/* NULL: not given */
+	int64		backoff_base;	/* -1: not given */
+	int64		backoff_max;
+	double		backoff_jitter;
+	ArrayType  *retry_delays;	/* NULL: not given; empty: none */
+	ArrayType  *retry_on;
+	ArrayType  *no_retry_on;
+} JsRetryPolicy;
+
 /* What a caller has given of the policies for slots; and the limits. */
 typedef struct JsSlotPolicy
 {
@@ -34,10 +47,14 @@ typedef struct JsSlotPolicy
 	int32		max_concurrency;
 } JsSlotPolicy;
 
-extern int	js_policy_read(FunctionCallInfo fcinfo, int n, JsSlotPolicy *policy);
-extern void js_policy_complete(JsSlotPolicy *policy);
-extern void js_policy_apply(JsJob *job, const JsSlotPolicy *policy);
-extern bool js_policy_moves_slots(const JsJob *job, const JsSlotPolicy *policy);
+extern int	js_retry_policy_read(FunctionCallInfo fcinfo, int n, JsRetryPolicy *policy);
+extern void js_retry_policy_complete(JsRetryPolicy *policy);
+extern void js_retry_policy_apply(JsJob *job, const JsRetryPolicy *policy);
+
+extern int	js_slot_policy_read(FunctionCallInfo fcinfo, int n, JsSlotPolicy *policy);
+extern void js_slot_policy_complete(JsSlotPolicy *policy);
+extern void js_slot_policy_apply(JsJob *job, const JsSlotPolicy *policy);
+extern bool js_slot_policy_moves(const JsJob *job, const JsSlotPolicy *policy);
 
 extern const char *js_overlap_name(JsOverlap overlap);
 extern JsOverlap js_overlap_of(const char *name);

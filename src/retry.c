@@ -163,15 +163,16 @@ check_array(const char *parameter, ArrayType *array, int max)
 				 errmsg("%s cannot contain NULL", parameter)));
 }
 
-/* What a user gives; 0 stands for the default. */
-void
-js_retry_check_max_attempts(int32 max_attempts)
+/* As a user gives it; 0 stands for the default. */
+int32
+js_retry_max_attempts(int32 given)
 {
-	if (max_attempts < 0 || max_attempts > JS_MAX_ATTEMPTS)
+	if (given < 0 || given > JS_MAX_ATTEMPTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid max_attempts %d", max_attempts),
-				 errhint("Give a number from 1 to %d.", JS_MAX_ATTEMPTS)));
+				 errmsg("max_attempts \"%d\" is out of range", given),
+				 errhint("It is from 1 to %d, or 0 for the default.", JS_MAX_ATTEMPTS)));
+	return given;
 }
 
 void

@@ -17,7 +17,7 @@
 /* What discard() raises. */
 #define JS_ERRCODE_DISCARDED MAKE_SQLSTATE('J', 'S', '0', '0', '1')
 
-extern void js_retry_check_max_attempts(int32 max_attempts);
+extern int32 js_retry_max_attempts(int32 given);
 extern void js_retry_check_conditions(const char *parameter, ArrayType *conditions);
 extern void js_retry_check_delays(ArrayType *delays);
 extern int64 js_retry_delay(const JsJob *job, const JsRun *run, int32 nth);

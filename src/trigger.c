@@ -85,8 +85,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource
 	run->run_at = run_at_argument(fcinfo, 2);
 	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
 	run->timeout = PG_ARGISNULL(4) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(4));
-	run->max_attempts = PG_ARGISNULL(5) ? 0 : PG_GETARG_INT32(5);
-	js_retry_check_max_attempts(run->max_attempts);
+	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
 	run->queued_at = js_clock_now();
 	run->claimed_at = run->scheduled_for = DT_NOBEGIN;
 	source->job_args = job.args;
