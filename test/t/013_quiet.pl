@@ -41,10 +41,9 @@ sub psql
 
 psql(q{
 	CREATE ROLE other LOGIN;
-	GRANT USAGE ON SCHEMA jobsched TO other;
-	CREATE TABLE gate (id int);
-	INSERT INTO gate VALUES (1);
-	GRANT ALL ON gate TO app, other;
+	GRANT USAGE ON SCHEMA jobsched TO other});
+make_gate($node, $db, 'app', 'other');
+psql(q{
 	SET ROLE app;
 	CREATE FUNCTION app.hold(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
@@ -60,20 +59,6 @@ psql(q{
 	SELECT jobsched.create_job('of another', command => 'SELECT id FROM public.gate FOR UPDATE')});
 
 my $gate;
-
-sub close_gate
-{
-	$gate = $node->background_psql($db);
-	return $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
-}
-
-# Until that many runs wait at the gate.
-sub wait_at_gate
-{
-	my ($count) = @_;
-	return wait_until($node, $db, "SELECT count(*) = $count FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
-		WHERE a.wait_event_type = 'Lock'", "$count runs are at the gate");
-}
 
 # How often a process has gone to sleep in its life.
 sub sleeps_of
@@ -190,9 +175,9 @@ wait_until($node, $db, q{SELECT count(*) = 2 FROM jobsched_internal.run}, 'only 
 # session waits for each kind.
 psql('ALTER SYSTEM SET jobsched.max_workers = 2');
 psql('SELECT pg_reload_conf()');
-close_gate();
+$gate = close_gate($node, $db);
 my @held = split /\n/, psql(q{SELECT jobsched.trigger('hold') FROM generate_series(1, 2)});
-wait_at_gate(2);
+wait_at_gate($node, $db, $_) for @held;
 my $behind = psql(q{SELECT max(jobsched.trigger('quick')) FROM generate_series(1, 20)});
 my $other = psql(q{SELECT jobsched.trigger('of another')});
 my @waiters;
@@ -229,9 +214,8 @@ for my $round (1 .. 10)
 {
 	run_job($node, $db, 'short');
 }
-close_gate();
-psql(q{SELECT jobsched.trigger('short', '{"hold": true}', priority => 1)});
-wait_at_gate(1);
+$gate = close_gate($node, $db);
+wait_at_gate($node, $db, psql(q{SELECT jobsched.trigger('short', '{"hold": true}', priority => 1)}));
 $behind = psql(q{SELECT max(jobsched.trigger('short')) FROM generate_series(1, 40)});
 check_quiet('short runs wait behind one that takes long', "$idle, jobsched worker postgres");
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'short' AND status IN ('queued', 'running')}), '41', 'they wait indeed');

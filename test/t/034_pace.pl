@@ -26,13 +26,11 @@ timezone = 'UTC'
 create_extension($node, $db);
 effects_schema($node, $db);
 define_clock($node, $db);
+make_gate($node, $db, 'app');
 
 $node->safe_psql($db, q{
 	CREATE ROLE other LOGIN;
 	GRANT USAGE ON SCHEMA jobsched TO other;
-	CREATE TABLE gate (id int);
-	INSERT INTO gate VALUES (1);
-	GRANT ALL ON gate TO app;
 	SET ROLE app;
 	CREATE FUNCTION app.hold(args jsonb) RETURNS void LANGUAGE sql AS
 		'SELECT app.leave(args); SELECT id FROM public.gate FOR UPDATE';
@@ -102,17 +100,6 @@ sub set_conf
 
 my $gate;
 
-sub close_gate
-{
-	$gate = $node->background_psql($db);
-	return $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
-}
-
-sub open_gate
-{
-	return $gate->quit;
-}
-
 # Until a run waits at the gate, or sleeps; returns its worker.
 sub wait_running
 {
@@ -139,13 +126,13 @@ sub restart
 # Stopped
 # ------------------------------------------------------------------------
 
-close_gate();
+$gate = close_gate($node, $db);
 my ($running) = hold('hold');
 psql('SELECT jobsched.stop_processing()');
 my $waiting = trigger('quick');
 is_queued($waiting, 'processing_stopped', 'stopped: a run waits');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $running"), 'running', 'one that is executed goes on');
-open_gate();
+$gate->quit;
 is(ended($running), 'succeeded||1|1', 'to its end');
 my $cancelled = trigger('quick');
 psql("SELECT jobsched.cancel_run($cancelled)");
@@ -259,13 +246,13 @@ sub executed
 	return "SELECT count(*) FROM jobsched.running JOIN pg_stat_activity a ON a.pid = worker_pid WHERE a.wait_event_type = 'Lock'";
 }
 
-close_gate();
+$gate = close_gate($node, $db);
 my @held = map { trigger('hold') } (1 .. 3);
 wait_value($node, $db, executed(), '2', 'max_workers is 2');
 set_conf('max_workers', '1000');
 wait_value($node, $db, executed(), '3', 'more than max_worker_processes: a third is started');
 set_conf('max_workers', '1');
-open_gate();
+$gate->quit;
 is(ended($_), 'succeeded||1|1', 'a run that is executed is not disturbed') for @held;
 wait_value($node, $db, 'SELECT count(*) FROM jobsched.workers', '1', 'max_workers is 1: the others leave');
 set_conf('worker_idle_timeout', '1 ms');
@@ -275,14 +262,14 @@ set_conf('max_workers', '2');
 
 # grace
 set_conf('cancel_grace', '1 h');
-close_gate();
+$gate = close_gate($node, $db);
 my $offset = log_size($node);
 ($running) = hold('apart');
 psql("SELECT jobsched.cancel_run($running)");
 wait_log($node, qr/run $running goes on/, $offset, 'a cancelled run has a grace of an hour');
 set_conf('cancel_grace', '10 ms');
 is(ended($running), 'cancelled|cancelled|1|1', 'cancel_grace is reloaded, for it too');
-open_gate();
+$gate->quit;
 
 # sizes
 set_conf('max_result_size', '1 kB');
@@ -299,7 +286,7 @@ psql('ALTER SYSTEM RESET jobsched.max_result_size; ALTER SYSTEM RESET jobsched.m
 # ------------------------------------------------------------------------
 
 set_conf('cancel_grace', '1 h');
-close_gate();
+$gate = close_gate($node, $db);
 my $worker;
 ($running, $worker) = hold('hold');
 is(psql(q{SELECT jobsched.reset_stuck('1 h')}), '0', 'a run is not stuck after a moment');
@@ -321,17 +308,17 @@ wait_running($running);
 psql(q{SELECT jobsched.pause_job('hold')});
 is(psql(q{SELECT jobsched.reset_stuck('0')}), '2', 'two are reset');
 is(ended($run_id), 'lost|reset|1|1', 'one that is not one transaction is lost, whatever it catches');
-open_gate();
+$gate->quit;
 psql(q{SELECT jobsched.resume_job('hold')});
 is(ended($running), 'succeeded||3|1', 'the other is done in the end, once');
-close_gate();
+$gate = close_gate($node, $db);
 $offset = log_size($node);
 ($run_id) = hold('apart');
 psql("SELECT jobsched.cancel_run($run_id)");
 wait_log($node, qr/run $run_id goes on/, $offset, 'a cancelled run has its grace');
 is(psql(q{SELECT jobsched.reset_stuck('0')}), '1', 'it is reset');
 is(ended($run_id), 'cancelled|cancelled|1|1', 'and ends at once, as what it was to end as');
-open_gate();
+$gate->quit;
 wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', 'no request is left');
 
 # ------------------------------------------------------------------------
@@ -340,7 +327,7 @@ wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', 'n
 
 # A fast shutdown ends the session at the gate, so the run can finish.
 set_conf('max_workers', '1');
-close_gate();
+$gate = close_gate($node, $db);
 ($running) = hold('hold');
 $waiting = trigger('hold');
 $node->stop('fast');
@@ -350,7 +337,7 @@ is(ended($running), 'succeeded||2|1', 'without a grace a run is cut off, and don
 is(ended($waiting), 'succeeded||1|1', 'as is what waited');
 
 set_conf('shutdown_grace', '1 h');
-close_gate();
+$gate = close_gate($node, $db);
 ($running, $worker) = hold('hold');
 $waiting = trigger('hold');
 $offset = log_size($node);
@@ -364,14 +351,14 @@ is(psql("SELECT r.started_at > pg_postmaster_start_time() FROM jobsched.runs r W
 is(psql("SELECT r.finished_at < pg_postmaster_start_time() FROM jobsched.runs r WHERE run_id = $running"), 't', 'as the other has before');
 is(psql(q{SELECT last_status FROM jobsched.jobs WHERE name = 'hold'}), 'succeeded', 'the job knows');
 
-close_gate();
+$gate = close_gate($node, $db);
 ($running) = hold('fails once');
 $node->stop('fast');
 eval { $gate->quit };
 restart();
 is(ended($running), 'succeeded||2|1', 'a run that fails meanwhile is cut off, and done again');
 
-close_gate();
+$gate = close_gate($node, $db);
 ($running) = hold('hold');
 my $stop = IPC::Run::start([ 'pg_ctl', '-D', $node->data_dir, '-m', 'smart', 'stop' ], '>', '/dev/null');
 wait_log($node, qr/received smart shutdown request/, $offset, 'a smart shutdown');
