@@ -234,7 +234,7 @@ for my $row (
 	"source = 'nonsense'")
 {
 	psql(qq{
-		CREATE TEMP TABLE r (LIKE jobsched_internal.run);
+		CREATE TEMP TABLE r (LIKE jobsched_internal.run INCLUDING DEFAULTS);
 		INSERT INTO r (run_id, job_id, owner, status, source, repeatable, run_at, queued_at, attempt, lost, priority, missed_count)
 			SELECT $id, job_id, owner, 'queued', 'trigger', true, now(), now(), 0, 0, 0, 0 FROM jobsched_internal.job WHERE name = 'quick';
 		UPDATE r SET $row;
