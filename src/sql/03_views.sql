@@ -136,7 +136,7 @@ SELECT r.run_id,
 	pg_catalog.pg_get_userbyid(r.owner) AS owner,
 	r.status,
 	CASE WHEN r.status OPERATOR(pg_catalog.<>) 'queued' THEN r.reason
-		WHEN r.run_at OPERATOR(pg_catalog.>) jobsched_internal.clock_now() AND r.reason IS NULL THEN 'not_due'
+		WHEN r.run_at OPERATOR(pg_catalog.>) jobsched_internal.clock_now() AND r.attempt OPERATOR(pg_catalog.=) 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
 		WHEN j.paused THEN 'job_paused'
 		WHEN r.reason IS NOT NULL THEN r.reason
