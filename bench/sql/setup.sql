@@ -18,6 +18,14 @@ BEGIN
 	INSERT INTO bench.sink DEFAULT VALUES;
 END $$;
 
+-- One that takes a moment, and leaves a trace.
+CREATE TABLE bench.done (run_id bigint NOT NULL);
+CREATE FUNCTION bench.campaign(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO bench.done VALUES (jobsched.run_id());
+	PERFORM pg_sleep(random() * 0.004);
+END $$;
+
 SELECT jobsched.create_job('noop', handler => 'bench.noop');
 SELECT jobsched.create_job('insert', handler => 'bench.insert_row');
 SELECT jobsched.create_job('shared', handler => 'bench.noop', share_transaction => true);
