@@ -100,7 +100,7 @@ psql(qq{
 		SELECT concat_ws(' ', status, reason, sqlstate), worker_pid INTO ended, pid FROM jobsched.runs WHERE run_id = id;
 		verdict := concat_ws(', ', CASE WHEN pid <> pid_then THEN 'another worker' END, verdict);
 	END \$\$;
-	SELECT jobsched.create_job('dirty ' || r, command => 'SELECT 1', owner => r),
+	SELECT jobsched.create_job('dirty ' || r, command => 'SELECT 1', backoff_base => '1 ms', owner => r),
 		jobsched.create_job('clean ' || r, handler => 'app.session', owner => r)
 	FROM unnest('{app,$super}'::name[]) r;
 	GRANT EXECUTE ON FUNCTION app.leave TO other;
@@ -308,7 +308,7 @@ sql_as($node, $db, 'app', q{SELECT jobsched.drop_job('stubborn')});
 # ------------------------------------------------------------------------
 
 # Runs a command that ends its worker, until it is given up: one that the
-# owner's own settings end at once, others after three more attempts.
+# owner's own settings end at its third attempt, others after three more.
 sub check_fatal
 {
 	my ($name, $role, $command, $expected) = @_;
@@ -325,7 +325,7 @@ sub check_fatal
 
 if ($version >= 170000)
 {
-	check_fatal('transaction_timeout', 'app', q{SELECT app.leave(NULL); SET transaction_timeout = '20ms'; SELECT pg_sleep(3600)}, 'failed error 25P04 1');
+	check_fatal('transaction_timeout', 'app', q{SELECT app.leave(NULL); SET transaction_timeout = '20ms'; SELECT pg_sleep(3600)}, 'failed error 25P04 3');
 }
 # No server before 17 has a setting by which a session ends itself.
 
