@@ -272,7 +272,7 @@ reap_slot(int slotno)
 	SlotEntry  *slot = &sched.slots[slotno];
 	char		sqlstate[6];
 	char		message[JS_ERROR_TEXT];
-	SchedLoss	loss;
+	SchedLoss	loss = {0};
 
 	/* What happened between the look and now belongs to it. */
 	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
