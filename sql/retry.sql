@@ -209,6 +209,24 @@ SELECT count(*) FROM jobsched.redrive('fails');
 SELECT jobsched.redrive('no such job');
 CALL wait_for($$NOT EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'fails' AND finished_at IS NULL)$$);
 SELECT status, source, count(*) OPERATOR(pg_catalog.=) :dead AS all_of_them FROM jobsched.runs WHERE job_name = 'fails' AND source = 'retry' GROUP BY 1, 2;
+-- of a slot's runs one at a time
+SELECT jobsched.create_job('slots', schedule => '0 0 1 1 *', timezone => 'UTC', command => 'SELECT 1/0', max_attempts => 1) IS NOT NULL AS created;
+SELECT run_id AS first FROM jobsched.backfill('slots', '2020-01-01 UTC', '2020-01-02 UTC') \gset
+CALL jobsched.wait_run(:first, '1 min');
+SELECT run_id AS second FROM jobsched.backfill('slots', '2020-01-01 UTC', '2020-01-02 UTC') \gset
+CALL jobsched.wait_run(:second, '1 min');
+SELECT jobsched.pause_job('slots');
+SELECT count(*) FROM jobsched.redrive('slots');
+SELECT run_id = :second AS the_second_is_left FROM jobsched.dead_letters WHERE job_name = 'slots';
+SELECT count(*) FROM jobsched.redrive('slots');
+\set VERBOSITY sqlstate
+SELECT jobsched.retry_run(:second);
+\set VERBOSITY default
+SELECT jobsched.alter_job('slots', command => 'SELECT 1');
+SELECT jobsched.resume_job('slots');
+CALL wait_for($$NOT EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'slots' AND finished_at IS NULL)$$);
+SELECT count(*) FROM jobsched.redrive('slots');
+SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'slots';
 -- not without the job
 SELECT jobsched.retry_run(:waits) IS NOT NULL AS one_that_was_cancelled;
 SELECT run_id AS of_dropped FROM jobsched.dead_letters WHERE job_name = 'naps' \gset
@@ -219,7 +237,7 @@ SELECT jobsched.retry_run(:of_dropped);
 
 RESET ROLE;
 RESET search_path;
-SELECT jobsched.drop_job(name) FROM (VALUES ('plain'), ('fails'), ('apart'), ('shares'), ('naps in a statement'), ('gives up')) j (name);
+SELECT jobsched.drop_job(name) FROM (VALUES ('plain'), ('fails'), ('apart'), ('shares'), ('naps in a statement'), ('gives up'), ('slots')) j (name);
 DO $$ BEGIN
 	FOR i IN 1 .. 3000 LOOP
 		EXIT WHEN NOT EXISTS (SELECT FROM jobsched.runs WHERE owner = 'regress_retry_owner' AND finished_at IS NULL);

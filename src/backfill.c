@@ -176,7 +176,7 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 	{
 		int64		run_id = 0;
 
-		if (writer != NULL && !js_run_exists_for(wanted->job.job_id, slots[i]))
+		if (writer != NULL && !js_run_exists_for(wanted->job.job_id, slots[i], NULL))
 			run_id = queue_run(writer, &wanted->job, slots[i]);
 		put_row(result, slots[i], run_id);
 		CHECK_FOR_INTERRUPTS();

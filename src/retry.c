@@ -37,6 +37,7 @@
 #include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(jobsched_retry_run);
+PG_FUNCTION_INFO_V1(jobsched_redrive_run);
 PG_FUNCTION_INFO_V1(jobsched_job_id_of);
 
 /* Attempts at a triggered run that is one transaction, by default. */
@@ -44,6 +45,8 @@ PG_FUNCTION_INFO_V1(jobsched_job_id_of);
 
 /* By how much exponential backoff grows. */
 #define BACKOFF_FACTOR 3
+
+#define SOURCE_RETRY "retry"
 
 #define MAX_DELAYS 1000
 #define MAX_CONDITIONS 100
@@ -275,7 +278,7 @@ js_retry_delay(const JsJob *job, const JsRun *run, int32 nth)
 static bool
 was_triggered(const JsRun *run)
 {
-	return strcmp(run->source, "trigger") == 0 || strcmp(run->source, "retry") == 0;
+	return strcmp(run->source, "trigger") == 0 || strcmp(run->source, SOURCE_RETRY) == 0;
 }
 
 static int
@@ -336,7 +339,16 @@ refuse_run(int64 run_id, int sqlerrcode, const char *what, const char *hint)
 			 hint ? errhint("%s", hint) : 0));
 }
 
-/* A run that has ended without success, and its job, locked. */
+pg_noreturn static void
+refuse_unknown(int64 run_id)
+{
+	refuse_run(run_id, ERRCODE_UNDEFINED_OBJECT, "does not exist", NULL);
+}
+
+/*
+ * A run that has ended without success, and its job, locked.  The job may have
+ * got another owner while the lock was waited for.
+ */
 static void
 find_ended(int64 run_id, JsRun *run, JsJob *job)
 {
@@ -345,7 +357,7 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 
 	if ((!live && !js_history_find(run_id, run, &outcome)) ||
 		!js_may_manage(js_job_read(run->job_id, job) ? job->owner : run->owner))
-		refuse_run(run_id, ERRCODE_UNDEFINED_OBJECT, "does not exist", NULL);
+		refuse_unknown(run_id);
 	if (live)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has not ended",
 				   run->status == JS_RUN_RETRYING ? "It will be tried again at the time that view runs shows." : NULL);
@@ -356,42 +368,81 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 	if (!js_job_read(run->job_id, job) || job->dropped_at != DT_NOBEGIN)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				   "is of a job that has been dropped", NULL);
+	if (!js_may_manage(job->owner))
+		refuse_unknown(run_id);
+}
+
+/* A slot may have had several runs, of which one at a time is retried. */
+static bool
+slot_is_retried(const JsRun *run)
+{
+	return run->scheduled_for != DT_NOBEGIN &&
+		js_run_exists_for(run->job_id, run->scheduled_for, SOURCE_RETRY);
 }
 
 /* The job is locked, so nobody else does the same. */
 static void
-refuse_second_retry(int64 run_id)
+refuse_second_retry(int64 run_id, const JsRun *run)
 {
 	int64		as = js_retried_find(run_id);
 
 	if (as != 0)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has been retried already",
 				   psprintf("It was queued again as run " INT64_FORMAT ".", as));
+	if (slot_is_retried(run))
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of a slot of which another run is being retried",
+				   "Retry it when that has ended.");
+}
+
+static int64
+queue_again(int64 run_id, JsRun *run, const JsJob *job)
+{
+	TimestampTz now = js_clock_now();
+	JsRunWriter *writer = js_run_writer_open();
+
+	run->run_id = 0;
+	run->owner = job->owner;
+	run->status = JS_RUN_QUEUED;
+	run->source = SOURCE_RETRY;
+	run->run_at = run->queued_at = now;
+	run->claimed_at = DT_NOBEGIN;
+	js_retried_insert(run_id, js_run_insert(writer, run), now);
+	js_run_writer_close(writer);
+	js_wakeup_run(run->run_id);
+	return run->run_id;
 }
 
 Datum
 jobsched_retry_run(PG_FUNCTION_ARGS)
 {
 	int64		run_id = PG_GETARG_INT64(0);
-	TimestampTz now = js_clock_now();
-	JsRunWriter *writer;
 	JsRun		run = {0};
 	JsJob		job;
 
 	js_check_may_write("retry_run()");
 	find_ended(run_id, &run, &job);
-	refuse_second_retry(run_id);
-	run.run_id = 0;
-	run.owner = job.owner;
-	run.status = JS_RUN_QUEUED;
-	run.source = "retry";
-	run.run_at = run.queued_at = now;
-	run.claimed_at = DT_NOBEGIN;
-	writer = js_run_writer_open();
-	js_retried_insert(run_id, js_run_insert(writer, &run), now);
-	js_run_writer_close(writer);
-	js_wakeup_run(run.run_id);
-	PG_RETURN_INT64(run.run_id);
+	refuse_second_retry(run_id, &run);
+	PG_RETURN_INT64(queue_again(run_id, &run, &job));
+}
+
+/*
+ * For redrive(), which has found the run among the dead letters: one that
+ * somebody else has retried since, or whose slot's turn it is not, is passed
+ * over (NULL).
+ */
+Datum
+jobsched_redrive_run(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	JsRun		run = {0};
+	JsJob		job;
+
+	js_check_may_write("redrive()");
+	find_ended(run_id, &run, &job);
+	if (js_retried_find(run_id) != 0 || slot_is_retried(&run))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(queue_again(run_id, &run, &job));
 }
 
 /* For redrive(). */

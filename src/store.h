@@ -241,7 +241,7 @@ extern void js_run_writer_close(JsRunWriter *writer);
 extern bool js_run_read(int64 run_id, JsRun *run);
 extern bool js_run_see(int64 run_id, JsRun *run);
 extern bool js_run_is_busy(int64 run_id);
-extern bool js_run_exists_for(int64 job_id, TimestampTz slot);
+extern bool js_run_exists_for(int64 job_id, TimestampTz slot, const char *source);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);

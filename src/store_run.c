@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "catalog.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_collation.h"
 #include "commands/sequence.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -316,19 +317,22 @@ js_run_is_busy(int64 run_id)
 	return busy;
 }
 
-/* Whether a run of a job's slot waits or runs, whatever asked for it. */
+/* Whether a run of a job's slot waits or runs; source NULL: whatever asked for it. */
 bool
-js_run_exists_for(int64 job_id, TimestampTz slot)
+js_run_exists_for(int64 job_id, TimestampTz slot, const char *source)
 {
 	Relation	rel = js_table_open("run", AccessShareLock);
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 	SysScanDesc scan;
 	bool		found;
 
 	js_key_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
 	ScanKeyInit(&keys[1], RUN_SCHEDULED_FOR, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(slot));
-	scan = js_table_scan_key(rel, "run_slot", keys, 2);
+	if (source != NULL)
+		ScanKeyEntryInitialize(&keys[2], 0, RUN_SOURCE, BTEqualStrategyNumber, InvalidOid,
+							   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(source));
+	scan = js_table_scan_key(rel, "run_slot", keys, source != NULL ? 3 : 2);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

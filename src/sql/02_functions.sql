@@ -289,6 +289,9 @@ CREATE FUNCTION jobsched_internal.slots_of(
 	job_name text, schedule text, timezone text, anchor timestamptz, after timestamptz, n integer)
 RETURNS SETOF timestamptz LANGUAGE C STABLE PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'jobsched_slots_of';
 
+CREATE FUNCTION jobsched_internal.redrive_run(run_id bigint) RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_redrive_run';
+
 CREATE FUNCTION jobsched_internal.job_id_of(job text) RETURNS bigint
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
 

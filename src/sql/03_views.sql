@@ -266,13 +266,15 @@ CREATE FUNCTION jobsched.redrive(
 	max integer DEFAULT 1000)
 RETURNS SETOF bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 100
 BEGIN ATOMIC
-	SELECT jobsched.retry_run(d.run_id)
-	FROM (SELECT l.run_id FROM jobsched.dead_letters l
-		WHERE l.job_id OPERATOR(pg_catalog.=) (SELECT jobsched_internal.job_id_of(redrive.job))
-			AND l.finished_at OPERATOR(pg_catalog.>=) redrive.since
-		ORDER BY l.run_id LIMIT redrive.max) d;
+	SELECT r.run_id
+	FROM (SELECT jobsched_internal.redrive_run(d.run_id) AS run_id
+		FROM (SELECT l.run_id FROM jobsched.dead_letters l
+			WHERE l.job_id OPERATOR(pg_catalog.=) (SELECT jobsched_internal.job_id_of(redrive.job))
+				AND l.finished_at OPERATOR(pg_catalog.>=) redrive.since
+			ORDER BY l.run_id LIMIT redrive.max) d) r
+	WHERE r.run_id IS NOT NULL;
 END;
-COMMENT ON FUNCTION jobsched.redrive IS 'Retries, as retry_run() does, the dead letters of a job that ended at or after since, the oldest first, max at most; returns the ids of the new runs.';
+COMMENT ON FUNCTION jobsched.redrive IS 'Retries, as retry_run() does, the dead letters of a job that ended at or after since, the oldest first, max at most; returns the ids of the new runs. Passed over is what somebody else retries meanwhile, and, of several runs of one slot, all but the first.';
 
 CREATE VIEW jobsched.running WITH (security_barrier) AS
 SELECT w.run_id,
