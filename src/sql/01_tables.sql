@@ -170,7 +170,7 @@ CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, so
 CREATE SEQUENCE jobsched_internal.request_id_seq AS bigint;
 CREATE TABLE jobsched_internal.request (
 	request_id bigint PRIMARY KEY,
-	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['cancel', 'replace', 'debounce', 'reset'])),
+	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['cancel', 'replace', 'debounce', 'reset', 'overlap'])),
 	run_id bigint NOT NULL,
 	-- the only attempt that is meant; 0: any
 	attempt integer NOT NULL,
