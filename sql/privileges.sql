@@ -247,6 +247,29 @@ DROP FUNCTION regress_closed.f;
 DROP SCHEMA regress_closed;
 
 --
+-- A function in a condition is not given what others' rows say.
+--
+SELECT jobsched.create_job('nobody else''s', command => 'SELECT 1', owner => 'regress_priv_a') > 0 AS ok;
+CALL test.run_now('nobody else''s');
+CREATE SCHEMA regress_leak AUTHORIZATION regress_priv_b;
+SET ROLE regress_priv_b;
+CREATE FUNCTION regress_leak.tell(what text) RETURNS boolean LANGUAGE plpgsql STRICT COST 0.0001 AS $$
+BEGIN
+	IF what ~ 'nobody' THEN RAISE NOTICE '%', what; END IF;
+	RETURN what ~ 'nobody';
+END $$;
+SELECT count(*) FROM jobsched.jobs WHERE regress_leak.tell(name);
+SELECT count(*) FROM jobsched.runs WHERE regress_leak.tell(job_name);
+SELECT count(*) FROM jobsched.attempts WHERE regress_leak.tell(job_name);
+SELECT count(*) FROM jobsched.dead_letters WHERE regress_leak.tell(job_name);
+SELECT count(*) FROM jobsched.run_logs WHERE regress_leak.tell(job_name);
+SELECT count(*) FROM jobsched.upcoming WHERE regress_leak.tell(job_name);
+RESET ROLE;
+DROP FUNCTION regress_leak.tell;
+DROP SCHEMA regress_leak;
+SELECT jobsched.drop_job('nobody else''s');
+
+--
 -- Hostile objects, settings and defaults do not come between a run and its
 -- record.
 --

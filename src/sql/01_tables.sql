@@ -26,6 +26,15 @@ CREATE TABLE jobsched_internal.identity (
 	stopped_at timestamptz
 );
 
+-- The names of jobs, guarded by row level security for views that run with
+-- their readers' rights.  It has no rows of its own: table job inherits from it,
+-- and a policy counts where the table that is named in a query has it.
+CREATE TABLE jobsched_internal.job_name_of (
+	job_id bigint PRIMARY KEY,
+	name text NOT NULL,
+	owner regrole NOT NULL
+);
+
 -- A job: what to run, when, as whom.  Written by the functions of schema
 -- jobsched in the caller's transaction; the scheduler only reads it.
 CREATE SEQUENCE jobsched_internal.job_id_seq AS bigint;
@@ -87,7 +96,7 @@ CREATE TABLE jobsched_internal.job (
 	dropped_at timestamptz,
 	cancel_running boolean NOT NULL DEFAULT false,
 	CHECK ((command IS NULL) OPERATOR(pg_catalog.<>) (handler IS NULL))
-);
+) INHERITS (jobsched_internal.job_name_of);
 -- no partial index: store.c writes rows without the executor
 CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, dropped_at) NULLS NOT DISTINCT;
 

@@ -5,20 +5,24 @@
 -- run with their readers' rights: unlike a security barrier that leaves the
 -- planner free to read just the first page, by an index, of millions of rows.
 -- SELECT on these tables helps nobody around that: the schema cannot be used.
--- Table job is small, and has none: it would keep pg_dump out.
+-- Table job has none: it would keep pg_dump out.  The names of jobs are read
+-- from its parent, which has one: a function in a condition on a name must not
+-- be given those of others.
 
 ALTER TABLE jobsched_internal.run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.attempt ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.run_log ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.job_name_of ENABLE ROW LEVEL SECURITY;
 CREATE POLICY may_see ON jobsched_internal.run FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.history FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.attempt FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_internal.may_see(owner));
+CREATE POLICY may_see ON jobsched_internal.job_name_of FOR SELECT USING (jobsched_internal.may_see(owner));
 
--- What these views show of a run's job.
+-- What these views show of a run's job besides its name.
 CREATE VIEW jobsched_internal.job_of_run AS
-SELECT job_id, name, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
+SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
 	WHERE s.job_id OPERATOR(pg_catalog.=) j.job_id
 		AND s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision) AS paused,
 	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
@@ -132,7 +136,7 @@ COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other t
 CREATE VIEW jobsched.runs WITH (security_invoker) AS
 SELECT r.run_id,
 	r.job_id,
-	j.name AS job_name,
+	n.name AS job_name,
 	pg_catalog.pg_get_userbyid(r.owner) AS owner,
 	r.status,
 	CASE WHEN r.status OPERATOR(pg_catalog.<>) 'queued' THEN r.reason
@@ -186,7 +190,8 @@ FROM (
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid
 	FROM jobsched_internal.history h
-) r LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
+) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) r.job_id
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
@@ -200,7 +205,7 @@ CREATE VIEW jobsched.attempts WITH (security_invoker) AS
 SELECT t.run_id,
 	t.attempt,
 	t.job_id,
-	j.name AS job_name,
+	n.name AS job_name,
 	pg_catalog.pg_get_userbyid(t.owner) AS owner,
 	t.status,
 	t.reason,
@@ -232,7 +237,7 @@ FROM (
 		h.error_context, h.worker_pid
 	FROM jobsched_internal.history h
 	WHERE h.started_at IS NOT NULL
-) t LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) t.job_id;
+) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) t.job_id;
 COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';
 COMMENT ON COLUMN jobsched.attempts.status IS 'running, succeeded, failed, cancelled, timed_out, lost, or snoozed (it called snooze())';
 COMMENT ON COLUMN jobsched.attempts.retry_at IS 'when the attempt that follows was to begin; NULL for the last one';
@@ -240,7 +245,7 @@ COMMENT ON COLUMN jobsched.attempts.retry_at IS 'when the attempt that follows w
 CREATE VIEW jobsched.dead_letters WITH (security_invoker) AS
 SELECT h.run_id,
 	h.job_id,
-	j.name AS job_name,
+	n.name AS job_name,
 	pg_catalog.pg_get_userbyid(h.owner) AS owner,
 	h.status,
 	h.reason,
@@ -254,7 +259,7 @@ SELECT h.run_id,
 	h.error,
 	h.sqlstate
 FROM jobsched_internal.history h
-	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) h.job_id
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) h.job_id
 WHERE h.status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'timed_out', 'lost'])
 	AND NOT EXISTS (SELECT FROM jobsched_internal.retried t
 		WHERE t.run_id OPERATOR(pg_catalog.=) h.run_id);
@@ -332,10 +337,10 @@ WHERE u.run_at IS NOT NULL;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued.';
 
 CREATE VIEW jobsched.run_logs WITH (security_invoker) AS
-SELECT l.run_id, l.attempt, l.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,
+SELECT l.run_id, l.attempt, l.job_id, n.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,
 	l.seq, l.logged_at, l.level, l.message
 FROM jobsched_internal.run_log l
-	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) l.job_id;
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) l.job_id;
 COMMENT ON VIEW jobsched.run_logs IS 'Messages that runs raised or logged, kept as long as the run.';
 
 CREATE VIEW jobsched.workers WITH (security_barrier) AS

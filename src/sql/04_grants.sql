@@ -9,7 +9,7 @@ GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq,
 -- For the views that run with their readers' rights; see there.
 GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
-	jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
+	jobsched_internal.job_name_of, jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.attempts,
 	jobsched.dead_letters, jobsched.running, jobsched.upcoming,
 	jobsched.run_logs, jobsched.workers, jobsched.queues, jobsched.limits TO PUBLIC;
