@@ -153,7 +153,19 @@ CALL jobsched.wait_run(:run_6, '1 min');
 SELECT jobsched.create_job('ticks', '* * * * * *', 'SELECT 1', args => '{"id": 9}', keys => ARRAY['user:{{args.id}}']) > 0 AS created;
 CALL test.until($$SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'ticks' AND status = 'succeeded'$$);
 SELECT DISTINCT keys FROM jobsched.runs WHERE job_name = 'ticks';
+-- and one that takes the place of slots that had none
+SELECT jobsched.alter_job('ticks', command => 'SELECT pg_sleep(1.5)');
+CALL test.until($$SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'ticks' AND status = 'skipped'$$);
+SELECT jobsched.retry_run(max(run_id)) AS run_7 FROM jobsched.runs WHERE job_name = 'ticks' AND status = 'skipped' \gset
+SELECT keys FROM jobsched.runs WHERE run_id = :run_7;
 SELECT jobsched.drop_job('ticks');
+
+-- and so have those of backfill()
+SELECT jobsched.create_job('past', '0 0 * * *', 'SELECT 1', args => '{"id": 9}', keys => ARRAY['user:{{args.id}}']) > 0 AS created;
+SELECT jobsched.pause_job('past');
+SELECT count(run_id) FROM jobsched.backfill('past', '2020-01-01', '2020-01-03');
+SELECT keys FROM jobsched.runs WHERE job_name = 'past';
+SELECT jobsched.drop_job('past');
 
 -- nothing is left
 SELECT jobsched.drop_job('limited');

@@ -22,6 +22,7 @@
 #include "cron.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "keys.h"
 #include "miscadmin.h"
 #include "schedule_sql.h"
 #include "store.h"
@@ -140,7 +141,7 @@ find_slots(const Backfill *wanted, int *count)
 }
 
 static int64
-queue_run(JsRunWriter *writer, const JsJob *job, TimestampTz slot)
+queue_run(JsRunWriter *writer, const JsJob *job, ArrayType *keys, TimestampTz slot)
 {
 	JsRun		run = {0};
 
@@ -148,6 +149,7 @@ queue_run(JsRunWriter *writer, const JsJob *job, TimestampTz slot)
 	run.owner = job->owner;
 	run.status = JS_RUN_QUEUED;
 	run.source = "backfill";
+	run.keys = keys;
 	run.run_at = run.queued_at = js_clock_now();
 	run.claimed_at = DT_NOBEGIN;
 	run.scheduled_for = slot;
@@ -170,6 +172,8 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 {
 	int			count;
 	TimestampTz *slots = find_slots(wanted, &count);
+	ArrayType  *keys = wanted->dry_run ? NULL :
+		js_keys_require(wanted->job.keys, js_run_args(wanted->job.args, NULL));
 	JsRunWriter *writer = wanted->dry_run ? NULL : js_run_writer_open();
 
 	for (int i = 0; i < count; i++)
@@ -177,7 +181,7 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 		int64		run_id = 0;
 
 		if (writer != NULL && !js_run_exists_for(wanted->job.job_id, slots[i], NULL))
-			run_id = queue_run(writer, &wanted->job, slots[i]);
+			run_id = queue_run(writer, &wanted->job, keys, slots[i]);
 		put_row(result, slots[i], run_id);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -30,6 +30,7 @@
 #include "compat.h"
 #include "fmgr.h"
 #include "interval.h"
+#include "keys.h"
 #include "retry.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -370,6 +371,8 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 				   "is of a job that has been dropped", NULL);
 	if (!js_may_manage(job->owner))
 		refuse_unknown(run_id);
+	if (outcome.status == JS_SKIPPED || outcome.status == JS_MISSED)
+		run->keys = js_keys_require(job->keys, job->args);	/* it never had any */
 }
 
 /* A slot may have had several runs, of which one at a time is retried. */
