@@ -461,8 +461,9 @@ fill_set(LimitSet *set, const RunEntry *run, char **keys, int nkeys)
 		add_to_set(set, owner, JS_LIMIT_KEY, keys[i], 0);
 	if (job->max_concurrency > 0)
 	{
+		/* The same one whoever owns the job: runs of both may be there. */
 		snprintf(id, sizeof(id), INT64_FORMAT, job->job_id);
-		add_to_set(set, owner, JS_LIMIT_JOB, id, job->max_concurrency);
+		add_to_set(set, InvalidOid, JS_LIMIT_JOB, id, job->max_concurrency);
 	}
 	if (job->queue != NULL)
 		add_to_set(set, owner, JS_LIMIT_QUEUE, job->queue->key.name, 0);

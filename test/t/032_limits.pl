@@ -156,6 +156,9 @@ app(q{SELECT jobsched.alter_job('hold', max_concurrency => 1)});
 check_held(4, 'lowered: what runs goes on');
 restart_scheduler();
 check_held(4, 'a new scheduler counts what it finds, beyond the limit too');
+psql(q{SELECT jobsched.alter_job('hold', owner => CURRENT_USER)});
+check_held(4, 'what was started for another owner counts');
+psql(q{SELECT jobsched.alter_job('hold', owner => 'app')});
 app("SELECT jobsched.cancel_run($hold[5])");
 wait_run_state($node, $db, $hold[5], 'cancelled');
 app("SELECT jobsched.cancel_run($hold[0])");
@@ -449,6 +452,7 @@ psql(qq{
 	UPDATE jobsched_internal.run SET keys = ARRAY[['s:1', NULL], ['', repeat('x', 1000)]] WHERE run_id = $spoilt[0];
 	UPDATE jobsched_internal.run SET keys = ARRAY(SELECT i::text FROM generate_series(1, 100) i) WHERE run_id = $spoilt[1];
 	UPDATE jobsched_internal.run SET keys = '{}' WHERE run_id = $spoilt[2];
+	ALTER TABLE jobsched_internal.job DROP CONSTRAINT job_max_concurrency_check;
 	UPDATE jobsched_internal.job SET max_concurrency = -1, queue = '' WHERE name = 'spoilt'});
 restart_scheduler();
 app(q{SELECT jobsched.resume_job('spoilt')});
