@@ -776,14 +776,6 @@ sched_limits_wake(TimestampTz now)
 	waking = false;
 }
 
-/* All that is under way is known: from now on there are turns. */
-void
-sched_limits_open(void)
-{
-	closed = false;
-	each_limit(touch);
-}
-
 /* The clock was set back. */
 void
 sched_limits_rewind(void)
@@ -855,6 +847,16 @@ take_back_if_over(RunEntry *run)
 	sched_run_place(run, RUN_READY);
 }
 
+/* Who waits at limits that have room has its turn; what is beyond a limit waits. */
+static void
+settle(void)
+{
+	any_over = false;
+	each_limit(look_at);
+	if (any_over)
+		sched_runs_each(take_back_if_over);
+}
+
 static List *forgettable;
 
 static void
@@ -912,10 +914,18 @@ sched_limits_load(void)
 	js_limits_visit(define, NULL);
 	read_owner_max();
 	forget_unneeded();
-	any_over = false;
-	each_limit(look_at);
-	if (any_over)
-		sched_runs_each(take_back_if_over);
+	settle();
+}
+
+/*
+ * All that is under way is known: from now on there are turns.  What is claimed
+ * and with no worker may have waited for a limit, and does so again.
+ */
+void
+sched_limits_open(void)
+{
+	closed = false;
+	settle();
 }
 
 /* What the row of a job says has changed; its runs that wait are placed anew later. */
