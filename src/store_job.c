@@ -18,6 +18,7 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "policy.h"
+#include "retry.h"
 #include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
@@ -67,10 +68,7 @@ enum IdentityColumn
 static void
 retry_policy_to_row(const JsJob *job, JsRow *row)
 {
-	if (job->max_attempts == 0)
-		js_row_set_null(row, JOB_MAX_ATTEMPTS);
-	else
-		js_row_set(row, JOB_MAX_ATTEMPTS, Int32GetDatum(job->max_attempts));
+	js_row_set_number(row, JOB_MAX_ATTEMPTS, job->max_attempts);
 	js_row_set_text(row, JOB_BACKOFF, job->backoff);
 	js_row_set_interval(row, JOB_BACKOFF_BASE, job->backoff_base);
 	js_row_set_interval(row, JOB_BACKOFF_MAX, job->backoff_max);
@@ -83,8 +81,7 @@ retry_policy_to_row(const JsJob *job, JsRow *row)
 static void
 retry_policy_from_row(const JsRow *row, JsJob *job)
 {
-	job->max_attempts = row->nulls[JOB_MAX_ATTEMPTS - 1] ? 0 :
-		DatumGetInt32(row->values[JOB_MAX_ATTEMPTS - 1]);
+	job->max_attempts = js_row_number(row, JOB_MAX_ATTEMPTS, JS_MAX_ATTEMPTS);
 	job->backoff = js_row_text(row, JOB_BACKOFF);
 	job->backoff_base = js_row_interval(row, JOB_BACKOFF_BASE);
 	job->backoff_max = js_row_interval(row, JOB_BACKOFF_MAX);

@@ -116,8 +116,8 @@ js_limit_define(const JsLimitDefinition *definition)
 	JsRow		row;
 
 	set_identity(&row, definition->owner, definition->kind, definition->name);
-	js_row_set_count(&row, DEFINITION_MAX_RUNNING, definition->max_running);
-	js_row_set_count(&row, DEFINITION_RATE, definition->rate);
+	js_row_set_number(&row, DEFINITION_MAX_RUNNING, definition->max_running);
+	js_row_set_number(&row, DEFINITION_RATE, definition->rate);
 	js_row_set_interval(&row, DEFINITION_PER, definition->per);
 	js_row_set(&row, DEFINITION_BURST, Int32GetDatum(definition->burst));
 	js_row_set(&row, DEFINITION_PAUSED, BoolGetDatum(definition->paused));
@@ -165,10 +165,10 @@ visit_definition_tuple(Relation rel, HeapTuple tuple, void *arg)
 		return;
 	definition.owner = DatumGetObjectId(row.values[LIMIT_OWNER - 1]);
 	definition.name = js_row_text(&row, LIMIT_NAME);
-	definition.max_running = js_row_count(&row, DEFINITION_MAX_RUNNING);
-	definition.rate = js_row_count(&row, DEFINITION_RATE);
+	definition.max_running = js_row_number(&row, DEFINITION_MAX_RUNNING, PG_INT32_MAX);
+	definition.rate = js_row_number(&row, DEFINITION_RATE, PG_INT32_MAX);
 	definition.per = Max(js_row_interval(&row, DEFINITION_PER), 0);
-	definition.burst = Max(js_row_count(&row, DEFINITION_BURST), 1);
+	definition.burst = Max(js_row_number(&row, DEFINITION_BURST, PG_INT32_MAX), 1);
 	definition.paused = !row.nulls[DEFINITION_PAUSED - 1] &&
 		DatumGetBool(row.values[DEFINITION_PAUSED - 1]);
 	visit->visit(&definition, visit->arg);

@@ -33,6 +33,7 @@
 #include "commands/sequence.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "retry.h"
 #include "shmem.h"
 #include "store.h"
 #include "table.h"
@@ -185,8 +186,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set(row, RUN_PRIORITY, Int32GetDatum(run->priority));
 	js_row_set(row, RUN_MISSED_COUNT, Int32GetDatum(run->missed_count));
 	js_row_set_interval(row, RUN_TIMEOUT, run->timeout);
-	if (run->max_attempts != 0)
-		js_row_set(row, RUN_MAX_ATTEMPTS, Int32GetDatum(run->max_attempts));
+	js_row_set_number(row, RUN_MAX_ATTEMPTS, run->max_attempts);
 	js_row_set_array(row, RUN_KEYS, run->keys);
 	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
@@ -250,7 +250,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->priority = DatumGetInt32(row.values[RUN_PRIORITY - 1]);
 	run->missed_count = DatumGetInt32(row.values[RUN_MISSED_COUNT - 1]);
 	run->timeout = js_row_interval(&row, RUN_TIMEOUT);
-	run->max_attempts = row.nulls[RUN_MAX_ATTEMPTS - 1] ? 0 : DatumGetInt32(row.values[RUN_MAX_ATTEMPTS - 1]);
+	run->max_attempts = js_row_number(&row, RUN_MAX_ATTEMPTS, JS_MAX_ATTEMPTS);
 	run->keys = js_row_array(&row, RUN_KEYS);
 	run->boot_id = row.nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row.values[RUN_BOOT_ID - 1]);
 	run->run_at = js_row_timestamp(&row, RUN_RUN_AT);

@@ -283,16 +283,6 @@ js_row_set_number(JsRow *row, AttrNumber column, int32 value)
 		js_row_set(row, column, Int32GetDatum(value));
 }
 
-/* A number that is positive; 0 is NULL. */
-void
-js_row_set_count(JsRow *row, AttrNumber column, int32 value)
-{
-	if (value == 0)
-		js_row_set_null(row, column);
-	else
-		js_row_set(row, column, Int32GetDatum(value));
-}
-
 void
 js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value)
 {
@@ -316,13 +306,6 @@ js_row_text(const JsRow *row, AttrNumber column)
 	if (row->nulls[column - 1])
 		return NULL;
 	return TextDatumGetCString(row->values[column - 1]);
-}
-
-/* Whatever stands there: nothing is below 0. */
-int32
-js_row_count(const JsRow *row, AttrNumber column)
-{
-	return row->nulls[column - 1] ? 0 : Max(DatumGetInt32(row->values[column - 1]), 0);
 }
 
 TimestampTz

@@ -76,14 +76,12 @@ js_row_set_null(JsRow *row, AttrNumber column)
 extern void js_row_set_text(JsRow *row, AttrNumber column, const char *value);
 extern void js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz value);
 extern void js_row_set_interval(JsRow *row, AttrNumber column, int64 us);
-extern void js_row_set_count(JsRow *row, AttrNumber column, int32 value);
 extern void js_row_set_span(JsRow *row, AttrNumber column, int64 us);
 extern void js_row_set_number(JsRow *row, AttrNumber column, int32 value);
 extern void js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value);
 extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
 extern char *js_row_text(const JsRow *row, AttrNumber column);
 extern int64 js_row_interval(const JsRow *row, AttrNumber column);
-extern int32 js_row_count(const JsRow *row, AttrNumber column);
 extern ArrayType *js_row_array(const JsRow *row, AttrNumber column);
 extern int32 js_row_number(const JsRow *row, AttrNumber column, int32 most);
 extern TimestampTz js_row_timestamp(const JsRow *row, AttrNumber column);
