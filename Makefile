@@ -52,6 +52,7 @@ OBJS = \
 	src/shmem_slot.o \
 	src/shutdown.o \
 	src/status.o \
+	src/store_history.o \
 	src/store_idempotency.o \
 	src/store_job.o \
 	src/store_limit.o \

@@ -247,6 +247,9 @@ extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);
 extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
+extern void js_runs_leave(const JsEnding *endings, int count);
+
+/* what has ended (store_history.c) */
 extern void js_attempts_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
@@ -349,7 +352,7 @@ extern bool js_limit_state_write(const JsLimitState *state);
 extern bool js_limit_state_delete(const JsLimitState *state);
 extern void js_limit_states_visit(JsLimitStateVisitor visit, void *arg);
 
-/* the rings of history (store_run.c) */
+/* the rings of history (store_history.c) */
 #define JS_RINGS 2
 #define JS_SEGMENTS 8			/* per ring */
 

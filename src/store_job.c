@@ -130,10 +130,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
 	js_row_set_text(row, JOB_DESCRIPTION, job->description);
-	if (job->metadata == NULL)
-		js_row_set_null(row, JOB_METADATA);
-	else
-		js_row_set(row, JOB_METADATA, JsonbPGetDatum(job->metadata));
+	js_row_set_jsonb(row, JOB_METADATA, job->metadata);
 	js_row_set(row, JOB_HOME, UUIDPGetDatum(&job->home));
 	js_row_set_timestamp(row, JOB_CREATED_AT, job->created_at);
 	js_row_set_timestamp(row, JOB_UPDATED_AT, job->updated_at);
@@ -143,14 +140,6 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set_timestamp(row, JOB_FIRST_RUN_AT, job->first_run_at);
 	js_row_set_timestamp(row, JOB_DROPPED_AT, job->dropped_at);
 	js_row_set(row, JOB_CANCEL_RUNNING, BoolGetDatum(job->cancel_running));
-}
-
-static Jsonb *
-row_jsonb(const JsRow *row, AttrNumber column)
-{
-	if (row->nulls[column - 1])
-		return NULL;
-	return DatumGetJsonbPCopy(row->values[column - 1]);
 }
 
 /* A span of a day at most. */
@@ -185,7 +174,7 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->timezone = js_row_text(row, JOB_TIMEZONE);
 	job->command = js_row_text(row, JOB_COMMAND);
 	job->handler = js_row_text(row, JOB_HANDLER);
-	job->args = row_jsonb(row, JOB_ARGS);
+	job->args = js_row_jsonb(row, JOB_ARGS);
 	job->mode = js_row_text(row, JOB_MODE);
 	job->transactional = DatumGetBool(row->values[JOB_TRANSACTIONAL - 1]);
 	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
@@ -198,7 +187,7 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
 	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);
 	job->description = js_row_text(row, JOB_DESCRIPTION);
-	job->metadata = row_jsonb(row, JOB_METADATA);
+	job->metadata = js_row_jsonb(row, JOB_METADATA);
 	job->home = *DatumGetUUIDP(row->values[JOB_HOME - 1]);
 	job->created_at = js_row_timestamp(row, JOB_CREATED_AT);
 	job->updated_at = js_row_timestamp(row, JOB_UPDATED_AT);

@@ -1,22 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_run.c
- *		Rows of run, history, attempt, run_log and ring.
- *
- * HISTORY
- *
- * What has ended goes to history, a table partitioned into two rings of
- * JS_SEGMENTS segments: ring 0 for successes, ring 1 for everything else.
- * One segment of a ring is written to; when it has been for retention /
- * (JS_SEGMENTS - 1) the ring moves on to the next one, which is TRUNCATEd
- * first.  So a row is kept for the retention at least and for a seventh longer
- * at most, and removing it leaves nothing to vacuum.  Messages go to the
- * segment of run_log with the same number.  Attempts that were followed by
- * others have a table of their own, in ring 1: history has one row for a run.
- *
- * The segment in use stands in shared memory for the workers.  One that has
- * read it just before the ring moved on writes to the segment before, which
- * will be emptied only when the ring has come round.
+ *		Rows of run: the queue.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -27,12 +12,10 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
 #include "commands/sequence.h"
 #include "compat.h"
-#include "miscadmin.h"
 #include "retry.h"
 #include "shmem.h"
 #include "store.h"
@@ -40,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
 
 enum RunColumn
 {
@@ -50,58 +32,7 @@ enum RunColumn
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS
 };
 
-enum HistoryColumn
-{
-	HISTORY_RUN_ID = 1, HISTORY_SEGMENT, HISTORY_ATTEMPT, HISTORY_JOB_ID,
-	HISTORY_OWNER, HISTORY_WORKER_PID, HISTORY_MISSED_COUNT,
-	HISTORY_PRIORITY, HISTORY_STATUS, HISTORY_SOURCE, HISTORY_RUN_AT,
-	HISTORY_QUEUED_AT, HISTORY_STARTED_AT, HISTORY_FINISHED_AT,
-	HISTORY_SCHEDULED_FOR, HISTORY_REASON, HISTORY_SQLSTATE, HISTORY_ERROR,
-	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
-	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT
-};
-
-enum AttemptColumn
-{
-	ATTEMPT_RUN_ID = 1, ATTEMPT_SEGMENT, ATTEMPT_ATTEMPT, ATTEMPT_JOB_ID,
-	ATTEMPT_OWNER, ATTEMPT_WORKER_PID, ATTEMPT_STATUS, ATTEMPT_STARTED_AT,
-	ATTEMPT_FINISHED_AT, ATTEMPT_RETRY_AT, ATTEMPT_REASON, ATTEMPT_SQLSTATE,
-	ATTEMPT_ERROR, ATTEMPT_ERROR_DETAIL, ATTEMPT_ERROR_HINT,
-	ATTEMPT_ERROR_CONTEXT
-};
-
-enum LogColumn
-{
-	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_ATTEMPT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
-};
-
-enum RingColumn
-{
-	RING_RING = 1, RING_SEGMENT, RING_STARTED_AT
-};
-
 static const char *const run_status_names[] = {"queued", "running", "retrying"};
-
-static const char *const status_names[] = {
-	[JS_SUCCEEDED] = "succeeded",[JS_FAILED] = "failed",[JS_CANCELLED] = "cancelled",
-	[JS_TIMED_OUT] = "timed_out",[JS_LOST] = "lost",[JS_SKIPPED] = "skipped",
-	[JS_MISSED] = "missed"
-};
-
-const char *
-js_status_name(JsStatus status)
-{
-	return status_names[status];
-}
-
-JsStatus
-js_status_of(const char *name)
-{
-	for (int i = 0; i < lengthof(status_names); i++)
-		if (strcmp(name, status_names[i]) == 0)
-			return (JsStatus) i;
-	elog(ERROR, "history has unknown status \"%s\"", name);
-}
 
 /* ------------------------------------------------------------------------
  * run
@@ -151,15 +82,6 @@ js_run_next_id(void)
 	return nextval_internal(js_table_oid("run_id_seq"), false);
 }
 
-static void
-set_jsonb(JsRow *row, AttrNumber column, Jsonb *value)
-{
-	if (value == NULL)
-		js_row_set_null(row, column);
-	else
-		js_row_set(row, column, JsonbPGetDatum(value));
-}
-
 /* The columns that change while a run waits and when it is claimed. */
 static void
 run_progress_to_row(const JsRun *run, JsRow *row)
@@ -190,7 +112,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_array(row, RUN_KEYS, run->keys);
 	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
-	set_jsonb(row, RUN_ARGS, run->args);
+	js_row_set_jsonb(row, RUN_ARGS, run->args);
 	run_progress_to_row(run, row);
 }
 
@@ -258,7 +180,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->claimed_at = js_row_timestamp(&row, RUN_CLAIMED_AT);
 	run->scheduled_for = js_row_timestamp(&row, RUN_SCHEDULED_FOR);
 	run->reason = js_row_text(&row, RUN_REASON);
-	run->args = row.nulls[RUN_ARGS - 1] ? NULL : DatumGetJsonbPCopy(row.values[RUN_ARGS - 1]);
+	run->args = js_row_jsonb(&row, RUN_ARGS);
 }
 
 static SysScanDesc
@@ -450,124 +372,9 @@ js_runs_visit_all(JsRunVisitor visit, void *arg)
 }
 
 /* ------------------------------------------------------------------------
- * history and run_log
+ * Ends
  * ------------------------------------------------------------------------
  */
-
-static Relation
-open_segment(const char *table, int segment)
-{
-	char		name[NAMEDATALEN];
-
-	snprintf(name, sizeof(name), "%s_%03d", table, segment);
-	return js_table_open(name, RowExclusiveLock);
-}
-
-static void
-outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *row)
-{
-	js_row_init(row);
-	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
-	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
-	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt));
-	js_row_set(row, HISTORY_JOB_ID, Int64GetDatum(run->job_id));
-	js_row_set(row, HISTORY_OWNER, ObjectIdGetDatum(run->owner));
-	if (outcome->worker_pid == 0)
-		js_row_set_null(row, HISTORY_WORKER_PID);
-	else
-		js_row_set(row, HISTORY_WORKER_PID, Int32GetDatum(outcome->worker_pid));
-	js_row_set(row, HISTORY_MISSED_COUNT, Int32GetDatum(run->missed_count));
-	js_row_set(row, HISTORY_PRIORITY, Int32GetDatum(run->priority));
-	js_row_set_text(row, HISTORY_STATUS, js_status_name(outcome->status));
-	js_row_set_text(row, HISTORY_SOURCE, run->source);
-	js_row_set_timestamp(row, HISTORY_RUN_AT, run->run_at);
-	js_row_set_timestamp(row, HISTORY_QUEUED_AT, run->queued_at);
-	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->started_at);
-	js_row_set_timestamp(row, HISTORY_FINISHED_AT, outcome->finished_at);
-	js_row_set_timestamp(row, HISTORY_SCHEDULED_FOR, run->scheduled_for);
-	js_row_set_text(row, HISTORY_REASON, outcome->reason);
-	js_row_set_text(row, HISTORY_SQLSTATE, outcome->sqlstate);
-	js_row_set_text(row, HISTORY_ERROR, outcome->error);
-	js_row_set_text(row, HISTORY_ERROR_DETAIL, outcome->error_detail);
-	js_row_set_text(row, HISTORY_ERROR_HINT, outcome->error_hint);
-	js_row_set_text(row, HISTORY_ERROR_CONTEXT, outcome->error_context);
-	js_row_set_array(row, HISTORY_KEYS, run->keys);
-	set_jsonb(row, HISTORY_ARGS,
-			  run->args != NULL && JB_ROOT_COUNT(run->args) == 0 ? NULL : run->args);
-	set_jsonb(row, HISTORY_RESULT, outcome->result);
-}
-
-static void
-insert_history(Relation rel, CatalogIndexState indexes, const JsRun *run,
-			   const JsOutcome *outcome, int segment)
-{
-	HeapTuple	tuple;
-	JsRow		row;
-
-	outcome_to_row(run, outcome, segment, &row);
-	tuple = heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls);
-	CatalogTupleInsertWithInfo(rel, tuple, indexes);
-	heap_freetuple(tuple);
-}
-
-static void
-insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
-{
-	Relation	rel;
-	CatalogIndexState indexes;
-
-	if (nlines == 0)
-		return;
-	rel = open_segment("run_log", segment);
-	indexes = CatalogOpenIndexes(rel);
-	for (int i = 0; i < nlines; i++)
-	{
-		JsRow		row;
-
-		js_row_init(&row);
-		js_row_set(&row, LOG_RUN_ID, Int64GetDatum(run->run_id));
-		js_row_set(&row, LOG_SEGMENT, Int16GetDatum(segment));
-		js_row_set(&row, LOG_ATTEMPT, Int32GetDatum(run->attempt));
-		js_row_set(&row, LOG_JOB_ID, Int64GetDatum(run->job_id));
-		js_row_set(&row, LOG_OWNER, ObjectIdGetDatum(run->owner));
-		js_row_set(&row, LOG_SEQ, Int32GetDatum(i + 1));
-		js_row_set_timestamp(&row, LOG_LOGGED_AT, lines[i].logged_at);
-		js_row_set_text(&row, LOG_LEVEL, lines[i].level);
-		js_row_set_text(&row, LOG_MESSAGE, lines[i].message);
-		CatalogTupleInsertWithInfo(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls),
-								   indexes);
-	}
-	CatalogCloseIndexes(indexes);
-	table_close(rel, RowExclusiveLock);
-}
-
-static void
-attempt_to_row(const JsEnding *ending, int segment, JsRow *row)
-{
-	const JsRun *run = ending->run;
-	const JsOutcome *outcome = ending->outcome;
-
-	js_row_init(row);
-	js_row_set(row, ATTEMPT_RUN_ID, Int64GetDatum(run->run_id));
-	js_row_set(row, ATTEMPT_SEGMENT, Int16GetDatum(segment));
-	js_row_set(row, ATTEMPT_ATTEMPT, Int32GetDatum(run->attempt));
-	js_row_set(row, ATTEMPT_JOB_ID, Int64GetDatum(run->job_id));
-	js_row_set(row, ATTEMPT_OWNER, ObjectIdGetDatum(run->owner));
-	if (outcome->worker_pid != 0)
-		js_row_set(row, ATTEMPT_WORKER_PID, Int32GetDatum(outcome->worker_pid));
-	/* One that succeeded and has a successor is one that snoozed. */
-	js_row_set_text(row, ATTEMPT_STATUS, outcome->status == JS_SUCCEEDED ? "snoozed" :
-					js_status_name(outcome->status));
-	js_row_set_timestamp(row, ATTEMPT_STARTED_AT, outcome->started_at);
-	js_row_set_timestamp(row, ATTEMPT_FINISHED_AT, outcome->finished_at);
-	js_row_set_timestamp(row, ATTEMPT_RETRY_AT, ending->next->run_at);
-	js_row_set_text(row, ATTEMPT_REASON, outcome->reason);
-	js_row_set_text(row, ATTEMPT_SQLSTATE, outcome->sqlstate);
-	js_row_set_text(row, ATTEMPT_ERROR, outcome->error);
-	js_row_set_text(row, ATTEMPT_ERROR_DETAIL, outcome->error_detail);
-	js_row_set_text(row, ATTEMPT_ERROR_HINT, outcome->error_hint);
-	js_row_set_text(row, ATTEMPT_ERROR_CONTEXT, outcome->error_context);
-}
 
 /*
  * The row of the attempt, and of no other: this is the fence between a worker
@@ -633,8 +440,12 @@ give_back_run(const JsEnding *ending)
 	js_run_writer_close(writer);
 }
 
-static void
-delete_or_give_back(const JsEnding *endings, int count)
+/*
+ * The first half of the end of attempts: their runs leave the queue, or wait in
+ * it for the next attempt.
+ */
+void
+js_runs_leave(const JsEnding *endings, int count)
 {
 	Relation	rel = js_table_open("run", RowExclusiveLock);
 
@@ -644,223 +455,4 @@ delete_or_give_back(const JsEnding *endings, int count)
 		else
 			give_back_run(&endings[i]);
 	table_close(rel, RowExclusiveLock);
-}
-
-static int
-current_segment(int ring)
-{
-	JsDatabase *db = js_database_find(MyDatabaseId);
-
-	if (db == NULL)
-		elog(ERROR, "this database has no scheduler");
-	return (int) pg_atomic_read_u32(&db->segment[ring]);
-}
-
-static void
-insert_attempt(const JsEnding *ending)
-{
-	int			segment = current_segment(1);
-	Relation	rel = open_segment("attempt", segment);
-	JsRow		row;
-
-	attempt_to_row(ending, segment, &row);
-	js_table_insert(rel, &row);
-	table_close(rel, RowExclusiveLock);
-	insert_log(ending->run, segment, ending->lines, ending->nlines);
-}
-
-static int
-ring_of(JsStatus status)
-{
-	return status == JS_SUCCEEDED ? 0 : 1;
-}
-
-static void
-insert_endings(const JsEnding *endings, int count, int ring)
-{
-	int			segment = current_segment(ring);
-	Relation	rel = NULL;
-	CatalogIndexState indexes = NULL;
-
-	for (int i = 0; i < count; i++)
-	{
-		const JsEnding *ending = &endings[i];
-
-		if (ending->next != NULL || ring_of(ending->outcome->status) != ring)
-			continue;
-		if (rel == NULL)
-		{
-			rel = open_segment("history", segment);
-			indexes = CatalogOpenIndexes(rel);
-		}
-		insert_history(rel, indexes, ending->run, ending->outcome, segment);
-		insert_log(ending->run, segment, ending->lines, ending->nlines);
-	}
-	if (rel != NULL)
-	{
-		CatalogCloseIndexes(indexes);
-		table_close(rel, RowExclusiveLock);
-	}
-}
-
-/*
- * Records how attempts have ended, in the current transaction: their runs move
- * from the queue to history, or wait there for the next attempt.
- */
-void
-js_attempts_finish(const JsEnding *endings, int count)
-{
-	delete_or_give_back(endings, count);
-	for (int ring = 0; ring < JS_RINGS; ring++)
-		insert_endings(endings, count, ring);
-	for (int i = 0; i < count; i++)
-		if (endings[i].next != NULL)
-			insert_attempt(&endings[i]);
-}
-
-/* Records something that was never in the queue. */
-void
-js_history_insert(const JsRun *run, const JsOutcome *outcome)
-{
-	JsEnding	ending = {.run = run,.outcome = outcome};
-
-	insert_endings(&ending, 1, ring_of(outcome->status));
-}
-
-static bool
-find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
-{
-	char		name[NAMEDATALEN];
-	Relation	rel;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found;
-
-	snprintf(name, sizeof(name), "history_%03d", segment);
-	rel = js_table_open(name, AccessShareLock);
-	snprintf(name, sizeof(name), "history_%03d_pkey", segment);
-	js_key_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
-	scan = js_table_scan_key(rel, name, &key, 1);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-	{
-		JsRow		row;
-
-		js_row_get(&row, tuple, rel);
-		run->run_id = run_id;
-		run->job_id = DatumGetInt64(row.values[HISTORY_JOB_ID - 1]);
-		run->owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
-		run->priority = DatumGetInt32(row.values[HISTORY_PRIORITY - 1]);
-		run->scheduled_for = js_row_timestamp(&row, HISTORY_SCHEDULED_FOR);
-		run->keys = js_row_array(&row, HISTORY_KEYS);
-		run->args = row.nulls[HISTORY_ARGS - 1] ? NULL : DatumGetJsonbPCopy(row.values[HISTORY_ARGS - 1]);
-		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
-		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);
-		outcome->finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return found;
-}
-
-/*
- * What run it was and how it ended, if it has; filled in is what tells whose it
- * was and what it takes to do the same again.
- */
-bool
-js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
-{
-	for (int ring = 0; ring < JS_RINGS; ring++)
-		for (int i = 0; i < JS_SEGMENTS; i++)
-			if (find_in_segment(ring * 100 + i, run_id, run, outcome))
-				return true;
-	return false;
-}
-
-/* The highest id of all runs that there are, live or ended. */
-int64
-js_run_last_id(void)
-{
-	int64		last = js_table_last_id("run", "run_pkey");
-
-	for (int ring = 0; ring < JS_RINGS; ring++)
-		for (int i = 0; i < JS_SEGMENTS; i++)
-		{
-			char		table[NAMEDATALEN];
-			char		index[NAMEDATALEN];
-
-			snprintf(table, sizeof(table), "history_%03d", ring * 100 + i);
-			snprintf(index, sizeof(index), "%s_pkey", table);
-			last = Max(last, js_table_last_id(table, index));
-		}
-	return last;
-}
-
-/* ------------------------------------------------------------------------
- * ring
- * ------------------------------------------------------------------------
- */
-
-void
-js_rings_read(JsRing *rings)
-{
-	Relation	rel = js_table_open("ring", AccessShareLock);
-	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		JsRow		row;
-		int			ring;
-
-		js_row_get(&row, tuple, rel);
-		ring = DatumGetInt16(row.values[RING_RING - 1]);
-		rings[ring].segment = DatumGetInt16(row.values[RING_SEGMENT - 1]);
-		rings[ring].started_at = js_row_timestamp(&row, RING_STARTED_AT);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-}
-
-static void
-ring_update(int ring, const JsRing *state)
-{
-	Relation	rel = js_table_open("ring", RowExclusiveLock);
-	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		JsRow		row;
-
-		js_row_get(&row, tuple, rel);
-		if (DatumGetInt16(row.values[RING_RING - 1]) != ring)
-			continue;
-		js_row_init(&row);
-		js_row_set(&row, RING_SEGMENT, Int16GetDatum(state->segment));
-		js_row_set_timestamp(&row, RING_STARTED_AT, state->started_at);
-		js_table_update(rel, tuple, &row);
-		break;
-	}
-	systable_endscan(scan);
-	table_close(rel, RowExclusiveLock);
-}
-
-/*
- * Moves a ring on to its next segment, emptying it.  Called by the scheduler,
- * whose session has a lock_timeout: a reader that holds on to the segment
- * makes this fail, and the scheduler tries again later.
- */
-void
-js_ring_advance(int ring, TimestampTz now, JsRing *state)
-{
-	JsRing		next;
-
-	next.segment = ring * 100 + (state->segment - ring * 100 + 1) % JS_SEGMENTS;
-	next.started_at = now;
-	js_catalog_truncate_segment(next.segment);
-	ring_update(ring, &next);
-	*state = next;
 }

@@ -292,6 +292,15 @@ js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value)
 		js_row_set(row, column, PointerGetDatum(value));
 }
 
+void
+js_row_set_jsonb(JsRow *row, AttrNumber column, Jsonb *value)
+{
+	if (value == NULL)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, JsonbPGetDatum(value));
+}
+
 /* Datums by reference point into the tuple. */
 void
 js_row_get(JsRow *row, HeapTuple tuple, Relation rel)
@@ -317,6 +326,15 @@ js_row_timestamp(const JsRow *row, AttrNumber column)
 }
 
 /* A copy, or NULL. */
+Jsonb *
+js_row_jsonb(const JsRow *row, AttrNumber column)
+{
+	if (row->nulls[column - 1])
+		return NULL;
+	return DatumGetJsonbPCopy(row->values[column - 1]);
+}
+
+/* The same. */
 ArrayType *
 js_row_array(const JsRow *row, AttrNumber column)
 {

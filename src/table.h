@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/skey.h"
 #include "utils/array.h"
+#include "utils/jsonb.h"
 #include "utils/rel.h"
 
 #define JS_SCHEMA "jobsched_internal"
@@ -78,10 +79,12 @@ extern void js_row_set_timestamp(JsRow *row, AttrNumber column, TimestampTz valu
 extern void js_row_set_interval(JsRow *row, AttrNumber column, int64 us);
 extern void js_row_set_span(JsRow *row, AttrNumber column, int64 us);
 extern void js_row_set_number(JsRow *row, AttrNumber column, int32 value);
+extern void js_row_set_jsonb(JsRow *row, AttrNumber column, Jsonb *value);
 extern void js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value);
 extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
 extern char *js_row_text(const JsRow *row, AttrNumber column);
 extern int64 js_row_interval(const JsRow *row, AttrNumber column);
+extern Jsonb *js_row_jsonb(const JsRow *row, AttrNumber column);
 extern ArrayType *js_row_array(const JsRow *row, AttrNumber column);
 extern int32 js_row_number(const JsRow *row, AttrNumber column, int32 most);
 extern TimestampTz js_row_timestamp(const JsRow *row, AttrNumber column);

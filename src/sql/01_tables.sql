@@ -229,7 +229,7 @@ CREATE TABLE jobsched_internal.ring (
 );
 
 -- What has ended.  Append only; a segment is a partition, the oldest is
--- TRUNCATEd when its ring comes round to it (src/store_run.c).
+-- TRUNCATEd when its ring comes round to it (src/store_history.c).
 CREATE TABLE jobsched_internal.history (
 	run_id bigint NOT NULL,
 	segment smallint NOT NULL,
