@@ -28,14 +28,14 @@
 #define ARGS "args."
 
 /*
- * Takes one placeholder apart.  text is after its opening braces; returns
+ * Takes one placeholder apart.  rest is after its opening braces; returns
  * what follows the closing ones, and the path without "args."; or NULL and
  * what is wrong.
  */
 static const char *
-read_placeholder(const char *text, char **path, char **problem)
+read_placeholder(const char *rest, char **path, char **problem)
 {
-	const char *end = strstr(text, CLOSE);
+	const char *end = strstr(rest, CLOSE);
 	char	   *inside;
 	int			length;
 
@@ -44,13 +44,12 @@ read_placeholder(const char *text, char **path, char **problem)
 		*problem = pstrdup("has braces that are not closed");
 		return NULL;
 	}
-	while (*text == ' ')
-		text	  ++;
-	length = end - text;
-
-	while (length > 0 && text[length - 1] == ' ')
+	while (*rest == ' ')
+		rest++;
+	length = end - rest;
+	while (length > 0 && rest[length - 1] == ' ')
 		length--;
-	inside = pnstrdup(text, Max(length, 0));
+	inside = pnstrdup(rest, Max(length, 0));
 	*path = inside + strlen(ARGS);
 	if (strncmp(inside, ARGS, strlen(ARGS)) != 0 || **path == '\0' || strpbrk(inside, "{} ") != NULL ||
 		strstr(inside, "..") != NULL || inside[strlen(inside) - 1] == '.')
@@ -98,20 +97,18 @@ value_at(Jsonb *args, char *path)
 }
 
 /*
- * Appends what a placeholder stands for; text is after its opening braces.
+ * Appends what a placeholder stands for; rest is after its opening braces.
  * Returns what follows it, or NULL and what is wrong.
  */
 static const char *
-append_value(StringInfo key, const char *text, Jsonb *args, char **problem)
+append_value(StringInfo key, const char *rest, Jsonb *args, char **problem)
 {
 	char	   *path;
 	char	   *value;
 
-	text = read_placeholder(text, &path, problem);
-
-	if (text == NULL || args == NULL)
-		return text;
-
+	rest = read_placeholder(rest, &path, problem);
+	if (rest == NULL || args == NULL)
+		return rest;
 	value = value_at(args, pstrdup(path));
 	if (value == NULL)
 	{
@@ -119,7 +116,7 @@ append_value(StringInfo key, const char *text, Jsonb *args, char **problem)
 		return NULL;
 	}
 	appendStringInfoString(key, value);
-	return text;
+	return rest;
 }
 
 /*
@@ -130,23 +127,22 @@ append_value(StringInfo key, const char *text, Jsonb *args, char **problem)
 static char *
 expand(const char *template, Jsonb *args, char **problem)
 {
-	const char *text = template;
+	const char *rest = template;
 	StringInfoData key;
 
 	initStringInfo(&key);
 	*problem = NULL;
-	while (text !=NULL && *text !='\0')
+	while (rest != NULL && *rest != '\0')
 	{
-		if (strncmp(text, OPEN, strlen(OPEN)) == 0)
-			text = append_value(&key, text +strlen(OPEN), args, problem);
-
-		else if (strncmp(text, CLOSE, strlen(CLOSE)) == 0)
+		if (strncmp(rest, OPEN, strlen(OPEN)) == 0)
+			rest = append_value(&key, rest + strlen(OPEN), args, problem);
+		else if (strncmp(rest, CLOSE, strlen(CLOSE)) == 0)
 		{
 			*problem = pstrdup("has braces that are not opened");
-			text = NULL;
+			rest = NULL;
 		}
 		else
-			appendStringInfoChar(&key, *text ++);
+			appendStringInfoChar(&key, *rest++);
 	}
 	if (*problem == NULL && args != NULL && key.len == 0)
 		*problem = pstrdup("makes an empty key");
