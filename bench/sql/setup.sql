@@ -57,3 +57,29 @@ SELECT scheduled_for, count(*) AS n,
 	max(bench.ms(started_at, scheduled_for)) AS last,
 	max(bench.ms(finished_at, scheduled_for)) AS finished
 FROM jobsched.runs WHERE job_name LIKE 'burst-%' AND status = 'succeeded' GROUP BY 1;
+
+-- Runs that are cancelled while they are executed, one after the other: how
+-- long each went on, in milliseconds.
+CREATE TABLE bench.cancelled (ms double precision);
+CREATE PROCEDURE bench.cancel_many(n integer) LANGUAGE plpgsql AS $$
+DECLARE
+	id bigint;
+	called timestamptz;
+	ended text;
+BEGIN
+	FOR i IN 1 .. n LOOP
+		id := jobsched.trigger('sleeps');
+		COMMIT;
+		WHILE NOT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
+				WHERE r.run_id = id AND a.wait_event = 'PgSleep') LOOP
+			PERFORM pg_sleep(0.005);
+			COMMIT;
+		END LOOP;
+		called := clock_timestamp();
+		PERFORM jobsched.cancel_run(id);
+		COMMIT;
+		CALL jobsched.wait_run(id, '1 min', ended);
+		INSERT INTO bench.cancelled SELECT bench.ms(finished_at, called) FROM jobsched.runs WHERE run_id = id;
+		COMMIT;
+	END LOOP;
+END $$;
