@@ -14,6 +14,7 @@ use JobschedTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $db = 'postgres';
 my $node = jobsched_node('pace', conf => q{
@@ -325,13 +326,34 @@ wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', 'n
 # Shutdown
 # ------------------------------------------------------------------------
 
-# A fast shutdown ends the session at the gate, so the run can finish.
+# The gate must not open before the worker has its SIGTERM: its session is
+# stopped until the postmaster, which first signals all, has seen the scheduler
+# end.
+sub stop_at_gate
+{
+	my ($gate) = @_;
+	my $gate_pid = $gate->query_safe('SELECT pg_backend_pid()');
+	my $first = scheduler_pid($node, $db);
+	my $until = time() + 180;
+
+	kill 'STOP', $gate_pid;
+	my $stop = IPC::Run::start([ 'pg_ctl', '-D', $node->data_dir, '-m', 'fast', 'stop' ], '>', '/dev/null');
+	while (kill(0, $first) && time() < $until)
+	{
+		usleep(10_000);
+	}
+	kill 'CONT', $gate_pid;
+	$stop->finish;
+	$node->_update_pid(0);
+	eval { $gate->quit };
+	return;
+}
+
 set_conf('max_workers', '1');
 $gate = close_gate($node, $db);
 ($running) = hold('hold');
 $waiting = trigger('hold');
-$node->stop('fast');
-eval { $gate->quit };
+stop_at_gate($gate);
 restart();
 is(ended($running), 'succeeded||2|1', 'without a grace a run is cut off, and done again');
 # It may have been in the worker's mailbox, claimed.
@@ -342,8 +364,7 @@ $gate = close_gate($node, $db);
 ($running, $worker) = hold('hold');
 $waiting = trigger('hold');
 $offset = log_size($node);
-$node->stop('fast');
-eval { $gate->quit };
+stop_at_gate($gate);
 unlike(log_since($node, $offset), qr/FATAL.*jobsched worker|\[$worker\].*FATAL/, 'with one the worker ends by itself');
 restart();
 is(ended($running), 'succeeded||1|1', 'its run has finished');
@@ -354,8 +375,7 @@ is(psql(q{SELECT last_status FROM jobsched.jobs WHERE name = 'hold'}), 'succeede
 
 $gate = close_gate($node, $db);
 ($running) = hold('fails once');
-$node->stop('fast');
-eval { $gate->quit };
+stop_at_gate($gate);
 restart();
 is(ended($running), 'succeeded||2|1', 'a run that fails meanwhile is cut off, and done again');
 
