@@ -10,18 +10,20 @@
  * of them.  It becomes ready only if each has room, and takes all units at
  * once; so no limit is ever exceeded, whatever workers do, and no worker is
  * started for what cannot run.  (What a predecessor has started counts in any
- * case; and a limit that is lowered kills nothing.)
+ * case; and a limit that is lowered kills nothing.)  That is decided at one
+ * point of each step, sched_limits_wake(), and until then each run waits: of
+ * those that become due together not the first one found goes first, but whose
+ * turn it is.
  *
  * Runs that are named by the same limits, with the same priority, share a
  * LimitSet.  Those that wait are in its line, the oldest first; and the set as
  * a whole waits at one limit that is full.  When a limit gets room it is
- * marked dirty, and at one point of each step (sched_limits_wake) the first
- * set at each dirty limit is tried: its first run becomes ready, or the set
- * moves to another limit that is full.  So nothing looks at what waits behind
- * a full limit, and moving 100,000 runs of one key costs as much as moving
- * one.  General limits are served before specific ones: a run of a user that
- * ends gives its place in the queue to whose turn it is, and not to the next
- * one of the same user.
+ * marked dirty, and the first set at each dirty limit is tried: its first run
+ * becomes ready, or the set moves to another limit that is full.  So nothing
+ * looks at what waits behind a full limit, and moving 100,000 runs of one key
+ * costs as much as moving one.  General limits are served before specific ones:
+ * a run of a user that ends gives its place in the queue to whose turn it is,
+ * and not to the next one of the same user.
  *
  *		A limit at which something waits is full, or dirty, or its timer is set.
  *
@@ -581,8 +583,9 @@ sched_limits_turn(const LimitSet *set)
 }
 
 /*
- * A run takes a unit of each of its limits, or of none and has to wait.  At
- * the start what a predecessor has claimed held its units already.
+ * A run takes a unit of each of its limits, or of none and has to wait, for its
+ * turn at least.  At the start what a predecessor has claimed held its units
+ * already.
  */
 bool
 sched_limits_take(RunEntry *run, bool in_any_case)
@@ -595,8 +598,7 @@ sched_limits_take(RunEntry *run, bool in_any_case)
 		return true;
 	sched_limits_release(run);	/* it was lost: another attempt, which pays
 								 * again */
-	if (!in_any_case && !(closed && run->claimed) &&
-		((set->at != NULL && !waking) || obstacle(set, run) != NULL))
+	if (!in_any_case && !(closed && run->claimed) && (!waking || obstacle(set, run) != NULL))
 		return false;
 	run->holding = true;
 	run->unpaid = !run->claimed;

@@ -287,6 +287,19 @@ start_queue();
 cmp_ok(place_of('quick', "run_id = $of_b"), '<=', 4, 'behind 1000 runs of another key the first of a key is among the next');
 cmp_ok(place_of('quick', "run_id = $urgent"), '<=', 2, 'a higher priority goes first');
 
+# Also of runs that become ready together, whatever their age.
+app(q{SELECT jobsched.create_job('together', command => 'SELECT 1', max_concurrency => 1)});
+app(q{SELECT jobsched.pause_job('together')});
+app(q{SELECT jobsched.trigger('together', priority => n) FROM generate_series(1, 3) n});
+app(q{SELECT jobsched.resume_job('together')});
+wait_drained($node, $db);
+is(psql(q{SELECT string_agg(priority::text, ' ' ORDER BY started_at) FROM jobsched.runs WHERE job_name = 'together'}), '3 2 1', 'resumed together');
+app(q{SELECT jobsched.drop_job('together')});
+app(q{SELECT jobsched.create_job('due together', command => 'SELECT 1', max_concurrency => 1)});
+app(q{SELECT jobsched.trigger('due together', run_at => now() + '500 ms', priority => n) FROM generate_series(1, 3) n});
+wait_drained($node, $db);
+is(psql(q{SELECT string_agg(priority::text, ' ' ORDER BY started_at) FROM jobsched.runs WHERE job_name = 'due together'}), '3 2 1', 'due together');
+
 # The same where no limit makes them wait, but the one worker that there is.
 app(q{SELECT jobsched.create_job('turns', command => 'SELECT 1')});
 psql(q{ALTER SYSTEM SET jobsched.enabled = off});
