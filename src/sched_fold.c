@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "catalog.h"
+#include "clock.h"
 #include "sched.h"
 #include "utils/timestamp.h"
 
@@ -203,57 +204,57 @@ last_folded(const JsJobState *state, void *arg)
 static int
 compare_ended(const void *a, const void *b)
 {
-	TimestampTz x = ((const JsEnded *) a)->finished_at;
-	TimestampTz y = ((const JsEnded *) b)->finished_at;
+	const JsEnded *x = a;
+	const JsEnded *y = b;
 
-	return x < y ? -1 : x > y;
+	if (x->finished_at != y->finished_at)
+		return x->finished_at < y->finished_at ? -1 : 1;
+	return x->run_id < y->run_id ? -1 : 1;
 }
 
 /* The last runs of a job, oldest first. */
 typedef struct LastRuns
 {
 	const JobEntry *job;		/* NULL: it is not known here */
+	TimestampTz now;
 	JsEnded		ended[JS_RECENT_SIZE];
 	int			count;
 } LastRuns;
 
-/* What the state says of the last runs, from themselves. */
+/*
+ * Adds what has ended since the last outcome that is folded.  The failures before
+ * are not counted anew: the newest runs are not those that have ended last,
+ * and a success of an older one is not here.  What has ended in the future was
+ * folded before the clock was set back.
+ */
 static void
 apply_ended(JsJobState *state, const void *arg)
 {
 	const LastRuns *runs = arg;
-	const JsEnded *last = &runs->ended[runs->count - 1];
-	int			failures = 0;
-	int64		failed_run = 0; /* the last that may not be folded */
-	bool		success = false;
+	TimestampTz folded = state->last_finished_at;
+	int64		failed_run = 0;
 
 	state->recent[0] = '\0';
 	for (int i = 0; i < runs->count; i++)
 	{
-		JsStatus	status = runs->ended[i].status;
-		char		letter[2] = {outcome_letter(status), '\0'};
+		const JsEnded *ended = &runs->ended[i];
+		char		letter[2] = {outcome_letter(ended->status), '\0'};
 
 		append_recent(state->recent, letter);
-		success |= status == JS_SUCCEEDED;
-		if (status == JS_SUCCEEDED)
+		if (ended->finished_at <= folded || ended->finished_at > runs->now)
+			continue;
+		state->last_run_id = ended->run_id;
+		state->last_status = (char *) js_status_name(ended->status);
+		state->last_started_at = ended->started_at;
+		state->last_finished_at = ended->finished_at;
+		if (ended->status == JS_SUCCEEDED)
+			state->consecutive_failures = state->forgiven_failures = failed_run = 0;
+		else if (is_failure(ended->status))
 		{
-			failures = failed_run = 0;
-			if (runs->ended[i].finished_at > state->last_finished_at)
-				state->forgiven_failures = 0;
-		}
-		else if (is_failure(status))
-		{
-			failures++;
-			if (runs->ended[i].finished_at >= state->last_finished_at)
-				failed_run = runs->ended[i].run_id;
+			state->consecutive_failures++;
+			failed_run = ended->run_id;
 		}
 	}
-	state->last_run_id = last->run_id;
-	state->last_status = (char *) js_status_name(last->status);
-	state->last_started_at = last->started_at;
-	state->last_finished_at = last->finished_at;
-	state->consecutive_failures = success ? failures : Max(failures, state->consecutive_failures);
-	state->forgiven_failures = Min(state->forgiven_failures, state->consecutive_failures);
 	if (failed_run != 0 && runs->job != NULL)
 		brake(state, runs->job, failed_run);
 }
@@ -266,6 +267,7 @@ recover_job(int64 job_id)
 	JobEntry   *job = sched_job_find(job_id);
 
 	runs.job = job;
+	runs.now = js_clock_now();
 	runs.count = js_catalog_last_ended(job_id, runs.ended);
 	if (runs.count == 0)
 		return;

@@ -613,6 +613,22 @@ psql(q{SELECT jobsched.alter_job('brake', pause_after_failures => 0)});
 wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'without the brake all fail');
 drop_all();
 
+# Another scheduler does not count failures that were before a success: also if
+# that was of an older run, which is not among the newest.
+psql(q{SET ROLE app; SELECT jobsched.create_job('count', command => $$SELECT 1 / (jobsched.args()->>'n')::int$$, args => '{"n": 0}', pause_after_failures => 30)});
+set_clock($node, $db, '2027-03-02 11:00');
+psql(q{SELECT jobsched.trigger('count', '{"n": 1}', run_at => '2027-03-02 12:00')});
+psql(q{SELECT jobsched.trigger_many('count', array_fill(NULL::jsonb, ARRAY[25]))});
+wait_until($node, $db, q{SELECT consecutive_failures = 25 FROM jobsched.jobs WHERE name = 'count'}, 'many have failed');
+set_clock($node, $db, '2027-03-02 12:00');
+wait_until($node, $db, q{SELECT consecutive_failures = 0 FROM jobsched.jobs WHERE name = 'count'}, 'one that is older succeeds');
+set_clock($node, $db, '2027-03-02 12:01');
+psql(q{SELECT jobsched.trigger('count')});
+wait_until($node, $db, q{SELECT consecutive_failures = 1 FROM jobsched.jobs WHERE name = 'count'}, 'and another fails');
+new_scheduler();
+is(job('count', 'state, consecutive_failures'), 'active|1', 'another scheduler has the same count');
+drop_all();
+
 # ------------------------------------------------------------------------
 # Backfill
 # ------------------------------------------------------------------------
