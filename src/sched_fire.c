@@ -470,19 +470,50 @@ sched_fire_due(TimestampTz now)
 }
 
 /*
- * A job that has had slots of a future that is now to come again.  What came
- * due by the right time while the clock was wrong was missed.
+ * Where a job begins to look for slots that are not done.  Those passed over
+ * are done after all if what stands for them is past.  The others were passed
+ * over because the clock was ahead; those of them that have come due by the
+ * right time meanwhile were missed.
+ */
+static TimestampTz
+rewind_to(const JobEntry *job, const JsJob *row, TimestampTz now)
+{
+	if (job->done_from <= now)
+		return now - 1;
+	return Min(Max(job->done_before, row->anchor), now - 1);
+}
+
+/*
+ * If its state cannot be written it shows the slot that was next before, and a
+ * successor does this again.
+ */
+static void
+set_back(JobEntry *job, TimestampTz next)
+{
+	Advance		to = {job, next, 0};
+
+	if (next != job->next_run_at)
+		(void) js_job_state_change(job->job_id, advance_state, &to);
+	sched_job_set_next(job, next);
+}
+
+/*
+ * A job that has had slots of a future that is now to come again.  Also one that
+ * is paused or disabled for the time being.
  */
 static void
 rewind_job(JobEntry *job, TimestampTz now)
 {
-	TimestampTz after = job->done_before == DT_NOBEGIN ? now - 1 : Min(job->done_before, now - 1);
 	SchedTimetable timetable;
 	JsJob		row;
 
-	if (job->last_slot > now && read_firing_job(job, &row) &&
-		read_timetable(job, &row, &timetable))
-		sched_job_set_next(job, sched_open_slot_after(job, &timetable, after));
+	if (job->last_slot > now && js_job_read(job->job_id, &row))
+	{
+		sched_apply_job(&row);
+		if (!job->dropped && !job->invalid && job->has_schedule &&
+			read_timetable(job, &row, &timetable))
+			set_back(job, sched_open_slot_after(job, &timetable, rewind_to(job, &row, now)));
+	}
 	MemoryContextReset(CurrentMemoryContext);
 }
 

@@ -389,6 +389,38 @@ wait_caught_up($node, $db);
 like(runs("step $_"), qr/16:05 succeeded$/, "$_ goes on") for ('once', 'skip', 'all');
 drop_all();
 
+# The same for a job that is paused when the clock is set right.
+at('16:30:30');
+create($_, 'work', undef, '*/5 * * * *') for ('step paused', 'step shown');
+at('16:35:00');
+wait_caught_up($node, $db);
+at('18:02:00');
+wait_caught_up($node, $db);
+psql(q{SELECT jobsched.pause_job('step paused')});
+at('16:37:00');
+wait_value($node, $db, q{SELECT to_char(next_run_at, 'HH24:MI') FROM jobsched.jobs WHERE name = 'step shown'}, '16:40', 'back: the slot that is next is shown');
+psql(q{SELECT jobsched.resume_job('step paused')});
+at('16:40:00');
+wait_caught_up($node, $db);
+is(runs("step $_"), '16:35 succeeded, 16:40 succeeded, 18:00 succeeded +16', "back, $_: the schedule goes on") for ('paused', 'shown');
+drop_all();
+
+# A clock that is set back a little brings nothing again that was missed before.
+at('19:00:30');
+create('step little', 'work', undef, '*/5 * * * *');
+psql(q{SELECT jobsched.pause_job('step little')});
+at('20:01:00');
+psql(q{SELECT jobsched.resume_job('step little')});
+wait_runs('step little', '20:00 succeeded +11', 'what was missed in a pause');
+at('20:05:00');
+wait_caught_up($node, $db);
+at('20:03:00');
+new_scheduler();
+at('20:10:00');
+wait_caught_up($node, $db);
+is(runs('step little'), '20:00 succeeded +11, 20:05 succeeded, 20:10 succeeded', 'is not made up for again');
+drop_all();
+
 # A run for each, and the server is killed as soon as they are there.
 at('17:00:30');
 create('many', 'work', q{misfire => 'all'});
