@@ -129,6 +129,17 @@ sched_apply_job(const JsJob *row)
 	sched_job_place_runs(job);
 }
 
+/* Slots passed over of which no row tells yet. */
+static void
+recall_skips(JobEntry *job, const JsJobState *state)
+{
+	job->skipped = state->skipped;
+	job->skipped_first = state->skipped_first;
+	job->skipped_last = state->skipped_last;
+	job->queue_full = state->skipped_reason != NULL &&
+		strcmp(state->skipped_reason, SCHED_REASON_QUEUE_FULL) == 0;
+}
+
 /* Only a job that is new to us has anything to learn from its state. */
 static void
 visit_state(const JsJobState *state, void *arg)
@@ -140,11 +151,7 @@ visit_state(const JsJobState *state, void *arg)
 	job->last_slot = state->last_slot;
 	job->done_before = state->done_before;
 	job->done_from = state->done_from;
-	job->skipped = state->skipped;
-	job->skipped_first = state->skipped_first;
-	job->skipped_last = state->skipped_last;
-	job->queue_full = state->skipped_reason != NULL &&
-		strcmp(state->skipped_reason, SCHED_REASON_QUEUE_FULL) == 0;
+	recall_skips(job, state);
 	job->auto_paused = state->auto_paused_revision == job->revision;
 	sched_set_flag(&job->invalid, state->invalid_revision == job->revision,
 				   &sched.invalid_count);
@@ -184,6 +191,7 @@ load_job(int64 job_id, Oid owner)
 	JsJob		row;
 	JobEntry   *job;
 	bool		found = js_job_read(job_id, &row);
+	JsJobState	state;
 
 	if (found && row.dropped_at == DT_NOBEGIN)
 	{
@@ -194,6 +202,8 @@ load_job(int64 job_id, Oid owner)
 	job->owner = owner;
 	job->dropped = true;
 	job->cancel_running = found && row.cancel_running;
+	if (js_job_state_read(job_id, &state))
+		recall_skips(job, &state);
 	sched_note_dropped(job);
 	return job;
 }

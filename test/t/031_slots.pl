@@ -421,6 +421,21 @@ wait_caught_up($node, $db);
 is(runs('step little'), '20:00 succeeded +11, 20:05 succeeded, 20:10 succeeded', 'is not made up for again');
 drop_all();
 
+# Skips of a job that is dropped are told of by another scheduler too.
+at('20:29:30');
+my $gone = create('gone', 'work');
+close_gate('gone');
+for my $minute (30 .. 32)
+{
+	at("20:$minute:00");
+	seen();
+}
+psql(q{SELECT jobsched.drop_job('gone')});
+crash('20:33:00');
+wait_value($node, $db, "SELECT string_agg(concat_ws(' ', status, reason, missed_count), ', ' ORDER BY run_id) FROM jobsched.runs WHERE job_id = $gone",
+	'lost server_restarted 0, skipped overlap 2', 'of a dropped job: what was skipped is told after a crash');
+drop_all();
+
 # A run for each, and the server is killed as soon as they are there.
 at('17:00:30');
 create('many', 'work', q{misfire => 'all'});
