@@ -565,7 +565,8 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "alter_job()", &job);
 	(void) read_definition(fcinfo, 1, &def);
 	check_new_name(&job, &def);
-	if ((changes_work(&def) || def.args != NULL) && def.owner == InvalidOid)
+	if ((changes_work(&def) || def.args != NULL) &&
+		(def.owner == InvalidOid || def.owner == job.owner))
 		js_check_may_own(job.owner);
 	apply_definition(&job, &def);
 	write_job(&job);

@@ -172,6 +172,17 @@ pass('a command that is no SQL: a failed run');
 psql(q{SELECT jobsched.alter_job('good tick', command => 'SELECT 1')});
 others_go_on('broken work');
 
+# To have a role's privileges is not to be able to become it (16 and later).
+if ($node->pg_version >= 16)
+{
+	psql(q{CREATE ROLE reader LOGIN; GRANT good TO reader WITH INHERIT TRUE, SET FALSE});
+	for my $owner ('', q{, owner => 'good'})
+	{
+		like(error_of($node, $db, "SELECT jobsched.alter_job('good tick', command => 'SELECT 2'$owner)", 'reader'), qr/42501/,
+			"who cannot SET ROLE to a job's owner cannot change what it executes$owner");
+	}
+}
+
 check_log($node);
 $node->stop;
 done_testing();
