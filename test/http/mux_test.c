@@ -1,0 +1,1678 @@
+/*-------------------------------------------------------------------------
+ *
+ * mux_test.c
+ *		Tests src/http_mux.c against a server that misbehaves.
+ *
+ *		mux_test [HTTP2-PORT CA-FILE OTHER-CA-FILE]
+ *
+ * With arguments also TLS and HTTP/2: a server at that port of 127.0.0.1 has a
+ * certificate for "localhost", signed by CA-FILE.
+ *
+ * Names are looked up by getaddrinfo() below, which takes precedence over the
+ * C library's and lies and hangs as told.  Prints a line for each test that
+ * failed, and a last line 'N passed, M failed'.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../src/http_mux.h"
+#include "hostile.h"
+
+#define MAX_ID 5000
+#define MANY 1000
+#define MAX_HANGING 256			/* see MAX_LOOKUPS */
+
+static const JsMuxApi *mux = &js_mux_functions;
+static int	port;				/* of the hostile server */
+static int	passed = 0;
+static int	failed = 0;
+
+/* What has come, by id, and what is to be thrown away at the end of a test. */
+static JsMuxResponse responses[MAX_ID];
+static bool has_come[MAX_ID];
+static int	order[MAX_ID];		/* of arrival */
+static int	arrived = 0;
+static double longest_call = 0; /* of all but open(), of the processor's time */
+
+/* Of a server with TLS. */
+static int	tls_port;
+static const char *ca_file;
+static const char *other_ca_file;
+
+static void
+check(bool good, const char *format,...)
+{
+	va_list		args;
+
+	if (good)
+	{
+		passed++;
+		return;
+	}
+	failed++;
+	printf("FAILED: ");
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\n");
+}
+
+static double
+read_clock(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static double
+now(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+/* ------------------------------------------------------------------------
+ * Names
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct Name
+{
+	const char *name;
+	const char *addresses[2];
+} Name;
+
+static Name names[] = {
+	{"localhost", {"127.0.0.1"}},
+	{"one.test", {"127.0.0.1"}},
+	{"six.test", {"::ffff:127.0.0.1"}},
+	{"refused.test", {"127.0.0.9"}},
+	{"refused-first.test", {"127.0.0.9", "127.0.0.1"}},
+	{"full-first.test", {"127.0.0.8", "127.0.0.1"}},
+	{"rebind.test", {"127.0.0.1"}},
+	{"many.test", {"127.0.0.1"}},
+	{"late.test", {"127.0.0.1"}},
+	{"late0.test", {"127.0.0.1"}},
+	{"late1.test", {"127.0.0.1"}},
+	{"late2.test", {"127.0.0.1"}},
+	{"patient.test", {"127.0.0.1"}},
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
+static bool hang = true;
+static int	looked_up = 0;		/* names of *.test, in all */
+static int	hanging = 0;
+static bool signals_open = false;	/* a thread could have run a handler */
+
+static void
+look_at_signals(void)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGALRM, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD};
+	sigset_t	blocked;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		signals_open |= !sigismember(&blocked, signals[i]);
+}
+
+static void
+wait_for_release(void)
+{
+	pthread_mutex_lock(&lock);
+	hanging++;
+	while (hang)
+		pthread_cond_wait(&released, &lock);
+	hanging--;
+	pthread_mutex_unlock(&lock);
+}
+
+static void
+set_hang(bool value)
+{
+	pthread_mutex_lock(&lock);
+	hang = value;
+	pthread_cond_broadcast(&released);
+	pthread_mutex_unlock(&lock);
+}
+
+typedef int (*Resolver) (const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+static int
+real_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+				 struct addrinfo **result)
+{
+	Resolver	resolver = (Resolver) dlsym(RTLD_NEXT, "getaddrinfo");
+
+	return resolver(node, service, hints, result);
+}
+
+static int
+addresses_of(const Name *name, const char *service, struct addrinfo **result)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST,.ai_socktype = SOCK_STREAM};
+	struct addrinfo **end = result;
+
+	for (int i = 0; i < 2 && name->addresses[i] != NULL; i++)
+	{
+		int			error = real_getaddrinfo(name->addresses[i], service, &hints, end);
+
+		if (error != 0)
+			return error;
+		while (*end != NULL)
+			end = &(*end)->ai_next;
+	}
+	return 0;
+}
+
+static bool
+is_name(const char *node, const char *name)
+{
+	size_t		size = strlen(name);
+
+	return strncasecmp(node, name, size) == 0 &&
+		(node[size] == '\0' || strcmp(node + size, ".") == 0);
+}
+
+int
+getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+			struct addrinfo **result)
+{
+	look_at_signals();
+	__atomic_add_fetch(&looked_up, 1, __ATOMIC_SEQ_CST);
+	if (strstr(node, "hang.test") != NULL)
+	{
+		wait_for_release();
+		return EAI_AGAIN;
+	}
+	if (strncmp(node, "late", 4) == 0)
+		usleep(300000);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (is_name(node, names[i].name))
+			return addresses_of(&names[i], service, result);
+	if (strstr(node, ".test") != NULL)
+		return EAI_NONAME;
+	return real_getaddrinfo(node, service, hints, result);
+}
+
+static void
+name_is(const char *name, const char *address)
+{
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(name, names[i].name) == 0)
+			names[i].addresses[0] = address;
+}
+
+/* ------------------------------------------------------------------------
+ * Options of libcurl
+ * ------------------------------------------------------------------------
+ */
+
+static CURLoption failing_option = 0;
+static int	option_failures = 0;	/* so often from now on */
+
+extern CURLcode __real_curl_easy_setopt(CURL * easy, CURLoption option,...);
+extern CURLcode __wrap_curl_easy_setopt(CURL * easy, CURLoption option,...);
+
+/* Instead of libcurl's, whose macro of that name hides nothing of it. */
+CURLcode
+__wrap_curl_easy_setopt(CURL * easy, CURLoption option,...)
+{
+	CURLcode	code;
+	va_list		args;
+
+	if (option == failing_option && option_failures > 0)
+	{
+		option_failures--;
+		return CURLE_BAD_FUNCTION_ARGUMENT;
+	}
+	va_start(args, option);
+	if (option < CURLOPTTYPE_OBJECTPOINT)
+		code = __real_curl_easy_setopt(easy, option, va_arg(args, long));
+	else if (option >= CURLOPTTYPE_OFF_T && option < CURLOPTTYPE_BLOB)
+		code = __real_curl_easy_setopt(easy, option, va_arg(args, curl_off_t));
+	else
+		code = __real_curl_easy_setopt(easy, option, va_arg(args, void *));
+	va_end(args);
+	return code;
+}
+
+static void
+fail_option(CURLoption option, int times)
+{
+	failing_option = option;
+	option_failures = times;
+}
+
+/* ------------------------------------------------------------------------
+ * Policy
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct Policy
+{
+	const char *refused;		/* an address; "": all */
+	const char *refused_host;	/* if its address will not be known */
+	int			asked;
+	char		host[256];
+	int			port;
+	char		address[64];
+} Policy;
+
+static bool
+permit(void *arg, const char *host, int host_port, const struct sockaddr *address)
+{
+	Policy	   *policy = arg;
+	const void *bytes;
+
+	policy->asked++;
+	snprintf(policy->host, sizeof(policy->host), "%s", host);
+	policy->port = host_port;
+	policy->address[0] = '\0';
+	if (address == NULL)
+		return policy->refused_host == NULL || strcmp(policy->refused_host, host) != 0;
+	bytes = address->sa_family == AF_INET ?
+		(const void *) &((const struct sockaddr_in *) address)->sin_addr :
+		(const void *) &((const struct sockaddr_in6 *) address)->sin6_addr;
+	inet_ntop(address->sa_family, bytes, policy->address, sizeof(policy->address));
+	return policy->refused == NULL ||
+		(*policy->refused != '\0' && strcmp(policy->refused, policy->address) != 0);
+}
+
+static Policy policy = {.refused = "127.0.0.9"};
+static JsMuxConfig config =
+{
+	.max_connections = 2000,.may_connect = permit,.arg = &policy
+};
+
+static void
+configure(void)
+{
+	check(mux->configure(&config), "configure()");
+}
+
+/* ------------------------------------------------------------------------
+ * Requests
+ * ------------------------------------------------------------------------
+ */
+
+/* Everything returns within milliseconds, be it a few more with sanitizers. */
+#define TIMED(call) \
+	do { \
+		double		begin = read_clock(CLOCK_THREAD_CPUTIME_ID); \
+		call; \
+		begin = read_clock(CLOCK_THREAD_CPUTIME_ID) - begin; \
+		if (begin > longest_call) \
+			longest_call = begin; \
+	} while (0)
+
+static JsMuxRequest
+request(uint64_t id, const char *url)
+{
+	return (JsMuxRequest)
+	{
+		.id = id,.url = url,.method = "GET",.timeout_ms = 10000,.max_body = 1000
+	};
+}
+
+/* The hostile server's, by this name. */
+static const char *
+url_at(const char *host, const char *path)
+{
+	static char urls[8][1024];
+	static int	next = 0;
+	char	   *url = urls[next++ % 8];
+
+	snprintf(url, sizeof(urls[0]), "http://%s:%d%s", host, port, path);
+	return url;
+}
+
+static const char *
+url(const char *path)
+{
+	return url_at("127.0.0.1", path);
+}
+
+static void
+take_responses(void)
+{
+	JsMuxResponse response;
+
+	while (mux->next(&response))
+	{
+		if (has_come[response.id])
+		{
+			check(false, "one response for each transfer");
+			mux->release(&responses[response.id]);
+		}
+		has_come[response.id] = true;
+		responses[response.id] = response;
+		order[response.id] = arrived++;
+	}
+}
+
+static void
+pump_once(int ms)
+{
+	struct pollfd fd = {.fd = mux->fd(),.events = POLLIN};
+
+	poll(&fd, 1, ms);
+	TIMED(mux->pump());
+	take_responses();
+}
+
+/* For some time, or until a response has come. */
+static bool
+pump_until(uint64_t id, double seconds)
+{
+	double		end = now() + seconds;
+
+	while (now() < end && !(id > 0 && has_come[id]))
+		pump_once(20);
+	return id > 0 && has_come[id];
+}
+
+static void
+pump_all(double seconds)
+{
+	double		end = now() + seconds;
+
+	while (mux->in_flight() > 0 && now() < end)
+		pump_once(20);
+	check(mux->in_flight() == 0, "%d transfers have not ended in %.0f s", mux->in_flight(), seconds);
+}
+
+static void
+forget(uint64_t id)
+{
+	if (has_come[id])
+		mux->release(&responses[id]);
+	has_come[id] = false;
+}
+
+static void
+forget_all(void)
+{
+	for (uint64_t id = 0; id < MAX_ID; id++)
+		forget(id);
+	arrived = 0;
+}
+
+static bool
+start(JsMuxRequest what)
+{
+	bool		started;
+
+	TIMED(started = mux->start(&what));
+	return started;
+}
+
+static bool
+cancel(uint64_t id)
+{
+	bool		was_there;
+
+	TIMED(was_there = mux->cancel(id));
+	return was_there;
+}
+
+/* Sends it, and the response is there until the next. */
+static const JsMuxResponse *
+ask(JsMuxRequest what)
+{
+	static const JsMuxResponse none = {.result = -1};
+
+	forget(what.id);
+	if (!start(what) || !pump_until(what.id, 15))
+		return &none;
+	return &responses[what.id];
+}
+
+static const JsMuxResponse *
+get(const char *path)
+{
+	return ask(request(1, url(path)));
+}
+
+static void
+check_result(const JsMuxResponse * response, JsMuxResult result, const char *what)
+{
+	check(response->result == result, "%s: result %d, not %d (%s)", what,
+		  response->result, result, response->error);
+	check((response->error[0] == '\0') == (response->result == JS_MUX_OK), "%s: error text", what);
+}
+
+static bool
+has_body(const JsMuxResponse * response, const char *body)
+{
+	return response->body_size == strlen(body) &&
+		memcmp(response->body, body, response->body_size) == 0;
+}
+
+static bool
+has_headers(const JsMuxResponse * response, const char *headers)
+{
+	return response->headers_size == strlen(headers) &&
+		memcmp(response->headers, headers, response->headers_size) == 0;
+}
+
+/* The echo of a request has this, as a line. */
+static bool
+sent(const JsMuxResponse * response, const char *line)
+{
+	size_t		size = strlen(line);
+	const char *at = memmem(response->body, response->body_size, line, size);
+
+	return at != NULL && (at == response->body || at[-1] == '\n') && at[size] == '\r';
+}
+
+static bool
+sent_name(const JsMuxResponse * response, const char *name)
+{
+	char		start_of_line[128];
+
+	snprintf(start_of_line, sizeof(start_of_line), "\r\n%s:", name);
+	return strcasestr(response->body, start_of_line) != NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: requests
+ * ------------------------------------------------------------------------
+ */
+
+static void
+test_plain(void)
+{
+	const		JsMuxResponse *response = get("/hello");
+
+	check_result(response, JS_MUX_OK, "plain");
+	check(response->status == 200 && response->http_version == 11, "status and version");
+	check(has_body(response, "hello"), "body");
+	check(has_headers(response, "X-One: 1\r\nx-two: 2\r\nContent-Length: 5\r\n"), "headers");
+	check(strcmp(response->remote_address, "127.0.0.1") == 0 && response->remote_port == port,
+		  "remote address");
+	check(!response->truncated, "not truncated");
+	check(response->resolved_us >= 0 && response->connected_us >= response->resolved_us &&
+		  response->secured_us == -1 && response->first_byte_us >= response->connected_us &&
+		  response->total_us >= response->first_byte_us && response->total_us < 5000000, "times");
+}
+
+static void
+test_connection_is_kept(void)
+{
+	char		first[64];
+	int			connection;
+	int			count;
+
+	ask(request(1, url("/which")));
+	snprintf(first, sizeof(first), "%.*s", (int) responses[1].body_size, responses[1].body);
+	check(sscanf(first, "%d %d", &connection, &count) == 2, "which connection");
+	snprintf(first, sizeof(first), "%d %d", connection, count + 1);
+	check(has_body(get("/which"), first), "connection kept");
+	check(responses[1].connected_us >= 0 && responses[1].connected_us == responses[1].resolved_us,
+		  "times on a kept connection");
+}
+
+/* The server has closed it meanwhile: the request goes out again, unnoticed. */
+static void
+test_connection_is_dead(void)
+{
+	for (int i = 0; i < 20; i++)
+		check_result(get("/and-leave"), JS_MUX_OK, "on a connection that was closed");
+}
+
+static void
+test_methods(void)
+{
+	JsMuxRequest what = request(1, url("/echo"));
+	const		JsMuxResponse *response;
+
+	response = ask(what);
+	check(sent(response, "GET /echo HTTP/1.1"), "GET");
+	check(!sent_name(response, "Content-Length"), "GET has no length");
+	what.method = "DELETE";
+	response = ask(what);
+	check(sent(response, "DELETE /echo HTTP/1.1"), "DELETE");
+	check(!sent_name(response, "Content-Length"), "DELETE has no length");
+	what.method = "PURGE";
+	check(sent(ask(what), "PURGE /echo HTTP/1.1"), "PURGE");
+	what.method = "POST";
+	check(sent(ask(what), "Content-Length: 0"), "POST without body has a length");
+	what.body = "";
+	check(sent(ask(what), "Content-Length: 0"), "POST with empty body has a length");
+	what.method = "PUT";
+	check(sent(ask(what), "Content-Length: 0"), "PUT with empty body has a length");
+	what.body = "a\0b";
+	what.body_size = 3;
+	for (int i = 0; i < 5; i++)
+	{
+		static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+
+		what.method = methods[i];
+		response = ask(what);
+		check(strncmp(response->body, methods[i], strlen(methods[i])) == 0 &&
+			  sent(response, "Content-Length: 3") &&
+			  memcmp(response->body + response->body_size - 3, "a\0b", 3) == 0,
+			  "%s with a body that has a NUL", methods[i]);
+	}
+	check(!sent_name(response, "Content-Type"), "no Content-Type of libcurl's own");
+	check(!sent_name(response, "Expect"), "no Expect of libcurl's own");
+}
+
+static void
+test_large_request(void)
+{
+	JsMuxRequest what = request(1, url("/echo"));
+	size_t		size = 50000;
+	char	   *body = malloc(size);
+	const		JsMuxResponse *response;
+
+	memset(body, 'y', size);
+	what.method = "POST";
+	what.body = body;
+	what.body_size = size;
+	what.max_body = 100000;
+	response = ask(what);
+	check_result(response, JS_MUX_OK, "large request");
+	check(response->body_size > size &&
+		  memcmp(response->body + response->body_size - size, body, size) == 0, "large request");
+	free(body);
+}
+
+static void
+test_request_headers(void)
+{
+	static const char *const headers[] = {
+		"X-A: 1", "x-b:2", "X-Empty: ", "X-Void:", "Content-Type: text/x", "Accept: ", "X-Semi: a;b", NULL
+	};
+	JsMuxRequest what = request(1, url("/echo?a=b/../c"));
+	const		JsMuxResponse *response;
+
+	what.method = "POST";
+	what.body = "x";
+	what.body_size = 1;
+	what.headers = headers;
+	response = ask(what);
+	check(sent(response, "POST /echo?a=b/../c HTTP/1.1"), "query as it is");
+	check(sent(response, "X-A: 1") && sent(response, "x-b:2"), "headers as they are");
+	check(sent(response, "X-Empty:") && sent(response, "X-Void:"), "empty headers");
+	check(sent(response, "Accept:"), "empty header that libcurl has a value for");
+	check(sent(response, "Content-Type: text/x"), "Content-Type");
+	check(sent(response, "X-Semi: a;b"), "semicolon");
+	check(!sent_name(response, "Cookie") && !sent_name(response, "Accept-Encoding"),
+		  "nothing that was not asked for");
+	check(sent(ask(request(1, url("/echo/../a/./b"))), "GET /echo/../a/./b HTTP/1.1"), "path as it is");
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: good responses
+ * ------------------------------------------------------------------------
+ */
+
+static void
+test_responses(void)
+{
+	JsMuxRequest what = request(1, url("/head"));
+	const		JsMuxResponse *response;
+
+	what.method = "HEAD";
+	response = ask(what);
+	check_result(response, JS_MUX_OK, "HEAD");
+	check(response->status == 200 && response->body_size == 0 &&
+		  has_headers(response, "Content-Length: 1000\r\n"), "HEAD");
+	response = get("/204");
+	check(response->status == 204 && response->body_size == 0 &&
+		  has_headers(response, "X-A: 1\r\n"), "204");
+	response = get("/interim");
+	check(response->status == 200 && has_body(response, "final") &&
+		  has_headers(response, "X-Final: 1\r\nContent-Length: 5\r\n"), "interim responses");
+	response = get("/fold");
+	check(has_headers(response, "X-Fold: one two three\r\nX-Next: 4\r\nX-Empty: \r\nContent-Length: 0\r\n"),
+		  "folded headers: %s", response->headers);
+	response = get("/trailer");
+	check(has_body(response, "hello") &&
+		  has_headers(response, "Transfer-Encoding: chunked\r\nTrailer: X-Late\r\n"), "trailers");
+	response = get("/nul");
+	check(response->body_size == 4 && memcmp(response->body, "a\0b\0", 4) == 0, "NUL in body");
+	response = get("/gzip");
+	check(response->body_size == 10 && memcmp(response->body, "\x1f\x8b", 2) == 0, "no decompression");
+	response = get("/redirect");
+	check(response->status == 302, "no redirect followed");
+	check(!sent_name(get("/echo"), "Cookie"), "no cookie kept");
+	response = get("/nowhere");
+	check(response->result == JS_MUX_OK && response->status == 404, "404 is a response");
+}
+
+static void
+test_max_body(void)
+{
+	JsMuxRequest what = request(1, url("/size/1000"));
+	const		JsMuxResponse *response = ask(what);
+
+	check(response->result == JS_MUX_OK && response->body_size == 1000 && !response->truncated,
+		  "body of exactly max_body");
+	what.url = url("/size/1001");
+	response = ask(what);
+	check(response->result == JS_MUX_OK && response->body_size == 1000 && response->truncated,
+		  "body of one byte more");
+	what.max_body = 0;
+	response = ask(what);
+	check(response->result == JS_MUX_OK && response->body_size == 0 && response->truncated &&
+		  response->status == 200, "max_body of 0");
+	what.url = url("/size/0");
+	check(!ask(what)->truncated, "max_body of 0, empty body");
+	what.max_body = 5000000;
+	what.url = url("/size/5000000");
+	response = ask(what);
+	check(response->body_size == 5000000 && !response->truncated, "large body");
+	what.url = url("/endless");
+	response = ask(what);
+	check(response->result == JS_MUX_OK && response->body_size == 5000000 && response->truncated,
+		  "endless body");
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: bad responses
+ * ------------------------------------------------------------------------
+ */
+
+static void
+test_bad_responses(void)
+{
+	const		JsMuxResponse *response;
+
+	check_result(get("/endless-headers"), JS_MUX_PROTOCOL, "endless headers");
+	check_result(get("/endless-interim"), JS_MUX_PROTOCOL, "endless interim responses");
+	response = get("/endless-header");
+	check(response->result == JS_MUX_PROTOCOL || response->result == JS_MUX_NO_MEMORY,
+		  "endless header: result %d", response->result);
+	response = get("/endless-trailers");
+	check(response->result == JS_MUX_PROTOCOL, "endless trailers: result %d", response->result);
+	response = get("/reset");
+	check_result(response, JS_MUX_NETWORK, "reset");
+	check(response->status == 200 && has_body(response, "some"), "what came before");
+	check_result(get("/short"), JS_MUX_NETWORK, "short body");
+	check_result(get("/bad-chunk"), JS_MUX_NETWORK, "bad chunk");
+	response = get("/garbage");
+	check_result(response, JS_MUX_PROTOCOL, "no HTTP");
+	check(response->status == 0 && response->http_version == 0, "no HTTP has no status");
+	check_result(get("/nothing"), JS_MUX_NETWORK, "no response");
+}
+
+static void
+test_bad_requests(void)
+{
+	static const char *const urls[] = {
+		"", "hello", "/hello", "ftp://127.0.0.1/", "file:///etc/passwd", "http://",
+		"http://a b/", "http://127.0.0.1:99999/", "gopher://127.0.0.1:70/", "http://[::1/"
+	};
+
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
+	{
+		const		JsMuxResponse *response = ask(request(1, urls[i]));
+
+		check(response->result == JS_MUX_BAD_REQUEST, "bad URL %s: result %d", urls[i],
+			  response->result);
+		check(*urls[i] == '\0' || strstr(response->error, urls[i]) == NULL, "URL in error text");
+	}
+	start(request(1, "hello"));
+	check(cancel(1), "a bad request can be cancelled");
+	check(mux->in_flight() == 0, "cancelled");
+}
+
+static void
+test_timeouts(void)
+{
+	static const char *const paths[] = {"/never", "/body-never", "/slowly"};
+	JsMuxRequest what = request(1, "");
+	const		JsMuxResponse *response;
+	double		begin;
+
+	what.timeout_ms = 300;
+	for (int i = 0; i < 3; i++)
+	{
+		what.url = url(paths[i]);
+		begin = now();
+		response = ask(what);
+		check_result(response, JS_MUX_TIMEOUT, paths[i]);
+		check(now() - begin > 0.29 && now() - begin < 1, "timeout takes %.3f s", now() - begin);
+		check(response->total_us >= 300000, "time in all");
+	}
+	check(response->status == 200 && response->body_size > 0, "what came before the timeout");
+	what.connect_timeout_ms = 100;
+	check_result(ask(what), JS_MUX_TIMEOUT, "connect timeout is not for what follows");
+}
+
+/* Nobody accepts here, and the queue is full: packets are dropped. */
+static int
+full_server(const char *address, int *listener, int *clients, int count)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET};
+	socklen_t	size = sizeof(at);
+	int			on = 1;
+
+	inet_pton(AF_INET, address, &at.sin_addr);
+	at.sin_port = htons(strcmp(address, "127.0.0.8") == 0 ? port : 0);
+	*listener = socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(*listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(*listener, (struct sockaddr *) &at, size) < 0 || listen(*listener, 0) < 0)
+		return -1;
+	getsockname(*listener, (struct sockaddr *) &at, &size);
+	for (int i = 0; i < count; i++)
+	{
+		clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(clients[i], (struct sockaddr *) &at, size);
+	}
+	usleep(100000);
+	return ntohs(at.sin_port);
+}
+
+static void
+test_connect_timeout(void)
+{
+	int			listener;
+	int			clients[8];
+	char		full_url[64];
+	JsMuxRequest what;
+	const		JsMuxResponse *response;
+	double		begin = now();
+
+	snprintf(full_url, sizeof(full_url), "http://127.0.0.1:%d/",
+			 full_server("127.0.0.1", &listener, clients, 8));
+	what = request(1, full_url);
+	what.connect_timeout_ms = 300;
+	begin = now();
+	response = ask(what);
+	check_result(response, JS_MUX_CONNECT_TIMEOUT, "connect timeout");
+	check(now() - begin > 0.29 && now() - begin < 1, "connect timeout takes %.3f s", now() - begin);
+	check(response->connected_us == -1 && response->status == 0 &&
+		  response->remote_address[0] == '\0', "not connected");
+	what.connect_timeout_ms = 0;
+	what.timeout_ms = 300;
+	check_result(ask(what), JS_MUX_TIMEOUT, "timeout while connecting");
+	what.connect_timeout_ms = 5000;
+	check_result(ask(what), JS_MUX_TIMEOUT, "connect timeout longer than the whole");
+	start(request(2, full_url));
+	pump_until(0, 0.1);
+	check(cancel(2), "cancel while connecting");
+	close(listener);
+	for (int i = 0; i < 8; i++)
+		close(clients[i]);
+}
+
+static void
+test_no_connection(void)
+{
+	check_result(ask(request(1, "http://127.0.0.1:1/")), JS_MUX_CONNECT, "nobody there");
+	check_result(ask(request(1, "http://nosuch.test/")), JS_MUX_RESOLVE, "no such name");
+	check(responses[1].resolved_us == -1, "not resolved");
+}
+
+/* What libcurl leaves in a handle must do no harm to the next that has it. */
+static void
+check_large(const char *after)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		JsMuxRequest what = request(1, url("/size/5000000"));
+
+		what.max_body = 5000000;
+		check(ask(what)->body_size == 5000000, "large one after %s: %s", after, responses[1].error);
+	}
+}
+
+static void
+test_large_after_failure(void)
+{
+	static const char *const bad[] = {
+		"http://127.0.0.1:1/", "http://nosuch.test/", "https://127.0.0.1:1/",
+		"http://127.0.0.9/", "http://refused.test/", "https://127.0.0.9/", "https://refused.test/"
+	};
+	int			count = sizeof(bad) / sizeof(bad[0]);
+
+	for (int i = 0; i < 2 * count; i++)
+	{
+		check(ask(request(1, bad[i % count]))->result != JS_MUX_OK, "bad one");
+		check_large(bad[i % count]);
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		char		host[32];
+
+		snprintf(host, sizeof(host), "late%d.test", i);
+		start(request(2, url_at(host, "/hello")));
+		pump_until(0, 0.05);
+		check(cancel(2) && !has_come[2], "cancel of a lookup that will end");
+		check_large("cancel of a lookup");
+		pump_until(0, 0.4);
+		check_large("the end of that");
+	}
+}
+
+/* Handles that libcurl has spoilt in ways that we do not know of. */
+static void
+test_options_not_taken(void)
+{
+	check_result(get("/hello"), JS_MUX_OK, "before");
+	fail_option(CURLOPT_BUFFERSIZE, 1);
+	check_result(get("/hello"), JS_MUX_OK, "handle of the pool that is spoilt");
+	check(option_failures == 0, "found");
+	fail_option(CURLOPT_UPLOAD_BUFFERSIZE, 1);
+	check_result(get("/hello"), JS_MUX_OK, "handle of the pool that is spoilt for uploads");
+	check(option_failures == 0, "found");
+	fail_option(CURLOPT_PREREQFUNCTION, 1);
+	check_result(get("/hello"), JS_MUX_NO_MEMORY, "option of ours is not taken");
+	check_result(get("/hello"), JS_MUX_OK, "after");
+	fail_option(CURLOPT_CUSTOMREQUEST, 1);
+	check_result(get("/hello"), JS_MUX_BAD_REQUEST, "method is not taken");
+	check_result(get("/hello"), JS_MUX_OK, "after");
+	fail_option(CURLOPT_BUFFERSIZE, 1000000);
+	check(!start(request(1, url("/hello"))), "no handle at all");
+	fail_option(0, 0);
+	check_result(get("/hello"), JS_MUX_OK, "after");
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: policy
+ * ------------------------------------------------------------------------
+ */
+
+static void
+test_refused(void)
+{
+	const		JsMuxResponse *response = ask(request(1, url_at("127.0.0.9", "/hello")));
+
+	check_result(response, JS_MUX_REFUSED, "refused address");
+	check(response->remote_address[0] == '\0', "no address when refused");
+	check_result(ask(request(1, url_at("refused.test", "/hello"))), JS_MUX_REFUSED, "refused after lookup");
+	check_result(ask(request(1, url_at("refused-first.test", "/hello"))), JS_MUX_OK,
+				 "another address is not refused");
+	check_result(ask(request(1, url_at("Refused.TEST.", "/hello"))), JS_MUX_REFUSED,
+				 "refused after lookup of a name with a dot");
+	check(strcmp(policy.host, "refused.test") == 0, "name without the dot: %s", policy.host);
+	ask(request(1, url_at("One.Test", "/hello")));
+	check(strcmp(policy.host, "one.test") == 0 && policy.port == port &&
+		  strcmp(policy.address, "127.0.0.1") == 0, "what the policy is asked");
+}
+
+static void
+test_odd_addresses(void)
+{
+	static const char *const hosts[] = {
+		"2130706433", "0x7f.1", "017700000001", "0x7f000001", "127.1", "127.0.1", "0177.0.0.1", "127.0.0.1."
+	};
+
+	policy.refused = "127.0.0.1";
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+	{
+		const		JsMuxResponse *response = ask(request(1, url_at(hosts[i], "/hello")));
+
+		/* or it is not taken for an address, and no name */
+		check(response->result == JS_MUX_REFUSED || response->result == JS_MUX_RESOLVE,
+			  "%s: result %d", hosts[i], response->result);
+	}
+	policy.refused = "::ffff:127.0.0.1";
+	check_result(ask(request(1, url_at("six.test", "/hello"))), JS_MUX_REFUSED, "mapped address by name");
+	check_result(ask(request(1, url_at("[::ffff:127.0.0.1]", "/hello"))), JS_MUX_REFUSED, "mapped address");
+	check(strcmp(policy.host, "::ffff:127.0.0.1") == 0 ||
+		  strcmp(policy.host, "::ffff:7f00:1") == 0, "host without brackets: %s", policy.host);
+	policy.refused = "127.0.0.9";
+}
+
+/* A connection that there is does not help who may not have it. */
+static void
+test_refused_on_reuse(void)
+{
+	int			asked;
+
+	check_result(get("/hello"), JS_MUX_OK, "before");
+	asked = policy.asked;
+	check_result(get("/hello"), JS_MUX_OK, "again");
+	check(policy.asked > asked, "asked for a connection that there is");
+	policy.refused = "127.0.0.1";
+	check_result(get("/hello"), JS_MUX_REFUSED, "refused on a connection that there is");
+	policy.refused = "127.0.0.9";
+	check_result(get("/hello"), JS_MUX_OK, "after");
+}
+
+static void
+test_configure(void)
+{
+	static Policy other = {.refused = ""};
+
+	start(request(1, url("/never")));
+	pump_until(0, 0.05);
+	config.arg = &other;
+	configure();
+	check_result(ask(request(2, url("/hello"))), JS_MUX_REFUSED, "by the new policy");
+	config.arg = &policy;
+	configure();
+	check_result(ask(request(2, url("/hello"))), JS_MUX_OK, "by the old policy");
+	check(cancel(1), "still there");
+	config.may_connect = NULL;
+	check(!mux->configure(&config), "no policy is refused");
+	config.may_connect = permit;
+	config.max_connections = 0;
+	check(!mux->configure(&config), "no connections are refused");
+	config.max_connections = 2000;
+}
+
+/* The second lookup gives another address than the first. */
+static void
+test_rebinding(void)
+{
+	name_is("rebind.test", "127.0.0.1");
+	check_result(ask(request(1, url_at("rebind.test", "/and-leave"))), JS_MUX_OK, "good address");
+	name_is("rebind.test", "127.0.0.9");
+	/* whether libcurl remembers the name or not */
+	check(ask(request(1, url_at("rebind.test", "/which")))->result == JS_MUX_OK ||
+		  responses[1].result == JS_MUX_REFUSED, "rebound");
+	check(strcmp(responses[1].remote_address, "127.0.0.9") != 0, "not at the refused address");
+}
+
+static void
+test_second_address(void)
+{
+	int			listener;
+	int			clients[4];
+	JsMuxRequest what = request(1, url_at("full-first.test", "/hello"));
+
+	if (full_server("127.0.0.8", &listener, clients, 4) < 0)
+		return;					/* the port is taken on all addresses */
+	what.connect_timeout_ms = 4000;
+	check_result(ask(what), JS_MUX_OK, "second address when the first does not answer");
+	close(listener);
+	for (int i = 0; i < 4; i++)
+		close(clients[i]);
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: proxy and environment
+ * ------------------------------------------------------------------------
+ */
+
+/* These were set before anything else. */
+static void
+set_environment(void)
+{
+	static const char *const variables[] = {
+		"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"
+	};
+
+	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+		setenv(variables[i], "http://127.0.0.1:1", 1);
+	setenv("no_proxy", "*", 1);
+	setenv("NO_PROXY", "*", 1);
+}
+
+static void
+test_environment(void)
+{
+	unsetenv("no_proxy");
+	unsetenv("NO_PROXY");
+	check_result(get("/hello"), JS_MUX_OK, "proxies of the environment");
+	setenv("no_proxy", "*", 1);
+	setenv("NO_PROXY", "*", 1);
+}
+
+static void
+test_proxy(void)
+{
+	char		proxy[64];
+	const		JsMuxResponse *response;
+	int			asked;
+
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port);
+	config.proxy = proxy;
+	configure();
+	policy.refused = "127.0.0.1";
+	asked = policy.asked;
+	response = ask(request(1, "http://far.test/a"));
+	check_result(response, JS_MUX_OK, "by proxy");
+	check(sent(response, "GET http://far.test/a HTTP/1.1"), "request to a proxy");
+	check(policy.asked == asked + 1 && strcmp(policy.host, "far.test") == 0 &&
+		  policy.port == 80 && policy.address[0] == '\0',
+		  "asked for the host once, without address, and not for the proxy");
+	policy.refused_host = "denied.test";
+	check_result(ask(request(1, "http://Denied.TEST./")), JS_MUX_REFUSED, "refused name by proxy");
+	check_result(ask(request(1, "https://denied.test/")), JS_MUX_REFUSED, "refused name by proxy, with TLS");
+	check_result(ask(request(1, "http://far.test/a")), JS_MUX_OK, "other name by proxy");
+	policy.refused_host = NULL;
+	check_result(ask(request(1, "http://127.0.0.1/")), JS_MUX_REFUSED, "refused address by proxy");
+	check_result(ask(request(1, "http://0x7f.1/")), JS_MUX_REFUSED, "odd form of it");
+	check_result(ask(request(1, "http://2130706433/")), JS_MUX_REFUSED, "odder form of it");
+	policy.refused = "127.0.0.9";
+	config.proxy = "http://127.0.0.1:1";
+	configure();
+	check_result(ask(request(1, "http://far.test/a")), JS_MUX_CONNECT, "no proxy there");
+	config.proxy = NULL;
+	configure();
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: many
+ * ------------------------------------------------------------------------
+ */
+
+static void
+test_ids(void)
+{
+	check(start(request(1, url("/never"))), "started");
+	check(!start(request(1, url("/hello"))), "id in flight");
+	check(mux->in_flight() == 1, "in flight");
+	check(cancel(1) && !cancel(1), "cancel");
+	check(start(request(1, url("/hello"))), "id again");
+	check(pump_until(1, 5) && has_body(&responses[1], "hello"), "the second of an id");
+	check(!cancel(1), "given out");
+	check(!cancel(99), "never there");
+	forget_all();
+}
+
+static void
+test_cancel(void)
+{
+	check(start(request(1, url("/hello"))) && cancel(1), "cancel before it began");
+	start(request(1, url("/never")));
+	pump_until(0, 0.05);
+	check(cancel(1), "cancel while waiting for a response");
+	start(request(1, url("/slowly")));
+	pump_until(0, 0.1);
+	check(cancel(1), "cancel in the body");
+	start(request(1, "hello"));
+	check(cancel(1), "cancel after it ended");
+	check(mux->in_flight() == 0, "all cancelled");
+	pump_until(0, 0.1);
+	check(!has_come[1], "no response of a cancelled transfer");
+	check_result(get("/hello"), JS_MUX_OK, "after cancellations");
+}
+
+static void
+test_many(void)
+{
+	int			good = 0;
+	double		begin = now();
+
+	for (int i = 0; i < 50; i++)
+		start(request(MANY + i, url("/never")));
+	for (int i = 0; i < MANY; i++)
+		start(request(i, url(i % 2 ? "/hello" : "/size/900")));
+	check(mux->in_flight() == MANY + 50, "in flight");
+	while (mux->in_flight() > 50 && now() - begin < 30)
+		pump_once(20);
+	for (int i = 0; i < MANY; i++)
+		good += has_come[i] && responses[i].result == JS_MUX_OK &&
+			responses[i].body_size == (i % 2 ? 5 : 900);
+	check(good == MANY, "%d of %d good", good, MANY);
+	check(now() - begin < 10, "slow ones do not delay others: %.1f s", now() - begin);
+	for (int i = 0; i < 50; i++)
+		check(cancel(MANY + i), "slow ones are there");
+	forget_all();
+}
+
+/* Half of them have to wait for a connection, within their time. */
+static void
+test_few_connections(void)
+{
+	JsMuxRequest what = request(0, url("/never"));
+	double		begin = now();
+
+	config.max_connections = 10;
+	configure();
+	what.timeout_ms = 500;
+	for (what.id = 1; what.id <= 20; what.id++)
+		start(what);
+	for (int i = 1; i <= 20; i++)
+		check(pump_until(i, 5) && responses[i].result == JS_MUX_TIMEOUT, "timeout in a queue");
+	check(now() - begin < 2, "timeouts in a queue: %.1f s", now() - begin);
+	forget_all();
+	for (int i = 0; i < 200; i++)
+		start(request(i, url("/hello")));
+	pump_all(10);
+	for (int i = 0; i < 200; i++)
+		check(has_come[i] && responses[i].result == JS_MUX_OK, "with few connections");
+	forget_all();
+	config.max_connections = 2000;
+	configure();
+}
+
+static int
+open_descriptors(void)
+{
+	int			count = 0;
+
+	for (int fd = 0; fd < 5000; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* libcurl itself looks now and then at each lookup; it is not to be all the time. */
+static bool
+is_quiet(void)
+{
+	double		end = now() + 0.3;
+	int			awake = 0;
+
+	while (now() < end)
+	{
+		struct pollfd fd = {.fd = mux->fd(),.events = POLLIN};
+
+		awake += poll(&fd, 1, 20) > 0;
+		TIMED(mux->pump());
+	}
+	return awake < 500;
+}
+
+static int
+count_results(uint64_t id, int count, JsMuxResult result)
+{
+	int			found = 0;
+
+	for (int i = 0; i < count; i++)
+		found += has_come[id + i] && responses[id + i].result == result;
+	return found;
+}
+
+/* As where the process may have few descriptors: all have their turn. */
+static void
+test_many_transfers_and_few_connections(void)
+{
+	JsMuxRequest what = request(0, url("/never"));
+	const int	count = 150;
+	int			before;
+	double		begin;
+
+	config.max_connections = 3;
+	configure();
+	get("/nothing");
+	forget(1);
+	before = open_descriptors();
+	for (int i = 0; i < count; i++)
+	{
+		/* to different places, so that connections are not just handed on */
+		char		host[32];
+
+		snprintf(host, sizeof(host), "127.0.1.%d", i % 50 + 1);
+		start(request(i, url_at(host, i % 10 ? "/hello" : "/and-leave")));
+	}
+	begin = now();
+	while (mux->in_flight() > 0 && now() - begin < 30)
+	{
+		pump_once(20);
+		check(open_descriptors() <= before + 6, "%d descriptors, %d before",
+			  open_descriptors(), before);
+	}
+	check(count_results(0, count, JS_MUX_OK) == count, "%d of %d with 3 connections",
+		  count_results(0, count, JS_MUX_OK), count);
+	forget_all();
+
+	/* deadlines hold in the queue, and for those before and after */
+	for (int i = 0; i < 3; i++)
+		start(request(100 + i, url("/never")));
+	pump_until(0, 0.05);
+	what.connect_timeout_ms = 200;
+	for (what.id = 0; what.id < 20; what.id++)
+		start(what);
+	begin = now();
+	check(pump_until(19, 5) && now() - begin < 1, "connect timeout in a queue: %.1f s", now() - begin);
+	pump_until(0, 0.05);
+	check(count_results(0, 20, JS_MUX_CONNECT_TIMEOUT) == 20, "connect timeouts in a queue");
+	check(mux->in_flight() == 3, "those before it");
+	start(request(50, url("/hello")));
+	pump_until(0, 0.1);
+	check(!has_come[50] && is_quiet(), "it waits without turning round");
+	cancel(100);
+	check(pump_until(50, 2) && responses[50].result == JS_MUX_OK, "enters as one is free");
+	start(request(51, url("/hello")));
+	start(request(52, url("/never")));
+	start(request(53, url("/hello")));
+	pump_until(0, 0.1);
+	config.max_connections = 2000;
+	configure();
+	start(request(54, url("/hello")));
+	check(pump_until(54, 2) && pump_until(53, 2) && pump_until(51, 2), "more connections");
+	for (int i = 0; i < 2; i++)
+		cancel(101 + i);
+	cancel(52);
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: names
+ * ------------------------------------------------------------------------
+ */
+
+static void
+test_names_at_once(void)
+{
+	int			before = looked_up;
+
+	for (int i = 0; i < 500; i++)
+		start(request(i, url_at("many.test", "/hello")));
+	pump_all(20);
+	for (int i = 0; i < 500; i++)
+		check(has_come[i] && responses[i].result == JS_MUX_OK, "by name");
+	check(looked_up - before < 5, "%d lookups of one name", looked_up - before);
+	forget_all();
+	before = looked_up;
+	for (int i = 0; i < 500; i++)
+		start(request(i, "http://nothing.test/"));
+	pump_all(20);
+	for (int i = 0; i < 500; i++)
+		check(has_come[i] && responses[i].result == JS_MUX_RESOLVE, "by a name that there is not");
+	check(looked_up - before < 5, "%d lookups of one name that there is not", looked_up - before);
+	forget_all();
+}
+
+static void
+test_hanging_names(void)
+{
+	JsMuxRequest what = request(1, "http://a.hang.test/");
+	double		begin = now();
+
+	what.timeout_ms = 300;
+	check_result(ask(what), JS_MUX_TIMEOUT, "timeout of a lookup");
+	check(now() - begin < 1, "timeout of a lookup takes %.3f s", now() - begin);
+	what.timeout_ms = 5000;
+	what.connect_timeout_ms = 200;
+	begin = now();
+	check_result(ask(what), JS_MUX_CONNECT_TIMEOUT, "connect timeout of a lookup");
+	check(now() - begin < 1, "connect timeout of a lookup takes %.3f s", now() - begin);
+	begin = now();
+	start(request(2, "http://b.hang.test/"));
+	start(request(3, "http://b.hang.test/"));
+	pump_until(0, 0.1);
+	check(hanging > 0, "a lookup hangs");
+	check(cancel(2) && cancel(3), "cancel of a lookup");
+	check(now() - begin < 0.5, "cancel of a lookup takes %.3f s", now() - begin);
+	check_result(get("/hello"), JS_MUX_OK, "others meanwhile");
+	check_result(ask(request(1, url_at("one.test", "/hello"))), JS_MUX_OK, "other names meanwhile");
+	start(request(4, "http://c.hang.test/"));
+	pump_until(0, 0.1);
+	set_hang(false);
+	check(pump_until(4, 5) && responses[4].result == JS_MUX_RESOLVE, "end of a lookup");
+	while (hanging > 0)
+		usleep(1000);
+	pump_until(0, 0.3);
+	check(mux->in_flight() == 0, "nothing left");
+	set_hang(true);
+	forget_all();
+}
+
+/* A lookup ends well after nobody waits for it any more. */
+static void
+test_late_name(void)
+{
+	int			asked;
+
+	start(request(1, url_at("late.test", "/hello")));
+	pump_until(0, 0.1);
+	asked = policy.asked;
+	check(cancel(1), "cancel of a lookup that will end");
+	start(request(1, url_at("late.test", "/hello")));
+	check(pump_until(1, 5) && responses[1].result == JS_MUX_OK, "the same name again");
+	pump_until(0, 0.5);
+	check(policy.asked > asked, "asked for the second");
+	forget_all();
+}
+
+static void
+start_hanging(uint64_t id, int count, long timeout_ms)
+{
+	for (int i = 0; i < count; i++)
+	{
+		char		hanging_url[64];
+		JsMuxRequest what = request(id + i, hanging_url);
+
+		snprintf(hanging_url, sizeof(hanging_url), "http://y%d.hang.test/", (int) what.id);
+		what.timeout_ms = timeout_ms;
+		check(start(what), "start of a hanging one");
+	}
+}
+
+static void
+release_lookups(void)
+{
+	set_hang(false);
+	while (hanging > 0)
+		usleep(1000);
+}
+
+static void
+pump_until_hanging(void)
+{
+	double		end = now() + 5;
+
+	while (hanging < MAX_HANGING && now() < end)
+		pump_once(20);
+}
+
+/* Lookups that hang, whether somebody waits for them or not, have a bound. */
+static void
+test_many_hanging_names(void)
+{
+	check_result(ask(request(1, url_at("one.test", "/hello"))), JS_MUX_OK, "a name is known");
+	start_hanging(1000, 600, 20000);
+	pump_until_hanging();
+	pump_until(0, 0.2);
+	check(hanging == MAX_HANGING, "%d lookups at once", hanging);
+	check(is_quiet(), "quiet while lookups hang");
+	check_result(get("/hello"), JS_MUX_OK, "an address meanwhile");
+	check_result(ask(request(1, url_at("127.0.0.3", "/hello"))), JS_MUX_OK, "a new address meanwhile");
+	check_result(ask(request(1, url_at("one.test", "/hello"))), JS_MUX_OK, "a known name meanwhile");
+	for (int i = 0; i < 300; i++)
+		check(cancel(1000 + i), "cancel of a hanging one");
+	start_hanging(2000, 600, 1000);
+	pump_until(0, 0.5);
+	check(hanging == MAX_HANGING, "%d lookups, some abandoned", hanging);
+	for (int i = 0; i < 5; i++)
+		start(request(10 + i, url_at("patient.test", "/hello")));
+	check(!pump_until(10, 0.2), "a new name has to wait");
+	for (int i = 0; i < 600; i++)
+		check(pump_until(2000 + i, 5) && responses[2000 + i].result == JS_MUX_TIMEOUT,
+			  "timeout while no lookup can begin");
+	check(hanging == MAX_HANGING && is_quiet(), "quiet with abandoned lookups");
+	release_lookups();
+	for (int i = 0; i < 5; i++)
+		check(pump_until(10 + i, 2) && responses[10 + i].result == JS_MUX_OK,
+			  "a name that had to wait: %s", responses[10 + i].error);
+	for (int i = 300; i < 600; i++)
+		check(pump_until(1000 + i, 5) && responses[1000 + i].result == JS_MUX_RESOLVE,
+			  "a hanging one that had to wait");
+	pump_until(0, 0.3);
+	set_hang(true);
+}
+
+/* Those that libcurl lets wait for a connection look up their names later. */
+static void
+test_many_hanging_names_and_few_connections(void)
+{
+	config.max_connections = 10;
+	configure();
+	for (int i = 0; i < 10; i++)
+		start(request(10 + i, url("/never")));
+	pump_until(0, 0.1);
+	start_hanging(1000, 600, 20000);
+	pump_until(0, 0.3);
+	for (int i = 0; i < 10; i++)
+		cancel(10 + i);
+	for (int i = 0; i < 600; i++)
+	{
+		pump_once(1);
+		cancel(1000 + i);
+		check(hanging <= MAX_HANGING, "%d lookups", hanging);
+	}
+	check(is_quiet() && hanging > 10, "quiet after %d abandoned lookups", hanging);
+	check_result(ask(request(1, url_at("127.0.0.4", "/hello"))), JS_MUX_OK, "an address meanwhile");
+	release_lookups();
+	pump_until(0, 0.3);
+	set_hang(true);
+	config.max_connections = 2000;
+	configure();
+	check_result(ask(request(1, url_at("one.test", "/hello"))), JS_MUX_OK, "a name after");
+}
+
+/* Hanging names do not take the connections of others. */
+static void
+test_hanging_names_and_few_connections(void)
+{
+	config.max_connections = 5;
+	configure();
+	for (int i = 0; i < 5; i++)
+	{
+		char		hanging_url[64];
+
+		snprintf(hanging_url, sizeof(hanging_url), "http://x%d.hang.test/", i);
+		start(request(10 + i, hanging_url));
+	}
+	pump_until(0, 0.2);
+	for (int i = 0; i < 5; i++)
+		cancel(10 + i);
+	/* to where there is no connection yet */
+	check_result(ask(request(1, url_at("127.0.0.2", "/hello"))), JS_MUX_OK,
+				 "abandoned lookups keep no connection");
+	set_hang(false);
+	while (hanging > 0)
+		usleep(1000);
+	pump_until(0, 0.3);
+	set_hang(true);
+	config.max_connections = 2000;
+	configure();
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: TLS and HTTP/2
+ * ------------------------------------------------------------------------
+ */
+
+static const char *
+tls_url(int at_port, const char *host, const char *path)
+{
+	static char text[256];
+
+	snprintf(text, sizeof(text), "https://%s:%d%s", host, at_port, path);
+	return text;
+}
+
+static void
+set_ca_file(const char *file)
+{
+	config.ca_file = file;
+	configure();
+}
+
+static void
+test_tls(void)
+{
+	const		JsMuxResponse *response;
+
+	check_result(ask(request(1, tls_url(tls_port, "localhost", "/"))), JS_MUX_TLS, "unknown authority");
+	set_ca_file(other_ca_file);
+	check_result(ask(request(1, tls_url(tls_port, "localhost", "/"))), JS_MUX_TLS, "other authority");
+	set_ca_file("/nonexistent");
+	check_result(ask(request(1, tls_url(tls_port, "localhost", "/"))), JS_MUX_TLS, "no such file");
+	set_ca_file(ca_file);
+	check_result(ask(request(1, tls_url(tls_port, "127.0.0.1", "/"))), JS_MUX_TLS, "other host");
+	response = ask(request(1, tls_url(tls_port, "localhost", "/")));
+	check_result(response, JS_MUX_OK, "TLS");
+	check(response->status == 200 && response->http_version == 20, "HTTP/2");
+	check(response->secured_us >= response->connected_us && response->connected_us >= 0, "times");
+	set_ca_file(other_ca_file);
+	check_result(ask(request(1, tls_url(tls_port, "localhost", "/"))), JS_MUX_TLS,
+				 "a connection of other settings is not used");
+	set_ca_file(ca_file);
+}
+
+/* All of them over the connection that there is. */
+static void
+test_multiplexing(void)
+{
+	int			good = 0;
+
+	policy.asked = 0;
+	for (int i = 0; i < 90; i++)
+		start(request(i, tls_url(tls_port, "one.test", "/")));
+	pump_all(20);
+	for (int i = 0; i < 90; i++)
+		good += has_come[i] && responses[i].result == JS_MUX_TLS;
+	check(good == 90, "%d of 90 fail for the host", good);
+	forget_all();
+	good = 0;
+	ask(request(1, tls_url(tls_port, "localhost", "/")));
+	forget_all();
+	policy.asked = 0;
+	for (int i = 0; i < 90; i++)
+		start(request(i, tls_url(tls_port, "localhost", "/")));
+	pump_all(20);
+	for (int i = 0; i < 90; i++)
+		good += has_come[i] && responses[i].result == JS_MUX_OK && responses[i].http_version == 20;
+	check(good == 90, "%d of 90 by HTTP/2", good);
+	check(policy.asked == 90, "no new connection: asked %d times", policy.asked);
+	policy.refused = "127.0.0.1";
+	check_result(ask(request(1, tls_url(tls_port, "localhost", "/"))), JS_MUX_REFUSED,
+				 "refused on a connection that others use");
+	policy.refused = "127.0.0.9";
+	forget_all();
+}
+
+static void
+test_tls_by_proxy(void)
+{
+	char		proxy[64];
+	const		JsMuxResponse *response;
+
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port);
+	config.proxy = proxy;
+	configure();
+	response = ask(request(1, tls_url(tls_port, "localhost", "/")));
+	check_result(response, JS_MUX_OK, "TLS by proxy");
+	check(strstr(response->headers, "X-Proxy") == NULL, "no headers of the proxy's");
+	response = ask(request(1, tls_url(1, "localhost", "/")));
+	check(response->result != JS_MUX_OK && response->status == 0, "proxy does not get through: result %d",
+		  response->result);
+	config.proxy = NULL;
+	configure();
+}
+
+/* One handshake that hangs is not waited for by all. */
+static void
+test_hanging_handshake(void)
+{
+	JsMuxRequest what = request(0, tls_url(port, "127.0.0.1", "/"));
+	double		begin = now();
+
+	what.timeout_ms = 3000;
+	for (what.id = 1; what.id <= 5; what.id++)
+		start(what);
+	pump_until(0, 1.5);
+	for (int i = 1; i <= 5; i++)
+		check(pump_until(i, 4) && responses[i].result == JS_MUX_TIMEOUT, "hanging handshake");
+	check(now() - begin < 4, "hanging handshakes take %.1f s", now() - begin);
+	forget_all();
+}
+
+/* ------------------------------------------------------------------------
+ * The whole
+ * ------------------------------------------------------------------------
+ */
+
+/* Nothing is left of transfers but connections that are kept. */
+static void
+test_descriptors(void)
+{
+	int			before;
+
+	config.max_connections = 5;
+	configure();
+	get("/nothing");
+	before = open_descriptors();
+	for (int i = 0; i < 200; i++)
+	{
+		start(request(1, url("/never")));
+		pump_once(0);
+		cancel(1);
+	}
+	pump_until(0, 0.1);
+	check(open_descriptors() <= before + 5, "descriptors: %d, then %d", before, open_descriptors());
+	config.max_connections = 2000;
+	configure();
+}
+
+static void
+test_open(void)
+{
+	JsMuxConfig bad = config;
+	char		error[256] = "";
+
+	bad.may_connect = NULL;
+	check(!mux->open(&bad, error, sizeof(error)) && error[0] != '\0', "open() without a policy");
+	check(mux->open(&config, error, sizeof(error)), "open(): %s", error);
+	check(mux->version == JS_MUX_VERSION, "version");
+	check(strncmp(mux->describe(), "libcurl ", 8) == 0, "describe()");
+	printf("%s\n", mux->describe());
+}
+
+/* Of open files; the server needs as many. */
+static void
+raise_limit(void)
+{
+	struct rlimit files;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+static void
+run(void (*test) (void))
+{
+	test();
+	pump_until(0, 0.01);
+	forget_all();
+	check(mux->in_flight() == 0, "a test leaves nothing in flight");
+}
+
+int
+main(int argc, char **argv)
+{
+	static void (*const tests[]) (void) =
+	{
+		/* while no connection is kept that could make room */
+		test_hanging_names_and_few_connections,
+		test_plain, test_connection_is_kept, test_connection_is_dead, test_methods,
+		test_large_request, test_request_headers, test_responses, test_max_body,
+		test_bad_responses, test_bad_requests, test_timeouts, test_connect_timeout,
+		test_no_connection, test_large_after_failure, test_options_not_taken, test_refused, test_odd_addresses, test_refused_on_reuse,
+		test_configure, test_rebinding, test_second_address, test_environment, test_proxy,
+		test_ids, test_cancel, test_many, test_few_connections,
+		test_many_transfers_and_few_connections, test_names_at_once,
+		test_hanging_names, test_late_name, test_many_hanging_names,
+		test_many_hanging_names_and_few_connections,
+		test_descriptors
+	};
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	raise_limit();
+	signal(SIGPIPE, SIG_IGN);
+	set_environment();
+	port = hostile_start();
+	test_open();
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		run(tests[i]);
+	if (argc == 4)
+	{
+		tls_port = atoi(argv[1]);
+		ca_file = argv[2];
+		other_ca_file = argv[3];
+		run(test_tls);
+		run(test_multiplexing);
+		run(test_tls_by_proxy);
+		run(test_hanging_handshake);
+	}
+	check(!signals_open, "signals are blocked in threads");
+	check(longest_call < 0.25, "longest call: %.3f s", longest_call);
+	printf("longest call: %.3f s\n", longest_call);
+	hostile_stop();
+	printf("%d passed, %d failed\n", passed, failed);
+	return failed > 0;
+}
