@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * secret.h
+ *		Secrets that requests are sent with.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_SECRET_H
+#define JS_SECRET_H
+
+/* Rows of secret (store_secret.c). */
+extern void js_secret_write(Oid owner, const char *name, const char *value);
+extern bool js_secret_drop(Oid owner, const char *name);
+
+/* The value, or NULL if there is none of this name. */
+extern char *js_secret_read(Oid owner, const char *name);
+
+#endif							/* JS_SECRET_H */
