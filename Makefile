@@ -9,6 +9,7 @@ OBJS = \
 	src/api.o \
 	src/backfill.o \
 	src/calendar.o \
+	src/callback.o \
 	src/cancel.o \
 	src/capture.o \
 	src/catalog.o \
@@ -19,8 +20,23 @@ OBJS = \
 	src/cron_fields.o \
 	src/cron_next.o \
 	src/cron_zone.o \
+	src/egress.o \
 	src/execsql.o \
 	src/guc.o \
+	src/http.o \
+	src/http_record.o \
+	src/http_worker.o \
+	src/http_definition.o \
+	src/http_header.o \
+	src/http_params.o \
+	src/http_redirect.o \
+	src/http_render_sql.o \
+	src/http_request.o \
+	src/http_response.o \
+	src/http_sign.o \
+	src/http_template.o \
+	src/http_text.o \
+	src/http_url.o \
 	src/idempotency.o \
 	src/interval.o \
 	src/job_schedule.o \
@@ -31,6 +47,7 @@ OBJS = \
 	src/policy.o \
 	src/process.o \
 	src/processing.o \
+	src/queue.o \
 	src/retry.o \
 	src/sched_cancel.o \
 	src/sched_dispatch.o \
@@ -38,6 +55,7 @@ OBJS = \
 	src/sched_fair.o \
 	src/sched_fire.o \
 	src/sched_fold.o \
+	src/sched_http.o \
 	src/sched_idempotency.o \
 	src/sched_limit.o \
 	src/sched_load.o \
@@ -46,9 +64,11 @@ OBJS = \
 	src/sched_slot.o \
 	src/schedule_sql.o \
 	src/scheduler.o \
+	src/secret.o \
 	src/session.o \
 	src/shmem.o \
 	src/shmem_database.o \
+	src/shmem_flight.o \
 	src/shmem_slot.o \
 	src/shutdown.o \
 	src/status.o \
@@ -59,9 +79,11 @@ OBJS = \
 	src/store_request.o \
 	src/store_retried.o \
 	src/store_run.o \
+	src/store_secret.o \
 	src/table.o \
 	src/trigger.o \
 	src/utility_hook.o \
+	src/vault.o \
 	src/wait.o \
 	src/wakeup.o \
 	src/worker.o \
@@ -72,14 +94,26 @@ SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql
 
-REGRESS = install schedule jobs run cancel retry slots idempotency pace limits context privileges views
+REGRESS = install schedule jobs run cancel retry slots idempotency pace limits secrets http_request context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
-ISOLATION = same_key visibility
+ISOLATION = same_key same_secret visibility
 ISOLATION_OPTS = --temp-instance=$(CURDIR)/tmp_instance_iso \
 	--temp-config=$(srcdir)/test/test.conf
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
+
+# libcurl is linked with a library of its own, which only one process loads.
+HTTP_OBJS = \
+	src/http_module.o \
+	src/http_mux.o \
+	src/http_mux_call.o \
+	src/http_mux_poll.o \
+	src/http_mux_reply.o
+CURL_CONFIG ?= $(shell command -v curl-config || echo pkg-config libcurl)
+CURL_CPPFLAGS ?= $(shell $(CURL_CONFIG) --cflags)
+CURL_LIBS ?= $(shell $(CURL_CONFIG) --libs)
+EXTRA_CLEAN += $(HTTP_OBJS) jobsched_http$(DLSUFFIX)
 
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
@@ -99,4 +133,23 @@ sql/jobsched--1.0.sql: $(SQL_PIECES)
 
 # Every object sees every header: the tree is small and a stale object is not
 # worth the seconds.
-$(OBJS): $(wildcard $(srcdir)/src/*.h)
+$(OBJS) $(HTTP_OBJS): $(wildcard $(srcdir)/src/*.h)
+
+# PGXS builds one library of several objects; this is the other.
+$(HTTP_OBJS): override CPPFLAGS += $(CURL_CPPFLAGS)
+
+jobsched_http$(DLSUFFIX): $(HTTP_OBJS)
+	$(LINK.shared) -o $@ $(HTTP_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(CURL_LIBS)
+
+all: jobsched_http$(DLSUFFIX)
+
+install: install-http
+uninstall: uninstall-http
+
+install-http: jobsched_http$(DLSUFFIX) installdirs
+	$(INSTALL_SHLIB) $< '$(DESTDIR)$(pkglibdir)/'
+
+uninstall-http:
+	rm -f '$(DESTDIR)$(pkglibdir)/jobsched_http$(DLSUFFIX)'
+
+.PHONY: install-http uninstall-http

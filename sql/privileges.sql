@@ -122,6 +122,59 @@ SELECT test.refusal($$ SELECT jobsched.alter_job('of a', command => 'SELECT 2') 
 SELECT test.refusal($$ SELECT jobsched.drop_job('of a') $$);
 RESET ROLE;
 
+-- But not what servers answer: callbacks have it in their arguments.  (This
+-- request is refused, and its callback is told that.)
+CREATE FUNCTION public.told(answer jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('of', answer->'status') $$;
+CREATE FUNCTION public.told_in_vain(answer jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb(1 / (answer->>'attempt')::int - 1 / 0) $$;
+GRANT EXECUTE ON FUNCTION jobsched.http_request TO regress_priv_a;
+SET ROLE regress_priv_a;
+SELECT jobsched.http_request('POST', 'http://127.0.0.1:9/', on_failure => 'public.told') > 0 AS ok;
+CALL test.until($$ SELECT count(*) = 1 FROM jobsched.runs WHERE handler = 'public.told' AND status = 'succeeded' $$);
+SELECT jobsched.alter_job('http', max_attempts => 1);
+SELECT jobsched.http_request('POST', 'http://127.0.0.1:9/', on_failure => 'public.told_in_vain') > 0 AS ok;
+CALL test.until($$ SELECT count(*) = 1 FROM jobsched.dead_letters WHERE source = 'callback' $$);
+SELECT jobsched.retry_run(run_id) > 0 AS ok FROM jobsched.dead_letters WHERE source = 'callback';
+CALL test.until($$ SELECT count(*) = 1 FROM jobsched.runs WHERE handler = 'public.told_in_vain' AND source = 'retry' AND status = 'failed' $$);
+CREATE VIEW pg_temp.callbacks AS SELECT 'runs' AS view, source, handler, status, args->>'reason' AS args, result FROM jobsched.runs WHERE handler LIKE 'public.%'
+	UNION ALL SELECT 'dead_letters', source, NULL, status, args->>'reason', NULL FROM jobsched.dead_letters WHERE owner = 'regress_priv_a' AND source <> 'trigger' ORDER BY 1 DESC, 2, 3;
+GRANT SELECT ON pg_temp.callbacks TO PUBLIC;
+TABLE pg_temp.callbacks;
+RESET ROLE;
+ALTER VIEW pg_temp.callbacks SET (security_invoker);
+SET ROLE regress_priv_monitor;
+TABLE pg_temp.callbacks;
+SELECT count(*) AS others_have_theirs FROM jobsched.runs WHERE job_name = 'of a' AND args IS NOT NULL;
+RESET ROLE;
+-- Whom the views show little, the partitions of tables show no more.
+GRANT pg_read_all_data TO regress_priv_none;
+SET ROLE regress_priv_none;
+SELECT count(*) FROM jobsched.runs;
+SELECT count(*) FROM jobsched_internal.history;
+CREATE FUNCTION pg_temp.rows_of(what regclass) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	n bigint;
+BEGIN
+	EXECUTE 'SELECT count(*) FROM ' || what INTO n;
+	RETURN n;
+END
+$$;
+CREATE VIEW pg_temp.partitions AS
+SELECT inhparent::regclass AS parent, count(*) AS partitions, sum(pg_temp.rows_of(inhrelid::regclass)) AS rows
+FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+WHERE c.relnamespace = 'jobsched_internal'::regnamespace AND c.relkind = 'r' AND inhparent <> 'jobsched_internal.job_name_of'::regclass
+GROUP BY inhparent ORDER BY inhparent::regclass::text COLLATE "C";
+TABLE pg_temp.partitions;
+RESET ROLE;
+SELECT parent, rows > 0 AS rows FROM pg_temp.partitions WHERE parent::text ~ 'history';
+DROP VIEW pg_temp.callbacks, pg_temp.partitions;
+DROP FUNCTION pg_temp.rows_of;
+REVOKE pg_read_all_data FROM regress_priv_none;
+SET ROLE regress_priv_a;
+SELECT jobsched.drop_job('http');
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION jobsched.http_request FROM regress_priv_a;
+DROP FUNCTION public.told, public.told_in_vain;
+
 -- A member of the owner's role may do what the owner may ...
 SET ROLE regress_priv_member;
 TABLE seen;

@@ -176,7 +176,8 @@ FROM jobsched.upcoming u JOIN jobsched.jobs j USING (job_id) WHERE u.job_name = 
 --
 -- health()
 --
-SELECT "check", status, regexp_replace(value, '\d+', 'n', 'g') AS value, message FROM jobsched.health();
+-- (requests of the tests before may have left their process behind for a while)
+SELECT "check", status, regexp_replace(replace(value, '0 of 1000 in flight', 'idle'), '\d+', 'n', 'g') AS value, message FROM jobsched.health();
 -- anybody may ask
 SET ROLE regress_views;
 SELECT count(*) FROM jobsched.health() WHERE status = 'ok';

@@ -30,6 +30,7 @@
 #include "tcop/utility.h"
 #include "utils/syscache.h"
 
+PG_FUNCTION_INFO_V1(jobsched_may_manage);
 PG_FUNCTION_INFO_V1(jobsched_may_see);
 PG_FUNCTION_INFO_V1(jobsched_keep_own);
 
@@ -59,6 +60,12 @@ js_may_see(Oid owner)
 }
 
 Datum
+jobsched_may_manage(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(js_may_manage(PG_GETARG_OID(0)));
+}
+
+Datum
 jobsched_may_see(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(js_may_see(PG_GETARG_OID(0)));
@@ -78,13 +85,13 @@ role_can_login(Oid role)
 	return can;
 }
 
-/* A job's session is a login of its owner: that has to be possible. */
+/* If a job has a session, that is a login of its owner: it has to be possible. */
 void
-js_check_may_own(Oid owner)
+js_check_may_own(Oid owner, bool needs_session)
 {
 	if (owner != GetUserId())
 		js_check_can_set_role(GetUserId(), owner);
-	if (!role_can_login(owner))
+	if (needs_session && !role_can_login(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("role \"%s\" cannot own a job: it is not permitted to log in",
@@ -98,6 +105,25 @@ js_check_owns_database(void)
 {
 	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
+}
+
+/* A role's own job. */
+bool
+js_job_find(Oid owner, const char *name, JsJob *job)
+{
+	ListCell   *lc;
+
+	foreach(lc, js_jobs_named(name))
+	{
+		JsJob	   *candidate = lfirst(lc);
+
+		if (candidate->owner == owner)
+		{
+			*job = *candidate;
+			return true;
+		}
+	}
+	return false;
 }
 
 /*

@@ -23,6 +23,7 @@
 #include "execsql.h"
 #include "fmgr.h"
 #include "guc.h"
+#include "http.h"
 #include "interval.h"
 #include "job_schedule.h"
 #include "keys.h"
@@ -67,6 +68,9 @@ typedef struct Definition
 	JsSlotPolicy slots;
 	char	   *queue;			/* empty: none */
 	ArrayType  *keys;			/* empty: none */
+	bool		has_http;		/* anything of what follows */
+	JsHttpDefinition http;
+	bool		by_run;			/* each run brings its own request */
 } Definition;
 
 /* ------------------------------------------------------------------------
@@ -144,7 +148,8 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 	n = js_slot_policy_read(fcinfo, n, &def->slots);
 	def->queue = queue_argument(fcinfo, n++);
 	def->keys = keys_argument(fcinfo, n++);
-	return n;
+	def->by_run = false;
+	return js_http_arguments(fcinfo, n, &def->http, &def->has_http);
 }
 
 static void
@@ -199,7 +204,9 @@ static void
 set_work(JsJob *job)
 {
 	check_mode(job->mode);
-	if (job->handler != NULL)
+	if (job->request != NULL)
+		job->transactional = false;
+	else if (job->handler != NULL)
 	{
 		(void) js_handler_lookup(job->handler);
 		job->transactional = true;
@@ -239,35 +246,55 @@ set_schedule(JsJob *job, const Definition *def, bool slots_moved)
 	js_job_begin_schedule(job);
 }
 
-static void
-set_command_or_handler(JsJob *job, const Definition *def)
+/* Whether the job is given another kind of work: at most one is. */
+static bool
+gives_work(const Definition *def)
 {
-	if (def->command != NULL && def->handler != NULL)
+	int			given = (def->command != NULL) + (def->handler != NULL) + (def->http.url != NULL);
+
+	if (given > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("command and handler cannot both be given")));
-	if (def->command != NULL)
+				 errmsg("only one of command, handler and url can be given")));
+	return given == 1;
+}
+
+/* What the job executes. */
+static void
+set_kind(JsJob *job, const Definition *def)
+{
+	if (gives_work(def))
 	{
 		job->command = def->command;
-		job->handler = NULL;
-	}
-	if (def->handler != NULL)
-	{
 		job->handler = def->handler;
-		job->command = NULL;
+		if (def->http.url == NULL)
+			job->request = NULL;
 	}
-	if (job->command == NULL && job->handler == NULL)
+	if (def->by_run)
+		job->request = js_http_none();
+	else if (def->http.url != NULL || (def->has_http && job->request != NULL))
+	{
+		js_http_check_may_request(job->owner);
+		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
+		js_http_check_callbacks(job->request);
+	}
+	else if (def->has_http)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("neither command nor handler is given"),
-				 errhint("Give command => SQL text, or handler => 'schema.function'.")));
+				 errmsg("the job makes no HTTP request"),
+				 errhint("Give its url.")));
+	if (job->command == NULL && job->handler == NULL && job->request == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("neither command nor handler nor url is given"),
+				 errhint("Give command => SQL text, handler => 'schema.function', or url => 'https://...'.")));
 }
 
 /* Whether how the job executes is given. */
 static bool
 changes_work(const Definition *def)
 {
-	return def->command != NULL || def->handler != NULL ||
+	return def->command != NULL || def->handler != NULL || def->has_http ||
 		def->mode != NULL || def->has_share_transaction;
 }
 
@@ -275,8 +302,13 @@ changes_work(const Definition *def)
 static void
 check_keys(const JsJob *job)
 {
-	if (job->keys != NULL && job->schedule != NULL)
-		(void) js_keys_require(job->keys, job->args);
+	if (job->schedule != NULL && job->request != NULL && js_http_text(job->request, "url") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job \"%s\" cannot have a schedule: it has no request of its own", job->name),
+				 errhint("Create another job, with a url.")));
+	if (job->schedule != NULL)
+		(void) js_keys_require(js_http_keys(job, job->keys), job->args);
 }
 
 static void
@@ -288,6 +320,15 @@ set_limits(JsJob *job, const Definition *def)
 		job->keys = ARR_NDIM(def->keys) == 0 ? NULL : def->keys;
 }
 
+/* A job whose work is SQL logs in as its owner; a request does not. */
+static bool
+needs_session(const Definition *def, const JsJob *job)
+{
+	if (def->command != NULL || def->handler != NULL)
+		return true;
+	return def->http.url == NULL && !def->by_run && (job == NULL || job->request == NULL);
+}
+
 /* Writes what is given into the job. */
 static void
 apply_definition(JsJob *job, const Definition *def)
@@ -296,7 +337,9 @@ apply_definition(JsJob *job, const Definition *def)
 
 	if (def->owner != InvalidOid && def->owner != job->owner)
 	{
-		js_check_may_own(def->owner);
+		js_check_may_own(def->owner, needs_session(def, job));
+		if (job->request != NULL)
+			js_http_check_may_request(def->owner);
 		job->owner = def->owner;
 	}
 	if (def->name != NULL)
@@ -304,7 +347,7 @@ apply_definition(JsJob *job, const Definition *def)
 		check_name(def->name);
 		job->name = def->name;
 	}
-	set_command_or_handler(job, def);
+	set_kind(job, def);
 	if (def->mode != NULL)
 		job->mode = def->mode;
 	if (def->has_share_transaction)
@@ -335,24 +378,6 @@ apply_definition(JsJob *job, const Definition *def)
  * Writing
  * ------------------------------------------------------------------------
  */
-
-static bool
-find_job(Oid owner, const char *name, JsJob *job)
-{
-	ListCell   *lc;
-
-	foreach(lc, js_jobs_named(name))
-	{
-		JsJob	   *candidate = lfirst(lc);
-
-		if (candidate->owner == owner)
-		{
-			*job = *candidate;
-			return true;
-		}
-	}
-	return false;
-}
 
 pg_noreturn static void
 refuse_duplicate(Oid owner, const char *name)
@@ -462,6 +487,7 @@ update_job(JsJob *job, const Definition *def)
 		return insert_job(def);
 	/* what is not given is not there */
 	job->command = job->handler = NULL;
+	job->request = NULL;
 	if (full.schedule == NULL)
 		full.schedule = "";
 	job->description = NULL;
@@ -503,7 +529,7 @@ create_job(const Definition *def, const char *if_exists)
 
 	while (job_id == 0)
 	{
-		if (!find_job(def->owner, def->name, &job))
+		if (!js_job_find(def->owner, def->name, &job))
 			job_id = may_exist ? insert_job_unless_taken(def) : insert_job(def);
 		else if (!may_exist)
 			refuse_duplicate(def->owner, def->name);
@@ -511,6 +537,37 @@ create_job(const Definition *def, const char *if_exists)
 			job_id = strcmp(if_exists, "update") == 0 ? update_job(&job, def) : job.job_id;
 	}
 	return job_id;
+}
+
+/*
+ * The job that the requests of http_post() and its like belong to: one for each
+ * role, made when the first is.
+ */
+void
+js_http_job(Oid owner, JsJob *job)
+{
+	Definition	def = {0};
+
+	def.name = pstrdup(JS_HTTP_JOB);
+	def.owner = owner;
+	def.args = js_http_none();
+	def.timezone = pstrdup(js_guc_timezone);
+	def.mode = pstrdup("auto");
+	def.has_enabled = def.enabled = true;
+	def.description = pstrdup("Requests made by http_post() and its like.");
+	def.by_run = true;
+	js_retry_policy_none(&def.retry);
+	js_retry_policy_complete(&def.retry);
+	js_slot_policy_none(&def.slots);
+	js_slot_policy_complete(&def.slots);
+	while (!js_job_find(owner, JS_HTTP_JOB, job))
+		(void) insert_job_unless_taken(&def);
+	if (job->request == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("job \"%s\" of role \"%s\" is none for HTTP requests", job->name,
+						GetUserNameFromId(owner, false)),
+				 errhint("Requests that belong to no other job belong to the one of this name. Give yours another.")));
 }
 
 Datum
@@ -529,7 +586,7 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 		refuse_null("if_exists");
 	check_choice("if_exists", if_exists, choices, lengthof(choices));
 	check_name(def.name);
-	js_check_may_own(def.owner);
+	js_check_may_own(def.owner, needs_session(&def, NULL));
 	PG_RETURN_INT64(create_job(&def, if_exists));
 }
 
@@ -552,7 +609,7 @@ check_new_name(const JsJob *job, const Definition *def)
 
 	if (owner == job->owner && strcmp(name, job->name) == 0)
 		return;
-	if (find_job(owner, name, &other))
+	if (js_job_find(owner, name, &other))
 		refuse_duplicate(owner, name);
 }
 
@@ -567,7 +624,7 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	check_new_name(&job, &def);
 	if ((changes_work(&def) || def.args != NULL) &&
 		(def.owner == InvalidOid || def.owner == job.owner))
-		js_check_may_own(job.owner);
+		js_check_may_own(job.owner, needs_session(&def, &job));
 	apply_definition(&job, &def);
 	write_job(&job);
 	PG_RETURN_VOID();

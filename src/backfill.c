@@ -22,6 +22,7 @@
 #include "cron.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "http.h"
 #include "keys.h"
 #include "miscadmin.h"
 #include "schedule_sql.h"
@@ -173,7 +174,7 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 	int			count;
 	TimestampTz *slots = find_slots(wanted, &count);
 	ArrayType  *keys = wanted->dry_run ? NULL :
-		js_keys_require(wanted->job.keys, js_run_args(wanted->job.args, NULL));
+		js_keys_require(js_http_keys(&wanted->job, wanted->job.keys), js_run_args(wanted->job.args, NULL));
 	JsRunWriter *writer = wanted->dry_run ? NULL : js_run_writer_open();
 
 	for (int i = 0; i < count; i++)

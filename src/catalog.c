@@ -6,8 +6,9 @@
  * All SQL of ours that is ever executed stands here; what it executes often
  * goes by rows instead (table.c).  Only the scheduler calls these functions, in
  * a session of its own, as the bootstrap superuser, with a fixed search path;
- * and health(), which asks for the version as its caller.  Statements are constant but for the number of a segment, names and
- * operators qualified, values bound as parameters.
+ * and health(), which asks for the version as its caller, and vault.c, as the
+ * owner of a run.  Statements are constant but for the number of a segment, names
+ * and operators qualified, values bound as parameters.
  *
  * Results are in the caller's memory context.
  *
@@ -20,6 +21,7 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "retry.h"
 #include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
@@ -71,6 +73,16 @@ result_timestamp(uint64 row, int column)
 	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 }
 
+static bool
+result_bool(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+									  column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
 /* NULL when the extension is not in the database. */
 static char *
 extension_version(void)
@@ -113,6 +125,20 @@ js_catalog_has_prepared(void)
 					  0, NULL, NULL) != NULL;
 }
 
+/*
+ * A secret of Supabase Vault, or NULL, as the current user reads it: what the
+ * view does is not ours (vault.c).
+ */
+char *
+js_catalog_vault_secret(const char *name)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(name);
+
+	return query_text("SELECT s.decrypted_secret FROM vault.decrypted_secrets s"
+					  " WHERE s.name OPERATOR(pg_catalog.=) $1", 1, &type, &value);
+}
+
 /* Jobs of which runs have ended since an instant: ids, int64 pointers. */
 List *
 js_catalog_jobs_ended_since(TimestampTz since, int limit)
@@ -153,8 +179,13 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 	SPI_connect();
 	if (plan == NULL)
 	{
-		plan = SPI_prepare("SELECT run_id, status, started_at, finished_at FROM " JS_SCHEMA ".history"
+		plan = SPI_prepare("SELECT run_id, status, started_at, finished_at,"
+						   " sqlstate OPERATOR(pg_catalog.=) '" JS_SQLSTATE_GONE "' AND request IS NULL"
+						   " AND started_at OPERATOR(pg_catalog.>=) (SELECT j.updated_at FROM " JS_SCHEMA ".job j"
+						   " WHERE j.job_id OPERATOR(pg_catalog.=) h.job_id)"
+						   " FROM " JS_SCHEMA ".history h"
 						   " WHERE job_id OPERATOR(pg_catalog.=) $1"
+						   " AND handler IS NULL"
 						   " AND (reason IS NULL OR reason OPERATOR(pg_catalog.<>) ALL (ARRAY['replaced', 'debounced']) OR started_at IS NOT NULL)"
 						   " ORDER BY run_id DESC"
 						   " LIMIT " CppAsString2(JS_RECENT_SIZE), 1, &type);
@@ -169,12 +200,13 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 		ended[i].status = js_status_of(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
 		ended[i].started_at = result_timestamp(i, 3);
 		ended[i].finished_at = result_timestamp(i, 4);
+		ended[i].gone = result_bool(i, 5);
 	}
 	SPI_finish();
 	return count;
 }
 
-/* Empties a segment: records, messages and, where there are, attempts. */
+/* Empties a segment: records, messages, responses and, where there are, attempts. */
 void
 js_catalog_truncate_segment(int segment)
 {
@@ -182,8 +214,8 @@ js_catalog_truncate_segment(int segment)
 	int			rc;
 
 	initStringInfo(&command);
-	appendStringInfo(&command, "TRUNCATE ONLY %s.history_%03d, %s.run_log_%03d",
-					 JS_SCHEMA, segment, JS_SCHEMA, segment);
+	appendStringInfo(&command, "TRUNCATE ONLY %s.history_%03d, %s.run_log_%03d, %s.http_response_%03d",
+					 JS_SCHEMA, segment, JS_SCHEMA, segment, JS_SCHEMA, segment);
 	if (segment >= 100)
 		appendStringInfo(&command, ", %s.attempt_%03d", JS_SCHEMA, segment);
 	SPI_connect();

@@ -21,11 +21,13 @@ typedef struct JsEnded
 	JsStatus	status;
 	TimestampTz started_at;		/* DT_NOBEGIN: it never was */
 	TimestampTz finished_at;
+	bool		gone;			/* its job's server has answered 410 */
 } JsEnded;
 
 extern bool js_version_is_known(void);
 extern char *js_catalog_database_setting(const char *name);
 extern bool js_catalog_has_prepared(void);
+extern char *js_catalog_vault_secret(const char *name);
 extern List *js_catalog_jobs_ended_since(TimestampTz since, int limit);
 extern int	js_catalog_last_ended(int64 job_id, JsEnded *ended);
 extern void js_catalog_truncate_segment(int segment);

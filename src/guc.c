@@ -3,8 +3,9 @@
  * guc.c
  *		Settings.
  *
- * None of them but jobsched.timezone, a mere default, can be set by a user:
- * a job must not be able to change the rules that it runs under.
+ * None of them but jobsched.timezone, a mere default, and jobsched.traceparent,
+ * a mere label, can be set by a user: a job must not be able to change the rules
+ * that it runs under.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -15,6 +16,7 @@
 #include <limits.h>
 
 #include "cron.h"
+#include "egress.h"
 #include "guc.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
@@ -31,8 +33,16 @@ int			js_guc_cancel_grace = 5 * 1000;
 int			js_guc_shutdown_grace = 0;
 int			js_guc_history_retention = 7 * 24 * 3600;
 int			js_guc_failure_retention = 30 * 24 * 3600;
+char	   *js_guc_traceparent = NULL;
 int			js_guc_max_result_size = 1024;
 int			js_guc_max_log_size = 64;
+char	   *js_guc_http_allow = NULL;
+char	   *js_guc_http_deny = NULL;
+char	   *js_guc_http_ca_file = NULL;
+char	   *js_guc_http_proxy = NULL;
+int			js_guc_http_max_response = 256;
+int			js_guc_http_max_per_host = 64;
+int			js_guc_http_max_inflight = 1000;
 
 static bool
 check_timezone(char **newval, void **extra, GucSource source)
@@ -56,6 +66,37 @@ check_databases(char **newval, void **extra, GucSource source)
 	if (!ok)
 		GUC_check_errdetail("The list of databases is not well formed.");
 	return ok;
+}
+
+static bool
+check_egress(char **newval, void **extra, GucSource source)
+{
+	char		error[400];
+	JsEgressRules *rules = js_egress_parse(*newval, error, sizeof(error));
+
+	js_egress_free(rules);
+	if (rules == NULL)
+	{
+		GUC_check_errdetail("%s", error);
+		GUC_check_errhint("It is a comma-separated list, such as \"10.0.0.0/8, [fd00::]/8:443, *.example.com\".");
+	}
+	return rules != NULL;
+}
+
+/* What follows the scheme is for libcurl to judge. */
+static bool
+check_proxy(char **newval, void **extra, GucSource source)
+{
+	static const char *const schemes[] = {"http://", "https://", "socks5://", "socks5h://"};
+
+	if (**newval == '\0')
+		return true;
+	for (int i = 0; i < lengthof(schemes); i++)
+		if (pg_strncasecmp(*newval, schemes[i], strlen(schemes[i])) == 0 &&
+			(*newval)[strlen(schemes[i])] != '\0')
+			return true;
+	GUC_check_errdetail("It does not begin with http://, https://, socks5:// or socks5h://.");
+	return false;
 }
 
 static void
@@ -129,11 +170,71 @@ define_history_settings(void)
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
+/* W3C Trace Context: 00-<trace id>-<parent id>-<flags>, no id all zeros. */
+static bool
+check_traceparent(char **newval, void **extra, GucSource source)
+{
+	static const char form[] = "00-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
+	const char *text = *newval;
+	bool		ok = strlen(text) == sizeof(form) - 1;
+
+	if (text[0] == '\0')
+		return true;
+	for (int i = 0; ok && form[i] != '\0'; i++)
+		ok = form[i] == 'h' ? strchr("0123456789abcdef", text[i]) != NULL : text[i] == form[i];
+
+	if (ok && strspn(text +3, "0") < 32 && strspn(text +36, "0") < 16)
+		return true;
+	GUC_check_errdetail("\"%s\" is no traceparent of version 00 of W3C Trace Context.", text);
+	return false;
+}
+
+static void
+define_http_settings(void)
+{
+	DefineCustomStringVariable("jobsched.http_allow",
+							   "Where HTTP requests may go besides the public internet.",
+							   "A comma-separated list of CIDR[:port] and host patterns.",
+							   &js_guc_http_allow, "",
+							   PGC_SIGHUP, 0, check_egress, NULL, NULL);
+	DefineCustomStringVariable("jobsched.http_deny",
+							   "Where HTTP requests may not go.",
+							   "A list like jobsched.http_allow, over which it prevails.",
+							   &js_guc_http_deny, "",
+							   PGC_SIGHUP, 0, check_egress, NULL, NULL);
+	DefineCustomStringVariable("jobsched.http_ca_file",
+							   "A file of certificate authorities that servers are verified with.",
+							   "Empty: the system's.",
+							   &js_guc_http_ca_file, "",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("jobsched.http_proxy",
+							   "The proxy that HTTP requests go through.",
+							   "A URL. Empty: none, whatever the environment says.",
+							   &js_guc_http_proxy, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_proxy, NULL, NULL);
+	DefineCustomIntVariable("jobsched.http_max_response",
+							"How much of the body of a response is kept.",
+							NULL,
+							&js_guc_http_max_response, 256, 0, 64 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.http_max_per_host",
+							"HTTP requests to one host and port that are under way at the same time, in each database.",
+							NULL,
+							&js_guc_http_max_per_host, 64, 1, 100000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.http_max_inflight",
+							"HTTP requests that are under way at the same time, in each database.",
+							"0 means that none is sent.",
+							&js_guc_http_max_inflight, 1000, 0, 100000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+}
+
 void
 js_guc_init(void)
 {
 	define_process_settings();
 	define_history_settings();
+	define_http_settings();
 	DefineCustomStringVariable("jobsched.timezone",
 							   "The time zone of jobs that name none.",
 							   "An IANA name.",
@@ -144,5 +245,10 @@ js_guc_init(void)
 							   "Where it differs from the value at CREATE EXTENSION or adopt(), jobs sleep.",
 							   &js_guc_instance_id, "",
 							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("jobsched.traceparent",
+							   "The W3C trace context that runs which are queued belong to.",
+							   "Their HTTP requests continue it; inside a run it is the run's own.",
+							   &js_guc_traceparent, "",
+							   PGC_USERSET, 0, check_traceparent, NULL, NULL);
 	MarkGUCPrefixReserved("jobsched");
 }

@@ -18,12 +18,20 @@ extern char *js_guc_timezone;
 extern char *js_guc_instance_id;
 extern int	js_guc_worker_idle_timeout;
 extern int	js_guc_max_running_per_owner;	/* 0: no limit */
-extern int	js_guc_cancel_grace; /* ms */
+extern int	js_guc_cancel_grace;	/* ms */
 extern int	js_guc_shutdown_grace;	/* ms */
 extern int	js_guc_history_retention;	/* s */
 extern int	js_guc_failure_retention;	/* s */
+extern char *js_guc_traceparent;
 extern int	js_guc_max_result_size; /* kB */
 extern int	js_guc_max_log_size;	/* kB */
+extern char *js_guc_http_allow; /* egress.h */
+extern char *js_guc_http_deny;
+extern char *js_guc_http_ca_file;	/* empty: the system's */
+extern char *js_guc_http_proxy; /* empty: none */
+extern int	js_guc_http_max_response;	/* kB */
+extern int	js_guc_http_max_per_host;
+extern int	js_guc_http_max_inflight;	/* 0: no HTTP worker */
 
 extern void js_guc_init(void);
 

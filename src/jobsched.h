@@ -19,6 +19,7 @@
 #define JS_TYPE_LAUNCHER "jobsched launcher"
 #define JS_TYPE_SCHEDULER "jobsched scheduler"
 #define JS_TYPE_WORKER "jobsched worker"
+#define JS_TYPE_HTTP "jobsched http"
 
 /* How a run ends. */
 typedef enum JsStatus

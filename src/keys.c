@@ -60,14 +60,14 @@ read_placeholder(const char *rest, char **path, char **problem)
 	return end + strlen(CLOSE);
 }
 
-/* The text of what a path leads to; NULL if there is none. */
-static char *
-value_at(Jsonb *args, char *path)
+/* What a path of names leads to; NULL if there is nothing. */
+JsonbValue *
+js_args_find(Jsonb *args, const char *path)
 {
 	JsonbContainer *at = &args->root;
 	JsonbValue *value = NULL;
 
-	for (char *part = path, *dot; part != NULL; part = dot)
+	for (char *part = pstrdup(path), *dot; part != NULL; part = dot)
 	{
 		JsonbValue	key = {.type = jbvString};
 
@@ -83,6 +83,17 @@ value_at(Jsonb *args, char *path)
 			return NULL;
 		at = value->type == jbvBinary ? value->val.binary.data : NULL;
 	}
+	return value;
+}
+
+/* The text of that; NULL if there is none. */
+static char *
+value_at(Jsonb *args, const char *path)
+{
+	JsonbValue *value = js_args_find(args, path);
+
+	if (value == NULL)
+		return NULL;
 	switch (value->type)
 	{
 		case jbvString:
@@ -109,7 +120,7 @@ append_value(StringInfo key, const char *rest, Jsonb *args, char **problem)
 	rest = read_placeholder(rest, &path, problem);
 	if (rest == NULL || args == NULL)
 		return rest;
-	value = value_at(args, pstrdup(path));
+	value = value_at(args, path);
 	if (value == NULL)
 	{
 		*problem = psprintf("needs args.%s, which is not there, or is no text, number or boolean", path);
@@ -167,6 +178,20 @@ js_keys_read(ArrayType *keys, char **names)
 		if (!nulls[i])
 			names[count++] = TextDatumGetCString(elements[i]);
 	return count;
+}
+
+/* The templates and one more; templates NULL: none. */
+ArrayType *
+js_keys_with(ArrayType *templates, const char *one)
+{
+	char	   *names[JS_MAX_KEYS];
+	Datum		all[JS_MAX_KEYS];
+	int			count = Min(js_keys_read(templates, names), JS_MAX_GIVEN_KEYS);
+
+	for (int i = 0; i < count; i++)
+		all[i] = CStringGetTextDatum(names[i]);
+	all[count++] = CStringGetTextDatum(one);
+	return construct_array(all, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
 static bool
@@ -228,7 +253,7 @@ refuse(const char *what)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s", what),
 			 errhint("keys is an array of at most %d texts, such as 'user:{{args.user_id}}', of at most %d bytes.",
-					 JS_MAX_KEYS, JS_MAX_KEY_LENGTH)));
+					 JS_MAX_GIVEN_KEYS, JS_MAX_KEY_LENGTH)));
 }
 
 /* Templates as a user gives them, which are right if this returns. */
@@ -242,8 +267,8 @@ js_keys_argument(ArrayType *templates)
 		refuse("keys has more than one dimension");
 	if (array_contains_nulls(templates))
 		refuse("keys contains NULL");
-	if (ArrayGetNItems(ARR_NDIM(templates), ARR_DIMS(templates)) > JS_MAX_KEYS)
-		refuse(psprintf("keys has more than %d elements", JS_MAX_KEYS));
+	if (ArrayGetNItems(ARR_NDIM(templates), ARR_DIMS(templates)) > JS_MAX_GIVEN_KEYS)
+		refuse(psprintf("keys has more than %d elements", JS_MAX_GIVEN_KEYS));
 	n = js_keys_read(templates, texts);
 	for (int i = 0; i < n; i++)
 	{

@@ -13,12 +13,18 @@
 #include "utils/array.h"
 #include "utils/jsonb.h"
 
-#define JS_MAX_KEYS 8
+#define JS_MAX_GIVEN_KEYS 8		/* as a user gives them */
+#define JS_MAX_KEYS (JS_MAX_GIVEN_KEYS + 1) /* of a run: one is the host's */
 #define JS_MAX_KEY_LENGTH 200
+
+/* Keys of this class name the host of an HTTP request. */
+#define JS_HOST_CLASS "http_host"
 
 extern ArrayType *js_keys_argument(ArrayType *templates);
 extern ArrayType *js_keys_resolve(ArrayType *templates, Jsonb *args, char **problem);
 extern ArrayType *js_keys_require(ArrayType *templates, Jsonb *args);
+extern ArrayType *js_keys_with(ArrayType *templates, const char *one);
+extern JsonbValue *js_args_find(Jsonb *args, const char *path);
 extern int	js_keys_read(ArrayType *keys, char **names);
 
 #endif							/* JS_KEYS_H */

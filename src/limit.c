@@ -135,7 +135,7 @@ jobsched_set_queue(PG_FUNCTION_ARGS)
 	read_numbers(fcinfo, &definition);
 	definition.paused = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
 	definition.owner = owner_argument(fcinfo, 6);
-	js_check_may_own(definition.owner);
+	js_check_may_own(definition.owner, false);
 	js_limit_define(&definition);
 	js_wakeup_limits();
 	PG_RETURN_VOID();
@@ -156,7 +156,7 @@ jobsched_set_limit(PG_FUNCTION_ARGS)
 				 errhint("The class of a key is what stands before its first colon: 'user' for 'user:42'.")));
 	read_numbers(fcinfo, &definition);
 	definition.owner = owner_argument(fcinfo, 5);
-	js_check_may_own(definition.owner);
+	js_check_may_own(definition.owner, false);
 	js_limit_define(&definition);
 	js_wakeup_limits();
 	PG_RETURN_VOID();

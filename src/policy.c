@@ -294,6 +294,26 @@ set_list(ArrayType **field, ArrayType *given)
 		*field = ArrayGetNItems(ARR_NDIM(given), ARR_DIMS(given)) == 0 ? NULL : given;
 }
 
+/* Of which nothing is given. */
+void
+js_retry_policy_none(JsRetryPolicy *policy)
+{
+	memset(policy, 0, sizeof(JsRetryPolicy));
+	policy->max_attempts = NOT_GIVEN;
+	policy->backoff_base = policy->backoff_max = NOT_GIVEN;
+	policy->backoff_jitter = NOT_GIVEN;
+}
+
+void
+js_slot_policy_none(JsSlotPolicy *policy)
+{
+	memset(policy, 0, sizeof(JsSlotPolicy));
+	policy->queue_limit = policy->max_runs = NOT_GIVEN;
+	policy->misfire_grace = policy->jitter = NOT_GIVEN;
+	policy->pause_after_failures = policy->max_concurrency = NOT_GIVEN;
+	policy->starts_at = policy->ends_at = DT_NOBEGIN;
+}
+
 /* For create_job(): what is not given is as by default, also in a job that there is. */
 void
 js_retry_policy_complete(JsRetryPolicy *policy)

@@ -72,6 +72,31 @@ js_process_reload(void)
 	}
 }
 
+/*
+ * For a process that works on our own tables only: every setting that could
+ * change what it does is fixed.
+ */
+void
+js_process_fix_settings(const char *application_name)
+{
+	static const char *const fixed[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"lock_timeout", "500ms"},
+		{"row_security", "off"},
+		{"session_replication_role", "origin"}
+	};
+
+	for (int i = 0; i < lengthof(fixed); i++)
+		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("application_name", application_name, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /* A transaction with a snapshot, for work on our own tables. */
 void
 js_process_begin(const char *activity)

@@ -8,11 +8,13 @@
  * another attempt, the run's row stays in the queue as "retrying", with its
  * time; the attempt gets a row of its own (table attempt).
  *
- * A run that is not told otherwise is tried three times if somebody triggered
- * it and it is one transaction, which leaves nothing behind when it fails; else
- * once.  What is worth another attempt is by default what passes: conflicts
+ * A run that is not told otherwise is tried five times if it is an HTTP request,
+ * three times if somebody triggered it and it is one transaction, which leaves
+ * nothing behind when it fails; else once.  What is worth another attempt is by default what passes: conflicts
  * with other transactions, lost connections, exhausted resources, shutdowns,
- * timeouts, lost workers.  A division by zero stays one.
+ * timeouts, lost workers, and the statuses 408, 425, 429 and 5xx.  A division
+ * by zero stays one, and so does a 404.  The status nnn of a response has the
+ * SQLSTATE JSnnn.
  *
  * An attempt that was cut off by the end of its worker or server and left no
  * effect is not counted here: sched_end.c puts it back by itself, up to a bound.
@@ -23,12 +25,15 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "http.h"
 #include "interval.h"
 #include "keys.h"
 #include "retry.h"
@@ -43,6 +48,12 @@ PG_FUNCTION_INFO_V1(jobsched_job_id_of);
 
 /* Attempts at a triggered run that is one transaction, by default. */
 #define DEFAULT_ATTEMPTS 3
+
+/* Attempts at an HTTP request. */
+#define DEFAULT_HTTP_ATTEMPTS 5
+
+/* What a server asks us to wait is at least this. */
+#define LEAST_RETRY_AFTER USECS_PER_SEC
 
 /* By how much exponential backoff grows. */
 #define BACKOFF_FACTOR 3
@@ -59,7 +70,7 @@ static const char *const default_conditions[] = {
 	"53",						/* insufficient resources */
 	"55P03",					/* lock not available */
 	"57P01", "57P02", "57P03",	/* shutdown, crash, cannot connect now */
-	"timeout", "lost"
+	"408", "425", "429", "5xx", "timeout", "lost"
 };
 
 /* ------------------------------------------------------------------------
@@ -85,6 +96,24 @@ is_timeout(const JsOutcome *outcome)
 	return false;
 }
 
+/* 503, 5xx: a status, or the class of one. */
+static bool
+is_status(const char *condition)
+{
+	return condition[0] >= '1' && condition[0] <= '5' &&
+		((condition[1] == 'x' && condition[2] == 'x') ||
+		 (isdigit((unsigned char) condition[1]) && isdigit((unsigned char) condition[2]))) &&
+		condition[3] == '\0';
+}
+
+static bool
+has_status(const JsOutcome *outcome, const char *condition)
+{
+	return outcome->sqlstate != NULL &&
+		strncmp(outcome->sqlstate, JS_SQLSTATE_STATUS, strlen(JS_SQLSTATE_STATUS)) == 0 &&
+		strncmp(outcome->sqlstate + strlen(JS_SQLSTATE_STATUS), condition, strcspn(condition, "x")) == 0;
+}
+
 static bool
 meets(const JsOutcome *outcome, const char *condition)
 {
@@ -94,6 +123,8 @@ meets(const JsOutcome *outcome, const char *condition)
 		return is_timeout(outcome);
 	if (strcmp(condition, "lost") == 0)
 		return outcome->status == JS_LOST;
+	if (is_status(condition))
+		return has_status(outcome, condition);
 	return outcome->sqlstate != NULL &&
 		strncmp(outcome->sqlstate, condition, strlen(condition)) == 0;
 }
@@ -148,7 +179,7 @@ is_condition(const char *text)
 {
 	size_t		length = strlen(text);
 
-	if (strcmp(text, "all") == 0 || strcmp(text, "timeout") == 0 || strcmp(text, "lost") == 0)
+	if (strcmp(text, "all") == 0 || strcmp(text, "timeout") == 0 || strcmp(text, "lost") == 0 || is_status(text))
 		return true;
 	return (length == 2 || length == 5) &&
 		strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == length;
@@ -192,7 +223,7 @@ js_retry_check_conditions(const char *parameter, ArrayType *array)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid element \"%s\" of %s", conditions[i], parameter),
-					 errhint("Give SQLSTATEs such as 40001, classes of them such as 08, or timeout, lost or all.")));
+					 errhint("Give SQLSTATEs such as 40001, classes of them such as 08, HTTP statuses such as 503 or 5xx, or timeout, lost or all.")));
 }
 
 /* ------------------------------------------------------------------------
@@ -279,7 +310,16 @@ js_retry_delay(const JsJob *job, const JsRun *run, int32 nth)
 static bool
 was_triggered(const JsRun *run)
 {
-	return strcmp(run->source, "trigger") == 0 || strcmp(run->source, SOURCE_RETRY) == 0;
+	return strcmp(run->source, "trigger") == 0 || strcmp(run->source, SOURCE_RETRY) == 0 ||
+		strcmp(run->source, JS_SOURCE_CALLBACK) == 0;
+}
+
+static bool
+is_request(const JsJob *job, const JsRun *run)
+{
+	JsHttpPlace place;
+
+	return js_http_definition(job, run, &place) != NULL;
 }
 
 static int
@@ -291,6 +331,8 @@ attempts_allowed(const JsJob *job, const JsRun *run)
 		return job->max_attempts;
 	if (delay_count(job) > 0)
 		return delay_count(job) + 1;
+	if (is_request(job, run))
+		return DEFAULT_HTTP_ATTEMPTS;
 	return was_triggered(run) && run->repeatable ? DEFAULT_ATTEMPTS : 1;
 }
 
@@ -312,6 +354,15 @@ js_retry_wait(JsRun *next, const char *reason, TimestampTz run_at)
 	next->run_at = run_at;
 }
 
+/* The server's word, as far as the job's policy goes, or else that policy. */
+static int64
+delay_after(const JsJob *job, const JsRun *run, const JsOutcome *outcome, int32 failures)
+{
+	if (outcome->retry_after > 0)
+		return Max(Min(outcome->retry_after, job->backoff_max), LEAST_RETRY_AFTER);
+	return js_retry_delay(job, run, failures);
+}
+
 /* If there is to be another attempt, next is the run as it waits for it. */
 bool
 js_retry_plan(const JsJob *job, const JsRun *run, const JsOutcome *outcome, JsRun *next)
@@ -322,7 +373,7 @@ js_retry_plan(const JsJob *job, const JsRun *run, const JsOutcome *outcome, JsRu
 	*next = *run;
 	next->failures++;
 	js_retry_wait(next, outcome->reason,
-				  outcome->finished_at + js_retry_delay(job, run, next->failures));
+				  outcome->finished_at + delay_after(job, run, outcome, next->failures));
 	return true;
 }
 
@@ -372,7 +423,7 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 	if (!js_may_manage(job->owner))
 		refuse_unknown(run_id);
 	if (outcome.status == JS_SKIPPED || outcome.status == JS_MISSED)
-		run->keys = js_keys_require(job->keys, job->args);	/* it never had any */
+		run->keys = js_keys_require(js_http_keys(job, job->keys), job->args);	/* it never had any */
 }
 
 /* A slot may have had several runs, of which one at a time is retried. */

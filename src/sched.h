@@ -30,6 +30,8 @@ typedef struct JobFold
 	struct JobEntry *job;
 	int32		failures;		/* since the last success in recent */
 	int64		failed_run;		/* the last of them; 0: none */
+	int64		gone;			/* JsDone.gone, of run gone_run; 0: none */
+	int64		gone_run;
 	bool		success_seen;
 	JsDone		last;
 	char		recent[JS_RECENT_SIZE + 1];
@@ -72,6 +74,7 @@ typedef struct JobEntry
 	bool		asleep;			/* its home is elsewhere */
 	bool		invalid;
 	bool		transactional;
+	bool		http;			/* its runs are HTTP requests */
 	bool		shares;			/* its runs may share a transaction */
 	bool		due_queued;		/* is in sched.due */
 	bool		auto_paused;	/* by pause_after_failures */
@@ -111,11 +114,14 @@ typedef enum RunEntryState
 	RUN_ASSIGNED				/* with a worker */
 } RunEntryState;
 
+/* An owner's work: what its workers execute, or its HTTP requests. */
 typedef struct OwnerEntry
 {
 	Oid			owner;
+	bool		http;
 	FairQueue	ready;			/* RunEntry.item */
 	int			ready_count;
+	int			assigned;		/* runs that are with a worker */
 	int			workers;		/* slots, including starting ones */
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
@@ -151,8 +157,12 @@ typedef struct RunEntry
 	bool		cut_off;		/* in another life of the server */
 	bool		superseded;		/* a request will end it: does not start */
 	bool		of_slot;		/* the schedule has made it */
-	bool		backfill;		/* does not count as live */
+	bool		backfill;		/* does not count as live; */
+	bool		callback;		/* nor does one that calls a function of its
+								 * own */
+	bool		own_request;	/* it sends one, whatever its job does */
 	int			slot;			/* when assigned */
+	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
 	JsCancel	cancel;			/* its worker has been told to end it */
 	TimestampTz cancel_at;		/* when, by the real clock */
@@ -174,6 +184,8 @@ typedef struct SlotEntry
 	bool		has_mail;		/* delivered to, not yet woken */
 	int64		shortest_timeout;	/* of what was delivered; 0: none */
 	TimestampTz reap_after;		/* a row of its runs was held */
+	int			reap_from;		/* the entry to go on with (HTTP) */
+	bool		reap_held;		/* a row was held on the way to there */
 	BackgroundWorkerHandle *handle; /* NULL for one that a predecessor started */
 	JsSlotView	view;
 } SlotEntry;
@@ -209,7 +221,7 @@ typedef struct Sched
 	slist_head	folds;
 	dlist_head	requests;		/* to be seen to */
 	dlist_head	requests_done;	/* to be deleted */
-	SlotEntry  *slots;			/* js->max_slots of them */
+	SlotEntry  *slots;			/* js->total_slots of them */
 } Sched;
 
 extern Sched sched;
@@ -243,7 +255,10 @@ extern void sched_job_forget(JobEntry *job);
 extern void sched_job_set_next(JobEntry *job, TimestampTz next);
 extern void sched_job_hold_back(JobEntry *job, TimestampTz until);
 extern TimestampTz sched_job_due_at(const JobEntry *job);
-extern OwnerEntry *sched_owner(Oid owner);
+extern OwnerEntry *sched_owner(Oid owner, bool http);
+extern bool sched_run_is_http(const RunEntry *run);
+extern bool sched_run_is_transactional(const RunEntry *run);
+extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
 extern void sched_run_forget(RunEntry *run);
@@ -337,6 +352,22 @@ extern void sched_assign(void);
 extern void sched_claim(TimestampTz now);
 extern void sched_deliver(void);
 extern TimestampTz sched_dispatch_deadline(void);
+extern void sched_plan(RunEntry *run, int slotno);
+extern void sched_note_no_process(void);
+extern void sched_take_outcome(const JsDone *done);
+
+/* sched_http.c */
+extern bool sched_is_http_slot(int slotno);
+extern bool sched_http_look(void);
+extern void sched_http_take_back(int slotno);
+extern void sched_http_take_back_all(void);
+extern void sched_http_reap(void);
+extern void sched_http_release_reaped(void);
+extern void sched_http_assign(int most);
+extern bool sched_http_deliver(RunEntry *run, const JsMail *mail);
+extern void sched_http_interrupt(RunEntry *run, JsCancel why);
+extern TimestampTz sched_http_deadline(void);
+extern void sched_http_adopt(void);
 
 /* sched_end.c */
 extern bool sched_may_end(void);
@@ -363,7 +394,7 @@ extern void sched_lose_run(RunEntry *run, const SchedLoss *loss);
 extern void sched_report_skips(JobEntry *job, TimestampTz now);
 extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz last,
 								int32 count, TimestampTz now);
-extern bool sched_owner_problem(Oid owner, const char **sqlstate, char **message);
+extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
 /* sched_cancel.c */
 extern bool sched_requests_waiting(void);

@@ -32,6 +32,7 @@
 
 #include "clock.h"
 #include "guc.h"
+#include "http.h"
 #include "sched.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -145,6 +146,11 @@ sched_interrupt(RunEntry *run, JsCancel why)
 		return;
 	run->cancel = why;
 	run->cancel_at = GetCurrentTimestamp();
+	if (sched_is_http_slot(run->slot))
+	{
+		sched_http_interrupt(run, why);
+		return;
+	}
 	js_slot_signal(run->slot, sched.slots[run->slot].generation, run->run_id, why, SIGINT);
 }
 
@@ -166,6 +172,11 @@ reset_run(RunEntry *run)
 {
 	const SlotEntry *slot = &sched.slots[run->slot];
 
+	if (sched_is_http_slot(run->slot))
+	{
+		sched_interrupt(run, JS_CANCEL_RESET);	/* others go on */
+		return;
+	}
 	if (run->cancel == JS_CANCEL_NONE)
 		run->cancel = JS_CANCEL_RESET;
 	run->cancel_at = DT_NOBEGIN;
@@ -289,7 +300,9 @@ sched_replace_run(RunEntry *run, bool at_once)
 int64
 sched_timeout(const RunEntry *run)
 {
-	return run->timeout > 0 ? run->timeout : run->job->timeout;
+	int64		timeout = run->timeout > 0 ? run->timeout : run->job->timeout;
+
+	return timeout == 0 && sched_run_is_http(run) ? JS_HTTP_TIMEOUT : timeout;
 }
 
 /* A run is being delivered: if it has a timeout, it will have to be watched. */

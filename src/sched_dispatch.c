@@ -39,6 +39,9 @@
 /* Runs claimed in one step at most, so that a step stays short. */
 #define MAX_CLAIMS 512
 
+/* As many of these may be HTTP requests. */
+#define MAX_HTTP_CLAIMS 384
+
 /* A run is short, and may wait behind others, when its job's mean is below. */
 #define SHORT_RUN_US 2000
 
@@ -75,6 +78,29 @@ wait_again(RunEntry *run)
 	sched_run_wait(run, js_clock_now());
 }
 
+/* What has come of an attempt; a callback's end says nothing of its job. */
+void
+sched_take_outcome(const JsDone *done)
+{
+	RunEntry   *run = sched_run_find(done->run_id);
+	JobEntry   *job = sched_job_find(done->job_id);
+	bool		callback = run != NULL && run->callback;
+
+	if (!done->recorded)
+		wait_again(run);
+	else if (done->retry_at != 0)
+		sched_run_retry(run, done->retry_at);
+	else
+	{
+		if (run != NULL)
+			sched_run_forget(run);
+		if (job != NULL && !callback)
+			sched_fold_add(job, done);
+		else if (callback && pg_atomic_read_u32(&sched.db->waiters) > 0)
+			ConditionVariableBroadcast(&sched.db->finished);
+	}
+}
+
 static void
 take_done(int slotno)
 {
@@ -82,22 +108,7 @@ take_done(int slotno)
 	int			count = js_slot_take_done(slotno, done);
 
 	for (int i = 0; i < count; i++)
-	{
-		RunEntry   *run = sched_run_find(done[i].run_id);
-		JobEntry   *job = sched_job_find(done[i].job_id);
-
-		if (!done[i].recorded)
-			wait_again(run);
-		else if (done[i].retry_at != 0)
-			sched_run_retry(run, done[i].retry_at);
-		else
-		{
-			if (run != NULL)
-				sched_run_forget(run);
-			if (job != NULL)
-				sched_fold_add(job, &done[i]);
-		}
-	}
+		sched_take_outcome(&done[i]);
 }
 
 /* What a worker has not begun comes back. */
@@ -105,8 +116,14 @@ void
 sched_take_back(int slotno)
 {
 	JsMail		mail[JS_MAILBOX_SIZE];
-	int			count = js_slot_take_back(slotno, mail);
+	int			count;
 
+	if (sched_is_http_slot(slotno))
+	{
+		sched_http_take_back(slotno);
+		return;
+	}
+	count = js_slot_take_back(slotno, mail);
 	for (int i = 0; i < count; i++)
 	{
 		RunEntry   *run = sched_run_find(mail[i].run_id);
@@ -123,6 +140,7 @@ sched_take_back_all(void)
 	for (int i = 0; i < js->max_slots; i++)
 		if (sched.slots[i].mine && !sched.slots[i].foreign)
 			sched_take_back(i);
+	sched_http_take_back_all();
 }
 
 /* A claim that nobody has acted upon: the run is as it was before. */
@@ -217,7 +235,7 @@ sched_look(void)
 			sched_take_back(i);
 		dead |= (slot->view.state == JS_SLOT_DEAD && now >= slot->reap_after) || start_failed(slot);
 	}
-	return dead;
+	return sched_http_look() || dead;
 }
 
 /* ------------------------------------------------------------------------
@@ -314,6 +332,7 @@ sched_reap(void)
 		else if (sched.slots[i].mine && !sched.slots[i].foreign &&
 				 (sched.slots[i].view.state == JS_SLOT_DEAD || start_failed(&sched.slots[i])))
 			reap_slot(i);
+	sched_http_reap();
 }
 
 /* After the commit: only now the slots may forget what they held. */
@@ -333,6 +352,7 @@ sched_release_reaped(void)
 		slot->handle = NULL;
 	}
 	reaped_count = 0;
+	sched_http_release_reaped();
 }
 
 /* ------------------------------------------------------------------------
@@ -372,12 +392,12 @@ expected_us(const RunEntry *run)
 static bool
 run_is_short(const RunEntry *run)
 {
-	return run->job->transactional && expected_us(run) < SHORT_RUN_US &&
+	return sched_run_is_transactional(run) && expected_us(run) < SHORT_RUN_US &&
 		run->job->pause_after_failures == 0;
 }
 
-static void
-plan(RunEntry *run, int slotno)
+void
+sched_plan(RunEntry *run, int slotno)
 {
 	sched_run_place(run, RUN_ASSIGNED);
 	run->slot = slotno;
@@ -406,7 +426,7 @@ assign_to_idle(void)
 
 		if (!slot_is_idle(slot) || (run = sched_first_ready(slot->owner)) == NULL)
 			continue;
-		plan(run, i);
+		sched_plan(run, i);
 		slot->view.mail_count = 1;
 	}
 }
@@ -433,7 +453,7 @@ assign_ahead(int slotno)
 		sched_run_find(slot->view.current[0].run_id) : NULL;
 	if (current != NULL && !run_is_short(current))
 		return false;
-	plan(run, slotno);
+	sched_plan(run, slotno);
 	slot->view.mail_count++;
 	return true;
 }
@@ -462,8 +482,8 @@ register_worker(int slotno, uint32 generation, BackgroundWorkerHandle **handle)
 }
 
 /* max_worker_processes is used up: by others, for all we know for a while. */
-static void
-note_no_process(void)
+void
+sched_note_no_process(void)
 {
 	if (sched.no_worker_until == 0)
 		ereport(LOG,
@@ -488,7 +508,7 @@ start_worker(OwnerEntry *owner)
 	if (!register_worker(slotno, generation, &slot->handle))
 	{
 		js_slot_release(slotno);
-		note_no_process();
+		sched_note_no_process();
 		return false;
 	}
 	sched.no_worker_until = 0;
@@ -515,7 +535,7 @@ starting_workers(const OwnerEntry *owner)
 static bool
 needs_worker(const OwnerEntry *owner, TimestampTz now)
 {
-	return owner->ready_count > starting_workers(owner) && now >= owner->start_after;
+	return !owner->http && owner->ready_count > starting_workers(owner) && now >= owner->start_after;
 }
 
 /* One more worker for each owner that needs one; who got one goes to the end. */
@@ -572,7 +592,7 @@ refuse_owners(void)
 		char	   *message;
 		RunEntry   *run;
 
-		if (owner->ready_count == 0 || !sched_owner_problem(owner->owner, &sqlstate, &message))
+		if (owner->ready_count == 0 || !sched_owner_problem(owner, &sqlstate, &message))
 			continue;
 		for (int i = 0; i < MAX_CLAIMS && (run = sched_first_ready(owner)) != NULL; i++)
 			refuse(run, sqlstate, message);
@@ -606,6 +626,7 @@ sched_assign(void)
 	look_again();
 	assign_to_idle();
 	start_workers();
+	sched_http_assign(Min(MAX_CLAIMS - planned_count, MAX_HTTP_CLAIMS));
 	assign_to_mailboxes();
 }
 
@@ -623,7 +644,7 @@ sched_assign(void)
 static bool
 must_be_durable(const RunEntry *run)
 {
-	return !run->job->transactional ||
+	return !sched_run_is_transactional(run) ||
 		(js->crashed_at != 0 && GetCurrentTimestamp() - js->crashed_at < SUSPICION_US);
 }
 
@@ -631,7 +652,7 @@ static bool
 claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 {
 	if (!js_run_claim(writer, run->run_id, run->owner->owner, run->attempt + 1,
-					  run->job->transactional, now))
+					  sched_run_is_transactional(run), now))
 		return false;
 	run->attempt++;
 	run->claimed = true;
@@ -694,8 +715,10 @@ deliver(RunEntry *run)
 	mail.revision = run->job->revision;
 	mail.attempt = run->attempt;
 	mail.timeout = sched_timeout(run);
+	if (sched_is_http_slot(run->slot))
+		return sched_http_deliver(run, &mail);
 	/* A timeout is for one run, and so is its transaction. */
-	mail.shares = run->job->shares && mail.timeout == 0;
+	mail.shares = run->job->shares && !run->callback && mail.timeout == 0;
 	sched_note_timeout(&sched.slots[run->slot], mail.timeout);
 	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
 }
@@ -704,7 +727,7 @@ deliver(RunEntry *run)
 static void
 wake_workers(void)
 {
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->total_slots; i++)
 		if (sched.slots[i].has_mail)
 		{
 			js_slot_wake(i);
@@ -759,5 +782,5 @@ sched_dispatch_deadline(void)
 		if (owner->ready_count > 0 && owner->start_after > now)
 			deadline = Min(deadline, owner->start_after);
 	}
-	return deadline;
+	return Min(deadline, sched_http_deadline());
 }

@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "callback.h"
 #include "cancel.h"
 #include "catalog/pg_authid.h"
 #include "clock.h"
@@ -73,7 +74,7 @@ end_attempt(RunEntry *run, const JsRun *row, const JsOutcome *outcome)
 	CommandCounterIncrement();	/* whoever looks for the run in this step
 								 * finds none */
 	/* That another took its place says nothing of the job. */
-	if (!run->superseded)
+	if (!run->superseded && !run->callback)
 		fold(run->job, run->run_id, outcome);
 	sched_run_forget(run);
 }
@@ -105,7 +106,7 @@ note_ended(RunEntry *run)
 	JsRun		row;
 	JsOutcome	outcome;
 
-	if (js_history_find(run->run_id, &row, &outcome))
+	if (!run->callback && js_history_find(run->run_id, &row, &outcome))
 		fold(run->job, run->run_id, &outcome);
 	sched_run_forget(run);
 }
@@ -221,7 +222,12 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	else if (js_retry_plan(&job, &row, &outcome, &next))
 		try_again(run, &row, &outcome, &next);
 	else
+	{
+		JsEnding	ending = {.run = &row,.outcome = &outcome};
+
+		js_callback_queue(&job, &ending);
 		end_attempt(run, &row, &outcome);
+	}
 }
 
 static void
@@ -282,28 +288,29 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 
 /*
  * Whether no session can be opened as a role, and why.  The connection would
- * be refused as well, but only after a process has been started for it.
+ * be refused as well, but only after a process has been started for it.  (A
+ * role that cannot log in can make requests.)
  */
 bool
-sched_owner_problem(Oid owner, const char **sqlstate, char **message)
+sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner->owner));
 	Form_pg_authid role;
 
 	*message = NULL;
 	if (!HeapTupleIsValid(tuple))
 	{
 		*sqlstate = "42704";
-		*message = psprintf("the owner, role with OID %u, does not exist", owner);
+		*message = psprintf("the owner, role with OID %u, does not exist", owner->owner);
 		return true;
 	}
 	role = (Form_pg_authid) GETSTRUCT(tuple);
-	if (!role->rolcanlogin)
+	if (!owner->http && !role->rolcanlogin)
 	{
 		*sqlstate = "28000";
 		*message = psprintf("role \"%s\" is not permitted to log in", NameStr(role->rolname));
 	}
-	else if (js_database_aclcheck(MyDatabaseId, owner, ACL_CONNECT) != ACLCHECK_OK)
+	else if (js_database_aclcheck(MyDatabaseId, owner->owner, ACL_CONNECT) != ACLCHECK_OK)
 	{
 		*sqlstate = "42501";
 		*message = psprintf("role \"%s\" has no CONNECT privilege on the database", NameStr(role->rolname));

@@ -33,6 +33,7 @@
 
 #include "access/xact.h"
 #include "clock.h"
+#include "http.h"
 #include "keys.h"
 #include "miscadmin.h"
 #include "sched.h"
@@ -339,7 +340,7 @@ read_keys(DueJob *due)
 {
 	char	   *problem;
 
-	due->keys = js_keys_resolve(due->row.keys, due->row.args, &problem);
+	due->keys = js_keys_resolve(js_http_keys(&due->row, due->row.keys), due->row.args, &problem);
 	if (problem != NULL)
 		invalidate(due->job, problem);
 	return problem == NULL;

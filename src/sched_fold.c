@@ -57,7 +57,7 @@ static void
 note_run_time(JobEntry *job, const JsDone *done)
 {
 	int64		us = Min(Max(done->finished_at - done->started_at, 1), PG_INT32_MAX);
-	OwnerEntry *owner = sched_owner(job->owner);
+	OwnerEntry *owner = sched_owner(job->owner, job->http);
 
 	job->mean_us = job->mean_us < 0 ? us : (job->mean_us * INT64CONST(7) + us) / 8;
 	owner->mean_us = owner->mean_us == 0 ? us : (owner->mean_us * INT64CONST(7) + us) / 8;
@@ -99,6 +99,12 @@ sched_fold_add(JobEntry *job, const JsDone *done)
 		if (job->pause_after_failures > 0)
 			sched.folds_since = 1;	/* before it starts another */
 	}
+	if (done->gone != 0)
+	{
+		fold->gone = done->gone;
+		fold->gone_run = done->run_id;
+		sched.folds_since = 1;
+	}
 	if (done->started_at != DT_NOBEGIN)
 		note_run_time(job, done);
 }
@@ -125,13 +131,22 @@ brake(JsJobState *state, const JobEntry *job, int64 failed_run)
 	}
 }
 
+/* Likewise, for a job whose endpoint has answered 410 Gone. */
+static void
+disconnect(JsJobState *state, const JobEntry *job, int64 gone_run)
+{
+	state->auto_paused_revision = job->revision;
+	state->auto_paused_reason =
+		psprintf("paused because the server answered 410 Gone (run " INT64_FORMAT ")", gone_run);
+}
+
 /* The same in memory, once it is written: nothing of the job starts any more. */
 static void
 apply_brake(JobEntry *job)
 {
 	JsJobState	state;
 
-	if (job->auto_paused || job->pause_after_failures == 0 ||
+	if (job->auto_paused || (job->pause_after_failures == 0 && !job->http) ||
 		!js_job_state_read(job->job_id, &state) || state.auto_paused_revision != job->revision)
 		return;
 	ereport(LOG,
@@ -158,6 +173,8 @@ add_fold(JsJobState *state, const void *arg)
 		state->forgiven_failures = 0;
 	if (fold->failures > 0)
 		brake(state, fold->job, fold->failed_run);
+	if (fold->gone != 0 && fold->gone == fold->job->revision)
+		disconnect(state, fold->job, fold->gone_run);
 }
 
 /* Those whose row somebody else holds stay for the next time. */
@@ -233,6 +250,7 @@ apply_ended(JsJobState *state, const void *arg)
 	const LastRuns *runs = arg;
 	TimestampTz folded = state->last_finished_at;
 	int64		failed_run = 0;
+	int64		gone_run = 0;
 
 	state->recent[0] = '\0';
 	for (int i = 0; i < runs->count; i++)
@@ -247,6 +265,8 @@ apply_ended(JsJobState *state, const void *arg)
 		state->last_status = (char *) js_status_name(ended->status);
 		state->last_started_at = ended->started_at;
 		state->last_finished_at = ended->finished_at;
+		if (ended->gone)
+			gone_run = ended->run_id;
 		if (ended->status == JS_SUCCEEDED)
 			state->consecutive_failures = state->forgiven_failures = failed_run = 0;
 		else if (is_failure(ended->status))
@@ -257,6 +277,8 @@ apply_ended(JsJobState *state, const void *arg)
 	}
 	if (failed_run != 0 && runs->job != NULL)
 		brake(state, runs->job, failed_run);
+	if (gone_run != 0 && runs->job != NULL)
+		disconnect(state, runs->job, gone_run);
 }
 
 static void

@@ -197,6 +197,9 @@ static bool waking = false;
 /* jobsched.max_running_per_owner, as far as it has been applied. */
 static int	owner_max = 0;
 
+/* jobsched.http_max_per_host, likewise: of each key of the class of hosts. */
+static int	host_max = 0;
+
 static int
 compare_timers(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 {
@@ -345,6 +348,12 @@ touch(Limit *limit)
  * ------------------------------------------------------------------------
  */
 
+static bool
+is_host_class(const Limit *limit)
+{
+	return limit->key.kind == JS_LIMIT_CLASS && strcmp(limit->key.name, JS_HOST_CLASS) == 0;
+}
+
 static Limit *limit_get(Oid owner, JsLimitKind kind, const char *name);
 
 /* Whose numbers hold for a limit. */
@@ -361,6 +370,15 @@ rule_of(Limit *limit)
 	limit->refs++;
 	pfree(class);
 	return limit;
+}
+
+/* What holds where nobody has said anything. */
+static void
+set_default(Limit *limit)
+{
+	limit->paused = false;
+	limit->max = is_host_class(limit) ? host_max : 0;
+	limit->interval = limit->tolerance = 0;
 }
 
 /* Makes it if there is none.  The caller adds its reference. */
@@ -381,6 +399,7 @@ limit_get(Oid owner, JsLimitKind kind, const char *name)
 	sched_fair_init(&limit->waiting);
 	limithash_insert(limits, key, &found)->limit = limit;
 	limit->rule = rule_of(limit);
+	set_default(limit);
 	return limit;
 }
 
@@ -461,13 +480,13 @@ fill_set(LimitSet *set, const RunEntry *run, char **keys, int nkeys)
 	set->priority = run->priority;
 	for (int i = 0; i < nkeys; i++)
 		add_to_set(set, owner, JS_LIMIT_KEY, keys[i], 0);
-	if (job->max_concurrency > 0)
+	if (!run->callback && job->max_concurrency > 0)
 	{
 		/* The same one whoever owns the job: runs of both may be there. */
 		snprintf(id, sizeof(id), INT64_FORMAT, job->job_id);
 		add_to_set(set, InvalidOid, JS_LIMIT_JOB, id, job->max_concurrency);
 	}
-	if (job->queue != NULL)
+	if (!run->callback && job->queue != NULL)
 		add_to_set(set, owner, JS_LIMIT_QUEUE, job->queue->key.name, 0);
 	if (owner_max > 0)
 		add_to_set(set, owner, JS_LIMIT_OWNER, "", owner_max);
@@ -795,9 +814,8 @@ undefine(Limit *limit)
 {
 	if (limit->key.kind != JS_LIMIT_QUEUE && limit->key.kind != JS_LIMIT_CLASS)
 		return;
-	limit->defined = limit->paused = false;
-	limit->max = 0;
-	limit->interval = limit->tolerance = 0;
+	limit->defined = false;
+	set_default(limit);
 }
 
 /* Rounded up, so that there are never more than the rate says. */
@@ -811,7 +829,8 @@ define(const JsLimitDefinition *row, void *arg)
 		return;
 	limit = limit_get(row->owner, row->kind, row->name);
 	limit->defined = true;
-	limit->max = row->max_running;
+	if (row->max_running > 0 && !(is_host_class(limit) && row->max_running > host_max))
+		limit->max = row->max_running;
 	limit->paused = row->paused;
 	if (row->rate == 0 || row->per == 0)
 		return;
@@ -901,17 +920,18 @@ read_owner_max(void)
 		sched_runs_each(sched_limits_reattach);
 }
 
-/* Whether a reload has changed what read_owner_max() reads. */
+/* Whether a reload has changed what sched_limits_load() applies. */
 bool
 sched_limits_changed(void)
 {
-	return js_guc_max_running_per_owner != owner_max;
+	return js_guc_max_running_per_owner != owner_max || js_guc_http_max_per_host != host_max;
 }
 
 /* Reads what limits there are, all of them. */
 void
 sched_limits_load(void)
 {
+	host_max = js_guc_http_max_per_host;
 	each_limit(undefine);
 	js_limits_visit(define, NULL);
 	read_owner_max();

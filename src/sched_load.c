@@ -100,6 +100,7 @@ sched_apply_job(const JsJob *row)
 	job->revision = row->revision;
 	job->owner = row->owner;
 	job->transactional = row->transactional;
+	job->http = row->request != NULL;
 	job->shares = row->share_transaction;
 	job->timeout = row->timeout;
 	job->overlap = row->overlap;
@@ -233,6 +234,9 @@ visit_run(const JsRun *row, void *arg)
 	run->lost = row->lost;
 	run->of_slot = strcmp(row->source, "schedule") == 0 || strcmp(row->source, "startup") == 0;
 	run->backfill = strcmp(row->source, "backfill") == 0;
+	run->callback = row->handler != NULL;
+	run->own_request = row->request != NULL;
+	sched_run_follow(run);
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
@@ -391,7 +395,7 @@ sched_adopt_slots(void)
 			(void) js_slot_take_back(i, mail);
 		(void) js_slot_look(i, MyDatabaseId, &slot->view);
 		slot->generation = slot->view.generation;
-		slot->owner = sched_owner(slot->view.owner);
+		slot->owner = sched_owner(slot->view.owner, false);
 		slot->owner->workers++;
 		slot->handle = NULL;
 		if (slot->foreign)
@@ -408,6 +412,7 @@ sched_adopt_slots(void)
 			run->cancel_at = GetCurrentTimestamp();
 		}
 	}
+	sched_http_adopt();
 }
 
 /* ------------------------------------------------------------------------

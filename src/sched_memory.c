@@ -106,7 +106,7 @@ sched_memory_init(void)
 	runs = runhash_create(sched.context, 256, NULL);
 	sched.due = pairingheap_allocate(compare_due, NULL);
 	sched.future = pairingheap_allocate(compare_future, NULL);
-	sched.slots = palloc0(js->max_slots * sizeof(SlotEntry));
+	sched.slots = palloc0(js->total_slots * sizeof(SlotEntry));
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
 	slist_init(&sched.folds);
@@ -256,7 +256,7 @@ sched_job_due_at(const JobEntry *job)
 
 /* There are few of them, and they are found once for each run. */
 OwnerEntry *
-sched_owner(Oid oid)
+sched_owner(Oid oid, bool http)
 {
 	dlist_iter	iter;
 	OwnerEntry *owner;
@@ -265,12 +265,13 @@ sched_owner(Oid oid)
 	dlist_foreach(iter, &sched.owners)
 	{
 		owner = dlist_container(OwnerEntry, node, iter.cur);
-		if (owner->owner == oid)
+		if (owner->owner == oid && owner->http == http)
 			return owner;
 	}
 	outer = MemoryContextSwitchTo(sched.context);
 	owner = palloc0(sizeof(OwnerEntry));
 	owner->owner = oid;
+	owner->http = http;
 	sched_fair_init(&owner->ready);
 	MemoryContextSwitchTo(outer);
 	dlist_push_tail(&sched.owners, &owner->node);
@@ -311,7 +312,7 @@ sched_run_make(int64 run_id, JobEntry *job)
 
 	run->run_id = run_id;
 	run->job = job;
-	run->owner = sched_owner(job->owner);
+	run->owner = sched_owner(job->owner, job->http);
 	run->state = RUN_HELD;
 	run->slot = -1;
 	run->item.age = run_id;
@@ -321,6 +322,27 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
+/* Whether it is an HTTP request. */
+bool
+sched_run_is_http(const RunEntry *run)
+{
+	return !run->callback && (run->own_request || run->job->http);
+}
+
+/* Whether an attempt is one transaction. */
+bool
+sched_run_is_transactional(const RunEntry *run)
+{
+	return run->callback || (!sched_run_is_http(run) && run->job->transactional);
+}
+
+/* Whose it is now.  The run is in no queue. */
+void
+sched_run_follow(RunEntry *run)
+{
+	run->owner = sched_owner(run->job->owner, sched_run_is_http(run));
+}
+
 /*
  * For its job, which counts them: has begun, or would if there were a worker;
  * not one that is for later.
@@ -328,7 +350,7 @@ sched_run_make(int64 run_id, JobEntry *job)
 static bool
 is_live(const RunEntry *run)
 {
-	return !run->backfill &&
+	return !run->backfill && !run->callback &&
 		(run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
 		 (run->state == RUN_FUTURE && run->attempt > 0));
 }
@@ -397,8 +419,10 @@ leave_place(RunEntry *run, RunEntryState next)
 		case RUN_BEHIND:
 			pairingheap_remove(run->job->behind, &run->item.node);
 			break;
-		case RUN_HELD:
 		case RUN_ASSIGNED:
+			run->owner->assigned--;
+			break;
+		case RUN_HELD:
 			break;
 	}
 }
@@ -423,8 +447,10 @@ enter_place(RunEntry *run)
 		case RUN_BEHIND:
 			add_behind(run);
 			break;
-		case RUN_HELD:
 		case RUN_ASSIGNED:
+			run->owner->assigned++;
+			break;
+		case RUN_HELD:
 			break;
 	}
 }
@@ -501,12 +527,25 @@ sched_run_forget(RunEntry *run)
 static void
 follow_owner(RunEntry *run)
 {
-	if (run->owner->owner == run->job->owner)
+	Oid			before = run->owner->owner;
+
+	if (run->owner->http == sched_run_is_http(run) && before == run->job->owner)
 		return;
 	sched_run_place(run, RUN_HELD);
-	run->owner = sched_owner(run->job->owner);
+	sched_run_follow(run);
 	run->claimed = false;
-	sched_limits_reattach(run);
+	if (before != run->job->owner)
+		sched_limits_reattach(run);
+}
+
+/* Whoever is to be told of a failure hears also of the one that paused the job. */
+static bool
+is_held(const RunEntry *run)
+{
+	const JobEntry *job = run->job;
+
+	return holds_runs(job) &&
+		!(run->callback && job->auto_paused && !job->paused && !job->asleep && !job->invalid);
 }
 
 /* What was wanted of a run that is not over: it still is. */
@@ -530,7 +569,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 	run->slot = -1;
 	request_again(run);
 	follow_owner(run);
-	if (run->cut_off || run->superseded || holds_runs(run->job))
+	if (run->cut_off || run->superseded || is_held(run))
 		sched_run_place(run, RUN_HELD);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);

@@ -102,29 +102,13 @@ sched_commit_durably(void)
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
-/* Every setting that could change what our statements do is fixed. */
+/* It is set back for what must be known after a crash (sched_commit_durably). */
 static void
-fix_settings(void)
+commit_asynchronously(void)
 {
-	static const char *const fixed[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"synchronous_commit", "off"},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_isolation", "read committed"},
-		{"statement_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"lock_timeout", "500ms"},
-		{"row_security", "off"},
-		{"session_replication_role", "origin"},
-		{"application_name", JS_TYPE_SCHEDULER}
-	};
-
 	configured_commit = MemoryContextStrdup(TopMemoryContext,
 											GetConfigOption("synchronous_commit", false, false));
-	for (int i = 0; i < lengthof(fixed); i++)
-		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-	if (GetConfigOption("transaction_timeout", true, false) != NULL)
-		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*
@@ -652,7 +636,8 @@ jobsched_scheduler_main(Datum arg)
 	SpinLockAcquire(&sched.db->mutex);
 	sched.db->started_at = GetCurrentTimestamp();
 	SpinLockRelease(&sched.db->mutex);
-	fix_settings();
+	js_process_fix_settings(JS_TYPE_SCHEDULER);
+	commit_asynchronously();
 	sched_memory_init();
 	run_steps();
 }

@@ -39,6 +39,9 @@
  * server.  The generation tells a worker that comes late from one that uses
  * the slot now.
  *
+ * An HTTP worker's slot is one too; instead of a mailbox it has flights
+ * (shmem_flight.c).  There is one such slot for each database.
+ *
  * A mailbox never overflows: a scheduler delivers only as many runs as there
  * is room for their outcomes.
  *
@@ -62,6 +65,13 @@ JsShared   *js = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
+/* One for each database, unless there are to be none. */
+static int
+http_slots(void)
+{
+	return js_guc_http_max_inflight > 0 ? js_guc_max_databases : 0;
+}
+
 static Size
 shared_size(void)
 {
@@ -69,7 +79,9 @@ shared_size(void)
 
 	size = add_size(size, mul_size(js_guc_max_databases, sizeof(JsDatabase)));
 	size = MAXALIGN(size);
-	return add_size(size, mul_size(max_worker_processes, sizeof(JsSlot)));
+	size = add_size(size, mul_size(max_worker_processes + http_slots(), sizeof(JsSlot)));
+	size = MAXALIGN(size);
+	return add_size(size, mul_size(http_slots(), js_flights_size(js_guc_http_max_inflight)));
 }
 
 static void
@@ -115,9 +127,17 @@ init_shared(void)
 		init_database(&js->databases[i]);
 	rest += MAXALIGN(js->max_databases * sizeof(JsDatabase));
 	js->max_slots = max_worker_processes;
+	js->total_slots = js->max_slots + http_slots();
 	js->slots = (JsSlot *) rest;
-	for (int i = 0; i < js->max_slots; i++)
+	rest += MAXALIGN(js->total_slots * sizeof(JsSlot));
+	for (int i = 0; i < js->total_slots; i++)
+	{
 		SpinLockInit(&js->slots[i].mutex);
+		if (i < js->max_slots)
+			continue;
+		js_flights_init(&js->slots[i], rest, js_guc_http_max_inflight);
+		rest += js_flights_size(js_guc_http_max_inflight);
+	}
 }
 
 static void

@@ -141,12 +141,49 @@ typedef struct JsDone
 	JsStatus	status;
 	TimestampTz started_at;
 	TimestampTz finished_at;
+	int64		gone;			/* the revision of its job of which a server
+								 * says that nobody is there any more; 0: none
+								 * says so */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
 								 * it has ended */
 } JsDone;
 
+/*
+ * What an HTTP worker has in hand, thousands of runs at a time; by the mutex of
+ * its slot.  Each run is in an entry of its own, which only the scheduler fills
+ * and only the worker empties, or the scheduler when that is dead.
+ */
+typedef struct JsFlight
+{
+	JsMail		mail;
+	bool		taken;			/* by the worker; else it has only been
+								 * delivered */
+	bool		closing;		/* too late to cancel it */
+	TimestampTz since;			/* taken, by our clock */
+	int			next_free;
+} JsFlight;
+
+typedef struct JsFlights
+{
+	int			capacity;		/* of each array */
+	int			first_free;		/* -1: none */
+	int			used;
+	int			taken;
+	int			mail_head;		/* ring of entries that wait to be taken */
+	int			mail_count;
+	int			done_head;		/* ring of outcomes */
+	int			done_count;
+	bool		cancels;		/* some entry has been marked since the worker
+								 * looked */
+	JsFlight   *entries;
+	int		   *mail;
+	JsDone	   *done;
+} JsFlights;
+
 typedef struct JsSlot
 {
+	JsFlights  *flights;		/* of an HTTP worker; NULL: it is another */
+
 	/* by lock */
 	JsSlotState state;
 	uint32		generation;		/* counts the uses of the slot */
@@ -202,7 +239,8 @@ typedef struct JsShared
 	bool		clock_mocked;
 	TimestampTz clock_now;
 	int			max_databases;
-	int			max_slots;
+	int			max_slots;		/* of workers; */
+	int			total_slots;	/* those of HTTP workers come after them */
 	JsDatabase *databases;
 	JsSlot	   *slots;
 } JsShared;
@@ -249,11 +287,40 @@ typedef struct JsSlotView
 	int			done_count;
 	bool		leave;
 	bool		was_ready;
-} JsSlotView;
+} JsSlotView;					/* mail, current and done are of workers */
+
+/* HTTP workers (shmem_flight.c): the scheduler's side */
+typedef struct JsFlightView
+{
+	int			index;
+	JsMail		mail;
+	bool		taken;
+	TimestampTz since;
+} JsFlightView;
+
+extern Size js_flights_size(int capacity);
+extern void js_flights_init(JsSlot *slot, char *memory, int capacity);
+extern void js_flights_reset(JsSlot *slot);
+extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
+extern int	js_flight_room(int slot);
+extern int	js_flight_deliver(int slot, uint32 generation, const JsMail *mail);
+extern int	js_flight_take_back(int slot, int64 *run_ids, int max);
+extern int	js_flight_take_done(int slot, JsDone *done, int max);
+extern bool js_flight_cancel(int slot, uint32 generation, int index,
+							 int64 run_id, JsCancel why);
+extern int	js_flight_look(int slot, int from, JsFlightView *views, int max);
+extern void js_flight_release(int slot, int index);
+
+/* its own */
+extern int	js_flight_next(JsFlightView *views, int max);
+extern int	js_flight_cancelled(JsFlightView *views, int max);
+extern JsCancel js_flight_close(int index);
+extern void js_flight_finish(const int *indexes, const JsDone *done, int count);
 
 /* slots, the scheduler's side (shmem_slot.c) */
 extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
 extern void js_slot_last_error(int slot, char *sqlstate, char *message);
+extern bool js_slot_is_busy(const JsSlot *slot);
 extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation);
 extern void js_slot_release(int slot);
 extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
@@ -265,6 +332,8 @@ extern void js_slot_signal(int slot, uint32 generation, int64 run_id,
 						   JsCancel why, int signo);
 
 /* slots, the worker's side */
+extern void js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table,
+						 uint32 *generation);
 extern void js_slot_attach(int slot, uint32 generation);
 extern void js_slot_ready(void);
 extern bool js_slot_has_mail(void);

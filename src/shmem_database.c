@@ -141,7 +141,7 @@ static void
 free_database(JsDatabase *db)
 {
 	db->state = JS_DATABASE_FREE;
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->total_slots; i++)
 		if (js->slots[i].state == JS_SLOT_DEAD && js->slots[i].dboid == db->dboid)
 			js->slots[i].state = JS_SLOT_FREE;
 }
@@ -223,7 +223,7 @@ js_database_hold(Oid dboid, bool unlisted)
 		if (db->scheduler_pid != 0)
 			kill(db->scheduler_pid, SIGTERM);
 	}
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->total_slots; i++)
 		if (js->slots[i].state != JS_SLOT_FREE && js->slots[i].dboid == dboid)
 			expel(&js->slots[i]);
 	LWLockRelease(js->lock);
@@ -231,7 +231,8 @@ js_database_hold(Oid dboid, bool unlisted)
 
 /*
  * Whether all have gone that were sent away.  With patience (microseconds)
- * workers do not count that have been executing something for longer.
+ * workers do not count that have been executing something for longer; an HTTP
+ * worker goes at once.
  */
 bool
 js_database_is_clear(Oid dboid, int64 patience)
@@ -243,12 +244,13 @@ js_database_is_clear(Oid dboid, int64 patience)
 	LWLockAcquire(js->lock, LW_SHARED);
 	db = js_database_find_locked(dboid);
 	clear = db == NULL || db->scheduler == NULL;
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->total_slots; i++)
 	{
 		JsSlot	   *slot = &js->slots[i];
 
 		if (slot->dboid == dboid && slot->proc != NULL &&
-			(patience == 0 || slot->current_count == 0 || slot->busy_since > busy_since))
+			(patience == 0 || slot->flights != NULL || !js_slot_is_busy(slot) ||
+			 slot->busy_since > busy_since))
 			clear = false;
 	}
 	LWLockRelease(js->lock);
@@ -294,9 +296,9 @@ js_database_stillborn(JsDatabase *db)
 static bool
 has_begun_runs(Oid dboid)
 {
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->total_slots; i++)
 		if (js->slots[i].state != JS_SLOT_FREE && js->slots[i].dboid == dboid &&
-			js->slots[i].current_count > 0)
+			js_slot_is_busy(&js->slots[i]))
 			return true;
 	return false;
 }

@@ -34,6 +34,8 @@ reset_slot(JsSlot *slot)
 	slot->mail_head = slot->mail_count = 0;
 	slot->current_count = 0;
 	slot->done_count = 0;
+	if (slot->flights != NULL)
+		js_flights_reset(slot);
 	slot->runs = 0;
 	slot->idle_since = GetCurrentTimestamp();
 	slot->progress_done = slot->progress_total = -1;
@@ -41,6 +43,23 @@ reset_slot(JsSlot *slot)
 	slot->last_error[0] = '\0';
 	slot->last_sqlstate[0] = '\0';
 	SpinLockRelease(&slot->mutex);
+}
+
+/* For a process that is about to be started.  Caller holds js->lock. */
+void
+js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table, uint32 *generation)
+{
+	reset_slot(slot);
+	slot->state = JS_SLOT_STARTING;
+	slot->generation++;
+	slot->dboid = dboid;
+	slot->owner = owner;
+	slot->run_table = run_table;
+	slot->proc = NULL;
+	slot->pid = 0;
+	slot->started_at = GetCurrentTimestamp();
+	slot->leave = slot->expelled = slot->was_ready = false;
+	*generation = slot->generation;
 }
 
 /*
@@ -65,21 +84,7 @@ js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation)
 	if (used >= js_guc_max_workers)
 		found = -1;
 	if (found >= 0)
-	{
-		JsSlot	   *slot = &js->slots[found];
-
-		reset_slot(slot);
-		slot->state = JS_SLOT_STARTING;
-		slot->generation++;
-		slot->dboid = dboid;
-		slot->owner = owner;
-		slot->run_table = run_table;
-		slot->proc = NULL;
-		slot->pid = 0;
-		slot->started_at = GetCurrentTimestamp();
-		slot->leave = slot->expelled = slot->was_ready = false;
-		*generation = slot->generation;
-	}
+		js_slot_take(&js->slots[found], dboid, owner, run_table, generation);
 	else
 		js->slot_wanted = true;
 	LWLockRelease(js->lock);
@@ -127,6 +132,13 @@ static bool
 has_had_its_turn(const JsSlot *slot)
 {
 	return GetCurrentTimestamp() - slot->started_at > USECS_PER_SEC;
+}
+
+/* Whether runs have begun in it. */
+bool
+js_slot_is_busy(const JsSlot *slot)
+{
+	return slot->flights != NULL ? slot->flights->taken > 0 : slot->current_count > 0;
 }
 
 static bool
@@ -545,7 +557,8 @@ js_slot_leave_if_idle(bool idle_too_long)
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	leave = js_my_slot->expelled ||
 		((idle_too_long || js_my_slot->leave || slots_in_use() > js_guc_max_workers) &&
-		 js_my_slot->mail_count == 0);
+		 js_my_slot->mail_count == 0 &&
+		 (js_my_slot->flights == NULL || js_my_slot->flights->used == 0));
 	if (leave)
 		js_my_slot->state = JS_SLOT_LEAVING;
 	else

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_workers);
+PG_FUNCTION_INFO_V1(jobsched_flights);
 PG_FUNCTION_INFO_V1(jobsched_scheduler);
 PG_FUNCTION_INFO_V1(jobsched_instance_id);
 PG_FUNCTION_INFO_V1(jobsched_slots_of);
@@ -149,6 +150,62 @@ jobsched_workers(PG_FUNCTION_ARGS)
 		add_run(&row, copy);
 		put(fcinfo, &row);
 	}
+	return (Datum) 0;
+}
+
+/* The slot of this database's HTTP worker, and its pid; -1: there is none. */
+static int
+http_slot(int *pid)
+{
+	int			found = -1;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = js->max_slots; i < js->total_slots && found < 0; i++)
+		if (js->slots[i].state == JS_SLOT_READY && js->slots[i].dboid == MyDatabaseId)
+		{
+			found = i;
+			*pid = js->slots[i].pid;
+		}
+	LWLockRelease(js->lock);
+	return found;
+}
+
+static void
+put_flight(FunctionCallInfo fcinfo, const JsFlightView *view, int pid)
+{
+	ResultRow	row = {0};
+
+	if (!view->taken)
+		return;
+	add(&row, Int64GetDatum(view->mail.run_id), false);
+	add(&row, Int32GetDatum(view->mail.attempt), false);
+	add(&row, Int64GetDatum(view->mail.job_id), false);
+	add(&row, TimestampTzGetDatum(view->since), false);
+	add(&row, Int32GetDatum(pid), false);
+	put(fcinfo, &row);
+}
+
+/* The HTTP requests that are under way; whose they are is for the caller to find. */
+Datum
+jobsched_flights(PG_FUNCTION_ARGS)
+{
+	JsFlightView views[64];
+	int			pid;
+	int			slot = http_slot(&pid);
+	int			from = 0;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (slot < 0)
+		return (Datum) 0;
+	do
+	{
+		count = js_flight_look(slot, from, views, lengthof(views));
+		for (int i = 0; i < count; i++)
+			put_flight(fcinfo, &views[i], pid);
+		from = count > 0 ? views[count - 1].index + 1 : 0;
+		CHECK_FOR_INTERRUPTS();
+	} while (count == lengthof(views));
 	return (Datum) 0;
 }
 
@@ -312,7 +369,7 @@ check_processes(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 
 /*
  * Background workers that jobsched and the server itself want: the launchers
- * of both, the schedulers, the workers.
+ * of both, the schedulers, the workers, and one for HTTP requests.
  */
 static int
 processes_needed(void)
@@ -323,7 +380,8 @@ processes_needed(void)
 	for (int i = 0; i < js->max_databases; i++)
 		schedulers += js->databases[i].state != JS_DATABASE_FREE;
 	LWLockRelease(js->lock);
-	return 1 + (max_logical_replication_workers > 0) + schedulers + js_guc_max_workers;
+	return 1 + (max_logical_replication_workers > 0) + schedulers + js_guc_max_workers +
+		(js_guc_http_max_inflight > 0);
 }
 
 static void
@@ -342,6 +400,19 @@ check_workers(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 	else
 		report(fcinfo, "workers", "ok", value, NULL);
 	report(fcinfo, "queue", "ok", psprintf(INT64_FORMAT " ready", status->ready), NULL);
+}
+
+static void
+check_http(FunctionCallInfo fcinfo)
+{
+	int			pid;
+	int			slot = http_slot(&pid);
+
+	if (js->total_slots == js->max_slots)
+		report(fcinfo, "http", "ok", "off", "jobsched.http_max_inflight is 0: no HTTP request is sent");
+	else
+		report(fcinfo, "http", "ok", slot < 0 ? "idle" :
+			   psprintf("%d of %d in flight", js->slots[slot].flights->taken, js_guc_http_max_inflight), NULL);
 }
 
 static void
@@ -392,6 +463,7 @@ jobsched_health(PG_FUNCTION_ARGS)
 	check_enabled(fcinfo, &status);
 	check_processing(fcinfo);
 	check_workers(fcinfo, &status);
+	check_http(fcinfo);
 	check_jobs(fcinfo, &status);
 	return (Datum) 0;
 }

@@ -92,6 +92,7 @@ typedef struct JsJob
 	int32		max_concurrency;	/* 0: no limit */
 	char	   *queue;
 	ArrayType  *keys;			/* templates (keys.c) */
+	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -167,7 +168,14 @@ typedef struct JsRun
 	TimestampTz scheduled_for;
 	const char *reason;
 	Jsonb	   *args;
+	const char *handler;		/* instead of what its job executes; NULL:
+								 * that */
+	Jsonb	   *request;		/* likewise */
+	const char *traceparent;	/* of who queued it; NULL: none */
 } JsRun;
+
+/* What asked for a run that is told of another's end. */
+#define JS_SOURCE_CALLBACK "callback"
 
 /* How a run ended. */
 typedef struct JsOutcome
@@ -183,6 +191,8 @@ typedef struct JsOutcome
 	const char *error_hint;
 	const char *error_context;
 	Jsonb	   *result;
+	int64		retry_after;	/* microseconds that a server has asked for;
+								 * 0: none */
 } JsOutcome;
 
 typedef struct JsLogLine
@@ -191,6 +201,27 @@ typedef struct JsLogLine
 	const char *level;
 	const char *message;
 } JsLogLine;
+
+/* What came back of an HTTP request. */
+typedef struct JsResponse
+{
+	int			status;			/* 0: none came */
+	int			http_version;	/* 10, 11, 20, 30; 0: not known */
+	const char *method;
+	const char *url;			/* without secrets */
+	const char *remote_address; /* NULL: there was no connection */
+	int			remote_port;
+	int64		resolved_us;	/* from the start; negative: not so far */
+	int64		connected_us;
+	int64		secured_us;
+	int64		first_byte_us;
+	int64		total_us;
+	Jsonb	   *headers;		/* array of [name, value]; NULL: none */
+	const char *body;			/* valid in the database's encoding; or */
+	bytea	   *body_bytes;
+	int64		body_size;
+	bool		truncated;
+} JsResponse;
 
 /* An attempt that has ended, and what it leaves. */
 typedef struct JsEnding
@@ -201,6 +232,8 @@ typedef struct JsEnding
 								 * NULL: it has ended with this one */
 	const JsLogLine *lines;
 	int			nlines;
+	const JsResponse *response; /* NULL: it was no HTTP request, or none was
+								 * sent */
 } JsEnding;
 
 /* jobs (store_job.c) */

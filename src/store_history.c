@@ -31,6 +31,7 @@
 #include "shmem.h"
 #include "store.h"
 #include "table.h"
+#include "utils/fmgrprotos.h"
 
 enum HistoryColumn
 {
@@ -40,7 +41,8 @@ enum HistoryColumn
 	HISTORY_QUEUED_AT, HISTORY_STARTED_AT, HISTORY_FINISHED_AT,
 	HISTORY_SCHEDULED_FOR, HISTORY_REASON, HISTORY_SQLSTATE, HISTORY_ERROR,
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
-	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT
+	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
+	HISTORY_REQUEST, HISTORY_TRACEPARENT
 };
 
 enum AttemptColumn
@@ -55,6 +57,17 @@ enum AttemptColumn
 enum LogColumn
 {
 	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_ATTEMPT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
+};
+
+enum ResponseColumn
+{
+	RESPONSE_RUN_ID = 1, RESPONSE_SEGMENT, RESPONSE_ATTEMPT, RESPONSE_JOB_ID,
+	RESPONSE_OWNER, RESPONSE_STATUS, RESPONSE_HTTP_VERSION,
+	RESPONSE_RESPONDED_AT, RESPONSE_METHOD, RESPONSE_URL,
+	RESPONSE_REMOTE_ADDRESS, RESPONSE_REMOTE_PORT, RESPONSE_RESOLVED,
+	RESPONSE_CONNECTED, RESPONSE_SECURED, RESPONSE_FIRST_BYTE, RESPONSE_TOTAL,
+	RESPONSE_HEADERS, RESPONSE_BODY, RESPONSE_BODY_BYTES, RESPONSE_BODY_SIZE,
+	RESPONSE_TRUNCATED
 };
 
 enum RingColumn
@@ -129,19 +142,9 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_set_jsonb(row, HISTORY_ARGS,
 					 run->args != NULL && JB_ROOT_COUNT(run->args) == 0 ? NULL : run->args);
 	js_row_set_jsonb(row, HISTORY_RESULT, outcome->result);
-}
-
-static void
-insert_history(Relation rel, CatalogIndexState indexes, const JsRun *run,
-			   const JsOutcome *outcome, int segment)
-{
-	HeapTuple	tuple;
-	JsRow		row;
-
-	outcome_to_row(run, outcome, segment, &row);
-	tuple = heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls);
-	CatalogTupleInsertWithInfo(rel, tuple, indexes);
-	heap_freetuple(tuple);
+	js_row_set_text(row, HISTORY_HANDLER, run->handler);
+	js_row_set_jsonb(row, HISTORY_REQUEST, run->request);
+	js_row_set_text(row, HISTORY_TRACEPARENT, run->traceparent);
 }
 
 static void
@@ -173,6 +176,51 @@ insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
 	}
 	CatalogCloseIndexes(indexes);
 	table_close(rel, RowExclusiveLock);
+}
+
+/* A time that was not reached is negative. */
+static void
+set_phase(JsRow *row, AttrNumber column, int64 us)
+{
+	if (us >= 0)
+		js_row_set_span(row, column, us);
+}
+
+static void
+response_to_row(const JsEnding *ending, int segment, JsRow *row)
+{
+	const JsResponse *response = ending->response;
+
+	js_row_init(row);
+	js_row_set(row, RESPONSE_RUN_ID, Int64GetDatum(ending->run->run_id));
+	js_row_set(row, RESPONSE_SEGMENT, Int16GetDatum(segment));
+	js_row_set(row, RESPONSE_ATTEMPT, Int32GetDatum(ending->run->attempt));
+	js_row_set(row, RESPONSE_JOB_ID, Int64GetDatum(ending->run->job_id));
+	js_row_set(row, RESPONSE_OWNER, ObjectIdGetDatum(ending->run->owner));
+	if (response->status != 0)
+		js_row_set(row, RESPONSE_STATUS, Int32GetDatum(response->status));
+	if (response->http_version != 0)
+		js_row_set(row, RESPONSE_HTTP_VERSION, Int32GetDatum(response->http_version));
+	js_row_set_timestamp(row, RESPONSE_RESPONDED_AT, ending->outcome->finished_at);
+	js_row_set_text(row, RESPONSE_METHOD, response->method);
+	js_row_set_text(row, RESPONSE_URL, response->url);
+	if (response->remote_address != NULL)
+	{
+		js_row_set(row, RESPONSE_REMOTE_ADDRESS,
+				   DirectFunctionCall1(inet_in, CStringGetDatum(response->remote_address)));
+		js_row_set(row, RESPONSE_REMOTE_PORT, Int32GetDatum(response->remote_port));
+	}
+	set_phase(row, RESPONSE_RESOLVED, response->resolved_us);
+	set_phase(row, RESPONSE_CONNECTED, response->connected_us);
+	set_phase(row, RESPONSE_SECURED, response->secured_us);
+	set_phase(row, RESPONSE_FIRST_BYTE, response->first_byte_us);
+	set_phase(row, RESPONSE_TOTAL, response->total_us);
+	js_row_set_jsonb(row, RESPONSE_HEADERS, response->headers);
+	js_row_set_text(row, RESPONSE_BODY, response->body);
+	if (response->body_bytes != NULL)
+		js_row_set(row, RESPONSE_BODY_BYTES, PointerGetDatum(response->body_bytes));
+	js_row_set(row, RESPONSE_BODY_SIZE, Int64GetDatum(response->body_size));
+	js_row_set(row, RESPONSE_TRUNCATED, BoolGetDatum(response->truncated));
 }
 
 static void
@@ -213,51 +261,87 @@ current_segment(int ring)
 	return (int) pg_atomic_read_u32(&db->segment[ring]);
 }
 
-static void
-insert_attempt(const JsEnding *ending)
+/* A table's segment that is being written to, opened when it is needed. */
+typedef struct SegmentTable
 {
-	int			segment = current_segment(1);
-	Relation	rel = open_segment("attempt", segment);
-	JsRow		row;
+	Relation	rel;
+	CatalogIndexState indexes;
+} SegmentTable;
 
-	attempt_to_row(ending, segment, &row);
-	js_table_insert(rel, &row);
-	table_close(rel, RowExclusiveLock);
-	insert_log(ending->run, segment, ending->lines, ending->nlines);
+typedef struct Segment
+{
+	int			number;
+	SegmentTable history;
+	SegmentTable attempt;
+	SegmentTable response;
+} Segment;
+
+static void
+put_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row)
+{
+	HeapTuple	tuple;
+
+	if (table->rel == NULL)
+	{
+		table->rel = open_segment(name, segment->number);
+		table->indexes = CatalogOpenIndexes(table->rel);
+	}
+	tuple = heap_form_tuple(RelationGetDescr(table->rel), row->values, row->nulls);
+	CatalogTupleInsertWithInfo(table->rel, tuple, table->indexes);
+	heap_freetuple(tuple);
 }
 
-static int
-ring_of(JsStatus status)
+static void
+close_table(SegmentTable *table)
 {
-	return status == JS_SUCCEEDED ? 0 : 1;
+	if (table->rel == NULL)
+		return;
+	CatalogCloseIndexes(table->indexes);
+	table_close(table->rel, RowExclusiveLock);
+}
+
+/* An attempt that was followed by another is no success of the run. */
+static int
+ring_of(const JsEnding *ending)
+{
+	return ending->next == NULL && ending->outcome->status == JS_SUCCEEDED ? 0 : 1;
+}
+
+static void
+insert_ending(Segment *segment, const JsEnding *ending)
+{
+	JsRow		row;
+
+	if (ending->next == NULL)
+	{
+		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
+		put_row(segment, &segment->history, "history", &row);
+	}
+	else
+	{
+		attempt_to_row(ending, segment->number, &row);
+		put_row(segment, &segment->attempt, "attempt", &row);
+	}
+	insert_log(ending->run, segment->number, ending->lines, ending->nlines);
+	if (ending->response != NULL)
+	{
+		response_to_row(ending, segment->number, &row);
+		put_row(segment, &segment->response, "http_response", &row);
+	}
 }
 
 static void
 insert_endings(const JsEnding *endings, int count, int ring)
 {
-	int			segment = current_segment(ring);
-	Relation	rel = NULL;
-	CatalogIndexState indexes = NULL;
+	Segment		segment = {0};
 
+	segment.number = current_segment(ring);
 	for (int i = 0; i < count; i++)
-	{
-		const JsEnding *ending = &endings[i];
-
-		if (ending->next != NULL || ring_of(ending->outcome->status) != ring)
-			continue;
-		if (rel == NULL)
-		{
-			rel = open_segment("history", segment);
-			indexes = CatalogOpenIndexes(rel);
-		}
-		insert_history(rel, indexes, ending->run, ending->outcome, segment);
-		insert_log(ending->run, segment, ending->lines, ending->nlines);
-	}
-	if (rel != NULL)
-	{
-		CatalogCloseIndexes(indexes);
-		table_close(rel, RowExclusiveLock);
-	}
+		if (ring_of(&endings[i]) == ring)
+			insert_ending(&segment, &endings[i]);
+	close_table(&segment.history);
+	close_table(&segment.attempt);
+	close_table(&segment.response);
 }
 
 /*
@@ -270,9 +354,6 @@ js_attempts_finish(const JsEnding *endings, int count)
 	js_runs_leave(endings, count);
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		insert_endings(endings, count, ring);
-	for (int i = 0; i < count; i++)
-		if (endings[i].next != NULL)
-			insert_attempt(&endings[i]);
 }
 
 /* Records something that was never in the queue. */
@@ -281,7 +362,7 @@ js_history_insert(const JsRun *run, const JsOutcome *outcome)
 {
 	JsEnding	ending = {.run = run,.outcome = outcome};
 
-	insert_endings(&ending, 1, ring_of(outcome->status));
+	insert_endings(&ending, 1, ring_of(&ending));
 }
 
 static bool
@@ -313,6 +394,9 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 		run->scheduled_for = js_row_timestamp(&row, HISTORY_SCHEDULED_FOR);
 		run->keys = js_row_array(&row, HISTORY_KEYS);
 		run->args = js_row_jsonb(&row, HISTORY_ARGS);
+		run->handler = js_row_text(&row, HISTORY_HANDLER);
+		run->request = js_row_jsonb(&row, HISTORY_REQUEST);
+		run->traceparent = js_row_text(&row, HISTORY_TRACEPARENT);
 		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
 		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);
 		outcome->finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);

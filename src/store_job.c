@@ -35,7 +35,7 @@ enum JobColumn
 	JOB_RETRY_ON, JOB_NO_RETRY_ON,
 	JOB_OVERLAP, JOB_QUEUE_LIMIT, JOB_MISFIRE, JOB_MISFIRE_GRACE,
 	JOB_STARTS_AT, JOB_ENDS_AT, JOB_MAX_RUNS, JOB_JITTER, JOB_PAUSE_AFTER_FAILURES,
-	JOB_MAX_CONCURRENCY, JOB_QUEUE, JOB_KEYS,
+	JOB_MAX_CONCURRENCY, JOB_QUEUE, JOB_KEYS, JOB_REQUEST,
 	JOB_ENABLED,
 	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
 	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
@@ -126,6 +126,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	policies_to_row(job, row);
 	js_row_set_text(row, JOB_QUEUE, job->queue);
 	js_row_set_array(row, JOB_KEYS, job->keys);
+	js_row_set_jsonb(row, JOB_REQUEST, job->request);
 	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
 	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
@@ -183,6 +184,7 @@ job_from_row(const JsRow *row, JsJob *job)
 	policies_from_row(row, job);
 	job->queue = js_row_text(row, JOB_QUEUE);
 	job->keys = js_row_array(row, JOB_KEYS);
+	job->request = js_row_jsonb(row, JOB_REQUEST);
 	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
 	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
 	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);

@@ -29,7 +29,8 @@ enum RunColumn
 	RUN_ID = 1, RUN_JOB_ID, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
 	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
-	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS
+	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS,
+	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT
 };
 
 static const char *const run_status_names[] = {"queued", "running", "retrying"};
@@ -113,6 +114,9 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
 	js_row_set_jsonb(row, RUN_ARGS, run->args);
+	js_row_set_text(row, RUN_HANDLER, run->handler);
+	js_row_set_jsonb(row, RUN_REQUEST, run->request);
+	js_row_set_text(row, RUN_TRACEPARENT, run->traceparent);
 	run_progress_to_row(run, row);
 }
 
@@ -181,6 +185,9 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->scheduled_for = js_row_timestamp(&row, RUN_SCHEDULED_FOR);
 	run->reason = js_row_text(&row, RUN_REASON);
 	run->args = js_row_jsonb(&row, RUN_ARGS);
+	run->handler = js_row_text(&row, RUN_HANDLER);
+	run->request = js_row_jsonb(&row, RUN_REQUEST);
+	run->traceparent = js_row_text(&row, RUN_TRACEPARENT);
 }
 
 static SysScanDesc

@@ -13,15 +13,15 @@
 #include "postgres.h"
 
 #include "access.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "clock.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "http.h"
 #include "idempotency.h"
 #include "interval.h"
 #include "keys.h"
 #include "miscadmin.h"
+#include "queue.h"
 #include "retry.h"
 #include "store.h"
 #include "utils/array.h"
@@ -39,29 +39,6 @@ typedef struct KeySource
 	Jsonb	   *job_args;
 } KeySource;
 
-/* now() as a default means at once, and a mocked clock does not move now(). */
-static bool
-run_at_is_given(FunctionCallInfo fcinfo, int n)
-{
-	return !PG_ARGISNULL(n) &&
-		PG_GETARG_TIMESTAMPTZ(n) != GetCurrentTransactionStartTimestamp();
-}
-
-static TimestampTz
-run_at_argument(FunctionCallInfo fcinfo, int n)
-{
-	TimestampTz run_at;
-
-	if (!run_at_is_given(fcinfo, n))
-		return js_clock_now();
-	run_at = PG_GETARG_TIMESTAMPTZ(n);
-	if (TIMESTAMP_NOT_FINITE(run_at))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("run_at must be finite")));
-	return run_at;
-}
-
 /*
  * A run of the job in the first argument, but for its args and keys.  What the
  * keys are made from are the caller's templates, or else the job's.
@@ -77,19 +54,19 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("job cannot be NULL")));
 	js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
-	memset(run, 0, sizeof(JsRun));
-	run->job_id = job.job_id;
-	run->owner = job.owner;
-	run->status = JS_RUN_QUEUED;
-	run->source = "trigger";
-	run->run_at = run_at_argument(fcinfo, 2);
+	if (job.request != NULL && js_http_text(job.request, "url") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" has no request of its own", job.name),
+				 errhint("Its runs are made by http_post() and its like.")));
+	js_queue_prepare(run, &job);
+	run->run_at = js_queue_run_at(fcinfo, 2);
 	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
 	run->timeout = PG_ARGISNULL(4) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(4));
 	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
-	run->queued_at = js_clock_now();
-	run->claimed_at = run->scheduled_for = DT_NOBEGIN;
 	source->job_args = job.args;
-	source->templates = PG_ARGISNULL(6) ? job.keys : js_keys_argument(PG_GETARG_ARRAYTYPE_P(6));
+	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :
+									 js_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
 }
 
 static Jsonb *
@@ -131,7 +108,7 @@ jobsched_trigger(PG_FUNCTION_ARGS)
 	prepare_run(fcinfo, "trigger()", &run, &source);
 	run.args = PG_ARGISNULL(1) ? NULL : check_args(PG_GETARG_JSONB_P(1));
 	js_idempotency_arguments(fcinfo, 7, &idempotency);
-	if (js_idempotency_admit(&idempotency, &run, run_at_is_given(fcinfo, 2)))
+	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 2)))
 	{
 		writer = js_run_writer_open();
 		(void) queue_run(writer, &source, &run);

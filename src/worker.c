@@ -53,6 +53,7 @@
 #include "context.h"
 #include "execsql.h"
 #include "guc.h"
+#include "http.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "process.h"
@@ -185,18 +186,21 @@ read_work(JsWork *work)
 {
 	const JsJob *job = get_job(&work->mail);
 	JsRun	   *run = &work->run;
+	JsHttpPlace place;
 
 	if (job == NULL || job->owner != GetAuthenticatedUserId() ||
 		!js_run_read(work->mail.run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
-		run->owner != job->owner || (run->repeatable && !job->transactional))
+		run->owner != job->owner || js_http_definition(job, run, &place) != NULL ||
+		(run->handler == NULL && run->repeatable && !job->transactional))
 	{
 		ereport(LOG,
 				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",
 						work->mail.run_id)));
 		return;
 	}
-	run->args = js_run_args(job->args, run->args);
+	if (run->handler == NULL)
+		run->args = js_run_args(job->args, run->args);
 	work->job = job;
 }
 
@@ -243,7 +247,7 @@ js_worker_decide(JsWork *work)
 JsEnding
 js_worker_ending(const JsWork *work)
 {
-	JsEnding	ending;
+	JsEnding	ending = {0};
 
 	ending.run = &work->run;
 	ending.outcome = &work->outcome;
@@ -336,6 +340,7 @@ static void
 execute(JsWork *work)
 {
 	const JsJob *job = work->job;
+	const char *handler = work->run.handler != NULL ? work->run.handler : job->handler;
 
 	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
@@ -344,8 +349,8 @@ execute(JsWork *work)
 	JS_INJECTION_POINT("jobsched-run-begins");
 	if (js_slot_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
 		refuse_cancelled();
-	if (job->handler != NULL)
-		work->outcome.result = js_handler_run(job->handler, work->run.args, js_run_context);
+	if (handler != NULL)
+		work->outcome.result = js_handler_run(handler, work->run.args, js_run_context);
 	else
 		work->outcome.result = js_command_run(job->command, job->mode, js_run_context);
 	js_worker_finish_user_code();
@@ -486,6 +491,8 @@ js_worker_enter(const JsWork *work)
 
 	snprintf(name, sizeof(name), "%s: %s", JS_EXTENSION, work->job->name);
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
+	if (work->run.traceparent != NULL)
+		SetConfigOption("jobsched.traceparent", work->run.traceparent, PGC_USERSET, PGC_S_SESSION);
 	js_current_run = &work->run;
 	js_snooze_delay = -1;
 	js_current_job = work->job;

@@ -77,6 +77,9 @@ CREATE TABLE jobsched_internal.job (
 	max_concurrency integer CHECK (max_concurrency OPERATOR(pg_catalog.>=) 1),
 	queue text,
 	keys text[],
+	-- what is sent, of a job that is an HTTP request (src/http_request.h); '{}'
+	-- if each run brings its own
+	request jsonb,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,
@@ -95,7 +98,7 @@ CREATE TABLE jobsched_internal.job (
 	-- a dropped job's name is kept for as long as its history
 	dropped_at timestamptz,
 	cancel_running boolean NOT NULL DEFAULT false,
-	CHECK ((command IS NULL) OPERATOR(pg_catalog.<>) (handler IS NULL))
+	CHECK (pg_catalog.num_nonnulls(command, handler, request) OPERATOR(pg_catalog.=) 1)
 ) INHERITS (jobsched_internal.job_name_of);
 -- no partial index: store.c writes rows without the executor
 CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, dropped_at) NULLS NOT DISTINCT;
@@ -165,7 +168,13 @@ CREATE TABLE jobsched_internal.run (
 	claimed_at timestamptz,
 	scheduled_for timestamptz,
 	reason text,
-	args jsonb
+	args jsonb,
+	-- instead of what the job executes: a function that is told of another run's
+	-- end, or a request of its own
+	handler text,
+	request jsonb,
+	-- W3C trace context of who queued it
+	traceparent text
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
@@ -221,6 +230,21 @@ CREATE TABLE jobsched_internal.limit_state (
 	PRIMARY KEY (owner, kind, name)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
+-- What requests are sent with and nobody reads.  Never dumped; row level
+-- security without a policy keeps it from pg_read_all_data too, as long as no
+-- value is in a TOAST table, which has none; and ANALYZE samples no values.
+CREATE TABLE jobsched_internal.secret (
+	owner regrole NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	value text NOT NULL,
+	created_at timestamptz NOT NULL,
+	updated_at timestamptz NOT NULL,
+	PRIMARY KEY (owner, name)
+);
+ALTER TABLE jobsched_internal.secret ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.secret ALTER COLUMN value SET STORAGE PLAIN;
+ALTER TABLE jobsched_internal.secret ALTER COLUMN value SET STATISTICS 0;
+
 -- Where the rings of history stand.  Ring 0 holds successes, ring 1 the rest.
 CREATE TABLE jobsched_internal.ring (
 	ring smallint PRIMARY KEY,
@@ -255,6 +279,9 @@ CREATE TABLE jobsched_internal.history (
 	keys text[],
 	args jsonb,
 	result jsonb,
+	handler text,
+	request jsonb,
+	traceparent text,
 	PRIMARY KEY (run_id, segment)
 ) PARTITION BY LIST (segment);
 CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
@@ -296,6 +323,37 @@ CREATE TABLE jobsched_internal.run_log (
 	level text NOT NULL,
 	message text NOT NULL,
 	PRIMARY KEY (run_id, attempt, seq, segment)
+) PARTITION BY LIST (segment);
+
+-- What came back of HTTP requests, in the segment of their attempt's record.
+CREATE TABLE jobsched_internal.http_response (
+	run_id bigint NOT NULL,
+	segment smallint NOT NULL,
+	attempt integer NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	status integer,
+	http_version integer,
+	responded_at timestamptz NOT NULL,
+	method text NOT NULL,
+	-- with *** where secrets are
+	url text NOT NULL,
+	remote_address inet,
+	remote_port integer,
+	-- from the start of the transfer
+	resolved interval,
+	connected interval,
+	secured interval,
+	first_byte interval,
+	total interval,
+	-- an array of [name, value]
+	headers jsonb,
+	-- text if it is valid in the database's encoding, else bytes
+	body text,
+	body_bytes bytea,
+	body_size bigint,
+	truncated boolean NOT NULL,
+	PRIMARY KEY (run_id, attempt, segment)
 ) PARTITION BY LIST (segment);
 
 -- The checks spare a reader of failures the ring of successes, and the other
@@ -356,6 +414,22 @@ CREATE TABLE jobsched_internal.attempt_104 PARTITION OF jobsched_internal.attemp
 CREATE TABLE jobsched_internal.attempt_105 PARTITION OF jobsched_internal.attempt FOR VALUES IN (105);
 CREATE TABLE jobsched_internal.attempt_106 PARTITION OF jobsched_internal.attempt FOR VALUES IN (106);
 CREATE TABLE jobsched_internal.attempt_107 PARTITION OF jobsched_internal.attempt FOR VALUES IN (107);
+CREATE TABLE jobsched_internal.http_response_000 PARTITION OF jobsched_internal.http_response FOR VALUES IN (0);
+CREATE TABLE jobsched_internal.http_response_001 PARTITION OF jobsched_internal.http_response FOR VALUES IN (1);
+CREATE TABLE jobsched_internal.http_response_002 PARTITION OF jobsched_internal.http_response FOR VALUES IN (2);
+CREATE TABLE jobsched_internal.http_response_003 PARTITION OF jobsched_internal.http_response FOR VALUES IN (3);
+CREATE TABLE jobsched_internal.http_response_004 PARTITION OF jobsched_internal.http_response FOR VALUES IN (4);
+CREATE TABLE jobsched_internal.http_response_005 PARTITION OF jobsched_internal.http_response FOR VALUES IN (5);
+CREATE TABLE jobsched_internal.http_response_006 PARTITION OF jobsched_internal.http_response FOR VALUES IN (6);
+CREATE TABLE jobsched_internal.http_response_007 PARTITION OF jobsched_internal.http_response FOR VALUES IN (7);
+CREATE TABLE jobsched_internal.http_response_100 PARTITION OF jobsched_internal.http_response FOR VALUES IN (100);
+CREATE TABLE jobsched_internal.http_response_101 PARTITION OF jobsched_internal.http_response FOR VALUES IN (101);
+CREATE TABLE jobsched_internal.http_response_102 PARTITION OF jobsched_internal.http_response FOR VALUES IN (102);
+CREATE TABLE jobsched_internal.http_response_103 PARTITION OF jobsched_internal.http_response FOR VALUES IN (103);
+CREATE TABLE jobsched_internal.http_response_104 PARTITION OF jobsched_internal.http_response FOR VALUES IN (104);
+CREATE TABLE jobsched_internal.http_response_105 PARTITION OF jobsched_internal.http_response FOR VALUES IN (105);
+CREATE TABLE jobsched_internal.http_response_106 PARTITION OF jobsched_internal.http_response FOR VALUES IN (106);
+CREATE TABLE jobsched_internal.http_response_107 PARTITION OF jobsched_internal.http_response FOR VALUES IN (107);
 
 -- Runs that have ended and were queued anew, as others: none is twice.  Kept
 -- for as long as history may speak of them.

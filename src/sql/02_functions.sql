@@ -34,10 +34,21 @@ CREATE FUNCTION jobsched.create_job(
 	max_concurrency integer DEFAULT NULL,
 	queue text DEFAULT NULL,
 	keys text[] DEFAULT NULL,
+	url text DEFAULT NULL,
+	method text DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	body jsonb DEFAULT NULL,
+	body_text text DEFAULT NULL,
+	sign_with text DEFAULT NULL,
+	connect_timeout interval DEFAULT NULL,
+	success_codes text[] DEFAULT NULL,
+	max_redirects integer DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
-'Defines a job and returns its id. Exactly one of command (SQL text) and handler (''schema.function'', takes jsonb, returns jsonb or void). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none. max_attempts: how often a run is tried in all, 1 to 1000; default 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P01'', ''57P02'', ''57P03'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. overlap, when a slot comes while a run of the job is live: skip it; queue its run, up to queue_limit of them, until the others have ended; allow it beside them, up to max_concurrency; or replace them, which are cancelled. misfire, for slots found later than misfire_grace: once (one run for the newest), skip (none) or all (one each, at most 100). starts_at, ends_at: the schedule has no slots before and after. max_runs: how many runs the schedule makes in all. jitter: each slot''s run starts up to so much later. pause_after_failures: after so many failures in a row the job is paused until resume_job(). max_concurrency: how many of its runs are executed at the same time (1 to 10000); default any number. queue: the name of a queue, whose limits (set_queue()) hold for all jobs that name it. keys: what limits of keys (set_limit()) hold for, at most 8 texts with placeholders such as ''user:{{args.user_id}}''. A run takes a place of every limit that names it, or waits. if_exists, when the owner has a job of this name: error, update or keep.';
+'Defines a job and returns its id. Exactly one of command (SQL text), handler (''schema.function'', takes jsonb, returns jsonb or void) and url (an HTTP request). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none, 30 seconds for an HTTP request. max_attempts: how often a run is tried in all, 1 to 1000; default 5 for an HTTP request, 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), HTTP statuses (''503'', ''5xx''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P01'', ''57P02'', ''57P03'', ''408'', ''425'', ''429'', ''5xx'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. overlap, when a slot comes while a run of the job is live: skip it; queue its run, up to queue_limit of them, until the others have ended; allow it beside them, up to max_concurrency; or replace them, which are cancelled. misfire, for slots found later than misfire_grace: once (one run for the newest), skip (none) or all (one each, at most 100). starts_at, ends_at: the schedule has no slots before and after. max_runs: how many runs the schedule makes in all. jitter: each slot''s run starts up to so much later. pause_after_failures: after so many failures in a row the job is paused until resume_job(). max_concurrency: how many of its runs are executed at the same time (1 to 10000); default any number. queue: the name of a queue, whose limits (set_queue()) hold for all jobs that name it. keys: what limits of keys (set_limit()) hold for, at most 8 texts with placeholders such as ''user:{{args.user_id}}''. A run takes a place of every limit that names it, or waits. url, method (default POST), headers (a JSON object), body (JSON) or body_text: the request, with placeholders {{args.path}}, {{run.id}}, {{run.attempt}}, {{run.scheduled_for}}, {{job.name}}, {{secret.NAME}} and {{vault.NAME}}; without a body it sends job, run_id, attempt, scheduled_for and args. sign_with: the name of a secret for a Standard Webhooks signature. connect_timeout: default 10 seconds. success_codes: statuses that are a success, such as ''200'' or ''2xx''; default 2xx. max_redirects: how many redirects are followed; default 0. on_success, on_failure: functions (jsonb) that are called, in a run of their own, with what came of the run. The owner needs EXECUTE on jobsched.http_request. if_exists, when the owner has a job of this name: error, update or keep.';
 
 CREATE FUNCTION jobsched.alter_job(
 	job text,
@@ -73,10 +84,21 @@ CREATE FUNCTION jobsched.alter_job(
 	pause_after_failures integer DEFAULT NULL,
 	max_concurrency integer DEFAULT NULL,
 	queue text DEFAULT NULL,
-	keys text[] DEFAULT NULL)
+	keys text[] DEFAULT NULL,
+	url text DEFAULT NULL,
+	method text DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	body jsonb DEFAULT NULL,
+	body_text text DEFAULT NULL,
+	sign_with text DEFAULT NULL,
+	connect_timeout interval DEFAULT NULL,
+	success_codes text[] DEFAULT NULL,
+	max_redirects integer DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
-'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule; zero removes timeout, max_runs, jitter, pause_after_failures and max_concurrency; starts_at => ''-infinity'' and ends_at => ''infinity'' remove the bound; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default; an empty queue and an empty array of keys remove what they limit. A change of schedule or timezone starts the schedule anew: slots missed before are forgotten. command and handler replace each other. The change holds for runs that start after the commit; but a run that is queued keeps its keys.';
+'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule; zero removes timeout, max_runs, jitter, pause_after_failures and max_concurrency; starts_at => ''-infinity'' and ends_at => ''infinity'' remove the bound; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default; an empty queue and an empty array of keys remove what they limit. A change of schedule or timezone starts the schedule anew: slots missed before are forgotten. command, handler and url replace each other. Empty texts remove body_text, sign_with, on_success and on_failure, an empty object the headers, an empty array success_codes. The change holds for runs that start after the commit; but a run that is queued keeps its keys.';
 
 CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
@@ -177,6 +199,111 @@ CREATE FUNCTION jobsched.start_processing()
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_start_processing';
 COMMENT ON FUNCTION jobsched.start_processing IS
 'Ends stop_processing(): what waits starts, and slots missed meanwhile are made up by one run for the newest of each job. For the database''s owner.';
+
+-- HTTP requests
+
+CREATE FUNCTION jobsched.http_request(
+	method text,
+	url text,
+	body jsonb DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	params jsonb DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	on_conflict text DEFAULT 'return_existing',
+	idempotency_period interval DEFAULT '1 day',
+	body_text text DEFAULT NULL,
+	run_at timestamptz DEFAULT pg_catalog.now(),
+	priority integer DEFAULT 0,
+	sign_with text DEFAULT NULL,
+	connect_timeout interval DEFAULT NULL,
+	success_codes text[] DEFAULT NULL,
+	max_redirects integer DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_request';
+COMMENT ON FUNCTION jobsched.http_request IS
+'Queues an HTTP request and returns the id of its run, which is one of the caller''s job "http" (made when first needed). It is sent if and only if the transaction commits, at least once, and with the same Idempotency-Key each time. body: JSON, or body_text: any text; headers: a JSON object, in whose values {{secret.NAME}} and {{vault.NAME}} are replaced when it is sent, while url and body are sent as they are; params: a JSON object that is appended to the url''s query. timeout: of an attempt, default 30 seconds; max_attempts: default 5. keys, idempotency_key and the like are those of trigger(), the others those of create_job(). Whoever may execute this function may make HTTP requests, by jobs too.';
+
+CREATE FUNCTION jobsched.http_get(
+	url text,
+	headers jsonb DEFAULT NULL,
+	params jsonb DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN jobsched.http_request('GET', url, NULL, headers, params, timeout, max_attempts, keys, idempotency_key);
+COMMENT ON FUNCTION jobsched.http_get IS
+'Queues a GET request, as http_request() does.';
+
+CREATE FUNCTION jobsched.http_post(
+	url text,
+	body jsonb DEFAULT '{}',
+	headers jsonb DEFAULT NULL,
+	params jsonb DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN jobsched.http_request('POST', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+COMMENT ON FUNCTION jobsched.http_post IS
+'Queues a POST request with a JSON body, as http_request() does.';
+
+CREATE FUNCTION jobsched.http_put(
+	url text,
+	body jsonb DEFAULT '{}',
+	headers jsonb DEFAULT NULL,
+	params jsonb DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN jobsched.http_request('PUT', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+COMMENT ON FUNCTION jobsched.http_put IS
+'Queues a PUT request with a JSON body, as http_request() does.';
+
+CREATE FUNCTION jobsched.http_patch(
+	url text,
+	body jsonb DEFAULT '{}',
+	headers jsonb DEFAULT NULL,
+	params jsonb DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN jobsched.http_request('PATCH', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+COMMENT ON FUNCTION jobsched.http_patch IS
+'Queues a PATCH request with a JSON body, as http_request() does.';
+
+CREATE FUNCTION jobsched.http_delete(
+	url text,
+	body jsonb DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	params jsonb DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN jobsched.http_request('DELETE', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+COMMENT ON FUNCTION jobsched.http_delete IS
+'Queues a DELETE request, as http_request() does.';
+
+CREATE FUNCTION jobsched.http_webhook()
+RETURNS trigger LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_webhook';
+COMMENT ON FUNCTION jobsched.http_webhook IS
+'Trigger function for triggers AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW. Its argument is the name of a job of the table''s owner, which is triggered with the change as args; or a URL, to which the change is posted, and headers as a JSON object if you like. The change: {"type", "schema", "table", "record", "old_record"}. What is queued belongs to the table''s owner, who needs EXECUTE on jobsched.http_request.';
+
+-- Who may make requests is for the administrator to say.
+REVOKE ALL ON FUNCTION jobsched.http_request, jobsched.http_webhook FROM PUBLIC;
+
 -- Limits
 
 CREATE FUNCTION jobsched.set_queue(
@@ -211,6 +338,18 @@ CREATE FUNCTION jobsched.drop_limit(key_class text, owner name DEFAULT CURRENT_U
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_limit';
 COMMENT ON FUNCTION jobsched.drop_limit IS
 'Removes the limits of a class of keys.';
+
+-- Secrets
+
+CREATE FUNCTION jobsched.set_secret(name text, value text, owner name DEFAULT CURRENT_USER)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_set_secret';
+COMMENT ON FUNCTION jobsched.set_secret IS
+'Keeps a value (4 to 8192 bytes) that HTTP requests of a role are sent with: {{secret.NAME}} in URL, headers or body, or sign_with. It takes the place of the one of this name that there may be. Nothing shows it again: no view, no log, no dump. For a key of sign_with: whsec_ and base64, or other text; while a key is changed, the new and the old one with a space between them.';
+
+CREATE FUNCTION jobsched.drop_secret(name text, owner name DEFAULT CURRENT_USER)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_secret';
+COMMENT ON FUNCTION jobsched.drop_secret IS
+'Removes a secret. Requests that need it fail.';
 
 -- Schedules
 
@@ -273,11 +412,18 @@ COMMENT ON FUNCTION jobsched.log IS 'Keeps a message with the run (view run_logs
 CREATE FUNCTION jobsched_internal.may_see(owner oid) RETURNS boolean
 LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_see';
 
+CREATE FUNCTION jobsched_internal.may_manage(owner oid) RETURNS boolean
+LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_manage';
+
 CREATE FUNCTION jobsched_internal.workers(
 	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
 	OUT runs bigint, OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT run_started_at timestamptz,
 	OUT assigned integer, OUT progress_done bigint, OUT progress_total bigint, OUT progress_message text)
 RETURNS SETOF record LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_workers';
+
+CREATE FUNCTION jobsched_internal.flights(
+	OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT started_at timestamptz, OUT pid integer)
+RETURNS SETOF record LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'jobsched_flights';
 
 CREATE FUNCTION jobsched_internal.scheduler(
 	OUT pid integer, OUT started_at timestamptz, OUT last_active_at timestamptz, OUT enabled boolean,

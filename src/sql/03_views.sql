@@ -8,17 +8,82 @@
 -- Table job has none: it would keep pg_dump out.  The names of jobs are read
 -- from its parent, which has one: a function in a condition on a name must not
 -- be given those of others.
+--
+-- Callbacks (runs with a handler) have a response in their arguments, which is
+-- its owner's alone, as in http_responses.
 
 ALTER TABLE jobsched_internal.run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.attempt ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.run_log ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.job_name_of ENABLE ROW LEVEL SECURITY;
 CREATE POLICY may_see ON jobsched_internal.run FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.history FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.attempt FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_internal.may_see(owner));
+CREATE POLICY may_manage ON jobsched_internal.http_response FOR SELECT USING (jobsched_internal.may_manage(owner));
 CREATE POLICY may_see ON jobsched_internal.job_name_of FOR SELECT USING (jobsched_internal.may_see(owner));
+
+-- The parent's policy holds for what is read through it.  Members of
+-- pg_read_all_data could read a partition by itself: there is no policy there,
+-- so none of its rows are seen.
+ALTER TABLE jobsched_internal.history_000 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_001 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_002 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_003 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_004 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_005 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_006 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_007 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_100 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_101 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_102 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_103 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_104 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_105 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_106 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.history_107 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_100 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_101 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_102 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_103 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_104 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_105 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_106 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.attempt_107 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_000 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_001 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_002 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_003 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_004 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_005 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_006 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_007 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_100 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_101 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_102 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_103 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_104 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_105 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_106 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.run_log_107 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_000 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_001 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_002 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_003 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_004 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_005 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_006 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_007 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_100 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_101 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_102 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_103 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_104 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_105 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_106 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.http_response_107 ENABLE ROW LEVEL SECURITY;
 
 -- What these views show of a run's job besides its name.
 CREATE VIEW jobsched_internal.job_of_run AS
@@ -36,11 +101,12 @@ CREATE VIEW jobsched.jobs WITH (security_barrier) AS
 SELECT j.job_id,
 	j.name,
 	pg_catalog.pg_get_userbyid(j.owner) AS owner,
-	CASE WHEN j.handler IS NOT NULL THEN 'function' ELSE 'sql' END AS kind,
+	CASE WHEN j.request IS NOT NULL THEN 'http' WHEN j.handler IS NOT NULL THEN 'function' ELSE 'sql' END AS kind,
 	j.schedule,
 	j.timezone,
 	j.command,
 	j.handler,
+	j.request,
 	j.args,
 	j.mode,
 	j.share_transaction,
@@ -160,8 +226,10 @@ SELECT r.run_id,
 	r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
 	r.missed_count,
 	r.keys,
-	r.args,
-	r.result,
+	CASE WHEN r.handler IS NULL OR jobsched_internal.may_manage(r.owner) THEN r.args END AS args,
+	r.request,
+	r.handler,
+	CASE WHEN r.handler IS NULL OR jobsched_internal.may_manage(r.owner) THEN r.result END AS result,
 	CASE WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.error
 		FROM jobsched_internal.attempt a WHERE a.run_id OPERATOR(pg_catalog.=) r.run_id
 			AND a.attempt OPERATOR(pg_catalog.=) r.attempt)
@@ -179,14 +247,14 @@ SELECT r.run_id,
 FROM (
 	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
 		q.scheduled_for, q.run_at, q.queued_at, NULL::timestamptz AS started_at,
-		NULL::timestamptz AS finished_at, q.missed_count, q.keys, q.args, NULL::jsonb AS result,
+		NULL::timestamptz AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler, NULL::jsonb AS result,
 		NULL::text AS error, NULL::text AS sqlstate, NULL::text AS error_detail,
 		NULL::text AS error_hint, NULL::text AS error_context, NULL::integer AS worker_pid
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
 		h.scheduled_for, h.run_at, h.queued_at, h.started_at,
-		h.finished_at, h.missed_count, h.keys, h.args, h.result,
+		h.finished_at, h.missed_count, h.keys, h.args, h.request, h.handler, h.result,
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid
 	FROM jobsched_internal.history h
@@ -197,7 +265,11 @@ COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded,
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did';
-COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill or retry (retry_run(), redrive())';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()) or callback (on_success, on_failure)';
+COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
+COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
+COMMENT ON COLUMN jobsched.runs.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
+COMMENT ON COLUMN jobsched.runs.result IS 'what it returned; of a callback only for the owner';
 COMMENT ON COLUMN jobsched.runs.keys IS 'what limits of keys hold for; made from the templates of its job when it was queued';
 COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
 
@@ -255,7 +327,7 @@ SELECT h.run_id,
 	h.queued_at,
 	h.started_at,
 	h.finished_at,
-	h.args,
+	CASE WHEN h.handler IS NULL OR jobsched_internal.may_manage(h.owner) THEN h.args END AS args,
 	h.error,
 	h.sqlstate
 FROM jobsched_internal.history h
@@ -264,6 +336,7 @@ WHERE h.status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'timed_out', 'lost'])
 	AND NOT EXISTS (SELECT FROM jobsched_internal.retried t
 		WHERE t.run_id OPERATOR(pg_catalog.=) h.run_id);
 COMMENT ON VIEW jobsched.dead_letters IS 'Runs that have failed for good, timed out or been lost, and that nobody has retried: retry_run() takes one, redrive() those of a job.';
+COMMENT ON COLUMN jobsched.dead_letters.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
 
 CREATE FUNCTION jobsched.redrive(
 	job text,
@@ -298,8 +371,26 @@ SELECT w.run_id,
 FROM jobsched_internal.workers() w
 	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) w.job_id
 	LEFT JOIN jobsched_internal.run r ON r.run_id OPERATOR(pg_catalog.=) w.run_id
-WHERE w.run_id IS NOT NULL AND jobsched_internal.may_see(w.owner);
-COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress.';
+WHERE w.run_id IS NOT NULL AND jobsched_internal.may_see(w.owner)
+UNION ALL
+SELECT f.run_id,
+	f.job_id,
+	j.name,
+	pg_catalog.pg_get_userbyid(r.owner),
+	f.attempt,
+	r.source,
+	r.scheduled_for,
+	f.started_at,
+	jobsched_internal.clock_now() OPERATOR(pg_catalog.-) f.started_at,
+	NULL,
+	NULL,
+	NULL,
+	f.pid
+FROM jobsched_internal.flights() f
+	JOIN jobsched_internal.run r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
+	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) f.job_id
+WHERE jobsched_internal.may_see(r.owner);
+COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress; HTTP requests that are under way.';
 
 CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
 SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
@@ -342,6 +433,41 @@ SELECT l.run_id, l.attempt, l.job_id, n.name AS job_name, pg_catalog.pg_get_user
 FROM jobsched_internal.run_log l
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) l.job_id;
 COMMENT ON VIEW jobsched.run_logs IS 'Messages that runs raised or logged, kept as long as the run.';
+
+CREATE VIEW jobsched.http_responses WITH (security_invoker) AS
+SELECT r.run_id,
+	r.attempt,
+	r.job_id,
+	n.name AS job_name,
+	pg_catalog.pg_get_userbyid(r.owner) AS owner,
+	r.status,
+	r.responded_at,
+	r.method,
+	r.url,
+	r.headers,
+	r.body,
+	r.body_bytes,
+	r.body_size,
+	r.truncated,
+	CASE r.http_version WHEN 10 THEN '1.0' WHEN 11 THEN '1.1' WHEN 20 THEN '2' WHEN 30 THEN '3' END AS http_version,
+	r.remote_address,
+	r.remote_port,
+	r.resolved,
+	r.connected,
+	r.secured,
+	r.first_byte,
+	r.total
+FROM jobsched_internal.http_response r
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) r.job_id;
+COMMENT ON VIEW jobsched.http_responses IS 'What servers answered to HTTP requests: a row for each attempt that was sent, kept as long as the run. Only for the owner; not for pg_monitor.';
+COMMENT ON COLUMN jobsched.http_responses.status IS 'of the response; NULL if none came, and view runs or attempts says why';
+COMMENT ON COLUMN jobsched.http_responses.url IS 'where the request went, in the end; *** stands for secrets';
+COMMENT ON COLUMN jobsched.http_responses.headers IS 'an array of [name, value], in the order in which they came';
+COMMENT ON COLUMN jobsched.http_responses.body IS 'the body, or its first jobsched.http_max_response, if that is text in the encoding of the database';
+COMMENT ON COLUMN jobsched.http_responses.body_bytes IS 'the same if it is not';
+COMMENT ON COLUMN jobsched.http_responses.body_size IS 'bytes that were read';
+COMMENT ON COLUMN jobsched.http_responses.truncated IS 'whether there was more';
+COMMENT ON COLUMN jobsched.http_responses.resolved IS 'time from the start until the name was resolved; then until there was a connection (connected), TLS was agreed upon (secured), the first byte came (first_byte) and the last (total)';
 
 CREATE VIEW jobsched.workers WITH (security_barrier) AS
 SELECT w.slot, pg_catalog.pg_get_userbyid(w.owner) AS owner, w.pid, w.state, w.started_at,
@@ -403,6 +529,15 @@ COMMENT ON VIEW jobsched.limits IS 'The limits of keys that set_limit() has defi
 COMMENT ON COLUMN jobsched.limits.keys IS 'different keys of runs that run or wait';
 COMMENT ON COLUMN jobsched.limits.running IS 'runs that are with a worker';
 COMMENT ON COLUMN jobsched.limits.waiting IS 'runs that are due and wait, for whatever reason';
+
+CREATE VIEW jobsched.secrets WITH (security_barrier) AS
+SELECT s.name,
+	pg_catalog.pg_get_userbyid(s.owner) AS owner,
+	s.created_at,
+	s.updated_at
+FROM jobsched_internal.secret s
+WHERE jobsched_internal.may_see(s.owner);
+COMMENT ON VIEW jobsched.secrets IS 'The secrets that set_secret() has kept, without their values.';
 
 CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';

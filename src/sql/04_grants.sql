@@ -2,6 +2,7 @@
 -- GRANT USAGE ON SCHEMA jobsched TO somebody is enough.  Every function and
 -- view checks for itself what its caller may see and do.
 GRANT USAGE ON SCHEMA jobsched TO @extowner@ WITH GRANT OPTION;
+GRANT EXECUTE ON FUNCTION jobsched.http_request, jobsched.http_webhook TO @extowner@ WITH GRANT OPTION;
 -- pg_dump reads the jobs as the role that it connects as.
 GRANT USAGE ON SCHEMA jobsched_internal TO @extowner@;
 GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq,
@@ -9,10 +10,12 @@ GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq,
 -- For the views that run with their readers' rights; see there.
 GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
+	jobsched_internal.http_response,
 	jobsched_internal.job_name_of, jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.attempts,
 	jobsched.dead_letters, jobsched.running, jobsched.upcoming,
-	jobsched.run_logs, jobsched.workers, jobsched.queues, jobsched.limits TO PUBLIC;
+	jobsched.run_logs, jobsched.http_responses, jobsched.secrets, jobsched.workers,
+	jobsched.queues, jobsched.limits TO PUBLIC;
 
 INSERT INTO jobsched_internal.identity (id, token, database, instance_id)
 SELECT 1, pg_catalog.gen_random_uuid(), d.oid, jobsched_internal.instance_id()

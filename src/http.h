@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.h
+ *		Functions that define HTTP requests, and queue them.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_HTTP_H
+#define JS_HTTP_H
+
+#include "fmgr.h"
+#include "http_request.h"
+
+/* The job that requests belong to which were made without one. */
+#define JS_HTTP_JOB "http"
+
+/* How long an attempt may take if nobody says otherwise. */
+#define JS_HTTP_TIMEOUT (30 * USECS_PER_SEC)
+
+extern int	js_http_arguments(FunctionCallInfo fcinfo, int n,
+							  JsHttpDefinition *given, bool *any);
+extern void js_http_check_callbacks(Jsonb *definition);
+extern Jsonb *js_http_none(void);
+extern bool js_http_may_request(Oid role);
+extern void js_http_check_may_request(Oid role);
+extern ArrayType *js_http_keys(const JsJob *job, ArrayType *templates);
+extern Jsonb *js_http_definition(const JsJob *job, const JsRun *run, JsHttpPlace *place);
+
+/* api.c */
+extern void js_http_job(Oid owner, JsJob *job);
+
+#endif							/* JS_HTTP_H */

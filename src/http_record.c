@@ -1,0 +1,378 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_record.c
+ *		From the responses to requests to how their runs have ended.
+ *
+ * A response that the definition calls a success is one (2xx, if it says
+ * nothing); any other is a failure with SQLSTATE JSnnn.  What became of
+ * transfers without response has an SQLSTATE of class 08, so retry.c knows
+ * what is worth another attempt.
+ *
+ * What is recorded holds no secret that the request was made with: where a
+ * server has sent one back it is replaced.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "callback.h"
+#include "cancel.h"
+#include "clock.h"
+#include "http.h"
+#include "http_worker.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "retry.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+/* A run that is being recorded. */
+typedef struct Recording
+{
+	JsTransfer *transfer;
+	const JsJob *job;
+	JsRun		run;
+	JsRun		next;
+	JsOutcome	outcome;
+	JsResponse	response;
+} Recording;
+
+/* ------------------------------------------------------------------------
+ * Responses
+ * ------------------------------------------------------------------------
+ */
+
+static void
+push_string(JsonbParseState **state, const char *text, size_t length)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = (char *) text;
+
+	v.val.string.len = length;
+	(void) pushJsonbValue(state, WJB_ELEM, &v);
+}
+
+/* What is no text in the database's encoding becomes one. */
+static void
+make_valid(char *text, size_t length)
+{
+	if (memchr(text, '\0', length) == NULL && pg_verify_mbstr(GetDatabaseEncoding(), text, length, true))
+		return;
+	for (size_t i = 0; i < length; i++)
+		if (text[i] == '\0' || IS_HIGHBIT_SET(text[i]))
+			text[		i] = '?';
+}
+
+static void
+push_header(JsonbParseState **state, const char *line, const char *end)
+{
+	const char *colon = memchr(line, ':', end - line);
+	const char *value = colon == NULL ? end : colon + 1;
+
+	if (colon == NULL || colon == line)
+		return;
+	while (value < end && (*value == ' ' || *value == '\t'))
+		value++;
+	while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
+		end--;
+	(void) pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	push_string(state, line, colon - line);
+	push_string(state, value, end - value);
+	(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+/* An array of [name, value], in order. */
+static Jsonb *
+headers_of(const JsTransfer *transfer)
+{
+	size_t		size = transfer->response->headers_size;
+	char	   *text = js_http_redact(transfer->request.secrets, transfer->response->headers, &size);
+	JsonbParseState *state = NULL;
+	char	   *copy = palloc(size + 1);
+	char	   *end = copy + size;
+
+	memcpy(copy, text, size);
+	make_valid(copy, size);
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (char *line = copy, *stop; line < end; line = Min(stop + 2, end))
+	{
+		stop = memchr(line, '\r', end - line);
+		if (stop == NULL)
+			stop = end;
+		push_header(&state, line, stop);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+static bool
+is_text(const char *body, size_t size)
+{
+	return memchr(body, '\0', size) == NULL &&
+		pg_verify_mbstr(GetDatabaseEncoding(), body, size, true);
+}
+
+/* Text if it is one; a character that was cut in two at the end is left out. */
+static void
+set_body(JsResponse *response, const char *body, size_t size)
+{
+	for (int cut = 0; cut < (response->truncated ? 4 : 1) && cut <= size; cut++)
+		if (is_text(body, size - cut))
+		{
+			response->body = pnstrdup(body, size - cut);
+			return;
+		}
+	response->body_bytes = (bytea *) palloc(size + VARHDRSZ);
+	SET_VARSIZE(response->body_bytes, size + VARHDRSZ);
+	memcpy(VARDATA(response->body_bytes), body, size);
+}
+
+static bool
+set_response(const JsTransfer *transfer, JsResponse *response)
+{
+	const JsMuxResponse *in = transfer->response;
+	size_t		size;
+	char	   *body;
+
+	if (in == NULL)
+		return false;
+	response->status = in->status;
+	response->http_version = in->http_version;
+	response->method = transfer->request.method;
+	response->url = transfer->request.shown_url;
+	response->remote_address = in->remote_address[0] ? in->remote_address : NULL;
+	response->remote_port = in->remote_port;
+	response->resolved_us = in->resolved_us;
+	response->connected_us = in->connected_us;
+	response->secured_us = in->secured_us;
+	response->first_byte_us = in->first_byte_us;
+	response->total_us = in->total_us;
+	response->truncated = in->truncated;
+	response->body_size = in->body_size;
+	if (in->status == 0)
+		return true;
+	response->headers = headers_of(transfer);
+	size = in->body_size;
+	body = js_http_redact(transfer->request.secrets, in->body ? in->body : "", &size);
+	set_body(response, body, size);
+	return true;
+}
+
+/* ------------------------------------------------------------------------
+ * Outcomes
+ * ------------------------------------------------------------------------
+ */
+
+static void
+set_failure(JsOutcome *outcome, const char *reason, const char *sqlstate, const char *error)
+{
+	outcome->status = JS_FAILED;
+	outcome->reason = reason;
+	outcome->sqlstate = sqlstate;
+	outcome->error = pstrdup(error);
+}
+
+static void
+set_timeout(const JsTransfer *transfer, JsOutcome *outcome)
+{
+	outcome->status = JS_TIMED_OUT;
+	outcome->reason = "timeout";
+	outcome->sqlstate = "57014";
+	outcome->error = transfer->response->result == JS_MUX_TIMEOUT ?
+		psprintf("canceling run due to its timeout of " INT64_FORMAT " ms", transfer->mail.timeout / 1000) :
+		psprintf("no connection within %d ms", transfer->request.connect_timeout_ms);
+}
+
+/* Without a response, or with one that broke off. */
+static void
+outcome_of_trouble(const JsTransfer *transfer, JsOutcome *outcome)
+{
+	const char *error = transfer->response->error;
+
+	switch (transfer->response->result)
+	{
+		case JS_MUX_TIMEOUT:
+		case JS_MUX_CONNECT_TIMEOUT:
+			set_timeout(transfer, outcome);
+			break;
+		case JS_MUX_RESOLVE:
+		case JS_MUX_CONNECT:
+			set_failure(outcome, "network", "08001", error);
+			break;
+		case JS_MUX_TLS:
+			set_failure(outcome, "tls", "08001", error);
+			break;
+		case JS_MUX_OK:
+		case JS_MUX_NETWORK:
+			set_failure(outcome, "network", "08006", error);
+			break;
+		case JS_MUX_PROTOCOL:
+			set_failure(outcome, "network", "08P01", error);
+			break;
+		case JS_MUX_REFUSED:
+			set_failure(outcome, "egress_refused", "42501", error);
+			outcome->error_hint = "See jobsched.http_allow and jobsched.http_deny.";
+			break;
+		case JS_MUX_BAD_REQUEST:
+			set_failure(outcome, "bad_request", "22023", error);
+			break;
+		case JS_MUX_NO_MEMORY:
+			set_failure(outcome, "error", "53200", error);
+			break;
+	}
+}
+
+static Jsonb *
+result_of(int status)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue	value = {.type = jbvNumeric};
+
+	key.val.string.val = "status";
+	key.val.string.len = strlen("status");
+	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(int4_numeric, Int32GetDatum(status)));
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) pushJsonbValue(&state, WJB_KEY, &key);
+	(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static void
+outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
+{
+	const JsMuxResponse *response = transfer->response;
+	int64		retry_after;
+
+	outcome->result = result_of(response->status);
+	if (js_http_is_success(transfer->definition, response->status))
+	{
+		outcome->status = JS_SUCCEEDED;
+		return;
+	}
+	set_failure(outcome, "http_status", psprintf(JS_SQLSTATE_STATUS "%03d", response->status % 1000),
+				psprintf("the server answered with status %d", response->status));
+	if (transfer->problem != NULL)
+		outcome->error_detail = psprintf("The redirect was not followed: %s.", transfer->problem);
+	retry_after = js_http_retry_after(response->headers, response->headers_size, GetCurrentTimestamp());
+	if (retry_after >= 0 && (response->status == 429 || response->status == 503))
+		outcome->retry_after = Max(retry_after, 1);
+}
+
+static void
+set_outcome(const JsTransfer *transfer, JsOutcome *outcome)
+{
+	outcome->worker_pid = MyProcPid;
+	outcome->started_at = transfer->started_at;
+	outcome->finished_at = transfer->ended_at;
+	if (transfer->cancel != JS_CANCEL_NONE)
+	{
+		outcome->status = js_cancel_outcome(transfer->cancel, &outcome->reason);
+		outcome->sqlstate = "57014";
+		outcome->error = "the request was cut off";
+	}
+	else if (transfer->error != NULL)
+	{
+		set_failure(outcome, "bad_request", pstrdup(unpack_sql_state(transfer->error->sqlerrcode)),
+					transfer->error->message);
+		outcome->error_detail = transfer->error->detail;
+		outcome->error_hint = transfer->error->hint;
+	}
+	else if (transfer->response->result == JS_MUX_OK)
+		outcome_of_status(transfer, outcome);
+	else
+		outcome_of_trouble(transfer, outcome);
+}
+
+/* ------------------------------------------------------------------------
+ * Records
+ * ------------------------------------------------------------------------
+ */
+
+/* Most of a batch are of one job. */
+static const JsJob *
+read_job(int64 job_id, const JsJob *last)
+{
+	JsJob	   *job;
+
+	if (last != NULL && last->job_id == job_id)
+		return last;
+	job = palloc(sizeof(JsJob));
+	return js_job_read(job_id, job) ? job : NULL;
+}
+
+/* Whether it is still ours to record. */
+static bool
+begin_recording(JsTransfer *transfer, Recording *recording, const JsJob *last)
+{
+	recording->transfer = transfer;
+	if (transfer->gone || !js_run_read(transfer->mail.run_id, &recording->run) ||
+		recording->run.status != JS_RUN_RUNNING || recording->run.attempt != transfer->mail.attempt)
+		return false;
+	recording->job = read_job(transfer->mail.job_id, last);
+	return recording->job != NULL;
+}
+
+static void
+describe(Recording *recording, JsEnding *ending)
+{
+	memset(ending, 0, sizeof(JsEnding));
+	set_outcome(recording->transfer, &recording->outcome);
+	ending->run = &recording->run;
+	ending->outcome = &recording->outcome;
+	if (set_response(recording->transfer, &recording->response))
+		ending->response = &recording->response;
+	if (js_retry_plan(recording->job, &recording->run, &recording->outcome, &recording->next))
+		ending->next = &recording->next;
+}
+
+static void
+set_done(const JsTransfer *transfer, const JsEnding *ending, JsDone *done)
+{
+	memset(done, 0, sizeof(JsDone));
+	done->run_id = transfer->mail.run_id;
+	done->job_id = transfer->mail.job_id;
+	done->recorded = ending != NULL;
+	if (ending == NULL)
+		return;
+	done->status = ending->outcome->status;
+	done->started_at = ending->outcome->started_at;
+	done->finished_at = ending->outcome->finished_at;
+	done->retry_at = ending->next != NULL ? ending->next->run_at : 0;
+	if (ending->run->request == NULL && ending->outcome->sqlstate != NULL &&
+		strcmp(ending->outcome->sqlstate, JS_SQLSTATE_GONE) == 0)
+		done->gone = transfer->mail.revision;
+}
+
+/*
+ * Records how these runs have ended, in the current transaction; done says what
+ * the scheduler is to be told.
+ */
+void
+js_http_record(JsTransfer **transfers, int count, JsDone *done)
+{
+	Recording  *recordings = palloc0(count * sizeof(Recording));
+	JsEnding   *endings = palloc(count * sizeof(JsEnding));
+	const JsJob *last = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		bool		ours = begin_recording(transfers[i], &recordings[n], last);
+
+		if (ours)
+		{
+			last = recordings[n].job;
+			describe(&recordings[n], &endings[n]);
+		}
+		set_done(transfers[i], ours ? &endings[n] : NULL, &done[i]);
+		n += (int) ours;
+		CHECK_FOR_INTERRUPTS();
+	}
+	js_attempts_finish(endings, n);
+	for (int i = 0; i < n; i++)
+		js_callback_queue(recordings[i].job, &endings[i]);
+}
