@@ -39,6 +39,7 @@ jobs=(ingest-clicks calculate-baseline run-detection wishlist-sale-check wishlis
 once=
 work=
 ready=
+receiver=
 
 # --- the server ------------------------------------------------------------
 
@@ -57,6 +58,7 @@ finish() {
 	local status=$?
 	trap - EXIT
 	[ -n "$work" ] || exit "$status"
+	[ -z "$receiver" ] || kill "$receiver" 2>/dev/null || :
 	if [ -z "$ready" ]; then
 		warn "stopped with status $status"
 		tail -n 30 "$work/log" >&2 2>/dev/null || :
@@ -68,6 +70,7 @@ finish() {
 server_settings() {
 	say "shared_preload_libraries = 'jobsched'"
 	say 'max_worker_processes = 16'
+	say "jobsched.http_allow = '127.0.0.1'"
 }
 
 # --- asking it -------------------------------------------------------------
@@ -103,7 +106,8 @@ trigger_and_wait() {
 # The examples belong to a role without any privilege but the schema's usage.
 install_examples() {
 	psql_as postgres -d postgres -c 'CREATE ROLE demo LOGIN' -c 'CREATE DATABASE demo OWNER demo'
-	psql_as postgres -c 'CREATE EXTENSION jobsched' -c 'GRANT USAGE ON SCHEMA jobsched TO demo'
+	psql_as postgres -c 'CREATE EXTENSION jobsched' -c 'GRANT USAGE ON SCHEMA jobsched TO demo' \
+		-c 'GRANT EXECUTE ON FUNCTION jobsched.http_request, jobsched.http_webhook TO demo'
 	run_examples
 	show "
 		CREATE SCHEMA demo;
@@ -179,6 +183,34 @@ show_failure() {
 	show "SELECT run_id, job_name, status, sqlstate, error FROM jobsched.runs WHERE run_id = $run_id"
 }
 
+# A server on this machine takes the place of somebody else's.
+start_receiver() {
+	perl "$tree/test/lib/receiver.pl" "$work/port" "$work/requests" &
+	receiver=$!
+	local deadline=$((SECONDS + 10))
+	until [ -s "$work/port" ]; do
+		[ "$SECONDS" -lt "$deadline" ] || die "the receiver of webhooks does not start"
+		sleep 0.1
+	done
+}
+
+show_webhook() {
+	local url
+	heading "a webhook: each new row of demo.orders is posted to a server, signed"
+	start_receiver
+	url="http://127.0.0.1:$(cat "$work/port")/orders"
+	query "
+		SELECT jobsched.set_secret('orders', 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD');
+		SELECT jobsched.create_job('order-hook', url => '$url', body => '\"{{args}}\"', sign_with => 'orders');
+		CREATE TABLE demo.orders (id int PRIMARY KEY, item text);
+		CREATE TRIGGER hook AFTER INSERT ON demo.orders FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('order-hook');
+		INSERT INTO demo.orders VALUES (1, 'a chair')" >/dev/null
+	wait_until 30 "the webhook to arrive" "EXISTS (SELECT FROM jobsched.http_responses WHERE job_name = 'order-hook')"
+	say "what arrived:"
+	sed 's/^/  /' "$work/requests"
+	show "SELECT run_id, job_name, status, http_version, body, total FROM jobsched.http_responses"
+}
+
 show_history() {
 	wait_until 30 "slow-report to end" \
 		"EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'slow-report' AND status = 'succeeded')"
@@ -221,6 +253,7 @@ demonstrate() {
 	show_trigger
 	show_failure
 	restore_schedules
+	show_webhook
 	show_history
 	show_results
 	show_health

@@ -108,6 +108,7 @@ sub define_jobs
 		SELECT jobsched.create_job('off', '0 4 * * *', 'SELECT 1', enabled => false);
 		SELECT jobsched.create_job('paused', '* * * * * *', 'SELECT 1');
 		SELECT jobsched.pause_job('paused', 'holidays');
+		SELECT jobsched.set_secret('token', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) i));
 		SELECT jobsched.trigger('paused', '{"n": 1}');
 		SELECT jobsched.create_job('once', (clock_timestamp() + interval '0.3 s')::text, handler => 'app.leave');
 		SELECT jobsched.create_job('at start', '@startup', handler => 'app.leave');
@@ -158,7 +159,7 @@ sub contents
 	my ($node, $in) = @_;
 	my $rows = join ' UNION ALL ',
 	  map { "SELECT '$_' AS what, count(*)::text AS n, md5(string_agg(t::text, '' ORDER BY t::text)) AS digest FROM jobsched_internal.$_ t" }
-	  ('identity', 'job', 'job_state', 'run', 'ring', 'history', 'attempt', 'retried', 'run_log');
+	  ('identity', 'job', 'job_state', 'run', 'ring', 'history', 'attempt', 'retried', 'run_log', 'secret');
 
 	return $node->safe_psql($in, qq{
 		$rows

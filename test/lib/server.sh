@@ -85,10 +85,10 @@ missing_test_packages() {
 	done
 }
 
-# install_packages PACKAGE...: without a main cluster: nobody asked for a
-# server that runs. The setting goes away again, the machine is not ours.
+# install_packages PACKAGE...: and no more: nobody asked for services that run,
+# now or after the next start of the machine.
 install_packages() {
-	local dropin=/etc/postgresql-common/createcluster.d/jobsched-test.conf package output
+	local package output
 	heading "installing $*"
 	apt_update
 	for package in "$@"; do
@@ -97,14 +97,40 @@ install_packages() {
 			return 1
 		}
 	done
-	as_root mkdir -p "${dropin%/*}"
-	say 'create_main_cluster = false' | as_root tee "$dropin" >/dev/null
-	output=$(apt_get install -y --no-install-recommends "$@" 2>&1) || {
-		as_root rm -f "$dropin"
+	output=$(
+		trap allow_services EXIT
+		trap 'exit 130' INT TERM
+		forbid_services
+		apt_get install -y --no-install-recommends "$@" 2>&1 && disable_services "$@"
+	) || {
 		tail -n 40 <<<"$output"
 		return 1
 	}
-	as_root rm -f "$dropin"
+}
+
+# What keeps packages from making a cluster, and from starting what they bring.
+# It goes away again, the machine is not ours.
+cluster_dropin=/etc/postgresql-common/createcluster.d/jobsched-test.conf
+service_policy=/usr/sbin/policy-rc.d
+
+forbid_services() {
+	as_root mkdir -p "${cluster_dropin%/*}"
+	say 'create_main_cluster = false' | as_root tee "$cluster_dropin" >/dev/null
+	[ -e "$service_policy" ] || {
+		printf '#!/bin/sh\n# of jobsched tests\nexit 101\n' | as_root tee "$service_policy" >/dev/null
+		as_root chmod 755 "$service_policy"
+	}
+}
+
+allow_services() {
+	as_root rm -f "$cluster_dropin"
+	! grep -qx '# of jobsched tests' "$service_policy" 2>/dev/null || as_root rm -f "$service_policy"
+}
+
+# disable_services PACKAGE...: what was just installed of those that bring one.
+disable_services() {
+	[[ " $* " == *" nginx "* ]] && have systemctl || return 0
+	as_root systemctl -q disable nginx >/dev/null 2>&1 || warn "nginx will be started with the machine"
 }
 
 # prepare_server [N]: the whole of this file, but for single tests' packages.

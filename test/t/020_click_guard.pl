@@ -1,13 +1,15 @@
 # Copyright (c) 2026, jobsched contributors
 
 # examples/click_guard.sql, run by its own unprivileged role: what its jobs
-# compute, by trigger and on their schedule, and what is seen of them.
+# compute, by trigger and on their schedule, what is seen of them, and a feed
+# that is read by HTTP.
 
 use strict;
 use warnings;
 
 use FindBin;
 use lib $FindBin::Bin;
+use HttpServers;
 use JobschedTest;
 use JSON::PP;
 use List::Util qw(sum max);
@@ -20,7 +22,7 @@ my $as_of = '2026-03-10 15:00:00+00';
 my $days = 30;
 my $last_hour = $days * 24 + 14;    # counted from the first hour of the sample
 
-my $node = jobsched_node('click_guard');
+my $node = jobsched_node('click_guard', conf => q{jobsched.http_allow = '127.0.0.1'});
 $node->safe_psql('postgres',
 	'CREATE ROLE guard LOGIN; CREATE DATABASE ads OWNER guard');
 create_extension($node, 'ads');
@@ -247,6 +249,54 @@ is( guard(
 	'and puts the schedules back');
 is(guard('SELECT count(*) FROM click_guard.raw_clicks'), 0, 'without more sample rows');
 
+# A feed: three pages of ten, of which the second is busy at first; then nothing
+# new; then something that is no page
+my $feed = start_sink($node, answer => q{
+	my $busy = 1;
+	sub {
+		my ($request) = @_;
+		my $after = $request->{query}->{after} || 0;
+		return (503, 'busy', 'Retry-After' => 1) if $after == 10 && $busy-- > 0;
+		return (200, '<html>') if $request->{path} =~ /strange/;
+		return (404, 'nothing here') if $request->{path} =~ /nowhere/;
+		return (200, '{"clicks": [], "next": 30, "more": true}') if $request->{path} =~ /round/;
+		my @numbers = grep { $_ <= 30 } $after + 1 .. $after + 10;
+		my @clicks = map { { event_id => "feed/$_", source => $_ == 7 ? '?' : "https://www.feed.example.org/$_",
+			campaign => 'spring-1', occurred_at => '2026-03-10T14:30:00Z' } } @numbers;
+		return (200, JSON::PP->new->utf8->encode({ clicks => \@clicks, next => $after + @numbers,
+			more => $after + @numbers < 30 ? JSON::PP::true : JSON::PP::false }));
+	}});
+$node->safe_psql('ads', 'GRANT EXECUTE ON FUNCTION jobsched.http_request TO guard');
+guard("UPDATE click_guard.feed SET base_url = '$feed->{url}'");
+is( guard(q{SELECT schedule, timezone FROM jobsched.jobs WHERE name = 'fetch-clicks'}),
+	'30 5/6 * * *|UTC', 'a feed has a job');
+check_run('fetch-clicks', undef, 'succeeded', 'which runs');
+wait_value($node, 'ads', q{SELECT count(*) FROM click_guard.clicks WHERE event_id LIKE 'feed/%'}, 29, 'clicks come by HTTP, and are ingested');
+is(guard(q{SELECT source FROM click_guard.rejected_clicks WHERE event_id = 'feed/7'}), '?', 'or rejected');
+is(guard(q{SELECT DISTINCT source_key FROM click_guard.clicks WHERE event_id LIKE 'feed/%'}), 'feed.example.org', 'with the same spelling of sources');
+is_deeply([ map { "$_->{method} $_->{target}" } requests($feed) ],
+	[ 'GET /clicks?after=', 'GET /clicks?after=10', 'GET /clicks?after=10', 'GET /clicks?after=20' ],
+	'page after page, and again what failed');
+is(guard(q{SELECT position, error IS NULL, fetched_at IS NOT NULL FROM click_guard.feed}), '30|t|t', 'how far it has been read is kept');
+check_run('fetch-clicks', undef, 'succeeded', 'the next one');
+is((wait_requests($feed, 5))[4]->{target}, '/clicks?after=30', 'asks for what is new');
+
+guard(qq{UPDATE click_guard.feed SET base_url = '$feed->{url}/strange'});
+check_run('fetch-clicks', undef, 'succeeded', 'what is no page');
+wait_value($node, 'ads', 'SELECT position, error FROM click_guard.feed', '30|the answer is no page of clicks', 'is an error, and changes nothing');
+guard(qq{UPDATE click_guard.feed SET base_url = '$feed->{url}/round'});
+check_run('fetch-clicks', undef, 'succeeded', 'a feed that goes round and round');
+wait_value($node, 'ads', 'SELECT error FROM click_guard.feed', 'the page leads to itself', 'is left alone');
+is(scalar(requests($feed, qr{/round/})), 1, 'and not asked again');
+guard(qq{UPDATE click_guard.feed SET base_url = '$feed->{url}/nowhere'});
+check_run('fetch-clicks', undef, 'failed', 'no feed there');
+wait_value($node, 'ads', q{SELECT error ~ '404' FROM click_guard.feed}, 't', 'is noted too');
+install_example($node, 'ads', 'guard', 'click_guard.sql', 'the example installs with a feed');
+is(guard(q{SELECT args->>'after' FROM jobsched.jobs WHERE name = 'fetch-clicks'}), 30, 'and goes on where it was');
+guard('UPDATE click_guard.feed SET base_url = NULL');
+is(guard(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'fetch-clicks'}), 0, 'without a feed there is no such job');
+guard(q{SELECT jobsched.alter_job('run-detection', schedule => '0 * * * *')});
+
 # A restart
 my $log_offset = log_size($node);
 $node->restart;
@@ -262,4 +312,5 @@ foreach my $job (sort keys %schedules)
 
 $node->stop;
 check_log($node);
+stop_http_server($feed);
 done_testing();

@@ -1,20 +1,22 @@
 # Copyright (c) 2026, jobsched contributors
 
 # examples/wishlist_alerts.sql, run by its own unprivileged role: who is told
-# what, once, in spite of items that fail; jobs turned on and off by a setting.
+# what, once, in spite of items that fail and of a server that does; jobs turned
+# on and off by a setting.
 
 use strict;
 use warnings;
 
 use FindBin;
 use lib $FindBin::Bin;
+use HttpServers;
 use JobschedTest;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = jobsched_node('wishlist_alerts');
+my $node = jobsched_node('wishlist_alerts', conf => q{jobsched.http_allow = '127.0.0.1'});
 $node->safe_psql('postgres',
 	'CREATE ROLE shop LOGIN; CREATE DATABASE shop OWNER shop');
 create_extension($node, 'shop');
@@ -191,6 +193,51 @@ is( shop(
 is( shop(q{SELECT wishlist.sale_check('{}')->>'checked'}),
 	scalar(@still_failing), 'handlers can be called by hand');
 
+# By HTTP: a server that is busy when it first hears of customer 3, and does not
+# want to hear of customer 6
+my $mailer = start_sink($node, answer => q{
+	my %seen;
+	sub {
+		my ($request) = @_;
+		my $to = JSON::PP->new->utf8->decode($request->{body})->{to};
+		return (422, 'no such customer') if $to eq 'customer6@example.com';
+		return (503, 'busy') if $to eq 'customer3@example.com' && !$seen{$to}++;
+		return (202, 'sent');
+	}});
+$node->safe_psql('shop', 'GRANT EXECUTE ON FUNCTION jobsched.http_request TO shop');
+shop("UPDATE wishlist.delivery SET url = '$mailer->{url}/notify'");
+shop(q{SELECT jobsched.alter_job('wishlist-notify', backoff_base => '50 ms')});
+shop(q{UPDATE wishlist.products SET sale_price = NULL WHERE product_id = 12});
+shop(q{UPDATE wishlist.products SET sale_price = 60 WHERE product_id = 12});
+my @twelve = ([ 2, 12 ], grep { $_->[1] == 12 && $_->[0] != 42 } @on_sale);
+my $by_http = check_run(
+	'wishlist-sale-check', '{}',
+	{ checked => @twelve + @still_failing, notified => scalar(@twelve), errors => scalar(@still_failing) },
+	'a check that notifies by HTTP');
+wait_value($node, 'shop', "SELECT delivered, waiting, failed FROM wishlist.deliveries WHERE run_id = $by_http",
+	(@twelve - 1) . '|0|1', 'all but one are delivered');
+my %told;
+foreach my $request (requests($mailer))
+{
+	my $body = decode_json($request->{body});
+	push @{ $told{ $body->{to} } }, $request;
+	next if $body->{to} ne 'customer9@example.com';
+	is($body->{text}, 'Customer 9, Product 12 is on sale: 60.00 instead of 120.00.', 'with the message');
+	is($body->{notification}, shop('SELECT notification_id FROM wishlist.notifications WHERE customer_id = 9 AND product_id = 12 ORDER BY 1 DESC LIMIT 1'),
+		'and its number');
+}
+is(scalar(keys %told), scalar(@twelve), 'each customer has a request');
+is_deeply([ map { scalar @{ $told{"customer$_\@example.com"} } } 3, 6, 9 ], [ 2, 1, 1 ], 'what may become better is tried again');
+like(shop('SELECT customer_id, product_id, error FROM wishlist.undelivered'), qr/^6\|12\|.*422/, 'what was not delivered is kept, with what was wrong');
+shop(q{UPDATE wishlist.customers SET email = 'six@example.com' WHERE customer_id = 6});
+my $caught_up = check_run(
+	'wishlist-sale-check', '{}',
+	{ checked => 1 + @still_failing, notified => 1, errors => scalar(@still_failing) },
+	'the next one takes it up');
+wait_value($node, 'shop', "SELECT delivered, waiting, failed FROM wishlist.deliveries WHERE run_id = $caught_up", '1|0|0', 'and delivers it');
+shop('UPDATE wishlist.delivery SET url = NULL');
+is(shop(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'wishlist-notify'}), 0, 'without an address there is no such job');
+
 # A restart
 my $log_offset = log_size($node);
 $node->restart;
@@ -202,4 +249,5 @@ foreach my $job ('wishlist-sale-check', 'wishlist-stock-check')
 
 $node->stop;
 check_log($node);
+stop_http_server($mailer);
 done_testing();

@@ -37,7 +37,9 @@ our @EXPORT = qw(
   jobsched_node create_extension sql_as error_of wait_until wait_value
   launcher_pid scheduler_pid worker_pids wait_scheduler wait_new_scheduler
   define_clock set_clock wait_caught_up
-  run_job wait_run_state wait_drained
+  session_sql end_sessions until_true
+  run_job wait_run_state wait_drained end_of
+  http_node http_worker_pid set_setting
   effects_schema check_exactly_once check_slots
   make_gate close_gate wait_at_gate
   becomes check_goes_on install_example
@@ -107,6 +109,18 @@ sub kill_and_start
 	die 'the server does not start again';
 }
 
+# Changes a setting, or with undef resets it; processes that wait have heard of
+# it when this returns.
+sub set_setting
+{
+	my ($node, $name, $value) = @_;
+	my $before = $node->safe_psql('postgres', "SELECT pg_conf_load_time()");
+
+	$node->safe_psql('postgres', defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name");
+	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	return poll($node, 'postgres', "SELECT pg_conf_load_time() > '$before'", 't', "$name has been reloaded");
+}
+
 # ------------------------------------------------------------------------
 # Statements
 # ------------------------------------------------------------------------
@@ -124,6 +138,31 @@ sub error_of
 	my ($ret, $stdout, $stderr) = $node->psql($db, $sql,
 		extra_params => [ '-v', 'VERBOSITY=verbose', $role ? ('-U', $role) : () ]);
 	return $ret == 0 ? '' : $stderr;
+}
+
+my %sessions;
+
+# As sql_as(), but in a session that is kept: for tests of many statements.
+sub session_sql
+{
+	my ($node, $db, $role, $sql) = @_;
+	my $session = $sessions{ $node->name }->{"$role $db"} //= do
+	{
+		my $new = $node->background_psql($db, extra_params => [ '-U', $role ]);
+		$new->set_query_timer_restart();
+		$new;
+	};
+
+	return $session->query_safe($sql);
+}
+
+# Before the server is stopped, or after it has crashed.
+sub end_sessions
+{
+	my ($node) = @_;
+
+	$_->{run}->kill_kill for values %{ delete $sessions{ $node->name } || {} };
+	return;
 }
 
 # ------------------------------------------------------------------------
@@ -156,6 +195,25 @@ sub wait_until
 {
 	my ($node, $db, $sql, $what) = @_;
 	return poll($node, $db, $sql, 't', $what);
+}
+
+# wait_until() in a session that is kept, with a finer step.
+sub until_true
+{
+	my ($node, $db, $sql, $what) = @_;
+	my $until = time() + $patience;
+
+	while (time() < $until)
+	{
+		return 1 if session_sql($node, $db, superuser(), $sql) eq 't';
+		usleep(10_000);
+	}
+	return wait_until($node, $db, $sql, $what);    # tells what there is
+}
+
+sub superuser
+{
+	return scalar getpwuid($<);
 }
 
 # Passes when the query's result becomes the expected one.
@@ -283,10 +341,45 @@ sub wait_run_state
 		$status, "run $run_id is $status");
 }
 
+# Waits for the end of a run; returns columns of view runs, or what became of it.
+sub end_of
+{
+	my ($node, $db, $run_id, $columns) = @_;
+	$columns ||= q{concat_ws(' ', status, reason, sqlstate)};
+	return session_sql($node, $db, superuser(), qq{
+		CALL jobsched.wait_run($run_id, '$patience s') \\g /dev/null
+		SELECT $columns FROM jobsched.runs WHERE run_id = $run_id});
+}
+
 sub wait_drained
 {
 	my ($node, $db) = @_;
 	return poll($node, $db, 'SELECT count(*) FROM jobsched_internal.run', '0', 'the queue is empty');
+}
+
+# ------------------------------------------------------------------------
+# HTTP requests
+# ------------------------------------------------------------------------
+
+# A server whose role app may make requests, and to this machine.
+sub http_node
+{
+	my ($name, %param) = @_;
+	my $node = jobsched_node($name, %param,
+		conf => "jobsched.http_allow = '127.0.0.0/8, [::1]/128'\n" . ($param{conf} // ''));
+
+	create_extension($node, 'postgres');
+	effects_schema($node, 'postgres');
+	$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION jobsched.http_request, jobsched.http_webhook TO app');
+	return $node;
+}
+
+# '' if there is none.
+sub http_worker_pid
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql('postgres',
+		qq{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched http' AND datname = '$db'});
 }
 
 # ------------------------------------------------------------------------

@@ -1,0 +1,192 @@
+# Copyright (c) 2026, jobsched contributors
+
+# examples/brand_monitor.sql, run by its own unprivileged role: jobs that are
+# rows, answers collected over HTTP from servers that fail at times, and scored
+# if all of them came; limits, cancellation, and how it is all seen.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use HttpServers;
+use JobschedTest;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = jobsched_node('brand_monitor', conf => q{jobsched.http_allow = '127.0.0.1'});
+$node->safe_psql('postgres', 'CREATE ROLE monitor LOGIN; CREATE DATABASE brands OWNER monitor');
+create_extension($node, 'brands');
+$node->safe_psql('brands', q{
+	GRANT USAGE ON SCHEMA jobsched TO monitor;
+	GRANT EXECUTE ON FUNCTION jobsched.http_request TO monitor});
+
+sub monitor
+{
+	my ($sql) = @_;
+	return sql_as($node, 'brands', 'monitor', $sql);
+}
+
+# Triggers a job of a brand; returns the execution's id.
+sub run_now
+{
+	my ($job_id) = @_;
+	return monitor("SELECT brand_monitor.run_now($job_id)");
+}
+
+sub wait_execution
+{
+	my ($id, $expected, $name) = @_;
+	return wait_value($node, 'brands', "SELECT status FROM brand_monitor.history WHERE execution_id = $id", $expected, $name);
+}
+
+sub metrics_of
+{
+	my ($id) = @_;
+	return decode_json(monitor("SELECT metrics FROM brand_monitor.executions WHERE execution_id = $id"));
+}
+
+# Collectors: each says the same of Edelpeak; perplexity is down for Harbour
+# Roast, google_aio fails once a question, "slow" waits, "mute" has no answer.
+my $collectors = start_sink($node, answer => q{
+	my %seen;
+	my %answer = (
+		chatgpt => "Northwall is good. Edelpeak is the best and reliable! See https://www.Reviews.example.com/boots and http://blog.example.org.",
+		google_aio => "Edelpeak is slow. Ridgeline is great. Northwall too. https://reviews.example.com/x",
+		perplexity => "Nobody can say.");
+	sub {
+		my ($request) = @_;
+		my ($collector) = $request->{path} =~ m{^/collect/(.*)} or return;
+		my $asked = JSON::PP->new->utf8->decode($request->{body});
+		return (500, 'down') if $collector eq 'perplexity' && $asked->{brand} eq 'Harbour Roast';
+		return (503, 'later', 'Retry-After' => 0) if $collector eq 'google_aio' && !$seen{ $asked->{question} }++;
+		return (200, '{}') if $collector eq 'mute';
+		my $text = $answer{$collector} // "$asked->{brand}, of course.";
+		return ($collector eq 'slow' ? [ gate => 'slow' ] : (), 200, JSON::PP->new->utf8->encode({ answer => $text }));
+	}});
+
+install_example($node, 'brands', 'monitor', 'brand_monitor.sql', 'the example installs');
+install_example($node, 'brands', 'monitor', 'brand_monitor.sql', 'and again');
+monitor("UPDATE brand_monitor.settings SET collector_url = '$collectors->{url}', alert_url = '$collectors->{url}/alert', max_attempts = 2");
+monitor(q{SELECT jobsched.alter_job('collect-answer', backoff_base => '100 ms')});
+is( monitor(q{SELECT name, schedule, timezone, enabled FROM jobsched.jobs WHERE name LIKE 'brand-_' ORDER BY name}),
+	"brand-1|0 6 * * *|Europe/Zurich|t\nbrand-2|30 6 * * 1|Europe/Zurich|t\nbrand-3||America/New_York|t",
+	'rows are jobs');
+
+# ------------------------------------------------------------------------
+# Collection, and then scoring
+# ------------------------------------------------------------------------
+
+my $both = run_now(1);
+wait_execution($both, 'completed', 'an execution of two steps');
+is(scalar(requests($collectors, qr{^/collect/})), 8, 'two questions to three collectors, one of which is asked twice');
+is( monitor("SELECT query_id, collector, answer IS NOT NULL FROM brand_monitor.answers WHERE execution_id = $both ORDER BY 1, 2"),
+	join("\n", map { my $q = $_; map { "$q|$_|t" } qw(chatgpt google_aio perplexity) } 1, 2),
+	'all answers are kept, none of questions that are not active');
+is_deeply(
+	decode_json((requests($collectors, qr{chatgpt}))[0]->{body}),
+	{ brand => 'Edelpeak', question => 'Which hiking boots are the best?' },
+	'what is asked');
+
+my $metrics = metrics_of($both);
+cmp_ok(delete $metrics->{collection}->{seconds}, '>', 0, 'how long it took is kept');
+is_deeply(
+	$metrics,
+	{
+		collection => { requested => 6, answered => 6, failed => 0 },
+		scoring => { answers => 6, named => 4, position => 1.5, sentiment => 0, citations => 6 }
+	},
+	'metrics of both steps are kept');
+is( monitor("SELECT a.collector, s.position, s.sentiment, s.citations FROM brand_monitor.scores s JOIN brand_monitor.answers a USING (answer_id)
+		WHERE s.execution_id = $both AND a.query_id = 1 ORDER BY 1"),
+	"chatgpt|2|1.00|{blog.example.org,reviews.example.com}\n"
+	. "google_aio|1|-1.00|{reviews.example.com}\n"
+	. 'perplexity|||{}',
+	'positions, sentiment and citations');
+
+# One by one: the next question is not asked before the answer is there.
+my @by_time = sort { $a->[0] <=> $b->[0] } map { [ split /\|/ ] } split /\n/, monitor(qq{
+	SELECT extract(epoch FROM r.started_at), extract(epoch FROM r.finished_at)
+	FROM jobsched.runs r JOIN brand_monitor.answers USING (run_id) WHERE execution_id = $both AND r.attempt = 1});
+is(scalar(grep { $by_time[$_]->[0] < $by_time[ $_ - 1 ]->[1] } 1 .. $#by_time), 0, 'not in parallel means one at a time');
+
+# ------------------------------------------------------------------------
+# Failures
+# ------------------------------------------------------------------------
+
+monitor(q{
+	INSERT INTO brand_monitor.jobs (job_id, brand_id, job_type, metadata)
+	VALUES (10, 3, 'data_collection_and_scoring', '{"collectors": ["chatgpt", "perplexity", "mute"], "parallel": true}')});
+my $failing = run_now(10);
+wait_execution($failing, 'failed', 'an execution whose collection fails');
+is(monitor("SELECT error, requested, answered, failed FROM brand_monitor.history WHERE execution_id = $failing"),
+	'2 of 3 requests failed|3|1|2', 'says what failed');
+is(monitor("SELECT collector, attempt FROM brand_monitor.answers JOIN jobsched.runs USING (run_id) WHERE execution_id = $failing ORDER BY 1"),
+	"chatgpt|1\nmute|1\nperplexity|2", 'what may become better was tried again');
+is(monitor("SELECT error FROM brand_monitor.answers WHERE execution_id = $failing AND collector = 'mute'"), 'the response has no answer', 'what was wrong is kept');
+is(monitor(qq{SELECT count(*) FROM jobsched.runs WHERE job_name = 'score-answers' AND args->>'execution_id' = '$failing'}), 0, 'nothing is scored then');
+is((metrics_of($failing))->{collection}->{failed}, 2, 'metrics of the step that there was are kept');
+is_deeply(
+	decode_json((wait_requests($collectors, 1, qr{^/alert$}))[0]->{body}),
+	{ text => "Harbour Roast, execution $failing: 2 of 3 requests failed" },
+	'people are told, once');
+
+my $scoring = run_now(3);
+wait_execution($scoring, 'completed', 'an execution that only scores');
+is((metrics_of($scoring))->{scoring}->{answers}, 1, 'takes the answers that have no score');
+
+# ------------------------------------------------------------------------
+# Cancellation
+# ------------------------------------------------------------------------
+
+monitor(q{UPDATE brand_monitor.jobs SET metadata = '{"collectors": ["slow", "chatgpt"], "parallel": false}' WHERE job_id = 10});
+my $slow = run_now(10);
+wait_requests($collectors, 1, qr{^/collect/slow$});
+is(monitor("SELECT status FROM brand_monitor.history WHERE execution_id = $slow"), 'processing', 'an execution goes on until the last answer is there');
+is(monitor("SELECT brand_monitor.cancel($slow)"), 't', 'it is cancelled');
+wait_aborted($collectors, 1, qr{^/collect/slow$});
+pass('the request is broken off');
+wait_value($node, 'brands', "SELECT string_agg(r.status, ' ') FROM brand_monitor.answers a JOIN jobsched.runs r USING (run_id) WHERE a.execution_id = $slow",
+	'cancelled cancelled', 'what waits is not sent');
+is(monitor("SELECT DISTINCT error FROM brand_monitor.answers WHERE execution_id = $slow"), 'cancelled', 'both say so');
+is(monitor("SELECT status, finished_at IS NOT NULL FROM brand_monitor.history WHERE execution_id = $slow"), 'cancelled|t', 'it stays cancelled');
+is(scalar(requests($collectors, qr{^/alert$})), 1, 'nobody is told of that');
+
+# ------------------------------------------------------------------------
+# Limits
+# ------------------------------------------------------------------------
+
+monitor(q{
+	UPDATE brand_monitor.settings SET per_brand = 1;
+	UPDATE brand_monitor.jobs SET metadata = '{"collectors": ["chatgpt", "other"], "parallel": true}' WHERE job_id = 2});
+my $limited = run_now(2);
+my $of_another = run_now(10);
+wait_value($node, 'brands', "SELECT answered FROM brand_monitor.executions WHERE execution_id = $limited", 1, "a brand's rate lets one request through");
+wait_value($node, 'brands', qq{SELECT r.status, r.reason FROM brand_monitor.answers JOIN jobsched.runs r USING (run_id)
+		WHERE execution_id = $limited AND answered_at IS NULL}, 'queued|waiting_for_turn', 'and the other wait');
+monitor('UPDATE brand_monitor.settings SET per_brand = 600');
+wait_execution($limited, 'completed', 'until the rate is raised');
+open_gate($collectors, 'slow');
+wait_execution($of_another, 'completed', 'and another brand had its own');
+
+# ------------------------------------------------------------------------
+# Administration
+# ------------------------------------------------------------------------
+
+is(monitor(q{UPDATE brand_monitor.jobs SET active = false WHERE job_id = 2; SELECT enabled FROM jobsched.jobs WHERE name = 'brand-2'}), 'f', 'a job is turned off');
+is(monitor(q{UPDATE brand_monitor.jobs SET active = true, schedule = '* * * * * *' WHERE job_id = 2;
+		SELECT enabled, schedule FROM jobsched.jobs WHERE name = 'brand-2'}), 't|* * * * * *', 'and on, with another schedule');
+wait_value($node, 'brands', q{SELECT count(*) > 0 FROM brand_monitor.history WHERE job_id = 2 AND source = 'schedule' AND status = 'completed'},
+	't', 'which it runs on');
+is(monitor(q{DELETE FROM brand_monitor.jobs WHERE job_id = 10; SELECT count(*) FROM jobsched.jobs WHERE name = 'brand-10'}), 0, 'a job is deleted');
+is(monitor(q{SELECT status, count(*) FROM brand_monitor.history WHERE customer_id = 2 GROUP BY 1 ORDER BY 1}),
+	'completed|1', 'the history can be asked for by customer');
+is(monitor("SELECT brand_id, executions, completed, failed, position FROM brand_monitor.trends WHERE brand_id IN (1, 3) ORDER BY 1"),
+	"1|1|1|0|1.50\n3|4|2|1|1.00", 'trends by day and brand');
+
+$node->stop;
+check_log($node);
+stop_http_server($collectors);
+done_testing();

@@ -1,0 +1,172 @@
+# Copyright (c) 2026, jobsched contributors
+
+# examples/content_studio.sql, run by its own unprivileged role: languages are
+# evaluated, and then cleaned up; what frequent languages lack is translated by
+# a server that fails at times.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use HttpServers;
+use JobschedTest;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = jobsched_node('content_studio', conf => q{jobsched.http_allow = '127.0.0.1'});
+$node->safe_psql('postgres', 'CREATE ROLE studio LOGIN; CREATE DATABASE studio OWNER studio');
+create_extension($node, 'studio');
+$node->safe_psql('studio', q{
+	GRANT USAGE ON SCHEMA jobsched TO studio;
+	GRANT EXECUTE ON FUNCTION jobsched.http_request TO studio});
+
+sub studio
+{
+	my ($sql) = @_;
+	return sql_as($node, 'studio', 'studio', $sql);
+}
+
+# Runs a job; returns its result, and the run's id.
+sub result_of
+{
+	my ($job, %param) = @_;
+	my ($run_id, $status) = run_job($node, 'studio', $job, role => 'studio', %param);
+	is($status, 'succeeded', "$job runs");
+	return (decode_json(studio("SELECT result FROM jobsched.runs WHERE run_id = $run_id")), $run_id);
+}
+
+# A translator: it is busy when it first hears of lesson 2, does not know the
+# word "unspeakable", has no good answer to "mumble", and thinks about Lesson 6
+# in German for as long as the gate is closed.
+my $translator = start_sink($node, answer => q{
+	my %seen;
+	sub {
+		my ($request) = @_;
+		my ($language) = $request->{path} =~ m{^/translate/(..)$} or return;
+		my $text = JSON::PP->new->utf8->decode($request->{body});
+		my $lesson = "$text->{title} $language";
+		return (503, 'busy', 'Retry-After' => 1) if $lesson eq 'Lesson 2 de' && !$seen{$lesson}++;
+		return (422, 'no such word') if $text->{body} =~ /unspeakable/;
+		return (200, 'hm') if $text->{body} =~ /mumble/;
+		my $answer = JSON::PP->new->utf8->encode({ title => "$language: $text->{title}", body => "$language: $text->{body}" });
+		return ($lesson eq 'Lesson 6 de' ? [ gate => 'six' ] : (), 200, $answer);
+	}});
+
+install_example($node, 'studio', 'studio', 'content_studio.sql', 'the example installs');
+install_example($node, 'studio', 'studio', 'content_studio.sql', 'and again');
+is( studio('SELECT name, schedule, timezone, active FROM content_studio.status ORDER BY name'),
+	"language-cleanup||UTC|t\n"
+	. "language-evaluation|0 2 1,15 * *|UTC|t\n"
+	. "preload-at-start|\@startup|UTC|t\n"
+	. "preload-frequent|0 3 * * *|UTC|t\n"
+	. "translate-lesson||UTC|t",
+	'its jobs are there');
+studio("UPDATE content_studio.settings SET translator_url = '$translator->{url}', alert_url = '$translator->{url}/alert'");
+
+# ------------------------------------------------------------------------
+# Evaluation, and then cleanup
+# ------------------------------------------------------------------------
+
+my ($failed, $status) = run_job($node, 'studio', 'language-evaluation', role => 'studio', args => '{"as_of": "some day"}');
+is($status, 'failed', 'an evaluation fails');
+is(studio(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'language-cleanup'}), 0, 'nothing is cleaned up after that');
+
+my ($result, $evaluation) = result_of('language-evaluation');
+is_deeply(
+	[ @{$result}{qw(total_languages frequent_languages demoted_languages)} ],
+	[ 5, [ 'de', 'en', 'fr' ], ['it'] ],
+	'it says which languages are frequent');
+is($result->{evaluation_date}, studio('SELECT current_date'), 'and when');
+is(studio('SELECT language, frequency FROM content_studio.languages ORDER BY language'),
+	"de|0.3000\nen|0.5000\neo|0.0250\nfr|0.1500\nit|0.0250", 'by their share of all uses');
+is(studio("SELECT message FROM jobsched.run_logs WHERE run_id = $evaluation ORDER BY seq"),
+	"Step 1/2: counting uses of 30 days\nStep 2/2: 3 of 5 languages are frequent, 1 no longer", 'its steps are kept');
+wait_value($node, 'studio', q{SELECT result->>'cleaned_languages', result->>'total_cleaned_lessons'
+		FROM jobsched.runs WHERE job_name = 'language-cleanup' AND status = 'succeeded'},
+	'["it"]|4', 'the cleanup follows');
+is(studio("SELECT args->>'evaluation' FROM jobsched.runs WHERE job_name = 'language-cleanup'"), $evaluation, 'of this evaluation');
+is(studio('SELECT count(*) FROM content_studio.translations'), 0, 'what nobody reads is gone');
+
+# ------------------------------------------------------------------------
+# Preloading
+# ------------------------------------------------------------------------
+
+studio(q{UPDATE content_studio.lessons SET body = 'unspeakable words' WHERE lesson_id = 5});
+my $preload;
+($result, $preload) = result_of('preload-frequent');
+is($result->{requested}, 12, 'a preload asks for what is missing');
+wait_value($node, 'studio', "SELECT total, done, failed, percent, took IS NULL FROM content_studio.preloads WHERE preload_id = $preload",
+	'12|9|2|91.7|t', 'how far it has come is seen while it goes on');
+($result) = result_of('preload-frequent');
+is($result->{requested}, 2, 'another one does not ask again for what is on its way');
+open_gate($translator, 'six');
+wait_value($node, 'studio', 'SELECT sum(done), sum(failed), bool_and(took IS NOT NULL) FROM content_studio.preloads',
+	'10|4|t', 'until all has come');
+is(studio(q{SELECT lesson_id, language, title, body FROM content_studio.translations WHERE lesson_id IN (2, 6) ORDER BY 1, 2}),
+	"2|de|de: Lesson 2|de: Words and sentences of lesson 2.\n"
+	. "2|fr|fr: Lesson 2|fr: Words and sentences of lesson 2.\n"
+	. "6|de|de: Lesson 6|de: Words and sentences of lesson 6.\n"
+	. "6|fr|fr: Lesson 6|fr: Words and sentences of lesson 6.",
+	'the translations are kept');
+is(studio(q{SELECT attempt FROM jobsched.runs JOIN content_studio.translations USING (run_id) WHERE lesson_id = 2 AND language = 'de'}),
+	2, 'one that failed at first was tried again');
+my @second = grep { $_->{body} =~ /Lesson 2"/ } requests($translator, qr{/de$});
+is(scalar(@second), 2, 'the translator has heard of it twice');
+is($second[0]->{headers}->{'idempotency-key'}, $second[1]->{headers}->{'idempotency-key'}, 'with the same key');
+cmp_ok($second[1]->{time} - $second[0]->{time}, '>=', 0.9, 'and not before it wanted');
+
+is(studio("SELECT language, status, error FROM content_studio.requests WHERE preload_id = $preload AND lesson_id = 5 ORDER BY 1"),
+	join("\n", map { "$_|failed|" . studio("SELECT runs.error FROM jobsched.runs JOIN content_studio.requests USING (run_id)
+		WHERE preload_id = $preload AND lesson_id = 5 AND language = '$_'") } qw(de fr)),
+	'failures are kept with what was wrong');
+like(studio("SELECT min(error) FROM content_studio.requests"), qr/422/, 'such as the status');
+is(studio("SELECT max(attempt) FROM jobsched.runs JOIN content_studio.requests USING (run_id) WHERE lesson_id = 5"),
+	1, 'what will not become better is not tried again');
+my @alerts = wait_requests($translator, 4, qr{^/alert$});
+like(decode_json($alerts[0]->{body})->{text}, qr/^content_studio: lesson 5 in (de|fr): .*422/, 'people are told');
+
+close_gate_of($translator, 'six');
+studio(q{UPDATE content_studio.lessons SET body = 'mumble' WHERE lesson_id = 5;
+	DELETE FROM content_studio.translations WHERE lesson_id = 6 AND language = 'de'});
+($result, $preload) = result_of('preload-frequent');
+wait_value($node, 'studio', "SELECT DISTINCT status, error FROM content_studio.requests WHERE preload_id = $preload ORDER BY 1",
+	"failed|the answer has no title and body\nwaiting|", 'an answer that is none is a failure');
+is(studio(q{SELECT jobsched.cancel_runs('translate-lesson')}), 1, 'a request is cancelled');
+wait_aborted($translator, 1);
+open_gate($translator, 'six');
+studio(q{UPDATE content_studio.lessons SET body = 'a "quoted" \word' WHERE lesson_id = 5});
+
+# The real schedule path
+studio(q{SELECT jobsched.alter_job('preload-frequent', schedule => '* * * * * *')});
+wait_value($node, 'studio', 'SELECT count(*) FROM content_studio.translations', 12, 'what failed is asked for by the next one on schedule');
+is(studio('SELECT body FROM content_studio.translations WHERE lesson_id = 5 AND language = \'fr\''), 'fr: a "quoted" \word', 'text comes as it is');
+is(studio(q{SELECT count(*) FROM content_studio.requests WHERE error = 'cancelled'}), 1, 'and what was cancelled');
+is(studio(q{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'preload-frequent' AND source = 'schedule' AND status = 'succeeded'}),
+	't', 'which succeeded');
+is(studio('SELECT frequent_languages, translations, waiting, p95 IS NOT NULL FROM content_studio.metrics'), '3|12|0|t', 'metrics');
+
+# ------------------------------------------------------------------------
+# Off and on, and at the server's start
+# ------------------------------------------------------------------------
+
+studio('UPDATE content_studio.settings SET enabled = false');
+is(studio('SELECT string_agg(name, \', \' ORDER BY name) FROM content_studio.status WHERE schedule IS NOT NULL AND active'), '', 'one switch turns all jobs off');
+install_example($node, 'studio', 'studio', 'content_studio.sql', 'the example installs again');
+is(studio('SELECT count(*) FROM content_studio.status WHERE schedule IS NOT NULL AND active'), 0, 'and leaves it off');
+studio('UPDATE content_studio.settings SET enabled = true');
+is(studio('SELECT count(*) FROM content_studio.status WHERE active'), 6, 'the switch turns them on');
+is(studio(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 0, 'no server has started yet');
+
+studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 3});
+$node->restart;
+wait_connection($node, 'studio');
+wait_value($node, 'studio', 'SELECT count(*) FROM content_studio.translations', 12, 'a start of the server preloads');
+is(studio(q{SELECT status, result->>'requested' FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 'succeeded|2', 'once');
+
+$node->stop;
+check_log($node);
+stop_http_server($translator);
+done_testing();
