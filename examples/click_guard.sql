@@ -4,9 +4,11 @@
  *	ingest-clicks		every 6 hours	raw_clicks -> clicks, sources
  *	calculate-baseline	daily at 02:00	clicks -> baselines, baseline_hours
  *	run-detection		every hour		last hour against baseline -> anomalies
+ *	fetch-clicks		every 6 hours	HTTP feed -> raw_clicks, if there is a feed
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
- * tables and the jobs and needs USAGE on schema jobsched.  All times are UTC.
+ * tables and the jobs and needs USAGE on schema jobsched; with a feed, also
+ * EXECUTE on function jobsched.http_request.  All times are UTC.
  */
 CREATE EXTENSION IF NOT EXISTS jobsched;
 
@@ -25,6 +27,18 @@ CREATE TABLE IF NOT EXISTS click_guard.raw_clicks (
 	occurred_at timestamptz NOT NULL
 );
 CREATE INDEX IF NOT EXISTS raw_clicks_occurred_at ON click_guard.raw_clicks (occurred_at);
+
+-- Where the network delivers by HTTP, and how far that has been read.  One row;
+-- UPDATE ... SET base_url = 'https://...' makes job fetch-clicks, NULL drops it.
+CREATE TABLE IF NOT EXISTS click_guard.feed (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	base_url text,
+	position text NOT NULL DEFAULT '',
+	fetched_at timestamptz,
+	error text
+);
+INSERT INTO click_guard.feed DEFAULT VALUES
+ON CONFLICT DO NOTHING;
 
 CREATE TABLE IF NOT EXISTS click_guard.sources (
 	source_key text PRIMARY KEY,
@@ -163,6 +177,59 @@ BEGIN
 	END IF;
 	RETURN jsonb_build_object('staged', staged, 'ingested', ingested, 'rejected', rejected,
 		'duplicates', staged - ingested - rejected, 'sources', seen_sources);
+END $$;
+
+-- What a server has sent, if it is JSON.
+CREATE OR REPLACE FUNCTION click_guard.json_of(body text) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN body::jsonb;
+EXCEPTION WHEN data_exception THEN
+	RETURN NULL;
+END $$;
+
+-- The feed did not answer, in spite of all attempts.  The next run asks for the
+-- same page.
+CREATE OR REPLACE FUNCTION click_guard.note_failure(response jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = click_guard, pg_temp AS $$
+DECLARE
+	problem text := coalesce(response->>'error', response->>'status');
+BEGIN
+	UPDATE feed SET error = problem;
+	PERFORM jobsched.log('warning', format('run %s: %s', response->>'run_id', problem));
+	RETURN NULL;
+END $$;
+
+-- A page of the feed has come: {"clicks": [{"event_id", "source", "campaign",
+-- "occurred_at"}], "next": where the next page begins, "more": whether it is
+-- there already}.  The page, and that it has been read, are committed together;
+-- a page that is delivered twice does no harm, for ingest_clicks() takes each
+-- event once.
+CREATE OR REPLACE FUNCTION click_guard.store_page(response jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = click_guard, pg_temp AS $$
+DECLARE
+	page jsonb := json_of(response->>'body');
+	next_page jsonb := jsonb_build_object('after', page->>'next');
+	stored bigint;
+BEGIN
+	IF page->'clicks' IS NULL OR page->>'next' IS NULL THEN
+		RETURN note_failure(response || '{"error": "the answer is no page of clicks"}');
+	ELSIF (page->>'more')::boolean AND page->>'next' = response->'args'->>'after' THEN
+		RETURN note_failure(response || '{"error": "the page leads to itself"}');
+	END IF;
+	INSERT INTO raw_clicks (event_id, source, campaign, occurred_at)
+	SELECT c.event_id, c.source, c.campaign, c.occurred_at
+	FROM jsonb_to_recordset(page->'clicks') AS c(event_id text, source text, campaign text, occurred_at timestamptz);
+	GET DIAGNOSTICS stored = ROW_COUNT;
+
+	UPDATE feed SET position = page->>'next', fetched_at = now(), error = NULL;
+	PERFORM jobsched.alter_job('fetch-clicks', args => next_page);
+	IF (page->>'more')::boolean THEN
+		PERFORM jobsched.trigger('fetch-clicks', next_page);
+	ELSE
+		PERFORM jobsched.trigger('ingest-clicks');
+	END IF;
+	RETURN jsonb_build_object('stored', stored, 'next', page->>'next');
 END $$;
 
 -- Mean, standard deviation and hourly profile of every source, over the last
@@ -376,5 +443,32 @@ SELECT jobsched.create_job(
 	args => '{"hours": 1, "threshold": 3}',
 	description => 'compares the last hour to the baseline',
 	if_exists => 'update') AS run_detection;
+
+CREATE OR REPLACE FUNCTION click_guard.apply_feed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = click_guard, pg_temp AS $$
+BEGIN
+	IF NEW.base_url IS NOT NULL THEN
+		PERFORM jobsched.create_job(
+			name => 'fetch-clicks',
+			schedule => '30 5/6 * * *',
+			timezone => 'UTC',
+			method => 'GET',
+			url => NEW.base_url || '/clicks?after={{args.after}}',
+			args => jsonb_build_object('after', NEW.position),
+			on_success => 'click_guard.store_page',
+			on_failure => 'click_guard.note_failure',
+			description => 'fetches clicks from the feed',
+			if_exists => 'update');
+	ELSIF EXISTS (SELECT FROM jobsched.jobs j WHERE j.name = 'fetch-clicks' AND j.owner = current_user) THEN
+		PERFORM jobsched.drop_job('fetch-clicks');
+	END IF;
+	RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER apply_feed AFTER UPDATE OF base_url ON click_guard.feed
+FOR EACH ROW EXECUTE FUNCTION click_guard.apply_feed();
+
+-- puts the job in force
+UPDATE click_guard.feed SET base_url = base_url WHERE base_url IS NOT NULL;
 
 COMMIT;

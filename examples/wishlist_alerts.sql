@@ -4,9 +4,11 @@
  *
  *	wishlist-sale-check		every hour			sales since the last notice
  *	wishlist-stock-check	every half hour		restocked since the last notice
+ *	wishlist-notify			triggered			one notification by HTTP
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
- * tables and the jobs and needs USAGE on schema jobsched.
+ * tables and the jobs and needs USAGE on schema jobsched; to notify by HTTP,
+ * also EXECUTE on function jobsched.http_request.
  */
 CREATE EXTENSION IF NOT EXISTS jobsched;
 
@@ -62,8 +64,31 @@ CREATE TABLE IF NOT EXISTS wishlist.notifications (
 	message text NOT NULL,
 	run_id bigint,
 	created_at timestamptz NOT NULL DEFAULT now(),
+	delivered_at timestamptz,
 	UNIQUE (customer_id, product_id, kind, event_at)
 );
+
+-- What could not be delivered.  Its item is due again.
+CREATE TABLE IF NOT EXISTS wishlist.undelivered (
+	notification_id bigint PRIMARY KEY,
+	customer_id integer NOT NULL,
+	product_id integer NOT NULL,
+	kind text NOT NULL,
+	address text NOT NULL,
+	message text NOT NULL,
+	run_id bigint,
+	error text,
+	failed_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Where notifications go.  One row; without an address they stay in the table,
+-- from which whatever sends them reads.
+CREATE TABLE IF NOT EXISTS wishlist.delivery (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	url text
+);
+INSERT INTO wishlist.delivery DEFAULT VALUES
+ON CONFLICT DO NOTHING;
 
 -- Which of the jobs run: UPDATE ... SET enabled = false turns one off.
 CREATE TABLE IF NOT EXISTS wishlist.settings (
@@ -119,9 +144,12 @@ WHERE e.event_at > i.added_at AND n.event_at IS DISTINCT FROM e.event_at;
 
 -- Notices
 
--- Delivers one notice: here, into the table of what is to be sent.
+-- Delivers one notice: into the table, and from there by HTTP if there is an
+-- address for that.  The request is made if and only if the notice is kept.
 CREATE OR REPLACE FUNCTION wishlist.deliver(item wishlist.due_items) RETURNS void
 LANGUAGE plpgsql SET search_path = wishlist, pg_temp AS $$
+DECLARE
+	written notifications;
 BEGIN
 	IF item.email IS NULL THEN
 		RAISE EXCEPTION 'customer % has no address', item.customer_id
@@ -134,8 +162,55 @@ BEGIN
 				item.customer, item.product, item.sale_price, item.list_price)
 			ELSE format('%s, %s is back in stock.', item.customer, item.product)
 		END,
-		jobsched.run_id());
+		jobsched.run_id())
+	RETURNING * INTO written;
+	IF EXISTS (SELECT FROM delivery d WHERE d.url IS NOT NULL) THEN
+		PERFORM jobsched.trigger('wishlist-notify',
+			jsonb_build_object('notification_id', written.notification_id, 'address', written.address,
+				'message', written.message));
+	END IF;
 END $$;
+
+-- The request for a notification has succeeded.
+CREATE OR REPLACE FUNCTION wishlist.note_delivery(response jsonb) RETURNS void
+LANGUAGE sql SET search_path = wishlist, pg_temp
+BEGIN ATOMIC
+	UPDATE wishlist.notifications SET delivered_at = now()
+	WHERE notification_id = (response->'args'->>'notification_id')::bigint;
+END;
+
+-- It has failed, in spite of all attempts: the next check takes the item up
+-- again.
+CREATE OR REPLACE FUNCTION wishlist.take_back(response jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = wishlist, pg_temp AS $$
+DECLARE
+	failed notifications;
+BEGIN
+	DELETE FROM notifications n
+	WHERE n.notification_id = (response->'args'->>'notification_id')::bigint AND n.delivered_at IS NULL
+	RETURNING * INTO failed;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	INSERT INTO undelivered (notification_id, customer_id, product_id, kind, address, message, run_id, error)
+	VALUES (failed.notification_id, failed.customer_id, failed.product_id, failed.kind, failed.address,
+		failed.message, failed.run_id, coalesce(response->>'error', response->>'status'));
+	DELETE FROM notices n
+	WHERE n.customer_id = failed.customer_id AND n.product_id = failed.product_id
+		AND n.kind = failed.kind AND n.event_at = failed.event_at;
+	PERFORM jobsched.log('warning', format('customer %s, product %s: %s', failed.customer_id, failed.product_id,
+		coalesce(response->>'error', response->>'status')));
+END $$;
+
+-- What became of the notifications of each check.
+CREATE OR REPLACE VIEW wishlist.deliveries AS
+SELECT x.run_id, count(*) FILTER (WHERE x.outcome = 'delivered') AS delivered,
+	count(*) FILTER (WHERE x.outcome = 'waiting') AS waiting,
+	count(*) FILTER (WHERE x.outcome = 'failed') AS failed
+FROM (SELECT n.run_id, CASE WHEN n.delivered_at IS NULL THEN 'waiting' ELSE 'delivered' END AS outcome
+		FROM wishlist.notifications n
+	UNION ALL SELECT u.run_id, 'failed' FROM wishlist.undelivered u) x
+GROUP BY x.run_id;
 
 -- Tells a customer, unless another run has just done so.
 CREATE OR REPLACE FUNCTION wishlist.notify(item wishlist.due_items) RETURNS boolean
@@ -265,5 +340,31 @@ SELECT jobsched.create_job(
 	enabled => (SELECT s.enabled FROM wishlist.settings s WHERE s.job_name = 'wishlist-stock-check'),
 	description => 'tells customers of wishlist items that are back in stock',
 	if_exists => 'update') AS wishlist_stock_check;
+
+-- One request a notification, with the same Idempotency-Key at each attempt.
+CREATE OR REPLACE FUNCTION wishlist.apply_delivery() RETURNS trigger
+LANGUAGE plpgsql SET search_path = wishlist, pg_temp AS $$
+BEGIN
+	IF NEW.url IS NOT NULL THEN
+		PERFORM jobsched.create_job(
+			name => 'wishlist-notify',
+			url => NEW.url,
+			body => '{"notification": "{{args.notification_id}}", "to": "{{args.address}}", "text": "{{args.message}}"}',
+			max_concurrency => 10,
+			on_success => 'wishlist.note_delivery',
+			on_failure => 'wishlist.take_back',
+			description => 'tells one customer',
+			if_exists => 'update');
+	ELSIF EXISTS (SELECT FROM jobsched.jobs j WHERE j.name = 'wishlist-notify' AND j.owner = current_user) THEN
+		PERFORM jobsched.drop_job('wishlist-notify');
+	END IF;
+	RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER apply_delivery AFTER UPDATE OF url ON wishlist.delivery
+FOR EACH ROW EXECUTE FUNCTION wishlist.apply_delivery();
+
+-- puts the job in force
+UPDATE wishlist.delivery SET url = url WHERE url IS NOT NULL;
 
 COMMIT;
