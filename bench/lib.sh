@@ -88,6 +88,9 @@ run_bench() {
 # more_settings: further lines for postgresql.conf.
 more_settings() { :; }
 
+# stop_more: ends what a script has started beside the server.
+stop_more() { :; }
+
 # --- the server ------------------------------------------------------------
 
 # Durable: fsync and synchronous_commit are on, as they are by default. No
@@ -116,6 +119,7 @@ finish() {
 	trap - EXIT INT TERM
 	[ -n "${work:-}" ] || exit "$status"
 	stop_server immediate || :
+	stop_more
 	if [ -n "${keep:-}" ]; then say "# kept: $work"; else rm -rf "$work"; fi
 	exit "$status"
 }
