@@ -2,7 +2,7 @@
 
 EXTENSION = jobsched
 MODULE_big = jobsched
-PGFILEDESC = "jobsched - cron schedules, a job queue and run history"
+PGFILEDESC = "jobsched - cron schedules, a job queue, HTTP callouts and run history"
 
 OBJS = \
 	src/access.o \
