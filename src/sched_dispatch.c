@@ -767,6 +767,9 @@ sched_dispatch_deadline(void)
 			continue;
 		if (slot->view.mail_count > 0 && slot->view.current_count > 0)
 			deadline = Min(deadline, slot->view.busy_since + STUCK_US);
+		else if (slot->view.mail_count > 1)
+			deadline = Min(deadline, now + STUCK_US);	/* it is about to begin
+														 * the first of them */
 		deadline = Min(deadline, sched_enforce_deadline(slot));
 		if (slot->view.state == JS_SLOT_DEAD)
 			deadline = Min(deadline, slot->reap_after);

@@ -77,7 +77,7 @@ sub clone
 	my %data = %$self;
 	my $calendar = delete $data{calendar};
 
-	delete $data{observed};
+	delete @data{qw(observed chosen_failures)};
 	my $copy = dclone(\%data);
 
 	@$copy{qw(calendar observed)} = ($calendar, $observed);
@@ -256,15 +256,19 @@ sub next_run_at
 	return $job->{next};
 }
 
-# Whether it is certain what has been added up.  Outcomes are told apart by their
-# time, so not when some came from a clock that has been set back since.
+# Whether it is certain what another scheduler, which comes at such a time, takes
+# for added up.  Outcomes are told apart by their time: not so when some came from
+# a clock that has been set back since.
 sub is_certain
 {
-	my ($self) = @_;
-	return !grep {
-		my $last = $self->job_of($_)->{last_finished} // 0;
-		$_->{ended} && $_->{finished_at} > $last && $_->{finished_at} <= $self->{clock} && !$self->job_of($_)->{dropped};
-	} @{ $self->{runs} };
+	my ($self, $clock) = @_;
+
+	for my $run (grep { $_->{counted} && $_->{finished_at} <= $clock } @{ $self->{runs} })
+	{
+		my $job = $self->job_of($run);
+		return 0 if !$job->{dropped} && $run->{finished_at} > ($job->{last_finished} // 0);
+	}
+	return 1;
 }
 
 # When something happens by itself, the first time after now.
@@ -721,6 +725,7 @@ sub _count
 {
 	my ($self, $job, $run) = @_;
 
+	$run->{counted} = 1;
 	push @{ $job->{outcomes} }, $run->{status};
 	$job->{last_finished} = $self->{clock};
 	if ($run->{status} eq 'succeeded')
@@ -877,7 +882,9 @@ sub _choose_failures
 	my $failures = grep { $is_failure{$_} } @outcomes;
 	my $seen = $self->{observed}{jobs}{ $job->{name} } or return;
 
-	$job->{failures} = $seen->{failures} if $seen->{failures} <= $failures && grep { $_ eq 'succeeded' } @outcomes;
+	return unless $failures && grep { $_ eq 'succeeded' } @outcomes;
+	$self->{chosen_failures} = 1;
+	$job->{failures} = $seen->{failures} if $seen->{failures} <= $failures;
 	return;
 }
 
