@@ -203,6 +203,8 @@ load_job(int64 job_id, Oid owner)
 	job->owner = owner;
 	job->dropped = true;
 	job->cancel_running = found && row.cancel_running;
+	if (found)
+		sched_job_set_limits(job, &row);	/* what runs has its places */
 	if (js_job_state_read(job_id, &state))
 		recall_skips(job, &state);
 	sched_note_dropped(job);

@@ -271,6 +271,23 @@ app("SELECT jobsched.cancel_run($later)");
 open_gate();
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $paused"), 'succeeded', 'nothing has been lost');
 
+# A run that goes on when its job is dropped has its place in the queue, also
+# for another scheduler.
+shut_gate();
+app(q{SELECT jobsched.set_queue('one', 1)});
+app(q{SELECT jobsched.create_job('dropped', handler => 'app.hold', queue => 'one')});
+app(q{SELECT jobsched.create_job('next', command => 'SELECT 1', queue => 'one')});
+my $going_on = app(q{SELECT jobsched.trigger('dropped')});
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running WHERE run_id = $going_on)", 'a run is at the gate');
+app(q{SELECT jobsched.drop_job('dropped')});
+restart_scheduler();
+my $next = app(q{SELECT jobsched.trigger('next')});
+settle();
+settle();
+is(psql("SELECT status || ' ' || reason FROM jobsched.runs WHERE run_id = $next"), 'queued waiting_for_turn', 'a run of a dropped job keeps its place');
+open_gate();
+is(psql("SELECT status FROM jobsched.runs WHERE run_id = $next"), 'succeeded', 'until it has ended');
+
 # ------------------------------------------------------------------------
 # Turns
 # ------------------------------------------------------------------------
