@@ -40,7 +40,7 @@ sub psql
 	return $session->query_safe($sql);
 }
 
-sub until_true
+sub until_so
 {
 	my ($sql, $what) = @_;
 	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
@@ -203,7 +203,7 @@ sub is_gone
 sub check_no_requests
 {
 	my ($name) = @_;
-	until_true('SELECT count(*) = 0 FROM jobsched_internal.request', "$name: no request is left");
+	until_so('SELECT count(*) = 0 FROM jobsched_internal.request', "$name: no request is left");
 	return pass("$name: no request is left");
 }
 
@@ -220,12 +220,12 @@ sub trigger_for_stopped
 {
 	my ($job, $more) = @_;
 	ended(trigger('quick'));
-	until_true(q{SELECT count(*) > 0 AND bool_and(w.state = 'idle' AND a.wait_event_type = 'Extension')
+	until_so(q{SELECT count(*) > 0 AND bool_and(w.state = 'idle' AND a.wait_event_type = 'Extension')
 		FROM jobsched.workers w JOIN pg_stat_activity a USING (pid) WHERE owner = 'app'}, 'the workers wait, and hold no lock');
 	my @workers = worker_pids($node, $db);
 	kill 'STOP', @workers;
 	my $run_id = trigger($job, $more);
-	until_true('SELECT sum(assigned) > 0 FROM jobsched.workers', 'the run is in a mailbox');
+	until_so('SELECT sum(assigned) > 0 FROM jobsched.workers', 'the run is in a mailbox');
 	return ($run_id, @workers);
 }
 
@@ -358,19 +358,19 @@ set_grace('1 h');
 $gate = close_gate($node, $db);
 ($other_id, $other_worker) = hold('hold');
 ended(trigger('quick'));
-until_true(q{SELECT count(*) = 1 FROM jobsched.workers w JOIN pg_stat_activity a USING (pid)
+until_so(q{SELECT count(*) = 1 FROM jobsched.workers w JOIN pg_stat_activity a USING (pid)
 	WHERE w.state = 'idle' AND a.wait_event_type = 'Extension'}, 'a worker waits, and holds no lock');
 $worker = psql(q{SELECT pid FROM jobsched.workers WHERE state = 'idle'});
 kill 'STOP', $worker;
 my @batch = split /\n/, psql(q{SET ROLE app; SELECT jobsched.trigger_many('batch', array_fill(NULL::jsonb, ARRAY[4])); RESET ROLE});
-until_true("SELECT assigned = 4 FROM jobsched.workers WHERE pid = $worker", 'they are in its mailbox');
+until_so("SELECT assigned = 4 FROM jobsched.workers WHERE pid = $worker", 'they are in its mailbox');
 my $at_gate = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $worker";
 kill 'CONT', $worker;
-until_true("SELECT coalesce(($at_gate), false)", 'the first is at the gate');
+until_so("SELECT coalesce(($at_gate), false)", 'the first is at the gate');
 $offset = log_size($node);
 cancel($batch[1]);
 wait_log($node, qr/canceling statement due to user request.*run $batch[0] /s, $offset, 'a run of a shared transaction is cancelled');
-until_true("SELECT coalesce(($at_gate), false)", 'the first is at the gate again, alone');
+until_so("SELECT coalesce(($at_gate), false)", 'the first is at the gate again, alone');
 cancel($batch[2]);
 check_requests_served();
 $gate->quit;
@@ -401,7 +401,7 @@ psql(q{
 			COMMIT;
 		END LOOP;
 	END $$});
-until_true('SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');
+until_so('SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');
 is(psql(q{SELECT count(*), bool_and(status IN ('succeeded', 'cancelled')), bool_or(status = 'cancelled'), bool_or(status = 'succeeded')
 	FROM jobsched.runs WHERE job_name = 'brief'}), '150|t|t|t', 'runs cancelled at any moment succeed or are cancelled');
 check_exactly_once($node, $db, 'the former with one effect, the latter with none', q{'brief'});
@@ -420,7 +420,7 @@ $run_id = psql(q{
 	COMMIT;
 	SELECT :run_id});
 is(ended($run_id), 'succeeded||1', 'a run that was queued while 5000 are cancelled succeeds');
-until_true('SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');
+until_so('SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');
 is(psql(q{SELECT count(*), count(DISTINCT run_id), bool_and(status = 'cancelled' AND reason = 'cancelled') FROM jobsched.runs WHERE job_name = 'many'}),
 	'5000|5000|t', 'these are all cancelled, once each');
 is(psql(qq{SELECT (SELECT started_at FROM jobsched.runs WHERE run_id = $run_id) < max(finished_at) FROM jobsched.runs WHERE job_name = 'many'}),
@@ -437,7 +437,7 @@ is(ended($run_id, 'reason, sqlstate, error'), 'timed_out|timeout|57014|canceling
 is(psql("SELECT duration >= '250 ms' FROM jobsched.runs WHERE run_id = $run_id"), 't', 'it has had its time');
 is(is_gone(worker_of($run_id)), 'f', 'its worker stays');
 ($run_id) = hold('limited', q{timeout => '1 day'});
-until_true("SELECT elapsed > '700 ms' FROM jobsched.running WHERE run_id = $run_id", 'a run has taken long');
+until_so("SELECT elapsed > '700 ms' FROM jobsched.running WHERE run_id = $run_id", 'a run has taken long');
 $other_id = trigger('hold', q{timeout => '300 ms'});
 like(ended($other_id, 'reason, error'), qr/^timed_out\|timeout\|.*300 ms/, 'a run can have a timeout of its own');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $run_id"), 'running', 'a longer one than its job too');
@@ -454,12 +454,12 @@ is(ended(trigger('vacuum'), 'reason, attempt'), 'succeeded||1|0', 'and does the 
 
 # what counts
 ($run_id, @stopped) = trigger_for_stopped('quick', q{timeout => '300 ms'});
-until_true("SELECT clock_timestamp() > queued_at + interval '700 ms' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
+until_so("SELECT clock_timestamp() > queued_at + interval '700 ms' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
 kill 'CONT', @stopped;
 is(ended($run_id), 'succeeded||1', 'waiting in a mailbox does not count');
 psql(q{SELECT jobsched.pause_job('waits')});
 $run_id = trigger('waits', q{timeout => '300 ms'});
-until_true("SELECT clock_timestamp() > queued_at + interval '700 ms' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
+until_so("SELECT clock_timestamp() > queued_at + interval '700 ms' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
 psql(q{SELECT jobsched.resume_job('waits')});
 is(ended($run_id), 'succeeded||1', 'nor does waiting in the queue');
 $run_id = trigger('second time');
@@ -478,10 +478,10 @@ is(ended($run_id), 'succeeded||1', 'that succeeds');
 
 # schedules go on
 psql(q{SET ROLE app; SELECT jobsched.create_job('tick', '* * * * * *', command => 'SELECT app.leave(NULL); SELECT pg_sleep(600)', timeout => '200 ms'); RESET ROLE});
-until_true(q{SELECT count(DISTINCT scheduled_for) >= 2 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'timed_out'}, 'the slots after a timeout fire');
+until_so(q{SELECT count(DISTINCT scheduled_for) >= 2 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'timed_out'}, 'the slots after a timeout fire');
 psql(q{SELECT jobsched.alter_job('tick', enabled => false)});
-until_true('SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');
-until_true(q{SELECT last_status = 'timed_out' AND recent ~ 'T.*T' AND consecutive_failures >= 2 FROM jobsched.jobs WHERE name = 'tick'}, 'their job shows it');
+until_so('SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');
+until_so(q{SELECT last_status = 'timed_out' AND recent ~ 'T.*T' AND consecutive_failures >= 2 FROM jobsched.jobs WHERE name = 'tick'}, 'their job shows it');
 pass('the slots after a timeout fire');
 
 # ------------------------------------------------------------------------
@@ -494,7 +494,7 @@ sub replace_scheduler
 	my ($sql) = @_;
 	my $old = scheduler_pid($node, $db);
 
-	until_true("SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $old", 'it waits, and holds no lock');
+	until_so("SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $old", 'it waits, and holds no lock');
 	kill 'STOP', $old;
 	my $result = $sql ? psql($sql) : '';
 	psql("SELECT pg_terminate_backend($old)");
@@ -536,7 +536,7 @@ for my $how ('scheduler killed', 'server stopped')
 	wait_log($node, qr/run $_ goes on/, $offset, "$how: a run is told to end") for $run_id, $other_id;
 	$waiting = trigger('quick', q{run_at => now() + interval '1 day'});
 	my $scheduler = scheduler_pid($node, $db);
-	until_true("SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $scheduler", 'it waits, and holds no lock');
+	until_so("SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $scheduler", 'it waits, and holds no lock');
 	kill 'STOP', $scheduler;
 	cancel($waiting);
 	if ($how eq 'scheduler killed')

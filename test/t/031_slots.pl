@@ -80,8 +80,8 @@ sub create
 	return psql("SET ROLE app; SELECT jobsched.create_job('$job', '$schedule', handler => 'app.$handler'" . ($more ? ", $more)" : ')'));
 }
 
-sub close_gate { my ($job) = @_; return psql("INSERT INTO app.gate VALUES ('$job') ON CONFLICT DO NOTHING"); }
-sub open_gate  { my ($job) = @_; return psql("DELETE FROM app.gate WHERE job = '$job'"); }
+sub close_gate_of { my ($job) = @_; return psql("INSERT INTO app.gate VALUES ('$job') ON CONFLICT DO NOTHING"); }
+sub open_gate_of  { my ($job) = @_; return psql("DELETE FROM app.gate WHERE job = '$job'"); }
 
 # The runs of a job by slot: the time of the slot, or how a run that has none
 # was asked for; the status, the reason if it has ended otherwise than well;
@@ -157,7 +157,7 @@ at('09:59:30');
 create('skip', 'work');
 create('allow', 'beside', q{overlap => 'allow', max_concurrency => 2});
 create('free', 'beside', q{overlap => 'allow'});
-close_gate($_) for ('skip', 'allow', 'free');
+close_gate_of($_) for ('skip', 'allow', 'free');
 for my $minute (0 .. 3)
 {
 	at("10:0$minute:00");
@@ -166,7 +166,7 @@ for my $minute (0 .. 3)
 wait_runs('skip', '10:00 running', 'skip: one run');
 wait_runs('allow', '10:00 running, 10:01 running', 'allow: as many as max_concurrency');
 wait_runs('free', '10:00 running, 10:01 running, 10:02 running, 10:03 running', 'allow: any number');
-open_gate($_) for ('skip', 'allow', 'free');
+open_gate_of($_) for ('skip', 'allow', 'free');
 wait_runs('skip', '10:00 succeeded, 10:03 skipped overlap +3', 'skip: one row for what was skipped');
 wait_runs('allow', '10:00 succeeded, 10:01 succeeded, 10:03 skipped overlap +2', 'allow: the same');
 at('10:04:00');
@@ -181,7 +181,7 @@ drop_all();
 at('10:59:30');
 create('queue', 'work', q{overlap => 'queue', queue_limit => 2});
 create('behind', 'beside', q{overlap => 'queue'});
-close_gate($_) for ('queue', 'behind');
+close_gate_of($_) for ('queue', 'behind');
 for my $minute (0 .. 4)
 {
 	at("11:0$minute:00");
@@ -197,14 +197,14 @@ crash('11:05:10');
 wait_until($node, $db, q{SELECT attempt = 2 FROM jobsched.runs WHERE job_name = 'queue' AND status = 'running'}, 'the run that was cut off goes on');
 is(psql(q{SELECT string_agg(to_char(scheduled_for, 'HH24:MI') || ' ' || status, ', ' ORDER BY run_id) FROM jobsched.runs WHERE job_name = 'queue'}),
 	'11:00 running, 11:01 queued, 11:02 queued', 'and first, after the server was killed');
-open_gate('queue');
+open_gate_of('queue');
 wait_runs('queue', '11:00 succeeded, 11:01 succeeded, 11:02 succeeded, 11:05 skipped queue_full +3', 'they are executed; what was too much is one row');
 is(psql(q{SELECT string_agg(to_char(slot, 'HH24:MI'), ', ' ORDER BY n) FROM app.began WHERE job = 'queue'}), '11:00, 11:01, 11:02', 'one after the other, oldest first');
 
 # Runs that were triggered are waited for, and do not wait.
-open_gate('behind');
+open_gate_of('behind');
 wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all is done');
-close_gate('behind');
+close_gate_of('behind');
 psql(q{SELECT jobsched.trigger('behind'), jobsched.trigger('behind')});
 wait_until($node, $db, q{SELECT count(*) = 2 FROM jobsched.runs WHERE status = 'running'}, 'triggered runs are beside each other');
 at('11:06:00');
@@ -213,7 +213,7 @@ wait_value($node, $db, q{SELECT string_agg(source || ' ' || status, ', ' ORDER B
 # Nor does a pause mix up who is first.
 psql(q{SELECT jobsched.pause_job('behind')});
 psql(q{SELECT jobsched.resume_job('behind')});
-open_gate('behind');
+open_gate_of('behind');
 wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all is done');
 is(psql(q{SELECT source FROM app.began b JOIN jobsched.runs r ON r.job_name = b.job AND r.scheduled_for = b.slot WHERE b.job = 'behind' AND to_char(slot, 'HH24:MI') = '11:06'}), 'schedule', 'and has its turn');
 check_alone('no run of a slot has been beside another');
@@ -222,7 +222,7 @@ drop_all();
 # A job that no longer queues: what waits starts.
 at('11:09:30');
 create('queue', 'beside', q{overlap => 'queue', queue_limit => 5});
-close_gate('queue');
+close_gate_of('queue');
 for my $minute (10 .. 12)
 {
 	at("11:$minute:00");
@@ -239,7 +239,7 @@ drop_all();
 
 at('11:59:30');
 create('replace', 'work', q{overlap => 'replace'});
-close_gate('replace');
+close_gate_of('replace');
 at('12:00:00');
 wait_runs('replace', '12:00 running', 'replace: a run');
 at('12:01:00');
@@ -257,7 +257,7 @@ drop_all();
 # However many there are.
 at('12:04:30');
 create('crowd', 'beside', q{overlap => 'replace'});
-close_gate('crowd');
+close_gate_of('crowd');
 psql(q{SELECT count(*) FROM jobsched.trigger_many('crowd', array_fill(NULL::jsonb, ARRAY[700]))});
 wait_until($node, $db, q{SELECT count(*) > 0 FROM jobsched.running}, 'some are executed');
 at('12:05:00');
@@ -269,7 +269,7 @@ drop_all();
 # The old run refuses to be cancelled: the new one waits, and is replaced.
 at('12:09:30');
 create('stubborn', 'stubborn', q{overlap => 'replace'});
-close_gate('stubborn');
+close_gate_of('stubborn');
 at('12:10:00');
 wait_runs('stubborn', '12:10 running', 'a run that does not stop');
 at('12:11:00');
@@ -290,7 +290,7 @@ $node->reload;
 at('12:14:00');
 wait_runs('stubborn', '12:10 cancelled replaced, 12:11 cancelled replaced, 12:12 cancelled replaced, 12:13 cancelled replaced, 12:14 running',
 	'after the grace its worker is terminated, and the new one begins');
-open_gate('stubborn');
+open_gate_of('stubborn');
 wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all is done');
 check_alone('no run has been beside the one that it replaces');
 check_exactly_once($node, $db, 'what was replaced has left no effect');
@@ -299,7 +299,7 @@ drop_all();
 # Killed right after the slot: whatever of the commit is lost, one run is live.
 at('12:19:30');
 create('killed', 'work', q{overlap => 'replace'});
-close_gate('killed');
+close_gate_of('killed');
 at('12:20:00');
 wait_runs('killed', '12:20 running', 'a run');
 psql('CHECKPOINT');
@@ -424,7 +424,7 @@ drop_all();
 # Skips of a job that is dropped are told of by another scheduler too.
 at('20:29:30');
 my $gone = create('gone', 'work');
-close_gate('gone');
+close_gate_of('gone');
 for my $minute (30 .. 32)
 {
 	at("20:$minute:00");
@@ -441,7 +441,7 @@ at('17:00:30');
 create('many', 'work', q{misfire => 'all'});
 create('many replace', 'work', q{misfire => 'all', overlap => 'replace'});
 create('many limited', 'beside', q{misfire => 'all', overlap => 'allow', max_runs => 7});
-close_gate($_) for ('many', 'many replace', 'many limited');
+close_gate_of($_) for ('many', 'many replace', 'many limited');
 at('18:30:30');
 my $count = q{SELECT string_agg(status || ' ' || n, ', ' ORDER BY status) FROM (SELECT status, count(*) || COALESCE(' of ' || sum(NULLIF(missed_count, 0)), '') AS n
 	FROM jobsched.runs WHERE job_id = (SELECT job_id FROM jobsched.jobs WHERE name = '%s') GROUP BY 1) s};
@@ -449,14 +449,14 @@ wait_value($node, $db, sprintf($count, 'many'), 'queued 89, running 1', 'all: a 
 wait_value($node, $db, sprintf($count, 'many replace'), 'queued 89, running 1', 'and they do not replace each other');
 is(psql(q{SELECT count(*), to_char(max(scheduled_for), 'HH24:MI') FROM jobsched.runs WHERE job_name = 'many limited'}), '7|17:07', 'nor are there more than max_runs');
 crash('18:30:40');
-open_gate($_) for ('many', 'many replace', 'many limited');
+open_gate_of($_) for ('many', 'many replace', 'many limited');
 wait_value($node, $db, sprintf($count, $_), 'succeeded 90', "$_: all are executed, after a crash") for ('many', 'many replace');
 wait_value($node, $db, sprintf($count, 'many limited'), 'succeeded 7', 'all that max_runs leaves');
 is(psql(q{SELECT bool_and(slot > before) FROM (SELECT slot, lag(slot) OVER (ORDER BY n) AS before FROM app.began WHERE job = 'many') o}), 't', 'oldest first');
 is(job('many limited', q{state || ' ' || state_reason || ' ' || scheduled_runs}), 'completed the schedule has made its 7 runs (max_runs) 7', 'then the job is completed');
 
 # More than a hundred; and a slot on time, which skips, or replaces what waits.
-close_gate($_) for ('many', 'many replace');
+close_gate_of($_) for ('many', 'many replace');
 at('21:30:30');
 wait_value($node, $db, sprintf($count, $_), 'missed 1 of 80, queued 99, running 1, succeeded 90', "$_: the newest hundred, those before are counted") for ('many', 'many replace');
 is(psql(q{SELECT to_char(scheduled_for, 'HH24:MI') || ' ' || to_char(run_at, 'HH24:MI') FROM jobsched.runs WHERE job_name = 'many' AND status = 'missed'}), '19:50 18:31', 'the row of the others says which');
@@ -464,7 +464,7 @@ new_scheduler();
 at('21:31:00');
 seen();
 wait_value($node, $db, sprintf($count, 'many replace'), 'cancelled 100, missed 1 of 80, running 1, succeeded 90', 'a slot on time replaces what waits');
-open_gate($_) for ('many', 'many replace');
+open_gate_of($_) for ('many', 'many replace');
 wait_value($node, $db, sprintf($count, 'many'), 'missed 1 of 80, skipped 1 of 1, succeeded 190', 'or is skipped');
 check_alone('one after the other');
 drop_all();
