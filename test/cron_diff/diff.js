@@ -48,6 +48,7 @@ const ZONES = ['UTC', 'Europe/Berlin', 'Europe/London', 'Europe/Dublin',
 	'America/St_Johns', 'Europe/Volgograd', 'Asia/Gaza']
 const FIRST = Date.UTC(2008, 0, 1)
 const LAST = Date.UTC(2020, 0, 1)
+const LAST_IN = { 'Asia/Pyongyang': Date.UTC(2018, 3, 1) }
 
 const MONTHS = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP',
 	'OCT', 'NOV', 'DEC']
@@ -179,11 +180,11 @@ function offset(zone, t) {
 	return Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second) - t
 }
 
-// The changes of a zone's clocks between FIRST and LAST, to the second.
-function findChanges(zone) {
+// The changes of a zone's clocks from FIRST on, to the second.
+function findChanges(zone, last) {
 	const changes = []
 	let before = offset(zone, FIRST)
-	for (let t = FIRST; t < LAST; t += 24 * HOUR) {
+	for (let t = FIRST; t < last; t += 24 * HOUR) {
 		const after = offset(zone, t + 24 * HOUR)
 		if (after === before)
 			continue
@@ -203,9 +204,9 @@ function findChanges(zone) {
 }
 
 // An instant, two times in three shortly before or after a change.
-function instant(changes) {
+function instant(changes, last) {
 	if (changes.length === 0 || chance(0.33))
-		return FIRST + Math.floor(random() * (LAST - FIRST) / 1000) * 1000
+		return FIRST + Math.floor(random() * (last - FIRST) / 1000) * 1000
 	const at = pick(changes).at
 	return at + between(-36 * 60, 4 * 60) * 60_000 + (chance(0.2) ? between(0, 59) * 1000 : 0)
 }
@@ -252,12 +253,13 @@ function accepted(library, zone, from) {
 }
 
 function makeCases(count) {
-	const changes = new Map(ZONES.map(zone => [zone, findChanges(zone)]))
+	const last = zone => LAST_IN[zone] ?? LAST
+	const changes = new Map(ZONES.map(zone => [zone, findChanges(zone, last(zone))]))
 	const cases = []
 	for (const library of LIBRARIES) {
 		for (let n = Math.round(count * library.share); n > 0; n--) {
 			const zone = pick(library.zones)
-			const from = instant(changes.get(zone))
+			const from = instant(changes.get(zone), last(zone))
 			cases.push({ library: library.name, zone, from, ...accepted(library, zone, from) })
 		}
 	}
