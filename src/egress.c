@@ -435,14 +435,16 @@ read_name(const char *name, Rule *rule)
 static bool
 looks_like_v4(const char *text, bool has_length)
 {
-	const char *dot = strrchr(text, '.');
-	const char *last = dot ? dot + 1 : text;
+	size_t		end = name_length(text);
+	size_t		start = end;
 
+	while (start > 0 && text[start - 1] != '.')
+		start--;
 	if (has_length)
 		return true;
-	if (strncasecmp(last, "0x", 2) == 0)
-		return last[2 + strspn(last + 2, "0123456789abcdefABCDEF")] == '\0';
-	return *last != '\0' && strspn(last, "0123456789") == strlen(last);
+	if (strncasecmp(text + start, "0x", 2) == 0)
+		return start + 2 + strspn(text + start + 2, "0123456789abcdefABCDEF") >= end;
+	return end > start && start + strspn(text + start, "0123456789") >= end;
 }
 
 static const char *

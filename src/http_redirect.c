@@ -277,7 +277,7 @@ find_problem(const JsHttpRequest *request, Jsonb *definition, int status, const 
 		return problem;
 	*url = js_url_join(&target);
 	if (*elsewhere && would_tell(request, location, *url))
-		return "it redirects to another host a request with a secret in its URL or body, or in where it redirects to";
+		return "it redirects to another host a request with a secret in its URL or body";
 	return NULL;
 }
 

@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <sys/socket.h>
 
 #include "compat.h"
@@ -335,6 +336,31 @@ refuse(const char *problem)
 			 errhint("It is like https://host:port/path?query. Credentials belong into a header, as in {\"Authorization\": \"Bearer {{secret.NAME}}\"}.")));
 }
 
+/* Whether a literal ends within an escape, which the value behind it would end. */
+static bool
+ends_in_escape(const JsPiece *literal)
+{
+	const char *end = literal->text + literal->length;
+
+	return (literal->length >= 1 && end[-1] == '%') ||
+		(literal->length >= 2 && end[-2] == '%' && isxdigit((unsigned char) end[-1]));
+}
+
+/* Path and query of a template: a value stays what it is in them. */
+static void
+check_target(const char *target)
+{
+	bool		cut = false;
+	JsPiece		piece;
+
+	while (js_template_next(&target, JS_ANY_PLACEHOLDER, WHAT, &piece))
+	{
+		if (cut && piece.kind != JS_LITERAL)
+			refuse("has a \"%\" that the value of a placeholder would complete");
+		cut = piece.kind == JS_LITERAL && ends_in_escape(&piece);
+	}
+}
+
 /* For sessions: raises what is wrong. */
 void
 js_url_check(const char *url, JsHttpPlace place)
@@ -346,7 +372,7 @@ js_url_check(const char *url, JsHttpPlace place)
 	if (!js_url_split(url, template, &parts, &problem))
 		refuse(problem);
 	if (template)
-		js_template_check(parts.target, JS_ANY_PLACEHOLDER, WHAT);
+		check_target(parts.target);
 }
 
 /* A value that stands for itself, whatever it is, within path or query. */
@@ -420,6 +446,7 @@ js_url_expand(JsRendering *rendering, const char *template)
 
 	if (!js_url_split(template, true, &parts, &problem))
 		refuse(problem);
+	check_target(parts.target);
 	parts.host = js_template_expand(rendering, parts.host, JS_ARG, WHAT, check_host_value);
 	target = js_template_expand(rendering, parts.target, JS_ANY_PLACEHOLDER, WHAT, js_url_encode_value);
 	check_path(parts.target, target);
