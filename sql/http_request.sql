@@ -103,6 +103,10 @@ SELECT test.refused(format($$'{"url": "https://example.com", "headers": %s}', %L
 	('{"A": "x\r\nB: y"}', true), ('{"A": "x\ny"}', true), ('{"A": "x\u0001"}', true), ('{"A": "x\u007f"}', true), ('{"A": ["x", "\r"]}', true),
 	('{"A": 1}', true), ('{"A": null}', true), ('{"A": {"b": "c"}}', true), ('{"A": [["b"]]}', true), ('["A"]', true), ('"A"', true), ('null', true),
 	('{"A": "{{args.x}}"}', true), ('{"A": "{{args}}"}', true), ('{"A": "{{x}}"}', true), ('{"A": "{{"}', true), ('{"A": "{{x}}"}', false)) v (h, of_run);
+-- whatever libcurl, or another reader of headers, might make of a name or a value
+SELECT h, r FROM unnest(ARRAY['{"A;": "x"}', '{"@file": "x"}', '{"A ": "x"}', '{" A": "x"}', '{"A\t": "x"}', '{"A\u00a0": "x"}', '{"Ｈost": "x"}', '{":path": "/"}', '{"CONTENT-length": "1"}', '{"hOST": "x"}', '{"PROXY-Connection": "x"}', '{"A": "x\r\n y"}', '{"A": "x\r y"}', '{"A": "x\u000b"}', '{"A": "\u001f"}', '{"\u0048ost": "x"}']) h,
+	test.refused(format($$'{"url": "https://example.com", "headers": %s}', true$$, h)) r WHERE r !~ '^HINT';
+SELECT test.render('{"url": "https://example.com", "method": "GET", "headers": {"-X": "a;", "A": ";", "B": "@file", "C": " ", "x-d": "1", "X-D": "2"}}', true)->'headers' @> '["-X: a;", "A: ;", "B: @file", "C:  ", "x-d: 1", "X-D: 2"]' AS as_they_are;
 SELECT left(r, 80) AS refused FROM (
 	SELECT jsonb_object_agg('H' || i, 'x'::text) FROM generate_series(1, 101) i UNION ALL SELECT jsonb_build_object('H', repeat('x', 32768)) UNION ALL SELECT jsonb_build_object(repeat('H', 101), 'x'::text) UNION ALL SELECT jsonb_build_object('H', (SELECT jsonb_agg('x'::text) FROM generate_series(1, 101)))) v (h), test.refused(quote_literal(jsonb_build_object('url', 'https://example.com', 'headers', h))) r;
 -- what arguments and secrets bring along is looked at when it is there, and not shown
