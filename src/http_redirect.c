@@ -140,7 +140,7 @@ replace_end(StringInfo text, int length, const void *bytes, int size)
 	appendBinaryStringInfo(text, bytes, size);
 }
 
-/* %41 */
+/* %41; no text has a zero byte. */
 static bool
 unescape_percent(StringInfo text)
 {
@@ -149,8 +149,9 @@ unescape_percent(StringInfo text)
 	if (text->len < 3 || text->data[text->len - 3] != '%' || !ends_with_hex(text, 2))
 		return false;
 	byte = (char) strtol(text->data + text->len - 2, NULL, 16);
-	replace_end(text, 3, &byte, 1);
-	return true;
+	if (byte != '\0')
+		replace_end(text, 3, &byte, 1);
+	return byte != '\0';
 }
 
 /* \u0041 */
@@ -158,12 +159,15 @@ static bool
 unescape_unicode(StringInfo text)
 {
 	unsigned char utf8[5] = {0};
+	pg_wchar	code;
 
 	if (text->len < 6 || strncmp(text->data + text->len - 6, "\\u", 2) != 0 || !ends_with_hex(text, 4))
 		return false;
-	unicode_to_utf8((pg_wchar) strtol(text->data + text->len - 4, NULL, 16), utf8);
-	replace_end(text, 6, utf8, Max(strlen((char *) utf8), 1));
-	return true;
+	code = (pg_wchar) strtol(text->data + text->len - 4, NULL, 16);
+	unicode_to_utf8(code, utf8);
+	if (code != 0)
+		replace_end(text, 6, utf8, strlen((char *) utf8));
+	return code != 0;
 }
 
 /* \" and the like */
