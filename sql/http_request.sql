@@ -205,7 +205,7 @@ $$;
 BEGIN;
 SELECT url, args, test.keys_of(url, args) AS keys, (SELECT string_agg(u, '') FROM regexp_matches(test.url_of(url, args), '^http://([^/]*)') m, unnest(m) u) AS host FROM (VALUES
 	('http://{{args.x}}/', '{"x": "2130706433"}'::jsonb), ('http://{{args.x}}/', '{"x": 2130706433}'), ('http://{{args.x}}/', '{"x": 127.10}'), ('http://{{args.x}}/', '{"x": "127.10"}'), ('http://{{args.x}}.{{args.y}}/', '{"x": "0x7f", "y": 1}'),
-	('http://{{args.x}}:8080/', '{"x": "Example.COM"}'), ('http://{{args.x}}./', '{"x": "example.com"}'), ('http://API-{{args.x}}.example.com/', '{"x": "EU"}'), ('http://{{args.x}}/', '{"x": true}')) v (url, args);
+	('http://{{args.x}}:8080/', '{"x": "Example.COM"}'), ('http://{{args.x}}./', '{"x": "example.com"}'), ('http://API-{{args.x}}.example.com/', '{"x": "EU"}'), ('http://{{args.x}}/', '{"x": true}'), ('http://{{args.größe}}.example.com/', '{"größe": "XL"}')) v (url, args);
 SELECT url, args, test.keys_of(url, args) AS keys FROM (VALUES ('http://{{args.x}}/', '{"x": "evil.test/"}'::jsonb), ('http://{{args.x}}/', '{"x": "1.2.3.4.5"}'), ('http://{{args.x}}/', '{}'), ('http://{{args.x}}/', '{"x": null}')) v (url, args);
 -- so are keys of that class that somebody gives
 SELECT jobsched.http_request('GET', 'http://EXAMPLE.com:8080', run_at => '2099-01-01', keys => ARRAY['http_host:Example.com.:8080', 'http_host:0x7f.1:80', 'http_host:Other', 'user:A.:1']) AS id \gset

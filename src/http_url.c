@@ -242,10 +242,8 @@ read_authority(const char *authority, bool template, JsUrl *parts, const char **
 		*problem = "has an invalid port";
 	else if (*host == '\0')
 		*problem = "has no host";
-	else if (!is_ascii(host))
-		*problem = not_ascii;
 	else if (parts->host == NULL)
-		*problem = "has an invalid host";
+		*problem = is_ascii(host) ? "has an invalid host" : not_ascii;
 	return *problem == NULL;
 }
 
