@@ -46,6 +46,14 @@ SELECT jobsched.set_secret('key.of-1', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')
 SELECT string_agg(md5(i::text), '') AS noise FROM generate_series(1, 300) i \gset
 SELECT jobsched.set_secret('longest', left(:'noise', 7000));
 SELECT jobsched.set_secret(repeat('n', 63), 'four');
+-- what is meant as a key to sign with is one, or is refused
+SELECT value, jobsched.set_secret('signing', value) IS NOT NULL AS kept FROM unnest(ARRAY['v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3', 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3 raw-key',
+	'v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3|v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'not a key: whsec', 'v1,text', 'prewhsec_x', 'text|text', '{"key": "whsec"}']) value;
+SELECT value, regexp_replace(r, '.*"signing" ', '') AS refusal FROM unnest(ARRAY['whsec_', 'v1,whsec_', 'whsec_hush*hush*hush*hush*hush*hush*', 'whsec_aHVzaA==', 'v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY', 'whsec_' || repeat('aHVz', 22),
+	'WHSEC_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3', 'V1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3', 'v1, whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3', '"v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"', 'v2,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3 whsec_x',
+	'v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3|v1,whsec_hush', 'raw-key whsec_hush', 'v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3|', 'v1,whsec_MDEyMzQ1Njc4-WFiY2RlZjAxMjM0NTY_', 'whsk_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3', 'whpk_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3', 'v1a,whsk_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3', 'v1a,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3']) value,
+	test.refusal(format('SELECT jobsched.set_secret(%L, %L)', 'signing', value)) r WHERE r !~ '^(DETAIL|HINT)';
+SELECT jobsched.drop_secret('signing');
 SELECT jobsched.set_secret('token', 'hush-hush');
 SELECT name, owner, updated_at > created_at AS changed FROM jobsched.secrets ORDER BY name;
 -- rolled back, nothing of it stays

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "http_header.h"
 #include "http_text.h"
+#include "mb/pg_wchar.h"
 
 #define MAX_HEADERS 100
 #define MAX_SIZE (32 * 1024)	/* of all together, in bytes */
@@ -110,7 +111,7 @@ check_name(const char *name, bool is_signed)
 	if (!is_token(name) || strlen(name) > SHOWN)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid header name \"%.*s\"", SHOWN, name),
+				 errmsg("invalid header name \"%.*s\"", pg_mbcliplen(name, strlen(name), SHOWN), name),
 				 errhint("It is one word, such as Content-Type, of at most %d characters.", SHOWN)));
 	if (is_reserved(name, is_signed))
 		ereport(ERROR,

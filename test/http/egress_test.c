@@ -296,7 +296,8 @@ static const char *const bad[] = {
 	"[::1]/", "[::1]:80:80", "[10.0.0.1]", "[]", "fe80::1%eth0", "[fe80::1%eth0]", "*", "*.",
 	"*.*.example.com", "a*.example.com", "example..com", ".example.com", "exa mple.com",
 	"http://example.com", "example.com/path", "user@example.com", "example.com:", "host/8",
-	".", "-..", "\x80.example.com",
+	".", "-..", "\x80.example.com", "127.0.0.1.", "0x7f000001", "0X7F.1", "127.0.0.0x1.", "web.1.",
+	"0x", "*.0x1f", "017700000001",
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -336,7 +337,7 @@ test_parser(void)
 static void
 test_noise(void)
 {
-	static const char alphabet[] = "0123456789abf.:/[]*-, %@\x80";
+	static const char alphabet[] = "0123456789abfx.:/[]*-, %@\x80";
 	unsigned	seed = 1;
 
 	for (int round = 0; round < 200000; round++)
