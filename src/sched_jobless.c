@@ -29,7 +29,7 @@
 #include "utils/timestamp.h"
 
 /* Of one role in one step. */
-#define MAX_SETTLED 128
+#define MAX_SETTLED 512
 
 /* When somebody was in the way. */
 #define RETRY_US USECS_PER_SEC
@@ -75,26 +75,29 @@ sched_settle(const JsRun *row)
 	return 0;
 }
 
-/* Those whose turn it is, oldest first; whoever is not served stays in line. */
+/* Those whose turn it is, oldest first; one for which it is not yet time goes to the end. */
 static void
 serve_owner(OwnerEntry *owner, TimestampTz now)
 {
 	List	   *line = owner->jobless;
-	ListCell   *lc;
+	List	   *again;
+	int			served = 0;
 
 	owner->jobless = NIL;
-	waiting -= list_length(line);
-	foreach(lc, line)
+	while (served < list_length(line) && owner->settle_left > 0)
 	{
-		int64	   *run_id = lfirst(lc);
+		int64	   *run_id = list_nth(line, served++);
 
-		if (owner->settle_left > 0)
-			(void) sched_run_load(*run_id, now);
-		else
-			wait_for_turn(owner, *run_id);
+		(void) sched_run_load(*run_id, now);
 		pfree(run_id);
 	}
-	list_free(line);
+	waiting -= served;
+	line = list_delete_first_n(line, served);
+	if (line == NIL)
+		return;
+	again = owner->jobless;
+	owner->jobless = list_concat(line, again);
+	list_free(again);
 }
 
 /* At the beginning of a step. */
