@@ -57,6 +57,7 @@ OBJS = \
 	src/sched_fold.o \
 	src/sched_http.o \
 	src/sched_idempotency.o \
+	src/sched_jobless.o \
 	src/sched_limit.o \
 	src/sched_load.o \
 	src/sched_memory.o \

@@ -26,6 +26,7 @@
 #include "commands/trigger.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "http.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/syscache.h"
@@ -107,28 +108,22 @@ js_check_owns_database(void)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
 }
 
-/* A role's own job. */
-bool
-js_job_find(Oid owner, const char *name, JsJob *job)
+/*
+ * The caller's job "http" that is yet to be made, because a request is there
+ * already; or, if he may do nothing to any other job of this name, because he
+ * may make requests.
+ */
+static bool
+is_http_job_to_be(const char *name, int others)
 {
-	ListCell   *lc;
-
-	foreach(lc, js_jobs_named(name))
-	{
-		JsJob	   *candidate = lfirst(lc);
-
-		if (candidate->owner == owner)
-		{
-			*job = *candidate;
-			return true;
-		}
-	}
-	return false;
+	return strcmp(name, JS_HTTP_JOB) == 0 &&
+		(js_run_jobless_exists(GetUserId()) ||
+		 (others == 0 && js_http_may_request(GetUserId())));
 }
 
 /*
  * The job that a name stands for: the caller's own, or else the only one
- * that the caller may manage.
+ * that the caller may manage.  With job_id 0 it is yet to be made.
  */
 void
 js_resolve_job(const char *name, JsJob *job)
@@ -152,6 +147,11 @@ js_resolve_job(const char *name, JsJob *job)
 			count++;
 		}
 	}
+	if (is_http_job_to_be(name, count))
+	{
+		js_http_job(GetUserId(), job);
+		return;
+	}
 	if (count == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -170,6 +170,8 @@ void
 js_resolve_job_for_change(const char *name, JsJob *job)
 {
 	js_resolve_job(name, job);
+	if (job->job_id == 0)
+		js_http_job_make(job->owner, job);
 	js_job_lock(job->job_id);
 	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN ||
 		!js_may_manage(job->owner))

@@ -17,7 +17,6 @@ extern bool js_may_manage(Oid owner);
 extern bool js_may_see(Oid owner);
 extern void js_check_may_own(Oid owner, bool needs_session);
 extern void js_check_owns_database(void);
-extern bool js_job_find(Oid owner, const char *name, JsJob *job);
 extern void js_resolve_job(const char *name, JsJob *job);
 extern void js_resolve_job_for_change(const char *name, JsJob *job);
 

@@ -16,7 +16,7 @@
 #include "postgres.h"
 
 #include "access.h"
-#include "access/xact.h"
+#include "cancel.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "compat.h"
@@ -33,7 +33,6 @@
 #include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
 
@@ -389,102 +388,51 @@ refuse_duplicate(Oid owner, const char *name)
 			 errhint("Choose another name, change the job with alter_job(), or call create_job() with if_exists => 'update' or 'keep'.")));
 }
 
-/*
- * Another session may have taken the name since we looked; the index finds
- * out, and the message is the usual one.
- */
-static void
-write_row(JsJob *job, bool is_new)
-{
-	MemoryContext outer = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		if (is_new)
-			(void) js_job_insert(job);
-		else
-			js_job_update(job);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(outer);
-		error = CopyErrorData();
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
-			error->constraint_name == NULL || strcmp(error->constraint_name, "job_name") != 0)
-			PG_RE_THROW();
-		FlushErrorState();
-		refuse_duplicate(job->owner, job->name);
-	}
-	PG_END_TRY();
-	CommandCounterIncrement();
-	js_wakeup_job(job->job_id);
-}
-
+/* The name is as it was, or the caller has its lock. */
 static void
 write_job(JsJob *job)
 {
 	job->revision++;
 	job->updated_at = js_clock_now();
-	write_row(job, false);
+	js_job_update(job);
+	js_wakeup_job(job->job_id);
 }
 
-static int64
-insert_job(const Definition *def)
+/* A job that is not there yet. */
+static void
+define_job(const Definition *def, JsJob *job)
 {
-	JsJob		job = {0};
-
-	job.owner = def->owner;
-	job.revision = 1;
-	job.created_at = job.updated_at = js_clock_now();
-	job.dropped_at = DT_NOBEGIN;
-	job.args = def->args;
-	apply_definition(&job, def);
-	write_row(&job, true);
-	return job.job_id;
+	memset(job, 0, sizeof(JsJob));
+	job->owner = def->owner;
+	job->revision = 1;
+	job->created_at = job->updated_at = js_clock_now();
+	job->dropped_at = DT_NOBEGIN;
+	job->args = def->args;
+	apply_definition(job, def);
 }
 
-/*
- * The same, in a subtransaction: 0 when another session has just committed a
- * job of this name.
- */
-static int64
-insert_job_unless_taken(const Definition *def)
+/* False: its name is taken. */
+static bool
+insert_job(JsJob *job)
 {
-	MemoryContext outer = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile int64 job_id = 0;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(outer);
-	PG_TRY();
-	{
-		job_id = insert_job(def);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_DUPLICATE_OBJECT)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(outer);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(outer);
-	CurrentResourceOwner = owner;
-	return job_id;
+	if (!js_job_name_lock(job->owner, job->name))
+		return false;
+	(void) js_job_insert(job);
+	js_job_name_unlock(job->owner, job->name);
+	js_wakeup_job(job->job_id);
+	return true;
 }
 
-static int64
+/* False: it is no longer there, or no longer this role's by this name. */
+static bool
 update_job(JsJob *job, const Definition *def)
 {
 	Definition	full = *def;
 
 	js_job_lock(job->job_id);
-	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN)
-		return insert_job(def);
+	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN ||
+		job->owner != def->owner || strcmp(job->name, def->name) != 0)
+		return false;
 	/* what is not given is not there */
 	job->command = job->handler = NULL;
 	job->request = NULL;
@@ -498,7 +446,7 @@ update_job(JsJob *job, const Definition *def)
 	job->keys = NULL;
 	apply_definition(job, &full);
 	write_job(job);
-	return job->job_id;
+	return true;
 }
 
 pg_noreturn static void
@@ -520,31 +468,37 @@ require_definition(const Definition *def)
 		refuse_null(missing);
 }
 
+/*
+ * What another session makes of the name meanwhile is seen when its transaction
+ * has ended; then we look again.
+ */
 static int64
 create_job(const Definition *def, const char *if_exists)
 {
-	bool		may_exist = strcmp(if_exists, "error") != 0;
-	int64		job_id = 0;
 	JsJob		job;
 
-	while (job_id == 0)
+	for (;;)
 	{
 		if (!js_job_find(def->owner, def->name, &job))
-			job_id = may_exist ? insert_job_unless_taken(def) : insert_job(def);
-		else if (!may_exist)
+		{
+			define_job(def, &job);
+			if (insert_job(&job))
+				return job.job_id;
+		}
+		else if (strcmp(if_exists, "error") == 0)
 			refuse_duplicate(def->owner, def->name);
-		else
-			job_id = strcmp(if_exists, "update") == 0 ? update_job(&job, def) : job.job_id;
+		else if (strcmp(if_exists, "keep") == 0 || update_job(&job, def))
+			return job.job_id;
 	}
-	return job_id;
 }
 
-/*
- * The job that the requests of http_post() and its like belong to: one for each
- * role, made when the first is.
+/* ------------------------------------------------------------------------
+ * The job "http"
+ * ------------------------------------------------------------------------
  */
-void
-js_http_job(Oid owner, JsJob *job)
+
+static void
+define_http_job(Oid owner, JsJob *job)
 {
 	Definition	def = {0};
 
@@ -560,8 +514,21 @@ js_http_job(Oid owner, JsJob *job)
 	js_retry_policy_complete(&def.retry);
 	js_slot_policy_none(&def.slots);
 	js_slot_policy_complete(&def.slots);
-	while (!js_job_find(owner, JS_HTTP_JOB, job))
-		(void) insert_job_unless_taken(&def);
+	define_job(&def, job);
+	(void) js_identity_read(&job->home);
+}
+
+/*
+ * The job that the requests of http_post() and its like belong to, one for each
+ * role; as it is or, with job_id 0, as it will be.  The scheduler makes it
+ * for the first request (sched_jobless.c): two sessions that make a role's first
+ * request would have to wait for each other.
+ */
+void
+js_http_job(Oid owner, JsJob *job)
+{
+	if (!js_job_find(owner, JS_HTTP_JOB, job))
+		define_http_job(owner, job);
 	if (job->request == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -569,6 +536,39 @@ js_http_job(Oid owner, JsJob *job)
 						GetUserNameFromId(owner, false)),
 				 errhint("Requests that belong to no other job belong to the one of this name. Give yours another.")));
 }
+
+/* Who wants to change it need not wait for a request. */
+void
+js_http_job_make(Oid owner, JsJob *job)
+{
+	while (!js_job_find(owner, JS_HTTP_JOB, job))
+	{
+		define_http_job(owner, job);
+		if (insert_job(job))
+			break;
+	}
+}
+
+/* For the scheduler: its id, or 0 when it would have to wait for somebody. */
+int64
+js_http_job_settle(Oid owner)
+{
+	JsJob		job;
+
+	if (js_job_find(owner, JS_HTTP_JOB, &job))
+		return job.job_id;
+	define_http_job(owner, &job);
+	if (!js_job_name_try_lock(owner, job.name))
+		return 0;
+	(void) js_job_insert(&job);
+	js_job_name_unlock(owner, job.name);
+	return job.job_id;
+}
+
+/* ------------------------------------------------------------------------
+ * Functions
+ * ------------------------------------------------------------------------
+ */
 
 Datum
 jobsched_create_job(PG_FUNCTION_ARGS)
@@ -600,33 +600,34 @@ job_argument(FunctionCallInfo fcinfo, const char *function, JsJob *job)
 	js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), job);
 }
 
+/* It has another name or owner than it had, and the caller may give it these. */
 static void
-check_new_name(const JsJob *job, const Definition *def)
+write_renamed(JsJob *job)
 {
-	const char *name = def->name ? def->name : job->name;
-	Oid			owner = def->owner != InvalidOid ? def->owner : job->owner;
-	JsJob		other;
-
-	if (owner == job->owner && strcmp(name, job->name) == 0)
-		return;
-	if (js_job_find(owner, name, &other))
-		refuse_duplicate(owner, name);
+	if (!js_job_name_lock(job->owner, job->name))
+		refuse_duplicate(job->owner, job->name);
+	write_job(job);
+	js_job_name_unlock(job->owner, job->name);
 }
 
 Datum
 jobsched_alter_job(PG_FUNCTION_ARGS)
 {
 	Definition	def;
+	JsJob		before;
 	JsJob		job;
 
-	job_argument(fcinfo, "alter_job()", &job);
+	job_argument(fcinfo, "alter_job()", &before);
+	job = before;
 	(void) read_definition(fcinfo, 1, &def);
-	check_new_name(&job, &def);
 	if ((changes_work(&def) || def.args != NULL) &&
 		(def.owner == InvalidOid || def.owner == job.owner))
 		js_check_may_own(job.owner, needs_session(&def, &job));
 	apply_definition(&job, &def);
-	write_job(&job);
+	if (job.owner != before.owner || differ(job.name, before.name))
+		write_renamed(&job);
+	else
+		write_job(&job);
 	PG_RETURN_VOID();
 }
 
@@ -636,6 +637,8 @@ jobsched_drop_job(PG_FUNCTION_ARGS)
 	JsJob		job;
 
 	job_argument(fcinfo, "drop_job()", &job);
+	if (strcmp(job.name, JS_HTTP_JOB) == 0)
+		js_cancel_jobless(job.owner);
 	job.dropped_at = js_clock_now();
 	job.cancel_running = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	write_job(&job);
@@ -707,6 +710,7 @@ jobsched_adopt(PG_FUNCTION_ARGS)
 	js_identity_renew(&token);
 	js_ids_catch_up("job_id_seq", js_job_last_id());
 	js_ids_catch_up("run_id_seq", js_run_last_id());
+	js_runs_adopt(&token);
 	strangers = js_jobs_select(is_stranger, &token);
 	foreach(lc, strangers)
 		adopt_job(*(int64 *) lfirst(lc), &token);

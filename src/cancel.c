@@ -16,6 +16,7 @@
 #include "cancel.h"
 #include "clock.h"
 #include "fmgr.h"
+#include "http.h"
 #include "interval.h"
 #include "store.h"
 #include "utils/builtins.h"
@@ -91,7 +92,8 @@ jobsched_cancel_run(PG_FUNCTION_ARGS)
 /* Which runs cancel_runs() is about. */
 typedef struct Filter
 {
-	int64		job_id;			/* 0: of any job */
+	bool		any_job;
+	JsJob		job;
 	JsRunStatus status;
 	bool		any_status;
 	TimestampTz queued_before;	/* DT_NOEND: whenever */
@@ -99,12 +101,21 @@ typedef struct Filter
 	int64		count;
 } Filter;
 
+/* Requests whose job is yet to be made belong to that job all the same. */
+static bool
+is_of_job(const JsRun *run, const JsJob *job)
+{
+	if (run->job_id != 0)
+		return run->job_id == job->job_id;
+	return run->owner == job->owner && strcmp(job->name, JS_HTTP_JOB) == 0;
+}
+
 static void
 cancel_if_meant(const JsRun *run, void *arg)
 {
 	Filter	   *filter = arg;
 
-	if ((filter->job_id != 0 && run->job_id != filter->job_id) ||
+	if ((!filter->any_job && !is_of_job(run, &filter->job)) ||
 		(!filter->any_status && run->status != filter->status) ||
 		run->queued_at >= filter->queued_before || !may_cancel(run))
 		return;
@@ -115,9 +126,8 @@ cancel_if_meant(const JsRun *run, void *arg)
 static void
 read_filter(FunctionCallInfo fcinfo, Filter *filter)
 {
-	JsJob		job;
-
 	memset(filter, 0, sizeof(Filter));
+	filter->any_job = PG_ARGISNULL(0);
 	filter->any_status = PG_ARGISNULL(1);
 	filter->queued_before = PG_ARGISNULL(2) ? DT_NOEND :
 		js_clock_now() - js_interval_us("older_than", PG_GETARG_INTERVAL_P(2));
@@ -128,10 +138,7 @@ read_filter(FunctionCallInfo fcinfo, Filter *filter)
 				 errmsg("no condition is given"),
 				 errhint("Give one or more of job, status and older_than.")));
 	if (!PG_ARGISNULL(0))
-	{
-		js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
-		filter->job_id = job.job_id;
-	}
+		js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &filter->job);
 	if (!PG_ARGISNULL(1))
 		filter->status = js_run_status_argument(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 }
@@ -145,6 +152,20 @@ jobsched_cancel_runs(PG_FUNCTION_ARGS)
 	read_filter(fcinfo, &filter);
 	js_runs_visit_all(cancel_if_meant, &filter);
 	PG_RETURN_INT64(filter.count);
+}
+
+static void
+cancel_if_owned(const JsRun *run, void *arg)
+{
+	if (run->owner == *(Oid *) arg)
+		request(run->run_id, false);
+}
+
+/* What has no job yet, when the job that it would have had is dropped. */
+void
+js_cancel_jobless(Oid owner)
+{
+	js_runs_visit_jobless(cancel_if_owned, &owner);
 }
 
 /* Which runs reset_stuck() is about. */

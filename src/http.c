@@ -5,9 +5,9 @@
  *
  * A request is sent by a run.  Its definition is that of the run's job
  * (create_job(url => ...)), or one that the run brings along: http_post() and
- * its like queue such runs for a job "http" of the caller, which is made when
- * it is first needed, so that these requests too have policies, limits and a
- * switch.
+ * its like queue such runs for a job "http" of the caller, so that these
+ * requests too have policies, limits and a switch.  The scheduler makes that
+ * job when there is a request for it (sched_jobless.c).
  *
  * Who may make requests: a role that may execute jobsched.http_request().  It
  * is asked when a request is defined or queued, and again when it is sent; and
@@ -400,13 +400,16 @@ queue_to_job(Oid owner, const char *name, Jsonb *change)
 {
 	JsJob		job;
 	JsRun		run;
+	bool		found = js_job_find(owner, name, &job);
+	bool		sends = found && job.request != NULL && js_http_text(job.request, "url") != NULL;
 
-	if (!js_job_find(owner, name, &job))
+	/* Whoever made the trigger need not learn which other jobs the owner has. */
+	if (!found || (!sends && !js_may_manage(owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" of role \"%s\" does not exist", name, GetUserNameFromId(owner, false)),
 				 errhint("A webhook's job belongs to the owner of the table.")));
-	if (job.request == NULL || js_http_text(job.request, "url") == NULL)
+	if (!sends)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" of role \"%s\" has no url", name, GetUserNameFromId(owner, false)),

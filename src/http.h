@@ -30,5 +30,7 @@ extern Jsonb *js_http_definition(const JsJob *job, const JsRun *run, JsHttpPlace
 
 /* api.c */
 extern void js_http_job(Oid owner, JsJob *job);
+extern void js_http_job_make(Oid owner, JsJob *job);
+extern int64 js_http_job_settle(Oid owner);
 
 #endif							/* JS_HTTP_H */

@@ -3,11 +3,11 @@
  * idempotency.c
  *		What a key of trigger() means for the run.
  *
- * A key belongs to a job and is kept by one run at a time (table
- * idempotency), for the period that the call which made the run has named,
- * and in any case as long as the run has not ended.  Whoever triggers with a
- * key that is kept gets the run that keeps it, or an error, or a new run which
- * takes the key over.
+ * A key belongs to a job, or to the requests that a role makes without one, and
+ * is kept by one run at a time (table idempotency), for the period that the call
+ * which made the run has named, and in any case as long as the run has not
+ * ended.  Whoever triggers with a key that is kept gets the run that keeps it,
+ * or an error, or a new run which takes the key over.
  *
  * A session never changes a run.  That the run which loses its key shall not
  * start is a request, in the same transaction as the new run: the scheduler
@@ -204,12 +204,17 @@ keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, Timestamp
 bool
 js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_given)
 {
-	JsKeptKey	kept = {.job_id = run->job_id,.key = idempotency->key};
+	JsKeptKey	kept = {.key = idempotency->key};
 	bool		found;
 	bool		stands;
 
 	if (idempotency->key == NULL)
 		return true;
+	/* The job of a role's requests may be yet to be made. */
+	if (run->request != NULL)
+		kept.owner = run->owner;
+	else
+		kept.job_id = run->job_id;
 	/* What the same command has queued before counts. */
 	CommandCounterIncrement();
 	found = find_keeper(&kept);

@@ -45,6 +45,7 @@ js_queue_prepare(JsRun *run, const JsJob *job)
 {
 	memset(run, 0, sizeof(JsRun));
 	run->job_id = job->job_id;
+	run->home = job->home;
 	run->owner = job->owner;
 	run->status = JS_RUN_QUEUED;
 	run->source = "trigger";

@@ -126,6 +126,10 @@ typedef struct OwnerEntry
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
+	List	   *jobless;		/* requests whose job is yet to be made: ids,
+								 * int64 pointers */
+	int			settle_left;	/* so many may get it in this step */
+	TimestampTz settle_after;	/* somebody was in the way; by the real clock */
 	dlist_node	node;			/* in sched.owners */
 } OwnerEntry;
 
@@ -398,6 +402,7 @@ extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, 
 
 /* sched_cancel.c */
 extern bool sched_requests_waiting(void);
+extern void sched_unpark_requests(void);
 extern void sched_add_request(const JsRequest *row, void *arg);
 extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_replace_run(RunEntry *run, bool at_once);
@@ -406,6 +411,13 @@ extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
 extern int64 sched_timeout(const RunEntry *run);
 extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
+
+/* sched_jobless.c */
+extern int64 sched_settle(const JsRun *row);
+extern void sched_settle_waiting(TimestampTz now);
+extern void sched_forget_jobless(void);
+extern bool sched_any_settled(void);
+extern TimestampTz sched_settle_deadline(void);
 
 /* sched_idempotency.c */
 extern bool sched_keys_expire_now(void);

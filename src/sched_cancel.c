@@ -61,6 +61,9 @@ typedef struct RequestSlot
 /* All that there are, wherever they are: one may be read more than once. */
 static requesthash_hash * known = NULL;
 
+/* For runs that have no job yet (sched_jobless.c). */
+static dlist_head parked = DLIST_STATIC_INIT(parked);
+
 /* ------------------------------------------------------------------------
  * Requests
  * ------------------------------------------------------------------------
@@ -129,6 +132,28 @@ sched_add_request(const JsRequest *row, void *arg)
 	dlist_push_tail(&sched.requests, &request->node);
 	if (replaces(request))
 		hold_back(request->run_id);
+}
+
+static bool
+is_jobless(int64 run_id)
+{
+	JsRun		row;
+
+	return js_run_see(run_id, &row) && row.job_id == 0;
+}
+
+/* Runs have got jobs: requests of these may be among those that are parked. */
+void
+sched_unpark_requests(void)
+{
+	while (!dlist_is_empty(&parked))
+	{
+		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&parked));
+
+		dlist_push_tail(&sched.requests, &request->node);
+		if (replaces(request))
+			hold_back(request->run_id);
+	}
 }
 
 static void
@@ -215,6 +240,11 @@ serve(Request *request, TimestampTz now)
 {
 	RunEntry   *run = sched_run_load(request->run_id, now);
 
+	if (run == NULL && is_jobless(request->run_id))
+	{
+		dlist_push_tail(&parked, &request->node);
+		return;
+	}
 	if (!is_open(request, run))
 	{
 		dlist_push_tail(&sched.requests_done, &request->node);

@@ -9,7 +9,7 @@
  * with a pause between steps, until it is through.
  *
  * Keys of runs that have not ended stay, and so do those of jobs whose home is
- * elsewhere.
+ * elsewhere; those of roles' requests stay where any job's is.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -42,9 +42,10 @@ static bool
 may_go(const JsKeptKey *kept)
 {
 	const JobEntry *job = sched_job_find(kept->job_id);
+	bool		away = kept->job_id == 0 ? sched.asleep_count > 0 : job != NULL && job->asleep;
 	JsRun		run;
 
-	return (job == NULL || !job->asleep) && !js_run_see(kept->run_id, &run);
+	return !away && !js_run_see(kept->run_id, &run);
 }
 
 /* When the next step is to be made, by the real clock. */

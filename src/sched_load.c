@@ -220,14 +220,17 @@ static void
 visit_run(const JsRun *row, void *arg)
 {
 	TimestampTz now = *(TimestampTz *) arg;
+	int64		job_id = row->job_id;
 	JobEntry   *job;
 	RunEntry   *run;
 
 	if (sched_run_find(row->run_id) != NULL)
 		return;
-	job = sched_job_find(row->job_id);
+	if (job_id == 0 && (job_id = sched_settle(row)) == 0)
+		return;
+	job = sched_job_find(job_id);
 	if (job == NULL)
-		job = load_job(row->job_id, row->owner);
+		job = load_job(job_id, row->owner);
 	run = sched_run_make(row->run_id, job);
 	run->run_at = row->run_at;
 	run->priority = row->priority;
@@ -295,6 +298,7 @@ load_jobs(void)
 static void
 load_queue(TimestampTz now)
 {
+	sched_forget_jobless();
 	js_runs_visit_all(visit_run, &now);
 	js_requests_visit_all(sched_add_request, NULL);
 }

@@ -366,7 +366,11 @@ forget_real_deadlines(void)
 		next_sweep = sched.no_worker_until = sched.ring_retry_at = 0;
 		sched.folds_since = Min(sched.folds_since, now);
 		dlist_foreach(iter, &sched.owners)
-			dlist_container(OwnerEntry, node, iter.cur)->start_after = 0;
+		{
+			OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+			owner->start_after = owner->settle_after = 0;
+		}
 	}
 	sched.last_real_now = now;
 }
@@ -377,7 +381,8 @@ step_needed(bool dead, TimestampTz now)
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
 		first_due() <= now || first_future() <= now || sched_limits_changed() ||
 		sched_limits_have_room(now) ||
-		sched_can_assign() || must_give_up_claims() || fold_is_due() || sched_keys_expire_now();
+		sched_can_assign() || must_give_up_claims() || fold_is_due() || sched_keys_expire_now() ||
+		sched_settle_deadline() <= GetCurrentTimestamp();
 }
 
 static void
@@ -392,7 +397,10 @@ step_in_transaction(bool dead, TimestampTz now)
 		sched_begin_expiry();
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
+	sched_settle_waiting(now);
 	sched_load_news(now);
+	if (sched_any_settled())
+		sched_unpark_requests();
 	set_enabled();
 	sched_end_pending(now);
 	if (dead)
@@ -509,6 +517,7 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
 	ms = real_ms_until(next_sweep, ms);
 	ms = real_ms_until(sched_expiry_deadline(), ms);
+	ms = real_ms_until(sched_settle_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.folds_since != 0)

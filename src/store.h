@@ -148,7 +148,8 @@ typedef enum JsRunStatus
 typedef struct JsRun
 {
 	int64		run_id;
-	int64		job_id;
+	int64		job_id;			/* 0: a request whose job is yet to be made */
+	pg_uuid_t	home;			/* of such a request, as of a job */
 	Oid			owner;
 	JsRunStatus status;
 	const char *source;
@@ -246,6 +247,10 @@ extern int64 js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
 extern List *js_jobs_named(const char *name);
+extern bool js_job_find(Oid owner, const char *name, JsJob *job);
+extern bool js_job_name_lock(Oid owner, const char *name);
+extern bool js_job_name_try_lock(Oid owner, const char *name);
+extern void js_job_name_unlock(Oid owner, const char *name);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
@@ -280,6 +285,10 @@ extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);
 extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
+extern void js_runs_visit_jobless(JsRunVisitor visit, void *arg);
+extern bool js_run_jobless_exists(Oid owner);
+extern bool js_run_give_job(int64 run_id, int64 job_id);
+extern void js_runs_adopt(const pg_uuid_t *token);
 extern void js_runs_leave(const JsEnding *endings, int count);
 
 /* what has ended (store_history.c) */
@@ -325,7 +334,8 @@ extern void js_retried_forget(TimestampTz limit);
 /* keys of runs (store_idempotency.c) */
 typedef struct JsKeptKey
 {
-	int64		job_id;
+	int64		job_id;			/* 0: of the requests of a role */
+	Oid			owner;			/* that role, or InvalidOid */
 	const char *key;
 	int64		run_id;			/* that keeps it */
 	TimestampTz queued_at;

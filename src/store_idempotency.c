@@ -27,16 +27,15 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "store.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 enum IdempotencyColumn
 {
-	KEY_JOB_ID = 1, KEY_KEY, KEY_RUN_ID, KEY_QUEUED_AT, KEY_EXPIRES_AT
+	KEY_JOB_ID = 1, KEY_OWNER, KEY_KEY, KEY_RUN_ID, KEY_QUEUED_AT, KEY_EXPIRES_AT
 };
 
 /* ------------------------------------------------------------------------
@@ -44,41 +43,25 @@ enum IdempotencyColumn
  * ------------------------------------------------------------------------
  */
 
-/* Keys that have the same hash share a lock, for a moment. */
-static void
-lock_tag(const JsKeptKey *kept, LOCKTAG *tag)
+static uint32
+hash_of(const JsKeptKey *kept)
 {
 	uint32		hash = hash_bytes((const unsigned char *) kept->key, strlen(kept->key));
 
-	hash = hash_combine(hash, (uint32) kept->job_id ^ (uint32) (kept->job_id >> 32));
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, js_table_oid("idempotency"), hash, 0);
+	hash = hash_combine(hash, (uint32) kept->owner);
+	return hash_combine(hash, (uint32) kept->job_id ^ (uint32) (kept->job_id >> 32));
 }
 
 void
 js_key_lock(const JsKeptKey *kept)
 {
-	LOCKTAG		tag;
-
-	lock_tag(kept, &tag);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
-static bool
-try_lock(const JsKeptKey *kept)
-{
-	LOCKTAG		tag;
-
-	lock_tag(kept, &tag);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	js_table_lock_key("idempotency", hash_of(kept));
 }
 
 void
 js_key_unlock(const JsKeptKey *kept)
 {
-	LOCKTAG		tag;
-
-	lock_tag(kept, &tag);
-	(void) LockRelease(&tag, ExclusiveLock, false);
+	js_table_unlock_key("idempotency", hash_of(kept));
 }
 
 /* ------------------------------------------------------------------------
@@ -89,13 +72,14 @@ js_key_unlock(const JsKeptKey *kept)
 static SysScanDesc
 scan_key(Relation rel, const JsKeptKey *kept, Snapshot snapshot)
 {
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 
 	js_key_int64(&keys[0], KEY_JOB_ID, BTEqualStrategyNumber, kept->job_id);
+	ScanKeyInit(&keys[1], KEY_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(kept->owner));
 	/* ScanKeyInit() sets collation "C", and the column has that. */
-	ScanKeyInit(&keys[1], KEY_KEY, BTEqualStrategyNumber, F_TEXTEQ,
+	ScanKeyInit(&keys[2], KEY_KEY, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(kept->key));
-	return systable_beginscan(rel, js_table_oid("idempotency_pkey"), true, snapshot, 2, keys);
+	return systable_beginscan(rel, js_table_oid("idempotency_pkey"), true, snapshot, 3, keys);
 }
 
 static void
@@ -105,6 +89,7 @@ kept_from_tuple(Relation rel, HeapTuple tuple, JsKeptKey *kept)
 
 	js_row_get(&row, tuple, rel);
 	kept->job_id = DatumGetInt64(row.values[KEY_JOB_ID - 1]);
+	kept->owner = DatumGetObjectId(row.values[KEY_OWNER - 1]);
 	kept->key = js_row_text(&row, KEY_KEY);
 	kept->run_id = DatumGetInt64(row.values[KEY_RUN_ID - 1]);
 	kept->queued_at = js_row_timestamp(&row, KEY_QUEUED_AT);
@@ -130,7 +115,7 @@ js_key_find(JsKeptKey *kept, TransactionId *writer)
 	if (HeapTupleIsValid(tuple))
 	{
 		kept_from_tuple(rel, tuple, kept);
-		*writer = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
+		*writer = js_dirty_writer(&dirty);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -148,6 +133,7 @@ js_key_write(const JsKeptKey *kept)
 
 	js_row_init(&row);
 	js_row_set(&row, KEY_JOB_ID, Int64GetDatum(kept->job_id));
+	js_row_set(&row, KEY_OWNER, ObjectIdGetDatum(kept->owner));
 	js_row_set_text(&row, KEY_KEY, kept->key);
 	js_row_set(&row, KEY_RUN_ID, Int64GetDatum(kept->run_id));
 	js_row_set_timestamp(&row, KEY_QUEUED_AT, kept->queued_at);
@@ -175,7 +161,7 @@ delete_free(Relation rel, HeapTuple tuple, const JsKeptKey *kept)
 	TM_FailureData failure;
 	TM_Result	result;
 
-	if (!try_lock(kept))
+	if (!js_table_try_lock_key("idempotency", hash_of(kept)))
 		return false;
 	result = heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot,
 						 false, &failure, false);

@@ -15,10 +15,12 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
 #include "commands/sequence.h"
+#include "common/hashfn.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "policy.h"
 #include "retry.h"
+#include "storage/lmgr.h"
 #include "store.h"
 #include "table.h"
 #include "utils/builtins.h"
@@ -222,6 +224,7 @@ js_job_insert(JsJob *job)
 	job_to_row(job, &row);
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
 	return job->job_id;
 }
 
@@ -318,6 +321,101 @@ js_jobs_named(const char *name)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return jobs;
+}
+
+/*
+ * A role's live job of a name; with the newest snapshot, or with a dirty one.
+ */
+static bool
+find_named(Oid owner, const char *name, Snapshot snapshot, JsJob *job)
+{
+	Relation	rel = js_table_open("job", AccessShareLock);
+	bool		found = false;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyEntryInitialize(&keys[0], 0, JOB_NAME, BTEqualStrategyNumber, InvalidOid,
+						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(name));
+	ScanKeyInit(&keys[1], JOB_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(owner));
+	scan = systable_beginscan(rel, js_table_oid("job_name"), true, snapshot, 2, keys);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		job_from_tuple(rel, tuple, job);
+		found = job->dropped_at == DT_NOBEGIN;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+bool
+js_job_find(Oid owner, const char *name, JsJob *job)
+{
+	return find_named(owner, name, NULL, job);
+}
+
+static uint32
+hash_of_name(Oid owner, const char *name)
+{
+	return hash_combine(hash_bytes((const unsigned char *) name, strlen(name)), (uint32) owner);
+}
+
+/* What whoever is about to give a name to a job finds, under the name's lock. */
+static bool
+name_is_free(Oid owner, const char *name, TransactionId *writer)
+{
+	SnapshotData dirty;
+	JsJob		other;
+	bool		found;
+
+	InitDirtySnapshot(dirty);
+	found = find_named(owner, name, &dirty, &other);
+	*writer = found ? js_dirty_writer(&dirty) : InvalidTransactionId;
+	return !found;
+}
+
+/*
+ * For whoever is about to give the name to a job.  True: no other job of the
+ * role has it, and the caller has the name's lock until he has written.  False:
+ * another one has it.  Who is giving it to a job, or taking it from one, in
+ * another transaction is waited for.
+ */
+bool
+js_job_name_lock(Oid owner, const char *name)
+{
+	for (;;)
+	{
+		TransactionId writer;
+
+		js_table_lock_key("job", hash_of_name(owner, name));
+		if (name_is_free(owner, name, &writer))
+			return true;
+		js_job_name_unlock(owner, name);
+		if (!TransactionIdIsValid(writer))
+			return false;
+		XactLockTableWait(writer, NULL, NULL, XLTW_None);
+	}
+}
+
+/* The same for the scheduler, who waits for nobody: false, too, if he would have to. */
+bool
+js_job_name_try_lock(Oid owner, const char *name)
+{
+	TransactionId writer;
+
+	if (!js_table_try_lock_key("job", hash_of_name(owner, name)))
+		return false;
+	if (name_is_free(owner, name, &writer))
+		return true;
+	js_job_name_unlock(owner, name);
+	return false;
+}
+
+void
+js_job_name_unlock(Oid owner, const char *name)
+{
+	js_table_unlock_key("job", hash_of_name(owner, name));
 }
 
 typedef struct JobVisit

@@ -26,7 +26,7 @@
 
 enum RunColumn
 {
-	RUN_ID = 1, RUN_JOB_ID, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
+	RUN_ID = 1, RUN_JOB_ID, RUN_HOME, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
 	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS,
@@ -105,6 +105,10 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_init(row);
 	js_row_set(row, RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, RUN_JOB_ID, Int64GetDatum(run->job_id));
+	if (run->job_id == 0)
+		js_row_set(row, RUN_HOME, UUIDPGetDatum(&run->home));
+	else
+		js_row_set_null(row, RUN_HOME);
 	js_row_set_text(row, RUN_SOURCE, run->source);
 	js_row_set(row, RUN_PRIORITY, Int32GetDatum(run->priority));
 	js_row_set(row, RUN_MISSED_COUNT, Int32GetDatum(run->missed_count));
@@ -166,6 +170,10 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	js_row_get(&row, tuple, rel);
 	run->run_id = DatumGetInt64(row.values[RUN_ID - 1]);
 	run->job_id = DatumGetInt64(row.values[RUN_JOB_ID - 1]);
+	if (!row.nulls[RUN_HOME - 1])
+		run->home = *DatumGetUUIDP(row.values[RUN_HOME - 1]);
+	else
+		memset(&run->home, 0, sizeof(pg_uuid_t));
 	run->owner = DatumGetObjectId(row.values[RUN_OWNER - 1]);
 	run->status = run_status_of(js_row_text(&row, RUN_STATUS));
 	run->source = js_row_text(&row, RUN_SOURCE);
@@ -376,6 +384,114 @@ js_runs_visit_all(JsRunVisitor visit, void *arg)
 	RunVisit	each = {visit, arg};
 
 	js_table_visit("run", NULL, 0, 0, visit_run_tuple, &each);
+}
+
+/* ------------------------------------------------------------------------
+ * Requests whose job is yet to be made
+ * ------------------------------------------------------------------------
+ */
+
+void
+js_runs_visit_jobless(JsRunVisitor visit, void *arg)
+{
+	RunVisit	each = {visit, arg};
+	ScanKeyData key;
+
+	js_key_int64(&key, RUN_JOB_ID, BTEqualStrategyNumber, 0);
+	js_table_visit_keys("run", "run_slot", &key, 1, visit_run_tuple, &each);
+}
+
+typedef struct JoblessSearch
+{
+	Oid			owner;
+	bool		found;
+} JoblessSearch;
+
+static void
+search_jobless(const JsRun *run, void *arg)
+{
+	JoblessSearch *search = arg;
+
+	search->found |= run->owner == search->owner;
+}
+
+bool
+js_run_jobless_exists(Oid owner)
+{
+	JoblessSearch search = {owner, false};
+
+	js_runs_visit_jobless(search_jobless, &search);
+	return search.found;
+}
+
+/* Writes the columns that have been set.  False: the row is gone, or held. */
+static bool
+update_jobless(int64 run_id, const JsRow *row)
+{
+	JsRunWriter *writer = js_run_writer_open();
+	SysScanDesc scan;
+	HeapTuple	old = find_free_run(writer, run_id, &scan);
+	bool		ok = HeapTupleIsValid(old);
+
+	if (ok)
+		update_run(writer, old, row);
+	systable_endscan(scan);
+	js_run_writer_close(writer);
+	CommandCounterIncrement();
+	return ok;
+}
+
+/* By the scheduler; false when somebody else holds the row. */
+bool
+js_run_give_job(int64 run_id, int64 job_id)
+{
+	JsRow		row;
+
+	js_row_init(&row);
+	js_row_set(&row, RUN_JOB_ID, Int64GetDatum(job_id));
+	js_row_set_null(&row, RUN_HOME);
+	return update_jobless(run_id, &row);
+}
+
+typedef struct RunsToAdopt
+{
+	const pg_uuid_t *token;
+	MemoryContext context;
+	List	   *ids;
+} RunsToAdopt;
+
+static void
+select_stranger(const JsRun *run, void *arg)
+{
+	RunsToAdopt *adopt = arg;
+	MemoryContext outer;
+	int64	   *id;
+
+	if (memcmp(&run->home, adopt->token, sizeof(pg_uuid_t)) == 0)
+		return;
+	outer = MemoryContextSwitchTo(adopt->context);
+	id = palloc(sizeof(int64));
+	*id = run->run_id;
+	adopt->ids = lappend(adopt->ids, id);
+	MemoryContextSwitchTo(outer);
+}
+
+/*
+ * Makes this database the home of those that came from elsewhere; the
+ * scheduler has not touched them.
+ */
+void
+js_runs_adopt(const pg_uuid_t *token)
+{
+	RunsToAdopt adopt = {token, CurrentMemoryContext, NIL};
+	ListCell   *lc;
+	JsRow		row;
+
+	js_runs_visit_jobless(select_stranger, &adopt);
+	js_row_init(&row);
+	js_row_set(&row, RUN_HOME, UUIDPGetDatum(token));
+	foreach(lc, adopt.ids)
+		(void) update_jobless(*(int64 *) lfirst(lc), &row);
 }
 
 /* ------------------------------------------------------------------------

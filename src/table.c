@@ -34,6 +34,12 @@
  * store.h) no update can hide its row.  Whoever reads a row that somebody
  * else may be updating must not use it: it could see neither version.
  *
+ * Where two sessions may want to write a row of the same key, whoever is about
+ * to do so looks with a dirty snapshot, which sees what others have written and
+ * not yet committed, under the lock of the key (below).  So nobody runs into a
+ * unique index, nothing has to be rolled back, and who waits for a transaction
+ * holds no such lock meanwhile.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -51,6 +57,7 @@
 #include "commands/sequence.h"
 #include "interval.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "storage/procarray.h"
 #include "table.h"
 #include "utils/builtins.h"
@@ -97,25 +104,18 @@ js_table_scan_self(Relation rel, const char *index, ScanKey keys, int nkeys)
 							  index != NULL, SnapshotSelf, nkeys, keys);
 }
 
-/*
- * Visits the rows whose first column, an int64 with an index, is from first to
- * last; without index all rows.  What a visit allocates is freed after it.
- */
+/* Visits the rows that the keys name.  What a visit allocates is freed after it. */
 void
-js_table_visit(const char *table, const char *index, int64 first, int64 last,
-			   JsTupleVisitor visit, void *arg)
+js_table_visit_keys(const char *table, const char *index, ScanKey keys, int nkeys,
+					JsTupleVisitor visit, void *arg)
 {
 	Relation	rel = js_table_open(table, AccessShareLock);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched visit",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext outer = CurrentMemoryContext;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
+	SysScanDesc scan = js_table_scan_key(rel, index, keys, nkeys);
 	HeapTuple	tuple;
 
-	js_key_int64(&keys[0], 1, BTGreaterEqualStrategyNumber, first);
-	js_key_int64(&keys[1], 1, BTLessEqualStrategyNumber, last);
-	scan = js_table_scan_key(rel, index, keys, index ? 2 : 0);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		MemoryContextSwitchTo(context);
@@ -127,6 +127,66 @@ js_table_visit(const char *table, const char *index, int64 first, int64 last,
 	systable_endscan(scan);
 	MemoryContextDelete(context);
 	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Those whose first column, an int64 with an index, is from first to last; without
+ * index all rows.
+ */
+void
+js_table_visit(const char *table, const char *index, int64 first, int64 last,
+			   JsTupleVisitor visit, void *arg)
+{
+	ScanKeyData keys[2];
+
+	js_key_int64(&keys[0], 1, BTGreaterEqualStrategyNumber, first);
+	js_key_int64(&keys[1], 1, BTLessEqualStrategyNumber, last);
+	js_table_visit_keys(table, index, keys, index ? 2 : 0, visit, arg);
+}
+
+/*
+ * The lock of a key of a table, by its hash: keys of one hash share it, for a
+ * moment.  It is held while somebody looks and writes, not until his transaction
+ * ends.
+ */
+static void
+key_tag(const char *table, uint32 hash, LOCKTAG *tag)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, js_table_oid(table), hash, 0);
+}
+
+void
+js_table_lock_key(const char *table, uint32 hash)
+{
+	LOCKTAG		tag;
+
+	key_tag(table, hash, &tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+bool
+js_table_try_lock_key(const char *table, uint32 hash)
+{
+	LOCKTAG		tag;
+
+	key_tag(table, hash, &tag);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+js_table_unlock_key(const char *table, uint32 hash)
+{
+	LOCKTAG		tag;
+
+	key_tag(table, hash, &tag);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* The transaction that has not made up its mind about the row just seen, if any. */
+TransactionId
+js_dirty_writer(const SnapshotData *dirty)
+{
+	return TransactionIdIsValid(dirty->xmin) ? dirty->xmin : dirty->xmax;
 }
 
 void

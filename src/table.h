@@ -16,6 +16,7 @@
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/snapshot.h"
 
 #define JS_SCHEMA "jobsched_internal"
 #define JS_MAX_COLUMNS 64
@@ -37,6 +38,12 @@ typedef void (*JsTupleVisitor) (Relation rel, HeapTuple tuple, void *arg);
 
 extern void js_table_visit(const char *table, const char *index, int64 first,
 						   int64 last, JsTupleVisitor visit, void *arg);
+extern void js_table_visit_keys(const char *table, const char *index, ScanKey keys,
+								int nkeys, JsTupleVisitor visit, void *arg);
+extern void js_table_lock_key(const char *table, uint32 hash);
+extern bool js_table_try_lock_key(const char *table, uint32 hash);
+extern void js_table_unlock_key(const char *table, uint32 hash);
+extern TransactionId js_dirty_writer(const SnapshotData *dirty);
 extern void js_table_insert(Relation rel, JsRow *row);
 extern void js_table_update(Relation rel, HeapTuple old, JsRow *row);
 extern void js_table_delete(const char *table, const char *index, int64 id);

@@ -278,14 +278,25 @@ record_separately(JsWork *work)
 	commit_bookkeeping();
 }
 
-/* The last of the user's code, while it can still be cancelled. */
+/*
+ * The last of the user's code, while it can still be cancelled.  Then the
+ * transaction must be at the level that it was at when his code began: with a
+ * subtransaction that a function has left open, what we believe to be a commit
+ * would be none.
+ */
 void
-js_worker_finish_user_code(void)
+js_worker_finish_user_code(int level)
 {
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
 	immediate->deferred = false;
 	AfterTriggerSetState(immediate);
+	if (GetCurrentTransactionNestLevel() != level)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("a function has left the transaction at level %d, not %d",
+						GetCurrentTransactionNestLevel(), level),
+				 errhint("A function that begins a subtransaction has to end it.")));
 }
 
 static void
@@ -353,7 +364,7 @@ execute(JsWork *work)
 		work->outcome.result = js_handler_run(handler, work->run.args, js_run_context);
 	else
 		work->outcome.result = js_command_run(job->command, job->mode, js_run_context);
-	js_worker_finish_user_code();
+	js_worker_finish_user_code(1);
 	PortalHashTableDeleteAll();
 	work->outcome.status = JS_SUCCEEDED;
 	commit_with_record(work);

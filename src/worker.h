@@ -30,7 +30,7 @@ typedef struct JsWork
 extern MemoryContext js_run_context;
 extern void js_worker_enter(const JsWork *work);
 extern void js_worker_leave(void);
-extern void js_worker_finish_user_code(void);
+extern void js_worker_finish_user_code(int level);
 extern void js_worker_check_tables(void);
 extern void js_worker_close(int64 run_id);
 extern void js_worker_decide(JsWork *work);

@@ -61,6 +61,7 @@ execute_in_subtransaction(JsWork *work)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	int			level = GetCurrentTransactionNestLevel();
 
 	js_worker_enter(work);
 	work->outcome.started_at = js_clock_now();
@@ -69,18 +70,19 @@ execute_in_subtransaction(JsWork *work)
 	PG_TRY();
 	{
 		work->outcome.result = js_handler_run(work->job->handler, work->run.args, js_run_context);
-		js_worker_finish_user_code();
+		js_worker_finish_user_code(level + 1);
 		work->outcome.status = JS_SUCCEEDED;
 		work->outcome.finished_at = js_clock_now();
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		if (concerns_all())
+		if (concerns_all() || GetCurrentTransactionNestLevel() <= level)
 			PG_RE_THROW();
 		js_worker_outcome_from_error(work);
 		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		while (GetCurrentTransactionNestLevel() > level)
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(outer);

@@ -144,7 +144,10 @@ CREATE TABLE jobsched_internal.job_state (
 CREATE SEQUENCE jobsched_internal.run_id_seq AS bigint;
 CREATE TABLE jobsched_internal.run (
 	run_id bigint PRIMARY KEY,
+	-- 0: of an HTTP request whose job is yet to be made (src/sched_jobless.c), and
+	-- whose home is then here
 	job_id bigint NOT NULL,
+	home uuid,
 	owner oid NOT NULL,
 	status text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'retrying'])),
 	source text NOT NULL,
@@ -195,15 +198,17 @@ CREATE TABLE jobsched_internal.request (
 	force boolean NOT NULL
 );
 
--- Which run keeps an idempotency key of a job.  Written by trigger() in its
+-- Which run keeps an idempotency key of a job, or (job_id 0) of the requests
+-- that a role makes without one.  Written by trigger() and its like in their
 -- caller's transaction; the scheduler deletes what has expired.
 CREATE TABLE jobsched_internal.idempotency (
 	job_id bigint NOT NULL,
+	owner regrole NOT NULL,
 	key text COLLATE "C" NOT NULL,
 	run_id bigint NOT NULL,
 	queued_at timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
-	PRIMARY KEY (job_id, key)
+	PRIMARY KEY (job_id, owner, key)
 );
 CREATE INDEX idempotency_expires_at ON jobsched_internal.idempotency (expires_at);
 -- Queues, and what holds for each key of a class.  They belong to a role and

@@ -225,7 +225,7 @@ CREATE FUNCTION jobsched.http_request(
 	on_failure text DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_request';
 COMMENT ON FUNCTION jobsched.http_request IS
-'Queues an HTTP request and returns the id of its run, which is one of the caller''s job "http" (made when first needed). It is sent if and only if the transaction commits, at least once, and with the same Idempotency-Key each time. body: JSON, or body_text: any text; headers: a JSON object, in whose values {{secret.NAME}} and {{vault.NAME}} are replaced when it is sent, while url and body are sent as they are; params: a JSON object that is appended to the url''s query. timeout: of an attempt, default 30 seconds; max_attempts: default 5. keys, idempotency_key and the like are those of trigger(), the others those of create_job(). Whoever may execute this function may make HTTP requests, by jobs too.';
+'Queues an HTTP request and returns the id of its run, which is one of the caller''s job "http" (which the scheduler makes when it is first needed). It is sent if and only if the transaction commits, at least once, and with the same Idempotency-Key each time. body: JSON, or body_text: any text; headers: a JSON object, in whose values {{secret.NAME}} and {{vault.NAME}} are replaced when it is sent, while url and body are sent as they are; params: a JSON object that is appended to the url''s query. timeout: of an attempt, default 30 seconds; max_attempts: default 5. keys, idempotency_key and the like are those of trigger(), the others those of create_job(). Whoever may execute this function may make HTTP requests, by jobs too.';
 
 CREATE FUNCTION jobsched.http_get(
 	url text,
