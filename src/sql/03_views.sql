@@ -207,7 +207,7 @@ COMMENT ON COLUMN jobsched.jobs.overlap IS 'what becomes of a slot that comes wh
 COMMENT ON COLUMN jobsched.jobs.queue_limit IS 'with overlap queue: how many runs of slots wait at most';
 COMMENT ON COLUMN jobsched.jobs.misfire IS 'what becomes of slots found later than misfire_grace: once, skip or all';
 COMMENT ON COLUMN jobsched.jobs.misfire_grace IS 'a slot found this late at most was not missed';
-COMMENT ON COLUMN jobsched.jobs.starts_at IS 'the schedule has no slots before';
+COMMENT ON COLUMN jobsched.jobs.starts_at IS 'the schedule has no slots before, and the steps of "every" are counted from it';
 COMMENT ON COLUMN jobsched.jobs.ends_at IS 'the schedule has no slots after';
 COMMENT ON COLUMN jobsched.jobs.max_runs IS 'how many runs the schedule makes in all; NULL: without end';
 COMMENT ON COLUMN jobsched.jobs.jitter IS 'each slot''s run starts up to so much later';
