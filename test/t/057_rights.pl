@@ -221,6 +221,19 @@ is_deeply([ calls('stranger') ], [], 'a function in a condition is not called fo
 is_deeply([ grep { /t$/ } calls('bypasser') ], [], 'nor is it told something if row level security does not bind its caller');
 
 # ------------------------------------------------------------------------
+# Dumps: why two tables are read by those who shall not see jobs
+# ------------------------------------------------------------------------
+
+for my $role ('reader', 'creator')
+{
+	my $file = PostgreSQL::Test::Utils::tempdir() . "/$role.sql";
+
+	$node->command_ok([ 'pg_dump', '-U', $role, '-f', $file, $db ], "$role can dump the database");
+	like(slurp_file($file), qr/\tfails\t/, 'with the jobs');
+	unlike(slurp_file($file), qr/hush-value/, 'and without secrets');
+}
+
+# ------------------------------------------------------------------------
 # Statistics
 # ------------------------------------------------------------------------
 
