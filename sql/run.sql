@@ -121,6 +121,9 @@ SELECT jobsched.alter_job('call', command => 'CALL commits(false)', mode => 'tra
 CALL test.run_now('call');
 SELECT jobsched.alter_job('call', command => 'SELECT 1; CALL commits(false)', mode => 'auto');
 CALL test.run_now('call');
+SELECT jobsched.alter_job('call', command => 'SET work_mem = ''8MB''; CALL commits(false)');
+CALL test.run_now('call');
+SELECT error_hint, count(*) FROM jobsched.runs WHERE job_name = 'call' AND sqlstate = '2D000' GROUP BY 1;
 SELECT count(*) FROM trail;
 -- A DO block is the same.
 SELECT jobsched.create_job('do', command => $$
@@ -290,6 +293,7 @@ SELECT status, reason, sqlstate, error, error_detail, error_hint, error_context 
 -- one that cannot commit
 CREATE OR REPLACE FUNCTION public.handler(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN COMMIT; RETURN '1'; END $$;
 CALL test.run_now('handler');
+SELECT error_hint FROM last_run;
 -- void and NULL: no result
 CREATE FUNCTION public.handler_void(jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO trail (what) VALUES ('void') $$;
 SELECT jobsched.alter_job('handler', handler => 'public.handler_void');

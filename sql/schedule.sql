@@ -318,6 +318,13 @@ FROM unnest(ARRAY[
 	'2025/01/01T00:00Z', 'R5/PT1H', '~ * * * *', '0 0 * * MON;SELECT',
 	E'0 0 * * \x01']) WITH ORDINALITY AS t (schedule, i)
 ORDER BY i;
+-- What other schedulers take: the hint says what to write.
+SELECT schedule, pg_temp.refusal(schedule)
+FROM unnest(ARRAY['30 seconds', '1 second', ' 5  Minutes', '90 minutes past', '2 weeks',
+	'0 0 $ * *', '0 0 1,$ * *', '$ 0 * * *', '@restart', '@RESTART', '@every 1h30m',
+	'TZ=Europe/Berlin 0 9 * * *', 'CRON_TZ=UTC 0 9 * * *', 'cron_tz=x @daily', 'tz=', 'daily', 'Weekly', 'reboot',
+	'T=1 * * * *', 'TZ 0 9 * *', '30 apples', '30seconds', '30']) WITH ORDINALITY AS t (schedule, i)
+ORDER BY i;
 SELECT pg_temp.refusal('0 0 * * mañana');
 SELECT pg_temp.refusal('äöü');
 SELECT pg_temp.refusal('0' || repeat(',0', 600) || ' * * * *');

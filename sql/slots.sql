@@ -63,11 +63,39 @@ SELECT jobsched.alter_job('plain', starts_at => '-infinity', ends_at => '2001-01
 SELECT next_run_at, state, state_reason FROM jobsched.jobs WHERE name = 'plain';
 SELECT jobsched.alter_job('plain', ends_at => 'infinity');
 SELECT next_run_at > now() AS goes_on, state FROM jobsched.jobs WHERE name = 'plain';
--- bounds do not move the steps of an interval
+-- the steps of an interval are counted from starts_at, which is the first slot
 SELECT jobsched.create_job('steps', 'every 2 days', 'SELECT 1') IS NOT NULL AS created;
-SELECT next_run_at AS first FROM jobsched.jobs WHERE name = 'steps' \gset
-SELECT jobsched.alter_job('steps', starts_at => now() + interval '9 days');
-SELECT next_run_at - :'first' AS later FROM jobsched.jobs WHERE name = 'steps';
+SELECT next_run_at - created_at BETWEEN '1 day 23 hours' AND '2 days 1 hour' AS one_step_later FROM jobsched.jobs WHERE name = 'steps';
+SELECT jobsched.alter_job('steps', ends_at => '2199-01-01');
+SELECT next_run_at - created_at BETWEEN '1 day 23 hours' AND '2 days 1 hour' AS still FROM jobsched.jobs WHERE name = 'steps';
+SELECT jobsched.alter_job('steps', starts_at => '2100-01-05 08:00');
+SELECT next_runs FROM jobsched.upcoming WHERE job_name = 'steps';
+SELECT jobsched.alter_job('steps', starts_at => '2100-01-05 08:00', schedule => 'every month');
+SELECT next_runs[1:3] FROM jobsched.upcoming WHERE job_name = 'steps';
+SELECT jobsched.alter_job('steps', starts_at => '-infinity', schedule => 'every hour');
+SELECT next_run_at <= now() + interval '1 hour 5 min' AS begins_now FROM jobsched.jobs WHERE name = 'steps';
+SELECT jobsched.alter_job('steps', starts_at => '2100-01-05 08:00');
+SELECT jobsched.alter_job('steps', starts_at => '-infinity');
+SELECT next_run_at <= now() + interval '1 hour 5 min' AS begins_now FROM jobsched.jobs WHERE name = 'steps';
+-- every second Monday at nine, on the zone's clocks; the day of the month is that of starts_at
+SELECT jobsched.create_job('mondays', 'every 2 weeks', 'SELECT 1', timezone => 'Europe/Berlin',
+	starts_at => '2100-03-15 09:00 Europe/Berlin') IS NOT NULL AS created;
+SELECT s AT TIME ZONE 'Europe/Berlin' AS slot, to_char(s AT TIME ZONE 'Europe/Berlin', 'Dy') AS day
+FROM jobsched.upcoming, unnest(next_runs) s WHERE job_name = 'mondays';
+SELECT jobsched.create_job('lasts', 'every month', 'SELECT 1', timezone => 'Europe/Berlin',
+	starts_at => '2100-01-31 09:00 Europe/Berlin') IS NOT NULL AS created;
+SELECT s AT TIME ZONE 'Europe/Berlin' AS slot FROM jobsched.upcoming, unnest(next_runs) s WHERE job_name = 'lasts';
+-- one that has begun long ago goes on in its step; cron is not moved by bounds
+SELECT jobsched.create_job('since', 'every 7 days', 'SELECT 1', starts_at => '2020-01-06 09:00') IS NOT NULL AS created;
+SELECT extract(isodow FROM next_run_at) AS day, next_run_at::time AS time, next_run_at > now() AND next_run_at <= now() + interval '7 days' AS next
+FROM jobsched.jobs WHERE name = 'since';
+SELECT jobsched.pause_job('since');
+SELECT slot FROM jobsched.backfill('since', '2019-12-01', '2020-01-21', dry_run => true);
+SELECT jobsched.create_job('cron', '0 9 * * MON', 'SELECT 1', starts_at => '2100-01-05 10:00') IS NOT NULL AS created;
+SELECT next_runs[1:2] FROM jobsched.upcoming WHERE job_name = 'cron';
+-- without starts_at the instant from which it is counted is no slot
+SELECT jobsched.create_job('from now', 'every 1 day', 'SELECT 1') IS NOT NULL AS created;
+SELECT count(*) FROM jobsched.backfill('from now', '2020-01-01', now() + interval '1 hour', dry_run => true);
 
 --
 -- backfill()

@@ -33,6 +33,7 @@
 
 PG_FUNCTION_INFO_V1(jobsched_may_manage);
 PG_FUNCTION_INFO_V1(jobsched_may_see);
+PG_FUNCTION_INFO_V1(jobsched_may_read);
 PG_FUNCTION_INFO_V1(jobsched_keep_own);
 
 /* Rows are written past the executor, so this is not asked elsewhere. */
@@ -72,8 +73,18 @@ jobsched_may_see(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(js_may_see(PG_GETARG_OID(0)));
 }
 
-static bool
-role_can_login(Oid role)
+/* What a run has to tell; a callback's is its owner's, for it has a response. */
+Datum
+jobsched_may_read(PG_FUNCTION_ARGS)
+{
+	Oid			owner = PG_GETARG_OID(0);
+	bool		callback = PG_GETARG_BOOL(1);
+
+	PG_RETURN_BOOL(callback ? js_may_manage(owner) : js_may_see(owner));
+}
+
+bool
+js_role_can_login(Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	bool		can = false;
@@ -92,7 +103,7 @@ js_check_may_own(Oid owner, bool needs_session)
 {
 	if (owner != GetUserId())
 		js_check_can_set_role(GetUserId(), owner);
-	if (needs_session && !role_can_login(owner))
+	if (needs_session && !js_role_can_login(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("role \"%s\" cannot own a job: it is not permitted to log in",

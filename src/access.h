@@ -15,6 +15,7 @@
 extern void js_check_may_write(const char *function);
 extern bool js_may_manage(Oid owner);
 extern bool js_may_see(Oid owner);
+extern bool js_role_can_login(Oid role);
 extern void js_check_may_own(Oid owner, bool needs_session);
 extern void js_check_owns_database(void);
 extern void js_resolve_job(const char *name, JsJob *job);

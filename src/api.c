@@ -275,7 +275,7 @@ set_kind(JsJob *job, const Definition *def)
 	{
 		js_http_check_may_request(job->owner);
 		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
-		js_http_check_callbacks(job->request);
+		js_http_check_callbacks(job->request, job->owner);
 	}
 	else if (def->has_http)
 		ereport(ERROR,
@@ -338,7 +338,10 @@ apply_definition(JsJob *job, const Definition *def)
 	{
 		js_check_may_own(def->owner, needs_session(def, job));
 		if (job->request != NULL)
+		{
 			js_http_check_may_request(def->owner);
+			js_http_check_may_be_told(job->request, def->owner);
+		}
 		job->owner = def->owner;
 	}
 	if (def->name != NULL)

@@ -23,6 +23,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "http.h"
+#include "job_schedule.h"
 #include "keys.h"
 #include "miscadmin.h"
 #include "schedule_sql.h"
@@ -114,12 +115,11 @@ static TimestampTz *
 find_slots(const Backfill *wanted, int *count)
 {
 	const JsJob *job = &wanted->job;
-	TimestampTz after = Max(wanted->from, job->starts_at) - 1;
 	TimestampTz before = Min(wanted->to, js_clock_now());
 	TimestampTz last = job->ends_at == DT_NOBEGIN ? DT_NOEND : job->ends_at;
 	pg_tz	   *tz = js_timezone_lookup(job->timezone);
 	TimestampTz *slots = palloc(wanted->max * sizeof(TimestampTz));
-	TimestampTz slot = after;
+	TimestampTz slot;
 	JsSchedule	schedule;
 	JsScheduleError error;
 
@@ -127,6 +127,7 @@ find_slots(const Backfill *wanted, int *count)
 		js_timezone_refuse(job->timezone);
 	if (!js_schedule_parse(job->schedule, job->name, &schedule, &error))
 		js_schedule_refuse(job->schedule, &error);
+	slot = js_job_slots_after(&schedule, job->anchor, job->starts_at, wanted->from - 1);
 	*count = 0;
 	while (js_schedule_next(&schedule, tz, job->anchor, slot, &slot) && slot < before && slot <= last)
 	{

@@ -13,6 +13,9 @@
  * through.  A worker lowers that to info for itself, and the hook takes
  * care that the server's log gets no more than it would have had.
  *
+ * Callbacks are given responses, which are for their owner alone: what they
+ * raise is kept, and is not in the server's log.
+ *
  * A FATAL message is the last word of the process; it goes to shared memory,
  * where the scheduler finds it.
  *
@@ -37,6 +40,7 @@
 static emit_log_hook_type prev_emit_log_hook = NULL;
 static bool watching = false;	/* this is a worker */
 static bool capturing = false;
+static bool secret = false;		/* what is captured is not for the server's log */
 static bool in_hook = false;
 static int	server_log_level = WARNING; /* log_min_messages as it was set */
 
@@ -110,8 +114,11 @@ see_message(ErrorData *edata)
 	else if (capturing && edata->message != NULL &&
 			 edata->elevel >= INFO && edata->elevel < ERROR)
 		js_capture_add(level_name(edata->elevel), edata->message);
-	if (!server_log_wants(edata->elevel))
+	if (!server_log_wants(edata->elevel) ||
+		(secret && edata->elevel >= INFO && edata->elevel <= ERROR))
 		edata->output_to_server = false;
+	if (secret)
+		edata->hide_ctx = true; /* it can quote statements */
 	in_hook = false;
 }
 
@@ -148,9 +155,9 @@ js_capture_open(void)
 		SetConfigOption("log_min_messages", "info", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* A new run: what is there is forgotten. */
+/* A new run: what is there is forgotten.  Is it secret from the server's log? */
 void
-js_capture_start(void)
+js_capture_start(bool is_secret)
 {
 	Size		size = (Size) js_guc_max_log_size * 1024;
 
@@ -166,12 +173,13 @@ js_capture_start(void)
 	buffer_used = 0;
 	line_count = dropped = 0;
 	capturing = true;
+	secret = is_secret;
 }
 
 void
 js_capture_stop(void)
 {
-	capturing = false;
+	capturing = secret = false;
 }
 
 /* What has been kept, with a last line for what has not. */

@@ -15,7 +15,7 @@
 extern void js_capture_init(void);
 extern void js_capture_watch(void);
 extern void js_capture_open(void);
-extern void js_capture_start(void);
+extern void js_capture_start(bool is_secret);
 extern void js_capture_stop(void);
 extern void js_capture_add(const char *level, const char *message);
 extern int	js_capture_lines(JsLogLine **lines);

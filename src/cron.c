@@ -93,6 +93,23 @@ hash_name(const char *name)
 	return hash;
 }
 
+/* The unit of "every" by its name, also in the plural; -1 if it is none. */
+static int
+find_unit(const char *at, int length)
+{
+	int			singular = length;
+	int			i;
+
+	if (length > 1 && js_fold(at[length - 1]) == 'S')
+		singular--;
+	for (i = 0; i < (int) lengthof(every_units); i++)
+	{
+		if (js_equals(at, singular, every_units[i].name))
+			return i;
+	}
+	return -1;
+}
+
 /* A macro: "@" stands at r->at. */
 static bool
 read_macro(JsReader *r, JsSchedule *out)
@@ -118,6 +135,13 @@ read_macro(JsReader *r, JsSchedule *out)
 		inner.text = inner.at = macros[i].expression;
 		return js_read_cron(&inner, &out->u.cron);
 	}
+	if (js_equals(r->at, length, "@every"))
+		return js_fail(r, r->at, "Write for example: every 90 seconds.",
+					   "there is no macro \"@every\"; the word has no \"@\"");
+	if (js_equals(r->at, length, "@restart"))
+		return js_fail(r, r->at,
+					   "Write @startup: once after each start of the server.",
+					   "there is no macro \"@restart\"");
 	return js_fail(r, r->at,
 				   "The macros are @hourly, @daily, @midnight, @weekly, "
 				   "@monthly, @yearly, @annually and @startup; other steps "
@@ -126,21 +150,45 @@ read_macro(JsReader *r, JsSchedule *out)
 				   Min(length, JS_SHOWN_LENGTH), r->at);
 }
 
-/* The unit of "every" by its name, also in the plural; -1 if it is none. */
-static int
-find_unit(const char *at, int length)
+/*
+ * Refuses what other schedulers take at the beginning of a schedule, and says
+ * what to write here; true if there is nothing of that.
+ */
+static bool
+check_foreign(JsReader *r)
 {
-	int			singular = length;
+	JsReader	ahead = *r;
+	char		hint[sizeof(r->err->hint)];
+	int			length = js_word_length(r->at);
+	int			unit;
 	int			i;
 
-	if (length > 1 && js_fold(at[length - 1]) == 'S')
-		singular--;
-	for (i = 0; i < (int) lengthof(every_units); i++)
+	for (i = 0; i < length && r->at[i] != '='; i++)
+		 /* up to the name's end */ ;
+	if (js_equals(r->at, i, "TZ") || js_equals(r->at, i, "CRON_TZ"))
+		return i == length ||
+			js_fail(r, r->at,
+					"Leave it out, and name the zone apart: "
+					"timezone => 'Europe/Berlin'.",
+					"a schedule does not name its time zone");
+
+	for (i = 0; i < (int) lengthof(macros); i++)
 	{
-		if (js_equals(at, singular, every_units[i].name))
-			return i;
+		if (!js_equals(r->at, length, macros[i].name + 1))
+			continue;
+		snprintf(hint, sizeof(hint), "Write %s.", macros[i].name);
+		return js_fail(r, r->at, hint, "a macro begins with \"@\"");
 	}
-	return -1;
+
+	(void) js_read_digits(&ahead, 0);
+	ahead.at = js_skip_spaces(ahead.at);
+	unit = ahead.at == r->at ? -1 : find_unit(ahead.at, js_word_length(ahead.at));
+	if (unit < 0)
+		return true;
+	length = (int) (ahead.at - r->at) + js_word_length(ahead.at);
+	snprintf(hint, sizeof(hint), "Write \"every %.*s\".",
+			 Min(length, JS_SHOWN_LENGTH), r->at);
+	return js_fail(r, r->at, hint, "a step begins with \"every\"");
 }
 
 /* "every" [number] unit; the word "every" stands at r->at. */
@@ -404,5 +452,5 @@ js_schedule_parse(const char *text, const char *name, JsSchedule *out,
 		return read_every(&r, out);
 	if (begins_with_date(r.at))
 		return read_timestamp(&r, out);
-	return js_read_cron(&r, &out->u.cron);
+	return check_foreign(&r) && js_read_cron(&r, &out->u.cron);
 }

@@ -124,7 +124,7 @@ extern bool js_schedule_parse(const char *text, const char *name,
 
 /*
  * Finds the first instant strictly after "after".  False: never again.
- * "every" counts from the anchor, its first instant is one step after it.
+ * "every" counts from the anchor, which is its first instant.
  */
 extern bool js_schedule_next(const JsSchedule *s, pg_tz *tz,
 							 TimestampTz anchor, TimestampTz after,

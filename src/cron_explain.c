@@ -530,11 +530,12 @@ describe_every(const JsSchedule *s, pg_tz *tz, StringInfo out)
 						 s->u.every.count, units[unit]);
 	if (unit < JS_EVERY_DAY)
 		appendStringInfoString(out,
-							   ", counted from when the job was defined.");
+							   ", counted from starts_at, or else from when "
+							   "the job was defined.");
 	else
 		appendStringInfo(out,
-						 ", at the time of day at which the job was defined "
-						 "(%s).", pg_get_timezone_name(tz));
+						 ", at the time of day of starts_at, or else at which "
+						 "the job was defined (%s).", pg_get_timezone_name(tz));
 	if (unit >= JS_EVERY_MONTH)
 		appendStringInfoString(out,
 							   "\nNote: where the month has no such day, on "

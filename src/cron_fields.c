@@ -70,7 +70,9 @@ fail_unexpected(JsReader *r, const char *at, const FieldRule *rule)
 	if (js_ends_word(*at) || *at == ',')
 		return js_fail(r, at, JS_NO_HINT, "a value is missing in the %s field",
 					   rule->name);
-	return js_fail(r, at, JS_NO_HINT,
+	return js_fail(r, at,
+				   *at == '$' && rule == &field_rules[JS_CRON_DAY] ?
+				   "The last day of the month is L." : JS_NO_HINT,
 				   "\"%.*s\" is not expected in the %s field",
 				   Min(js_word_length(at), JS_SHOWN_LENGTH), at, rule->name);
 }

@@ -238,10 +238,10 @@ next_absolute(const JsSchedule *s, TimestampTz anchor, TimestampTz after,
 		[JS_EVERY_HOUR] = USECS_PER_HOUR
 	};
 	int64		step = s->u.every.count * units[s->u.every.unit];
-	int64		elapsed = 0;
+	int64		elapsed;
 	int64		distance;
 
-	if (after > anchor && pg_sub_s64_overflow(after, anchor, &elapsed))
+	if (pg_sub_s64_overflow(after, anchor, &elapsed))
 		return false;
 	return !pg_mul_s64_overflow(elapsed / step + 1, step, &distance) &&
 		!pg_add_s64_overflow(anchor, distance, next) &&
@@ -312,6 +312,11 @@ js_schedule_next(const JsSchedule *s, pg_tz *tz, TimestampTz anchor,
 		case JS_SCHEDULE_EVERY:
 			if (TIMESTAMP_NOT_FINITE(anchor))
 				return false;
+			if (after < anchor)
+			{
+				*next = anchor;
+				return true;
+			}
 			if (s->u.every.unit < JS_EVERY_DAY)
 				return next_absolute(s, anchor, after, next);
 			return next_calendar(s, tz, anchor, after, next);

@@ -44,6 +44,7 @@
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -379,6 +380,40 @@ refuse_handler(const char *handler, const char *detail)
 			 errhint("A handler is named 'schema.function'; the function takes one jsonb argument and returns jsonb or void.")));
 }
 
+/* Whether there are procedures of a name, and no functions. */
+static bool
+names_procedure(List *names)
+{
+	Oid			schema = LookupExplicitNamespace(strVal(linitial(names)), true);
+	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(strVal(lsecond(names))));
+	int			procedures = 0;
+	int			others = 0;
+
+	for (int i = 0; i < list->n_members; i++)
+	{
+		Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
+
+		if (proc->pronamespace != schema)
+			continue;
+		if (proc->prokind == PROKIND_PROCEDURE)
+			procedures++;
+		else
+			others++;
+	}
+	ReleaseSysCacheList(list);
+	return procedures > 0 && others == 0;
+}
+
+pg_noreturn static void
+refuse_procedure(const char *handler)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid handler \"%s\"", handler),
+			 errdetail("It is a procedure."),
+			 errhint("A handler is a function. Call a procedure by a command, such as command => 'CALL schema.procedure(jobsched.args())'; it may COMMIT.")));
+}
+
 /*
  * Finds the function of a handler as the current user, who needs USAGE on its
  * schema.  Whether the user may execute it is asked when it is executed.
@@ -395,6 +430,8 @@ js_handler_lookup(const char *handler)
 
 	if (list_length(names) != 2)
 		refuse_handler(handler, "The name does not consist of a schema and a function.");
+	if (names_procedure(names))
+		refuse_procedure(handler);
 	function = LookupFuncName(names, 1, &argument, false);
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))

@@ -126,15 +126,29 @@ js_http_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool 
 	return common_arguments(fcinfo, n, given, any);
 }
 
+static const char *const callbacks[] = {"on_success", "on_failure"};
+
+/* A request needs no session, but what is told of its end is a run that does. */
+void
+js_http_check_may_be_told(Jsonb *definition, Oid owner)
+{
+	for (int i = 0; i < lengthof(callbacks); i++)
+		if (js_http_text(definition, callbacks[i]) != NULL && !js_role_can_login(owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					 errmsg("role \"%s\" cannot have %s: it is not permitted to log in",
+							GetUserNameFromId(owner, false), callbacks[i]),
+					 errhint("The function runs in a session of the owner. Give the role LOGIN (it needs no password), make the request as another role, or look at the outcome in view runs.")));
+}
+
 /* The functions that are to be told of its end. */
 void
-js_http_check_callbacks(Jsonb *definition)
+js_http_check_callbacks(Jsonb *definition, Oid owner)
 {
-	static const char *const names[] = {"on_success", "on_failure"};
-
-	for (int i = 0; i < lengthof(names); i++)
+	js_http_check_may_be_told(definition, owner);
+	for (int i = 0; i < lengthof(callbacks); i++)
 	{
-		char	   *function = js_http_text(definition, names[i]);
+		char	   *function = js_http_text(definition, callbacks[i]);
 
 		if (function != NULL)
 			(void) js_handler_lookup(function);
@@ -257,7 +271,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	js_http_job(GetUserId(), &job);
 	templates = PG_ARGISNULL(7) ? NULL : js_keys_argument(PG_GETARG_ARRAYTYPE_P(7));
 	request = js_http_define(NULL, &given, JS_HTTP_OF_RUN);
-	js_http_check_callbacks(request);
+	js_http_check_callbacks(request, GetUserId());
 	prepare_run(&run, &job, request, templates);
 	run.timeout = PG_ARGISNULL(5) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(5));
 	run.max_attempts = PG_ARGISNULL(6) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(6));

@@ -21,7 +21,8 @@
 
 extern int	js_http_arguments(FunctionCallInfo fcinfo, int n,
 							  JsHttpDefinition *given, bool *any);
-extern void js_http_check_callbacks(Jsonb *definition);
+extern void js_http_check_callbacks(Jsonb *definition, Oid owner);
+extern void js_http_check_may_be_told(Jsonb *definition, Oid owner);
 extern Jsonb *js_http_none(void);
 extern bool js_http_may_request(Oid role);
 extern void js_http_check_may_request(Oid role);

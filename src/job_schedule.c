@@ -28,14 +28,27 @@ check_timezone(const char *name)
 	return tz;
 }
 
+/*
+ * The instant after which to look for a job's slots that come after another.
+ * None is before starts_at; and when "every" is counted from when the job was
+ * given its schedule, that is no slot.
+ */
+TimestampTz
+js_job_slots_after(const JsSchedule *schedule, TimestampTz anchor,
+				   TimestampTz starts_at, TimestampTz after)
+{
+	if (starts_at != DT_NOBEGIN)
+		return Max(after, starts_at - 1);
+	return schedule->kind == JS_SCHEDULE_EVERY ? Max(after, anchor) : after;
+}
+
 /* The first slot after an instant; DT_NOBEGIN: none. */
 static TimestampTz
 slot_after(const JsJob *job, const JsSchedule *schedule, pg_tz *tz, TimestampTz after)
 {
 	TimestampTz slot;
 
-	if (job->starts_at != DT_NOBEGIN)
-		after = Max(after, job->starts_at - 1);
+	after = js_job_slots_after(schedule, job->anchor, job->starts_at, after);
 	if (!js_schedule_next(schedule, tz, job->anchor, after, &slot) ||
 		(job->ends_at != DT_NOBEGIN && slot > job->ends_at))
 		return DT_NOBEGIN;
@@ -54,6 +67,16 @@ refuse_never(const JsJob *job, const JsSchedule *schedule, pg_tz *tz)
 			 errmsg("schedule \"%s\" lies outside starts_at and ends_at", job->schedule)));
 }
 
+/* "every" counts from starts_at, or else from when it was said. */
+static void
+set_anchor(JsJob *job, const JsSchedule *schedule)
+{
+	if (schedule->kind == JS_SCHEDULE_EVERY && job->starts_at != DT_NOBEGIN)
+		job->anchor = job->starts_at;
+	else
+		job->anchor = Min(job->anchor, js_clock_now());
+}
+
 /* Schedule and time zone are new: when is the first slot? */
 void
 js_job_begin_schedule(JsJob *job)
@@ -61,15 +84,17 @@ js_job_begin_schedule(JsJob *job)
 	JsSchedule	schedule;
 	JsScheduleError error;
 	pg_tz	   *tz = check_timezone(job->timezone);
+	TimestampTz now = js_clock_now();
 
 	job->schedule_revision++;
-	job->anchor = js_clock_now();
+	job->anchor = now;
 	job->first_run_at = DT_NOBEGIN;
 	if (job->schedule == NULL)
 		return;
 	if (!js_schedule_parse(job->schedule, job->name, &schedule, &error))
 		js_schedule_refuse(job->schedule, &error);
-	job->first_run_at = slot_after(job, &schedule, tz, job->anchor);
+	set_anchor(job, &schedule);
+	job->first_run_at = slot_after(job, &schedule, tz, now);
 	if (job->first_run_at == DT_NOBEGIN && schedule.kind == JS_SCHEDULE_ONCE)
 		refuse_never(job, &schedule, tz);
 }
@@ -89,7 +114,10 @@ js_job_restart_schedule(JsJob *job, TimestampTz after)
 	job->first_run_at = DT_NOBEGIN;
 	if (job->schedule != NULL && tz != NULL &&
 		js_schedule_parse(job->schedule, job->name, &schedule, &error))
+	{
+		set_anchor(job, &schedule);
 		job->first_run_at = slot_after(job, &schedule, tz, after);
+	}
 }
 
 /*

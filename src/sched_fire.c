@@ -481,7 +481,7 @@ rewind_to(const JobEntry *job, const JsJob *row, TimestampTz now)
 {
 	if (job->done_from <= now)
 		return now - 1;
-	return Min(Max(job->done_before, row->anchor), now - 1);
+	return Min(Max(job->done_before, Max(row->anchor, row->created_at)), now - 1);
 }
 
 /*

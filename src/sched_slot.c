@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_authid.h"
+#include "job_schedule.h"
 #include "miscadmin.h"
 #include "sched.h"
 #include "utils/syscache.h"
@@ -58,8 +59,7 @@ slot_after(const SchedTimetable *timetable, TimestampTz after)
 {
 	TimestampTz next;
 
-	if (timetable->starts_at != DT_NOBEGIN && after < timetable->starts_at)
-		after = timetable->starts_at - 1;
+	after = js_job_slots_after(&timetable->schedule, timetable->anchor, timetable->starts_at, after);
 	if (!js_schedule_next(&timetable->schedule, timetable->tz, timetable->anchor, after, &next) ||
 		next > timetable->ends_at)
 		return DT_NOEND;

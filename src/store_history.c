@@ -51,12 +51,12 @@ enum AttemptColumn
 	ATTEMPT_OWNER, ATTEMPT_WORKER_PID, ATTEMPT_STATUS, ATTEMPT_STARTED_AT,
 	ATTEMPT_FINISHED_AT, ATTEMPT_RETRY_AT, ATTEMPT_REASON, ATTEMPT_SQLSTATE,
 	ATTEMPT_ERROR, ATTEMPT_ERROR_DETAIL, ATTEMPT_ERROR_HINT,
-	ATTEMPT_ERROR_CONTEXT
+	ATTEMPT_ERROR_CONTEXT, ATTEMPT_CALLBACK
 };
 
 enum LogColumn
 {
-	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_ATTEMPT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE
+	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_ATTEMPT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE, LOG_CALLBACK
 };
 
 enum ResponseColumn
@@ -171,6 +171,7 @@ insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
 		js_row_set_timestamp(&row, LOG_LOGGED_AT, lines[i].logged_at);
 		js_row_set_text(&row, LOG_LEVEL, lines[i].level);
 		js_row_set_text(&row, LOG_MESSAGE, lines[i].message);
+		js_row_set(&row, LOG_CALLBACK, BoolGetDatum(run->handler != NULL));
 		CatalogTupleInsertWithInfo(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls),
 								   indexes);
 	}
@@ -249,6 +250,7 @@ attempt_to_row(const JsEnding *ending, int segment, JsRow *row)
 	js_row_set_text(row, ATTEMPT_ERROR_DETAIL, outcome->error_detail);
 	js_row_set_text(row, ATTEMPT_ERROR_HINT, outcome->error_hint);
 	js_row_set_text(row, ATTEMPT_ERROR_CONTEXT, outcome->error_context);
+	js_row_set(row, ATTEMPT_CALLBACK, BoolGetDatum(run->handler != NULL));
 }
 
 static int

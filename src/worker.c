@@ -451,6 +451,32 @@ leave_if_no_end(const JsRun *run)
 				 errmsg("terminating jobsched worker because its run has failed while the server is shutting down")));
 }
 
+/* What to do about a COMMIT where there can be none; else what the error says. */
+static const char *
+hint_for(const ErrorData *error, const JsWork *work)
+{
+	if (error->sqlerrcode != ERRCODE_INVALID_TRANSACTION_TERMINATION || error->hint != NULL)
+		return error->hint;
+	if (work->run.handler != NULL || work->job->handler != NULL)
+		return "A handler is one transaction. A procedure that is called by a command, such as command => 'CALL schema.procedure(jobsched.args())', may COMMIT.";
+	if (work->job->transactional)
+		return "This command is one transaction. With mode => 'autocommit' each of its statements is one, and a procedure may COMMIT.";
+	return NULL;
+}
+
+/*
+ * What a callback fails with may quote a response, which the log is not for:
+ * its owner finds that in the run's record.
+ */
+static void
+report_callback(const JsRun *run, int sqlerrcode)
+{
+	ereport(LOG,
+			(errcode(sqlerrcode),
+			 errmsg("callback \"%s\" failed with SQLSTATE %s", run->handler,
+					unpack_sql_state(sqlerrcode))));
+}
+
 /* Takes down the error that is being handled, and reports it to the log. */
 void
 js_worker_outcome_from_error(JsWork *work)
@@ -467,11 +493,14 @@ js_worker_outcome_from_error(JsWork *work)
 	outcome->error = outcome->status == JS_TIMED_OUT ? timeout_message(work) :
 		js_capture_text(error->message);
 	outcome->error_detail = js_capture_text(error->detail);
-	outcome->error_hint = js_capture_text(error->hint);
+	outcome->error_hint = js_capture_text(hint_for(error, work));
 	outcome->error_context = js_capture_text(context_without_ours(error->context, work->run.run_id));
 	MemoryContextSwitchTo(outer);
 	js_capture_stop();
-	EmitErrorReport();
+	if (work->run.handler == NULL)
+		EmitErrorReport();
+	else
+		report_callback(&work->run, error->sqlerrcode);
 }
 
 /* Leaves the failed transaction behind. */
@@ -507,7 +536,7 @@ js_worker_enter(const JsWork *work)
 	js_current_run = &work->run;
 	js_snooze_delay = -1;
 	js_current_job = work->job;
-	js_capture_start();
+	js_capture_start(work->run.handler != NULL);
 }
 
 void

@@ -56,8 +56,8 @@ FROM (
 	JOIN jobsched_internal.job j ON j.job_id = f.job_id;
 
 -- Each twentieth run has said something.
-INSERT INTO jobsched_internal.run_log (run_id, segment, attempt, job_id, owner, seq, logged_at, level, message)
-SELECT run_id, segment, attempt, job_id, owner, seq, finished_at, 'notice', format('%s of %s rows done', seq * 100, 200)
+INSERT INTO jobsched_internal.run_log (run_id, segment, attempt, job_id, owner, seq, logged_at, level, message, callback)
+SELECT run_id, segment, attempt, job_id, owner, seq, finished_at, 'notice', format('%s of %s rows done', seq * 100, 200), false
 FROM jobsched_internal.history, generate_series(1, 2) seq WHERE run_id % 40 < 2;
 
 -- Where the rings stand. The scheduler reads this when it starts.

@@ -93,6 +93,7 @@ CREATE TABLE jobsched_internal.job (
 	-- counts changes of schedule, time zone, bounds and max_runs: first_run_at
 	-- holds until the scheduler has fired a slot of this revision (job_state.next_run_at)
 	schedule_revision bigint NOT NULL DEFAULT 1,
+	-- what the steps of "every" are counted from: starts_at, or when that was said
 	anchor timestamptz NOT NULL CHECK (pg_catalog.isfinite(anchor)),
 	first_run_at timestamptz,
 	-- a dropped job's name is kept for as long as its history
@@ -237,7 +238,7 @@ CREATE TABLE jobsched_internal.limit_state (
 
 -- What requests are sent with and nobody reads.  Never dumped; row level
 -- security without a policy keeps it from pg_read_all_data too, as long as no
--- value is in a TOAST table, which has none; and ANALYZE samples no values.
+-- value is in a TOAST table, which has none; and ANALYZE samples no values (below).
 CREATE TABLE jobsched_internal.secret (
 	owner regrole NOT NULL,
 	name text COLLATE "C" NOT NULL,
@@ -248,7 +249,6 @@ CREATE TABLE jobsched_internal.secret (
 );
 ALTER TABLE jobsched_internal.secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.secret ALTER COLUMN value SET STORAGE PLAIN;
-ALTER TABLE jobsched_internal.secret ALTER COLUMN value SET STATISTICS 0;
 
 -- Where the rings of history stand.  Ring 0 holds successes, ring 1 the rest.
 CREATE TABLE jobsched_internal.ring (
@@ -312,6 +312,8 @@ CREATE TABLE jobsched_internal.attempt (
 	error_detail text,
 	error_hint text,
 	error_context text,
+	-- of a callback: what it says is for its owner alone
+	callback boolean NOT NULL,
 	PRIMARY KEY (run_id, attempt, segment)
 ) PARTITION BY LIST (segment);
 CREATE INDEX attempt_job ON jobsched_internal.attempt (job_id, run_id);
@@ -327,6 +329,7 @@ CREATE TABLE jobsched_internal.run_log (
 	logged_at timestamptz NOT NULL,
 	level text NOT NULL,
 	message text NOT NULL,
+	callback boolean NOT NULL,
 	PRIMARY KEY (run_id, attempt, seq, segment)
 ) PARTITION BY LIST (segment);
 
@@ -443,6 +446,58 @@ CREATE TABLE jobsched_internal.retried (
 	retried_as bigint NOT NULL,
 	retried_at timestamptz NOT NULL
 );
+
+-- ANALYZE samples no values but names and statuses of jobs and runs: members of
+-- pg_read_all_data read pg_statistic, past every policy.
+ALTER TABLE jobsched_internal.identity
+	ALTER COLUMN token SET STATISTICS 0, ALTER COLUMN instance_id SET STATISTICS 0;
+ALTER TABLE jobsched_internal.job
+	ALTER COLUMN schedule SET STATISTICS 0, ALTER COLUMN timezone SET STATISTICS 0,
+	ALTER COLUMN command SET STATISTICS 0, ALTER COLUMN handler SET STATISTICS 0,
+	ALTER COLUMN args SET STATISTICS 0, ALTER COLUMN mode SET STATISTICS 0,
+	ALTER COLUMN backoff SET STATISTICS 0, ALTER COLUMN retry_on SET STATISTICS 0,
+	ALTER COLUMN no_retry_on SET STATISTICS 0, ALTER COLUMN overlap SET STATISTICS 0,
+	ALTER COLUMN misfire SET STATISTICS 0, ALTER COLUMN queue SET STATISTICS 0,
+	ALTER COLUMN keys SET STATISTICS 0, ALTER COLUMN request SET STATISTICS 0,
+	ALTER COLUMN pause_reason SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0,
+	ALTER COLUMN metadata SET STATISTICS 0, ALTER COLUMN home SET STATISTICS 0;
+ALTER TABLE jobsched_internal.job_state
+	ALTER COLUMN invalid_reason SET STATISTICS 0, ALTER COLUMN last_status SET STATISTICS 0,
+	ALTER COLUMN recent SET STATISTICS 0, ALTER COLUMN skipped_reason SET STATISTICS 0,
+	ALTER COLUMN auto_paused_reason SET STATISTICS 0;
+ALTER TABLE jobsched_internal.run
+	ALTER COLUMN source SET STATISTICS 0, ALTER COLUMN keys SET STATISTICS 0,
+	ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN args SET STATISTICS 0,
+	ALTER COLUMN handler SET STATISTICS 0, ALTER COLUMN request SET STATISTICS 0,
+	ALTER COLUMN traceparent SET STATISTICS 0;
+ALTER TABLE jobsched_internal.request
+	ALTER COLUMN kind SET STATISTICS 0;
+ALTER TABLE jobsched_internal.idempotency
+	ALTER COLUMN key SET STATISTICS 0;
+ALTER TABLE jobsched_internal.limit_definition
+	ALTER COLUMN kind SET STATISTICS 0, ALTER COLUMN name SET STATISTICS 0;
+ALTER TABLE jobsched_internal.limit_state
+	ALTER COLUMN kind SET STATISTICS 0, ALTER COLUMN name SET STATISTICS 0;
+ALTER TABLE jobsched_internal.secret
+	ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN value SET STATISTICS 0;
+ALTER TABLE jobsched_internal.history
+	ALTER COLUMN source SET STATISTICS 0, ALTER COLUMN reason SET STATISTICS 0,
+	ALTER COLUMN sqlstate SET STATISTICS 0, ALTER COLUMN error SET STATISTICS 0,
+	ALTER COLUMN error_detail SET STATISTICS 0, ALTER COLUMN error_hint SET STATISTICS 0,
+	ALTER COLUMN error_context SET STATISTICS 0, ALTER COLUMN keys SET STATISTICS 0,
+	ALTER COLUMN args SET STATISTICS 0, ALTER COLUMN result SET STATISTICS 0,
+	ALTER COLUMN handler SET STATISTICS 0, ALTER COLUMN request SET STATISTICS 0,
+	ALTER COLUMN traceparent SET STATISTICS 0;
+ALTER TABLE jobsched_internal.attempt
+	ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN sqlstate SET STATISTICS 0,
+	ALTER COLUMN error SET STATISTICS 0, ALTER COLUMN error_detail SET STATISTICS 0,
+	ALTER COLUMN error_hint SET STATISTICS 0, ALTER COLUMN error_context SET STATISTICS 0;
+ALTER TABLE jobsched_internal.run_log
+	ALTER COLUMN level SET STATISTICS 0, ALTER COLUMN message SET STATISTICS 0;
+ALTER TABLE jobsched_internal.http_response
+	ALTER COLUMN method SET STATISTICS 0, ALTER COLUMN url SET STATISTICS 0,
+	ALTER COLUMN remote_address SET STATISTICS 0, ALTER COLUMN headers SET STATISTICS 0,
+	ALTER COLUMN body SET STATISTICS 0, ALTER COLUMN body_bytes SET STATISTICS 0;
 
 -- Jobs are the user's data; what happened to them stays where it happened.
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job', 'WHERE dropped_at IS NULL');

@@ -415,6 +415,10 @@ LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'j
 CREATE FUNCTION jobsched_internal.may_manage(owner oid) RETURNS boolean
 LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_manage';
 
+-- What a run has to tell; of a callback for its owner alone.
+CREATE FUNCTION jobsched_internal.may_read(owner oid, callback boolean) RETURNS boolean
+LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_read';
+
 CREATE FUNCTION jobsched_internal.workers(
 	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
 	OUT runs bigint, OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT run_started_at timestamptz,
@@ -460,3 +464,7 @@ ALTER TABLE jobsched_internal.identity ENABLE REPLICA TRIGGER keep_own;
 CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.ring
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.ring ENABLE REPLICA TRIGGER keep_own;
+
+-- Members of pg_read_all_data can use the schema. Of its functions they, and
+-- whoever reads a view, need those that views call; these check who asks.
+REVOKE ALL ON FUNCTION jobsched_internal.scheduler, jobsched_internal.announce, jobsched_internal.keep_own FROM PUBLIC;

@@ -1,16 +1,27 @@
 -- Views.  Each shows a role the jobs and runs of the roles whose privileges
--- it has; members of pg_monitor and superusers see all.
+-- it has; members of pg_monitor and superusers see all.  doc/security.md has
+-- the table of who sees what.
 --
 -- Tables that grow large are guarded by row level security, and their views
 -- run with their readers' rights: unlike a security barrier that leaves the
 -- planner free to read just the first page, by an index, of millions of rows.
--- SELECT on these tables helps nobody around that: the schema cannot be used.
--- Table job has none: it would keep pg_dump out.  The names of jobs are read
--- from its parent, which has one: a function in a condition on a name must not
--- be given those of others.
+-- SELECT on these tables helps nobody around that: the schema cannot be used,
+-- but by members of pg_read_all_data, for whom the policies hold.  Whom they do
+-- not bind (BYPASSRLS) the views' own conditions do, and since a function in a
+-- condition may be called before these, what rows have to tell is NULL for him.
+-- (They are written as numbers: of these the planner believes that they leave
+-- nearly all rows, as is right where a policy has been before.)
+-- Tables job and limit_definition have no policy: it would keep pg_dump out.
+-- The names of jobs are read from job's parent, which has one: a function in a
+-- condition on a name must not be given those of others.
 --
 -- Callbacks (runs with a handler) have a response in their arguments, which is
--- its owner's alone, as in http_responses.
+-- its owner's alone, as in http_responses; so is what comes of it, errors and
+-- messages too, which may quote it.
+--
+-- What a queued run does not have yet is NULL by a condition that the planner
+-- cannot foresee: a function of a constant would be called before the policy,
+-- once for each hidden row.
 
 ALTER TABLE jobsched_internal.run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.history ENABLE ROW LEVEL SECURITY;
@@ -18,6 +29,13 @@ ALTER TABLE jobsched_internal.attempt ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.run_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.http_response ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.job_name_of ENABLE ROW LEVEL SECURITY;
+-- These have nothing for anybody, nor has table secret.
+ALTER TABLE jobsched_internal.identity ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.job_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.request ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.idempotency ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.limit_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobsched_internal.ring ENABLE ROW LEVEL SECURITY;
 CREATE POLICY may_see ON jobsched_internal.run FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.history FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.attempt FOR SELECT USING (jobsched_internal.may_see(owner));
@@ -189,7 +207,7 @@ COMMENT ON COLUMN jobsched.jobs.overlap IS 'what becomes of a slot that comes wh
 COMMENT ON COLUMN jobsched.jobs.queue_limit IS 'with overlap queue: how many runs of slots wait at most';
 COMMENT ON COLUMN jobsched.jobs.misfire IS 'what becomes of slots found later than misfire_grace: once, skip or all';
 COMMENT ON COLUMN jobsched.jobs.misfire_grace IS 'a slot found this late at most was not missed';
-COMMENT ON COLUMN jobsched.jobs.starts_at IS 'the schedule has no slots before';
+COMMENT ON COLUMN jobsched.jobs.starts_at IS 'the schedule has no slots before, and the steps of "every" are counted from it';
 COMMENT ON COLUMN jobsched.jobs.ends_at IS 'the schedule has no slots after';
 COMMENT ON COLUMN jobsched.jobs.max_runs IS 'how many runs the schedule makes in all; NULL: without end';
 COMMENT ON COLUMN jobsched.jobs.jitter IS 'each slot''s run starts up to so much later';
@@ -225,12 +243,13 @@ SELECT r.run_id,
 	r.finished_at,
 	r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
 	r.missed_count,
-	r.keys,
-	CASE WHEN r.handler IS NULL OR jobsched_internal.may_manage(r.owner) THEN r.args END AS args,
-	r.request,
-	r.handler,
-	CASE WHEN r.handler IS NULL OR jobsched_internal.may_manage(r.owner) THEN r.result END AS result,
-	CASE WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.error
+	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.keys END AS keys,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.args END AS args,
+	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.request END AS request,
+	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.handler END AS handler,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.result END AS result,
+	CASE WHEN NOT jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN NULL
+		WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.error
 		FROM jobsched_internal.attempt a WHERE a.run_id OPERATOR(pg_catalog.=) r.run_id
 			AND a.attempt OPERATOR(pg_catalog.=) r.attempt)
 		ELSE r.error END AS error,
@@ -238,18 +257,24 @@ SELECT r.run_id,
 		FROM jobsched_internal.attempt a WHERE a.run_id OPERATOR(pg_catalog.=) r.run_id
 			AND a.attempt OPERATOR(pg_catalog.=) r.attempt)
 		ELSE r.sqlstate END AS sqlstate,
-	r.error_detail,
-	r.error_hint,
-	r.error_context,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_detail END AS error_detail,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_hint END AS error_hint,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_context END AS error_context,
 	CASE WHEN r.status OPERATOR(pg_catalog.=) 'running' THEN (SELECT w.pid
 		FROM jobsched_internal.workers() w WHERE w.run_id OPERATOR(pg_catalog.=) r.run_id)
 		ELSE r.worker_pid END AS worker_pid
 FROM (
 	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
-		q.scheduled_for, q.run_at, q.queued_at, NULL::timestamptz AS started_at,
-		NULL::timestamptz AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler, NULL::jsonb AS result,
-		NULL::text AS error, NULL::text AS sqlstate, NULL::text AS error_detail,
-		NULL::text AS error_hint, NULL::text AS error_context, NULL::integer AS worker_pid
+		q.scheduled_for, q.run_at, q.queued_at,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS started_at,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.args END AS result,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS sqlstate,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_detail,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_hint,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_context,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.attempt END AS worker_pid
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
@@ -259,12 +284,13 @@ FROM (
 		h.error_hint, h.error_context, h.worker_pid
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) r.job_id
-	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id;
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+WHERE jobsched_internal.may_see(r.owner)::integer OPERATOR(pg_catalog.<>) 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
-COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did';
+COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()) or callback (on_success, on_failure)';
 COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
 COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
@@ -285,33 +311,40 @@ SELECT t.run_id,
 	t.finished_at,
 	t.finished_at OPERATOR(pg_catalog.-) t.started_at AS duration,
 	t.retry_at,
-	t.error,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error END AS error,
 	t.sqlstate,
-	t.error_detail,
-	t.error_hint,
-	t.error_context,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error_detail END AS error_detail,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error_hint END AS error_hint,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error_context END AS error_context,
 	t.worker_pid
 FROM (
 	SELECT q.run_id, q.attempt, q.job_id, q.owner, q.status, q.reason, q.claimed_at AS started_at,
-		NULL::timestamptz AS finished_at, NULL::timestamptz AS retry_at, NULL::text AS error,
-		NULL::text AS sqlstate, NULL::text AS error_detail, NULL::text AS error_hint,
-		NULL::text AS error_context, NULL::integer AS worker_pid
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS finished_at,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS retry_at,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS sqlstate,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_detail,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_hint,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_context,
+		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
 	FROM jobsched_internal.run q
 	WHERE q.status OPERATOR(pg_catalog.=) 'running'
 	UNION ALL
 	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
 		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,
-		a.error_context, a.worker_pid
+		a.error_context, a.worker_pid, a.callback
 	FROM jobsched_internal.attempt a
 	UNION ALL
 	SELECT h.run_id, h.attempt, h.job_id, h.owner, h.status, h.reason, h.started_at,
-		h.finished_at, NULL, h.error, h.sqlstate, h.error_detail, h.error_hint,
-		h.error_context, h.worker_pid
+		h.finished_at, CASE WHEN h.attempt OPERATOR(pg_catalog.<) 0 THEN h.finished_at END, h.error, h.sqlstate, h.error_detail, h.error_hint,
+		h.error_context, h.worker_pid, h.handler IS NOT NULL
 	FROM jobsched_internal.history h
 	WHERE h.started_at IS NOT NULL
-) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) t.job_id;
+) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) t.job_id
+WHERE jobsched_internal.may_see(t.owner)::integer OPERATOR(pg_catalog.<>) 0;
 COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';
 COMMENT ON COLUMN jobsched.attempts.status IS 'running, succeeded, failed, cancelled, timed_out, lost, or snoozed (it called snooze())';
+COMMENT ON COLUMN jobsched.attempts.error IS 'why it failed; this, error_detail, error_hint and error_context of a callback are only for the owner';
 COMMENT ON COLUMN jobsched.attempts.retry_at IS 'when the attempt that follows was to begin; NULL for the last one';
 
 CREATE VIEW jobsched.dead_letters WITH (security_invoker) AS
@@ -327,16 +360,18 @@ SELECT h.run_id,
 	h.queued_at,
 	h.started_at,
 	h.finished_at,
-	CASE WHEN h.handler IS NULL OR jobsched_internal.may_manage(h.owner) THEN h.args END AS args,
-	h.error,
+	CASE WHEN jobsched_internal.may_read(h.owner, h.handler IS NOT NULL) THEN h.args END AS args,
+	CASE WHEN jobsched_internal.may_read(h.owner, h.handler IS NOT NULL) THEN h.error END AS error,
 	h.sqlstate
 FROM jobsched_internal.history h
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) h.job_id
 WHERE h.status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'timed_out', 'lost'])
 	AND NOT EXISTS (SELECT FROM jobsched_internal.retried t
-		WHERE t.run_id OPERATOR(pg_catalog.=) h.run_id);
+		WHERE t.run_id OPERATOR(pg_catalog.=) h.run_id)
+	AND jobsched_internal.may_see(h.owner)::integer OPERATOR(pg_catalog.<>) 0;
 COMMENT ON VIEW jobsched.dead_letters IS 'Runs that have failed for good, timed out or been lost, and that nobody has retried: retry_run() takes one, redrive() those of a job.';
 COMMENT ON COLUMN jobsched.dead_letters.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
+COMMENT ON COLUMN jobsched.dead_letters.error IS 'why it failed; of a callback only for the owner';
 
 CREATE FUNCTION jobsched.redrive(
 	job text,
@@ -366,7 +401,7 @@ SELECT w.run_id,
 	jobsched_internal.clock_now() OPERATOR(pg_catalog.-) w.run_started_at AS elapsed,
 	w.progress_done,
 	w.progress_total,
-	w.progress_message,
+	CASE WHEN jobsched_internal.may_read(w.owner, r.handler IS NOT NULL) THEN w.progress_message END AS progress_message,
 	w.pid AS worker_pid
 FROM jobsched_internal.workers() w
 	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) w.job_id
@@ -429,10 +464,13 @@ COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each 
 
 CREATE VIEW jobsched.run_logs WITH (security_invoker) AS
 SELECT l.run_id, l.attempt, l.job_id, n.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,
-	l.seq, l.logged_at, l.level, l.message
+	l.seq, l.logged_at, l.level,
+	CASE WHEN jobsched_internal.may_read(l.owner, l.callback) THEN l.message END AS message
 FROM jobsched_internal.run_log l
-	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) l.job_id;
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) l.job_id
+WHERE jobsched_internal.may_see(l.owner)::integer OPERATOR(pg_catalog.<>) 0;
 COMMENT ON VIEW jobsched.run_logs IS 'Messages that runs raised or logged, kept as long as the run.';
+COMMENT ON COLUMN jobsched.run_logs.message IS 'what was said; of a callback only for the owner';
 
 CREATE VIEW jobsched.http_responses WITH (security_invoker) AS
 SELECT r.run_id,
@@ -443,14 +481,14 @@ SELECT r.run_id,
 	r.status,
 	r.responded_at,
 	r.method,
-	r.url,
-	r.headers,
-	r.body,
-	r.body_bytes,
+	CASE WHEN jobsched_internal.may_manage(r.owner) THEN r.url END AS url,
+	CASE WHEN jobsched_internal.may_manage(r.owner) THEN r.headers END AS headers,
+	CASE WHEN jobsched_internal.may_manage(r.owner) THEN r.body END AS body,
+	CASE WHEN jobsched_internal.may_manage(r.owner) THEN r.body_bytes END AS body_bytes,
 	r.body_size,
 	r.truncated,
 	CASE r.http_version WHEN 10 THEN '1.0' WHEN 11 THEN '1.1' WHEN 20 THEN '2' WHEN 30 THEN '3' END AS http_version,
-	r.remote_address,
+	CASE WHEN jobsched_internal.may_manage(r.owner) THEN r.remote_address END AS remote_address,
 	r.remote_port,
 	r.resolved,
 	r.connected,
@@ -458,7 +496,8 @@ SELECT r.run_id,
 	r.first_byte,
 	r.total
 FROM jobsched_internal.http_response r
-	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) r.job_id;
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) r.job_id
+WHERE jobsched_internal.may_manage(r.owner)::integer OPERATOR(pg_catalog.<>) 0;
 COMMENT ON VIEW jobsched.http_responses IS 'What servers answered to HTTP requests: a row for each attempt that was sent, kept as long as the run. Only for the owner; not for pg_monitor.';
 COMMENT ON COLUMN jobsched.http_responses.status IS 'of the response; NULL if none came, and view runs or attempts says why';
 COMMENT ON COLUMN jobsched.http_responses.url IS 'where the request went, in the end; *** stands for secrets';

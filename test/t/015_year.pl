@@ -140,7 +140,7 @@ psql(q{
 		TRUNCATE model;
 		INSERT INTO model
 		SELECT job_id, name, row_number() OVER (PARTITION BY job_id ORDER BY s), s
-		FROM jobsched_internal.job, jobsched_internal.slots_of(name, schedule, timezone, anchor, created_at, 10000) s
+		FROM jobsched_internal.job, jobsched_internal.slots_of(name, schedule, timezone, anchor, greatest(anchor, created_at), 10000) s
 		WHERE dropped_at IS NULL AND s <= until;
 		ANALYZE model;
 	$$});

@@ -317,7 +317,8 @@ sub compare
 
 my %calendars;
 
-# More slots of a schedule than are known; "every" counts from its anchor.
+# More slots of a schedule than are known; "every" counts from its anchor, which
+# next_runs() leaves out.
 sub more_slots
 {
 	my ($job, $slots) = @_;
@@ -325,7 +326,7 @@ sub more_slots
 	my ($from, $n) = $is_every || !@$slots ? ($job->{anchor}, @$slots + 1000) : ($slots->[-1], 1000);
 	my @more = split /\n/, run_sql("SELECT app.us(s) FROM jobsched.next_runs('$job->{schedule}', 'UTC', app.at($from), $n) s");
 
-	@$slots = () if $is_every;
+	@$slots = ($job->{anchor}) if $is_every;
 	push @$slots, @more;
 	return @more == $n;
 }

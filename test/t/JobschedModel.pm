@@ -290,6 +290,7 @@ sub _slot_after
 	my ($self, $job, $after) = @_;
 	return undef unless defined $job->{schedule};
 	$after = max($after, $job->{starts_at} - 1) if defined $job->{starts_at};
+	$after = max($after, $job->{anchor}) if !defined $job->{starts_at} && $job->{schedule} =~ /^every/;
 	my $slot = $self->{calendar}->($job, $after);
 	return defined $slot && defined $job->{ends_at} && $slot > $job->{ends_at} ? undef : $slot;
 }
@@ -298,7 +299,7 @@ sub _begin_schedule
 {
 	my ($self, $job) = @_;
 
-	$job->{anchor} = $self->{clock};
+	$job->{anchor} = ($job->{schedule} // '') =~ /^every/ && $job->{starts_at} || $self->{clock};
 	$job->{next} = $self->_slot_after($job, $self->{clock});
 	return;
 }
