@@ -219,11 +219,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Claim		claim = claim_of(pstmt->utilityStmt);
+	bool		creates = IsA(pstmt->utilityStmt, CreatedbStmt);
 
 	if (commits_prepared(pstmt->utilityStmt) && js_database_has_prepared(MyDatabaseId))
 		js_wakeup_everything();
-	if (IsA(pstmt->utilityStmt, CreatedbStmt))
-		js_wakeup_sweep();
 	if (changes_extension(pstmt->utilityStmt))
 	{
 		Claim		here = {MyDatabaseId, false};
@@ -236,6 +235,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (!OidIsValid(claim.dboid))
 	{
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		if (creates)
+			js_wakeup_sweep();	/* it has not been refused */
 		return;
 	}
 	PG_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
@@ -245,6 +246,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
 	js_database_unhold(claim.dboid, claim.drops);
+	if (creates)
+		js_wakeup_sweep();
 }
 
 void
