@@ -99,11 +99,25 @@ js_check_may_own(Oid owner, bool needs_session)
 				 errhint("Jobs run in a session of their owner. Give the role LOGIN (it needs no password), or name another owner.")));
 }
 
+/* Whether that role exists, and what is done in its name may be decided by who calls. */
+bool
+js_may_act_for(Oid role)
+{
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)) &&
+		js_can_set_role(GetUserId(), role);
+}
+
 /* What concerns a whole database is its owner's, and a superuser's. */
+bool
+js_owns_database(void)
+{
+	return js_database_ownercheck(MyDatabaseId, GetUserId());
+}
+
 void
 js_check_owns_database(void)
 {
-	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
+	if (!js_owns_database())
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
 }
 

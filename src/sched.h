@@ -245,6 +245,11 @@ extern void sched_check_version(void);
 extern void sched_tell_error(const char *message);
 extern void sched_commit_durably(void);
 
+/* sched_owner.c */
+extern void sched_watch_owner(Oid role, bool is_stale);
+extern bool sched_owners_wait(void);
+extern void sched_follow_roles(bool sweep);
+
 /* sched_memory.c */
 extern void sched_memory_init(void);
 extern List *sched_keep(List *list, void *item);
@@ -274,6 +279,7 @@ extern RunEntry *sched_first_ready(OwnerEntry *owner);
 extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
 
 /* sched_load.c */
+extern void sched_reload_job(int64 job_id);
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
 extern bool sched_news_waiting(void);

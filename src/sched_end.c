@@ -301,7 +301,9 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	if (!HeapTupleIsValid(tuple))
 	{
 		*sqlstate = "42704";
-		*message = psprintf("the owner, role with OID %u, does not exist", owner->owner);
+		*message = OidIsValid(owner->owner) ?
+			psprintf("the owner, role with OID %u, does not exist", owner->owner) :
+			pstrdup("the owner has been dropped");
 		return true;
 	}
 	role = (Form_pg_authid) GETSTRUCT(tuple);

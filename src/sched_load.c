@@ -88,8 +88,11 @@ sched_apply_job(const JsJob *row)
 {
 	JobEntry   *job = sched_job_find(row->job_id);
 	bool		is_new = job == NULL;
+	bool		at_home = sched.home && memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) == 0;
 	bool		was_asleep;
 
+	if (at_home)
+		sched_watch_owner(row->owner, row->owner_is_stale);
 	if (is_new && row->dropped_at != DT_NOBEGIN)
 		return;
 	if (is_new)
@@ -113,9 +116,7 @@ sched_apply_job(const JsJob *row)
 	job->paused = row->paused;
 	sched_job_set_limits(job, row);
 	was_asleep = job->asleep;
-	sched_set_flag(&job->asleep, !sched.home ||
-				   memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
-				   &sched.asleep_count);
+	sched_set_flag(&job->asleep, !at_home, &sched.asleep_count);
 	if (was_asleep)
 		note_all_cut_off(job);
 	if (row->dropped_at != DT_NOBEGIN)
@@ -171,6 +172,13 @@ visit_job(const JsJob *row, void *arg)
 	sched_apply_job(row);
 	if (is_new && js_job_state_read(row->job_id, &state))
 		visit_state(&state, NULL);
+}
+
+/* The scheduler has changed its row. */
+void
+sched_reload_job(int64 job_id)
+{
+	js_jobs_visit(job_id, job_id, visit_job, NULL);
 }
 
 /* At the first load the states are read in one go, after the jobs. */

@@ -233,6 +233,7 @@ typedef struct JsShared
 								 * launcher */
 	bool		sweep_wanted;	/* there may be a new database with the
 								 * extension */
+	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
 	bool		slot_wanted;	/* some scheduler waits for a slot */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
@@ -268,6 +269,7 @@ extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
 extern bool js_database_has_news(JsDatabase *db);
 extern void js_database_wake(JsDatabase *db);
 extern void js_databases_wake(void);
+extern void js_databases_follow_roles(void);
 extern void js_launcher_sweep(void);
 
 /* What a scheduler sees of a slot when it looks. */

@@ -62,7 +62,9 @@ typedef struct JsJob
 {
 	int64		job_id;
 	char	   *name;
-	Oid			owner;
+	Oid			owner;			/* perhaps nobody: see owner.h */
+	char	   *owner_name;		/* as the row has it */
+	bool		owner_is_stale; /* which is out of date */
 	char	   *schedule;
 	char	   *timezone;
 	char	   *command;
@@ -249,6 +251,7 @@ extern List *js_jobs_named(const char *name);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
+extern bool js_job_refresh_owner(int64 job_id);
 extern void js_job_forget(int64 job_id);
 extern int64 js_job_last_id(void);
 
@@ -357,6 +360,7 @@ typedef enum JsLimitKind
 typedef struct JsLimitDefinition
 {
 	Oid			owner;
+	bool		is_stale;		/* its row calls it by another name */
 	JsLimitKind kind;
 	char	   *name;
 	int32		max_running;
@@ -375,12 +379,15 @@ typedef struct JsLimitState
 	TimestampTz tat;
 } JsLimitState;
 
+typedef bool (*JsLimitFilter) (Oid owner);
 typedef void (*JsLimitVisitor) (const JsLimitDefinition *definition, void *arg);
 typedef void (*JsLimitStateVisitor) (const JsLimitState *state, void *arg);
 
 extern void js_limit_define(const JsLimitDefinition *definition);
 extern bool js_limit_drop(const JsLimitDefinition *definition);
 extern void js_limits_visit(JsLimitVisitor visit, void *arg);
+extern void js_limits_refresh_owners(void);
+extern bool js_limits_adopt(JsLimitFilter may_adopt);
 extern bool js_limit_state_write(const JsLimitState *state);
 extern bool js_limit_state_delete(const JsLimitState *state);
 extern void js_limit_states_visit(JsLimitStateVisitor visit, void *arg);

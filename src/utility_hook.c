@@ -213,13 +213,27 @@ call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
+typedef void (*Teller) (void);
+
+/* What is told at the commit of a command that has succeeded; NULL: nothing. */
+static Teller
+what_to_tell(const Node *stmt)
+{
+	if (IsA(stmt, CreatedbStmt))
+		return js_wakeup_sweep;
+	if (IsA(stmt, DropRoleStmt) ||
+		(IsA(stmt, RenameStmt) && ((const RenameStmt *) stmt)->renameType == OBJECT_ROLE))
+		return js_wakeup_roles;
+	return NULL;
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Claim		claim = claim_of(pstmt->utilityStmt);
-	bool		creates = IsA(pstmt->utilityStmt, CreatedbStmt);
+	Teller		tell = what_to_tell(pstmt->utilityStmt);
 
 	if (commits_prepared(pstmt->utilityStmt) && js_database_has_prepared(MyDatabaseId))
 		js_wakeup_everything();
@@ -235,8 +249,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (!OidIsValid(claim.dboid))
 	{
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		if (creates)
-			js_wakeup_sweep();	/* it has not been refused */
+		if (tell != NULL)
+			tell();				/* it has not been refused */
 		return;
 	}
 	PG_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
@@ -246,8 +260,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
 	js_database_unhold(claim.dboid, claim.drops);
-	if (creates)
-		js_wakeup_sweep();
+	if (tell != NULL)
+		tell();
 }
 
 void

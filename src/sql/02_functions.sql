@@ -188,7 +188,7 @@ COMMENT ON PROCEDURE jobsched.wait_run IS
 CREATE FUNCTION jobsched.adopt()
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_adopt';
 COMMENT ON FUNCTION jobsched.adopt IS
-'Makes this database the home of all its jobs and returns how many were asleep. Jobs that came with a dump, a template or a physical copy sleep until then. For the database''s owner.';
+'Makes this database the home of jobs that came with a dump, a template or a physical copy, and sleep; returns how many it has woken: those of roles that the caller may act for. The first call is the database''s owner''s.';
 
 CREATE FUNCTION jobsched.stop_processing()
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_stop_processing';
@@ -414,6 +414,13 @@ LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'j
 
 CREATE FUNCTION jobsched_internal.may_manage(owner oid) RETURNS boolean
 LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_manage';
+
+-- Whose a row is, and how that role is called.
+CREATE FUNCTION jobsched_internal.owner_of(owner oid, owner_name text, home uuid) RETURNS oid
+LANGUAGE C STABLE LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_owner_of';
+
+CREATE FUNCTION jobsched_internal.owner_name_of(owner oid, owner_name text, home uuid) RETURNS name
+LANGUAGE C STABLE PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_owner_name_of';
 
 CREATE FUNCTION jobsched_internal.workers(
 	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
