@@ -156,6 +156,9 @@ typedef struct RunEntry
 	bool		claimed;		/* its row says running, this attempt */
 	bool		cut_off;		/* in another life of the server */
 	bool		superseded;		/* a request will end it: does not start */
+	bool		disowned;		/* sched_note_disowned() knows of it */
+	Oid			brought_by;		/* whose is what it executes instead of what its
+								 * job does; InvalidOid: it does not */
 	bool		of_slot;		/* the schedule has made it */
 	bool		backfill;		/* does not count as live; */
 	bool		callback;		/* nor does one that calls a function of its
@@ -379,6 +382,8 @@ extern void sched_http_adopt(void);
 extern bool sched_may_end(void);
 extern void sched_note_cut_off(const RunEntry *run);
 extern void sched_note_dropped(JobEntry *job);
+extern void sched_note_disowned(RunEntry *run);
+extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_ends_waiting(void);
 extern void sched_end_pending(TimestampTz now);
 extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,

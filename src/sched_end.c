@@ -30,6 +30,9 @@ static List *dropped_jobs = NIL;
 /* Runs that the end of a server cut off: ids, int64 pointers. */
 static List *cut_off = NIL;
 
+/* Runs whose job has got another owner than what they execute: likewise. */
+static List *disowned = NIL;
+
 /* Nothing is ended for a while after a row was found that somebody holds. */
 bool
 sched_may_end(void)
@@ -346,6 +349,53 @@ sched_note_dropped(JobEntry *job)
 	job->drop_noted = true;
 }
 
+/* The next step cancels it. */
+void
+sched_note_disowned(RunEntry *run)
+{
+	if (!run->disowned)
+		disowned = sched_keep_id(disowned, run->run_id);
+	run->disowned = true;
+}
+
+static void
+cancel_if_disowned(RunEntry *run, TimestampTz now)
+{
+	run->disowned = false;
+	if (run->state == RUN_ASSIGNED)
+		return;					/* it is noted again if it comes back */
+	if (!sched_run_is_disowned(run))
+		sched_run_wait(run, now);	/* its job has gone back */
+	else if (sched_row_is_free(run))
+		sched_end_run(run, JS_CANCELLED, "owner_changed", NULL, NULL);
+	else
+		sched_note_disowned(run);
+}
+
+/* The oldest; a later step goes on. */
+static void
+cancel_disowned(TimestampTz now)
+{
+	List	   *ids = disowned;
+	int			count = Min(list_length(ids), MAX_ENDED);
+	MemoryContext outer;
+
+	disowned = NIL;
+	for (int i = 0; i < count; i++)
+	{
+		int64	   *id = list_nth(ids, i);
+		RunEntry   *run = sched_run_find(*id);
+
+		if (run != NULL && run->disowned)
+			cancel_if_disowned(run, now);
+		pfree(id);
+	}
+	outer = MemoryContextSwitchTo(sched.context);
+	disowned = list_concat(list_copy_tail(ids, count), disowned);
+	MemoryContextSwitchTo(outer);
+	list_free(ids);
+}
+
 /* Those whose row somebody else holds stay for a later step. */
 static void
 lose_cut_off(void)
@@ -448,6 +498,7 @@ sched_end_pending(TimestampTz now)
 		return;
 	sched_serve_requests(now);
 	lose_cut_off();
+	cancel_disowned(now);
 	end_dropped();
 }
 
@@ -456,5 +507,5 @@ bool
 sched_ends_waiting(void)
 {
 	return sched_may_end() &&
-		(dropped_jobs != NIL || cut_off != NIL || sched_requests_waiting());
+		(dropped_jobs != NIL || cut_off != NIL || disowned != NIL || sched_requests_waiting());
 }

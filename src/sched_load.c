@@ -246,6 +246,7 @@ visit_run(const JsRun *row, void *arg)
 	run->backfill = strcmp(row->source, "backfill") == 0;
 	run->callback = row->handler != NULL;
 	run->own_request = row->request != NULL;
+	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	sched_run_follow(run);
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
