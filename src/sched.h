@@ -405,6 +405,7 @@ extern void sched_lose_run(RunEntry *run, const SchedLoss *loss);
 extern void sched_report_skips(JobEntry *job, TimestampTz now);
 extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz last,
 								int32 count, TimestampTz now);
+extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
 /* sched_cancel.c */

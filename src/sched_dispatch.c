@@ -497,9 +497,17 @@ static bool
 start_worker(OwnerEntry *owner)
 {
 	uint32		generation;
-	int			slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation);
-	SlotEntry  *slot = &sched.slots[slotno];
+	int			slotno;
+	SlotEntry  *slot;
 
+	/* Nobody tells when another of its sessions ends. */
+	if (sched_owner_is_at_limit(owner))
+	{
+		owner->start_after = GetCurrentTimestamp() + USECS_PER_SEC;
+		return false;
+	}
+	slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation);
+	slot = &sched.slots[slotno];
 	if (slotno < 0)
 	{
 		js_slot_ask_to_leave(MyDatabaseId, owner->owner);

@@ -15,10 +15,13 @@
 #include "callback.h"
 #include "cancel.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "clock.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "retry.h"
 #include "sched.h"
+#include "storage/procarray.h"
 #include "utils/syscache.h"
 
 /* Runs of dropped jobs ended in one step, so that a step stays short. */
@@ -289,6 +292,69 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 				 job->skipped_first, job->skipped_last, skipped, now);
 }
 
+/* The server asks this of who logs in, but not of its background workers. */
+static Form_pg_database
+database_row(HeapTuple *tuple)
+{
+	*tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	if (!HeapTupleIsValid(*tuple))
+		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
+	return (Form_pg_database) GETSTRUCT(*tuple);
+}
+
+static bool
+is_full(int limit, int sessions)
+{
+	return limit >= 0 && sessions >= limit;
+}
+
+/*
+ * Whether CONNECTION LIMIT of a role or of the database lets no worker be
+ * started.  Sessions of clients count, and workers in all databases; with
+ * at_all only whether it ever will.
+ */
+static bool
+limit_reached(Form_pg_authid role, bool at_all)
+{
+	HeapTuple	tuple;
+	int			limit = database_row(&tuple)->datconnlimit;
+
+	ReleaseSysCache(tuple);
+	if (role->rolsuper)
+		return false;
+	if (at_all)
+		return role->rolconnlimit == 0 || limit == 0;
+	return (role->rolconnlimit >= 0 &&
+			is_full(role->rolconnlimit, CountUserBackends(role->oid) + js_slot_sessions(InvalidOid, role->oid))) ||
+		(limit >= 0 &&
+		 is_full(limit, CountDBConnections(MyDatabaseId) + js_slot_sessions(MyDatabaseId, InvalidOid)));
+}
+
+/* Whether one more session of the owner would be too many at the moment. */
+bool
+sched_owner_is_at_limit(const OwnerEntry *owner)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner->owner));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = limit_reached((Form_pg_authid) GETSTRUCT(tuple), false);
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+static bool
+database_allows_connections(void)
+{
+	HeapTuple	tuple;
+	bool		result = database_row(&tuple)->datallowconn;
+
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /*
  * Whether no session can be opened as a role, and why.  The connection would
  * be refused as well, but only after a process has been started for it.  (A
@@ -319,6 +385,16 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	{
 		*sqlstate = "42501";
 		*message = psprintf("role \"%s\" has no CONNECT privilege on the database", NameStr(role->rolname));
+	}
+	else if (!database_allows_connections())
+	{
+		*sqlstate = "55000";
+		*message = pstrdup("the database does not accept connections");
+	}
+	else if (!owner->http && limit_reached(role, true))
+	{
+		*sqlstate = "53300";
+		*message = psprintf("CONNECTION LIMIT 0 lets role \"%s\" have no session", NameStr(role->rolname));
 	}
 	ReleaseSysCache(tuple);
 	return *message != NULL;

@@ -325,6 +325,7 @@ extern void js_slot_last_error(int slot, char *sqlstate, char *message);
 extern bool js_slot_is_busy(const JsSlot *slot);
 extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation);
 extern void js_slot_release(int slot);
+extern int	js_slot_sessions(Oid dboid, Oid owner);
 extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
 extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);
 extern int	js_slot_take_back(int slot, JsMail *mail);

@@ -8,7 +8,8 @@
  * No two processes ever change the same row, so none waits for another:
  *
  *	job			sessions, by the functions of the API; one at a time per job
- *				(js_job_lock), and nobody else wants these rows
+ *				(js_job_lock); the name of its owner the scheduler too, if
+ *				nobody holds the row
  *	job_state	the scheduler
  *	run			inserted by sessions (trigger) and by the scheduler; changed by
  *				the scheduler until the run is put into a mailbox; deleted, or

@@ -467,3 +467,21 @@ ALTER TABLE jobsched_internal.identity ENABLE REPLICA TRIGGER keep_own;
 CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.ring
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.ring ENABLE REPLICA TRIGGER keep_own;
+-- Runs and what is left of them come with the OIDs of another cluster's roles.
+CREATE FUNCTION jobsched_internal.disown() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_disown';
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.run
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.run ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.history
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.history ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.attempt
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.attempt ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.run_log
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.run_log ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.http_response
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.http_response ENABLE REPLICA TRIGGER disown;
