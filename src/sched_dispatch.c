@@ -587,6 +587,17 @@ start_workers(void)
 		;
 }
 
+/* Of jobs whose owners have been dropped, all of which are one to us. */
+static const char *
+dropped_owner(const RunEntry *run)
+{
+	JsJob		job;
+
+	if (!js_job_read(run->job->job_id, &job) || !OidIsValid(job.owner))
+		return "the owner has been dropped";
+	return psprintf("the owner, role with OID %u, does not exist", job.owner);
+}
+
 /* Runs of roles that cannot connect are ended here, without a process. */
 static void
 refuse_owners(void)
@@ -603,7 +614,7 @@ refuse_owners(void)
 		if (owner->ready_count == 0 || !sched_owner_problem(owner, &sqlstate, &message))
 			continue;
 		for (int i = 0; i < MAX_CLAIMS && (run = sched_first_ready(owner)) != NULL; i++)
-			refuse(run, sqlstate, message);
+			refuse(run, sqlstate, OidIsValid(owner->owner) ? message : dropped_owner(run));
 	}
 }
 

@@ -101,7 +101,8 @@ sched_apply_job(const JsJob *row)
 		return;
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	job->revision = row->revision;
-	job->owner = row->owner;
+	/* The OID of a dropped role may be given out again while we live. */
+	job->owner = row->owner_name != NULL ? row->owner : InvalidOid;
 	job->transactional = row->transactional;
 	job->http = row->request != NULL;
 	job->shares = row->share_transaction;

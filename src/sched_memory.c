@@ -337,7 +337,7 @@ bool
 sched_run_is_disowned(const RunEntry *run)
 {
 	return (run->callback || run->own_request) && run->brought_by != run->job->owner &&
-		!run->job->asleep && !run->job->dropped;
+		OidIsValid(run->job->owner) && !run->job->asleep && !run->job->dropped;
 }
 
 /* Whether an attempt is one transaction. */

@@ -195,6 +195,7 @@ psql('CREATE ROLE short LOGIN; GRANT CONNECT ON DATABASE postgres TO short');
 like(error_of($node, $db, q{SELECT jobsched.trigger('of brief')}, 'short'), qr/42704/, 'another role of that name has nothing to do with it');
 $run_id = psql(q{SELECT jobsched.trigger('of brief')});
 is(ended($run_id, 'status, reason, sqlstate'), 'failed|owner_cannot_connect|42704', 'nor is it executed as that one');
+end_sessions($node);
 $node->stop;
 command_ok([ 'pg_resetwal', '-o', $oid, '-D', $node->data_dir ], 'the server will give the OID out again');
 $node->start;
