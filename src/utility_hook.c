@@ -19,6 +19,9 @@
  *
  * COMMIT PREPARED may commit runs that another session has queued.
  *
+ * CREATE DATABASE, DROP ROLE and ALTER ROLE RENAME are told of at their commit,
+ * and only if they have succeeded: what is refused must cost us nothing.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
