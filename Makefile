@@ -44,6 +44,7 @@ OBJS = \
 	src/keys.o \
 	src/launcher.o \
 	src/limit.o \
+	src/owner.o \
 	src/policy.o \
 	src/process.o \
 	src/processing.o \
@@ -61,6 +62,7 @@ OBJS = \
 	src/sched_limit.o \
 	src/sched_load.o \
 	src/sched_memory.o \
+	src/sched_owner.o \
 	src/sched_overlap.o \
 	src/sched_slot.o \
 	src/schedule_sql.o \

@@ -22,9 +22,11 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/trigger.h"
 #include "compat.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "http.h"
 #include "miscadmin.h"
@@ -35,6 +37,7 @@ PG_FUNCTION_INFO_V1(jobsched_may_manage);
 PG_FUNCTION_INFO_V1(jobsched_may_see);
 PG_FUNCTION_INFO_V1(jobsched_may_read);
 PG_FUNCTION_INFO_V1(jobsched_keep_own);
+PG_FUNCTION_INFO_V1(jobsched_disown);
 
 /* Rows are written past the executor, so this is not asked elsewhere. */
 void
@@ -111,11 +114,25 @@ js_check_may_own(Oid owner, bool needs_session)
 				 errhint("Jobs run in a session of their owner. Give the role LOGIN (it needs no password), or name another owner.")));
 }
 
+/* Whether that role exists, and what is done in its name may be decided by who calls. */
+bool
+js_may_act_for(Oid role)
+{
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)) &&
+		js_can_set_role(GetUserId(), role);
+}
+
 /* What concerns a whole database is its owner's, and a superuser's. */
+bool
+js_owns_database(void)
+{
+	return js_database_ownercheck(MyDatabaseId, GetUserId());
+}
+
 void
 js_check_owns_database(void)
 {
-	if (!js_database_ownercheck(MyDatabaseId, GetUserId()))
+	if (!js_owns_database())
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, get_database_name(MyDatabaseId));
 }
 
@@ -200,4 +217,32 @@ jobsched_keep_own(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"keep_own\" was not called by a trigger")));
 	PG_RETURN_POINTER(NULL);
+}
+
+/*
+ * A replica trigger: the owner of a row that a publisher sends is an OID of
+ * another cluster, where it is perhaps somebody else.
+ */
+Datum
+jobsched_disown(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	HeapTuple	tuple;
+	int			column;
+	Datum		nobody = ObjectIdGetDatum(InvalidOid);
+	bool		isnull = false;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(data->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(data->tg_event) || TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"disown\" was not called by a trigger before an insert or update")));
+	column = SPI_fnumber(RelationGetDescr(data->tg_relation), "owner");
+	if (column <= 0 || SPI_gettypeid(RelationGetDescr(data->tg_relation), column) != OIDOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("table \"%s\" has no owner", RelationGetRelationName(data->tg_relation))));
+	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+	return PointerGetDatum(heap_modify_tuple_by_cols(tuple, RelationGetDescr(data->tg_relation), 1,
+													 &column, &nobody, &isnull));
 }

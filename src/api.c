@@ -28,6 +28,7 @@
 #include "job_schedule.h"
 #include "keys.h"
 #include "limit.h"
+#include "owner.h"
 #include "policy.h"
 #include "retry.h"
 #include "store.h"
@@ -684,42 +685,113 @@ is_stranger(const JsJob *job, void *arg)
 		memcmp(&job->home, arg, sizeof(pg_uuid_t)) != 0;
 }
 
+/* What adopt() has come upon. */
+typedef struct Adoption
+{
+	pg_uuid_t	token;
+	int64		adopted;
+	int64		not_allowed;	/* the caller may not act for their owners */
+	int64		missing;		/* there are no such owners here */
+	char	   *missing_name;	/* one of these */
+	int64		taken;			/* their owners have another of their name */
+} Adoption;
+
+/* Whether its owner has one of this name that is at home. */
+static bool
+name_is_taken(const JsJob *job, const pg_uuid_t *token)
+{
+	JsJob		other;
+
+	return js_job_find(job->owner, job->name, &other) &&
+		memcmp(&other.home, token, sizeof(pg_uuid_t)) == 0;
+}
+
 /*
+ * A job goes to its owner, whose name counts here; only for who may act for that
+ * role: else the owner of a copy could have others' jobs execute what is in it.
+ *
  * Slots that passed while the job was at home elsewhere, or asleep, are not
  * this database's to make up for.
  */
 static void
-adopt_job(int64 job_id, const pg_uuid_t *token)
+adopt_job(int64 job_id, Adoption *adoption)
 {
 	JsJob		job;
 
 	js_job_lock(job_id);
-	if (!js_job_read(job_id, &job) || job.dropped_at != DT_NOBEGIN)
+	if (!js_job_read(job_id, &job) || !is_stranger(&job, &adoption->token))
 		return;
-	job.home = *token;
-	js_job_restart_schedule(&job, js_clock_now());
-	write_job(&job);
+	if (js_role_name(job.owner) == NULL)
+	{
+		adoption->missing++;
+		adoption->missing_name = job.owner_name;
+	}
+	else if (!js_may_act_for(job.owner))
+		adoption->not_allowed++;
+	else if (name_is_taken(&job, &adoption->token))
+		adoption->taken++;
+	else
+	{
+		job.home = adoption->token;
+		js_job_restart_schedule(&job, js_clock_now());
+		write_job(&job);
+		adoption->adopted++;
+	}
 }
 
+/* Of others' jobs only the owner of the database hears. */
+static void
+tell_what_sleeps_on(const Adoption *adoption)
+{
+	if (adoption->taken > 0)
+		ereport(NOTICE,
+				(errmsg(INT64_FORMAT " jobs sleep on: their owners have others of the same name here", adoption->taken),
+				 errhint("Rename or drop one of the two, and call adopt() again.")));
+	if (!js_owns_database())
+		return;
+	if (adoption->not_allowed > 0)
+		ereport(NOTICE,
+				(errmsg(INT64_FORMAT " jobs sleep on: you may not act for their owners", adoption->not_allowed),
+				 errhint("Their owners, or a superuser, can call adopt().")));
+	if (adoption->missing > 0)
+		ereport(NOTICE,
+				(errmsg(INT64_FORMAT " jobs sleep on: their owners do not exist here, role \"%s\" for one",
+						adoption->missing, adoption->missing_name ? adoption->missing_name : "?"),
+				 errhint("CREATE ROLE, or have a superuser name another owner with alter_job(); and call adopt() again.")));
+}
+
+/*
+ * Who owns the database says that it is no copy any more; from then on each
+ * role can adopt its own jobs.
+ */
 Datum
 jobsched_adopt(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t	token;
-	List	   *strangers;
+	Adoption	adoption = {0};
+	bool		renews;
 	ListCell   *lc;
 
 	js_check_may_write("adopt()");
-	js_check_owns_database();
-	js_identity_renew(&token);
+	renews = !js_identity_read(&adoption.token);
+	if (renews)
+		js_check_owns_database();
+	js_identity_renew(&adoption.token);
 	js_ids_catch_up("job_id_seq", js_job_last_id());
 	js_ids_catch_up("run_id_seq", js_run_last_id());
-	js_runs_adopt(&token);
-	strangers = js_jobs_select(is_stranger, &token);
-	foreach(lc, strangers)
-		adopt_job(*(int64 *) lfirst(lc), &token);
-	js_wakeup_start();
-	js_wakeup_everything();
-	PG_RETURN_INT64(list_length(strangers));
+	js_runs_adopt(&adoption.token, js_may_act_for);
+	foreach(lc, js_jobs_select(is_stranger, &adoption.token))
+		adopt_job(*(int64 *) lfirst(lc), &adoption);
+	if (!js_limits_adopt(js_may_act_for) && adoption.adopted + adoption.taken == 0)
+		js_check_owns_database();	/* nothing of it is the caller's */
+	tell_what_sleeps_on(&adoption);
+	if (renews || adoption.adopted > 0 || js_owns_database())
+	{
+		js_wakeup_start();
+		js_wakeup_everything();
+	}
+	else
+		js_wakeup_limits();
+	PG_RETURN_INT64(adoption.adopted);
 }
 
 /* The install script's last word. */

@@ -11,6 +11,8 @@
  * function is called for each run that has ended, and its effects are there
  * once.
  *
+ * If the job has got another owner meanwhile, the scheduler cancels it.
+ *
  * Such a run does not count among those of its job: slots do not wait for it,
  * and its end changes neither the job's state nor its statistics.  It calls no
  * function in turn.
@@ -140,17 +142,24 @@ arguments(const JsJob *job, const JsEnding *ending)
  * ------------------------------------------------------------------------
  */
 
-/* Who wants to know; a run's own request may leave it to its job. */
+/*
+ * Who wants to know; a run's own request may leave it to its job.  The owner is
+ * that of what names the function: the run may be older than its job's owner.
+ */
 static char *
-function_for(const JsJob *job, const JsEnding *ending)
+function_for(const JsJob *job, const JsEnding *ending, Oid *owner)
 {
 	const char *name = ending->outcome->status == JS_SUCCEEDED ? "on_success" : "on_failure";
 	JsHttpPlace place;
 	Jsonb	   *definition = js_http_definition(job, ending->run, &place);
 	char	   *function = definition == NULL ? NULL : js_http_text(definition, name);
 
+	*owner = place == JS_HTTP_OF_RUN ? ending->run->owner : job->owner;
 	if (function == NULL && definition != NULL && place == JS_HTTP_OF_RUN && job->request != NULL)
+	{
 		function = js_http_text(job->request, name);
+		*owner = job->owner;
+	}
 	return function;
 }
 
@@ -169,10 +178,9 @@ js_callback_queue(const JsJob *job, const JsEnding *ending)
 	char	   *function;
 
 	if (ending->next != NULL || !is_told(ending->outcome->status) ||
-		(function = function_for(job, ending)) == NULL)
+		(function = function_for(job, ending, &run.owner)) == NULL)
 		return;
 	run.job_id = job->job_id;
-	run.owner = job->owner;
 	run.status = JS_RUN_QUEUED;
 	run.source = JS_SOURCE_CALLBACK;
 	run.priority = ending->run->priority;

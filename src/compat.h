@@ -126,6 +126,16 @@ js_check_can_set_role(Oid role, Oid target)
 #endif
 }
 
+static inline bool
+js_can_set_role(Oid role, Oid target)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(role, target);
+#else
+	return is_member_of_role(role, target);
+#endif
+}
+
 /* Splits 'schema.function'. */
 static inline List *
 js_qualified_name(const char *text)

@@ -59,6 +59,12 @@ PGDLLEXPORT void jobsched_launcher_main(Datum arg);
 /* Databases are looked for again now and then: one may be a copy. */
 #define SWEEP_MS (300 * 1000L)
 
+/* At least, however many databases are created. */
+#define MIN_SWEEP_MS 2000L
+
+/* Not more often, however many databases are created. */
+#define MIN_SWEEP_MS 2000L
+
 /* Between attempts to get a process. */
 #define RETRY_MS 1000L
 
@@ -407,6 +413,7 @@ void
 jobsched_launcher_main(Datum arg)
 {
 	TimestampTz next_sweep = 0;
+	TimestampTz earliest_sweep = 0;
 
 	js_process_init();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
@@ -420,11 +427,14 @@ jobsched_launcher_main(Datum arg)
 	{
 		long		ms;
 
-		if (GetCurrentTimestamp() >= next_sweep || js->sweep_wanted)
+		if (js->sweep_wanted && next_sweep > earliest_sweep)
+			next_sweep = earliest_sweep;
+		if (GetCurrentTimestamp() >= next_sweep)
 		{
 			js->sweep_wanted = false;
 			sweep();
 			next_sweep = GetCurrentTimestamp() + SWEEP_MS * 1000;
+			earliest_sweep = GetCurrentTimestamp() + MIN_SWEEP_MS * 1000;
 		}
 		want_probes();
 		ms = serve_databases();

@@ -449,6 +449,16 @@ refuse_second_retry(int64 run_id, const JsRun *run)
 				   "Retry it when that has ended.");
 }
 
+/*
+ * What a run brings along was written by whoever owned the job then, and is not
+ * executed as whoever does now.
+ */
+static bool
+is_of_another_owner(const JsRun *run, const JsJob *job)
+{
+	return (run->handler != NULL || run->request != NULL) && run->owner != job->owner;
+}
+
 static int64
 queue_again(int64 run_id, JsRun *run, const JsJob *job)
 {
@@ -476,14 +486,18 @@ jobsched_retry_run(PG_FUNCTION_ARGS)
 
 	js_check_may_write("retry_run()");
 	find_ended(run_id, &run, &job);
+	if (is_of_another_owner(&run, &job))
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of another owner of its job",
+				   "What it executes is its own, and was written by that role.");
 	refuse_second_retry(run_id, &run);
 	PG_RETURN_INT64(queue_again(run_id, &run, &job));
 }
 
 /*
  * For redrive(), which has found the run among the dead letters: one that
- * somebody else has retried since, or whose slot's turn it is not, is passed
- * over (NULL).
+ * somebody else has retried since, whose slot's turn it is not, or which executes
+ * what another owner has written, is passed over (NULL).
  */
 Datum
 jobsched_redrive_run(PG_FUNCTION_ARGS)
@@ -494,7 +508,7 @@ jobsched_redrive_run(PG_FUNCTION_ARGS)
 
 	js_check_may_write("redrive()");
 	find_ended(run_id, &run, &job);
-	if (js_retried_find(run_id) != 0 || slot_is_retried(&run))
+	if (js_retried_find(run_id) != 0 || slot_is_retried(&run) || is_of_another_owner(&run, &job))
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(queue_again(run_id, &run, &job));
 }

@@ -160,6 +160,9 @@ typedef struct RunEntry
 	bool		claimed;		/* its row says running, this attempt */
 	bool		cut_off;		/* in another life of the server */
 	bool		superseded;		/* a request will end it: does not start */
+	bool		disowned;		/* sched_note_disowned() knows of it */
+	Oid			brought_by;		/* whose is what it executes instead of what its
+								 * job does; InvalidOid: it does not */
 	bool		of_slot;		/* the schedule has made it */
 	bool		backfill;		/* does not count as live; */
 	bool		callback;		/* nor does one that calls a function of its
@@ -249,6 +252,11 @@ extern void sched_check_version(void);
 extern void sched_tell_error(const char *message);
 extern void sched_commit_durably(void);
 
+/* sched_owner.c */
+extern void sched_watch_owner(Oid role, bool is_stale);
+extern bool sched_owners_wait(void);
+extern void sched_follow_roles(bool sweep);
+
 /* sched_memory.c */
 extern void sched_memory_init(void);
 extern List *sched_keep(List *list, void *item);
@@ -278,6 +286,7 @@ extern RunEntry *sched_first_ready(OwnerEntry *owner);
 extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
 
 /* sched_load.c */
+extern void sched_reload_job(int64 job_id);
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
 extern bool sched_news_waiting(void);
@@ -377,6 +386,8 @@ extern void sched_http_adopt(void);
 extern bool sched_may_end(void);
 extern void sched_note_cut_off(const RunEntry *run);
 extern void sched_note_dropped(JobEntry *job);
+extern void sched_note_disowned(RunEntry *run);
+extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_ends_waiting(void);
 extern void sched_end_pending(TimestampTz now);
 extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
@@ -398,6 +409,7 @@ extern void sched_lose_run(RunEntry *run, const SchedLoss *loss);
 extern void sched_report_skips(JobEntry *job, TimestampTz now);
 extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz last,
 								int32 count, TimestampTz now);
+extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
 /* sched_cancel.c */

@@ -497,9 +497,17 @@ static bool
 start_worker(OwnerEntry *owner)
 {
 	uint32		generation;
-	int			slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation);
-	SlotEntry  *slot = &sched.slots[slotno];
+	int			slotno;
+	SlotEntry  *slot;
 
+	/* Nobody tells when another of its sessions ends. */
+	if (sched_owner_is_at_limit(owner))
+	{
+		owner->start_after = GetCurrentTimestamp() + USECS_PER_SEC;
+		return false;
+	}
+	slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation);
+	slot = &sched.slots[slotno];
 	if (slotno < 0)
 	{
 		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
@@ -579,6 +587,17 @@ start_workers(void)
 		;
 }
 
+/* Of jobs whose owners have been dropped, all of which are one to us. */
+static const char *
+dropped_owner(const RunEntry *run)
+{
+	JsJob		job;
+
+	if (!js_job_read(run->job->job_id, &job) || !OidIsValid(job.owner))
+		return "the owner has been dropped";
+	return psprintf("the owner, role with OID %u, does not exist", job.owner);
+}
+
 /* Runs of roles that cannot connect are ended here, without a process. */
 static void
 refuse_owners(void)
@@ -595,7 +614,7 @@ refuse_owners(void)
 		if (owner->ready_count == 0 || !sched_owner_problem(owner, &sqlstate, &message))
 			continue;
 		for (int i = 0; i < MAX_CLAIMS && (run = sched_first_ready(owner)) != NULL; i++)
-			refuse(run, sqlstate, message);
+			refuse(run, sqlstate, OidIsValid(owner->owner) ? message : dropped_owner(run));
 	}
 }
 

@@ -15,10 +15,13 @@
 #include "callback.h"
 #include "cancel.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "clock.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "retry.h"
 #include "sched.h"
+#include "storage/procarray.h"
 #include "utils/syscache.h"
 
 /* Runs of dropped jobs ended in one step, so that a step stays short. */
@@ -29,6 +32,9 @@ static List *dropped_jobs = NIL;
 
 /* Runs that the end of a server cut off: ids, int64 pointers. */
 static List *cut_off = NIL;
+
+/* Runs whose job has got another owner than what they execute: likewise. */
+static List *disowned = NIL;
 
 /* Nothing is ended for a while after a row was found that somebody holds. */
 bool
@@ -286,6 +292,69 @@ sched_report_skips(JobEntry *job, TimestampTz now)
 				 job->skipped_first, job->skipped_last, skipped, now);
 }
 
+/* The server asks this of who logs in, but not of its background workers. */
+static Form_pg_database
+database_row(HeapTuple *tuple)
+{
+	*tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	if (!HeapTupleIsValid(*tuple))
+		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
+	return (Form_pg_database) GETSTRUCT(*tuple);
+}
+
+static bool
+is_full(int limit, int sessions)
+{
+	return limit >= 0 && sessions >= limit;
+}
+
+/*
+ * Whether CONNECTION LIMIT of a role or of the database lets no worker be
+ * started.  Sessions of clients count, and workers in all databases; with
+ * at_all only whether it ever will.
+ */
+static bool
+limit_reached(Form_pg_authid role, bool at_all)
+{
+	HeapTuple	tuple;
+	int			limit = database_row(&tuple)->datconnlimit;
+
+	ReleaseSysCache(tuple);
+	if (role->rolsuper)
+		return false;
+	if (at_all)
+		return role->rolconnlimit == 0 || limit == 0;
+	return (role->rolconnlimit >= 0 &&
+			is_full(role->rolconnlimit, CountUserBackends(role->oid) + js_slot_sessions(InvalidOid, role->oid))) ||
+		(limit >= 0 &&
+		 is_full(limit, CountDBConnections(MyDatabaseId) + js_slot_sessions(MyDatabaseId, InvalidOid)));
+}
+
+/* Whether one more session of the owner would be too many at the moment. */
+bool
+sched_owner_is_at_limit(const OwnerEntry *owner)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner->owner));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = limit_reached((Form_pg_authid) GETSTRUCT(tuple), false);
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+static bool
+database_allows_connections(void)
+{
+	HeapTuple	tuple;
+	bool		result = database_row(&tuple)->datallowconn;
+
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /*
  * Whether no session can be opened as a role, and why.  The connection would
  * be refused as well, but only after a process has been started for it.  (A
@@ -301,7 +370,9 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	if (!HeapTupleIsValid(tuple))
 	{
 		*sqlstate = "42704";
-		*message = psprintf("the owner, role with OID %u, does not exist", owner->owner);
+		*message = OidIsValid(owner->owner) ?
+			psprintf("the owner, role with OID %u, does not exist", owner->owner) :
+			pstrdup("the owner has been dropped");
 		return true;
 	}
 	role = (Form_pg_authid) GETSTRUCT(tuple);
@@ -314,6 +385,16 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	{
 		*sqlstate = "42501";
 		*message = psprintf("role \"%s\" has no CONNECT privilege on the database", NameStr(role->rolname));
+	}
+	else if (!database_allows_connections())
+	{
+		*sqlstate = "55000";
+		*message = pstrdup("the database does not accept connections");
+	}
+	else if (!owner->http && limit_reached(role, true))
+	{
+		*sqlstate = "53300";
+		*message = psprintf("CONNECTION LIMIT 0 lets role \"%s\" have no session", NameStr(role->rolname));
 	}
 	ReleaseSysCache(tuple);
 	return *message != NULL;
@@ -342,6 +423,53 @@ sched_note_dropped(JobEntry *job)
 	if (!job->drop_noted)
 		dropped_jobs = sched_keep(dropped_jobs, job);
 	job->drop_noted = true;
+}
+
+/* The next step cancels it. */
+void
+sched_note_disowned(RunEntry *run)
+{
+	if (!run->disowned)
+		disowned = sched_keep_id(disowned, run->run_id);
+	run->disowned = true;
+}
+
+static void
+cancel_if_disowned(RunEntry *run, TimestampTz now)
+{
+	run->disowned = false;
+	if (run->state == RUN_ASSIGNED)
+		return;					/* it is noted again if it comes back */
+	if (!sched_run_is_disowned(run))
+		sched_run_wait(run, now);	/* its job has gone back */
+	else if (sched_row_is_free(run))
+		sched_end_run(run, JS_CANCELLED, "owner_changed", NULL, NULL);
+	else
+		sched_note_disowned(run);
+}
+
+/* The oldest; a later step goes on. */
+static void
+cancel_disowned(TimestampTz now)
+{
+	List	   *ids = disowned;
+	int			count = Min(list_length(ids), MAX_ENDED);
+	MemoryContext outer;
+
+	disowned = NIL;
+	for (int i = 0; i < count; i++)
+	{
+		int64	   *id = list_nth(ids, i);
+		RunEntry   *run = sched_run_find(*id);
+
+		if (run != NULL && run->disowned)
+			cancel_if_disowned(run, now);
+		pfree(id);
+	}
+	outer = MemoryContextSwitchTo(sched.context);
+	disowned = list_concat(list_copy_tail(ids, count), disowned);
+	MemoryContextSwitchTo(outer);
+	list_free(ids);
 }
 
 /* Those whose row somebody else holds stay for a later step. */
@@ -446,6 +574,7 @@ sched_end_pending(TimestampTz now)
 		return;
 	sched_serve_requests(now);
 	lose_cut_off();
+	cancel_disowned(now);
 	end_dropped();
 }
 
@@ -454,5 +583,5 @@ bool
 sched_ends_waiting(void)
 {
 	return sched_may_end() &&
-		(dropped_jobs != NIL || cut_off != NIL || sched_requests_waiting());
+		(dropped_jobs != NIL || cut_off != NIL || disowned != NIL || sched_requests_waiting());
 }

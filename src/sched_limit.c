@@ -827,6 +827,7 @@ define(const JsLimitDefinition *row, void *arg)
 
 	if (row->kind != JS_LIMIT_QUEUE && row->kind != JS_LIMIT_CLASS)
 		return;
+	sched_watch_owner(row->owner, row->is_stale);
 	limit = limit_get(row->owner, row->kind, row->name);
 	limit->defined = true;
 	if (row->max_running > 0 && !(is_host_class(limit) && row->max_running > host_max))

@@ -88,8 +88,11 @@ sched_apply_job(const JsJob *row)
 {
 	JobEntry   *job = sched_job_find(row->job_id);
 	bool		is_new = job == NULL;
+	bool		at_home = sched.home && memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) == 0;
 	bool		was_asleep;
 
+	if (at_home)
+		sched_watch_owner(row->owner, row->owner_is_stale);
 	if (is_new && row->dropped_at != DT_NOBEGIN)
 		return;
 	if (is_new)
@@ -98,7 +101,8 @@ sched_apply_job(const JsJob *row)
 		return;
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	job->revision = row->revision;
-	job->owner = row->owner;
+	/* The OID of a dropped role may be given out again while we live. */
+	job->owner = row->owner_name != NULL ? row->owner : InvalidOid;
 	job->transactional = row->transactional;
 	job->http = row->request != NULL;
 	job->shares = row->share_transaction;
@@ -113,9 +117,7 @@ sched_apply_job(const JsJob *row)
 	job->paused = row->paused;
 	sched_job_set_limits(job, row);
 	was_asleep = job->asleep;
-	sched_set_flag(&job->asleep, !sched.home ||
-				   memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
-				   &sched.asleep_count);
+	sched_set_flag(&job->asleep, !at_home, &sched.asleep_count);
 	if (was_asleep)
 		note_all_cut_off(job);
 	if (row->dropped_at != DT_NOBEGIN)
@@ -171,6 +173,13 @@ visit_job(const JsJob *row, void *arg)
 	sched_apply_job(row);
 	if (is_new && js_job_state_read(row->job_id, &state))
 		visit_state(&state, NULL);
+}
+
+/* The scheduler has changed its row. */
+void
+sched_reload_job(int64 job_id)
+{
+	js_jobs_visit(job_id, job_id, visit_job, NULL);
 }
 
 /* At the first load the states are read in one go, after the jobs. */
@@ -241,6 +250,7 @@ visit_run(const JsRun *row, void *arg)
 	run->backfill = strcmp(row->source, "backfill") == 0;
 	run->callback = row->handler != NULL;
 	run->own_request = row->request != NULL;
+	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	sched_run_follow(run);
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;

@@ -329,6 +329,17 @@ sched_run_is_http(const RunEntry *run)
 	return !run->callback && (run->own_request || run->job->http);
 }
 
+/*
+ * Whether its job has got another owner since somebody queued it with something
+ * of its own to execute: nobody may have his execute that as another role.
+ */
+bool
+sched_run_is_disowned(const RunEntry *run)
+{
+	return (run->callback || run->own_request) && run->brought_by != run->job->owner &&
+		OidIsValid(run->job->owner) && !run->job->asleep && !run->job->dropped;
+}
+
 /* Whether an attempt is one transaction. */
 bool
 sched_run_is_transactional(const RunEntry *run)
@@ -522,7 +533,8 @@ sched_run_forget(RunEntry *run)
 /*
  * Runs that wait are executed as whoever owns the job when they start: they
  * execute what that role has defined.  What was claimed in the name of another
- * has to be claimed again.
+ * has to be claimed again.  (Those that bring along what another has defined are
+ * cancelled: see sched_run_is_disowned().)
  */
 static void
 follow_owner(RunEntry *run)
@@ -569,7 +581,9 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 	run->slot = -1;
 	request_again(run);
 	follow_owner(run);
-	if (run->cut_off || run->superseded || is_held(run))
+	if (sched_run_is_disowned(run))
+		sched_note_disowned(run);
+	if (run->cut_off || run->superseded || run->disowned || is_held(run))
 		sched_run_place(run, RUN_HELD);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);

@@ -49,6 +49,8 @@ sched_timetable_read(const JsJob *row, SchedTimetable *timetable)
 		return psprintf("invalid schedule: %s", row->schedule ? error.message : "none");
 	if ((timetable->tz = js_timezone_lookup(row->timezone)) == NULL)
 		return psprintf("time zone \"%s\" does not exist", row->timezone);
+	if (!OidIsValid(row->owner))
+		return "the owner has been dropped";
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row->owner)))
 		return psprintf("the owner, role with OID %u, does not exist", row->owner);
 	return NULL;

@@ -380,7 +380,7 @@ step_needed(bool dead, TimestampTz now)
 {
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
 		first_due() <= now || first_future() <= now || sched_limits_changed() ||
-		sched_limits_have_room(now) ||
+		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || fold_is_due() || sched_keys_expire_now() ||
 		sched_settle_deadline() <= GetCurrentTimestamp();
 }
@@ -390,6 +390,7 @@ step_in_transaction(bool dead, TimestampTz now)
 {
 	js_process_begin("scheduling");
 	check_extension();
+	sched_follow_roles(GetCurrentTimestamp() >= next_sweep);
 	if (GetCurrentTimestamp() >= next_sweep)
 	{
 		look_for_prepared();
@@ -506,7 +507,7 @@ ms_to_sleep(void)
 {
 	long		ms = SWEEP_US / 1000;
 
-	if (sched_news_waiting() || pg_atomic_read_u32(&sched.db->wakeups) != wakeups_seen)
+	if (sched_news_waiting() || sched_owners_wait() || pg_atomic_read_u32(&sched.db->wakeups) != wakeups_seen)
 		return 0;
 	if (sched.enabled && !pairingheap_is_empty(sched.due))
 		ms = js_clock_ms_until(first_due(), ms);

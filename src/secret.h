@@ -16,5 +16,6 @@ extern bool js_secret_drop(Oid owner, const char *name);
 
 /* The value, or NULL if there is none of this name. */
 extern char *js_secret_read(Oid owner, const char *name);
+extern void js_secrets_forget_dropped(void);
 
 #endif							/* JS_SECRET_H */

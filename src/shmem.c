@@ -120,6 +120,7 @@ init_shared(void)
 	lived_before = true;
 	ConditionVariableInit(&js->departed);
 	js->enabled = js_guc_enabled;
+	pg_atomic_init_u32(&js->role_changes, 0);
 	SpinLockInit(&js->clock_mutex);
 	js->max_databases = js_guc_max_databases;
 	js->databases = (JsDatabase *) rest;

@@ -233,6 +233,7 @@ typedef struct JsShared
 								 * launcher */
 	bool		sweep_wanted;	/* there may be a new database with the
 								 * extension */
+	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
 	bool		slot_wanted;	/* some scheduler waits for a slot */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
@@ -268,6 +269,7 @@ extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
 extern bool js_database_has_news(JsDatabase *db);
 extern void js_database_wake(JsDatabase *db);
 extern void js_databases_wake(void);
+extern void js_databases_follow_roles(void);
 extern void js_launcher_sweep(void);
 
 /* What a scheduler sees of a slot when it looks. */
@@ -323,6 +325,7 @@ extern void js_slot_last_error(int slot, char *sqlstate, char *message);
 extern bool js_slot_is_busy(const JsSlot *slot);
 extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation);
 extern void js_slot_release(int slot);
+extern int	js_slot_sessions(Oid dboid, Oid owner);
 extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
 extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);
 extern int	js_slot_take_back(int slot, JsMail *mail);

@@ -425,6 +425,14 @@ js_databases_wake(void)
 	LWLockRelease(js->lock);
 }
 
+/* All schedulers are to look at the roles that own something. */
+void
+js_databases_follow_roles(void)
+{
+	pg_atomic_fetch_add_u32(&js->role_changes, 1);
+	js_databases_wake();
+}
+
 /* Has the launcher look for databases. */
 void
 js_launcher_sweep(void)

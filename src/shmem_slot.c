@@ -127,6 +127,22 @@ slots_of(Oid dboid, Oid owner)
 	return count;
 }
 
+/* Sessions of workers: of a role in all databases, or in a database of all roles. */
+int
+js_slot_sessions(Oid dboid, Oid owner)
+{
+	int			count = 0;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_slots; i++)
+		if ((js->slots[i].state == JS_SLOT_STARTING || js->slots[i].proc != NULL) &&
+			js->slots[i].state != JS_SLOT_FREE &&
+			(js->slots[i].dboid == dboid || js->slots[i].owner == owner))
+			count++;
+	LWLockRelease(js->lock);
+	return count;
+}
+
 /* When there are more owners than workers, each keeps one for a while. */
 static bool
 has_had_its_turn(const JsSlot *slot)

@@ -19,6 +19,8 @@
 #include "funcapi.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "owner.h"
 #include "postmaster/bgworker_internals.h"
 #include "replication/logicallauncher.h"
 #include "shmem.h"
@@ -415,6 +417,54 @@ check_http(FunctionCallInfo fcinfo)
 			   psprintf("%d of %d in flight", js->slots[slot].flights->taken, js_guc_http_max_inflight), NULL);
 }
 
+/* Owners of jobs that sleep here, who do not exist: so many are named. */
+#define MAX_MISSING 5
+
+typedef struct Missing
+{
+	MemoryContext context;
+	List	   *roles;			/* String nodes */
+} Missing;
+
+static void
+note_missing(const JsJob *job, void *arg)
+{
+	Missing    *missing = arg;
+	MemoryContext outer;
+
+	if (job->dropped_at != DT_NOBEGIN || job->owner_name == NULL || js_role_name(job->owner) != NULL ||
+		list_length(missing->roles) > MAX_MISSING ||
+		list_member(missing->roles, makeString(job->owner_name)))
+		return;
+	outer = MemoryContextSwitchTo(missing->context);
+	missing->roles = lappend(missing->roles, makeString(pstrdup(job->owner_name)));
+	MemoryContextSwitchTo(outer);
+}
+
+/* What to do about jobs that sleep. */
+static char *
+advice(void)
+{
+	Missing		missing = {CurrentMemoryContext, NIL};
+	StringInfoData text;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "jobs of another database sleep here: call jobsched.adopt() to run them");
+	js_jobs_visit_all(note_missing, &missing);
+	foreach(lc, missing.roles)
+	{
+		int			n = foreach_current_index(lc);
+
+		appendStringInfoString(&text, n == 0 ? "; their owners do not exist: " : ", ");
+		if (n == MAX_MISSING)
+			appendStringInfoString(&text, "and others");
+		else
+			appendStringInfo(&text, "\"%s\"", strVal(lfirst(lc)));
+	}
+	return text.data;
+}
+
 static void
 check_jobs(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 {
@@ -427,8 +477,7 @@ check_jobs(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 	if (home && status->asleep_jobs == 0)
 		report(fcinfo, "identity", "ok", NULL, NULL);
 	else
-		report(fcinfo, "identity", "warning", home ? "restored" : "copy",
-			   "jobs of another database sleep here: call jobsched.adopt() to run them");
+		report(fcinfo, "identity", "warning", home ? "restored" : "copy", advice());
 }
 
 static void

@@ -8,7 +8,8 @@
  * No two processes ever change the same row, so none waits for another:
  *
  *	job			sessions, by the functions of the API; one at a time per job
- *				(js_job_lock), and nobody else wants these rows
+ *				(js_job_lock); the name of its owner the scheduler too, if
+ *				nobody holds the row
  *	job_state	the scheduler
  *	run			inserted by sessions (trigger) and by the scheduler; changed by
  *				the scheduler until the run is put into a mailbox; deleted, or
@@ -62,7 +63,9 @@ typedef struct JsJob
 {
 	int64		job_id;
 	char	   *name;
-	Oid			owner;
+	Oid			owner;			/* perhaps nobody: see owner.h */
+	char	   *owner_name;		/* as the row has it */
+	bool		owner_is_stale; /* which is out of date */
 	char	   *schedule;
 	char	   *timezone;
 	char	   *command;
@@ -237,6 +240,9 @@ typedef struct JsEnding
 								 * sent */
 } JsEnding;
 
+/* of which owners */
+typedef bool (*JsOwnerFilter) (Oid owner);
+
 /* jobs (store_job.c) */
 typedef void (*JsJobVisitor) (const JsJob *job, void *arg);
 typedef void (*JsJobStateChange) (JsJobState *state, const void *arg);
@@ -254,6 +260,7 @@ extern void js_job_name_unlock(Oid owner, const char *name);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
+extern bool js_job_refresh_owner(int64 job_id);
 extern void js_job_forget(int64 job_id);
 extern int64 js_job_last_id(void);
 
@@ -288,7 +295,7 @@ extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg
 extern void js_runs_visit_jobless(JsRunVisitor visit, void *arg);
 extern bool js_run_jobless_exists(Oid owner);
 extern bool js_run_give_job(int64 run_id, int64 job_id);
-extern void js_runs_adopt(const pg_uuid_t *token);
+extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
 extern void js_runs_leave(const JsEnding *endings, int count);
 
 /* what has ended (store_history.c) */
@@ -367,6 +374,7 @@ typedef enum JsLimitKind
 typedef struct JsLimitDefinition
 {
 	Oid			owner;
+	bool		is_stale;		/* its row calls it by another name */
 	JsLimitKind kind;
 	char	   *name;
 	int32		max_running;
@@ -391,6 +399,8 @@ typedef void (*JsLimitStateVisitor) (const JsLimitState *state, void *arg);
 extern void js_limit_define(const JsLimitDefinition *definition);
 extern bool js_limit_drop(const JsLimitDefinition *definition);
 extern void js_limits_visit(JsLimitVisitor visit, void *arg);
+extern void js_limits_refresh_owners(void);
+extern bool js_limits_adopt(JsOwnerFilter may_adopt);
 extern bool js_limit_state_write(const JsLimitState *state);
 extern bool js_limit_state_delete(const JsLimitState *state);
 extern void js_limit_states_visit(JsLimitStateVisitor visit, void *arg);

@@ -18,6 +18,7 @@
 #include "common/hashfn.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "owner.h"
 #include "policy.h"
 #include "retry.h"
 #include "storage/lmgr.h"
@@ -30,7 +31,7 @@
 
 enum JobColumn
 {
-	JOB_ID = 1, JOB_NAME, JOB_OWNER, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND,
+	JOB_ID = 1, JOB_NAME, JOB_OWNER, JOB_OWNER_NAME, JOB_HOME, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND,
 	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL,
 	JOB_SHARE_TRANSACTION, JOB_TIMEOUT, JOB_MAX_ATTEMPTS, JOB_BACKOFF,
 	JOB_BACKOFF_BASE, JOB_BACKOFF_MAX, JOB_BACKOFF_JITTER, JOB_RETRY_DELAYS,
@@ -39,7 +40,7 @@ enum JobColumn
 	JOB_STARTS_AT, JOB_ENDS_AT, JOB_MAX_RUNS, JOB_JITTER, JOB_PAUSE_AFTER_FAILURES,
 	JOB_MAX_CONCURRENCY, JOB_QUEUE, JOB_KEYS, JOB_REQUEST,
 	JOB_ENABLED,
-	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA, JOB_HOME,
+	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA,
 	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
 	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
 };
@@ -108,13 +109,37 @@ policies_to_row(const JsJob *job, JsRow *row)
 	js_row_set_number(row, JOB_MAX_CONCURRENCY, job->max_concurrency);
 }
 
+/* If it is nobody's the row goes on to say whose it was. */
+static void
+owner_to_row(Oid owner, JsRow *row)
+{
+	char	   *name = js_role_name(owner);
+
+	if (name == NULL)
+		return;
+	js_row_set(row, JOB_OWNER, ObjectIdGetDatum(owner));
+	js_row_set_text(row, JOB_OWNER_NAME, name);
+}
+
+static void
+owner_from_row(const JsRow *row, JsJob *job)
+{
+	JsStoredOwner stored;
+
+	stored.oid = DatumGetObjectId(row->values[JOB_OWNER - 1]);
+	stored.name = job->owner_name = js_row_text(row, JOB_OWNER_NAME);
+	stored.home = job->home = *DatumGetUUIDP(row->values[JOB_HOME - 1]);
+	job->owner = js_owner_of(&stored);
+	job->owner_is_stale = js_owner_is_stale(&stored);
+}
+
 static void
 job_to_row(const JsJob *job, JsRow *row)
 {
 	js_row_init(row);
 	js_row_set(row, JOB_ID, Int64GetDatum(job->job_id));
 	js_row_set_text(row, JOB_NAME, job->name);
-	js_row_set(row, JOB_OWNER, ObjectIdGetDatum(job->owner));
+	owner_to_row(job->owner, row);
 	js_row_set_text(row, JOB_SCHEDULE, job->schedule);
 	js_row_set_text(row, JOB_TIMEZONE, job->timezone);
 	js_row_set_text(row, JOB_COMMAND, job->command);
@@ -172,7 +197,7 @@ job_from_row(const JsRow *row, JsJob *job)
 {
 	job->job_id = DatumGetInt64(row->values[JOB_ID - 1]);
 	job->name = js_row_text(row, JOB_NAME);
-	job->owner = DatumGetObjectId(row->values[JOB_OWNER - 1]);
+	owner_from_row(row, job);
 	job->schedule = js_row_text(row, JOB_SCHEDULE);
 	job->timezone = js_row_text(row, JOB_TIMEZONE);
 	job->command = js_row_text(row, JOB_COMMAND);
@@ -192,7 +217,6 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);
 	job->description = js_row_text(row, JOB_DESCRIPTION);
 	job->metadata = js_row_jsonb(row, JOB_METADATA);
-	job->home = *DatumGetUUIDP(row->values[JOB_HOME - 1]);
 	job->created_at = js_row_timestamp(row, JOB_CREATED_AT);
 	job->updated_at = js_row_timestamp(row, JOB_UPDATED_AT);
 	job->revision = DatumGetInt64(row->values[JOB_REVISION - 1]);
@@ -296,7 +320,40 @@ js_job_read(int64 job_id, JsJob *job)
 	return found;
 }
 
-/* The live jobs of a name, of all owners. */
+/*
+ * Writes into the row of a job at home how its owner is called by now, or that
+ * there is none any more: then the job has another owner, nobody.  False when
+ * somebody else holds the row.
+ */
+bool
+js_job_refresh_owner(int64 job_id)
+{
+	Relation	rel = js_table_open("job", RowExclusiveLock);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job_id);
+	HeapTuple	old = systable_getnext(scan);
+	bool		free = HeapTupleIsValid(old) && js_tuple_lock_if_free(rel, old);
+	JsRow		row;
+	JsJob		job;
+
+	if (free)
+	{
+		char	   *name;
+
+		job_from_tuple(rel, old, &job);
+		name = js_role_name(job.owner);
+		js_row_init(&row);
+		js_row_set_text(&row, JOB_OWNER_NAME, name);
+		if (name == NULL)
+			js_row_set(&row, JOB_REVISION, Int64GetDatum(job.revision + 1));
+		js_table_update(rel, old, &row);
+	}
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+	return free;
+}
+
+/* The live jobs of a name, of all owners; first those that are at home here. */
 List *
 js_jobs_named(const char *name)
 {
@@ -305,7 +362,9 @@ js_jobs_named(const char *name)
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
+	pg_uuid_t	token;
 
+	(void) js_identity_read(&token);
 	/* ScanKeyInit() is for catalogs, whose collation is "C". */
 	ScanKeyEntryInitialize(&key, 0, JOB_NAME, BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(name));
@@ -315,8 +374,9 @@ js_jobs_named(const char *name)
 		JsJob	   *job = palloc(sizeof(JsJob));
 
 		job_from_tuple(rel, tuple, job);
-		if (job->dropped_at == DT_NOBEGIN)
-			jobs = lappend(jobs, job);
+		if (job->dropped_at != DT_NOBEGIN)
+			continue;
+		jobs = memcmp(&job->home, &token, sizeof(pg_uuid_t)) == 0 ? lcons(job, jobs) : lappend(jobs, job);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
+#include "owner.h"
 #include "storage/lmgr.h"
 #include "store.h"
 #include "table.h"
@@ -28,10 +29,12 @@ enum LimitColumn
 	LIMIT_OWNER = 1, LIMIT_KIND, LIMIT_NAME
 };
 
+#define LIMIT_KEYS 3
+
 enum DefinitionColumn
 {
 	DEFINITION_MAX_RUNNING = 4, DEFINITION_RATE, DEFINITION_PER, DEFINITION_BURST,
-	DEFINITION_PAUSED
+	DEFINITION_PAUSED, DEFINITION_OWNER_NAME, DEFINITION_HOME
 };
 
 enum StateColumn
@@ -67,18 +70,15 @@ set_identity(JsRow *row, Oid owner, JsLimitKind kind, const char *name)
 	js_row_set_text(row, LIMIT_NAME, name);
 }
 
-static SysScanDesc
-scan_identity(Relation rel, const char *index, Oid owner, JsLimitKind kind, const char *name)
+static void
+identity_keys(ScanKeyData *keys, Oid owner, JsLimitKind kind, const char *name)
 {
-	ScanKeyData keys[3];
-
 	/* ScanKeyInit() is for catalogs, whose collation is "C". */
 	ScanKeyInit(&keys[0], LIMIT_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(owner));
 	ScanKeyEntryInitialize(&keys[1], 0, LIMIT_KIND, BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(kind_names[kind]));
 	ScanKeyEntryInitialize(&keys[2], 0, LIMIT_NAME, BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(name));
-	return js_table_scan_key(rel, index, keys, 3);
 }
 
 /* ------------------------------------------------------------------------
@@ -99,11 +99,28 @@ open_definitions(Oid owner)
 	return rel;
 }
 
+/* Of this database: what came from elsewhere is not touched. */
 static SysScanDesc
 scan_definition(Relation rel, const JsLimitDefinition *definition)
 {
-	return scan_identity(rel, "limit_definition_pkey", definition->owner, definition->kind,
-						 definition->name);
+	ScanKeyData keys[LIMIT_KEYS + 1];
+	pg_uuid_t  *home = palloc(sizeof(pg_uuid_t));
+
+	(void) js_identity_read(home);
+	identity_keys(keys, definition->owner, definition->kind, definition->name);
+	ScanKeyInit(&keys[LIMIT_KEYS], DEFINITION_HOME, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(home));
+	return js_table_scan_key(rel, "limit_definition_pkey", keys, LIMIT_KEYS + 1);
+}
+
+static void
+owner_to_row(JsRow *row, Oid owner)
+{
+	pg_uuid_t  *home = palloc(sizeof(pg_uuid_t));
+
+	(void) js_identity_read(home);
+	js_row_set(row, LIMIT_OWNER, ObjectIdGetDatum(owner));
+	js_row_set_text(row, DEFINITION_OWNER_NAME, js_role_name(owner));
+	js_row_set(row, DEFINITION_HOME, UUIDPGetDatum(home));
 }
 
 /* Writes a definition, in the place of the one that there may be. */
@@ -116,6 +133,7 @@ js_limit_define(const JsLimitDefinition *definition)
 	JsRow		row;
 
 	set_identity(&row, definition->owner, definition->kind, definition->name);
+	owner_to_row(&row, definition->owner);
 	js_row_set_number(&row, DEFINITION_MAX_RUNNING, definition->max_running);
 	js_row_set_number(&row, DEFINITION_RATE, definition->rate);
 	js_row_set_interval(&row, DEFINITION_PER, definition->per);
@@ -147,6 +165,90 @@ js_limit_drop(const JsLimitDefinition *definition)
 	return found;
 }
 
+static void
+stored_owner(const JsRow *row, JsStoredOwner *stored)
+{
+	stored->oid = DatumGetObjectId(row->values[LIMIT_OWNER - 1]);
+	stored->name = js_row_text(row, DEFINITION_OWNER_NAME);
+	stored->home = *DatumGetUUIDP(row->values[DEFINITION_HOME - 1]);
+}
+
+/* As js_job_refresh_owner() does; a row that somebody holds waits for the next time. */
+static void
+refresh_owner_of_tuple(Relation rel, HeapTuple tuple, void *arg)
+{
+	JsStoredOwner stored;
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	stored_owner(&row, &stored);
+	if (!js_owner_is_stale(&stored) || !js_tuple_lock_if_free(rel, tuple))
+		return;
+	js_row_init(&row);
+	js_row_set_text(&row, DEFINITION_OWNER_NAME, js_role_name(stored.oid));
+	js_table_update(rel, tuple, &row);
+}
+
+void
+js_limits_refresh_owners(void)
+{
+	table_close(js_table_open("limit_definition", RowExclusiveLock), NoLock);
+	js_table_visit("limit_definition", NULL, 0, 0, refresh_owner_of_tuple, NULL);
+	CommandCounterIncrement();
+}
+
+typedef struct LimitAdoption
+{
+	JsOwnerFilter may_adopt;
+	bool		any;
+} LimitAdoption;
+
+/* What the role has defined here already stands. */
+static void
+adopt_tuple(Relation rel, HeapTuple tuple, void *arg)
+{
+	LimitAdoption *adoption = arg;
+	JsLimitDefinition definition;
+	JsStoredOwner stored;
+	SysScanDesc scan;
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	stored_owner(&row, &stored);
+	definition.owner = js_owner_of(&stored);
+	definition.name = js_row_text(&row, LIMIT_NAME);
+	if (js_owner_is_home(&stored) || !adoption->may_adopt(definition.owner) ||
+		!kind_of(js_row_text(&row, LIMIT_KIND), &definition.kind))
+		return;
+	adoption->any = true;
+	table_close(open_definitions(definition.owner), NoLock);
+	scan = scan_definition(rel, &definition);
+	if (HeapTupleIsValid(systable_getnext(scan)))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	else
+	{
+		js_row_init(&row);
+		owner_to_row(&row, definition.owner);
+		js_table_update(rel, tuple, &row);
+	}
+	systable_endscan(scan);
+	CommandCounterIncrement();
+}
+
+/*
+ * This database becomes the home of definitions whose owners the filter takes.
+ * Whether there were any.
+ */
+bool
+js_limits_adopt(JsOwnerFilter may_adopt)
+{
+	LimitAdoption adoption = {may_adopt, false};
+
+	table_close(js_table_open("limit_definition", RowExclusiveLock), NoLock);
+	js_table_visit("limit_definition", NULL, 0, 0, adopt_tuple, &adoption);
+	return adoption.any;
+}
+
 typedef struct LimitVisit
 {
 	JsLimitVisitor visit;
@@ -158,12 +260,16 @@ visit_definition_tuple(Relation rel, HeapTuple tuple, void *arg)
 {
 	LimitVisit *visit = arg;
 	JsLimitDefinition definition;
+	JsStoredOwner stored;
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	if (!kind_of(js_row_text(&row, LIMIT_KIND), &definition.kind))
+	stored_owner(&row, &stored);
+	definition.owner = js_owner_of(&stored);
+	definition.is_stale = js_owner_is_stale(&stored);
+	if (!OidIsValid(definition.owner) || !js_owner_is_home(&stored) ||
+		!kind_of(js_row_text(&row, LIMIT_KIND), &definition.kind))
 		return;
-	definition.owner = DatumGetObjectId(row.values[LIMIT_OWNER - 1]);
 	definition.name = js_row_text(&row, LIMIT_NAME);
 	definition.max_running = js_row_number(&row, DEFINITION_MAX_RUNNING, PG_INT32_MAX);
 	definition.rate = js_row_number(&row, DEFINITION_RATE, PG_INT32_MAX);
@@ -174,6 +280,7 @@ visit_definition_tuple(Relation rel, HeapTuple tuple, void *arg)
 	visit->visit(&definition, visit->arg);
 }
 
+/* Those at home. */
 void
 js_limits_visit(JsLimitVisitor visit, void *arg)
 {
@@ -190,7 +297,10 @@ js_limits_visit(JsLimitVisitor visit, void *arg)
 static SysScanDesc
 scan_state(Relation rel, const JsLimitState *state)
 {
-	return scan_identity(rel, "limit_state_pkey", state->owner, state->kind, state->name);
+	ScanKeyData keys[LIMIT_KEYS];
+
+	identity_keys(keys, state->owner, state->kind, state->name);
+	return js_table_scan_key(rel, "limit_state_pkey", keys, LIMIT_KEYS);
 }
 
 /* False, and nothing is changed, when somebody else holds the row. */

@@ -456,6 +456,7 @@ js_run_give_job(int64 run_id, int64 job_id)
 typedef struct RunsToAdopt
 {
 	const pg_uuid_t *token;
+	JsOwnerFilter may_adopt;
 	MemoryContext context;
 	List	   *ids;
 } RunsToAdopt;
@@ -467,7 +468,7 @@ select_stranger(const JsRun *run, void *arg)
 	MemoryContext outer;
 	int64	   *id;
 
-	if (memcmp(&run->home, adopt->token, sizeof(pg_uuid_t)) == 0)
+	if (memcmp(&run->home, adopt->token, sizeof(pg_uuid_t)) == 0 || !adopt->may_adopt(run->owner))
 		return;
 	outer = MemoryContextSwitchTo(adopt->context);
 	id = palloc(sizeof(int64));
@@ -477,13 +478,13 @@ select_stranger(const JsRun *run, void *arg)
 }
 
 /*
- * Makes this database the home of those that came from elsewhere; the
- * scheduler has not touched them.
+ * Makes this database the home of those that came from elsewhere, if their owners
+ * may have it so; the scheduler has not touched them.
  */
 void
-js_runs_adopt(const pg_uuid_t *token)
+js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt)
 {
-	RunsToAdopt adopt = {token, CurrentMemoryContext, NIL};
+	RunsToAdopt adopt = {token, may_adopt, CurrentMemoryContext, NIL};
 	ListCell   *lc;
 	JsRow		row;
 

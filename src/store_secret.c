@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
+#include "owner.h"
 #include "secret.h"
 #include "storage/lmgr.h"
 #include "table.h"
@@ -113,4 +114,24 @@ js_secret_read(Oid owner, const char *name)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return value;
+}
+
+static void
+forget_if_dropped(Relation rel, HeapTuple tuple, void *arg)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	if (js_role_name(DatumGetObjectId(row.values[SECRET_OWNER - 1])) == NULL &&
+		js_tuple_lock_if_free(rel, tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+}
+
+/* What belonged to a role that has been dropped is nobody's to use. */
+void
+js_secrets_forget_dropped(void)
+{
+	table_close(js_table_open("secret", RowExclusiveLock), NoLock);
+	js_table_visit("secret", NULL, 0, 0, forget_if_dropped, NULL);
+	CommandCounterIncrement();
 }

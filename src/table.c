@@ -49,6 +49,7 @@
 #include "access/multixact.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
@@ -292,6 +293,21 @@ js_tuple_is_busy(HeapTuple tuple)
 	return TransactionIdIsValid(xmax) &&
 		!TransactionIdIsCurrentTransactionId(xmax) &&
 		TransactionIdIsInProgress(xmax);
+}
+
+/* Locks a row, unless that would be to wait for somebody or it has changed. */
+bool
+js_tuple_lock_if_free(Relation rel, HeapTuple tuple)
+{
+	ItemPointerData tid = tuple->t_self;
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(rel, &tid, SnapshotSelf, slot, GetCurrentCommandId(true),
+							  LockTupleExclusive, LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
 }
 
 void

@@ -52,6 +52,7 @@ extern void js_ids_catch_up(const char *sequence, int64 last);
 extern void js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op,
 						 int64 value);
 extern bool js_tuple_is_busy(HeapTuple tuple);
+extern bool js_tuple_lock_if_free(Relation rel, HeapTuple tuple);
 
 /*
  * A row of which nothing is set.  Columns that we do not know, of a later

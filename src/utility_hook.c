@@ -19,6 +19,9 @@
  *
  * COMMIT PREPARED may commit runs that another session has queued.
  *
+ * CREATE DATABASE, DROP ROLE and ALTER ROLE RENAME are told of at their commit,
+ * and only if they have succeeded: what is refused must cost us nothing.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -213,17 +216,30 @@ call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
+typedef void (*Teller) (void);
+
+/* What is told at the commit of a command that has succeeded; NULL: nothing. */
+static Teller
+what_to_tell(const Node *stmt)
+{
+	if (IsA(stmt, CreatedbStmt))
+		return js_wakeup_sweep;
+	if (IsA(stmt, DropRoleStmt) ||
+		(IsA(stmt, RenameStmt) && ((const RenameStmt *) stmt)->renameType == OBJECT_ROLE))
+		return js_wakeup_roles;
+	return NULL;
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Claim		claim = claim_of(pstmt->utilityStmt);
+	Teller		tell = what_to_tell(pstmt->utilityStmt);
 
 	if (commits_prepared(pstmt->utilityStmt) && js_database_has_prepared(MyDatabaseId))
 		js_wakeup_everything();
-	if (IsA(pstmt->utilityStmt, CreatedbStmt))
-		js_wakeup_sweep();
 	if (changes_extension(pstmt->utilityStmt))
 	{
 		Claim		here = {MyDatabaseId, false};
@@ -236,6 +252,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (!OidIsValid(claim.dboid))
 	{
 		call_next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		if (tell != NULL)
+			tell();				/* it has not been refused */
 		return;
 	}
 	PG_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
@@ -245,6 +263,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
 	js_database_unhold(claim.dboid, claim.drops);
+	if (tell != NULL)
+		tell();
 }
 
 void

@@ -34,6 +34,7 @@ static bool note_overflow = false;
 static bool note_start = false;
 static bool note_unhold = false;
 static bool note_sweep = false;
+static bool note_roles = false;
 
 static void
 at_transaction_end(XactEvent event, void *arg)
@@ -50,13 +51,15 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		if (note_sweep)
 			js_launcher_sweep();
+		if (note_roles)
+			js_databases_follow_roles();
 		if (note_start)
 			(void) js_database_want(MyDatabaseId);
 		if (note_count > 0 || note_overflow)
 			js_database_tell(MyDatabaseId, notes, note_count, note_overflow);
 	}
 	note_count = 0;
-	note_overflow = note_start = note_unhold = note_sweep = false;
+	note_overflow = note_start = note_unhold = note_sweep = note_roles = false;
 }
 
 void
@@ -131,6 +134,13 @@ void
 js_wakeup_sweep(void)
 {
 	note_sweep = true;
+}
+
+/* A role has been renamed or dropped. */
+void
+js_wakeup_roles(void)
+{
+	note_roles = true;
 }
 
 /* A scheduler shall be there for this database. */

@@ -20,5 +20,6 @@ extern void js_wakeup_everything(void);
 extern void js_wakeup_start(void);
 extern void js_wakeup_unhold(void);
 extern void js_wakeup_sweep(void);
+extern void js_wakeup_roles(void);
 
 #endif							/* JS_WAKEUP_H */

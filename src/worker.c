@@ -684,6 +684,21 @@ serve(void)
 	}
 }
 
+/*
+ * Opens the owner's session.  What session_preload_libraries and
+ * local_preload_libraries name for that role and database is part of it: the
+ * server loads these for clients only, and a job must not get around them.  If
+ * one cannot be loaded there is no session, and the error is why.
+ */
+static void
+open_session(void)
+{
+	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, js_my_slot->owner, 0);
+	StartTransactionCommand();
+	process_session_preload_libraries();
+	CommitTransactionCommand();
+}
+
 /* arg: the slot; bgw_extra: its generation. */
 void
 jobsched_worker_main(Datum arg)
@@ -696,7 +711,7 @@ jobsched_worker_main(Datum arg)
 	js_shutdown_watch();
 	js_slot_attach(DatumGetInt32(arg), generation);
 	js_capture_watch();
-	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, js_my_slot->owner, 0);
+	open_session();
 	js_capture_open();
 	error_context_stack = &callback;
 	js_run_context = AllocSetContextCreate(TopMemoryContext, "jobsched run",

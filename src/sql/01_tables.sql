@@ -29,10 +29,14 @@ CREATE TABLE jobsched_internal.identity (
 -- The names of jobs, guarded by row level security for views that run with
 -- their readers' rights.  It has no rows of its own: table job inherits from it,
 -- and a policy counts where the table that is named in a query has it.
+-- The OID of the owner counts where the row is at home, and the name that the
+-- role had there everywhere else (src/owner.c); no name: it has been dropped.
 CREATE TABLE jobsched_internal.job_name_of (
 	job_id bigint PRIMARY KEY,
 	name text NOT NULL,
-	owner regrole NOT NULL
+	owner oid NOT NULL,
+	owner_name text,
+	home uuid NOT NULL
 );
 
 -- A job: what to run, when, as whom.  Written by the functions of schema
@@ -41,7 +45,9 @@ CREATE SEQUENCE jobsched_internal.job_id_seq AS bigint;
 CREATE TABLE jobsched_internal.job (
 	job_id bigint PRIMARY KEY,
 	name text NOT NULL,
-	owner regrole NOT NULL,
+	owner oid NOT NULL,
+	owner_name text,
+	home uuid NOT NULL,
 	schedule text,
 	timezone text NOT NULL,
 	command text,
@@ -85,7 +91,6 @@ CREATE TABLE jobsched_internal.job (
 	pause_reason text,
 	description text,
 	metadata jsonb,
-	home uuid NOT NULL,
 	created_at timestamptz NOT NULL,
 	updated_at timestamptz NOT NULL,
 	-- counts every change of the row
@@ -215,7 +220,7 @@ CREATE INDEX idempotency_expires_at ON jobsched_internal.idempotency (expires_at
 -- Queues, and what holds for each key of a class.  They belong to a role and
 -- hold for its jobs.  A number that is NULL is no limit.
 CREATE TABLE jobsched_internal.limit_definition (
-	owner regrole NOT NULL,
+	owner oid NOT NULL,
 	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['queue', 'class'])),
 	name text NOT NULL,
 	max_running integer,
@@ -223,7 +228,10 @@ CREATE TABLE jobsched_internal.limit_definition (
 	per interval,
 	burst integer NOT NULL,
 	paused boolean NOT NULL,
-	PRIMARY KEY (owner, kind, name)
+	-- as with jobs; only what is at home counts
+	owner_name text,
+	home uuid NOT NULL,
+	PRIMARY KEY (owner, kind, name, home)
 );
 
 -- Until when each rate is used up, so that a restart gives no burst.  Written

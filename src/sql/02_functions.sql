@@ -188,7 +188,7 @@ COMMENT ON PROCEDURE jobsched.wait_run IS
 CREATE FUNCTION jobsched.adopt()
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_adopt';
 COMMENT ON FUNCTION jobsched.adopt IS
-'Makes this database the home of all its jobs and returns how many were asleep. Jobs that came with a dump, a template or a physical copy sleep until then. For the database''s owner.';
+'Makes this database the home of jobs that came with a dump, a template or a physical copy, and sleep; returns how many it has woken: those of roles that the caller may act for. The first call is the database''s owner''s.';
 
 CREATE FUNCTION jobsched.stop_processing()
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_stop_processing';
@@ -419,6 +419,13 @@ LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'j
 CREATE FUNCTION jobsched_internal.may_read(owner oid, callback boolean) RETURNS boolean
 LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_read';
 
+-- Whose a row is, and how that role is called.
+CREATE FUNCTION jobsched_internal.owner_of(owner oid, owner_name text, home uuid) RETURNS oid
+LANGUAGE C STABLE LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_owner_of';
+
+CREATE FUNCTION jobsched_internal.owner_name_of(owner oid, owner_name text, home uuid) RETURNS name
+LANGUAGE C STABLE PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_owner_name_of';
+
 CREATE FUNCTION jobsched_internal.workers(
 	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
 	OUT runs bigint, OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT run_started_at timestamptz,
@@ -464,7 +471,25 @@ ALTER TABLE jobsched_internal.identity ENABLE REPLICA TRIGGER keep_own;
 CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.ring
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.ring ENABLE REPLICA TRIGGER keep_own;
+-- Runs and what is left of them come with the OIDs of another cluster's roles.
+CREATE FUNCTION jobsched_internal.disown() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_disown';
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.run
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.run ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.history
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.history ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.attempt
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.attempt ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.run_log
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.run_log ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.http_response
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.http_response ENABLE REPLICA TRIGGER disown;
 
 -- Members of pg_read_all_data can use the schema. Of its functions they, and
 -- whoever reads a view, need those that views call; these check who asks.
-REVOKE ALL ON FUNCTION jobsched_internal.scheduler, jobsched_internal.announce, jobsched_internal.keep_own FROM PUBLIC;
+REVOKE ALL ON FUNCTION jobsched_internal.scheduler, jobsched_internal.announce, jobsched_internal.keep_own, jobsched_internal.disown FROM PUBLIC;

@@ -41,7 +41,8 @@ CREATE POLICY may_see ON jobsched_internal.history FOR SELECT USING (jobsched_in
 CREATE POLICY may_see ON jobsched_internal.attempt FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_internal.may_see(owner));
 CREATE POLICY may_manage ON jobsched_internal.http_response FOR SELECT USING (jobsched_internal.may_manage(owner));
-CREATE POLICY may_see ON jobsched_internal.job_name_of FOR SELECT USING (jobsched_internal.may_see(owner));
+CREATE POLICY may_see ON jobsched_internal.job_name_of FOR SELECT
+	USING (jobsched_internal.may_see(jobsched_internal.owner_of(owner, owner_name, home)));
 
 -- The parent's policy holds for what is read through it.  Members of
 -- pg_read_all_data could read a partition by itself: there is no policy there,
@@ -118,7 +119,7 @@ SELECT stopped_at IS NOT NULL AS stopped FROM jobsched_internal.identity;
 CREATE VIEW jobsched.jobs WITH (security_barrier) AS
 SELECT j.job_id,
 	j.name,
-	pg_catalog.pg_get_userbyid(j.owner) AS owner,
+	jobsched_internal.owner_name_of(j.owner, j.owner_name, j.home) AS owner,
 	CASE WHEN j.request IS NOT NULL THEN 'http' WHEN j.handler IS NOT NULL THEN 'function' ELSE 'sql' END AS kind,
 	j.schedule,
 	j.timezone,
@@ -164,7 +165,10 @@ SELECT j.job_id,
 	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
 			OR i.database OPERATOR(pg_catalog.<>) i.here
 			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance
-			THEN 'this database is a copy: call jobsched.adopt() to run its jobs here'
+			THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles a
+					WHERE a.oid OPERATOR(pg_catalog.=) jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+				THEN 'this database is a copy: call jobsched.adopt() to run its jobs here'
+				ELSE 'this database is a copy, and the owner does not exist here' END
 		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN s.invalid_reason
 		WHEN j.paused THEN j.pause_reason
 		WHEN s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision THEN s.auto_paused_reason
@@ -199,7 +203,7 @@ FROM jobsched_internal.job j
 			jobsched_internal.instance_id() AS this_instance
 		FROM jobsched_internal.identity WHERE id OPERATOR(pg_catalog.=) 1) i
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
-WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(j.owner);
+WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
 COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';
 COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule (with jitter its run starts later); NULL when there is none or the job does not run';
@@ -437,7 +441,7 @@ SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, 
 FROM (
 	SELECT CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
 			THEN s.next_run_at ELSE j.first_run_at END AS run_at,
-		j.job_id, j.name AS job_name, pg_catalog.pg_get_userbyid(j.owner) AS owner,
+		j.job_id, j.name AS job_name, jobsched_internal.owner_name_of(j.owner, j.owner_name, j.home) AS owner,
 		'schedule'::text AS source, NULL::bigint AS run_id, j.schedule, j.timezone, j.anchor, j.ends_at,
 		LEAST(j.max_runs OPERATOR(pg_catalog.-) COALESCE(s.scheduled_runs, 0), 5)::integer AS slots_left
 	FROM jobsched_internal.job j
@@ -451,7 +455,7 @@ FROM (
 				AND i.instance_id OPERATOR(pg_catalog.=) jobsched_internal.instance_id()
 				AND i.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
 					WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
-		AND jobsched_internal.may_see(j.owner)
+		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	UNION ALL
 	SELECT r.run_at, r.job_id, j.name, pg_catalog.pg_get_userbyid(r.owner),
 		r.source, r.run_id, j.schedule, j.timezone, j.anchor, NULL, NULL
@@ -517,7 +521,7 @@ COMMENT ON VIEW jobsched.workers IS 'The worker processes of this database: whos
 
 CREATE VIEW jobsched.queues WITH (security_barrier) AS
 SELECT d.name,
-	pg_catalog.pg_get_userbyid(d.owner) AS owner,
+	jobsched_internal.owner_name_of(d.owner, d.owner_name, d.home) AS owner,
 	d.max_running,
 	d.rate,
 	d.per,
@@ -527,23 +531,23 @@ SELECT d.name,
 	COALESCE(n.waiting, 0) AS waiting
 FROM jobsched_internal.limit_definition d
 	LEFT JOIN (
-		SELECT j.owner, j.queue,
+		SELECT j.owner, j.home, j.queue,
 			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.=) 'running') AS running,
 			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.<>) 'running') AS waiting
 		FROM jobsched_internal.run r
 			JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
 		WHERE j.queue IS NOT NULL
 			AND (r.status OPERATOR(pg_catalog.=) 'running' OR r.run_at OPERATOR(pg_catalog.<=) jobsched_internal.clock_now())
-		GROUP BY 1, 2
-	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.queue OPERATOR(pg_catalog.=) d.name
-WHERE d.kind OPERATOR(pg_catalog.=) 'queue' AND jobsched_internal.may_see(d.owner);
+		GROUP BY 1, 2, 3
+	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.home OPERATOR(pg_catalog.=) d.home AND n.queue OPERATOR(pg_catalog.=) d.name
+WHERE d.kind OPERATOR(pg_catalog.=) 'queue' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
 COMMENT ON VIEW jobsched.queues IS 'The queues that set_queue() has defined, and what is in them.';
 COMMENT ON COLUMN jobsched.queues.running IS 'runs that are with a worker';
 COMMENT ON COLUMN jobsched.queues.waiting IS 'runs that are due and wait, for whatever reason';
 
 CREATE VIEW jobsched.limits WITH (security_barrier) AS
 SELECT d.name AS key_class,
-	pg_catalog.pg_get_userbyid(d.owner) AS owner,
+	jobsched_internal.owner_name_of(d.owner, d.owner_name, d.home) AS owner,
 	d.max_running,
 	d.rate,
 	d.per,
@@ -553,7 +557,7 @@ SELECT d.name AS key_class,
 	COALESCE(n.waiting, 0) AS waiting
 FROM jobsched_internal.limit_definition d
 	LEFT JOIN (
-		SELECT j.owner, pg_catalog.split_part(k.key, ':', 1) AS class,
+		SELECT j.owner, j.home, pg_catalog.split_part(k.key, ':', 1) AS class,
 			pg_catalog.count(DISTINCT k.key) AS keys,
 			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.=) 'running') AS running,
 			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.<>) 'running') AS waiting
@@ -561,9 +565,9 @@ FROM jobsched_internal.limit_definition d
 			JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
 			CROSS JOIN LATERAL pg_catalog.unnest(r.keys) AS k (key)
 		WHERE r.status OPERATOR(pg_catalog.=) 'running' OR r.run_at OPERATOR(pg_catalog.<=) jobsched_internal.clock_now()
-		GROUP BY 1, 2
-	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.class OPERATOR(pg_catalog.=) d.name
-WHERE d.kind OPERATOR(pg_catalog.=) 'class' AND jobsched_internal.may_see(d.owner);
+		GROUP BY 1, 2, 3
+	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.home OPERATOR(pg_catalog.=) d.home AND n.class OPERATOR(pg_catalog.=) d.name
+WHERE d.kind OPERATOR(pg_catalog.=) 'class' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
 COMMENT ON VIEW jobsched.limits IS 'The limits of keys that set_limit() has defined, and how many runs all keys of each class have together.';
 COMMENT ON COLUMN jobsched.limits.keys IS 'different keys of runs that run or wait';
 COMMENT ON COLUMN jobsched.limits.running IS 'runs that are with a worker';

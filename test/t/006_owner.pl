@@ -117,7 +117,7 @@ $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
 my $running = sql_as($node, $db, 'brief', q{SELECT jobsched.trigger('brief')});
 wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running WHERE run_id = $running)", 'it runs');
 my $later = sql_as($node, $db, 'brief', q{SELECT jobsched.trigger('brief', run_at => clock_timestamp() + interval '1 s')});
-psql('DROP OWNED BY brief; DROP ROLE brief');
+psql('BEGIN; DROP OWNED BY brief; DROP ROLE brief; COMMIT');
 $gate->quit;
 wait_until($node, $db, "SELECT count(*) = 2 FROM jobsched.runs WHERE run_id IN ($running, $later) AND finished_at IS NOT NULL", 'both have ended');
 like(psql("SELECT status, reason, sqlstate FROM jobsched.runs WHERE run_id = $later"), qr/^failed\|owner_cannot_connect\|42704$/, 'dropped while a run waits: it fails and says why');
