@@ -23,7 +23,7 @@
  */
 #include "postgres.h"
 
-#include "access/heaptoast.h"
+#include "access/detoast.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -33,6 +33,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "guard.h"
 #include "guc.h"
 #include "capture.h"
 #include "nodes/parsenodes.h"
@@ -40,11 +41,12 @@
 #include "parser/parse_func.h"
 #include "parser/parser.h"
 #include "pgstat.h"
+#include "row_json.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
@@ -159,7 +161,55 @@ js_command_check(const char *command, const char *mode, bool *transactional)
 }
 
 /* ------------------------------------------------------------------------
+ * Results
+ *
+ * What cannot be kept is dropped, with a line in the run's log; the work stays.
+ * ------------------------------------------------------------------------
+ */
+
+static size_t
+most_of_result(void)
+{
+	return (size_t) js_guc_max_result_size * 1024;
+}
+
+static void
+drop_result(const char *why)
+{
+	js_capture_add("warning", psprintf("the result was dropped: %s", why));
+}
+
+static void
+drop_too_large(void)
+{
+	drop_result(psprintf("it exceeds jobsched.max_result_size of %d kB", js_guc_max_result_size));
+}
+
+static bool
+fits(size_t size)
+{
+	if (size <= most_of_result())
+		return true;
+	js_capture_add("warning",
+				   psprintf("the result of %zu bytes was dropped: it exceeds jobsched.max_result_size of %d kB",
+							size, js_guc_max_result_size));
+	return false;
+}
+
+/* A copy, unless it is too large to be fetched. */
+static Jsonb *
+keep_jsonb(Datum value)
+{
+	return fits(toast_raw_datum_size(value)) ? DatumGetJsonbPCopy(value) : NULL;
+}
+
+/* ------------------------------------------------------------------------
  * The first row
+ *
+ * Of a statement that rules have made several of, it is the first that any of
+ * these returns.  Each of them has a row type of its own, and says it before its
+ * rows.  That has the names of the columns.  What types they have the row itself
+ * says best, and if the two do not agree it is not looked into.
  * ------------------------------------------------------------------------
  */
 
@@ -167,8 +217,11 @@ typedef struct FirstRow
 {
 	DestReceiver pub;
 	MemoryContext context;
-	TupleDesc	desc;
-	HeapTuple	tuple;
+	TupleDesc	names;			/* of the statement whose rows come now */
+	TupleDesc	types;			/* of the row; NULL: none has come */
+	Datum	   *values;			/* NULL: it was too large, or not of its type */
+	bool	   *nulls;
+	Jsonb	   *result;
 } FirstRow;
 
 static void
@@ -177,23 +230,86 @@ first_row_startup(DestReceiver *self, int operation, TupleDesc desc)
 	FirstRow   *row = (FirstRow *) self;
 	MemoryContext outer = MemoryContextSwitchTo(row->context);
 
-	row->desc = CreateTupleDescCopy(desc);
+	if (row->types == NULL)
+		row->names = CreateTupleDescCopy(desc);
 	MemoryContextSwitchTo(outer);
+}
+
+static bool
+agree(TupleDesc names, TupleDesc types)
+{
+	if (names == NULL || names->natts != types->natts)
+		return false;
+	for (int i = 0; i < types->natts; i++)
+		if (TupleDescAttr(names, i)->atttypid != TupleDescAttr(types, i)->atttypid)
+			return false;
+	return true;
+}
+
+/* Whether all of it together is not out of proportion. */
+static bool
+is_moderate(TupleTableSlot *slot)
+{
+	size_t		size = 0;
+
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(slot->tts_tupleDescriptor, i);
+
+		if (!slot->tts_isnull[i])
+			size += js_value_size(slot->tts_values[i], column->attbyval, column->attlen);
+	}
+	return size <= js_row_json_most(most_of_result());
+}
+
+/* Nothing may point outside: the snapshot ends with the statement. */
+static Datum
+copy_value(Datum value, Form_pg_attribute column)
+{
+	if (column->attlen == -1)
+		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	return datumCopy(value, column->attbyval, column->attlen);
+}
+
+static void
+copy_row(FirstRow *row, TupleTableSlot *slot)
+{
+	int			natts = row->types->natts;
+
+	row->nulls = palloc(natts * sizeof(bool));
+	row->values = palloc(natts * sizeof(Datum));
+	for (int i = 0; i < natts; i++)
+	{
+		row->nulls[i] = slot->tts_isnull[i];
+		if (!row->nulls[i])
+			row->values[i] = copy_value(slot->tts_values[i], TupleDescAttr(row->types, i));
+	}
 }
 
 static bool
 first_row_receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	FirstRow   *row = (FirstRow *) self;
+	MemoryContext outer;
 
-	if (row->tuple == NULL)
+	if (row->types != NULL)
+		return true;			/* the statement goes on all the same */
+	outer = MemoryContextSwitchTo(row->context);
+	row->types = CreateTupleDescCopy(slot->tts_tupleDescriptor);
+	if (!agree(row->names, row->types))
+		drop_result("its row is not of the type that its statement has announced");
+	else
 	{
-		MemoryContext outer = MemoryContextSwitchTo(row->context);
-
-		/* Nothing may point outside: the snapshot ends with the statement. */
-		row->tuple = toast_flatten_tuple(ExecCopySlotHeapTuple(slot), row->desc);
-		MemoryContextSwitchTo(outer);
+		slot_getallattrs(slot);
+		/* Utility statements have none when they give their rows. */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (is_moderate(slot))
+			copy_row(row, slot);
+		else
+			drop_too_large();
+		PopActiveSnapshot();
 	}
+	MemoryContextSwitchTo(outer);
 	return true;
 }
 
@@ -214,48 +330,33 @@ first_row_init(FirstRow *row, MemoryContext context)
 	row->context = context;
 }
 
-/* A result that is out of proportion is dropped, not the run. */
-static Jsonb *
-keep_result(Jsonb *result)
+static void
+first_row_to_json(void *arg)
 {
-	if (VARSIZE(result) <= (Size) js_guc_max_result_size * 1024)
-		return result;
-	js_capture_add("warning",
-				   psprintf("the result of %u bytes was dropped: it exceeds jobsched.max_result_size of %d kB",
-							(unsigned) VARSIZE(result), js_guc_max_result_size));
-	return NULL;
+	FirstRow   *row = arg;
+
+	row->result = js_row_json(row->names, row->types, row->values, row->nulls,
+							  most_of_result(), JS_BAD_JSON_IS_AN_ERROR);
 }
 
 /* A single jsonb column is the result itself, any other row an object. */
 static Jsonb *
-first_row_result(const FirstRow *row, MemoryContext context)
+first_row_result(FirstRow *row)
 {
-	MemoryContext outer;
-	Jsonb	   *result;
+	ErrorData  *error;
 
-	if (row->tuple == NULL || row->desc->natts == 0)
+	if (row->values == NULL || row->types->natts == 0)
 		return NULL;
-	outer = MemoryContextSwitchTo(context);
-	if (row->desc->natts == 1 && TupleDescAttr(row->desc, 0)->atttypid == JSONBOID)
-	{
-		bool		isnull;
-		Datum		value = heap_getattr(row->tuple, 1, row->desc, &isnull);
-
-		result = isnull ? NULL : keep_result(DatumGetJsonbPCopy(value));
-	}
+	if (row->types->natts == 1 && TupleDescAttr(row->types, 0)->atttypid == JSONBOID)
+		return row->nulls[0] ? NULL : keep_jsonb(row->values[0]);
+	error = js_guard(first_row_to_json, row);
+	if (error == NULL)
+		return fits(VARSIZE(row->result)) ? row->result : NULL;
+	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		drop_too_large();
 	else
-	{
-		Datum		record = heap_copy_tuple_as_datum(row->tuple, BlessTupleDesc(row->desc));
-		char	   *json = TextDatumGetCString(DirectFunctionCall1(row_to_json, record));
-
-		result = NULL;
-		if (strstr(json, "\\u0000") == NULL)
-			result = keep_result(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json))));
-		else
-			js_capture_add("warning", "the result was dropped: jsonb cannot hold \\u0000");
-	}
-	MemoryContextSwitchTo(outer);
-	return result;
+		drop_result(error->message);
+	return NULL;
 }
 
 /* ------------------------------------------------------------------------
@@ -335,6 +436,7 @@ js_command_run(const char *command, const char *mode, MemoryContext context)
 	Jsonb	   *result;
 	ListCell   *lc;
 
+	first_row_init(&first, context);
 	debug_query_string = command;
 	pgstat_report_activity(STATE_RUNNING, command);
 	foreach(lc, statements)
@@ -349,15 +451,12 @@ js_command_run(const char *command, const char *mode, MemoryContext context)
 		if (block)
 			BeginImplicitTransactionBlock();
 		CHECK_FOR_INTERRUPTS();
-		first_row_init(&first, context);
-		run_statement(lfirst_node(RawStmt, lc), command, &first.pub);
+		run_statement(lfirst_node(RawStmt, lc), command,
+					  lc == list_tail(statements) ? &first.pub : None_Receiver);
 		CommandCounterIncrement();
 	}
-	if (first.tuple != NULL)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	result = first_row_result(&first, context);
-	if (first.tuple != NULL)
-		PopActiveSnapshot();
+	MemoryContextSwitchTo(context);
+	result = first_row_result(&first);
 	if (block)
 		EndImplicitTransactionBlock();
 	MemoryContextSwitchTo(outer);
@@ -427,6 +526,7 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	PgStat_FunctionCallUsage usage;
 	Oid			function;
+	bool		has_result;
 	FmgrInfo	flinfo;
 	Jsonb	   *result = NULL;
 	Datum		value;
@@ -436,6 +536,7 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	function = js_handler_lookup(handler);
 	check_may_execute(function, handler);
+	has_result = get_func_rettype(function) == JSONBOID;
 	fmgr_info_cxt(function, &flinfo, context);
 	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(args);
@@ -445,8 +546,9 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	value = FunctionCallInvoke(fcinfo);
 	pgstat_end_function_usage(&usage, true);
 	disarm_statement_timeout();
-	if (!fcinfo->isnull && get_func_rettype(function) == JSONBOID)
-		result = keep_result(DatumGetJsonbPCopy(value));
+	MemoryContextSwitchTo(context);
+	if (has_result && !fcinfo->isnull)
+		result = keep_jsonb(value);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(outer);
 	return result;
