@@ -428,14 +428,21 @@ read_name(const char *name, Rule *rule)
 	return last == '.' ? "is no host pattern" : NULL;
 }
 
-/* What ends in a number, or has a length, is meant to be an address. */
+/*
+ * What ends in a number, or has a length, is meant to be an address.  No host
+ * is called so when it is judged: http_url.c has made an address of it.
+ */
 static bool
 looks_like_v4(const char *text, bool has_length)
 {
 	const char *dot = strrchr(text, '.');
 	const char *last = dot ? dot + 1 : text;
 
-	return has_length || (*last != '\0' && strspn(last, "0123456789") == strlen(last));
+	if (has_length)
+		return true;
+	if (strncasecmp(last, "0x", 2) == 0)
+		return last[2 + strspn(last + 2, "0123456789abcdefABCDEF")] == '\0';
+	return *last != '\0' && strspn(last, "0123456789") == strlen(last);
 }
 
 static const char *

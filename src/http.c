@@ -35,6 +35,7 @@
 #include "execsql.h"
 #include "guc.h"
 #include "http.h"
+#include "http_template.h"
 #include "idempotency.h"
 #include "interval.h"
 #include "keys.h"
@@ -354,10 +355,27 @@ is_url(const char *text)
 }
 
 /*
- * The change is the body of a request for the job "http".  Whoever may create
- * triggers on the table has written the headers, and must not get at secrets of
- * its owner by them.
+ * Whoever may create triggers on the table has written the headers, and must
+ * not get at secrets of its owner by them.  They are looked at as they are used:
+ * in the text of the argument a brace may be written \u007b.
  */
+static Jsonb *
+trigger_headers(const Trigger *trigger)
+{
+	Jsonb	   *headers;
+
+	if (trigger->tgnargs < 2)
+		return NULL;
+	headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(trigger->tgargs[1])));
+	if (js_json_has_placeholder(headers))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers that trigger \"%s\" gives contain a placeholder", trigger->tgname),
+				 errhint("Define a job with url and headers, and let the trigger name that.")));
+	return headers;
+}
+
+/* The change is the body of a request for the job "http". */
 static void
 queue_to_url(Oid owner, const Trigger *trigger, Jsonb *change)
 {
@@ -369,13 +387,7 @@ queue_to_url(Oid owner, const Trigger *trigger, Jsonb *change)
 	given.url = trigger->tgargs[0];
 	given.method = pstrdup("POST");
 	given.body = change;
-	if (trigger->tgnargs > 1 && strstr(trigger->tgargs[1], "{{") != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("headers that trigger \"%s\" gives contain a placeholder", trigger->tgname),
-				 errhint("Define a job with url and headers, and let the trigger name that.")));
-	if (trigger->tgnargs > 1)
-		given.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(trigger->tgargs[1])));
+	given.headers = trigger_headers(trigger);
 	js_http_check_may_request(owner);
 	js_http_job(owner, &job);
 	prepare_run(&run, &job, js_http_define(NULL, &given, JS_HTTP_OF_RUN), NULL);

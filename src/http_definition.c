@@ -30,7 +30,7 @@
 #define DEFAULT_METHOD "POST"
 #define MAX_METHOD 20			/* bytes */
 #define MAX_CODES 50
-#define HOST_KEY "http_host:"
+#define HOST_KEY JS_HOST_CLASS ":"
 
 /* ------------------------------------------------------------------------
  * Reading

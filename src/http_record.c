@@ -241,6 +241,29 @@ result_of(int status)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+static char *
+error_of_status(const JsTransfer *transfer)
+{
+	int			status = transfer->response->status;
+
+	if (transfer->problem != NULL)
+		return psprintf("the server answered with status %d, and the redirect was not followed: %s",
+						status, transfer->problem);
+	return psprintf("the server answered with status %d", status);
+}
+
+static const char *
+hint_of_redirect(const JsTransfer *transfer)
+{
+	int			status = transfer->response->status;
+
+	if (status < 300 || status > 399 || status == 304)
+		return NULL;
+	if (transfer->redirects >= transfer->request.max_redirects)
+		return "max_redirects says how many redirects are followed, by default none.";
+	return "Send the request to where it leads, or name the status in success_codes if it says that all is done.";
+}
+
 static void
 outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
 {
@@ -254,9 +277,8 @@ outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
 		return;
 	}
 	set_failure(outcome, "http_status", psprintf(JS_SQLSTATE_STATUS "%03d", response->status % 1000),
-				psprintf("the server answered with status %d", response->status));
-	if (transfer->problem != NULL)
-		outcome->error_detail = psprintf("The redirect was not followed: %s.", transfer->problem);
+				error_of_status(transfer));
+	outcome->error_hint = hint_of_redirect(transfer);
 	retry_after = js_http_retry_after(response->headers, response->headers_size, GetCurrentTimestamp());
 	if (retry_after >= 0 && (response->status == 429 || response->status == 503))
 		outcome->retry_after = Max(retry_after, 1);

@@ -201,14 +201,14 @@ append_request(StringInfo json, const JsHttpRequest *request)
 
 /* The request after each of the redirects, up to one that is not followed. */
 static void
-follow(StringInfo json, JsHttpRequest *request, Jsonb *redirects)
+follow(StringInfo json, JsHttpRequest *request, Jsonb *definition, Jsonb *redirects)
 {
 	for (uint32 i = 0; i < JB_ROOT_COUNT(redirects); i++)
 	{
 		Jsonb	   *redirect = JsonbValueToJsonb(getIthJsonbValueFromContainer(&redirects->root, i));
 		const char *problem;
 
-		if (js_http_redirect(request, number(redirect, "status", 302),
+		if (js_http_redirect(request, definition, number(redirect, "status", 302),
 							 js_http_text(redirect, "location"), &problem))
 			continue;
 		append_field(json, "problem", problem);
@@ -282,7 +282,7 @@ jobsched_http_render(PG_FUNCTION_ARGS)
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	if (redirects != NULL)
-		follow(&json, &request, redirects);
+		follow(&json, &request, definition, redirects);
 	append_request(&json, &request);
 	append_response(&json, &request, definition, more, source.now);
 	append_name(&json, "definition");

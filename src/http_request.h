@@ -120,11 +120,12 @@ extern void js_http_render(const JsHttpSource *source, JsHttpRequest *request);
 
 /*
  * For another URL that a redirect leads to: the request changed accordingly
- * (RFC 9110 15.4), without secrets, credentials and signature if the origin is
- * another.  False, and what is wrong, if it must not be followed.
+ * (RFC 9110 15.4), and with harmless headers only if the origin is another.
+ * False, and what is wrong, if it must not be followed.  definition: what says
+ * which statuses are a success; NULL: nothing.
  */
-extern bool js_http_redirect(JsHttpRequest *request, int status, const char *location,
-							 const char **problem);
+extern bool js_http_redirect(JsHttpRequest *request, Jsonb *definition, int status,
+							 const char *location, const char **problem);
 
 /* Whether it says which statuses mean success; and whether one does.  NULL: it does not say. */
 extern bool js_http_has_success_codes(Jsonb *definition);

@@ -120,24 +120,103 @@ js_request_traceparent(const JsHttpSource *source)
  * ------------------------------------------------------------------------
  */
 
+/*
+ * Keys are as receivers show them: whsec_ and base64, at Supabase and others
+ * behind "v1,"; any other text is a key as it is.  Several have spaces between
+ * them, or "|" where one of them is of the first kind.
+ */
+#define SPACES " \t\r\n"
+
+/* Where the part of a key begins that says its kind. */
+static const char *
+after_version(const char *key)
+{
+	static const char *const versions[] = {"v1,", "v1a,"};
+
+	for (int i = 0; i < lengthof(versions); i++)
+		if (pg_strncasecmp(key, versions[i], strlen(versions[i])) == 0)
+			return key + strlen(versions[i]);
+	return key;
+}
+
+/* Whether it is meant to be a key of Standard Webhooks, be it mistaken. */
+static bool
+is_meant(const char *key, const char *prefix)
+{
+	return pg_strncasecmp(after_version(key + strspn(key, "\"'")), prefix, strlen(prefix)) == 0;
+}
+
+static bool
+is_asymmetric(const char *key)
+{
+	return is_meant(key, "whsk_") || is_meant(key, "whpk_");
+}
+
+/* Whether one of the keys is of Standard Webhooks. */
+static bool
+has_standard_key(const char *keys)
+{
+	for (;;)
+	{
+		keys += strspn(keys, SPACES "|");
+		if (*keys == '\0')
+			return false;
+		if (is_meant(keys, KEY_PREFIX) || is_asymmetric(keys))
+			return true;
+		keys += strcspn(keys, SPACES "|");
+	}
+}
+
+/* The next of them in a copy that is cut to pieces; NULL: that was all. */
+static char *
+next_key(char **rest, bool standard)
+{
+	return strtok_r(*rest, standard ? SPACES "|" : SPACES, rest);
+}
+
 /* The bytes of a key; -1 if they cannot be made out. */
 static int
 decode_key(const char *key, uint8 **bytes)
 {
-	int			length = strlen(key);
+	int			length;
 	int			size;
 
-	if (strncmp(key, KEY_PREFIX, strlen(KEY_PREFIX)) != 0)
+	if (!is_meant(key, KEY_PREFIX))
 	{
 		*bytes = (uint8 *) unconstify(char *, key);
-		return length;
+		return is_asymmetric(key) || *after_version(key) == '\0' ? -1 : strlen(key);
 	}
+	if (strncmp(key, "v1,", 3) == 0)
+		key += 3;
+	if (strncmp(key, KEY_PREFIX, strlen(KEY_PREFIX)) != 0)
+		return -1;
 	key += strlen(KEY_PREFIX);
-	length -= strlen(KEY_PREFIX);
+	length = strlen(key);
 	size = pg_b64_dec_len(length);
 	*bytes = palloc(size + 1);
 	size = pg_b64_decode(key, length, (void *) *bytes, size);
-	return size > 0 ? size : -1;
+	return size >= JS_SIGNING_KEY_MIN && size <= JS_SIGNING_KEY_MAX ? size : -1;
+}
+
+/*
+ * What is wrong with a secret that is meant for signing, as far as one can see
+ * that: NULL for all texts without a key of Standard Webhooks.
+ */
+const char *
+js_signing_problem(const char *secret)
+{
+	char	   *rest = pstrdup(secret);
+	uint8	   *bytes;
+
+	if (!has_standard_key(secret))
+		return NULL;
+	for (char *key; (key = next_key(&rest, true)) != NULL;)
+		if (is_asymmetric(key))
+			return "has an asymmetric key, with which requests are not signed";
+		else if (decode_key(key, &bytes) < 0)
+			return "has a key that is not whsec_ and the base64 of "
+				CppAsString2(JS_SIGNING_KEY_MIN) " to " CppAsString2(JS_SIGNING_KEY_MAX) " bytes";
+	return NULL;
 }
 
 static void
@@ -167,20 +246,20 @@ base64(const uint8 *bytes, int size)
 }
 
 /*
- * One signature for each of the keys, which have spaces between them: while
- * they are changed, the receiver may know either.  NULL if there is no key, or
- * one that cannot be made out.  body may be NULL.
+ * One signature for each of the keys: while they are changed, the receiver may
+ * know either.  NULL if there is no key, or one that cannot be made out.  body
+ * may be NULL.
  */
 char *
 js_webhook_signature(const char *keys, const char *id, int64 timestamp, const char *body, size_t size)
 {
 	char	   *prefix = psprintf("%s." INT64_FORMAT ".", id, timestamp);
-	char	   *copy = pstrdup(keys);
-	char	   *rest = copy;
+	bool		standard = has_standard_key(keys);
+	char	   *rest = pstrdup(keys);
 	StringInfoData signatures;
 
 	initStringInfo(&signatures);
-	for (char *key; (key = strtok_r(rest, " \t\r\n", &rest)) != NULL;)
+	for (char *key; (key = next_key(&rest, standard)) != NULL;)
 	{
 		uint8		mac[PG_SHA256_DIGEST_LENGTH];
 		uint8	   *bytes;

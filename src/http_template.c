@@ -248,6 +248,21 @@ js_template_check(const char *template, int kinds, const char *what)
 		;
 }
 
+/* Whether one begins anywhere in a document, in names too. */
+bool
+js_json_has_placeholder(Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+		if ((token == WJB_KEY || token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString &&
+			strstr(pnstrdup(value.val.string.val, value.val.string.len), OPEN) != NULL)
+			return true;
+	return false;
+}
+
 /* The names, with their families, of secrets that are not among names yet. */
 List *
 js_template_secrets(List *names, const char *template, const char *what)

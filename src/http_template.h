@@ -52,6 +52,7 @@ typedef char *(*JsValueEncoder) (char *value, const char *what);
 extern bool js_template_next(const char **rest, int kinds, const char *what, JsPiece *piece);
 extern List *js_template_secrets(List *names, const char *template, const char *what);
 extern void js_template_check(const char *template, int kinds, const char *what);
+extern bool js_json_has_placeholder(Jsonb *json);
 extern const char *js_template_find(const char *template, const char *stops);
 extern char *js_template_expand(JsRendering *rendering, const char *template, int kinds,
 								const char *what, JsValueEncoder encode);

@@ -9,6 +9,14 @@
  * their plain form, and every byte of path and query that has no place in a URL
  * percent-encoded.
  *
+ * A host has one form, which is made as soon as the URL is read, and is what is
+ * counted, judged, connected to and sent: names in lower case, addresses as
+ * inet_ntop() writes them.  inet_aton() and libcurl take "127.1", "0x7f000001"
+ * and the like for addresses too; and what ends in a number is an address or
+ * nothing, as the URL Standard of WHATWG has it.  In names a dot at the end is
+ * kept, for it has a meaning to who resolves them; it makes no other host
+ * (js_url_origin()).
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -24,6 +32,8 @@
 #include "lib/stringinfo.h"
 
 #define WHAT "url"
+
+static const char not_ascii[] = "has a host that is not in ASCII";
 
 #define MAX_HOST 253			/* of DNS */
 #define MAX_LABEL 63
@@ -76,9 +86,18 @@ lower(const char *host, bool template)
 	return copy;
 }
 
+/* Without the dot of a name that is stated up to the root. */
+static size_t
+name_length(const char *host)
+{
+	size_t		length = strlen(host);
+
+	return length > 1 && host[length - 1] == '.' ? length - 1 : length;
+}
+
 /* Labels of 1 to 63 characters with dots between them; one more at the end. */
 static bool
-is_host_name(const char *host)
+is_name(const char *host)
 {
 	size_t		length = strlen(host);
 
@@ -95,18 +114,64 @@ is_host_name(const char *host)
 	return true;
 }
 
+/* Whether the last label is a number: digits, or hexadecimal ones behind "0x". */
 static bool
-is_ipv6(const char *host)
+ends_in_number(const char *host)
 {
-	char		address[64];
+	size_t		end = name_length(host);
+	size_t		start = end;
+	size_t		length;
+
+	while (start > 0 && host[start - 1] != '.')
+		start--;
+	length = end - start;
+	if (length >= 2 && host[start] == '0' && (host[start + 1] | 0x20) == 'x')
+		return strspn(host + start + 2, "0123456789abcdefABCDEF") >= length - 2;
+	return strspn(host + start, "0123456789") >= length;
+}
+
+/* An IPv4 address in any of its spellings as the usual one; NULL: it is none. */
+static char *
+read_ipv4(const char *host)
+{
+	char		address[INET_ADDRSTRLEN];
+	struct in_addr parsed;
+
+	if (inet_aton(pnstrdup(host, name_length(host)), &parsed) == 0)
+		return NULL;
+	inet_ntop(AF_INET, &parsed, address, sizeof(address));
+	return pstrdup(address);
+}
+
+/* Likewise one of IPv6, in brackets; one that is mapped is the IPv4 address. */
+static char *
+read_ipv6(const char *host)
+{
+	char		address[INET6_ADDRSTRLEN];
 	struct in6_addr parsed;
 	size_t		length = strlen(host);
 
-	if (length < 2 || length >= sizeof(address) || host[0] != '[' || host[length - 1] != ']')
-		return false;
-	memcpy(address, host + 1, length - 2);
-	address[length - 2] = '\0';
-	return inet_pton(AF_INET6, address, &parsed) == 1;
+	if (length < 2 || host[length - 1] != ']' ||
+		inet_pton(AF_INET6, pnstrdup(host + 1, length - 2), &parsed) != 1)
+		return NULL;
+	if (IN6_IS_ADDR_V4MAPPED(&parsed))
+	{
+		inet_ntop(AF_INET, parsed.s6_addr + 12, address, sizeof(address));
+		return pstrdup(address);
+	}
+	inet_ntop(AF_INET6, &parsed, address, sizeof(address));
+	return psprintf("[%s]", address);
+}
+
+/* A host in its one form; NULL: it is none. */
+static char *
+read_host(const char *host)
+{
+	if (*host == '[')
+		return read_ipv6(host);
+	if (!is_name(host))
+		return NULL;
+	return ends_in_number(host) ? read_ipv4(host) : lower(host, false);
 }
 
 /* Only arguments may say where a request goes, and only within the host. */
@@ -126,12 +191,21 @@ is_host_template(const char *host)
 	return anything;
 }
 
-static bool
-is_host(const char *host, bool template)
+/* As read_host(); a template stays one. */
+static char *
+read_host_template(const char *host)
 {
-	if (*host == '[')
-		return is_ipv6(host);
-	return template && strstr(host, "{{") ? is_host_template(host) : is_host_name(host);
+	if (*host == '[' || strstr(host, "{{") == NULL)
+		return read_host(host);
+	return is_host_template(host) ? lower(host, true) : NULL;
+}
+
+static bool
+is_ascii(const char *text)
+{
+	while (*text !='\0' && !IS_HIGHBIT_SET(*text))
+		text++;
+	return *text == '\0';
 }
 
 static bool
@@ -150,6 +224,7 @@ static bool
 read_authority(const char *authority, bool template, JsUrl *parts, const char **problem)
 {
 	const char *end;
+	char	   *host;
 
 	if (*find(authority, "@", template) != '\0')
 	{
@@ -159,13 +234,16 @@ read_authority(const char *authority, bool template, JsUrl *parts, const char **
 	end = find(authority, *authority == '[' ? "]" : ":", template);
 	if (*end == ']')
 		end++;
-	parts->host = lower(pnstrdup(authority, end - authority), template);
+	host = pnstrdup(authority, end - authority);
+	parts->host = template ? read_host_template(host) : read_host(host);
 	parts->port = parts->secure ? 443 : 80;
 	if (*end != '\0' && (*end != ':' || !read_port(end + 1, &parts->port)))
 		*problem = "has an invalid port";
-	else if (*parts->host == '\0')
+	else if (*host == '\0')
 		*problem = "has no host";
-	else if (!is_host(parts->host, template))
+	else if (!is_ascii(host))
+		*problem = not_ascii;
+	else if (parts->host == NULL)
 		*problem = "has an invalid host";
 	return *problem == NULL;
 }
@@ -212,11 +290,27 @@ js_url_join(const JsUrl *parts)
 	return url.data;
 }
 
-/* Host and port, whichever scheme. */
+/*
+ * Host and port, whichever scheme; of all spellings of a host the same.  In a
+ * template the host's placeholders are still there.
+ */
 char *
 js_url_origin(const JsUrl *parts)
 {
-	return psprintf("%s:%d", parts->host, parts->port);
+	return psprintf("%.*s:%d", (int) name_length(parts->host), parts->host, parts->port);
+}
+
+/* The same from a host and a port as text; what is none stays as it is. */
+char *
+js_url_plain_origin(char *origin)
+{
+	char	   *colon = strrchr(origin, ':');
+	JsUrl		parts = {0};
+
+	if (colon == NULL || !read_port(colon + 1, &parts.port))
+		return origin;
+	parts.host = read_host(pnstrdup(origin, colon - origin));
+	return parts.host != NULL ? js_url_origin(&parts) : origin;
 }
 
 bool
@@ -236,6 +330,8 @@ refuse(const char *problem)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s %s", WHAT, problem),
+			 problem == not_ascii ?
+			 errhint("Write the host as DNS has it, xn--... for each label that has other characters.") :
 			 errhint("It is like https://host:port/path?query. Credentials belong into a header, as in {\"Authorization\": \"Bearer {{secret.NAME}}\"}.")));
 }
 
@@ -271,7 +367,24 @@ check_host_value(char *value, const char *what)
 	return lower(value, false);
 }
 
-/* How many segments of the path are "." or "..". */
+/* Whether it is "." or "..", with dots as they are or percent-encoded. */
+static bool
+is_dots(const char *segment, size_t length)
+{
+	int			dots = 0;
+
+	for (const char *c = segment; c < segment + length; dots++)
+	{
+		size_t		size = *c == '.' ? 1 : pg_strncasecmp(c, "%2e", 3) == 0 ? 3 : 0;
+
+		if (size == 0)
+			return false;
+		c += size;
+	}
+	return dots == 1 || dots == 2;
+}
+
+/* How many segments of the path are. */
 static int
 dot_segments(const char *target, bool template)
 {
@@ -280,10 +393,8 @@ dot_segments(const char *target, bool template)
 	while (*target == '/')
 	{
 		const char *end = find(target + 1, "/?", template);
-		size_t		length = end - target - 1;
 
-		if (length > 0 && length <= 2 && strncmp(target + 1, "..", length) == 0)
-			count++;
+		count += is_dots(target + 1, end - target - 1);
 		target = end;
 	}
 	return count;

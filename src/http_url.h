@@ -17,7 +17,7 @@
 typedef struct JsUrl
 {
 	bool		secure;			/* https */
-	char	   *host;			/* in lower case; an IPv6 address in brackets */
+	char	   *host;			/* in its one form; an IPv6 address in brackets */
 	int			port;
 	char	   *target;			/* path and query; may be empty, or begin with
 								 * the query */
@@ -32,6 +32,7 @@ extern char *js_url_join(const JsUrl *parts);
 extern char *js_url_expand(JsRendering *rendering, const char *template);
 extern char *js_url_encode_value(char *value, const char *what);
 extern char *js_url_origin(const JsUrl *parts);
+extern char *js_url_plain_origin(char *origin);
 extern void js_url_check(const char *url, JsHttpPlace place);
 
 /* What a reference means on the page of a URL (RFC 3986 5.2). */

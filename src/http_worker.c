@@ -527,26 +527,25 @@ static bool
 follow_redirect(JsTransfer *transfer, const JsMuxResponse *response)
 {
 	MemoryContext outer;
-	const char *problem;
 	char	   *location;
 	bool		ok;
 
 	if (response->result != JS_MUX_OK || response->status < 300 || response->status > 399 ||
-		transfer->redirects >= transfer->request.max_redirects)
+		response->status == 304)
 		return false;
-	location = header_value(response, "location");
-	if (location == NULL)
-		return false;
-	outer = MemoryContextSwitchTo(transfer->context);
-	ok = js_http_redirect(&transfer->request, response->status, location, &problem);
-	MemoryContextSwitchTo(outer);
-	if (!ok)
+	if (transfer->redirects >= transfer->request.max_redirects)
 	{
-		transfer->problem = problem;
+		transfer->problem = transfer->request.max_redirects > 0 ? "max_redirects have been followed" :
+			NULL;
 		return false;
 	}
-	transfer->redirects++;
-	return true;
+	location = header_value(response, "location");
+	outer = MemoryContextSwitchTo(transfer->context);
+	ok = js_http_redirect(&transfer->request, transfer->definition, response->status, location,
+						  &transfer->problem);
+	MemoryContextSwitchTo(outer);
+	transfer->redirects += (int) ok;
+	return ok;
 }
 
 static void

@@ -7,6 +7,9 @@
  * templates, 'user:{{args.user_id}}'; a run gets its keys when it is queued,
  * from its arguments, and keeps them.
  *
+ * A key of a host (JS_HOST_CLASS) is the same in whatever spelling its host
+ * was given, so it is read as that of a URL is, from the same text.
+ *
  * Templates are checked when they are given.  In the scheduler, where they
  * may come from a row that somebody has spoilt, nothing here is an error.
  *
@@ -18,6 +21,8 @@
 
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "http_text.h"
+#include "http_url.h"
 #include "keys.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -26,6 +31,7 @@
 #define OPEN "{{"
 #define CLOSE "}}"
 #define ARGS "args."
+#define HOST_KEY JS_HOST_CLASS ":"
 
 /*
  * Takes one placeholder apart.  rest is after its opening braces; returns
@@ -86,9 +92,12 @@ js_args_find(Jsonb *args, const char *path)
 	return value;
 }
 
-/* The text of that; NULL if there is none. */
+/*
+ * The text of that; NULL if there is none.  A number is the same key however
+ * many zeros it ends with; in a host, of which it is a part, they count.
+ */
 static char *
-value_at(Jsonb *args, const char *path)
+value_at(Jsonb *args, const char *path, bool is_host)
 {
 	JsonbValue *value = js_args_find(args, path);
 
@@ -99,7 +108,7 @@ value_at(Jsonb *args, const char *path)
 		case jbvString:
 			return pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
-			return numeric_normalize(value->val.numeric);
+			return is_host ? js_json_text(value) : numeric_normalize(value->val.numeric);
 		case jbvBool:
 			return pstrdup(value->val.boolean ? "true" : "false");
 		default:
@@ -112,7 +121,7 @@ value_at(Jsonb *args, const char *path)
  * Returns what follows it, or NULL and what is wrong.
  */
 static const char *
-append_value(StringInfo key, const char *rest, Jsonb *args, char **problem)
+append_value(StringInfo key, const char *rest, Jsonb *args, bool is_host, char **problem)
 {
 	char	   *path;
 	char	   *value;
@@ -120,7 +129,7 @@ append_value(StringInfo key, const char *rest, Jsonb *args, char **problem)
 	rest = read_placeholder(rest, &path, problem);
 	if (rest == NULL || args == NULL)
 		return rest;
-	value = value_at(args, path);
+	value = value_at(args, path, is_host);
 	if (value == NULL)
 	{
 		*problem = psprintf("needs args.%s, which is not there, or is no text, number or boolean", path);
@@ -128,6 +137,12 @@ append_value(StringInfo key, const char *rest, Jsonb *args, char **problem)
 	}
 	appendStringInfoString(key, value);
 	return rest;
+}
+
+static char *
+plain_host_key(const char *key)
+{
+	return psprintf(HOST_KEY "%s", js_url_plain_origin(pstrdup(key + strlen(HOST_KEY))));
 }
 
 /*
@@ -139,6 +154,7 @@ static char *
 expand(const char *template, Jsonb *args, char **problem)
 {
 	const char *rest = template;
+	bool		is_host = strncmp(template, HOST_KEY, strlen(HOST_KEY)) == 0;
 	StringInfoData key;
 
 	initStringInfo(&key);
@@ -146,7 +162,7 @@ expand(const char *template, Jsonb *args, char **problem)
 	while (rest != NULL && *rest != '\0')
 	{
 		if (strncmp(rest, OPEN, strlen(OPEN)) == 0)
-			rest = append_value(&key, rest + strlen(OPEN), args, problem);
+			rest = append_value(&key, rest + strlen(OPEN), args, is_host, problem);
 		else if (strncmp(rest, CLOSE, strlen(CLOSE)) == 0)
 		{
 			*problem = pstrdup("has braces that are not opened");
@@ -159,7 +175,9 @@ expand(const char *template, Jsonb *args, char **problem)
 		*problem = pstrdup("makes an empty key");
 	if (*problem == NULL && key.len > JS_MAX_KEY_LENGTH)
 		*problem = psprintf("makes a key longer than %d bytes", JS_MAX_KEY_LENGTH);
-	return *problem == NULL ? key.data : NULL;
+	if (*problem != NULL)
+		return NULL;
+	return is_host ? plain_host_key(key.data) : key.data;
 }
 
 /* The texts of an array: NULLs, and whatever is too many, are passed over. */

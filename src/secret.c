@@ -20,6 +20,7 @@
 #include "access.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "http_sign.h"
 #include "http_template.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -70,6 +71,8 @@ owner_argument(FunctionCallInfo fcinfo, int n)
 static void
 check_value(const char *name, const char *value)
 {
+	const char *problem = js_signing_problem(value);
+
 	if (!js_secret_value_is_fit(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -80,6 +83,12 @@ check_value(const char *name, const char *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
 				 errmsg("the value of secret \"%s\" is not valid UTF-8", name)));
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the value of secret \"%s\" %s", name, problem),
+				 errdetail("What begins with whsec_, whsk_ or whpk_ is a key of Standard Webhooks."),
+				 errhint(JS_SIGNING_HINT)));
 }
 
 static void
