@@ -88,6 +88,7 @@ OBJS = \
 	src/vault.o \
 	src/wait.o \
 	src/wakeup.o \
+	src/webhook_check.o \
 	src/worker.o \
 	src/worker_shared.o
 

@@ -35,6 +35,7 @@
 #include "funcapi.h"
 #include "guard.h"
 #include "guc.h"
+#include "http_text.h"
 #include "capture.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
@@ -196,11 +197,52 @@ fits(size_t size)
 	return false;
 }
 
-/* A copy, unless it is too large to be fetched. */
-static Jsonb *
-keep_jsonb(Datum value)
+/* What a result is made of: a row, or a jsonb. */
+typedef struct Making
 {
-	return fits(toast_raw_datum_size(value)) ? DatumGetJsonbPCopy(value) : NULL;
+	TupleDesc	names;			/* NULL: it is no row */
+	TupleDesc	types;
+	const Datum *values;
+	const bool *nulls;
+	Jsonb	   *result;
+} Making;
+
+/* A few bytes of jsonb may be so long a text that nobody could read it. */
+static void
+make_result(void *arg)
+{
+	Making	   *making = arg;
+	size_t		most = most_of_result();
+
+	making->result = making->names == NULL ? DatumGetJsonbPCopy(*making->values) :
+		js_row_json(making->names, making->types, making->values, making->nulls, most, JS_BAD_JSON_IS_AN_ERROR);
+	if (js_json_is_longer(&making->result->root, js_row_json_most(most)))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the text of the result is too long")));
+}
+
+static Jsonb *
+made_result(Making *making)
+{
+	ErrorData  *error = js_guard(make_result, making);
+
+	if (error == NULL)
+		return fits(VARSIZE(making->result)) ? making->result : NULL;
+	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		drop_too_large();
+	else
+		drop_result(error->message);
+	return NULL;
+}
+
+/* It is not fetched if it is too large. */
+static Jsonb *
+jsonb_result(Datum value)
+{
+	Making		making = {.values = &value};
+
+	return fits(toast_raw_datum_size(value)) ? made_result(&making) : NULL;
 }
 
 /* ------------------------------------------------------------------------
@@ -221,7 +263,6 @@ typedef struct FirstRow
 	TupleDesc	types;			/* of the row; NULL: none has come */
 	Datum	   *values;			/* NULL: it was too large, or not of its type */
 	bool	   *nulls;
-	Jsonb	   *result;
 } FirstRow;
 
 static void
@@ -330,33 +371,17 @@ first_row_init(FirstRow *row, MemoryContext context)
 	row->context = context;
 }
 
-static void
-first_row_to_json(void *arg)
-{
-	FirstRow   *row = arg;
-
-	row->result = js_row_json(row->names, row->types, row->values, row->nulls,
-							  most_of_result(), JS_BAD_JSON_IS_AN_ERROR);
-}
-
 /* A single jsonb column is the result itself, any other row an object. */
 static Jsonb *
-first_row_result(FirstRow *row)
+first_row_result(const FirstRow *row)
 {
-	ErrorData  *error;
+	Making		making = {row->names, row->types, row->values, row->nulls};
 
 	if (row->values == NULL || row->types->natts == 0)
 		return NULL;
 	if (row->types->natts == 1 && TupleDescAttr(row->types, 0)->atttypid == JSONBOID)
-		return row->nulls[0] ? NULL : keep_jsonb(row->values[0]);
-	error = js_guard(first_row_to_json, row);
-	if (error == NULL)
-		return fits(VARSIZE(row->result)) ? row->result : NULL;
-	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-		drop_too_large();
-	else
-		drop_result(error->message);
-	return NULL;
+		return row->nulls[0] ? NULL : jsonb_result(row->values[0]);
+	return made_result(&making);
 }
 
 /* ------------------------------------------------------------------------
@@ -548,7 +573,7 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	disarm_statement_timeout();
 	MemoryContextSwitchTo(context);
 	if (has_result && !fcinfo->isnull)
-		result = keep_jsonb(value);
+		result = jsonb_result(value);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(outer);
 	return result;

@@ -56,6 +56,7 @@
 typedef struct RowJson
 {
 	JsonbParseState *state;
+	size_t		bound;			/* bytes of JSON */
 	size_t		left;			/* bytes that values may still have */
 	JsBadJson	bad_json;
 } RowJson;
@@ -86,7 +87,7 @@ check_room(const RowJson *json, size_t size)
 	if (size > json->left)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the row is too large")));
+				 errmsg("the row has more than %zu bytes as JSON", json->bound)));
 }
 
 static void
@@ -443,7 +444,7 @@ Jsonb *
 js_row_json(TupleDesc names, TupleDesc types, const Datum *values, const bool *nulls,
 			size_t bound, JsBadJson bad_json)
 {
-	RowJson		json = {NULL, js_row_json_most(bound), bad_json};
+	RowJson		json = {NULL, bound, js_row_json_most(bound), bad_json};
 
 	return JsonbValueToJsonb(put_row(&json, names, types, values, nulls));
 }

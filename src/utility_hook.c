@@ -19,6 +19,8 @@
  *
  * COMMIT PREPARED may commit runs that another session has queued.
  *
+ * CREATE TRIGGER may make a webhook (webhook_check.c).
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -39,6 +41,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
+#include "webhook_check.h"
 
 /* How long processes that have been sent away may take. */
 #define DEPARTURE_MS 5000L
@@ -209,8 +212,12 @@ call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		  ProcessUtilityContext context, ParamListInfo params,
 		  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
+	bool		makes_trigger = IsA(pstmt->utilityStmt, CreateTrigStmt);
+
 	(prev_ProcessUtility ? prev_ProcessUtility : standard_ProcessUtility)
 		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	if (makes_trigger)
+		js_webhook_check((const CreateTrigStmt *) pstmt->utilityStmt);
 }
 
 static void
