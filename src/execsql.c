@@ -408,6 +408,14 @@ open_portal(RawStmt *statement, const char *command)
 	portal->visible = false;
 	PortalDefineQuery(portal, NULL, command, CreateCommandTag(statement->stmt), plans, NULL);
 	PortalStart(portal, NULL, 0, InvalidSnapshot);
+
+	/*
+	 * Rows of EXECUTE, FETCH or CALL would go through a store with the row type
+	 * that was announced before anything ran; what runs may have another.  They
+	 * come directly, each with its own, as if nothing had been announced.
+	 */
+	if (portal->strategy == PORTAL_UTIL_SELECT)
+		portal->strategy = PORTAL_MULTI_QUERY;
 	return portal;
 }
 

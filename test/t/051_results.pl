@@ -45,6 +45,7 @@ app(q{
 	CREATE TYPE app.mood AS ENUM ('sad', 'ok');
 	CREATE TYPE app.pair AS (a int, b text, moods app.mood[]);
 	CREATE TYPE app.nest AS (p app.pair, more app.pair[]);
+	CREATE TYPE app.altered AS (b int8, a int8);
 	CREATE DOMAIN app.doc AS jsonb;
 	CREATE DOMAIN app.pair_domain AS app.pair CHECK ((VALUE).a > 0);
 	CREATE TABLE app.big (t text, j jsonb);
@@ -63,6 +64,7 @@ app(q{
 	CREATE RULE r1 AS ON INSERT TO app.returning DO ALSO SELECT 'also' AS also;
 	CREATE TABLE app.instead (a int);
 	CREATE RULE r1 AS ON UPDATE TO app.instead DO INSTEAD (SELECT 'first'::text AS a; SELECT 2 AS b, 3 AS c);
+	CREATE FUNCTION app.prepares() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PREPARE p2 AS SELECT ''::bytea; RETURN 1; END $$;
 	CREATE PROCEDURE app.out(INOUT a int, INOUT b text) LANGUAGE plpgsql AS $$ BEGIN a := a + 1; b := b || b; END $$;
 	CREATE PROCEDURE app.commits(INOUT b text) LANGUAGE plpgsql AS $$ BEGIN SELECT left(t, 30) INTO b FROM app.big; COMMIT; END $$;
 	CREATE FUNCTION app.as_record() RETURNS SETOF record LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 1, 'x'::text; END $$;
@@ -120,7 +122,11 @@ my @cases = (
 	[ 'rules, a uuid and text', q{INSERT INTO app.forged VALUES (1)}, '{"x": "01010000-0000-0000-0000-000000000001", "y": 1}' ],
 	[ 'rules, RETURNING', q{INSERT INTO app.returning VALUES (1) RETURNING a}, '{"a": 1}' ],
 	[ 'rules, INSTEAD', q{UPDATE app.instead SET a = 1}, '{"a": "first"}' ],
+	[ 'EXECUTE of what its arguments prepare', q{PREPARE other(int) AS SELECT 1 AS a; EXECUTE other(app.prepares())}, '{"a": 1}' ],
+	[ 'FETCH of a held cursor', q{DECLARE h CURSOR WITH HOLD FOR SELECT g, repeat('g', g) AS t FROM generate_series(1, 3) g; MOVE 1 FROM h; FETCH h}, '{"g": 2, "t": "gg"}', undef, 'autocommit' ],
 	# What is dropped
+	[ 'composites of before their type was altered', q{DECLARE c CURSOR WITH HOLD FOR SELECT ROW(1, x'0102030405060101'::bigint)::app.altered AS v; ALTER TYPE app.altered ALTER ATTRIBUTE a TYPE text; FETCH c},
+		'', qr/altered after the datum's creation|a composite value is not of its type/, 'autocommit' ],
 	[ 'half a surrogate pair', q{SELECT '{"a":"\ud83d"}'::json}, '', qr/invalid input syntax for type json/ ],
 	[ 'a zero character', q{SELECT '{"a":"x\u0000y"}'::json AS j, 1 AS a}, '', qr/unsupported Unicode escape sequence/ ],
 	[ 'a number out of range', q{SELECT '1e200000'::json}, '', qr/value overflows numeric format/ ],
