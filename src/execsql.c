@@ -197,6 +197,9 @@ fits(size_t size)
 	return false;
 }
 
+/* How long the text of a jsonb may be, for each byte that it may have. */
+#define TEXT_PER_BYTE 8
+
 /* What a result is made of: a row, or a jsonb. */
 typedef struct Making
 {
@@ -212,11 +215,12 @@ static void
 make_result(void *arg)
 {
 	Making	   *making = arg;
-	size_t		most = most_of_result();
+	size_t		most_text = Min(most_of_result() * TEXT_PER_BYTE, MaxAllocSize);
 
 	making->result = making->names == NULL ? DatumGetJsonbPCopy(*making->values) :
-		js_row_json(making->names, making->types, making->values, making->nulls, most, JS_BAD_JSON_IS_AN_ERROR);
-	if (js_json_is_longer(&making->result->root, js_row_json_most(most)))
+		js_row_json(making->names, making->types, making->values, making->nulls,
+					most_of_result(), JS_BAD_JSON_IS_AN_ERROR);
+	if (js_json_is_longer(&making->result->root, most_text))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the text of the result is too long")));

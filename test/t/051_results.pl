@@ -231,6 +231,17 @@ is(scalar(() = $warning =~ /WARNING/g), 1, 'of many rows of a statement one warn
 is(psql('SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM app.rows'), '2 4 7 8 9 10 11 11 11 50', 'all changes are made');
 is(psql(q{SELECT recent ~ 'S' FROM jobsched.jobs WHERE name = 'http'}), 'f', 'no run was skipped of those that the job shows');
 
+# What counts is what is sent, to the byte: the same for requests from SQL.
+my $shapes = q{
+	FROM (VALUES (1, jsonb '{"k": [1, true, false, null, -1.50, "quote\\" \\n \\u0001 \\u00e9"], "o": {"p": [], "q": {}}, "e": ""}'), (2, '[[], [[1], [2, "x"]]]'), (3, '"x"')) s(n, shape)
+		CROSS JOIN LATERAL (SELECT jsonb_build_object('shape', shape, 'pad', '') AS bare) b
+		CROSS JOIN LATERAL (SELECT bare || jsonb_build_object('pad', repeat('x', 16 * 1024 * 1024 - octet_length(bare::text) + more)) AS body) p};
+is(app("BEGIN; SELECT count(jobsched.http_post('$url/exact', body)) " . $shapes =~ s/\bmore\b/0/r . '; ROLLBACK'), '3', 'bodies of 16 MB are accepted');
+for my $n (1 .. 3)
+{
+	like(error_of($node, $db, "SELECT jobsched.http_post('$url/exact', body) " . $shapes =~ s/\bmore\b/1/r . " WHERE n = $n", 'app'), qr/$too_long/, "not one byte more, shape $n");
+}
+
 # What a trigger says is looked at when it is created.
 app('CREATE TABLE app.plain (id int, t text)');
 my $create = 'CREATE TRIGGER hook AFTER INSERT ON app.plain FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook';
