@@ -290,7 +290,7 @@ typedef struct Webhook
 	const TriggerData *data;
 	const Trigger *trigger;
 	Oid			owner;			/* of the table, and of what is queued */
-	JsJob		job;			/* job_id 0: not found */
+	JsJob		job;			/* job_id 0: none so far */
 	JsRun		run;
 } Webhook;
 
@@ -424,19 +424,24 @@ check_target(void *arg)
 {
 	Webhook    *hook = arg;
 	const char *name = hook->trigger->tgargs[0];
+	bool		found;
+	bool		sends;
 
 	if (names_url(hook->trigger))
 	{
 		js_http_check_may_request(hook->owner);
 		return;
 	}
-	if (!js_job_find(hook->owner, name, &hook->job))
+	found = js_job_find(hook->owner, name, &hook->job);
+	sends = found && hook->job.request != NULL && js_http_text(hook->job.request, "url") != NULL;
+	/* Whoever made the trigger need not learn which other jobs the owner has. */
+	if (!found || (!sends && !js_may_manage(hook->owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" of role \"%s\" does not exist", name,
 						GetUserNameFromId(hook->owner, false)),
 				 errhint("A webhook's job belongs to the owner of the table.")));
-	if (hook->job.request == NULL || js_http_text(hook->job.request, "url") == NULL)
+	if (!sends)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" of role \"%s\" has no url", name, GetUserNameFromId(hook->owner, false)),
@@ -464,7 +469,7 @@ js_webhook_check_trigger(const Trigger *trigger, Oid owner)
 				 error->hint ? errhint("%s", error->hint) : 0));
 }
 
-/* That of single requests, made if it has to be. */
+/* That of single requests. */
 static void
 find_http_job(void *arg)
 {
@@ -545,11 +550,13 @@ static void
 leave_out(Webhook *hook, const ErrorData *error)
 {
 	warn_of_row(hook, error);
+	/* In a transaction that is read only, or before the first scheduler, that is all. */
+	if (XactReadOnly || js_database_find(MyDatabaseId) == NULL)
+		return;
 	if (hook->job.job_id == 0)
 		(void) js_guard(find_http_job, hook);
-	/* In a transaction that is read only, or before the first scheduler, that is all. */
-	if (hook->job.job_id != 0 && !XactReadOnly && js_database_find(MyDatabaseId) != NULL)
-		record_row(hook, error);
+	hook->job.owner = hook->owner;	/* of no job, if there is none to be had */
+	record_row(hook, error);
 }
 
 /* A trigger that should not be one BEFORE a change must let it pass all the same. */

@@ -267,6 +267,8 @@ like(warned("$create('later')"), qr/WARNING:  42704: trigger "hook" sends nothin
 left_out('INSERT INTO app.plain VALUES (1)', 'job "later" of role "app" does not exist', 'job_name, sqlstate', 'http 42704');
 app("SELECT jobsched.create_job('later', command => 'SELECT 1')");
 left_out('INSERT INTO app.plain VALUES (2)', 'job "later" of role "app" has no url', 'job_name, sqlstate', 'later 55000');
+psql(q{CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA app TO stranger; GRANT INSERT ON app.plain TO stranger});
+like(warned('INSERT INTO app.plain VALUES (5)', 'stranger'), qr/job "later" of role "app" does not exist/, 'a stranger does not learn that it is there');
 app(qq{SELECT jobsched.alter_job('later', url => '$url/later', keys => '{"t:{{args.record.t}}"}')});
 left_out("INSERT INTO app.plain VALUES (3, repeat('k', 5000))", 'key "t:\{\{args.record.t\}\}" makes a key longer', 'job_name, sqlstate', 'later 22023');
 body_of("INSERT INTO app.plain VALUES (4, 'sent')");
@@ -277,7 +279,7 @@ psql(q{
 like(warned("CREATE TABLE poor.t (id int); CREATE TRIGGER hook AFTER INSERT ON poor.t FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('$url/poor'); GRANT INSERT ON poor.t TO app", 'poor'),
 	qr/WARNING:  42501: trigger "hook" sends nothing: role "poor" may not make HTTP requests/, 'a right that is missing makes a warning');
 left_out('INSERT INTO poor.t VALUES (1)', 'role "poor" may not make HTTP requests', 'owner', 'poor');
-is(psql(q{SELECT (SELECT count(*) FROM app.plain) || ' ' || (SELECT count(*) FROM poor.t)}), '4 1', 'all changes are made');
+is(psql(q{SELECT (SELECT count(*) FROM app.plain) || ' ' || (SELECT count(*) FROM poor.t)}), '5 1', 'all changes are made');
 like(warned(qq{
 	CREATE TEMP TABLE t (id int);
 	CREATE TRIGGER hook AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('$url/temp');
