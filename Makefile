@@ -22,6 +22,7 @@ OBJS = \
 	src/cron_zone.o \
 	src/egress.o \
 	src/execsql.o \
+	src/guard.o \
 	src/guc.o \
 	src/http.o \
 	src/http_record.o \
@@ -50,6 +51,7 @@ OBJS = \
 	src/processing.o \
 	src/queue.o \
 	src/retry.o \
+	src/row_json.o \
 	src/sched_cancel.o \
 	src/sched_dispatch.o \
 	src/sched_end.o \
@@ -89,6 +91,7 @@ OBJS = \
 	src/vault.o \
 	src/wait.o \
 	src/wakeup.o \
+	src/webhook_check.o \
 	src/worker.o \
 	src/worker_shared.o
 

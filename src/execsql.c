@@ -23,7 +23,7 @@
  */
 #include "postgres.h"
 
-#include "access/heaptoast.h"
+#include "access/detoast.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -33,19 +33,22 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "guard.h"
 #include "guc.h"
+#include "http_text.h"
 #include "capture.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
 #include "parser/parse_func.h"
 #include "parser/parser.h"
 #include "pgstat.h"
+#include "row_json.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
-#include "utils/json.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
@@ -160,7 +163,100 @@ js_command_check(const char *command, const char *mode, bool *transactional)
 }
 
 /* ------------------------------------------------------------------------
+ * Results
+ *
+ * What cannot be kept is dropped, with a line in the run's log; the work stays.
+ * ------------------------------------------------------------------------
+ */
+
+static size_t
+most_of_result(void)
+{
+	return (size_t) js_guc_max_result_size * 1024;
+}
+
+static void
+drop_result(const char *why)
+{
+	js_capture_add("warning", psprintf("the result was dropped: %s", why));
+}
+
+static void
+drop_too_large(void)
+{
+	drop_result(psprintf("it exceeds jobsched.max_result_size of %d kB", js_guc_max_result_size));
+}
+
+static bool
+fits(size_t size)
+{
+	if (size <= most_of_result())
+		return true;
+	js_capture_add("warning",
+				   psprintf("the result of %zu bytes was dropped: it exceeds jobsched.max_result_size of %d kB",
+							size, js_guc_max_result_size));
+	return false;
+}
+
+/* How long the text of a jsonb may be, for each byte that it may have. */
+#define TEXT_PER_BYTE 8
+
+/* What a result is made of: a row, or a jsonb. */
+typedef struct Making
+{
+	TupleDesc	names;			/* NULL: it is no row */
+	TupleDesc	types;
+	const Datum *values;
+	const bool *nulls;
+	Jsonb	   *result;
+} Making;
+
+/* A few bytes of jsonb may be so long a text that nobody could read it. */
+static void
+make_result(void *arg)
+{
+	Making	   *making = arg;
+	size_t		most_text = Min(most_of_result() * TEXT_PER_BYTE, MaxAllocSize);
+
+	making->result = making->names == NULL ? DatumGetJsonbPCopy(*making->values) :
+		js_row_json(making->names, making->types, making->values, making->nulls,
+					most_of_result(), JS_BAD_JSON_IS_AN_ERROR);
+	if (js_json_is_longer(&making->result->root, most_text))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the text of the result is too long")));
+}
+
+static Jsonb *
+made_result(Making *making)
+{
+	ErrorData  *error = js_guard(make_result, making);
+
+	if (error == NULL)
+		return fits(VARSIZE(making->result)) ? making->result : NULL;
+	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		drop_too_large();
+	else
+		drop_result(error->message);
+	return NULL;
+}
+
+/* It is not fetched if it is too large. */
+static Jsonb *
+jsonb_result(Datum value)
+{
+	Making		making = {.values = &value};
+
+	return fits(toast_raw_datum_size(value)) ? made_result(&making) : NULL;
+}
+
+/* ------------------------------------------------------------------------
  * The first row
+ *
+ * Of a statement that rules have made several of, it is the first that any of
+ * these returns.  Each of them has a row type of its own, and says it before its
+ * rows.  That has the names of the columns.  What types they have the row itself
+ * says best, and if the two do not agree it is not looked into.
  * ------------------------------------------------------------------------
  */
 
@@ -168,8 +264,10 @@ typedef struct FirstRow
 {
 	DestReceiver pub;
 	MemoryContext context;
-	TupleDesc	desc;
-	HeapTuple	tuple;
+	TupleDesc	names;			/* of the statement whose rows come now */
+	TupleDesc	types;			/* of the row; NULL: none has come */
+	Datum	   *values;			/* NULL: it was too large, or not of its type */
+	bool	   *nulls;
 } FirstRow;
 
 static void
@@ -178,23 +276,86 @@ first_row_startup(DestReceiver *self, int operation, TupleDesc desc)
 	FirstRow   *row = (FirstRow *) self;
 	MemoryContext outer = MemoryContextSwitchTo(row->context);
 
-	row->desc = CreateTupleDescCopy(desc);
+	if (row->types == NULL)
+		row->names = CreateTupleDescCopy(desc);
 	MemoryContextSwitchTo(outer);
+}
+
+static bool
+agree(TupleDesc names, TupleDesc types)
+{
+	if (names == NULL || names->natts != types->natts)
+		return false;
+	for (int i = 0; i < types->natts; i++)
+		if (TupleDescAttr(names, i)->atttypid != TupleDescAttr(types, i)->atttypid)
+			return false;
+	return true;
+}
+
+/* Whether all of it together is not out of proportion. */
+static bool
+is_moderate(TupleTableSlot *slot)
+{
+	size_t		size = 0;
+
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(slot->tts_tupleDescriptor, i);
+
+		if (!slot->tts_isnull[i])
+			size += js_value_size(slot->tts_values[i], column->attbyval, column->attlen);
+	}
+	return size <= js_row_json_most(most_of_result());
+}
+
+/* Nothing may point outside: the snapshot ends with the statement. */
+static Datum
+copy_value(Datum value, Form_pg_attribute column)
+{
+	if (column->attlen == -1)
+		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	return datumCopy(value, column->attbyval, column->attlen);
+}
+
+static void
+copy_row(FirstRow *row, TupleTableSlot *slot)
+{
+	int			natts = row->types->natts;
+
+	row->nulls = palloc(natts * sizeof(bool));
+	row->values = palloc(natts * sizeof(Datum));
+	for (int i = 0; i < natts; i++)
+	{
+		row->nulls[i] = slot->tts_isnull[i];
+		if (!row->nulls[i])
+			row->values[i] = copy_value(slot->tts_values[i], TupleDescAttr(row->types, i));
+	}
 }
 
 static bool
 first_row_receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	FirstRow   *row = (FirstRow *) self;
+	MemoryContext outer;
 
-	if (row->tuple == NULL)
+	if (row->types != NULL)
+		return true;			/* the statement goes on all the same */
+	outer = MemoryContextSwitchTo(row->context);
+	row->types = CreateTupleDescCopy(slot->tts_tupleDescriptor);
+	if (!agree(row->names, row->types))
+		drop_result("its row is not of the type that its statement has announced");
+	else
 	{
-		MemoryContext outer = MemoryContextSwitchTo(row->context);
-
-		/* Nothing may point outside: the snapshot ends with the statement. */
-		row->tuple = toast_flatten_tuple(ExecCopySlotHeapTuple(slot), row->desc);
-		MemoryContextSwitchTo(outer);
+		slot_getallattrs(slot);
+		/* Utility statements have none when they give their rows. */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (is_moderate(slot))
+			copy_row(row, slot);
+		else
+			drop_too_large();
+		PopActiveSnapshot();
 	}
+	MemoryContextSwitchTo(outer);
 	return true;
 }
 
@@ -215,48 +376,17 @@ first_row_init(FirstRow *row, MemoryContext context)
 	row->context = context;
 }
 
-/* A result that is out of proportion is dropped, not the run. */
-static Jsonb *
-keep_result(Jsonb *result)
-{
-	if (VARSIZE(result) <= (Size) js_guc_max_result_size * 1024)
-		return result;
-	js_capture_add("warning",
-				   psprintf("the result of %u bytes was dropped: it exceeds jobsched.max_result_size of %d kB",
-							(unsigned) VARSIZE(result), js_guc_max_result_size));
-	return NULL;
-}
-
 /* A single jsonb column is the result itself, any other row an object. */
 static Jsonb *
-first_row_result(const FirstRow *row, MemoryContext context)
+first_row_result(const FirstRow *row)
 {
-	MemoryContext outer;
-	Jsonb	   *result;
+	Making		making = {row->names, row->types, row->values, row->nulls};
 
-	if (row->tuple == NULL || row->desc->natts == 0)
+	if (row->values == NULL || row->types->natts == 0)
 		return NULL;
-	outer = MemoryContextSwitchTo(context);
-	if (row->desc->natts == 1 && TupleDescAttr(row->desc, 0)->atttypid == JSONBOID)
-	{
-		bool		isnull;
-		Datum		value = heap_getattr(row->tuple, 1, row->desc, &isnull);
-
-		result = isnull ? NULL : keep_result(DatumGetJsonbPCopy(value));
-	}
-	else
-	{
-		Datum		record = heap_copy_tuple_as_datum(row->tuple, BlessTupleDesc(row->desc));
-		char	   *json = TextDatumGetCString(DirectFunctionCall1(row_to_json, record));
-
-		result = NULL;
-		if (strstr(json, "\\u0000") == NULL)
-			result = keep_result(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json))));
-		else
-			js_capture_add("warning", "the result was dropped: jsonb cannot hold \\u0000");
-	}
-	MemoryContextSwitchTo(outer);
-	return result;
+	if (row->types->natts == 1 && TupleDescAttr(row->types, 0)->atttypid == JSONBOID)
+		return row->nulls[0] ? NULL : jsonb_result(row->values[0]);
+	return made_result(&making);
 }
 
 /* ------------------------------------------------------------------------
@@ -283,6 +413,14 @@ open_portal(RawStmt *statement, const char *command)
 	portal->visible = false;
 	PortalDefineQuery(portal, NULL, command, CreateCommandTag(statement->stmt), plans, NULL);
 	PortalStart(portal, NULL, 0, InvalidSnapshot);
+
+	/*
+	 * Rows of EXECUTE, FETCH or CALL would go through a store with the row type
+	 * that was announced before anything ran; what runs may have another.  They
+	 * come directly, each with its own, as if nothing had been announced.
+	 */
+	if (portal->strategy == PORTAL_UTIL_SELECT)
+		portal->strategy = PORTAL_MULTI_QUERY;
 	return portal;
 }
 
@@ -336,6 +474,7 @@ js_command_run(const char *command, const char *mode, MemoryContext context)
 	Jsonb	   *result;
 	ListCell   *lc;
 
+	first_row_init(&first, context);
 	debug_query_string = command;
 	pgstat_report_activity(STATE_RUNNING, command);
 	foreach(lc, statements)
@@ -350,15 +489,12 @@ js_command_run(const char *command, const char *mode, MemoryContext context)
 		if (block)
 			BeginImplicitTransactionBlock();
 		CHECK_FOR_INTERRUPTS();
-		first_row_init(&first, context);
-		run_statement(lfirst_node(RawStmt, lc), command, &first.pub);
+		run_statement(lfirst_node(RawStmt, lc), command,
+					  lc == list_tail(statements) ? &first.pub : None_Receiver);
 		CommandCounterIncrement();
 	}
-	if (first.tuple != NULL)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	result = first_row_result(&first, context);
-	if (first.tuple != NULL)
-		PopActiveSnapshot();
+	MemoryContextSwitchTo(context);
+	result = first_row_result(&first);
 	if (block)
 		EndImplicitTransactionBlock();
 	MemoryContextSwitchTo(outer);
@@ -464,6 +600,7 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	PgStat_FunctionCallUsage usage;
 	Oid			function;
+	bool		has_result;
 	FmgrInfo	flinfo;
 	Jsonb	   *result = NULL;
 	Datum		value;
@@ -473,6 +610,7 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	function = js_handler_lookup(handler);
 	check_may_execute(function, handler);
+	has_result = get_func_rettype(function) == JSONBOID;
 	fmgr_info_cxt(function, &flinfo, context);
 	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(args);
@@ -482,8 +620,9 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	value = FunctionCallInvoke(fcinfo);
 	pgstat_end_function_usage(&usage, true);
 	disarm_statement_timeout();
-	if (!fcinfo->isnull && get_func_rettype(function) == JSONBOID)
-		result = keep_result(DatumGetJsonbPCopy(value));
+	MemoryContextSwitchTo(context);
+	if (has_result && !fcinfo->isnull)
+		result = jsonb_result(value);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(outer);
 	return result;

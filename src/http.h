@@ -12,6 +12,7 @@
 
 #include "fmgr.h"
 #include "http_request.h"
+#include "utils/reltrigger.h"
 
 /* The job that requests belong to which were made without one. */
 #define JS_HTTP_JOB "http"
@@ -28,6 +29,7 @@ extern bool js_http_may_request(Oid role);
 extern void js_http_check_may_request(Oid role);
 extern ArrayType *js_http_keys(const JsJob *job, ArrayType *templates);
 extern Jsonb *js_http_definition(const JsJob *job, const JsRun *run, JsHttpPlace *place);
+extern void js_webhook_check_trigger(const Trigger *trigger, Oid owner);
 
 /* api.c */
 extern void js_http_job(Oid owner, JsJob *job);

@@ -93,10 +93,76 @@ js_iso8601(TimestampTz time)
 	return psprintf("%sZ", text);
 }
 
+/* Of a character of UTF-8, or a byte of one, in a JSON string: see escape_json(). */
+static size_t
+escaped_size(unsigned char c)
+{
+	if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t')
+		return 2;
+	return c < ' ' ? strlen("\\u0000") : 1;
+}
+
+static size_t
+string_size(char *text, int length)
+{
+	char	   *sent = pg_server_to_any(text, length, PG_UTF8);
+	size_t		size = strlen("\"\"");
+
+	if (sent != text)
+		length = strlen(sent);
+	for (int i = 0; i < length; i++)
+		size += escaped_size(sent[i]);
+	if (sent != text)
+		pfree(sent);
+	return size;
+}
+
+static size_t
+number_size(const JsonbValue *value)
+{
+	char	   *digits = js_json_text(value);
+	size_t		size = strlen(digits);
+
+	pfree(digits);
+	return size;
+}
+
+/* Brackets, and what stands between so many elements. */
+static size_t
+container_size(int count)
+{
+	return strlen("[]") + Max(count - 1, 0) * strlen(", ");
+}
+
+/* What a step through a jsonb adds to its text: see JsonbToCString(). */
+static size_t
+token_size(JsonbIteratorToken token, const JsonbValue *value)
+{
+	if (token == WJB_BEGIN_ARRAY)
+		return value->val.array.rawScalar ? 0 : container_size(value->val.array.nElems);
+	if (token == WJB_BEGIN_OBJECT)
+		return container_size(value->val.object.nPairs);
+	if (token == WJB_KEY)
+		return string_size(value->val.string.val, value->val.string.len) + strlen(": ");
+	if (token != WJB_ELEM && token != WJB_VALUE)
+		return 0;
+	switch (value->type)
+	{
+		case jbvString:
+			return string_size(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return number_size(value);
+		case jbvBool:
+			return value->val.boolean ? strlen("true") : strlen("false");
+		default:
+			return strlen("null");
+	}
+}
+
 /*
- * Whether its text has more bytes than the limit, before that text is made: a
- * few bytes of a jsonb number may be a hundred thousand digits.  What is added
- * between and to the values, quotes and escapes, is not counted.
+ * Whether its text, in UTF-8 as it is sent, has more bytes than the limit; before
+ * that text is made: a few bytes of a jsonb number may be a hundred thousand
+ * digits.
  */
 bool
 js_json_is_longer(JsonbContainer *container, size_t limit)
@@ -109,17 +175,7 @@ js_json_is_longer(JsonbContainer *container, size_t limit)
 	while (size <= limit && (token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (token != WJB_KEY && token != WJB_ELEM && token != WJB_VALUE)
-			continue;
-		if (value.type == jbvString)
-			size += value.val.string.len;
-		else if (value.type == jbvNumeric)
-		{
-			char	   *digits = js_json_text(&value);
-
-			size += strlen(digits);
-			pfree(digits);
-		}
+		size += token_size(token, &value);
 	}
 	return size > limit;
 }

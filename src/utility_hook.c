@@ -22,6 +22,8 @@
  * CREATE DATABASE, DROP ROLE and ALTER ROLE RENAME are told of at their commit,
  * and only if they have succeeded: what is refused must cost us nothing.
  *
+ * CREATE TRIGGER may make a webhook (webhook_check.c).
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -42,6 +44,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
+#include "webhook_check.h"
 
 /* How long processes that have been sent away may take. */
 #define DEPARTURE_MS 5000L
@@ -212,8 +215,12 @@ call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		  ProcessUtilityContext context, ParamListInfo params,
 		  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
+	bool		makes_trigger = IsA(pstmt->utilityStmt, CreateTrigStmt);
+
 	(prev_ProcessUtility ? prev_ProcessUtility : standard_ProcessUtility)
 		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	if (makes_trigger)
+		js_webhook_check((const CreateTrigStmt *) pstmt->utilityStmt);
 }
 
 typedef void (*Teller) (void);

@@ -299,7 +299,7 @@ COMMENT ON FUNCTION jobsched.http_delete IS
 CREATE FUNCTION jobsched.http_webhook()
 RETURNS trigger LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_webhook';
 COMMENT ON FUNCTION jobsched.http_webhook IS
-'Trigger function for triggers AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW. Its argument is the name of a job of the table''s owner, which is triggered with the change as args; or a URL, to which the change is posted, and headers as a JSON object if you like. The change: {"type", "schema", "table", "record", "old_record"}. What is queued belongs to the table''s owner, who needs EXECUTE on jobsched.http_request.';
+'Trigger function for triggers AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW. Its argument is the name of a job of the table''s owner, which is triggered with the change as args; or a URL, to which the change is posted, and headers as a JSON object if you like. The change: {"type", "schema", "table", "record", "old_record"}. What is queued belongs to the table''s owner, who needs EXECUTE on jobsched.http_request. It never hinders the change: a row that cannot be sent makes a warning and a run of status skipped, reason unsendable.';
 
 -- Who may make requests is for the administrator to say.
 REVOKE ALL ON FUNCTION jobsched.http_request, jobsched.http_webhook FROM PUBLIC;

@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.h
+ *		Calls whose errors must not undo what the transaction has done.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_GUARD_H
+#define JS_GUARD_H
+
+typedef void (*JsGuarded) (void *arg);
+
+extern ErrorData *js_guard(JsGuarded call, void *arg);
+
+#endif							/* JS_GUARD_H */
