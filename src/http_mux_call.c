@@ -827,6 +827,7 @@ move_buffer(MuxBuffer *from, size_t *size)
 static void
 move_reply(MuxReply *reply, JsMuxResponse *response)
 {
+	js_mux_reply_unpack(reply);
 	response->status = reply->status;
 	response->headers = move_buffer(&reply->headers, &response->headers_size);
 	response->body = move_buffer(&reply->body, &response->body_size);

@@ -143,6 +143,9 @@ typedef struct MuxReply
 extern bool js_mux_reply_header(MuxReply *reply, const char *line, size_t size);
 extern bool js_mux_reply_body(MuxReply *reply, const char *data, size_t size);
 
+/* http_mux_unpack.c: when all has come. */
+extern void js_mux_reply_unpack(MuxReply *reply);
+
 extern void js_mux_reply_restart(MuxReply *reply);
 extern void js_mux_reply_free(MuxReply *reply);
 

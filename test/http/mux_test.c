@@ -35,6 +35,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "../../src/http_mux.h"
 #include "hostile.h"
@@ -898,6 +899,104 @@ test_more_than_one_answer(void)
 		pump_until(0, 0.1);
 		check_own(get("/echo?mine"), "/echo?mine");
 	}
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: packed bodies
+ * ------------------------------------------------------------------------
+ */
+
+#define GZIP (MAX_WBITS + 16)
+
+static size_t
+pack(int bits, const char *text, size_t size, unsigned char *out, size_t room)
+{
+	z_stream	stream = {.next_in = (unsigned char *) text,.avail_in = size,.next_out = out,.avail_out = room};
+
+	deflateInit2(&stream, 9, Z_DEFLATED, bits, 9, Z_DEFAULT_STRATEGY);
+	check(deflate(&stream, Z_FINISH) == Z_STREAM_END, "pack");
+	deflateEnd(&stream);
+	return stream.total_out;
+}
+
+static const JsMuxResponse *
+get_packed(const char *encoding, const unsigned char *packed, size_t size)
+{
+	char		path[1000];
+	size_t		length = snprintf(path, sizeof(path), "/packed/%s/", encoding);
+
+	for (size_t i = 0; i < size; i++)
+		length += snprintf(path + length, sizeof(path) - length, "%02x", packed[i]);
+	get(path);
+	check_result(&responses[1], JS_MUX_OK, encoding);
+	return &responses[1];
+}
+
+static void
+check_unpacked(const char *encoding, int bits)
+{
+	unsigned char packed[256];
+	size_t		size = pack(bits, "hello, hello, hello", 19, packed, sizeof(packed));
+	const		JsMuxResponse *response = get_packed(encoding, packed, size);
+
+	check(has_body(response, "hello, hello, hello") && !response->truncated, "%s is unpacked: %s", encoding, response->body);
+}
+
+static void
+check_as_it_came(const char *what, const char *encoding, const unsigned char *packed, size_t size)
+{
+	const		JsMuxResponse *response = get_packed(encoding, packed, size);
+
+	check(response->body_size == size && memcmp(response->body, packed, size) == 0 && !response->truncated,
+		  "%s is left as it came: %zu bytes", what, response->body_size);
+}
+
+static void
+test_packed(void)
+{
+	unsigned char packed[400];
+	unsigned char twice[400];
+	char		zeros[100000] = {0};
+	size_t		size;
+	const		JsMuxResponse *response;
+
+	check_unpacked("gzip", GZIP);
+	check_unpacked("X-GZip", GZIP);
+	check_unpacked("identity,gzip", GZIP);
+	check_unpacked("deflate", MAX_WBITS);
+	check_unpacked("deflate", -MAX_WBITS);
+
+	size = pack(GZIP, "some", 4, packed, sizeof(packed));
+	check_as_it_came("no encoding", "identity", packed, size);
+	check_as_it_came("another encoding", "br", packed, size);
+	check_as_it_came("two layers", "gzip,gzip", packed, size);
+	check_as_it_came("what only says that it is packed", "gzip", (const unsigned char *) "hello", 5);
+	check_as_it_came("what only begins as if it were", "gzip", (const unsigned char *) "\x1f\x8b garbage", 10);
+	check_as_it_came("half a header", "gzip", packed, 5);
+	check_as_it_came("nothing", "gzip", packed, 0);
+	packed[size - 6] ^= 1;
+	check_as_it_came("a wrong checksum", "gzip", packed, size);
+
+	size = pack(GZIP, "some", 4, packed, sizeof(packed));
+	size += pack(GZIP, "more", 4, packed + size, sizeof(packed) - size);
+	check(has_body(get_packed("gzip", packed, size), "somemore"), "two members");
+	memcpy(packed + size, "rubbish", 7);
+	check(has_body(get_packed("gzip", packed, size + 7), "somemore"), "and rubbish");
+	response = get_packed("gzip", packed, size - 10);
+	check(response->truncated && strncmp(response->body, "some", 4) == 0, "a member and a half");
+
+	size = pack(GZIP, zeros, 1000, packed, sizeof(packed));
+	response = get_packed("gzip", packed, size);
+	check(response->body_size == 1000 && !response->truncated, "as much as is kept");
+	size = pack(GZIP, zeros, 1001, packed, sizeof(packed));
+	response = get_packed("gzip", packed, size);
+	check(response->body_size == 1000 && response->truncated, "a byte more");
+	size = pack(GZIP, zeros, sizeof(zeros), packed, sizeof(packed));
+	response = get_packed("gzip", packed, size);
+	check(response->body_size == 1000 && response->truncated, "a bomb");
+	size = pack(GZIP, (char *) packed, size, twice, sizeof(twice));
+	response = get_packed("gzip", twice, size);
+	check(!response->truncated && memcmp(response->body, packed, response->body_size) == 0, "one layer of two");
 }
 
 static void
@@ -1813,7 +1912,7 @@ main(int argc, char **argv)
 		test_plain, test_connection_is_kept, test_connection_is_dead, test_methods,
 		test_large_request, test_request_headers, test_responses, test_max_body,
 		test_bad_responses, test_shapes_refused, test_shapes_one_by_one, test_shapes_on_one_connection,
-		test_shapes_on_several_connections, test_more_than_one_answer, test_bad_requests, test_timeouts, test_connect_timeout,
+		test_shapes_on_several_connections, test_more_than_one_answer, test_packed, test_bad_requests, test_timeouts, test_connect_timeout,
 		test_no_connection, test_large_after_failure, test_options_not_taken, test_refused, test_odd_addresses, test_refused_on_reuse,
 		test_configure, test_rebinding, test_second_address, test_environment, test_proxy,
 		test_ids, test_cancel, test_many, test_few_connections,
