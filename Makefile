@@ -26,6 +26,7 @@ OBJS = \
 	src/http.o \
 	src/http_record.o \
 	src/http_worker.o \
+	src/http_charset.o \
 	src/http_definition.o \
 	src/http_header.o \
 	src/http_params.o \

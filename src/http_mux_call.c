@@ -62,6 +62,17 @@
 			call->code = curl_easy_setopt(call->easy, option, value); \
 	} while (0)
 
+/* The library that was found when the process began, not the one of the build. */
+static const curl_version_info_data *
+libcurl(void)
+{
+	static const curl_version_info_data *info = NULL;
+
+	if (info == NULL)
+		info = curl_version_info(CURLVERSION_NOW);
+	return info;
+}
+
 /* NULL: out of memory. */
 MuxCall *
 js_mux_call_create(void)
@@ -190,17 +201,15 @@ note_socket(const MuxCall *call, int port)
 
 /*
  * What a server says before it is asked is no answer to anyone: it may be the
- * second half of what another's request has brought about.  From 8.0 on libcurl
- * itself uses no such connection again.  Over TLS there is something to read
- * without that being an answer, so there it cannot be told.
+ * second half of what another's request has brought about.  Over TLS there is
+ * something to read without that being an answer, so there it cannot be told.
  */
 static bool
 has_spoken_early(MuxCall *call, int port)
 {
 	char		c;
 
-	if (call->secure || port <= 0 || port > 65535 ||
-		curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000)
+	if (call->secure || port <= 0 || port > 65535)
 		return false;
 	if (call->fresh)
 	{
@@ -460,7 +469,8 @@ set_connection(MuxCall *call)
 	SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
 	SET(CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S);
 	SET(CURLOPT_MAXLIFETIME_CONN, MAX_LIFETIME_S);
-	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+	if ((libcurl()->features & CURL_VERSION_HTTP2) != 0)
+		SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
 }
 
 /*
@@ -477,11 +487,7 @@ set_authorities(MuxCall *call)
 
 #if CURL_AT_LEAST_VERSION(7, 84, 0)
 	if (system_file == NULL)
-	{
-		const		curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-
-		system_file = info->cainfo && access(info->cainfo, R_OK) == 0 ? info->cainfo : "";
-	}
+		system_file = libcurl()->cainfo && access(libcurl()->cainfo, R_OK) == 0 ? libcurl()->cainfo : "";
 #else
 	system_file = "";
 #endif
