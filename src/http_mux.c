@@ -46,8 +46,9 @@
  * blocked then: handlers of the process must not run there.
  *
  * Files: http_mux_call.c has all options, callbacks and results of a request,
- * http_mux_reply.c the buffers for what comes, http_mux_poll.c the descriptor,
- * http_module.c what makes a server load all this.
+ * http_mux_reply.c the buffers for what comes, http_mux_unpack.c what is packed
+ * in them, http_mux_poll.c the descriptor, http_module.c what makes a server load
+ * all this.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
