@@ -216,7 +216,8 @@ has_spoken_early(MuxCall *call, int port)
 		note_socket(call, port);
 		return false;
 	}
-	return has_port(sockets[port], port) && recv(sockets[port], &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+	/* a peek at another's socket does no harm; mostly there is nothing */
+	return recv(sockets[port], &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0 && has_port(sockets[port], port);
 }
 
 static int
