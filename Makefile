@@ -27,6 +27,7 @@ OBJS = \
 	src/http.o \
 	src/http_record.o \
 	src/http_worker.o \
+	src/http_charset.o \
 	src/http_definition.o \
 	src/http_header.o \
 	src/http_params.o \
@@ -115,10 +116,13 @@ HTTP_OBJS = \
 	src/http_mux.o \
 	src/http_mux_call.o \
 	src/http_mux_poll.o \
-	src/http_mux_reply.o
+	src/http_mux_reply.o \
+	src/http_mux_unpack.o
 CURL_CONFIG ?= $(shell command -v curl-config || echo pkg-config libcurl)
 CURL_CPPFLAGS ?= $(shell $(CURL_CONFIG) --cflags)
 CURL_LIBS ?= $(shell $(CURL_CONFIG) --libs)
+# Without its header compressed bodies stay as they are.
+ZLIB_LIBS ?= $(shell printf '\#include <zlib.h>\n' | $(CC) -E - >/dev/null 2>&1 && echo -lz)
 EXTRA_CLEAN += $(HTTP_OBJS) jobsched_http$(DLSUFFIX)
 
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
@@ -142,10 +146,10 @@ sql/jobsched--1.0.sql: $(SQL_PIECES)
 $(OBJS) $(HTTP_OBJS): $(wildcard $(srcdir)/src/*.h)
 
 # PGXS builds one library of several objects; this is the other.
-$(HTTP_OBJS): override CPPFLAGS += $(CURL_CPPFLAGS)
+$(HTTP_OBJS): override CPPFLAGS += $(CURL_CPPFLAGS) $(if $(ZLIB_LIBS),-DHAVE_ZLIB)
 
 jobsched_http$(DLSUFFIX): $(HTTP_OBJS)
-	$(LINK.shared) -o $@ $(HTTP_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(CURL_LIBS)
+	$(LINK.shared) -o $@ $(HTTP_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(CURL_LIBS) $(ZLIB_LIBS)
 
 all: jobsched_http$(DLSUFFIX)
 

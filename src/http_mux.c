@@ -46,8 +46,9 @@
  * blocked then: handlers of the process must not run there.
  *
  * Files: http_mux_call.c has all options, callbacks and results of a request,
- * http_mux_reply.c the buffers for what comes, http_mux_poll.c the descriptor,
- * http_module.c what makes a server load all this.
+ * http_mux_reply.c the buffers for what comes, http_mux_unpack.c what is packed
+ * in them, http_mux_poll.c the descriptor, http_module.c what makes a server load
+ * all this.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -307,7 +308,7 @@ static void
 end_abandoned(MuxCall *call)
 {
 	curl_multi_remove_handle(multi, call->easy);
-	js_mux_call_give_back(call);
+	js_mux_call_free(call);
 	abandoned--;
 	limit_connections();
 }
@@ -326,7 +327,7 @@ drop_call(MuxTransfer *transfer)
 	}
 	if (transfer->state == MUX_ACTIVE)
 		curl_multi_remove_handle(multi, call->easy);
-	js_mux_call_give_back(call);
+	js_mux_call_free(call);
 }
 
 static void
@@ -726,9 +727,26 @@ turn_back(MuxTransfer *transfer)
 	close_origin(transfer->origin);
 }
 
+/* Once more, on a connection of its own; as a pioneer if it is one. */
+static void
+begin_again(MuxTransfer *transfer)
+{
+	MuxCall    *call = transfer->call;
+
+	curl_multi_remove_handle(multi, call->easy);
+	js_mux_call_restart(call);
+	if (curl_multi_add_handle(multi, call->easy) != CURLM_OK)
+		fail(transfer, JS_MUX_NO_MEMORY, "out of memory");
+}
+
 static void
 finish(MuxTransfer *transfer, CURLcode code)
 {
+	if (code != CURLE_OK && transfer->call->elsewhere)
+	{
+		begin_again(transfer);
+		return;
+	}
 	if (code != CURLE_OK && transfer->call->turned_back)
 	{
 		turn_back(transfer);
@@ -1035,7 +1053,7 @@ create_transfer(const JsMuxRequest *request)
 
 	if (transfer == NULL)
 		return NULL;
-	transfer->call = js_mux_call_take();
+	transfer->call = js_mux_call_create();
 	if (transfer->call == NULL)
 	{
 		free(transfer);
@@ -1058,7 +1076,7 @@ begin(MuxTransfer *transfer, const JsMuxRequest *request)
 	response->result = js_mux_call_prepare(transfer->call, request, response->error);
 	if (response->result != JS_MUX_OK)
 	{
-		js_mux_call_give_back(transfer->call);
+		js_mux_call_free(transfer->call);
 		transfer->call = NULL;
 		end_transfer(transfer);
 		return true;
@@ -1081,7 +1099,7 @@ mux_start(const JsMuxRequest *request)
 		return false;
 	if (!begin(transfer, request))
 	{
-		js_mux_call_give_back(transfer->call);
+		js_mux_call_free(transfer->call);
 		free(transfer);
 		return false;
 	}

@@ -75,9 +75,11 @@ typedef struct JsMuxResponse
 	const char *headers;		/* "Name: value\r\n" each, of that response,
 								 * without status line and end */
 	size_t		headers_size;
-	const char *body;
+	const char *body;			/* without its Content-Encoding, if that is
+								 * gzip or deflate */
 	size_t		body_size;
-	bool		truncated;		/* there was more than max_body */
+	bool		truncated;		/* there was more than max_body, or less than
+								 * what was packed */
 
 	/*
 	 * In microseconds from start(), as far as it came; -1: not so far.  On a

@@ -7,7 +7,12 @@
  *
  * A MuxCall is what libcurl's callbacks are given, so it lives as long as its
  * handle is with libcurl; whose it is, its transfer, may have gone before.
- * Calls go back into a pool with their handle, for a handle is dear.
+ *
+ * Each has a handle of its own, which is never used for another request, for
+ * what a handle keeps from one transfer to the next a server may have chosen:
+ * until 8.1 libcurl appended a folded line that begins a response to the last
+ * header of the response before, whose memory was free by then.  A handle costs
+ * some microseconds.  Connections are not its own but those of all.
  *
  * Callbacks copy into buffers with limits, note the time, and ask for
  * permission; they never call libcurl back but for what it has measured.
@@ -39,9 +44,6 @@
 
 #include "http_mux_internal.h"
 
-/* Handles kept for the next; each is some 6 kB. */
-#define MAX_POOL 1000
-
 /* Each transfer that is under way has one. */
 #define RECEIVE_BUFFER (8 * 1024L)
 #define SEND_BUFFER (16 * 1024L)
@@ -60,92 +62,44 @@
 			call->code = curl_easy_setopt(call->easy, option, value); \
 	} while (0)
 
-static MUX_LIST(pool);
-static int	pool_size = 0;
-
-/* ------------------------------------------------------------------------
- * The pool
- * ------------------------------------------------------------------------
- */
-
-/*
- * False: the handle must not be used again.  In older versions of libcurl one
- * that failed early, or was one of several on a connection, keeps its receive
- * buffer; a reset forgets how large that is, and the next transfer would write
- * past its end.  That it has one can be seen from its taking no size.
- */
-static bool
-set_buffers(CURL * easy)
+/* The library that was found when the process began, not the one of the build. */
+static const curl_version_info_data *
+libcurl(void)
 {
-	return curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER) == CURLE_OK;
+	static const curl_version_info_data *info = NULL;
+
+	if (info == NULL)
+		info = curl_version_info(CURLVERSION_NOW);
+	return info;
 }
 
-static void
-discard(MuxCall *call)
-{
-	curl_easy_cleanup(call->easy);
-	free(call);
-}
-
-/*
- * That a handle is good has been seen when it was given back; but whatever it is
- * that spoils one, the others shall not wait behind it.
- */
-static MuxCall *
-take_from_pool(void)
-{
-	MuxCall    *call;
-
-	while ((call = mux_list_pop(&pool)) != NULL)
-	{
-		pool_size--;
-		if (set_buffers(call->easy))
-			return call;
-		discard(call);
-	}
-	return NULL;
-}
-
+/* NULL: out of memory. */
 MuxCall *
-js_mux_call_take(void)
+js_mux_call_create(void)
 {
-	MuxCall    *call = take_from_pool();
+	MuxCall    *call = calloc(1, sizeof(MuxCall));
 
-	if (call != NULL)
-		return call;
-	call = calloc(1, sizeof(MuxCall));
 	if (call == NULL)
 		return NULL;
 	call->easy = curl_easy_init();
-	if (call->easy != NULL && set_buffers(call->easy))
+	call->sockets[0] = call->sockets[1] = CURL_SOCKET_BAD;
+	if (call->easy != NULL)
 		return call;
-	discard(call);
+	free(call);
 	return NULL;
 }
 
 /* libcurl has no longer anything to do with it. */
 void
-js_mux_call_give_back(MuxCall *call)
+js_mux_call_free(MuxCall *call)
 {
-	CURL	   *easy = call->easy;
-	bool		good = call->code == CURLE_OK;	/* it has taken all options */
-
-	curl_easy_reset(easy);
+	curl_easy_cleanup(call->easy);
 	curl_slist_free_all(call->headers);
 	curl_url_cleanup(call->url);
 	curl_free(call->host);
 	free(call->body);
 	js_mux_reply_free(&call->reply);
-	memset(call, 0, sizeof(*call));
-	call->easy = easy;
-	if (good && pool_size < MAX_POOL && set_buffers(easy))
-	{
-		mux_list_push(&pool, &call->link);
-		pool_size++;
-		return;
-	}
-	discard(call);
+	free(call);
 }
 
 /* ------------------------------------------------------------------------
@@ -214,7 +168,56 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 #ifdef SOCK_CLOEXEC
 	type |= SOCK_CLOEXEC;
 #endif
-	return socket(address->family, type, address->protocol);
+	call->sockets[0] = call->sockets[1];
+	call->sockets[1] = socket(address->family, type, address->protocol);
+	return call->sockets[1];
+}
+
+/*
+ * Sockets of connections that were opened, by their own port, for libcurl does
+ * not tell which one a request is about to use.  May be out of date.
+ */
+static int	sockets[65536];
+
+static bool
+has_port(int fd, int port)
+{
+	Address		address;
+	socklen_t	size = sizeof(address);
+
+	memset(&address, 0, sizeof(address));
+	return getsockname(fd, &address.any, &size) == 0 &&
+		(address.any.sa_family == AF_INET || address.any.sa_family == AF_INET6) &&
+		ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port) == port;
+}
+
+static void
+note_socket(const MuxCall *call, int port)
+{
+	for (int i = 0; i < 2; i++)
+		if (has_port(call->sockets[i], port))
+			sockets[port] = call->sockets[i];
+}
+
+/*
+ * What a server says before it is asked is no answer to anyone: it may be the
+ * second half of what another's request has brought about.  Over TLS there is
+ * something to read without that being an answer, so there it cannot be told.
+ */
+static bool
+has_spoken_early(MuxCall *call, int port)
+{
+	char		c;
+
+	if (call->secure || port <= 0 || port > 65535)
+		return false;
+	if (call->fresh)
+	{
+		note_socket(call, port);
+		return false;
+	}
+	/* a peek at another's socket does no harm; mostly there is nothing */
+	return recv(sockets[port], &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0 && has_port(sockets[port], port);
 }
 
 static int
@@ -224,13 +227,17 @@ before_request(void *arg, char *remote_ip, char *local_ip, int remote_port, int 
 	Address		address;
 
 	(void) local_ip;
-	(void) local_port;
 	if (call->transfer == NULL)
 		return CURL_PREREQFUNC_ABORT;
 	if (!call->proxied &&
 		(!read_address(remote_ip, remote_port, &address) || !may_connect(call, &address.any)))
 	{
 		call->not_again = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	if (has_spoken_early(call, local_port))
+	{
+		call->elsewhere = true;
 		return CURL_PREREQFUNC_ABORT;
 	}
 	js_mux_reply_restart(&call->reply);
@@ -429,6 +436,8 @@ set_method(MuxCall *call, const JsMuxRequest *request)
 static void
 set_limits(MuxCall *call)
 {
+	SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	SET(CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
@@ -461,7 +470,8 @@ set_connection(MuxCall *call)
 	SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
 	SET(CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S);
 	SET(CURLOPT_MAXLIFETIME_CONN, MAX_LIFETIME_S);
-	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+	if ((libcurl()->features & CURL_VERSION_HTTP2) != 0)
+		SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
 }
 
 /*
@@ -478,11 +488,7 @@ set_authorities(MuxCall *call)
 
 #if CURL_AT_LEAST_VERSION(7, 84, 0)
 	if (system_file == NULL)
-	{
-		const		curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-
-		system_file = info->cainfo && access(info->cainfo, R_OK) == 0 ? info->cainfo : "";
-	}
+		system_file = libcurl()->cainfo && access(libcurl()->cainfo, R_OK) == 0 ? libcurl()->cainfo : "";
 #else
 	system_file = "";
 #endif
@@ -580,7 +586,9 @@ js_mux_call_prepare(MuxCall *call, const JsMuxRequest *request, char *error)
 void
 js_mux_call_restart(MuxCall *call)
 {
+	SET(CURLOPT_FRESH_CONNECT, (long) call->elsewhere);
 	call->turned_back = false;
+	call->elsewhere = false;
 	call->fresh = false;
 	call->not_here = false;
 	call->not_again = false;
@@ -698,12 +706,14 @@ meaning_of(CURLcode code)
 
 /*
  * What we have stopped ourselves looks to libcurl like an error of some kind;
- * of which kind differs between its versions.
+ * of which kind differs between its versions.  And what it does not take once
+ * the request is on its way is the response.
  */
 static Meaning
 explain(const MuxCall *call, CURLcode code)
 {
 	const MuxReply *reply = &call->reply;
+	Meaning		meaning;
 
 	if (code == CURLE_OK || reply->truncated)
 		return meaning_of(CURLE_OK);
@@ -712,7 +722,7 @@ explain(const MuxCall *call, CURLcode code)
 	{
 		code, JS_MUX_PROTOCOL, "the response has too many headers"
 	};
-	if (code == CURLE_OUT_OF_MEMORY && reply->part == MUX_REPLY_HEADERS && !reply->no_memory)
+	if (code == CURLE_OUT_OF_MEMORY && reply->part != MUX_REPLY_BODY && call->ready_at > 0 && !reply->no_memory)
 		return (Meaning)
 	{
 		code, JS_MUX_PROTOCOL, "the response has a header that is too large"
@@ -724,7 +734,13 @@ explain(const MuxCall *call, CURLcode code)
 	{
 		code, JS_MUX_REFUSED, "requests to this address are not allowed"
 	};
-	return meaning_of(code);
+	meaning = meaning_of(code);
+	if (meaning.result == JS_MUX_BAD_REQUEST && call->ready_at > 0)
+		return (Meaning)
+	{
+		code, JS_MUX_PROTOCOL, "the response is malformed"
+	};
+	return meaning;
 }
 
 static int64_t
@@ -818,6 +834,7 @@ move_buffer(MuxBuffer *from, size_t *size)
 static void
 move_reply(MuxReply *reply, JsMuxResponse *response)
 {
+	js_mux_reply_unpack(reply);
 	response->status = reply->status;
 	response->headers = move_buffer(&reply->headers, &response->headers_size);
 	response->body = move_buffer(&reply->body, &response->body_size);

@@ -143,6 +143,9 @@ typedef struct MuxReply
 extern bool js_mux_reply_header(MuxReply *reply, const char *line, size_t size);
 extern bool js_mux_reply_body(MuxReply *reply, const char *data, size_t size);
 
+/* http_mux_unpack.c: when all has come. */
+extern void js_mux_reply_unpack(MuxReply *reply);
+
 extern void js_mux_reply_restart(MuxReply *reply);
 extern void js_mux_reply_free(MuxReply *reply);
 
@@ -155,7 +158,6 @@ typedef struct MuxTransfer MuxTransfer;
 
 typedef struct MuxCall
 {
-	MuxLink		link;			/* in the pool */
 	MuxTransfer *transfer;		/* NULL: nobody waits for it any more */
 	CURL	   *easy;
 	CURLcode	code;			/* of setting its options */
@@ -168,11 +170,13 @@ typedef struct MuxCall
 	struct curl_slist *headers;
 	char	   *body;
 
+	curl_socket_t sockets[2];	/* the last that it has opened */
 	bool		resolving;		/* a thread may be at it */
 	bool		turned_back;	/* might not look up its name now */
 	bool		fresh;			/* has opened its own connection */
 	bool		not_here;		/* an address was refused */
 	bool		not_again;		/* a connection that there was, was refused */
+	bool		elsewhere;		/* its connection is not fit to be used */
 	bool		tried;			/* an address was not refused */
 	int64_t		resolved_at;	/* js_mux_now(); 0: not so far */
 	int64_t		ready_at;		/* the request goes out */
@@ -183,9 +187,9 @@ typedef struct MuxCall
 /* The settings, strings owned; those that start now get these. */
 extern JsMuxConfig js_mux_config;
 
-/* For call and transfer; NULL: out of memory. */
-extern MuxCall *js_mux_call_take(void);
-extern void js_mux_call_give_back(MuxCall *call);
+/* NULL: out of memory. */
+extern MuxCall *js_mux_call_create(void);
+extern void js_mux_call_free(MuxCall *call);
 
 /* Reads the request; JS_MUX_OK, or what becomes of the transfer. */
 extern JsMuxResult js_mux_call_prepare(MuxCall *call, const JsMuxRequest *request,
@@ -197,7 +201,7 @@ extern void js_mux_call_limit_connect(MuxCall *call, int64_t us);
 extern void js_mux_call_result(MuxCall *call, CURLcode code, int64_t started_at,
 							   JsMuxResponse *response);
 
-/* As if it had never been with libcurl. */
+/* As if it had never been with libcurl; on a connection of its own if elsewhere. */
 extern void js_mux_call_restart(MuxCall *call);
 
 /* In http_mux.c: what the callbacks of a call have seen. */

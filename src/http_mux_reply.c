@@ -81,17 +81,23 @@ trim(const char **text, size_t *size)
 
 /* Who splits headers into lines is not to find more than there are. */
 static bool
-append_value(MuxBuffer *headers, const char *value, size_t size)
+append_text(MuxBuffer *headers, const char *text, size_t size)
 {
 	size_t		start = headers->size;
 
-	trim(&value, &size);
-	if (!append(headers, value, size))
+	if (!append(headers, text, size))
 		return false;
 	for (size_t i = start; i < headers->size; i++)
 		if (headers->data[i] == '\0' || headers->data[i] == '\r' || headers->data[i] == '\n')
 			headers->data[i] = ' ';
-	return append(headers, "\r\n", 2);
+	return true;
+}
+
+static bool
+append_value(MuxBuffer *headers, const char *value, size_t size)
+{
+	trim(&value, &size);
+	return append_text(headers, value, size) && append(headers, "\r\n", 2);
 }
 
 /* What is no header is left out. */
@@ -108,7 +114,7 @@ add_header(MuxBuffer *headers, const char *line, size_t size)
 		name_size--;
 	if (name_size == 0)
 		return true;
-	return append(headers, line, name_size) &&
+	return append_text(headers, line, name_size) &&
 		append(headers, ": ", 2) &&
 		append_value(headers, colon + 1, size - (colon + 1 - line));
 }
@@ -127,12 +133,14 @@ continue_header(MuxBuffer *headers, const char *line, size_t size)
 static void
 begin_response(MuxReply *reply, const char *line, size_t size)
 {
+	const char *end = line + size;
 	const char *code = memchr(line, ' ', size);
 
 	js_mux_reply_restart(reply);
-	for (size_t i = 1; code != NULL && i <= 3 && code + i < line + size; i++)
-		if (code[i] >= '0' && code[i] <= '9')
-			reply->status = reply->status * 10 + code[i] - '0';
+	while (code != NULL && code < end && is_blank(*code))
+		code++;
+	for (int i = 0; code != NULL && i < 3 && code < end && *code >= '0' && *code <= '9'; i++)
+		reply->status = reply->status * 10 + *code++ - '0';
 	reply->part = MUX_REPLY_HEADERS;
 }
 

@@ -50,21 +50,9 @@ push_string(JsonbParseState **state, const char *text, size_t length)
 {
 	JsonbValue	v = {.type = jbvString};
 
-	v.val.string.val = (char *) text;
-
-	v.val.string.len = length;
+	v.val.string.val = js_http_header_text(text, length);
+	v.val.string.len = strlen(v.val.string.val);
 	(void) pushJsonbValue(state, WJB_ELEM, &v);
-}
-
-/* What is no text in the database's encoding becomes one. */
-static void
-make_valid(char *text, size_t length)
-{
-	if (memchr(text, '\0', length) == NULL && pg_verify_mbstr(GetDatabaseEncoding(), text, length, true))
-		return;
-	for (size_t i = 0; i < length; i++)
-		if (text[i] == '\0' || IS_HIGHBIT_SET(text[i]))
-			text[		i] = '?';
 }
 
 static void
@@ -90,15 +78,12 @@ static Jsonb *
 headers_of(const JsTransfer *transfer)
 {
 	size_t		size = transfer->response->headers_size;
-	char	   *text = js_http_redact(transfer->request.secrets, transfer->response->headers, &size);
+	const char *text = js_http_redact(transfer->request.secrets, transfer->response->headers, &size);
+	const char *end = text + size;
 	JsonbParseState *state = NULL;
-	char	   *copy = palloc(size + 1);
-	char	   *end = copy + size;
 
-	memcpy(copy, text, size);
-	make_valid(copy, size);
 	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (char *line = copy, *stop; line < end; line = Min(stop + 2, end))
+	for (const char *line = text, *stop; line < end; line = Min(stop + 2, end))
 	{
 		stop = memchr(line, '\r', end - line);
 		if (stop == NULL)
@@ -108,23 +93,35 @@ headers_of(const JsTransfer *transfer)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
-static bool
-is_text(const char *body, size_t size)
+/* Text if it is one that the database can hold. */
+static char *
+text_of(const JsTransfer *transfer, const char *body, size_t size)
 {
-	return memchr(body, '\0', size) == NULL &&
-		pg_verify_mbstr(GetDatabaseEncoding(), body, size, true);
+	const JsMuxResponse *in = transfer->response;
+	int			encoding = js_http_charset(in->headers, in->headers_size);
+	char	   *utf8 = js_http_decode(encoding, body, size, in->truncated);
+
+	if (utf8 == NULL)
+		return NULL;
+	/* a secret that is not ASCII shows only now */
+	if (encoding != PG_UTF8)
+	{
+		size = strlen(utf8);
+		utf8 = pnstrdup(js_http_redact(transfer->request.secrets, utf8, &size), size);
+	}
+	return js_http_encode(utf8);
 }
 
-/* Text if it is one; a character that was cut in two at the end is left out. */
 static void
-set_body(JsResponse *response, const char *body, size_t size)
+set_body(const JsTransfer *transfer, JsResponse *response)
 {
-	for (int cut = 0; cut < (response->truncated ? 4 : 1) && cut <= size; cut++)
-		if (is_text(body, size - cut))
-		{
-			response->body = pnstrdup(body, size - cut);
-			return;
-		}
+	const JsMuxResponse *in = transfer->response;
+	size_t		size = in->body_size;
+	const char *body = js_http_redact(transfer->request.secrets, in->body ? in->body : "", &size);
+
+	response->body = text_of(transfer, body, size);
+	if (response->body != NULL)
+		return;
 	response->body_bytes = (bytea *) palloc(size + VARHDRSZ);
 	SET_VARSIZE(response->body_bytes, size + VARHDRSZ);
 	memcpy(VARDATA(response->body_bytes), body, size);
@@ -134,8 +131,6 @@ static bool
 set_response(const JsTransfer *transfer, JsResponse *response)
 {
 	const JsMuxResponse *in = transfer->response;
-	size_t		size;
-	char	   *body;
 
 	if (in == NULL)
 		return false;
@@ -155,9 +150,7 @@ set_response(const JsTransfer *transfer, JsResponse *response)
 	if (in->status == 0)
 		return true;
 	response->headers = headers_of(transfer);
-	size = in->body_size;
-	body = js_http_redact(transfer->request.secrets, in->body ? in->body : "", &size);
-	set_body(response, body, size);
+	set_body(transfer, response);
 	return true;
 }
 

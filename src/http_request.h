@@ -152,4 +152,12 @@ extern char *js_http_redact(const List *secrets, const char *text, size_t *size)
  */
 extern int64 js_http_retry_after(const char *headers, size_t size, TimestampTz now);
 
+/* The encoding that Content-Type gives the body; UTF-8 if it gives none that we know. */
+extern int	js_http_charset(const char *headers, size_t size);
+
+/* http_charset.c */
+extern char *js_http_decode(int encoding, const char *text, size_t size, bool cut);
+extern char *js_http_encode(char *utf8);
+extern char *js_http_header_text(const char *text, size_t size);
+
 #endif							/* JS_HTTP_REQUEST_H */

@@ -12,11 +12,13 @@
 #include "http_header.h"
 #include "http_request.h"
 #include "interval.h"
+#include "mb/pg_wchar.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #define RETRY_AFTER "Retry-After"
-#define MAX_DATE 64				/* of a value that can be one, in bytes */
+#define CONTENT_TYPE "Content-Type"
+#define MAX_VALUE 256			/* of a value that we look at, in bytes */
 
 static const char *const month_names[] = {
 	"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
@@ -138,7 +140,7 @@ value_of(const char *name, const char *line, size_t size)
 	char	   *value;
 	int			length;
 
-	if (size < before || size > before + MAX_DATE || !js_header_is(line, name))
+	if (size < before || size > before + MAX_VALUE || !js_header_is(line, name))
 		return NULL;
 	value = pnstrdup(line + before, size - before);
 	value += strspn(value, " \t");
@@ -148,22 +150,129 @@ value_of(const char *name, const char *line, size_t size)
 	return value;
 }
 
+/* That of the next header of this name; NULL: there is none. */
+static char *
+next_value(const char *name, const char **headers, const char *end)
+{
+	while (*headers < end)
+	{
+		const char *line = *headers;
+		const char *line_end = memchr(line, '\n', end - line);
+		size_t		length = (line_end ? line_end : end) - line;
+		char	   *value = value_of(name, line, length);
+
+		*headers += length + 1;
+		if (value != NULL)
+			return value;
+	}
+	return NULL;
+}
+
 /* The first that can be read counts. */
 int64
 js_http_retry_after(const char *headers, size_t size, TimestampTz now)
 {
 	const char *end = headers + size;
+	char	   *value;
 
-	while (headers < end)
+	while ((value = next_value(RETRY_AFTER, &headers, end)) != NULL)
 	{
-		const char *line_end = memchr(headers, '\n', end - headers);
-		size_t		length = (line_end ? line_end : end) - headers;
-		char	   *value = value_of(RETRY_AFTER, headers, length);
-		int64		wait = value ? read_retry_after(value, now) : -1;
+		int64		wait = read_retry_after(value, now);
 
 		if (wait >= 0)
 			return wait;
-		headers += length + 1;
 	}
 	return -1;
+}
+
+/* ------------------------------------------------------------------------
+ * The encoding of a body
+ * ------------------------------------------------------------------------
+ */
+
+/* Names that the server does not have. */
+typedef struct Charset
+{
+	const char *name;
+	int			encoding;
+} Charset;
+
+static const Charset charsets[] = {
+	{"us-ascii", PG_UTF8},
+	{"ascii", PG_UTF8},
+	{"gb2312", PG_GBK},
+	{"x-sjis", PG_SJIS},
+	{"ks_c_5601-1987", PG_UHC}
+};
+
+/* -1: unknown; SQL_ASCII says nothing about a text. */
+static int
+charset_by_name(const char *name)
+{
+	int			encoding = pg_char_to_encoding(name);
+
+	for (int i = 0; i < lengthof(charsets); i++)
+		if (pg_strcasecmp(name, charsets[i].name) == 0)
+			return charsets[i].encoding;
+	return encoding == PG_SQL_ASCII || encoding == PG_MULE_INTERNAL ? -1 : encoding;
+}
+
+/* A parameter's value at *text, 'word' or '"quoted"', which is stepped over. */
+static char *
+read_parameter(char **text)
+{
+	char	   *from = *text;
+	char	   *to = *text;
+	char	   *value = *text;
+
+	if (*from != '"')
+	{
+		*text += strcspn(from, "; \t");
+		return pnstrdup(value, *text - value);
+	}
+	for (from++; *from != '"' && *from != '\0'; *to++ = *from++)
+		if (*from == '\\' && from[1] != '\0')
+			from++;
+	*text = from + (*from == '"');
+	return pnstrdup(value, to - value);
+}
+
+/* NULL: text/html; charset="utf-8" without that. */
+static char *
+charset_parameter(char *type)
+{
+	char	   *at = type + strcspn(type, ";");
+
+	while (*at == ';')
+	{
+		char	   *name;
+		size_t		length;
+		char	   *value;
+
+		at += strspn(at, "; \t");
+		name = at;
+		length = strcspn(at, "=; \t");
+		at += length;
+		if (*at != '=')
+		{
+			at += strcspn(at, ";");
+			continue;
+		}
+		at++;
+		value = read_parameter(&at);
+		if (length == strlen("charset") && pg_strncasecmp(name, "charset", length) == 0)
+			return value;
+		at += strcspn(at, ";");
+	}
+	return NULL;
+}
+
+int
+js_http_charset(const char *headers, size_t size)
+{
+	char	   *type = next_value(CONTENT_TYPE, &headers, headers + size);
+	char	   *charset = type != NULL ? charset_parameter(type) : NULL;
+	int			encoding = charset != NULL ? charset_by_name(charset) : -1;
+
+	return encoding >= 0 ? encoding : PG_UTF8;
 }

@@ -47,7 +47,7 @@ suites_with() {
 # packages N...: what test/run.sh would install, so that it need not.
 packages() {
 	printf 'postgresql-%s\n' "$@"
-	say libpq-dev make gcc libc6-dev libcurl4-openssl-dev libipc-run-perl procps
+	say libpq-dev make gcc libc6-dev libcurl4-openssl-dev zlib1g-dev libipc-run-perl procps
 	test_packages "$tree" server
 }
 

@@ -2,7 +2,7 @@
 #
 # Tests src/http_mux.c with sanitizers and without a server of PostgreSQL's,
 # against a server that misbehaves (http/hostile.c) and one with HTTP/2.
-# packages: gcc make libcurl4-openssl-dev openssl nghttp2-server perl
+# packages: gcc make libcurl4-openssl-dev zlib1g-dev openssl nghttp2-server perl
 # server: any
 #
 # The last line is 'N passed, N failed'.

@@ -506,10 +506,10 @@ COMMENT ON VIEW jobsched.http_responses IS 'What servers answered to HTTP reques
 COMMENT ON COLUMN jobsched.http_responses.status IS 'of the response; NULL if none came, and view runs or attempts says why';
 COMMENT ON COLUMN jobsched.http_responses.url IS 'where the request went, in the end; *** stands for secrets';
 COMMENT ON COLUMN jobsched.http_responses.headers IS 'an array of [name, value], in the order in which they came';
-COMMENT ON COLUMN jobsched.http_responses.body IS 'the body, or its first jobsched.http_max_response, if that is text in the encoding of the database';
+COMMENT ON COLUMN jobsched.http_responses.body IS 'the body, or its first jobsched.http_max_response, unpacked, in the encoding of the database, if it is text';
 COMMENT ON COLUMN jobsched.http_responses.body_bytes IS 'the same if it is not';
-COMMENT ON COLUMN jobsched.http_responses.body_size IS 'bytes that were read';
-COMMENT ON COLUMN jobsched.http_responses.truncated IS 'whether there was more';
+COMMENT ON COLUMN jobsched.http_responses.body_size IS 'bytes of the body, unpacked, that were kept';
+COMMENT ON COLUMN jobsched.http_responses.truncated IS 'whether there was more, or it was compressed and ended too early';
 COMMENT ON COLUMN jobsched.http_responses.resolved IS 'time from the start until the name was resolved; then until there was a connection (connected), TLS was agreed upon (secured), the first byte came (first_byte) and the last (total)';
 
 CREATE VIEW jobsched.workers WITH (security_barrier) AS

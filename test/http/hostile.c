@@ -192,12 +192,6 @@ respond_nul(const Request *request)
 }
 
 static bool
-respond_gzip(const Request *request)
-{
-	return send_response(request->fd, "Content-Encoding: gzip\r\n", "\x1f\x8b garbage", 10);
-}
-
-static bool
 respond_redirect(const Request *request)
 {
 	return send_text(request->fd, "HTTP/1.1 302 Found\r\nLocation: /hello\r\nSet-Cookie: a=b\r\n"
@@ -327,6 +321,200 @@ respond_slowly(const Request *request)
 }
 
 /* ------------------------------------------------------------------------
+ * Behaviours: heads and bodies of odd shapes
+ * ------------------------------------------------------------------------
+ */
+
+#define HEAD "HTTP/1.1 200 OK\r\n"
+#define TWO "Content-Length: 2\r\n"
+#define SHAPE(name, text) {name, text, sizeof(text) - 1, NULL, 0}
+#define REPEAT(name, text, piece, times) {name, text, sizeof(text) - 1, piece, times}
+
+/* What is sent: text, piece so many times, and then the end of a small response. */
+typedef struct Shape
+{
+	const char *name;
+	const char *text;
+	size_t		size;
+	const char *piece;			/* NULL: the text is all */
+	int			times;
+} Shape;
+
+static const Shape shapes[] = {
+	SHAPE("first-folded", HEAD " X: y\r\n" TWO "\r\nok"),
+	SHAPE("first-folded-by-tab", HEAD "\tX: y\r\n" TWO "\r\nok"),
+	SHAPE("first-blank", HEAD "  \r\n" TWO "\r\nok"),
+	SHAPE("only-folded", HEAD " X: y\r\n\r\n"),
+	SHAPE("folded", HEAD "X: a\r\n b\r\n\t c\r\n" TWO "\r\nok"),
+	SHAPE("folded-status", "HTTP/1.1 200 OK\r\n and more\r\n again\r\n" TWO "\r\nok"),
+	SHAPE("folded-length", HEAD "Content-Length:\r\n 2\r\n\r\nok"),
+	SHAPE("folded-after-interim", "HTTP/1.1 103 Early\r\nA: b\r\n\r\n" HEAD " X: y\r\n" TWO "\r\nok"),
+	SHAPE("folded-trailer", HEAD "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n X: y\r\n\r\n"),
+	SHAPE("nul-in-name", HEAD "X\0A: b\r\n" TWO "\r\nok"),
+	SHAPE("nul-in-value", HEAD "X: a\0b\r\n" TWO "\r\nok"),
+	SHAPE("nul-first", HEAD "\0X: a\r\n" TWO "\r\nok"),
+	SHAPE("nul-in-status", "HTTP/1.1 200 O\0K\r\n" TWO "\r\nok"),
+	SHAPE("nul-folded", HEAD "X: a\r\n \0b\r\n" TWO "\r\nok"),
+	SHAPE("no-name", HEAD ": a\r\n" TWO "\r\nok"),
+	SHAPE("no-colon", HEAD "rubbish\r\n" TWO "\r\nok"),
+	SHAPE("blank-before-colon", HEAD "X : a\r\n" TWO "\r\nok"),
+	SHAPE("repeats", HEAD "Set-Cookie: a=b\r\nSet-Cookie: c=d\r\nset-cookie: a=b\r\n" TWO "\r\nok"),
+	SHAPE("high-bytes", HEAD "X-\xff: \xc3\xa9 \xe9\r\n" TWO "\r\nok"),
+	SHAPE("bare-cr", HEAD "X: a\rY: b\r\n" TWO "\r\nok"),
+	SHAPE("many-cr", HEAD "X: a\r\r\r\n" TWO "\r\nok"),
+	SHAPE("bare-lf", "HTTP/1.1 200 OK\nX: a\nContent-Length: 2\n\nok"),
+	SHAPE("status-000", "HTTP/1.1 000 Zero\r\n" TWO "\r\nok"),
+	SHAPE("status-99", "HTTP/1.1 99 Little\r\n" TWO "\r\nok"),
+	SHAPE("status-099", "HTTP/1.1 099 Little\r\n" TWO "\r\nok"),
+	SHAPE("status-1000", "HTTP/1.1 1000 Much\r\n" TWO "\r\nok"),
+	SHAPE("status-999", "HTTP/1.1 999 Much\r\n" TWO "\r\nok"),
+	SHAPE("status-negative", "HTTP/1.1 -1 Less\r\n" TWO "\r\nok"),
+	SHAPE("status-none", "HTTP/1.1 \r\n" TWO "\r\nok"),
+	SHAPE("status-word", "HTTP/1.1 OK 200\r\n" TWO "\r\nok"),
+	SHAPE("status-blanks", "HTTP/1.1   200   OK\r\n" TWO "\r\nok"),
+	SHAPE("version-0.9", "HTTP/0.9 200 OK\r\n" TWO "\r\nok"),
+	SHAPE("version-1.0", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" TWO "\r\nok"),
+	SHAPE("version-1.2", "HTTP/1.2 200 OK\r\n" TWO "\r\nok"),
+	SHAPE("version-2", "HTTP/2 200\r\n" TWO "\r\nok"),
+	SHAPE("version-3", "HTTP/3 200\r\n" TWO "\r\nok"),
+	SHAPE("version-9.9", "HTTP/9.9 200 OK\r\n" TWO "\r\nok"),
+	SHAPE("lower-case", "http/1.1 200 ok\r\n" TWO "\r\nok"),
+	SHAPE("upgrade", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nok"),
+	SHAPE("interim-with-length", "HTTP/1.1 103 Early\r\nContent-Length: 5\r\n\r\n" HEAD TWO "\r\nok"),
+	SHAPE("interim-only", "HTTP/1.1 100 Continue\r\n\r\n"),
+	SHAPE("length-negative", HEAD "Content-Length: -1\r\n\r\nok"),
+	SHAPE("length-huge", HEAD "Content-Length: 99999999999999999999999\r\n\r\nok"),
+	SHAPE("length-most", HEAD "Content-Length: 9223372036854775807\r\n\r\nok"),
+	SHAPE("length-word", HEAD "Content-Length: two\r\n\r\nok"),
+	SHAPE("length-and-rubbish", HEAD "Content-Length: 2rubbish\r\n\r\nok"),
+	SHAPE("length-hexadecimal", HEAD "Content-Length: 0x2\r\n\r\nok"),
+	SHAPE("length-twice", HEAD TWO TWO "\r\nok"),
+	SHAPE("length-list", HEAD "Content-Length: 2, 2\r\n\r\nok"),
+	SHAPE("lengths-differ", HEAD TWO "Content-Length: 20\r\n\r\nok"),
+	SHAPE("length-and-chunks", HEAD "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+	SHAPE("chunks-and-length", HEAD "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+	SHAPE("chunks-twice", HEAD "Transfer-Encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+	SHAPE("transfer-gzip", HEAD "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+	SHAPE("transfer-rubbish", HEAD "Transfer-Encoding: rubbish\r\n\r\nok"),
+	SHAPE("chunk-negative", HEAD "Transfer-Encoding: chunked\r\n\r\n-2\r\nok\r\n0\r\n\r\n"),
+	SHAPE("chunk-huge", HEAD "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nok"),
+	SHAPE("chunk-too-long", HEAD "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffffffffffff\r\nok"),
+	SHAPE("chunk-no-end", HEAD "Transfer-Encoding: chunked\r\n\r\n2\r\nokrubbish"),
+	SHAPE("body-of-204", "HTTP/1.1 204 No Content\r\n" TWO "\r\nok"),
+	SHAPE("body-of-304", "HTTP/1.1 304 Not Modified\r\n" TWO "\r\nok"),
+	SHAPE("no-head", "\r\n\r\n"),
+	SHAPE("one-line-end", HEAD "\r\n"),
+	SHAPE("half-a-line", "HTTP/1.1 200 O"),
+	SHAPE("nuls", "\0\0\0\0\0\0\0\0\r\n\r\n"),
+	REPEAT("megabyte-of-headers", HEAD, "X-Megabyte: rubbish rubbish\r\n", 36000),
+	REPEAT("many-headers", HEAD, "A: b\r\n", 10000),
+	REPEAT("many-repeats", HEAD, "Set-Cookie: a=b\r\n", 3000),
+	REPEAT("many-names", HEAD, ":\r\n", 10000),
+	REPEAT("megabyte-of-a-header", HEAD "X: ", "rubbish rubbish ", 65536),
+	REPEAT("megabyte-of-a-name", HEAD, "rubbishrubbish", 75000),
+	REPEAT("megabyte-of-a-reason", "HTTP/1.1 200 ", "rubbish ", 131072),
+	REPEAT("megabyte-of-folds", HEAD "X: y\r\n",
+		   " rubbish rubbish rubbish rubbish rubbish rubbish rubbish rubbish rubbish rubbish\r\n", 13000),
+	REPEAT("megabyte-of-blanks", HEAD "X: y", "                ", 65536),
+	REPEAT("flood-of-100", "", "HTTP/1.1 100 Continue\r\n\r\n", 40000),
+	REPEAT("flood-of-103", "", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 25000),
+	REPEAT("many-encodings", HEAD "Content-Encoding: gzip", ", gzip", 100),
+	REPEAT("many-transfer-encodings", HEAD "Transfer-Encoding: gzip", ", gzip", 100),
+	REPEAT("megabyte-of-extension", HEAD "Transfer-Encoding: chunked\r\n\r\n2;a=", "rubbish ", 131072),
+	REPEAT("megabyte-of-trailers", HEAD "Transfer-Encoding: chunked\r\n\r\n0\r\n", "X: rubbish\r\n", 87000),
+	REPEAT("many-chunks", HEAD "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", 20000)
+};
+
+static bool
+repeat(int fd, const char *piece, int times)
+{
+	char		pieces[16 * 1024];
+	size_t		size = strlen(piece);
+	int			room = sizeof(pieces) / size;
+	bool		sent = true;
+
+	for (int i = 0; i < room; i++)
+		memcpy(pieces + i * size, piece, size);
+	for (; sent && times > 0; times -= room)
+		sent = send_bytes(fd, pieces, size * (times < room ? times : room));
+	return sent;
+}
+
+static bool
+send_shape(int fd, const Shape *shape)
+{
+	static const char end[] = "\r\n" TWO "\r\nok";
+	bool		in_line;
+
+	if (!send_bytes(fd, shape->text, shape->size))
+		return false;
+	if (shape->piece == NULL)
+		return true;
+	in_line = shape->piece[strlen(shape->piece) - 1] != '\n';
+	return repeat(fd, shape->piece, shape->times) && send_text(fd, "%s", in_line ? end : end + 2);
+}
+
+const char *
+hostile_shape(int number)
+{
+	return number < (int) (sizeof(shapes) / sizeof(shapes[0])) ? shapes[number].name : NULL;
+}
+
+/*
+ * /shape/NAME: and the connection is closed, unless the query says that it is
+ * kept; then what follows the response is for the next to be wrong about.
+ */
+static bool
+respond_shape(const Request *request)
+{
+	const char *name = request->path + strlen("/shape/");
+	size_t		size = strcspn(name, "?");
+
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+		if (strlen(shapes[i].name) == size && memcmp(name, shapes[i].name, size) == 0)
+			return send_shape(request->fd, &shapes[i]) && name[size] == '?';
+	return false;
+}
+
+/* What follows the path's last '/' in hexadecimal digits; the size in bytes. */
+static size_t
+read_hex(const Request *request, char *bytes)
+{
+	const char *hex = strrchr(request->path, '/') + 1;
+	size_t		size = 0;
+	unsigned int byte;
+
+	for (; sscanf(hex, "%2x", &byte) == 1; hex += 2)
+		bytes[size++] = (char) byte;
+	return size;
+}
+
+/* /packed/ENCODING/HEX: a body with this Content-Encoding. */
+static bool
+respond_packed(const Request *request)
+{
+	char		body[512];
+	char		headers[128];
+	const char *encoding = request->path + strlen("/packed/");
+
+	snprintf(headers, sizeof(headers), "Content-Encoding: %.*s\r\n", (int) strcspn(encoding, "/"), encoding);
+	return send_response(request->fd, headers, body, read_hex(request, body));
+}
+
+/* /more and /more-later: two responses to one request. */
+static bool
+respond_more(const Request *request)
+{
+	static const char more[] = HEAD TWO "\r\n:(";
+
+	if (!send_response(request->fd, "", "ok", 2))
+		return false;
+	if (strcmp(request->path, "/more-later") == 0)
+		usleep(50000);
+	return send_bytes(request->fd, more, sizeof(more) - 1);
+}
+
+/* ------------------------------------------------------------------------
  * As a proxy
  * ------------------------------------------------------------------------
  */
@@ -392,7 +580,9 @@ static const Behaviour behaviours[] = {
 	{"/fold", respond_fold},
 	{"/trailer", respond_trailer},
 	{"/nul", respond_nul},
-	{"/gzip", respond_gzip},
+	{"/shape/", respond_shape},
+	{"/packed/", respond_packed},
+	{"/more", respond_more},
 	{"/redirect", respond_redirect},
 	{"/and-leave", respond_and_leave},
 	{"/endless-headers", respond_endless_headers},

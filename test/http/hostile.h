@@ -14,4 +14,7 @@
 extern int	hostile_start(void);
 extern void hostile_stop(void);
 
+/* The names that /shape/NAME has, from 0; NULL: there are no more. */
+extern const char *hostile_shape(int number);
+
 #endif							/* HOSTILE_H */

@@ -67,6 +67,7 @@ missing_packages() {
 	have gcc || say gcc
 	has_header stdio.h || say libc6-dev
 	has_header curl/curl.h || say libcurl4-openssl-dev
+	has_header zlib.h || say zlib1g-dev
 	have prove || say perl
 	perl -MIPC::Run -e 1 2>/dev/null || say libipc-run-perl
 	if ! pg_config_complete "$PG_CONFIG"; then

@@ -71,6 +71,7 @@ these it may return a step such as [gate => 'name'].
   /two-lengths           two different Content-Length
   /no-reason             a status line without words, and lines that end in LF
   /upgrade               101 Switching Protocols, though nobody asked
+  /raw/HEX               these bytes, and the connection is kept
 
 =cut
 
@@ -806,6 +807,8 @@ sub fault_answer
 {
 	my ($request) = @_;
 	my $fault = $fault{ substr $request->{path}, 1 };
+
+	return (pack('H*', $1), ['finish']) if $request->{path} =~ m{^/raw/([0-9a-f]+)$};
 	return $fault ? $fault->() : text_answer($request, 200, 'ok');
 }
 
