@@ -44,6 +44,7 @@ OBJS = \
 	src/keys.o \
 	src/launcher.o \
 	src/limit.o \
+	src/needles.o \
 	src/policy.o \
 	src/process.o \
 	src/processing.o \
