@@ -25,6 +25,7 @@ OBJS = \
 	src/guc.o \
 	src/http.o \
 	src/http_record.o \
+	src/http_turn.o \
 	src/http_worker.o \
 	src/http_definition.o \
 	src/http_header.o \
