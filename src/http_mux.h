@@ -53,7 +53,8 @@ typedef struct JsMuxRequest
 {
 	uint64_t	id;				/* of the caller's choice, unique among those
 								 * in flight */
-	uint32_t	party;			/* whose it is; 0: nobody's */
+	uint32_t	party;			/* whose it is, who shares lookups of names
+								 * with others; 0: nobody's */
 	const char *url;			/* absolute; http or https */
 	const char *method;			/* any token; HEAD has no body */
 	const char *const *headers; /* "Name: value" each, then NULL */

@@ -157,6 +157,7 @@ typedef struct MuxCall
 {
 	MuxLink		link;			/* in the pool */
 	MuxTransfer *transfer;		/* NULL: nobody waits for it any more */
+	uint32_t	party;
 	CURL	   *easy;
 	CURLcode	code;			/* of setting its options */
 

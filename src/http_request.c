@@ -212,7 +212,7 @@ add_signature(List *headers, const JsHttpSource *source, const char *name, const
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("secret \"%s\" is no key to sign with", name),
-				 errhint("It is whsec_ and base64, or any other text without spaces; or several of these with spaces between them.")));
+				 errhint("It is whsec_ and base64, or any other text without spaces; or up to %d of these with spaces between them.", JS_MAX_SIGNING_KEYS)));
 	headers = js_header_add(headers, "webhook-id", id);
 	headers = js_header_add(headers, "webhook-timestamp", psprintf(INT64_FORMAT, timestamp));
 	return js_header_add(headers, "webhook-signature", signature);

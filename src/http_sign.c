@@ -169,7 +169,8 @@ base64(const uint8 *bytes, int size)
 /*
  * One signature for each of the keys, which have spaces between them: while
  * they are changed, the receiver may know either.  NULL if there is no key, or
- * one that cannot be made out.  body may be NULL.
+ * one that cannot be made out, or too many, for each goes through the whole body.
+ * body may be NULL.
  */
 char *
 js_webhook_signature(const char *keys, const char *id, int64 timestamp, const char *body, size_t size)
@@ -177,6 +178,7 @@ js_webhook_signature(const char *keys, const char *id, int64 timestamp, const ch
 	char	   *prefix = psprintf("%s." INT64_FORMAT ".", id, timestamp);
 	char	   *copy = pstrdup(keys);
 	char	   *rest = copy;
+	int			count = 0;
 	StringInfoData signatures;
 
 	initStringInfo(&signatures);
@@ -186,7 +188,7 @@ js_webhook_signature(const char *keys, const char *id, int64 timestamp, const ch
 		uint8	   *bytes;
 		int			key_size = decode_key(key, &bytes);
 
-		if (key_size < 0)
+		if (key_size < 0 || ++count > JS_MAX_SIGNING_KEYS)
 			return NULL;
 		hmac(bytes, key_size, prefix, body ? body : "", body ? size : 0, mac);
 		appendStringInfo(&signatures, "%sv1,%s", signatures.len > 0 ? " " : "",

@@ -12,6 +12,9 @@
 
 #include "http_request.h"
 
+/* In one secret. */
+#define JS_MAX_SIGNING_KEYS 8
+
 extern char *js_request_id(const JsHttpSource *source);
 extern char *js_request_traceparent(const JsHttpSource *source);
 extern char *js_webhook_signature(const char *keys, const char *id, int64 timestamp,
