@@ -30,6 +30,7 @@ my $sink = start_sink($node, answer => q{sub {
 	return;
 }});
 my $url = $sink->{url};
+my $calm = start_sink($node);    # one that is not busy itself
 
 # Takes connections, and reads nothing.
 my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'tcp', Listen => 4000)
@@ -67,7 +68,7 @@ sub running
 sub is_served
 {
 	my ($role, $what) = @_;
-	my $run_id = as($role, "SELECT jobsched.http_get('$url/quick')");
+	my $run_id = as($role, "SELECT jobsched.http_get('$calm->{url}/quick')");
 
 	is(end_of($node, $db, $run_id), 'succeeded', "a request of another role $what");
 	is(psql("SELECT finished_at - queued_at < interval '$soon' FROM jobsched.runs WHERE run_id = $run_id"),
