@@ -702,6 +702,7 @@ typedef struct Ending
 	JsRecording *recordings;
 	int			count;
 	Size		bytes;			/* of memory that these take */
+	JsTransfer *taken;			/* out of its queue, and not among them yet */
 } Ending;
 
 /* Follows a redirect, or makes of the response what is recorded. */
@@ -780,9 +781,11 @@ add_ending(Ending *ending, JsTransfer *transfer)
 	TimestampTz start = GetCurrentTimestamp();
 	int			n = ending->count;
 
-	if (digest_next(&ending->recordings[n], transfer))
+	ending->taken = transfer;
+	ending->count += (int) digest_next(&ending->recordings[n], transfer);
+	ending->taken = NULL;
+	if (ending->count > n)
 	{
-		ending->count++;
 		recall(ending, n);
 		ending->bytes += ending->recordings[n].bytes;
 	}
@@ -816,6 +819,8 @@ record_some(void *arg)
 	double		us_each_byte;
 
 	add_endings(ending);
+	if (ending->count == 0)
+		return;
 	start = GetCurrentTimestamp();
 	js_http_record(ending->recordings, ending->count);
 	us_each_byte = (double) (GetCurrentTimestamp() - start) / Max(ending->bytes, 1);
@@ -840,6 +845,8 @@ hand_over(const Ending *ending)
 	int			indexes[JS_HTTP_BATCH];
 	JsDone		done[JS_HTTP_BATCH];
 
+	if (ending->count == 0)
+		return;
 	for (int i = 0; i < ending->count; i++)
 	{
 		indexes[i] = ending->recordings[i].transfer->index;
@@ -943,6 +950,8 @@ record_runs(void)
 		return;
 	ending.recordings = palloc0(JS_HTTP_BATCH * sizeof(JsRecording));
 	error = try_work(record_some, &ending);
+	if (ending.taken != NULL)
+		js_turn_return(ending.taken, JS_HTTP_ENDED);
 	if (error == NULL)
 		hand_over(&ending);
 	else if (ending.count > 0)
