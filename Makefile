@@ -26,6 +26,7 @@ OBJS = \
 	src/guc.o \
 	src/http.o \
 	src/http_record.o \
+	src/http_turn.o \
 	src/http_worker.o \
 	src/http_charset.o \
 	src/http_definition.o \
@@ -46,6 +47,7 @@ OBJS = \
 	src/keys.o \
 	src/launcher.o \
 	src/limit.o \
+	src/needles.o \
 	src/owner.o \
 	src/policy.o \
 	src/process.o \

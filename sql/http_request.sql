@@ -304,6 +304,12 @@ SELECT what, test.refused(format($$jsonb_build_object('url', 'https://x/') || %s
 	($$jsonb_build_object('body', array_fill('{{args.x}}'::text, ARRAY[2000]))$$), ($$jsonb_build_object('body', array_fill('-{{args.n}}'::text, ARRAY[2000]))$$), ($$jsonb_build_object('body', array_fill('{{args.n}}'::text, ARRAY[2000]))$$),
 	($$jsonb_build_object('headers', jsonb_build_object('X', repeat('{{args.x}}', 2000)))$$)) v (what);
 SELECT test.refused($$jsonb_build_object('url', 'https://x/?' || repeat('{{args.x}}', 800)), false, jsonb_build_object('x', repeat('x', 1000000))$$);
+-- each placeholder and each key takes its time
+SELECT what, test.refused(format($$jsonb_build_object('url', 'https://x/') || %s, false, '{"x": ""}'$$, what)) FROM (VALUES
+	($$jsonb_build_object('body_text', repeat('{{args.x}}', 10001))$$), ($$jsonb_build_object('body', array_fill('{{args.x}}'::text, ARRAY[10001]))$$)) v (what);
+SELECT length(test.render(jsonb_build_object('url', 'https://x/', 'body_text', repeat('{{args.x}}', 10000)), false, '{"x": ""}')->>'body') AS many;
+SELECT n, array_length(string_to_array(test.header(test.render('{"url": "https://x/", "sign_with": "k"}', secrets => jsonb_build_object('k', repeat('key ', n))), 'webhook-signature'), ' v1,'), 1) - 1 AS signatures FROM unnest(ARRAY[1, 8]) n;
+SELECT test.refused($$'{"url": "https://x/", "sign_with": "k"}', secrets => jsonb_build_object('k', repeat('key ', 9))$$);
 DROP FUNCTION test.naming;
 
 -- The job of single requests has none itself: what it can have is what holds for all of them.
@@ -314,6 +320,15 @@ CREATE FUNCTION test.http_failed(answer jsonb) RETURNS jsonb LANGUAGE sql AS $$ 
 GRANT USAGE ON SCHEMA test TO regress_http;
 SET ROLE regress_http;
 SELECT jobsched.http_request('POST', 'http://127.0.0.1:9/', run_at => '2099-01-01') > 0 AS ok;
+-- A timeout is a day at most.
+SELECT test.refusal(what) FROM (VALUES ($$SELECT jobsched.http_get('http://127.0.0.1:9/', timeout => '3000 days')$$), ($$SELECT jobsched.http_post('http://127.0.0.1:9/', timeout => '24:00:00.000001')$$),
+	($$SELECT jobsched.create_job('long', url => 'http://127.0.0.1:9/', timeout => '2 days')$$), ($$SELECT jobsched.alter_job('http', timeout => '2 days')$$)) v (what);
+SELECT jobsched.create_job('long', command => 'SELECT 1', timeout => '2 days') > 0 AS ok;
+SELECT test.refusal($$SELECT jobsched.alter_job('long', url => 'http://127.0.0.1:9/')$$);
+SELECT jobsched.alter_job('long', url => 'http://127.0.0.1:9/', timeout => '1 day');
+SELECT test.refusal($$SELECT jobsched.trigger('long', timeout => '2 days')$$);
+SELECT test.refusal($$SELECT * FROM jobsched.trigger_many('long', '{NULL}', timeout => '2 days')$$);
+SELECT jobsched.drop_job('long');
 SELECT jobsched.alter_job('http', on_failure => 'test.http_failed', success_codes => '{404}', connect_timeout => '2 s', max_redirects => 3);
 SELECT request FROM jobsched.jobs;
 SELECT test.refusal(format($$SELECT jobsched.alter_job('http', %s)$$, what)) FROM (VALUES

@@ -357,6 +357,8 @@ apply_definition(JsJob *job, const Definition *def)
 		job->share_transaction = def->share_transaction;
 	if (def->has_timeout)
 		job->timeout = def->timeout;
+	if (job->request != NULL)
+		js_http_check_timeout(job->timeout);
 	js_retry_policy_apply(job, &def->retry);
 	if (changes_work(def))
 		set_work(job);

@@ -223,7 +223,7 @@ define_http_settings(void)
 							&js_guc_http_max_per_host, 64, 1, 100000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.http_max_inflight",
-							"HTTP requests that are under way at the same time, in each database.",
+							"HTTP requests of one role that are under way at the same time, in each database.",
 							"0 means that none is sent.",
 							&js_guc_http_max_inflight, 1000, 0, 100000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);

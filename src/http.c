@@ -161,6 +161,18 @@ js_http_check_callbacks(Jsonb *definition, Oid owner)
 	}
 }
 
+/* A place is not for ever. */
+void
+js_http_check_timeout(int64 timeout)
+{
+	if (timeout > JS_HTTP_MAX_TIMEOUT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid timeout \"" INT64_FORMAT " s\" of an HTTP request",
+						timeout / USECS_PER_SEC),
+				 errhint("It is at most a day.")));
+}
+
 /* The definition of a job whose runs each bring their own; also no arguments. */
 Jsonb *
 js_http_none(void)
@@ -280,6 +292,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	js_http_check_callbacks(request, GetUserId());
 	prepare_run(&run, &job, request, templates);
 	run.timeout = PG_ARGISNULL(5) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(5));
+	js_http_check_timeout(run.timeout);
 	run.max_attempts = PG_ARGISNULL(6) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(6));
 	run.run_at = js_queue_run_at(fcinfo, 12);
 	run.priority = PG_ARGISNULL(13) ? 0 : PG_GETARG_INT32(13);

@@ -17,13 +17,15 @@
 /* The job that requests belong to which were made without one. */
 #define JS_HTTP_JOB "http"
 
-/* How long an attempt may take if nobody says otherwise. */
+/* How long an attempt may take if nobody says otherwise, and at most. */
 #define JS_HTTP_TIMEOUT (30 * USECS_PER_SEC)
+#define JS_HTTP_MAX_TIMEOUT USECS_PER_DAY
 
 extern int	js_http_arguments(FunctionCallInfo fcinfo, int n,
 							  JsHttpDefinition *given, bool *any);
 extern void js_http_check_callbacks(Jsonb *definition, Oid owner);
 extern void js_http_check_may_be_told(Jsonb *definition, Oid owner);
+extern void js_http_check_timeout(int64 timeout);
 extern Jsonb *js_http_none(void);
 extern bool js_http_may_request(Oid role);
 extern void js_http_check_may_request(Oid role);

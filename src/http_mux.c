@@ -40,7 +40,9 @@
  * and names from before; it asks us when it is about to begin (resolver_starts).
  * Beyond the bound it is told no, and the transfer goes back to its origin,
  * which is closed, as it were, until a lookup has ended.  Addresses, names that
- * are known and connections that there are go on meanwhile.
+ * are known and connections that there are go on meanwhile.  Parties share the
+ * lookups as http_share.h says, so one whose names hang leaves some to others;
+ * and each has origins of its own, to wait behind nobody else's transfers.
  *
  * Threads that libcurl starts inherit our signal mask, so all signals are
  * blocked then: handlers of the process must not run there.
@@ -64,6 +66,7 @@
 #include <string.h>
 
 #include "http_mux_internal.h"
+#include "http_share.h"
 
 /* A call of pump() does no more than this. */
 #define PUMP_EVENTS 128
@@ -122,6 +125,7 @@ struct MuxOrigin
 	MuxLink		link;			/* in open_origins or closed_origins */
 	MuxOrigin  *next_of_key;
 	uint32_t	hash;
+	uint32_t	party;
 	bool		listed;			/* there */
 	bool		closed;			/* one was turned back */
 	bool		unlimited;		/* all may follow */
@@ -131,12 +135,22 @@ struct MuxOrigin
 	char		key[];
 };
 
+/* Whose lookups there are. */
+typedef struct MuxParty
+{
+	uint32_t	party;
+	int			lookups;
+} MuxParty;
+
 JsMuxConfig js_mux_config;
 
 static CURLM * multi = NULL;
 static int64_t multi_due = MUX_NEVER;	/* when libcurl wants to be called */
 static int	abandoned = 0;		/* calls without transfer */
 static int	lookups = 0;		/* calls that are resolving, with those */
+
+static MuxParty parties[MAX_LOOKUPS];	/* with one at least */
+static int	party_count = 0;
 
 static MuxTransfer *by_id[ID_BUCKETS];
 static int	transfers = 0;		/* in by_id */
@@ -187,6 +201,64 @@ forget_transfer(const MuxTransfer *transfer)
 {
 	*find_transfer(transfer->id) = transfer->next_of_id;
 	transfers--;
+}
+
+/* ------------------------------------------------------------------------
+ * Lookups
+ * ------------------------------------------------------------------------
+ */
+
+/* NULL: it has none. */
+static MuxParty *
+find_party(uint32_t party)
+{
+	for (int i = 0; i < party_count; i++)
+		if (parties[i].party == party)
+			return &parties[i];
+	return NULL;
+}
+
+/* Whether it may begin one, if so many more are about to begin. */
+static bool
+may_look_up(uint32_t id, int more)
+{
+	static JsShare share = {0, 0};
+	const MuxParty *party = find_party(id);
+
+	if (share.most == 0)
+		share = js_share_within(MAX_LOOKUPS, MAX_LOOKUPS);
+	return lookups + more < MAX_LOOKUPS &&
+		(id == 0 || js_share_may_have_more(share, (party ? party->lookups : 0) + more, lookups + more));
+}
+
+static void
+begin_lookup(MuxCall *call)
+{
+	MuxParty   *party = find_party(call->party);
+
+	if (party == NULL)
+	{
+		party = &parties[party_count++];
+		party->party = call->party;
+		party->lookups = 0;
+	}
+	party->lookups++;
+	lookups++;
+	call->resolving = true;
+}
+
+static void
+end_lookup(MuxCall *call)
+{
+	MuxParty   *party;
+
+	if (!call->resolving)
+		return;
+	call->resolving = false;
+	lookups--;
+	party = find_party(call->party);
+	if (--party->lookups == 0)
+		*party = parties[--party_count];
 }
 
 /* ------------------------------------------------------------------------
@@ -401,10 +473,10 @@ static void
 write_key(const MuxCall *call, char *key, size_t size)
 {
 	if (call->proxied && !call->secure)
-		snprintf(key, size, "proxy");
+		snprintf(key, size, "%u proxy", (unsigned) call->party);
 	else
-		snprintf(key, size, "%s %d %s", call->secure ? "https" : "http",
-				 call->port, call->host);
+		snprintf(key, size, "%u %s %d %s", (unsigned) call->party,
+				 call->secure ? "https" : "http", call->port, call->host);
 }
 
 static uint32_t
@@ -428,7 +500,7 @@ find_origin(uint32_t hash, const char *key)
 }
 
 static MuxOrigin *
-create_origin(MuxOrigin **at, uint32_t hash, const char *key)
+create_origin(MuxOrigin **at, uint32_t hash, uint32_t party, const char *key)
 {
 	MuxOrigin  *origin = calloc(1, sizeof(MuxOrigin) + strlen(key) + 1);
 
@@ -436,6 +508,7 @@ create_origin(MuxOrigin **at, uint32_t hash, const char *key)
 		return NULL;
 	strcpy(origin->key, key);
 	origin->hash = hash;
+	origin->party = party;
 	origin->width = 1;
 	mux_list_init(&origin->waiting);
 	*at = origin;
@@ -499,7 +572,7 @@ join_origin(MuxTransfer *transfer)
 	write_key(transfer->call, key, sizeof(key));
 	hash = hash_of(key);
 	at = find_origin(hash, key);
-	origin = *at ? *at : create_origin(at, hash, key);
+	origin = *at ? *at : create_origin(at, hash, transfer->call->party, key);
 	if (origin == NULL)
 		return false;
 	if (!needs_pioneer(transfer->call))
@@ -527,15 +600,27 @@ reopen_origin(MuxOrigin *origin)
 	review_origin(origin);
 }
 
-/* As many as there can be lookups; if they are too many, some are back soon. */
+/*
+ * As many as there can be lookups.  If they are too many, some are back soon; if
+ * there could be more, the next ones follow when these have entered.
+ */
 static void
 reopen_origins(void)
 {
-	for (int room = MAX_LOOKUPS - lookups; room > 0; room--)
+	MuxLink    *next;
+	int			reopened = 0;
+
+	for (MuxLink *at = closed_origins.next; at != &closed_origins; at = next)
 	{
-		if (mux_list_is_empty(&closed_origins))
+		MuxOrigin  *origin = (MuxOrigin *) at;
+
+		next = at->next;
+		if (lookups + reopened >= MAX_LOOKUPS)
 			break;
-		reopen_origin((MuxOrigin *) closed_origins.next);
+		if (!may_look_up(origin->party, reopened))
+			continue;
+		reopen_origin(origin);
+		reopened++;
 	}
 }
 
@@ -576,22 +661,15 @@ js_mux_call_may_resolve(MuxCall *call)
 {
 	if (call->resolving)
 		return true;
-	if (lookups >= MAX_LOOKUPS && (call->proxied || !is_address(call->host)))
+	if (!call->proxied && is_address(call->host))
+		return true;
+	if (!may_look_up(call->party, 0))
 	{
 		call->turned_back = true;
 		return false;
 	}
-	call->resolving = true;
-	lookups++;
+	begin_lookup(call);
 	return true;
-}
-
-static void
-end_lookup(MuxCall *call)
-{
-	if (call->resolving)
-		lookups--;
-	call->resolving = false;
 }
 
 /*
@@ -1060,6 +1138,7 @@ create_transfer(const JsMuxRequest *request)
 		return NULL;
 	}
 	transfer->call->transfer = transfer;
+	transfer->call->party = request->party;
 	transfer->id = request->id;
 	transfer->response.resolved_us = transfer->response.connected_us = -1;
 	transfer->response.secured_us = transfer->response.first_byte_us = -1;

@@ -23,7 +23,7 @@ struct sockaddr;
 
 #define JS_MUX_LIBRARY "$libdir/jobsched_http"
 #define JS_MUX_ENTRY "js_mux_api"
-#define JS_MUX_VERSION 1		/* of this interface */
+#define JS_MUX_VERSION 2		/* of this interface */
 
 #define JS_MUX_ERROR_TEXT 256
 #define JS_MUX_MAX_HEADERS (64 * 1024)	/* of a response, in bytes */
@@ -53,6 +53,8 @@ typedef struct JsMuxRequest
 {
 	uint64_t	id;				/* of the caller's choice, unique among those
 								 * in flight */
+	uint32_t	party;			/* whose it is, who shares lookups of names
+								 * with others; 0: nobody's */
 	const char *url;			/* absolute; http or https */
 	const char *method;			/* any token; HEAD has no body */
 	const char *const *headers; /* "Name: value" each, then NULL */

@@ -159,6 +159,7 @@ typedef struct MuxTransfer MuxTransfer;
 typedef struct MuxCall
 {
 	MuxTransfer *transfer;		/* NULL: nobody waits for it any more */
+	uint32_t	party;
 	CURL	   *easy;
 	CURLcode	code;			/* of setting its options */
 

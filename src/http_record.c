@@ -29,17 +29,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
-/* A run that is being recorded. */
-typedef struct Recording
-{
-	JsTransfer *transfer;
-	const JsJob *job;
-	JsRun		run;
-	JsRun		next;
-	JsOutcome	outcome;
-	JsResponse	response;
-} Recording;
-
 /* ------------------------------------------------------------------------
  * Responses
  * ------------------------------------------------------------------------
@@ -174,7 +163,7 @@ set_timeout(const JsTransfer *transfer, JsOutcome *outcome)
 	outcome->status = JS_TIMED_OUT;
 	outcome->reason = "timeout";
 	outcome->sqlstate = "57014";
-	outcome->error = transfer->response->result == JS_MUX_TIMEOUT ?
+	outcome->error = transfer->overdue || transfer->response->result == JS_MUX_TIMEOUT ?
 		psprintf("canceling run due to its timeout of " INT64_FORMAT " ms", transfer->mail.timeout / 1000) :
 		psprintf("no connection within %d ms", transfer->request.connect_timeout_ms);
 }
@@ -296,6 +285,8 @@ set_outcome(const JsTransfer *transfer, JsOutcome *outcome)
 		outcome->error_detail = transfer->error->detail;
 		outcome->error_hint = transfer->error->hint;
 	}
+	else if (transfer->overdue)
+		set_timeout(transfer, outcome);
 	else if (transfer->response->result == JS_MUX_OK)
 		outcome_of_status(transfer, outcome);
 	else
@@ -307,87 +298,98 @@ set_outcome(const JsTransfer *transfer, JsOutcome *outcome)
  * ------------------------------------------------------------------------
  */
 
-/* Most of a batch are of one job. */
-static const JsJob *
-read_job(int64 job_id, const JsJob *last)
+/* What is known without the tables, and takes most of the time. */
+void
+js_http_digest(JsRecording *recording)
 {
+	memset(&recording->outcome, 0, sizeof(JsOutcome));
+	memset(&recording->response, 0, sizeof(JsResponse));
+	if (recording->transfer->gone)
+		return;
+	set_outcome(recording->transfer, &recording->outcome);
+	recording->has_response = set_response(recording->transfer, &recording->response);
+}
+
+/* Some of a batch are of one job; those before the n-th have been recalled. */
+static const JsJob *
+find_job(const JsRecording *recordings, int n)
+{
+	int64		job_id = recordings[n].transfer->mail.job_id;
 	JsJob	   *job;
 
-	if (last != NULL && last->job_id == job_id)
-		return last;
+	for (int i = n - 1; i >= 0; i--)
+		if (recordings[i].job != NULL && recordings[i].job->job_id == job_id)
+			return recordings[i].job;
 	job = palloc(sizeof(JsJob));
 	return js_job_read(job_id, job) ? job : NULL;
 }
 
-/* Whether it is still ours to record. */
-static bool
-begin_recording(JsTransfer *transfer, Recording *recording, const JsJob *last)
+/* Reads the n-th one's run and job, and says what follows from how it has ended. */
+void
+js_http_recall(JsRecording *recordings, int n)
 {
-	recording->transfer = transfer;
-	if (transfer->gone || !js_run_read(transfer->mail.run_id, &recording->run) ||
-		recording->run.status != JS_RUN_RUNNING || recording->run.attempt != transfer->mail.attempt)
-		return false;
-	recording->job = read_job(transfer->mail.job_id, last);
-	return recording->job != NULL;
+	JsRecording *recording = &recordings[n];
+	const JsTransfer *transfer = recording->transfer;
+
+	recording->job = NULL;
+	recording->ours = !transfer->gone && js_run_read(transfer->mail.run_id, &recording->run) &&
+		recording->run.status == JS_RUN_RUNNING &&
+		recording->run.attempt == transfer->mail.attempt &&
+		(recording->job = find_job(recordings, n)) != NULL;
+	recording->goes_on = recording->ours &&
+		js_retry_plan(recording->job, &recording->run, &recording->outcome, &recording->next);
 }
 
 static void
-describe(Recording *recording, JsEnding *ending)
+describe(JsRecording *recording, JsEnding *ending)
 {
 	memset(ending, 0, sizeof(JsEnding));
-	set_outcome(recording->transfer, &recording->outcome);
 	ending->run = &recording->run;
 	ending->outcome = &recording->outcome;
-	if (set_response(recording->transfer, &recording->response))
+	if (recording->has_response)
 		ending->response = &recording->response;
-	if (js_retry_plan(recording->job, &recording->run, &recording->outcome, &recording->next))
+	if (recording->goes_on)
 		ending->next = &recording->next;
 }
 
 static void
-set_done(const JsTransfer *transfer, const JsEnding *ending, JsDone *done)
+set_done(JsRecording *recording)
 {
+	const JsTransfer *transfer = recording->transfer;
+	const JsOutcome *outcome = &recording->outcome;
+	JsDone	   *done = &recording->done;
+
 	memset(done, 0, sizeof(JsDone));
 	done->run_id = transfer->mail.run_id;
 	done->job_id = transfer->mail.job_id;
-	done->recorded = ending != NULL;
-	if (ending == NULL)
+	done->recorded = recording->ours;
+	if (!recording->ours)
 		return;
-	done->status = ending->outcome->status;
-	done->started_at = ending->outcome->started_at;
-	done->finished_at = ending->outcome->finished_at;
-	done->retry_at = ending->next != NULL ? ending->next->run_at : 0;
-	if (ending->run->request == NULL && ending->outcome->sqlstate != NULL &&
-		strcmp(ending->outcome->sqlstate, JS_SQLSTATE_GONE) == 0)
+	done->status = outcome->status;
+	done->started_at = outcome->started_at;
+	done->finished_at = outcome->finished_at;
+	done->retry_at = recording->goes_on ? recording->next.run_at : 0;
+	if (recording->run.request == NULL && outcome->sqlstate != NULL &&
+		strcmp(outcome->sqlstate, JS_SQLSTATE_GONE) == 0)
 		done->gone = transfer->mail.revision;
 }
 
-/*
- * Records how these runs have ended, in the current transaction; done says what
- * the scheduler is to be told.
- */
+/* Records how these runs have ended, in the current transaction. */
 void
-js_http_record(JsTransfer **transfers, int count, JsDone *done)
+js_http_record(JsRecording *recordings, int count)
 {
-	Recording  *recordings = palloc0(count * sizeof(Recording));
 	JsEnding   *endings = palloc(count * sizeof(JsEnding));
-	const JsJob *last = NULL;
 	int			n = 0;
 
 	for (int i = 0; i < count; i++)
 	{
-		bool		ours = begin_recording(transfers[i], &recordings[n], last);
-
-		if (ours)
-		{
-			last = recordings[n].job;
-			describe(&recordings[n], &endings[n]);
-		}
-		set_done(transfers[i], ours ? &endings[n] : NULL, &done[i]);
-		n += (int) ours;
-		CHECK_FOR_INTERRUPTS();
+		set_done(&recordings[i]);
+		if (recordings[i].ours)
+			describe(&recordings[i], &endings[n++]);
 	}
 	js_attempts_finish(endings, n);
-	for (int i = 0; i < n; i++)
-		js_callback_queue(recordings[i].job, &endings[i]);
+	n = 0;
+	for (int i = 0; i < count; i++)
+		if (recordings[i].ours)
+			js_callback_queue(recordings[i].job, &endings[n++]);
 }

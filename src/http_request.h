@@ -38,6 +38,7 @@
 #define JS_HTTP_MAX_BODY_MB 16
 #define JS_HTTP_MAX_BODY (JS_HTTP_MAX_BODY_MB * 1024 * 1024)	/* bytes */
 #define JS_HTTP_MAX_SECRETS 16	/* different ones in a request */
+#define JS_HTTP_MAX_PLACEHOLDERS 10000
 
 /* What a caller has given; NULL: not given. */
 typedef struct JsHttpDefinition

@@ -207,11 +207,14 @@ js_signing_problem(const char *secret)
 {
 	char	   *rest = pstrdup(secret);
 	uint8	   *bytes;
+	int			count = 0;
 
 	if (!has_standard_key(secret))
 		return NULL;
 	for (char *key; (key = next_key(&rest, true)) != NULL;)
-		if (is_asymmetric(key))
+		if (++count > JS_MAX_SIGNING_KEYS)
+			return "has more than " CppAsString2(JS_MAX_SIGNING_KEYS) " keys";
+		else if (is_asymmetric(key))
 			return "has an asymmetric key, with which requests are not signed";
 		else if (decode_key(key, &bytes) < 0)
 			return "has a key that is not whsec_ and the base64 of "
@@ -247,8 +250,8 @@ base64(const uint8 *bytes, int size)
 
 /*
  * One signature for each of the keys: while they are changed, the receiver may
- * know either.  NULL if there is no key, or one that cannot be made out.  body
- * may be NULL.
+ * know either.  NULL if there is no key, or one that cannot be made out, or too
+ * many, for each goes through the whole body.  body may be NULL.
  */
 char *
 js_webhook_signature(const char *keys, const char *id, int64 timestamp, const char *body, size_t size)
@@ -256,6 +259,7 @@ js_webhook_signature(const char *keys, const char *id, int64 timestamp, const ch
 	char	   *prefix = psprintf("%s." INT64_FORMAT ".", id, timestamp);
 	bool		standard = has_standard_key(keys);
 	char	   *rest = pstrdup(keys);
+	int			count = 0;
 	StringInfoData signatures;
 
 	initStringInfo(&signatures);
@@ -265,7 +269,7 @@ js_webhook_signature(const char *keys, const char *id, int64 timestamp, const ch
 		uint8	   *bytes;
 		int			key_size = decode_key(key, &bytes);
 
-		if (key_size < 0)
+		if (key_size < 0 || ++count > JS_MAX_SIGNING_KEYS)
 			return NULL;
 		hmac(bytes, key_size, prefix, body ? body : "", body ? size : 0, mac);
 		appendStringInfo(&signatures, "%sv1,%s", signatures.len > 0 ? " " : "",

@@ -12,13 +12,17 @@
 
 #include "http_request.h"
 
+/* In one secret. */
+#define JS_MAX_SIGNING_KEYS 8
+
 #define JS_SIGNING_KEY_MIN 24	/* bytes, as Standard Webhooks has it */
 #define JS_SIGNING_KEY_MAX 64
 
 /* What a secret to sign with is. */
 #define JS_SIGNING_HINT \
 	"It is whsec_ and the base64 of " CppAsString2(JS_SIGNING_KEY_MIN) " to " \
-	CppAsString2(JS_SIGNING_KEY_MAX) " bytes, as it is or behind \"v1,\"; or any other text without spaces; or several of these with spaces between them."
+	CppAsString2(JS_SIGNING_KEY_MAX) " bytes, as it is or behind \"v1,\"; or any other text without spaces; or up to " \
+	CppAsString2(JS_MAX_SIGNING_KEYS) " of these with spaces between them."
 
 extern char *js_request_id(const JsHttpSource *source);
 extern char *js_request_traceparent(const JsHttpSource *source);

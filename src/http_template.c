@@ -118,6 +118,16 @@ js_check_secret_count(int count)
 				 errhint("Keep in one secret what is sent together.")));
 }
 
+/* Each takes its time, however short what it stands for is. */
+static void
+check_placeholder_count(int count)
+{
+	if (count > JS_HTTP_MAX_PLACEHOLDERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the request has more than %d placeholders", JS_HTTP_MAX_PLACEHOLDERS)));
+}
+
 /* What is about to be added to what has been made of a part. */
 static void
 count_size(JsRendering *rendering, size_t size, const char *what)
@@ -243,9 +253,13 @@ void
 js_template_check(const char *template, int kinds, const char *what)
 {
 	JsPiece		piece;
+	int			count = 0;
 
 	while (js_template_next(&template, kinds, what, &piece))
-		;
+	{
+		count += piece.kind != JS_LITERAL;
+		check_placeholder_count(count);
+	}
 }
 
 /* Whether one begins anywhere in a document, in names too. */
@@ -403,6 +417,7 @@ evaluate(JsRendering *rendering, const JsPiece *piece, const char *what, JsonbVa
 {
 	const JsHttpSource *source = rendering->source;
 
+	check_placeholder_count(++rendering->placeholders);
 	switch (piece->kind)
 	{
 		case JS_ARG:

@@ -16,6 +16,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "needles.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
@@ -182,89 +183,47 @@ js_json_is_longer(JsonbContainer *container, size_t limit)
 
 /* ------------------------------------------------------------------------
  * What must not be shown
- *
- * Texts come from servers, needles from users, and neither is to be trusted
- * with our time: occurrences are found as Knuth, Morris and Pratt do it, which
- * takes a step for each byte of the text and for each of the needle, whatever
- * they are.
  * ------------------------------------------------------------------------
  */
 
 /* Look for interrupts each time that so many bytes have been gone through. */
 #define BYTES_BETWEEN_INTERRUPTS (64 * 1024)
 
-typedef struct Needle
+/* A part of a text. */
+typedef struct Span
 {
-	const char *text;
-	size_t		length;
-	size_t	   *borders;		/* of each beginning: how long is the longest
-								 * shorter one that it ends with */
-} Needle;
+	size_t		start;
+	size_t		end;
+} Span;
 
-/* An occurrence ends before "end".  Returns whether to go on. */
-typedef bool (*FoundNeedle) (const Needle *needle, size_t end, void *arg);
+/* Parts with others between them, in order. */
+typedef struct Spans
+{
+	Span	   *spans;
+	size_t		count;
+	size_t		room;
+} Spans;
 
+/*
+ * One that ends no sooner than those before: where parts overlap or touch, all
+ * of them are one.
+ */
 static void
-prepare_needle(Needle *needle, const char *text)
+add_span(Spans *spans, size_t start, size_t end)
 {
-	size_t		border = 0;
-
-	needle->text = text;
-
-	needle->length = strlen(text);
-	needle->borders = palloc(sizeof(size_t) * (needle->length + 1));
-	needle->borders[0] = needle->borders[1] = 0;
-	for (size_t i = 1; i < needle->length; i++)
+	while (spans->count > 0 && start <= spans->spans[spans->count - 1].end)
 	{
-		while (border > 0 && text[i] != text[border])
-			border = needle->borders[border];
-		border += text[i] == text[border];
-
-		needle->borders[i + 1] = border;
+		spans->count--;
+		start = Min(start, spans->spans[spans->count].start);
 	}
-}
-
-/* The part of the text that begins at start and ends before end. */
-static bool
-find_in_part(const Needle *needle, const char *text, size_t start, size_t end, size_t *matched,
-			 FoundNeedle found, void *arg)
-{
-	for (size_t i = start; i < end; i++)
+	if (spans->count == spans->room)
 	{
-		if (*matched == 0)
-		{
-			const char *first = memchr(text +i, needle->text[0], end - i);
-
-			if (first == NULL)
-				return true;
-			i = first - text;
-		}
-		while (*matched > 0 && text[i] != needle->text[*matched])
-			*matched = needle->borders[*matched];
-		*matched += text[i] == needle->text[*matched];
-
-		if (*matched < needle->length)
-			continue;
-		*matched = needle->borders[*matched];
-		if (!found(needle, i + 1, arg))
-			return false;
+		spans->room = spans->room > 0 ? 2 * spans->room : 16;
+		spans->spans = spans->spans == NULL ? palloc(spans->room * sizeof(Span)) :
+			repalloc_huge(spans->spans, spans->room * sizeof(Span));
 	}
-	return true;
-}
-
-static bool
-find_needle(const Needle *needle, const char *text, size_t size, FoundNeedle found, void *arg)
-{
-	size_t		matched = 0;
-
-	for (size_t start = 0; start < size; start += BYTES_BETWEEN_INTERRUPTS)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!find_in_part(needle, text, start, Min(size, start + BYTES_BETWEEN_INTERRUPTS), &matched,
-						  found, arg))
-			return false;
-	}
-	return true;
+	spans->spans[spans->count].start = start;
+	spans->spans[spans->count++].end = end;
 }
 
 /*
@@ -292,90 +251,98 @@ with_upper_hex(const char *text, size_t size)
 	return copy ? copy : text;
 }
 
-/* Returns false if it was told not to go on. */
-static bool
-find_needles(const List *needles, const char *text, size_t size, FoundNeedle found, void *arg)
+/* Those that a text of this size has room for; NULL: there are none. */
+static JsNeedles *
+prepare_needles(const List *texts, size_t size)
 {
-	const char *upper = with_upper_hex(text, size);
-	bool		on = true;
+	JsNeedles  *needles;
+	size_t		bytes = 0;
 	ListCell   *lc;
 
-	foreach(lc, needles)
-	{
-		Needle		needle;
+	foreach(lc, texts)
+		if (strlen(lfirst(lc)) <= size)
+		bytes += strlen(lfirst(lc));
+	if (bytes == 0)
+		return NULL;
+	needles = js_needles_begin(palloc_extended(js_needles_size(bytes, list_length(texts)),
+											   MCXT_ALLOC_HUGE),
+							   bytes, list_length(texts));
+	foreach(lc, texts)
+		if (strlen(lfirst(lc)) <= size)
+		js_needles_add(needles, lfirst(lc), strlen(lfirst(lc)));
+	js_needles_finish(needles);
+	return needles;
+}
 
-		if (*(const char *) lfirst(lc) == '\0')
-			continue;
-		prepare_needle(&needle, lfirst(lc));
-		on = find_needle(&needle, text, size, found, arg) &&
-			(upper == text ||find_needle(&needle, upper, size, found, arg));
-		pfree(needle.borders);
-		if (!on)
-			break;
+/* Adds where they occur to spans; NULL: one of them will do.  Returns whether there is one. */
+static bool
+find_needles(const JsNeedles *needles, const char *text, size_t size, Spans *spans)
+{
+	const char *upper = with_upper_hex(text, size);
+	JsNeedlesState state = JS_NEEDLES_START;
+	JsNeedlesState upper_state = JS_NEEDLES_START;
+	bool		any = false;
+
+	for (size_t i = 0; i < size && (spans != NULL || !any); i++)
+	{
+		size_t		found;
+
+		if (i % BYTES_BETWEEN_INTERRUPTS == 0)
+			CHECK_FOR_INTERRUPTS();
+		state = js_needles_step(needles, state, text[i]);
+		found = js_needles_found(needles, state);
+		if (upper != text)
+		{
+			upper_state = js_needles_step(needles, upper_state, upper[i]);
+			found = Max(found, js_needles_found(needles, upper_state));
+		}
+		any |= found > 0;
+		if (found > 0 && spans != NULL)
+			add_span(spans, i + 1 - found, i + 1);
 	}
 	if (upper != text)
 		pfree(unconstify(char *, upper));
-	return on;
-}
-
-static bool
-stop_looking(const Needle *needle, size_t end, void *arg)
-{
-	return false;
+	return any;
 }
 
 bool
-js_contains_any(const List *needles, const char *text, size_t size)
+js_contains_any(const List *texts, const char *text, size_t size)
 {
-	return !find_needles(needles, text, size, stop_looking, NULL);
+	JsNeedles  *needles = prepare_needles(texts, size);
+	bool		any = needles != NULL && find_needles(needles, text, size, NULL);
+
+	if (needles != NULL)
+		pfree(needles);
+	return any;
 }
 
-/* Which bytes are to be hidden. */
-typedef struct Cover
+static void
+append_part(StringInfo shown, const char *text, size_t start, size_t end)
 {
-	bool	   *hidden;			/* of each byte */
-	const char *needle;			/* whose occurrences come now, in order */
-	size_t		end;			/* where its last one ended */
-} Cover;
-
-static bool
-hide(const Needle *needle, size_t end, void *arg)
-{
-	Cover	   *cover = arg;
-	size_t		start = end - needle->length;
-
-	if (cover->needle != needle->text ||end <= cover->end)
-	{
-		/* Another needle, or another text, from its beginning. */
-		cover->needle = needle->text;
-		cover->end = 0;
-	}
-	start = Max(start, cover->end);
-	memset(cover->hidden + start, true, end - start);
-	cover->end = end;
-	return true;
+	if (end > start)
+		appendBinaryStringInfo(shown, text + start, end - start);
 }
 
-/* Where occurrences overlap or touch, all that they cover is one. */
 char *
 js_http_redact(const List *secrets, const char *text, size_t *size)
 {
-	Cover		cover = {0};
+	JsNeedles  *needles = prepare_needles(secrets, *size);
+	Spans		spans = {0};
 	StringInfoData shown;
+	size_t		at = 0;
 
-	if (!js_contains_any(secrets, text, *size))
+	if (needles == NULL || !find_needles(needles, text, *size, &spans))
 		return unconstify(char *, text);
-	cover.hidden = palloc_extended(*size, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	(void) find_needles(secrets, text, *size, hide, &cover);
+	pfree(needles);
 	initStringInfo(&shown);
-	for (size_t i = 0; i < *size; i++)
+	for (size_t i = 0; i < spans.count; i++)
 	{
-		if (!cover.hidden[i])
-			appendStringInfoChar(&shown, text[i]);
-		else if (i == 0 || !cover.hidden[i - 1])
-			appendStringInfoString(&shown, MASK);
+		append_part(&shown, text, at, spans.spans[i].start);
+		appendStringInfoString(&shown, MASK);
+		at = spans.spans[i].end;
 	}
-	pfree(cover.hidden);
+	append_part(&shown, text, at, *size);
+	pfree(spans.spans);
 	*size = shown.len;
 	return shown.data;
 }

@@ -15,14 +15,29 @@
  *	C	a transaction, for many runs at once, records what has come of them
  *		(http_record.c)
  *
- * Whatever fails in A or C for a batch is done again for each run by itself, so
- * that a run pays for its own faults only.  If that fails as well for want of
- * something that may come back, a lock for instance, it is tried again after a
- * second; and if a run cannot be recorded at all the process ends, and the
- * scheduler finds its runs lost.
+ * A run whose request cannot be made, or whose response cannot be digested, fails
+ * in a subtransaction of its own, and nothing is done again.  A batch that cannot
+ * be written is halved until what is to blame is by itself, so that a run pays
+ * for its own faults only.  If it fails for want of something that may come back,
+ * a lock for instance, it is tried again after a second; and if a run cannot be
+ * recorded at all the process ends, and the scheduler finds its runs lost.
  *
- * What requests take of memory is bounded: when there are MAX_BYTES of them
- * under way, others wait.
+ * NOBODY IS IN ANOTHER'S WAY, whatever his requests are and whoever answers them:
+ *
+ *	places	An owner is given no more of them than leaves some to others
+ *			(sched_http.c, http_share.h).  There are no more than descriptors.
+ *	memory	Nor may what his requests take while they are under way
+ *			(http_turn.c); others of his wait, and their time passes.  What comes
+ *			back has a bound for each place.  A batch ends when it has taken
+ *			BATCH_BYTES.
+ *	time	Owners take turns (http_turn.c) in A and C.  A batch ends after
+ *			SLICE_US with the run that it is at, pump() likewise; and what a run
+ *			may take by itself is bounded by the sizes of requests, responses and
+ *			secrets, for all work is some steps for each byte.
+ *	names	An owner is given no more lookups than leave some to others
+ *			(http_mux.c).
+ *
+ * So what is delivered is taken at once, and waits here, each owner's by itself.
  *
  * A request may have been received although we died, or were cut off, before
  * C: it is sent at least once, and carries the same idempotency key each time.
@@ -49,6 +64,7 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "http.h"
+#include "http_share.h"
 #include "http_worker.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -62,6 +78,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "vault.h"
@@ -69,9 +86,12 @@
 
 PGDLLEXPORT void jobsched_http_main(Datum arg);
 
-/* What requests of one batch, and all that are under way, may take of memory. */
-#define BATCH_BYTES (32 * 1024 * 1024)
-#define MAX_BYTES (256 * 1024 * 1024)
+/* What one batch may take of memory, and of time, before it ends. */
+#define BATCH_BYTES (16 * 1024 * 1024)
+#define SLICE_US (20 * 1000)
+
+/* The same for what is done again after a failure: the rest waits. */
+#define SEARCH_US USECS_PER_SEC
 
 /* Descriptors that are not for connections. */
 #define RESERVED_FILES 750
@@ -92,13 +112,9 @@ static JsEgressRules *deny_rules;
 
 static JsTransfer *transfers;	/* by the number of the flight */
 static int	in_use = 0;
-static Size bytes_in_flight = 0;
-static JsTransfer *waiting[JS_HTTP_BATCH];	/* taken, to be begun */
-static int	waiting_count = 0;
-static JsTransfer **ended;		/* to be recorded */
-static int	ended_count = 0;
-static JsTransfer **held;		/* likewise, but not before */
-static int	held_count = 0;
+static TimestampTz overdue_at = DT_NOEND;	/* some that waits, by the real clock */
+static dlist_head held = DLIST_STATIC_INIT(held);	/* to be recorded, but not
+													 * before */
 static TimestampTz held_until = 0;	/* by the real clock */
 static MemoryContext batch_context;
 static pg_uuid_t token;
@@ -123,6 +139,8 @@ transfer_open(const JsFlightView *view)
 	transfer->cancel = view->mail.cancel;
 	transfer->context = AllocSetContextCreate(TopMemoryContext, "jobsched transfer",
 											  ALLOCSET_SMALL_SIZES);
+	transfer->stage = JS_HTTP_WAITING;
+	js_turn_enter(transfer);
 	in_use++;
 	return transfer;
 }
@@ -139,21 +157,29 @@ static void
 transfer_close(JsTransfer *transfer)
 {
 	drop_response(transfer);
+	js_turn_weigh(transfer, 0);
+	js_turn_leave(transfer);
 	MemoryContextDelete(transfer->context);
 	transfer->context = NULL;
 	in_use--;
 }
 
-/* Nothing more will come of it: what there is is to be recorded. */
+/* No cancel is accepted from here on. */
+static void
+transfer_settle(JsTransfer *transfer)
+{
+	if (!transfer->closed)
+		transfer->cancel = js_flight_close(transfer->index);
+	transfer->closed = true;
+}
+
+/* It has come to its end, or to a redirect: it is to be recorded, or to go on. */
 static void
 transfer_end(JsTransfer *transfer)
 {
-	if (transfer->ended)
-		return;
-	transfer->ended = true;
+	transfer->stage = JS_HTTP_ENDED;
 	transfer->ended_at = js_clock_now();
-	bytes_in_flight -= transfer->bytes;
-	ended[ended_count++] = transfer;
+	js_turn_queue(transfer, JS_HTTP_ENDED);
 }
 
 /* ------------------------------------------------------------------------
@@ -161,28 +187,28 @@ transfer_end(JsTransfer *transfer)
  * ------------------------------------------------------------------------
  */
 
-typedef void (*BatchWork) (JsTransfer **batch, int count, void *arg);
+typedef void (*BatchWork) (void *arg);
 
 static void
-work_in_transaction(BatchWork work, JsTransfer **batch, int count, void *arg)
+work_in_transaction(BatchWork work, void *arg)
 {
 	js_process_begin("requests");
 	MemoryContextSwitchTo(batch_context);
 	js_worker_check_tables();
-	work(batch, count, arg);
+	work(arg);
 	js_process_commit();
 	MemoryContextSwitchTo(batch_context);
 }
 
 /* Returns NULL, or what went wrong, in which case nothing has happened. */
 static ErrorData *
-try_work(BatchWork work, JsTransfer **batch, int count, void *arg)
+try_work(BatchWork work, void *arg)
 {
 	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		work_in_transaction(work, batch, count, arg);
+		work_in_transaction(work, arg);
 	}
 	PG_CATCH();
 	{
@@ -197,6 +223,37 @@ try_work(BatchWork work, JsTransfer **batch, int count, void *arg)
 	PG_END_TRY();
 	SetLatch(MyLatch);			/* a wait inside, for a lock or a standby, has
 								 * reset it */
+	return error;
+}
+
+/*
+ * A part of a batch that nothing else of it depends on, and that writes nothing.
+ * What goes wrong with it is in the caller's memory.
+ */
+static ErrorData *
+try_part(BatchWork work, void *arg, MemoryContext context)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(outer);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(outer);
+	CurrentResourceOwner = owner;
 	return error;
 }
 
@@ -253,8 +310,9 @@ render(JsTransfer *transfer, const JsJob *job, JsRun *run, Jsonb *definition, Js
  * has become something else since the claim.
  */
 static void
-prepare(JsTransfer *transfer)
+prepare(void *arg)
 {
+	JsTransfer *transfer = arg;
 	JsJob		job;
 	JsRun		run;
 	Jsonb	   *definition;
@@ -270,33 +328,6 @@ prepare(JsTransfer *transfer)
 		return;
 	js_http_check_may_request(job.owner);
 	render(transfer, &job, &run, definition, place);
-}
-
-/* How far it has come. */
-typedef struct Prepared
-{
-	int			count;
-	Size		bytes;			/* of their bodies */
-} Prepared;
-
-/* As many as memory allows, at least one. */
-static void
-prepare_batch(JsTransfer **batch, int count, void *arg)
-{
-	Prepared   *prepared = arg;
-
-	js_identity_read(&token);
-	prepared->count = 0;
-	prepared->bytes = 0;
-	while (prepared->count < count && prepared->bytes < BATCH_BYTES)
-	{
-		JsTransfer *transfer = batch[prepared->count];
-
-		prepare(transfer);
-		prepared->count++;
-		prepared->bytes += transfer->request.body_size;
-		CHECK_FOR_INTERRUPTS();
-	}
 }
 
 /* What went wrong is the outcome. */
@@ -318,19 +349,69 @@ keep_error(JsTransfer *transfer, const ErrorData *error)
  * pass, it goes back and is claimed anew.
  */
 static void
-prepare_alone(JsTransfer *transfer)
+fail_to_prepare(JsTransfer *transfer, const ErrorData *error)
 {
-	Prepared	prepared;
-	ErrorData  *error = try_work(prepare_batch, &transfer, 1, &prepared);
-
-	if (error == NULL)
-		return;
-	MemoryContextReset(transfer->context);
 	memset(&transfer->request, 0, sizeof(transfer->request));
+	transfer->definition = NULL;
 	if (may_pass(error))
 		transfer->gone = true;
 	else
 		keep_error(transfer, error);
+}
+
+/* Returns what it has taken of memory. */
+static Size
+prepare_next(JsTransfer *transfer)
+{
+	MemoryContext context = AllocSetContextCreate(batch_context, "jobsched request",
+												  ALLOCSET_SMALL_SIZES);
+	TimestampTz start = GetCurrentTimestamp();
+	ErrorData  *error = try_part(prepare, transfer, context);
+
+	if (error != NULL)
+	{
+		MemoryContextReset(context);
+		fail_to_prepare(transfer, error);
+		FreeErrorData(error);
+	}
+	transfer->prepared = true;
+	js_turn_charge(transfer, GetCurrentTimestamp() - start);
+	return MemoryContextMemAllocated(context, true);
+}
+
+/* Whether a batch that was begun then, and has so much, is to end. */
+static bool
+is_enough(TimestampTz start, int count, Size bytes)
+{
+	return count == JS_HTTP_BATCH || bytes >= BATCH_BYTES ||
+		GetCurrentTimestamp() - start >= SLICE_US;
+}
+
+typedef struct Beginning
+{
+	JsTransfer *transfers[JS_HTTP_BATCH];
+	int			count;
+} Beginning;
+
+/* At least one. */
+static void
+prepare_some(void *arg)
+{
+	Beginning  *beginning = arg;
+	TimestampTz start = GetCurrentTimestamp();
+	JsTransfer *transfer;
+	Size		bytes = 0;
+
+	js_identity_read(&token);
+	while (!is_enough(start, beginning->count, bytes) || beginning->count == 0)
+	{
+		transfer = js_turn_next(JS_HTTP_WAITING);
+		if (transfer == NULL)
+			break;
+		beginning->transfers[beginning->count++] = transfer;
+		bytes += prepare_next(transfer);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /* ------------------------------------------------------------------------
@@ -360,6 +441,7 @@ send_request(JsTransfer *transfer)
 		headers[n++] = lfirst(lc);
 	headers[n] = NULL;
 	out.id = transfer->index;
+	out.party = transfer->mail.owner;
 	out.url = request->url;
 	out.method = request->method;
 	out.headers = headers;
@@ -415,15 +497,18 @@ keep_request(JsTransfer *transfer)
 static void
 begin(JsTransfer *transfer)
 {
-	if (transfer->gone || transfer->error != NULL || transfer->cancel != JS_CANCEL_NONE)
+	const JsHttpRequest *request = &transfer->request;
+
+	if (transfer->gone || transfer->error != NULL)
 	{
-		transfer->cancel = js_flight_close(transfer->index);
+		transfer_settle(transfer);
 		transfer_end(transfer);
 		return;
 	}
+	transfer->stage = JS_HTTP_SENDING;
 	send_request(transfer);
-	transfer->bytes = strlen(transfer->request.url) + transfer->request.body_size + 1;
-	bytes_in_flight += transfer->bytes;
+	js_turn_weigh(transfer, (strlen(request->url) + request->body_size + 1) *
+				  (request->max_redirects > 0 ? 2 : 1));
 	keep_request(transfer);
 }
 
@@ -431,45 +516,78 @@ static void
 take_runs(void)
 {
 	JsFlightView views[JS_HTTP_BATCH];
-	int			count = js_flight_next(views, JS_HTTP_BATCH - waiting_count);
+	int			count;
 
-	for (int i = 0; i < count; i++)
-		waiting[waiting_count++] = transfer_open(&views[i]);
+	do
+	{
+		count = js_flight_next(views, JS_HTTP_BATCH);
+		for (int i = 0; i < count; i++)
+		{
+			JsTransfer *transfer = transfer_open(&views[i]);
+
+			overdue_at = Min(overdue_at, js_http_due(transfer));
+			js_turn_queue(transfer, JS_HTTP_WAITING);
+		}
+	} while (count == JS_HTTP_BATCH);
 }
 
-/* Returns how many of those that wait are prepared: the first ones. */
-static int
-prepare_waiting(void)
+/* Some have waited for their turn as long as they may take. */
+static void
+end_overdue(void)
 {
-	Prepared	prepared;
+	TimestampTz now = GetCurrentTimestamp();
+	JsTransfer *transfer;
 
-	if (try_work(prepare_batch, waiting, waiting_count, &prepared) == NULL)
-		return prepared.count;
-	prepare_alone(waiting[0]);
-	return 1;
+	if (now < overdue_at)
+		return;
+	while ((transfer = js_turn_overdue(now, &overdue_at)) != NULL)
+	{
+		transfer->overdue = true;
+		transfer_settle(transfer);
+		transfer_end(transfer);
+	}
 }
 
-/*
- * Begins some of the runs that have been delivered.  Returns whether there may
- * be more to begin.
- */
+/* Not a run's fault, unless there is nobody else to blame. */
+static void
+blame(Beginning *beginning, const ErrorData *error)
+{
+	if (beginning->count == 0)
+		beginning->transfers[beginning->count++] = js_turn_next(JS_HTTP_WAITING);
+	for (int i = 0; i < beginning->count; i++)
+		if (!beginning->transfers[i]->prepared)
+			fail_to_prepare(beginning->transfers[i], error);
+}
+
+/* Begins some of those that wait.  Returns whether others may be begun. */
 static bool
 begin_runs(void)
 {
-	int			count;
+	Beginning	beginning = {0};
+	ErrorData  *error;
 
-	if (bytes_in_flight > MAX_BYTES)
+	if (!js_turn_any(JS_HTTP_WAITING))
 		return false;
-	take_runs();
-	if (waiting_count == 0)
-		return false;
-	count = prepare_waiting();
-	for (int i = 0; i < count; i++)
-		begin(waiting[i]);
-	waiting_count -= count;
-	memmove(waiting, waiting + count, waiting_count * sizeof(JsTransfer *));
+	error = try_work(prepare_some, &beginning);
+	if (error != NULL)
+		blame(&beginning, error);
+	for (int i = 0; i < beginning.count; i++)
+		begin(beginning.transfers[i]);
 	MemoryContextReset(batch_context);
-	return true;
+	return js_turn_any(JS_HTTP_WAITING);
+}
+
+static void
+cancel_run(JsTransfer *transfer)
+{
+	transfer_settle(transfer);
+	if (transfer->stage == JS_HTTP_ENDED)
+		return;
+	if (transfer->stage == JS_HTTP_WAITING)
+		js_turn_unqueue(transfer);
+	else
+		(void) mux->cancel(transfer->index);
+	transfer_end(transfer);
 }
 
 /* Cuts off what is to end. */
@@ -483,16 +601,7 @@ cancel_runs(void)
 	{
 		count = js_flight_cancelled(views, JS_HTTP_BATCH);
 		for (int i = 0; i < count; i++)
-		{
-			JsTransfer *transfer = &transfers[views[i].index];
-
-			(void) js_flight_close(views[i].index);
-			transfer->cancel = views[i].mail.cancel;
-			if (transfer->bytes == 0 || transfer->ended)
-				continue;		/* not begun yet, or over already */
-			(void) mux->cancel(transfer->index);
-			transfer_end(transfer);
-		}
+			cancel_run(&transfers[views[i].index]);
 	} while (count == JS_HTTP_BATCH);
 }
 
@@ -522,16 +631,24 @@ header_value(const JsMuxResponse *response, const char *name)
 	return NULL;
 }
 
+static bool
+is_redirect(const JsTransfer *transfer)
+{
+	const JsMuxResponse *response = transfer->response;
+
+	return response != NULL && response->result == JS_MUX_OK && response->status >= 300 &&
+		response->status <= 399 && response->status != 304;
+}
+
 /* Whether the response leads elsewhere, and we have gone there. */
 static bool
-follow_redirect(JsTransfer *transfer, const JsMuxResponse *response)
+follow_redirect(JsTransfer *transfer)
 {
 	MemoryContext outer;
 	char	   *location;
 	bool		ok;
 
-	if (response->result != JS_MUX_OK || response->status < 300 || response->status > 399 ||
-		response->status == 304)
+	if (transfer->closed || !is_redirect(transfer))
 		return false;
 	if (transfer->redirects >= transfer->request.max_redirects)
 	{
@@ -539,13 +656,18 @@ follow_redirect(JsTransfer *transfer, const JsMuxResponse *response)
 			NULL;
 		return false;
 	}
-	location = header_value(response, "location");
+	location = header_value(transfer->response, "location");
 	outer = MemoryContextSwitchTo(transfer->context);
-	ok = js_http_redirect(&transfer->request, transfer->definition, response->status, location,
-						  &transfer->problem);
+	ok = js_http_redirect(&transfer->request, transfer->definition, transfer->response->status,
+						  location, &transfer->problem);
 	MemoryContextSwitchTo(outer);
-	transfer->redirects += (int) ok;
-	return ok;
+	if (!ok)
+		return false;
+	transfer->redirects++;
+	drop_response(transfer);
+	transfer->stage = JS_HTTP_SENDING;
+	send_request(transfer);
+	return true;
 }
 
 static void
@@ -553,17 +675,10 @@ take_response(const JsMuxResponse *response)
 {
 	JsTransfer *transfer = &transfers[response->id];
 
-	if (follow_redirect(transfer, response))
-	{
-		JsMuxResponse passing = *response;
-
-		mux->release(&passing);
-		send_request(transfer);
-		return;
-	}
 	transfer->response = MemoryContextAlloc(transfer->context, sizeof(JsMuxResponse));
 	*transfer->response = *response;
-	transfer->cancel = js_flight_close(transfer->index);
+	if (!is_redirect(transfer))
+		transfer_settle(transfer);
 	transfer_end(transfer);
 }
 
@@ -573,9 +688,8 @@ transfer_data(void)
 	JsMuxResponse response;
 
 	mux->pump();
-	while (ended_count < 2 * JS_HTTP_BATCH && mux->next(&response))
+	while (mux->next(&response))
 		take_response(&response);
-	MemoryContextReset(batch_context);
 }
 
 /* ------------------------------------------------------------------------
@@ -583,66 +697,233 @@ transfer_data(void)
  * ------------------------------------------------------------------------
  */
 
-static void
-record_batch(JsTransfer **batch, int count, void *arg)
+typedef struct Ending
 {
-	js_http_record(batch, count, arg);
+	JsRecording *recordings;
+	int			count;
+	Size		bytes;			/* of memory that these take */
+	JsTransfer *taken;			/* out of its queue, and not among them yet */
+} Ending;
+
+/* Follows a redirect, or makes of the response what is recorded. */
+static void
+digest(void *arg)
+{
+	JsRecording *recording = arg;
+
+	if (follow_redirect(recording->transfer))
+		return;
+	transfer_settle(recording->transfer);
+	js_http_digest(recording);
+}
+
+/* Then there is no response, and that is the outcome. */
+static void
+digest_error(JsTransfer *transfer, const ErrorData *error)
+{
+	ereport(LOG,
+			(errmsg("could not record the response to run " INT64_FORMAT ": %s",
+					transfer->mail.run_id, error->message)));
+	drop_response(transfer);
+	keep_error(transfer, error);
+	transfer_settle(transfer);
+}
+
+/* Whether it has ended; else it goes on elsewhere. */
+static bool
+digest_next(JsRecording *recording, JsTransfer *transfer)
+{
+	ErrorData  *error;
+
+	memset(recording, 0, sizeof(JsRecording));
+	recording->transfer = transfer;
+	recording->context = AllocSetContextCreate(batch_context, "jobsched response",
+											   ALLOCSET_SMALL_SIZES);
+	error = try_part(digest, recording, recording->context);
+	if (error != NULL)
+	{
+		MemoryContextReset(recording->context);
+		digest_error(transfer, error);
+		error = try_part(digest, recording, recording->context);
+	}
+	if (error != NULL)
+		ereport(FATAL,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not record the end of run " INT64_FORMAT ": %s",
+						transfer->mail.run_id, error->message)));
+	if (transfer->stage == JS_HTTP_SENDING)
+		MemoryContextDelete(recording->context);
+	return transfer->stage == JS_HTTP_ENDED;
 }
 
 static void
-hand_over(JsTransfer **batch, const JsDone *done, int count)
+recall(Ending *ending, int n)
+{
+	JsRecording *recording = &ending->recordings[n];
+	MemoryContext outer = MemoryContextSwitchTo(recording->context);
+
+	js_http_recall(ending->recordings, n);
+	MemoryContextSwitchTo(outer);
+	recording->bytes = MemoryContextMemAllocated(recording->context, true);
+}
+
+/* What could not be recorded once is by itself the next time. */
+static bool
+is_for_later(const Ending *ending, const JsTransfer *transfer)
+{
+	return ending->count > 0 && (transfer->again || ending->recordings[0].transfer->again);
+}
+
+/* One more, unless it goes on elsewhere. */
+static void
+add_ending(Ending *ending, JsTransfer *transfer)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	int			n = ending->count;
+
+	ending->taken = transfer;
+	ending->count += (int) digest_next(&ending->recordings[n], transfer);
+	ending->taken = NULL;
+	if (ending->count > n)
+	{
+		recall(ending, n);
+		ending->bytes += ending->recordings[n].bytes;
+	}
+	js_turn_charge(transfer, GetCurrentTimestamp() - start);
+}
+
+static void
+add_endings(Ending *ending)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	JsTransfer *transfer;
+
+	while (!is_enough(start, ending->count, ending->bytes) &&
+		   (transfer = js_turn_next(JS_HTTP_ENDED)) != NULL)
+	{
+		if (is_for_later(ending, transfer))
+		{
+			js_turn_return(transfer, JS_HTTP_ENDED);
+			break;
+		}
+		add_ending(ending, transfer);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+record_some(void *arg)
+{
+	Ending	   *ending = arg;
+	TimestampTz start;
+	double		us_each_byte;
+
+	add_endings(ending);
+	if (ending->count == 0)
+		return;
+	start = GetCurrentTimestamp();
+	js_http_record(ending->recordings, ending->count);
+	us_each_byte = (double) (GetCurrentTimestamp() - start) / Max(ending->bytes, 1);
+	for (int i = 0; i < ending->count; i++)
+		js_turn_charge(ending->recordings[i].transfer,
+					   (int64) (us_each_byte * ending->recordings[i].bytes));
+}
+
+static void
+record_again(void *arg)
+{
+	Ending	   *ending = arg;
+
+	for (int i = 0; i < ending->count; i++)
+		recall(ending, i);
+	js_http_record(ending->recordings, ending->count);
+}
+
+static void
+hand_over(const Ending *ending)
 {
 	int			indexes[JS_HTTP_BATCH];
+	JsDone		done[JS_HTTP_BATCH];
 
-	for (int i = 0; i < count; i++)
+	if (ending->count == 0)
+		return;
+	for (int i = 0; i < ending->count; i++)
 	{
-		indexes[i] = batch[i]->index;
-		transfer_close(batch[i]);
+		indexes[i] = ending->recordings[i].transfer->index;
+		done[i] = ending->recordings[i].done;
+		transfer_close(ending->recordings[i].transfer);
 	}
-	js_flight_finish(indexes, done, count);
-}
-
-/*
- * Records a run by itself; then without its response, if that was the trouble.
- * False: it is to be tried again later.
- */
-static bool
-record_alone(JsTransfer *transfer)
-{
-	JsDone		done;
-	ErrorData  *error = try_work(record_batch, &transfer, 1, &done);
-
-	if (error != NULL && !may_pass(error))
-	{
-		ereport(LOG,
-				(errmsg("could not record the response to run " INT64_FORMAT ": %s",
-						transfer->mail.run_id, error->message)));
-		drop_response(transfer);
-		keep_error(transfer, error);
-		error = try_work(record_batch, &transfer, 1, &done);
-	}
-	if (error != NULL && may_pass(error))
-		return false;
-	if (error != NULL)
-		ReThrowError(error);
-	hand_over(&transfer, &done, 1);
-	return true;
+	js_flight_finish(indexes, done, ending->count);
 }
 
 static void
 hold(JsTransfer *transfer)
 {
-	if (held_count == 0)
+	if (dlist_is_empty(&held))
 		held_until = GetCurrentTimestamp() + RECORD_RETRY_US;
-	held[held_count++] = transfer;
+	transfer->again = true;
+	dlist_push_tail(&held, &transfer->node);
 }
 
 static void
-record_each(JsTransfer **batch, int count)
+hold_all(const Ending *ending)
 {
-	for (int i = 0; i < count; i++)
-		if (!record_alone(batch[i]))
-			hold(batch[i]);
+	for (int i = 0; i < ending->count; i++)
+		hold(ending->recordings[i].transfer);
+}
+
+/*
+ * It could not be recorded: without its response, if that was the trouble, or
+ * later.
+ */
+static void
+record_without(Ending *ending, ErrorData *error)
+{
+	JsRecording *recording = ending->recordings;
+
+	if (!may_pass(error))
+	{
+		digest_error(recording->transfer, error);
+		js_http_digest(recording);
+		error = try_work(record_again, ending);
+	}
+	if (error == NULL)
+		hand_over(ending);
+	else if (may_pass(error))
+		hold_all(ending);
+	else
+		ReThrowError(error);
+}
+
+static void record_half(const Ending *all, int from, int to, TimestampTz until);
+
+/* These together cannot be recorded: what is to blame is looked for. */
+static void
+record_halves(Ending *ending, ErrorData *error, TimestampTz until)
+{
+	int			half = ending->count / 2;
+
+	if (ending->count == 1)
+		record_without(ending, error);
+	else if (GetCurrentTimestamp() > until)
+		hold_all(ending);
+	else
+	{
+		record_half(ending, 0, half, until);
+		record_half(ending, half, ending->count, until);
+	}
+}
+
+static void
+record_half(const Ending *all, int from, int to, TimestampTz until)
+{
+	Ending		ending = {.recordings = all->recordings + from,.count = to - from};
+	ErrorData  *error = try_work(record_again, &ending);
+
+	if (error == NULL)
+		hand_over(&ending);
+	else
+		record_halves(&ending, error, until);
 }
 
 /* What had to wait has waited. */
@@ -653,29 +934,32 @@ take_held(void)
 
 	held_until = Min(held_until, now + RECORD_RETRY_US);	/* the clock may have
 															 * been set back */
-	if (held_count == 0 || now < held_until)
+	if (now < held_until)
 		return;
-	memcpy(ended + ended_count, held, held_count * sizeof(JsTransfer *));
-	ended_count += held_count;
-	held_count = 0;
+	while (!dlist_is_empty(&held))
+		js_turn_queue(dlist_container(JsTransfer, node, dlist_pop_head_node(&held)), JS_HTTP_ENDED);
 }
 
 static void
 record_runs(void)
 {
-	JsTransfer *batch[JS_HTTP_BATCH];
-	JsDone		done[JS_HTTP_BATCH];
-	int			count = Min(ended_count, JS_HTTP_BATCH);
+	Ending		ending = {0};
+	ErrorData  *error;
 
-	if (count == 0)
+	if (!js_turn_any(JS_HTTP_ENDED))
 		return;
-	memcpy(batch, ended, count * sizeof(JsTransfer *));
-	ended_count -= count;
-	memmove(ended, ended + count, ended_count * sizeof(JsTransfer *));
-	if (try_work(record_batch, batch, count, done) == NULL)
-		hand_over(batch, done, count);
+	ending.recordings = palloc0(JS_HTTP_BATCH * sizeof(JsRecording));
+	error = try_work(record_some, &ending);
+	if (ending.taken != NULL)
+		js_turn_return(ending.taken, JS_HTTP_ENDED);
+	if (error == NULL)
+		hand_over(&ending);
+	else if (ending.count > 0)
+		record_halves(&ending, error, GetCurrentTimestamp() + SEARCH_US);
+	else if (may_pass(error))
+		hold(js_turn_next(JS_HTTP_ENDED));
 	else
-		record_each(batch, count);
+		ReThrowError(error);
 	MemoryContextReset(batch_context);
 }
 
@@ -685,7 +969,7 @@ record_what_is_known(void)
 {
 	TimestampTz until = GetCurrentTimestamp() + LAST_RECORDS_US;
 
-	while (ended_count > 0 && GetCurrentTimestamp() < until)
+	while (js_turn_any(JS_HTTP_ENDED) && GetCurrentTimestamp() < until)
 		record_runs();
 }
 
@@ -698,11 +982,10 @@ record_what_is_known(void)
  * Sockets are not the server's files: it keeps some hundreds for itself, and a
  * name that is looked up takes two.  What there is no descriptor for waits.
  */
-static int
-max_connections(void)
+static int64
+spare_files(void)
 {
 	struct rlimit files;
-	int64		spare;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
 		return FEWEST_CONNECTIONS;
@@ -712,13 +995,24 @@ max_connections(void)
 		(void) setrlimit(RLIMIT_NOFILE, &files);
 		(void) getrlimit(RLIMIT_NOFILE, &files);
 	}
-	spare = (int64) Min(files.rlim_cur, PG_INT32_MAX) - RESERVED_FILES;
-	if (spare < js_guc_http_max_inflight)
+	return Max((int64) Min(files.rlim_cur, PG_INT32_MAX) - RESERVED_FILES, FEWEST_CONNECTIONS);
+}
+
+/* No more places than connections. */
+static void
+limit_places(void)
+{
+	int64		files = spare_files();
+	JsShare		share = js_share_within(js_guc_http_max_inflight, files);
+
+	if (share.most < js_guc_http_max_inflight)
 		ereport(LOG,
-				(errmsg("HTTP requests have " INT64_FORMAT " connections at most, not %d",
-						Max(spare, FEWEST_CONNECTIONS), js_guc_http_max_inflight),
+				(errmsg("one role has " INT64_FORMAT " HTTP requests under way at most, not %d",
+						(int64) share.most, js_guc_http_max_inflight),
+				 errdetail("There are descriptors for " INT64_FORMAT " connections.", files),
 				 errhint("Increase the limit of open files (ulimit -n) of the server.")));
-	return (int) Max(Min(spare, js_guc_http_max_inflight), FEWEST_CONNECTIONS);
+	connections = (int) js_share_all(share);
+	js_flight_limit((int) share.most);
 }
 
 /* Called by libcurl: must not throw. */
@@ -791,7 +1085,7 @@ open_mux(void)
 				(errmsg("library \"%s\" has interface %d, not %d", JS_MUX_LIBRARY,
 						mux->version, JS_MUX_VERSION),
 				 errhint("Both libraries of jobsched must be of the same version.")));
-	connections = max_connections();
+	limit_places();
 	read_settings(&config);
 	if (!mux->open(&config, error, sizeof(error)))
 		ereport(FATAL, (errmsg("could not start libcurl: %s", error)));
@@ -808,14 +1102,13 @@ ms_to_wait(TimestampTz idle_since, bool is_new)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			idle_ms = is_new ? Max(js_guc_worker_idle_timeout, FIRST_MAIL_MS) : js_guc_worker_idle_timeout;
+	TimestampTz until = in_use > 0 ? overdue_at : TimestampTzPlusMilliseconds(idle_since, idle_ms);
 
-	if (ended_count > 0)
+	if (js_turn_any(JS_HTTP_WAITING) || js_turn_any(JS_HTTP_ENDED))
 		return 0;
-	if (held_count > 0)
-		return TimestampDifferenceMilliseconds(now, held_until);
-	if (in_use > 0)
-		return -1L;
-	return TimestampDifferenceMilliseconds(now, TimestampTzPlusMilliseconds(idle_since, idle_ms));
+	if (!dlist_is_empty(&held))
+		until = Min(until, held_until);
+	return until == DT_NOEND ? -1L : TimestampDifferenceMilliseconds(now, until);
 }
 
 /* Returns whether there was nothing to wait for, for too long. */
@@ -850,6 +1143,20 @@ show_activity(void)
 	set_ps_display(in_use > 0 ? text : "idle");
 }
 
+/* Not for long, for there are others that have ended. */
+static void
+begin_and_transfer(void)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	while (begin_runs() && GetCurrentTimestamp() - start < SLICE_US)
+	{
+		transfer_data();
+		CHECK_FOR_INTERRUPTS();
+	}
+	transfer_data();
+}
+
 static void
 serve(void)
 {
@@ -868,14 +1175,11 @@ serve(void)
 			record_what_is_known();
 			return;
 		}
-		while (begin_runs())
-		{
-			is_new = false;
-			transfer_data();
-			CHECK_FOR_INTERRUPTS();
-		}
+		take_runs();
+		is_new &= in_use == 0;
 		cancel_runs();
-		transfer_data();
+		end_overdue();
+		begin_and_transfer();
 		take_held();
 		record_runs();
 		if (in_use > 0)
@@ -900,8 +1204,6 @@ jobsched_http_main(Datum arg)
 	capacity = js_my_slot->flights->capacity;
 	transfers = MemoryContextAllocHuge(TopMemoryContext, capacity * sizeof(JsTransfer));
 	memset(transfers, 0, capacity * sizeof(JsTransfer));
-	ended = MemoryContextAllocHuge(TopMemoryContext, capacity * sizeof(JsTransfer *));
-	held = MemoryContextAllocHuge(TopMemoryContext, capacity * sizeof(JsTransfer *));
 	batch_context = AllocSetContextCreate(TopMemoryContext, "jobsched requests",
 										  ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(batch_context);

@@ -332,7 +332,9 @@ sched_timeout(const RunEntry *run)
 {
 	int64		timeout = run->timeout > 0 ? run->timeout : run->job->timeout;
 
-	return timeout == 0 && sched_run_is_http(run) ? JS_HTTP_TIMEOUT : timeout;
+	if (!sched_run_is_http(run))
+		return timeout;
+	return timeout == 0 ? JS_HTTP_TIMEOUT : Min(timeout, JS_HTTP_MAX_TIMEOUT);
 }
 
 /* A run is being delivered: if it has a timeout, it will have to be watched. */

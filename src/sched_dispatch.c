@@ -731,6 +731,7 @@ deliver(RunEntry *run)
 
 	mail.run_id = run->run_id;
 	mail.job_id = run->job->job_id;
+	mail.owner = run->owner->owner;
 	mail.revision = run->job->revision;
 	mail.attempt = run->attempt;
 	mail.timeout = sched_timeout(run);

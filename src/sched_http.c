@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "http_share.h"
 #include "miscadmin.h"
 #include "process.h"
 #include "sched.h"
@@ -34,9 +35,6 @@
 
 /* Between two attempts to start a worker that ends at once. */
 #define LONGEST_DELAY (60 * USECS_PER_SEC)
-
-/* How much more than what is left an owner may have. */
-#define OWNER_SHARE 4
 
 /* How long a process that was registered may take to appear. */
 #define START_TIMEOUT (30 * USECS_PER_SEC)
@@ -310,20 +308,43 @@ takes_runs(void)
 	return slot->view.state == JS_SLOT_READY && !slot->view.leave;
 }
 
+/* The places of the worker. */
+typedef struct Places
+{
+	JsShare		share;
+	int			in_use;
+} Places;
+
+static Places
+places(void)
+{
+	Places		places;
+	int			most;
+
+	js_flight_load(http_slot, &most, &places.in_use);
+	places.share = js_share_of_places(most);
+	return places;
+}
+
+static bool
+waits(const OwnerEntry *owner)
+{
+	return owner->http && owner->ready_count > 0;
+}
+
 /*
- * Who has many requests under way gets no more when little room is left: one
- * owner alone has four fifths of it at most, two four ninths each.  So there is
- * always some for who comes new, however long the requests of others take.
+ * Who has many requests under way gets no more when little room is left, so
+ * there is always some for who comes new, however long those of others take.
  */
 static bool
-may_have_more(const OwnerEntry *owner, int room)
+may_have_more(const OwnerEntry *owner, const Places *places)
 {
-	return owner->http && owner->ready_count > 0 && owner->assigned < OWNER_SHARE * (int64) room;
+	return waits(owner) && js_share_may_have_more(places->share, owner->assigned, places->in_use);
 }
 
 /* One run of each owner that has any; who got one goes to the end. */
 static int
-deal_round(int room, int most)
+deal_round(Places *places, int most)
 {
 	dlist_head	served;
 	dlist_mutable_iter iter;
@@ -334,9 +355,10 @@ deal_round(int room, int most)
 	{
 		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
 
-		if (count == most || !may_have_more(owner, room - count))
+		if (count == most || !may_have_more(owner, places))
 			continue;
 		sched_plan(sched_first_ready(owner), http_slot);
+		places->in_use++;
 		count++;
 		dlist_delete(&owner->node);
 		dlist_push_tail(&served, &owner->node);
@@ -346,8 +368,9 @@ deal_round(int room, int most)
 	return count;
 }
 
+/* Whether some may be dealt; NULL: whatever places there are. */
 static bool
-any_ready(int room)
+any_ready(const Places *places)
 {
 	dlist_iter	iter;
 
@@ -355,31 +378,36 @@ any_ready(int room)
 	{
 		const OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
 
-		if (may_have_more(owner, room))
+		if (places == NULL ? waits(owner) : may_have_more(owner, places))
 			return true;
 	}
 	return false;
+}
+
+static bool
+may_deal(void)
+{
+	Places		there = places();
+
+	return any_ready(&there);
 }
 
 /* Plans at most so many runs. */
 void
 sched_http_assign(int most)
 {
-	int			room;
+	Places		there;
 	int			count;
 
-	if (!any_ready(PG_INT32_MAX))
+	if (!any_ready(NULL))
 		return;
 	if (http_slot < 0 && js->total_slots > js->max_slots && may_start())
 		(void) start_worker();
 	if (!takes_runs())
 		return;
-	room = js_flight_room(http_slot);
-	while (most > 0 && (count = deal_round(room, most)) > 0)
-	{
-		room -= count;
+	there = places();
+	while (most > 0 && (count = deal_round(&there, most)) > 0)
 		most -= count;
-	}
 }
 
 bool
@@ -407,9 +435,9 @@ sched_http_deadline(void)
 		deadline = sched.slots[http_slot].view.started_at + START_TIMEOUT + 1;
 	else if (http_slot >= 0 && sched.slots[http_slot].view.state == JS_SLOT_DEAD)
 		deadline = sched.slots[http_slot].reap_after;
-	else if (http_slot < 0 && sched_can_assign() && any_ready(PG_INT32_MAX) && js->total_slots > js->max_slots)
+	else if (http_slot < 0 && sched_can_assign() && any_ready(NULL) && js->total_slots > js->max_slots)
 		deadline = start_after;
-	else if (takes_runs() && sched_can_assign() && any_ready(js_flight_room(http_slot)))
+	else if (takes_runs() && sched_can_assign() && may_deal())
 		deadline = DT_NOBEGIN;	/* a step takes on only so many */
 	return deadline;
 }

@@ -81,7 +81,7 @@ shared_size(void)
 	size = MAXALIGN(size);
 	size = add_size(size, mul_size(max_worker_processes + http_slots(), sizeof(JsSlot)));
 	size = MAXALIGN(size);
-	return add_size(size, mul_size(http_slots(), js_flights_size(js_guc_http_max_inflight)));
+	return add_size(size, mul_size(http_slots(), js_flights_size()));
 }
 
 static void
@@ -136,8 +136,8 @@ init_shared(void)
 		SpinLockInit(&js->slots[i].mutex);
 		if (i < js->max_slots)
 			continue;
-		js_flights_init(&js->slots[i], rest, js_guc_http_max_inflight);
-		rest += js_flights_size(js_guc_http_max_inflight);
+		js_flights_init(&js->slots[i], rest);
+		rest += js_flights_size();
 	}
 }
 

@@ -126,6 +126,7 @@ typedef struct JsMail
 {
 	int64		run_id;
 	int64		job_id;
+	Oid			owner;			/* of the run */
 	int64		revision;		/* of the job, so that a cached one can serve */
 	int32		attempt;
 	int64		timeout;		/* of this attempt, in microseconds; 0: none */
@@ -166,6 +167,7 @@ typedef struct JsFlight
 typedef struct JsFlights
 {
 	int			capacity;		/* of each array */
+	int			most;			/* that one owner alone may have */
 	int			first_free;		/* -1: none */
 	int			used;
 	int			taken;
@@ -300,11 +302,11 @@ typedef struct JsFlightView
 	TimestampTz since;
 } JsFlightView;
 
-extern Size js_flights_size(int capacity);
-extern void js_flights_init(JsSlot *slot, char *memory, int capacity);
+extern Size js_flights_size(void);
+extern void js_flights_init(JsSlot *slot, char *memory);
 extern void js_flights_reset(JsSlot *slot);
 extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
-extern int	js_flight_room(int slot);
+extern void js_flight_load(int slot, int *most, int *in_use);
 extern int	js_flight_deliver(int slot, uint32 generation, const JsMail *mail);
 extern int	js_flight_take_back(int slot, int64 *run_ids, int max);
 extern int	js_flight_take_done(int slot, JsDone *done, int max);
@@ -314,6 +316,7 @@ extern int	js_flight_look(int slot, int from, JsFlightView *views, int max);
 extern void js_flight_release(int slot, int index);
 
 /* its own */
+extern void js_flight_limit(int most);
 extern int	js_flight_next(JsFlightView *views, int max);
 extern int	js_flight_cancelled(JsFlightView *views, int max);
 extern JsCancel js_flight_close(int index);

@@ -26,6 +26,8 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "guc.h"
+#include "http_share.h"
 #include "miscadmin.h"
 #include "shmem.h"
 #include "utils/timestamp.h"
@@ -35,9 +37,17 @@
  * ------------------------------------------------------------------------
  */
 
-Size
-js_flights_size(int capacity)
+/* As many as one owner may have who is alone, and those that are there for others. */
+static int
+capacity_of(int most)
 {
+	return (int) js_share_all(js_share_of_places(most));
+}
+
+Size
+js_flights_size(void)
+{
+	int			capacity = capacity_of(js_guc_http_max_inflight);
 	Size		size = MAXALIGN(sizeof(JsFlights));
 
 	size = add_size(size, MAXALIGN(mul_size(capacity, sizeof(JsFlight))));
@@ -46,9 +56,10 @@ js_flights_size(int capacity)
 }
 
 void
-js_flights_init(JsSlot *slot, char *memory, int capacity)
+js_flights_init(JsSlot *slot, char *memory)
 {
 	JsFlights  *flights = (JsFlights *) memory;
+	int			capacity = capacity_of(js_guc_http_max_inflight);
 
 	memory += MAXALIGN(sizeof(JsFlights));
 	flights->entries = (JsFlight *) memory;
@@ -67,6 +78,7 @@ js_flights_reset(JsSlot *slot)
 {
 	JsFlights  *flights = slot->flights;
 
+	flights->most = js_guc_http_max_inflight;
 	flights->used = flights->taken = 0;
 	flights->mail_head = flights->mail_count = 0;
 	flights->done_head = flights->done_count = 0;
@@ -126,17 +138,16 @@ js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation)
 	return found;
 }
 
-/* How many more runs can be delivered. */
-int
-js_flight_room(int slotno)
+/* How many places one owner alone may have, and how many are in use. */
+void
+js_flight_load(int slotno, int *most, int *in_use)
 {
 	JsSlot	   *slot = &js->slots[slotno];
-	int			room;
 
 	SpinLockAcquire(&slot->mutex);
-	room = slot->flights->capacity - slot->flights->used - slot->flights->done_count;
+	*most = slot->flights->most;
+	*in_use = slot->flights->used + slot->flights->done_count;
 	SpinLockRelease(&slot->mutex);
-	return room;
 }
 
 /* Returns the entry that the run is in; -1: it is not to be had. */
@@ -272,6 +283,15 @@ js_flight_release(int slotno, int index)
  * The worker's side
  * ------------------------------------------------------------------------
  */
+
+/* There are fewer places than there could be. */
+void
+js_flight_limit(int most)
+{
+	SpinLockAcquire(&js_my_slot->mutex);
+	js_my_slot->flights->most = most;
+	SpinLockRelease(&js_my_slot->mutex);
+}
 
 /* Takes what has been delivered, in order. */
 int

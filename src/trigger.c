@@ -63,6 +63,8 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource
 	run->run_at = js_queue_run_at(fcinfo, 2);
 	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
 	run->timeout = PG_ARGISNULL(4) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(4));
+	if (job.request != NULL)
+		js_http_check_timeout(run->timeout);
 	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
 	source->job_args = job.args;
 	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :

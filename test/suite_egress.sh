@@ -13,20 +13,4 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=test/lib/common.sh
 . "$here/lib/common.sh"
 
-program=$(mktemp)
-trap 'rm -f "$program"' EXIT
-
-# build FLAGS...
-build() {
-	"${CC:-gcc}" -std=gnu11 -g -Wall -Wextra -Werror "$@" -I"$here/../src" \
-		-o "$program" "$here/http/egress_test.c" "$here/../src/egress.c"
-}
-
-if ! build -fsanitize=address,undefined -fno-sanitize-recover=all 2>/dev/null; then
-	say "without sanitizers"
-	if ! build; then
-		say "0 passed, 1 failed"
-		exit 1
-	fi
-fi
-"$program"
+run_plain test/http/egress_test.c src/egress.c

@@ -38,6 +38,7 @@
 #include <zlib.h>
 
 #include "../../src/http_mux.h"
+#include "../../src/http_share.h"
 #include "hostile.h"
 
 #define MAX_ID 5000
@@ -119,6 +120,7 @@ static Name names[] = {
 	{"late1.test", {"127.0.0.1"}},
 	{"late2.test", {"127.0.0.1"}},
 	{"patient.test", {"127.0.0.1"}},
+	{"wanted.test", {"127.0.0.1"}},
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -1629,11 +1631,11 @@ release_lookups(void)
 }
 
 static void
-pump_until_hanging(void)
+pump_until_hanging(int count)
 {
 	double		end = now() + 5;
 
-	while (hanging < MAX_HANGING && now() < end)
+	while (hanging < count && now() < end)
 		pump_once(20);
 }
 
@@ -1643,7 +1645,7 @@ test_many_hanging_names(void)
 {
 	check_result(ask(request(1, url_at("one.test", "/hello"))), JS_MUX_OK, "a name is known");
 	start_hanging(1000, 600, 20000);
-	pump_until_hanging();
+	pump_until_hanging(MAX_HANGING);
 	pump_until(0, 0.2);
 	check(hanging == MAX_HANGING, "%d lookups at once", hanging);
 	check(is_quiet(), "quiet while lookups hang");
@@ -1669,6 +1671,50 @@ test_many_hanging_names(void)
 	for (int i = 300; i < 600; i++)
 		check(pump_until(1000 + i, 5) && responses[1000 + i].result == JS_MUX_RESOLVE,
 			  "a hanging one that had to wait");
+	pump_until(0, 0.3);
+	set_hang(true);
+}
+
+static JsMuxRequest
+of_party(uint32_t party, JsMuxRequest what)
+{
+	what.party = party;
+	return what;
+}
+
+/* Whoever has names that hang leaves some lookups to others, of the same name too. */
+static void
+test_hanging_names_of_one_party(void)
+{
+	int			most = (int) js_share_within(MAX_HANGING, MAX_HANGING).most;
+
+	for (int i = 0; i < 600; i++)
+	{
+		char		hanging_url[64];
+
+		snprintf(hanging_url, sizeof(hanging_url), "http://z%d.hang.test/", i);
+		start(of_party(7, request(1000 + i, hanging_url)));
+	}
+	start(of_party(7, request(20, url_at("wanted.test", "/hello"))));
+	pump_until_hanging(most);
+	pump_until(0, 0.2);
+	check(hanging == most && most < MAX_HANGING, "%d lookups of one party", hanging);
+	check(is_quiet(), "quiet while lookups of one party hang");
+	check(!pump_until(20, 0.1), "a new name of the party has to wait");
+	check_result(ask(of_party(8, request(10, url_at("wanted.test", "/hello")))), JS_MUX_OK,
+				 "the same name of another party");
+	for (int i = 0; i < 100; i++)
+		start(of_party(100 + i, request(3000 + i, url_at("y.hang.test", "/"))));
+	pump_until_hanging(MAX_HANGING);
+	pump_until(0, 0.2);
+	check(hanging == MAX_HANGING, "%d lookups of many parties", hanging);
+	check(is_quiet(), "quiet while lookups of many parties hang");
+	for (int i = 0; i < 600; i++)
+		cancel(1000 + i);
+	for (int i = 0; i < 100; i++)
+		cancel(3000 + i);
+	release_lookups();
+	check(pump_until(20, 5) && responses[20].result == JS_MUX_OK, "the name of the first party");
 	pump_until(0, 0.3);
 	set_hang(true);
 }
@@ -1918,6 +1964,7 @@ main(int argc, char **argv)
 		test_ids, test_cancel, test_many, test_few_connections,
 		test_many_transfers_and_few_connections, test_names_at_once,
 		test_hanging_names, test_late_name, test_many_hanging_names,
+		test_hanging_names_of_one_party,
 		test_many_hanging_names_and_few_connections,
 		test_descriptors
 	};

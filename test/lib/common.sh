@@ -95,3 +95,25 @@ last_count() {
 	[[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ [0-9]+\ skipped)?$ ]] || return 1
 	say "${BASH_REMATCH[1]} ${BASH_REMATCH[2]}"
 }
+
+# run_plain SOURCE...: a program of plain C, from these files below the tree, with
+# the sanitizers of the compiler where it has them.
+run_plain() {
+	local tree program status=0 sources=("$@")
+	tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+	program=$(mktemp)
+	if build_plain -fsanitize=address,undefined -fno-sanitize-recover=all 2>/dev/null ||
+		{ say "without sanitizers" && build_plain; }; then
+		"$program" || status=$?
+	else
+		say "0 passed, 1 failed"
+		status=1
+	fi
+	rm -f "$program"
+	return "$status"
+}
+
+# build_plain FLAGS...: by run_plain, from its sources.
+build_plain() {
+	(cd "$tree" && "${CC:-gcc}" -std=gnu11 -O1 -g -Wall -Wextra -Werror "$@" -Isrc -o "$program" "${sources[@]}")
+}
