@@ -115,13 +115,10 @@ js_job_find(Oid owner, const char *name, JsJob *job)
 
 	foreach(lc, js_jobs_named(name))
 	{
-		JsJob	   *candidate = lfirst(lc);
+		const JsJob *candidate = lfirst(lc);
 
 		if (candidate->owner == owner)
-		{
-			*job = *candidate;
-			return true;
-		}
+			return js_job_read(candidate->job_id, job);
 	}
 	return false;
 }
@@ -133,18 +130,19 @@ js_job_find(Oid owner, const char *name, JsJob *job)
 void
 js_resolve_job(const char *name, JsJob *job)
 {
-	JsJob	   *found = NULL;
+	const JsJob *found = NULL;
 	int			count = 0;
 	ListCell   *lc;
 
 	foreach(lc, js_jobs_named(name))
 	{
-		JsJob	   *candidate = lfirst(lc);
+		const JsJob *candidate = lfirst(lc);
 
 		if (candidate->owner == GetUserId())
 		{
-			*job = *candidate;
-			return;
+			found = candidate;
+			count = 1;
+			break;
 		}
 		if (js_may_manage(candidate->owner))
 		{
@@ -152,7 +150,7 @@ js_resolve_job(const char *name, JsJob *job)
 			count++;
 		}
 	}
-	if (count == 0)
+	if (count == 0 || (count == 1 && !js_job_read(found->job_id, job)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" does not exist", name)));
@@ -162,7 +160,6 @@ js_resolve_job(const char *name, JsJob *job)
 				 errmsg("job name \"%s\" is not unique", name),
 				 errdetail("%d roles that you may act for own a job of this name.", count),
 				 errhint("SET ROLE to the owner first.")));
-	*job = *found;
 }
 
 /* The same, and nobody else changes the job until the transaction ends. */

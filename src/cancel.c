@@ -58,7 +58,7 @@ may_cancel(const JsRun *run)
 {
 	JsJob		job;
 
-	return js_may_manage(js_job_read(run->job_id, &job) ? job.owner : run->owner);
+	return js_may_manage(js_job_read_head(run->job_id, &job) ? job.owner : run->owner);
 }
 
 static void
@@ -78,7 +78,7 @@ jobsched_cancel_run(PG_FUNCTION_ARGS)
 	bool		live;
 
 	js_check_may_write("cancel_run()");
-	live = js_run_see(run_id, &run);
+	live = js_run_see_head(run_id, &run);
 	if ((!live && !js_history_find(run_id, &run, &outcome)) || !may_cancel(&run))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

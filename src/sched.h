@@ -371,6 +371,7 @@ extern void sched_http_adopt(void);
 
 /* sched_end.c */
 extern bool sched_may_end(void);
+extern bool sched_may_end_more(void);
 extern void sched_note_cut_off(const RunEntry *run);
 extern void sched_note_dropped(JobEntry *job);
 extern bool sched_ends_waiting(void);

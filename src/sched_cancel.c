@@ -83,7 +83,7 @@ is_claimed(const RunEntry *run)
 
 	if (run->state != RUN_ASSIGNED && !run->claimed)
 		return false;
-	return !js_run_see(run->run_id, &row) || row.status == JS_RUN_RUNNING;
+	return !js_run_see_head(run->run_id, &row) || row.status == JS_RUN_RUNNING;
 }
 
 /* A run that another replaces does not start any more, if it waits. */
@@ -252,7 +252,7 @@ serve(Request *request, TimestampTz now)
 void
 sched_serve_requests(TimestampTz now)
 {
-	for (int i = 0; i < MAX_SERVED && !dlist_is_empty(&sched.requests); i++)
+	for (int i = 0; i < MAX_SERVED && sched_may_end_more() && !dlist_is_empty(&sched.requests); i++)
 	{
 		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&sched.requests));
 

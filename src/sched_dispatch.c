@@ -150,7 +150,7 @@ give_up_claim(RunEntry *run, TimestampTz now)
 	JsRun		row;
 
 	if (!run->claimed || run->cut_off || run->state == RUN_ASSIGNED ||
-		!sched_row_is_free(run) || !js_run_read(run->run_id, &row))
+		!sched_row_is_free(run) || !js_run_read_head(run->run_id, &row))
 		return;
 	row.status = JS_RUN_QUEUED;
 	row.attempt--;
@@ -594,7 +594,7 @@ refuse_owners(void)
 
 		if (owner->ready_count == 0 || !sched_owner_problem(owner, &sqlstate, &message))
 			continue;
-		for (int i = 0; i < MAX_CLAIMS && (run = sched_first_ready(owner)) != NULL; i++)
+		for (int i = 0; i < MAX_CLAIMS && sched_may_end_more() && (run = sched_first_ready(owner)) != NULL; i++)
 			refuse(run, sqlstate, message);
 	}
 }
@@ -668,7 +668,7 @@ put_aside(RunEntry *run)
 {
 	JsRun		row;
 
-	if (!js_run_read(run->run_id, &row))
+	if (!js_run_read_head(run->run_id, &row))
 	{
 		sched_run_forget(run);
 		return;

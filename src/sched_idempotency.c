@@ -44,7 +44,7 @@ may_go(const JsKeptKey *kept)
 	const JobEntry *job = sched_job_find(kept->job_id);
 	JsRun		run;
 
-	return (job == NULL || !job->asleep) && !js_run_see(kept->run_id, &run);
+	return (job == NULL || !job->asleep) && !js_run_see_head(kept->run_id, &run);
 }
 
 /* When the next step is to be made, by the real clock. */

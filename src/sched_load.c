@@ -100,7 +100,7 @@ sched_apply_job(const JsJob *row)
 	job->revision = row->revision;
 	job->owner = row->owner;
 	job->transactional = row->transactional;
-	job->http = row->request != NULL;
+	job->http = row->sends_request;
 	job->shares = row->share_transaction;
 	job->timeout = row->timeout;
 	job->overlap = row->overlap;
@@ -191,7 +191,7 @@ load_job(int64 job_id, Oid owner)
 {
 	JsJob		row;
 	JobEntry   *job;
-	bool		found = js_job_read(job_id, &row);
+	bool		found = js_job_read_head(job_id, &row);
 	JsJobState	state;
 
 	if (found && row.dropped_at == DT_NOBEGIN)
@@ -237,7 +237,7 @@ visit_run(const JsRun *row, void *arg)
 	run->of_slot = strcmp(row->source, "schedule") == 0 || strcmp(row->source, "startup") == 0;
 	run->backfill = strcmp(row->source, "backfill") == 0;
 	run->callback = row->handler != NULL;
-	run->own_request = row->request != NULL;
+	run->own_request = row->sends_request;
 	sched_run_follow(run);
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
@@ -482,7 +482,7 @@ sched_log_jobs(void)
 	sched_jobs_each(choose_logged, 0);
 	qsort(logged->ids, logged->count, sizeof(int64), compare_ids);
 	for (int i = 0; i < logged->count; i++)
-		if (js_job_read(logged->ids[i], &row))
+		if (js_job_read_head(logged->ids[i], &row))
 			log_job(&row);
 	if (logged->scheduled > logged->count)
 		ereport(LOG,

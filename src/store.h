@@ -107,6 +107,9 @@ typedef struct JsJob
 	TimestampTz first_run_at;
 	TimestampTz dropped_at;
 	bool		cancel_running;
+	bool		sends_request;	/* there is a request, be it read or not */
+	bool		has_keys;		/* likewise */
+	Size		size;			/* of all that has no fixed size, as read */
 } JsJob;
 
 #define JS_RECENT_SIZE 20
@@ -172,6 +175,8 @@ typedef struct JsRun
 								 * that */
 	Jsonb	   *request;		/* likewise */
 	const char *traceparent;	/* of who queued it; NULL: none */
+	bool		sends_request;	/* it has a request, be it read or not */
+	Size		size;			/* of args and request, as read */
 } JsRun;
 
 /* What asked for a run that is told of another's end. */
@@ -236,15 +241,22 @@ typedef struct JsEnding
 								 * sent */
 } JsEnding;
 
+/*
+ * The head of a row is what decides when something runs and who may see it.  It
+ * is small, however large the row is: without what a job or a run executes,
+ * and without what is there for people only; these members are NULL.
+ */
+
 /* jobs (store_job.c) */
-typedef void (*JsJobVisitor) (const JsJob *job, void *arg);
+typedef void (*JsJobVisitor) (const JsJob *head, void *arg);
 typedef void (*JsJobStateChange) (JsJobState *state, const void *arg);
-typedef bool (*JsJobFilter) (const JsJob *job, void *arg);
+typedef bool (*JsJobFilter) (const JsJob *head, void *arg);
 
 extern void js_job_lock(int64 job_id);
 extern int64 js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
+extern bool js_job_read_head(int64 job_id, JsJob *head);
 extern List *js_jobs_named(const char *name);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
@@ -264,7 +276,7 @@ extern TimestampTz js_stopped_at(void);
 extern void js_stopped_set(TimestampTz at);
 
 /* runs (store_run.c) */
-typedef void (*JsRunVisitor) (const JsRun *run, void *arg);
+typedef void (*JsRunVisitor) (const JsRun *head, void *arg);
 typedef struct JsRunWriter JsRunWriter;
 
 extern Jsonb *js_run_args(Jsonb *of_job, Jsonb *of_run);
@@ -272,7 +284,9 @@ extern JsRunWriter *js_run_writer_open(void);
 extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
 extern void js_run_writer_close(JsRunWriter *writer);
 extern bool js_run_read(int64 run_id, JsRun *run);
+extern bool js_run_read_head(int64 run_id, JsRun *head);
 extern bool js_run_see(int64 run_id, JsRun *run);
+extern bool js_run_see_head(int64 run_id, JsRun *head);
 extern bool js_run_is_busy(int64 run_id);
 extern bool js_run_exists_for(int64 job_id, TimestampTz slot, const char *source);
 extern bool js_run_update(const JsRun *run);

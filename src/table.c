@@ -40,6 +40,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/multixact.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -50,6 +51,7 @@
 #include "catalog/pg_authid.h"
 #include "commands/sequence.h"
 #include "interval.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
 #include "table.h"
@@ -315,6 +317,38 @@ js_row_text(const JsRow *row, AttrNumber column)
 	if (row->nulls[column - 1])
 		return NULL;
 	return TextDatumGetCString(row->values[column - 1]);
+}
+
+/*
+ * How much there is in a column of a type by reference, in bytes, without
+ * fetching it.
+ */
+Size
+js_row_size(const JsRow *row, AttrNumber column)
+{
+	return row->nulls[column - 1] ? 0 : toast_raw_datum_size(row->values[column - 1]) - VARHDRSZ;
+}
+
+/* The beginning of a text, JS_HEAD_TEXT bytes at most, whatever its length. */
+char *
+js_row_head_text(const JsRow *row, AttrNumber column)
+{
+	text	   *head;
+
+	if (row->nulls[column - 1])
+		return NULL;
+	if (js_row_size(row, column) <= JS_HEAD_TEXT)
+		return TextDatumGetCString(row->values[column - 1]);
+	head = (text *) PG_DETOAST_DATUM_SLICE(row->values[column - 1], 0, JS_HEAD_TEXT);
+	return pnstrdup(VARDATA_ANY(head),
+					pg_mbcliplen(VARDATA_ANY(head), VARSIZE_ANY_EXHDR(head), JS_HEAD_TEXT));
+}
+
+/* A copy; NULL also if it is larger than any that is right. */
+ArrayType *
+js_row_head_array(const JsRow *row, AttrNumber column)
+{
+	return js_row_size(row, column) <= JS_HEAD_ARRAY ? js_row_array(row, column) : NULL;
 }
 
 TimestampTz

@@ -20,6 +20,10 @@
 #define JS_SCHEMA "jobsched_internal"
 #define JS_MAX_COLUMNS 64
 
+/* What is read of a value at most where it is not known how large it is. */
+#define JS_HEAD_TEXT 8192
+#define JS_HEAD_ARRAY (64 * 1024)
+
 typedef struct JsRow
 {
 	Datum		values[JS_MAX_COLUMNS];
@@ -83,6 +87,9 @@ extern void js_row_set_jsonb(JsRow *row, AttrNumber column, Jsonb *value);
 extern void js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value);
 extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
 extern char *js_row_text(const JsRow *row, AttrNumber column);
+extern Size js_row_size(const JsRow *row, AttrNumber column);
+extern char *js_row_head_text(const JsRow *row, AttrNumber column);
+extern ArrayType *js_row_head_array(const JsRow *row, AttrNumber column);
 extern int64 js_row_interval(const JsRow *row, AttrNumber column);
 extern Jsonb *js_row_jsonb(const JsRow *row, AttrNumber column);
 extern ArrayType *js_row_array(const JsRow *row, AttrNumber column);
