@@ -81,6 +81,8 @@ typedef struct JobEntry
 	bool		serial;			/* runs of its slots wait for all others */
 	bool		promote_noted;	/* is in sched.promotable */
 	bool		queue_full;		/* why slots were skipped */
+	bool		place_noted;	/* is in sched.unplaced */
+	uint32		placing;		/* counts what has moved its runs */
 	JsOverlap	overlap;
 	int32		pause_after_failures;	/* 0: never */
 	int32		live;			/* runs that are ready, limited, assigned or
@@ -99,7 +101,8 @@ typedef struct JobEntry
 	TimestampTz done_before;	/* from done_from to last_slot */
 	TimestampTz done_from;
 	pairingheap_node due_node;
-	dlist_head	runs;			/* RunEntry.job_node */
+	dlist_head	runs;			/* RunEntry.job_node: first those to be placed
+								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
 	JobFold    *fold;			/* NULL: none */
 } JobEntry;
@@ -150,6 +153,7 @@ typedef struct RunEntry
 	int32		priority;
 	int32		attempt;
 	int32		lost;
+	uint32		placed;			/* JobEntry.placing when it was */
 	RunEntryState state;
 	bool		live;			/* counts as a live run of its job */
 	bool		waiting;		/* counts as a waiting one */
@@ -213,6 +217,8 @@ typedef struct Sched
 	int64		invalid_count;
 	List	   *promotable;		/* jobs one of whose runs behind may start:
 								 * ids, int64 pointers */
+	List	   *unplaced;		/* jobs whose runs are to be placed anew: ids,
+								 * likewise */
 	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
 								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
@@ -267,6 +273,7 @@ extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern bool sched_job_fires(const JobEntry *job);
 extern void sched_job_place_runs(JobEntry *job);
+extern void sched_place_some(void);
 extern bool sched_run_overlaps(const RunEntry *run);
 extern int64 sched_job_count(void);
 extern void sched_runs_each(void (*visit) (RunEntry *run));
@@ -441,6 +448,7 @@ extern void sched_job_drop_limits(JobEntry *job);
 extern void sched_limits_attach(RunEntry *run, ArrayType *keys);
 extern void sched_limits_detach(RunEntry *run);
 extern void sched_limits_reattach(RunEntry *run);
+extern void sched_limits_take_back(RunEntry *run);
 extern const void *sched_limits_turn(const LimitSet *set);
 extern bool sched_limits_take(RunEntry *run, bool in_any_case);
 extern void sched_limits_release(RunEntry *run);

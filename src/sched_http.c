@@ -334,9 +334,12 @@ deal_round(int room, int most)
 	{
 		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
 
-		if (count == most || !may_have_more(owner, room - count))
+		RunEntry   *run;
+
+		if (count == most || !may_have_more(owner, room - count) ||
+			(run = sched_first_ready(owner)) == NULL)
 			continue;
-		sched_plan(sched_first_ready(owner), http_slot);
+		sched_plan(run, http_slot);
 		count++;
 		dlist_delete(&owner->node);
 		dlist_push_tail(&served, &owner->node);

@@ -194,6 +194,9 @@ static bool closed = true;
 /* Inside sched_limits_wake(). */
 static bool waking = false;
 
+/* A limit has more units out than it should since the last wake. */
+static bool over_noted = false;
+
 /* jobsched.max_running_per_owner, as far as it has been applied. */
 static int	owner_max = 0;
 
@@ -562,6 +565,17 @@ sched_limits_detach(RunEntry *run)
 	run->limits = NULL;
 }
 
+/* Whether a limit that it has a unit of has too many out. */
+static bool
+holds_too_much(const RunEntry *run)
+{
+	if (run->holding)
+		for (int i = 0; i < run->limits->count; i++)
+			if (is_over(run->limits->limits[i]))
+				return true;
+	return false;
+}
+
 /* What names a run may have changed; its keys have not. */
 void
 sched_limits_reattach(RunEntry *run)
@@ -588,8 +602,11 @@ sched_limits_reattach(RunEntry *run)
 	set_unref(old);
 	run->limits = set;
 	if (state == RUN_ASSIGNED)
+	{
 		(void) sched_limits_take(run, true);	/* beyond the limit, if need
-												 * be */
+												 * be: others make room */
+		over_noted |= holds_too_much(run);
+	}
 	else
 		sched_run_place(run, state == RUN_LIMITED ? RUN_READY : state);
 }
@@ -790,6 +807,9 @@ sched_limits_wake(TimestampTz now)
 		set_timer(limit, DT_NOEND);
 		set_dirty(limit, !sched_fair_is_empty(&limit->waiting));
 	}
+	if (over_noted)
+		sched_runs_each(sched_limits_take_back);
+	over_noted = false;
 	waking = true;
 	for (int kind = lengthof(dirty) - 1; kind >= 0; kind--)
 		while (left > 0 && !dlist_is_empty(&dirty[kind]))
@@ -848,19 +868,9 @@ look_at(Limit *limit)
 	any_over |= is_over(limit);
 }
 
-static bool
-holds_too_much(const RunEntry *run)
-{
-	if (run->holding)
-		for (int i = 0; i < run->limits->count; i++)
-			if (is_over(run->limits->limits[i]))
-				return true;
-	return false;
-}
-
 /* What is ready and would not become so now waits; what is with a worker stays. */
-static void
-take_back_if_over(RunEntry *run)
+void
+sched_limits_take_back(RunEntry *run)
 {
 	if (run->state != RUN_READY || !holds_too_much(run))
 		return;
@@ -875,7 +885,7 @@ settle(void)
 	any_over = false;
 	each_limit(look_at);
 	if (any_over)
-		sched_runs_each(take_back_if_over);
+		sched_runs_each(sched_limits_take_back);
 }
 
 static List *forgettable;
@@ -950,24 +960,16 @@ sched_limits_open(void)
 	settle();
 }
 
-/* What the row of a job says has changed; its runs that wait are placed anew later. */
+/* What the row of a job says has changed; its runs are placed anew later. */
 void
 sched_job_set_limits(JobEntry *job, const JsJob *row)
 {
 	Limit	   *old = job->queue;
-	bool		over = false;
-	dlist_iter	iter;
 
 	job->max_concurrency = row->max_concurrency;
 	job->queue = row->queue != NULL ? limit_get(row->owner, JS_LIMIT_QUEUE, row->queue) : NULL;
 	if (job->queue != NULL)
 		job->queue->refs++;
-	dlist_foreach(iter, &job->runs)
-		sched_limits_reattach(dlist_container(RunEntry, job_node, iter.cur));
-	dlist_foreach(iter, &job->runs)
-		over = over || holds_too_much(dlist_container(RunEntry, job_node, iter.cur));
-	if (over)
-		sched_runs_each(take_back_if_over); /* perhaps those of other jobs */
 	if (old != NULL)
 		limit_unref(old);
 }

@@ -82,13 +82,24 @@ note_all_cut_off(const JobEntry *job)
 		sched_note_cut_off(dlist_container(RunEntry, job_node, iter.cur));
 }
 
+/* Whether a change of the job concerns runs that wait. */
+static bool
+moves_runs(const JobEntry *before, const JobEntry *job)
+{
+	return job->owner != before->owner || job->http != before->http ||
+		job->serial != before->serial || job->paused != before->paused ||
+		job->auto_paused != before->auto_paused || job->asleep != before->asleep ||
+		job->invalid != before->invalid || job->dropped != before->dropped ||
+		job->queue != before->queue || job->max_concurrency != before->max_concurrency;
+}
+
 /* Brings the entry of a job up to date with its row. */
 void
 sched_apply_job(const JsJob *row)
 {
 	JobEntry   *job = sched_job_find(row->job_id);
 	bool		is_new = job == NULL;
-	bool		was_asleep;
+	JobEntry	before;
 
 	if (is_new && row->dropped_at != DT_NOBEGIN)
 		return;
@@ -96,6 +107,7 @@ sched_apply_job(const JsJob *row)
 		job = sched_job_make(row->job_id);
 	else if (job->revision == row->revision)
 		return;
+	before = *job;
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	job->revision = row->revision;
 	job->owner = row->owner;
@@ -112,11 +124,10 @@ sched_apply_job(const JsJob *row)
 	job->enabled = row->enabled;
 	job->paused = row->paused;
 	sched_job_set_limits(job, row);
-	was_asleep = job->asleep;
 	sched_set_flag(&job->asleep, !sched.home ||
 				   memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0,
 				   &sched.asleep_count);
-	if (was_asleep)
+	if (before.asleep && !job->asleep)
 		note_all_cut_off(job);
 	if (row->dropped_at != DT_NOBEGIN)
 		apply_drop(job, row);
@@ -127,7 +138,8 @@ sched_apply_job(const JsJob *row)
 	}
 	else
 		sched_job_set_next(job, job->next_run_at);
-	sched_job_place_runs(job);
+	if (moves_runs(&before, job))
+		sched_job_place_runs(job);
 }
 
 /* Slots passed over of which no row tells yet. */
@@ -335,7 +347,8 @@ sched_sweep(TimestampTz now)
 bool
 sched_news_waiting(void)
 {
-	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting();
+	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting() ||
+		sched.unplaced != NIL;
 }
 
 /* However many of them have changed, they are read once. */

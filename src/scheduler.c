@@ -394,6 +394,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	}
 	sched_load_news(now);
 	set_enabled();
+	sched_place_some();
 	sched_end_pending(now);
 	if (dead)
 		sched_reap();
