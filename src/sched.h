@@ -129,6 +129,9 @@ typedef struct OwnerEntry
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
+	int64		memory;			/* that its runs take, in bytes */
+	int64		unread_from;	/* the first run that is in the table only;
+								 * PG_INT64_MAX: none is */
 	dlist_node	node;			/* in sched.owners */
 } OwnerEntry;
 
@@ -153,6 +156,7 @@ typedef struct RunEntry
 	int32		priority;
 	int32		attempt;
 	int32		lost;
+	uint32		cost;			/* in memory, in bytes */
 	uint32		placed;			/* JobEntry.placing when it was */
 	RunEntryState state;
 	bool		live;			/* counts as a live run of its job */
@@ -267,6 +271,7 @@ extern bool sched_run_is_transactional(const RunEntry *run);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
+extern void sched_run_charge(RunEntry *run, int nkeys);
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
@@ -283,6 +288,8 @@ extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), Time
 /* sched_load.c */
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
+extern bool sched_reading(void);
+extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
 extern void sched_adopt_slots(void);

@@ -183,6 +183,7 @@ same_set(const LimitSet *a, const LimitSet *b)
 #include "lib/simplehash.h"
 
 static limithash_hash * limits;
+static MemoryContext limit_context;
 static sethash_hash * sets;
 static dlist_head dirty[JS_LIMIT_CLASS];	/* by kind */
 static dlist_head unsaved;
@@ -218,6 +219,8 @@ sched_limits_init(void)
 	MemoryContext outer = MemoryContextSwitchTo(sched.context);
 
 	limits = limithash_create(sched.context, 64, NULL);
+	limit_context = SlabContextCreate(sched.context, "jobsched limits",
+									  SLAB_DEFAULT_BLOCK_SIZE, sizeof(Limit));
 	sets = sethash_create(sched.context, 64, NULL);
 	timers = pairingheap_allocate(compare_timers, NULL);
 	MemoryContextSwitchTo(outer);
@@ -359,20 +362,34 @@ is_host_class(const Limit *limit)
 
 static Limit *limit_get(Oid owner, JsLimitKind kind, const char *name);
 
-/* Whose numbers hold for a limit. */
+/* The class of a key, if it has any numbers; else NULL. */
+static Limit *
+class_of(const Limit *limit)
+{
+	const char *name = limit->key.name;
+	LimitKey	key = {limit->key.owner, JS_LIMIT_CLASS, pnstrdup(name, strcspn(name, ":"))};
+	LimitSlot  *slot = limithash_lookup(limits, key);
+	Limit	   *class = slot != NULL ? slot->limit : NULL;
+
+	if (class == NULL && strcmp(key.name, JS_HOST_CLASS) == 0)
+		class = limit_get(key.owner, JS_LIMIT_CLASS, key.name);
+	pfree((char *) key.name);
+	return class;
+}
+
+/*
+ * Whose numbers hold for a limit: a key's are those of its class.  As long as
+ * that has none, the key's own, which has none either: keys are many.
+ */
 static Limit *
 rule_of(Limit *limit)
 {
-	const char *name = limit->key.name;
-	char	   *class;
+	Limit	   *class = limit->key.kind == JS_LIMIT_KEY ? class_of(limit) : NULL;
 
-	if (limit->key.kind != JS_LIMIT_KEY)
+	if (class == NULL)
 		return limit;
-	class = pnstrdup(name, strcspn(name, ":"));
-	limit = limit_get(limit->key.owner, JS_LIMIT_CLASS, class);
-	limit->refs++;
-	pfree(class);
-	return limit;
+	class->refs++;
+	return class;
 }
 
 /* What holds where nobody has said anything. */
@@ -395,7 +412,7 @@ limit_get(Oid owner, JsLimitKind kind, const char *name)
 
 	if (slot != NULL)
 		return slot->limit;
-	limit = MemoryContextAllocZero(sched.context, sizeof(Limit));
+	limit = MemoryContextAllocZero(limit_context, sizeof(Limit));
 	key.name = MemoryContextStrdup(sched.context, name);
 	limit->key = key;
 	limit->tat = LONG_AGO;
@@ -554,6 +571,7 @@ sched_limits_attach(RunEntry *run, ArrayType *keys)
 	int			count = js_keys_read(keys, names);
 
 	run->limits = set_for(run, names, count);
+	sched_run_charge(run, count);
 }
 
 /* A run that is nowhere any more. */
@@ -829,6 +847,9 @@ sched_limits_rewind(void)
  * ------------------------------------------------------------------------
  */
 
+/* Some class is there that no key may know of. */
+static bool class_made = false;
+
 static void
 undefine(Limit *limit)
 {
@@ -848,6 +869,7 @@ define(const JsLimitDefinition *row, void *arg)
 	if (row->kind != JS_LIMIT_QUEUE && row->kind != JS_LIMIT_CLASS)
 		return;
 	limit = limit_get(row->owner, row->kind, row->name);
+	class_made |= row->kind == JS_LIMIT_CLASS && limit->refs == 0;
 	limit->defined = true;
 	if (row->max_running > 0 && !(is_host_class(limit) && row->max_running > host_max))
 		limit->max = row->max_running;
@@ -857,6 +879,14 @@ define(const JsLimitDefinition *row, void *arg)
 	limit->interval = (row->per + row->rate - 1) / row->rate;
 	limit->tolerance = row->burst - 1 > longest / limit->interval ? longest :
 		(row->burst - 1) * limit->interval;
+}
+
+/* A class may have got numbers after its keys were there. */
+static void
+find_rule(Limit *limit)
+{
+	if (limit->rule == limit)
+		limit->rule = rule_of(limit);
 }
 
 static bool any_over;
@@ -943,7 +973,10 @@ sched_limits_load(void)
 {
 	host_max = js_guc_http_max_per_host;
 	each_limit(undefine);
+	class_made = false;
 	js_limits_visit(define, NULL);
+	if (class_made)
+		each_limit(find_rule);
 	read_owner_max();
 	forget_unneeded();
 	settle();

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "guc.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "sched.h"
@@ -28,6 +29,12 @@
 #include "utils/timestamp.h"
 
 #define MAX_LOGGED_JOBS 1000
+
+/* Rows read in one step, when all are read again. */
+#define READ_AT_A_TIME 5000
+
+/* Some role has runs that are in the table only. */
+static bool some_unread = false;
 
 static JsNews news[JS_WAKE_SIZE];
 
@@ -228,10 +235,26 @@ load_job(int64 job_id, Oid owner)
  * ------------------------------------------------------------------------
  */
 
-static void
-visit_run(const JsRun *row, void *arg)
+/*
+ * Whose runs have as much memory as one role may have get no more: a run that
+ * waits stays in the table until there is room.
+ */
+static bool
+is_too_much(const JsRun *row, const JobEntry *job)
 {
-	TimestampTz now = *(TimestampTz *) arg;
+	bool		http = row->handler == NULL && (row->sends_request || job->http);
+	OwnerEntry *owner = sched_owner(job->owner, http);
+
+	if (row->status == JS_RUN_RUNNING || owner->memory < js_guc_max_queue_memory * INT64CONST(1024))
+		return false;
+	owner->unread_from = Min(owner->unread_from, row->run_id);
+	some_unread = true;
+	return true;
+}
+
+static void
+take_in(const JsRun *row, TimestampTz now, bool in_any_case)
+{
 	JobEntry   *job;
 	RunEntry   *run;
 
@@ -240,6 +263,8 @@ visit_run(const JsRun *row, void *arg)
 	job = sched_job_find(row->job_id);
 	if (job == NULL)
 		job = load_job(row->job_id, row->owner);
+	if (!in_any_case && is_too_much(row, job))
+		return;
 	run = sched_run_make(row->run_id, job);
 	run->run_at = row->run_at;
 	run->priority = row->priority;
@@ -259,12 +284,24 @@ visit_run(const JsRun *row, void *arg)
 	sched_run_wait(run, now);
 }
 
+static void
+visit_run(const JsRun *row, void *arg)
+{
+	take_in(row, *(TimestampTz *) arg, false);
+}
+
+static void
+visit_wanted_run(const JsRun *row, void *arg)
+{
+	take_in(row, *(TimestampTz *) arg, true);
+}
+
 /* A run that is not known may have committed before its news came. */
 RunEntry *
 sched_run_load(int64 run_id, TimestampTz now)
 {
 	if (sched_run_find(run_id) == NULL)
-		js_runs_visit(run_id, run_id, visit_run, &now);
+		js_runs_visit(run_id, run_id, visit_wanted_run, &now);
 	return sched_run_find(run_id);
 }
 
@@ -311,19 +348,130 @@ load_queue(TimestampTz now)
 	js_requests_visit_all(sched_add_request, NULL);
 }
 
+/*
+ * A table that is read again, part by part, in as many steps as it takes; in
+ * between others get their turn.  What is new has high ids, so one reader goes
+ * down from the end, and starts again when asked to.  Another goes up through
+ * all of it, and is never turned back, so nothing is passed over for ever.
+ */
+typedef struct Reader
+{
+	int64		(*read) (int64 from, bool down, TimestampTz now);
+	int64		down;			/* where to go on; 0: done */
+	int64		up;				/* likewise */
+	bool		again;			/* asked for since the way up began */
+} Reader;
+
+static int64
+read_runs(int64 from, bool down, TimestampTz now)
+{
+	return js_runs_visit_some(from, down, READ_AT_A_TIME, visit_run, &now);
+}
+
+static int64
+read_requests(int64 from, bool down, TimestampTz now)
+{
+	return js_requests_visit_some(from, down, READ_AT_A_TIME, sched_add_request, NULL);
+}
+
+static Reader readers[] = {{.read = read_runs}, {.read = read_requests}};
+
+static void
+ask_for_all(void)
+{
+	for (int i = 0; i < lengthof(readers); i++)
+	{
+		readers[i].down = PG_INT64_MAX;
+		readers[i].again = true;
+	}
+}
+
+static void
+read_part(Reader *reader, TimestampTz now)
+{
+	if (reader->down == PG_INT64_MAX)
+	{
+		reader->down = reader->read(PG_INT64_MAX, true, now);
+		reader->again = reader->again && reader->down != 0; /* that was all */
+	}
+	else if (reader->down > 0)
+		reader->down = reader->read(reader->down, true, now);
+	if (reader->up == 0 && reader->again)
+	{
+		reader->up = 1;
+		reader->again = false;
+	}
+	if (reader->up > 0)
+		reader->up = reader->read(reader->up, false, now);
+}
+
+/* Who has room again for runs that are in the table only; NULL: nobody. */
+static OwnerEntry *
+owner_with_room(void)
+{
+	int64		most = js_guc_max_queue_memory * INT64CONST(1024);
+	dlist_iter	iter;
+
+	if (!some_unread)
+		return NULL;
+	some_unread = false;
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		some_unread |= owner->unread_from != PG_INT64_MAX;
+		if (owner->unread_from != PG_INT64_MAX && owner->memory < most - most / 8)
+			return owner;
+	}
+	return NULL;
+}
+
+static void
+read_unread(OwnerEntry *owner, TimestampTz now)
+{
+	int64		from = owner->unread_from;
+	int64		next;
+
+	owner->unread_from = PG_INT64_MAX;	/* unless there is still one */
+	next = read_runs(from, false, now);
+	if (next > 0)
+		owner->unread_from = Min(owner->unread_from, next);
+}
+
+/* Whether there is more to be read. */
+bool
+sched_reading(void)
+{
+	for (int i = 0; i < lengthof(readers); i++)
+		if (readers[i].down > 0 || readers[i].up > 0 || readers[i].again)
+			return true;
+	return owner_with_room() != NULL;
+}
+
+/* A part of what there is to be read. */
+void
+sched_read_on(TimestampTz now)
+{
+	OwnerEntry *owner;
+
+	for (int i = 0; i < lengthof(readers); i++)
+		read_part(&readers[i], now);
+	if ((owner = owner_with_room()) != NULL)
+		read_unread(owner, now);
+}
+
 static void
 load_stopped(void)
 {
 	sched.stopped = js_stopped_at() != DT_NOBEGIN;
 }
 
-/* Reads everything; the first time, into an empty memory. */
+/* Reads everything, into an empty memory. */
 void
 sched_load_all(TimestampTz now)
 {
 	load_stopped();
-	if (sched_job_count() == 0)
-		sched_limits_recall();
+	sched_limits_recall();
 	sched_limits_load();
 	load_jobs();
 	load_queue(now);
@@ -339,7 +487,7 @@ sched_sweep(TimestampTz now)
 	if (changes_seen == -1 || changes_of_jobs() != changes_seen)
 		load_jobs();
 	load_stopped();
-	load_queue(now);
+	ask_for_all();
 	sched_limits_load();
 	sched_limits_sweep(now);
 }
@@ -348,7 +496,7 @@ bool
 sched_news_waiting(void)
 {
 	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting() ||
-		sched.unplaced != NIL;
+		sched.unplaced != NIL || sched_reading();
 }
 
 /* However many of them have changed, they are read once. */
@@ -369,7 +517,10 @@ sched_load_news(TimestampTz now)
 
 	if (overflow)
 	{
-		sched_load_all(now);
+		load_stopped();
+		sched_limits_load();
+		load_jobs();
+		ask_for_all();
 		return;
 	}
 	for (int i = 0; i < count; i++)

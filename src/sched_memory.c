@@ -272,6 +272,7 @@ sched_owner(Oid oid, bool http)
 	owner = palloc0(sizeof(OwnerEntry));
 	owner->owner = oid;
 	owner->http = http;
+	owner->unread_from = PG_INT64_MAX;
 	sched_fair_init(&owner->ready);
 	MemoryContextSwitchTo(outer);
 	dlist_push_tail(&sched.owners, &owner->node);
@@ -323,6 +324,20 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
+/*
+ * What a run takes, at most: its entry, and what there is for its limits if no
+ * other run has the same.
+ */
+#define RUN_COST 768
+#define KEY_COST 512
+
+void
+sched_run_charge(RunEntry *run, int nkeys)
+{
+	run->cost = RUN_COST + nkeys * KEY_COST;
+	run->owner->memory += run->cost;
+}
+
 /* Whether it is an HTTP request. */
 bool
 sched_run_is_http(const RunEntry *run)
@@ -341,7 +356,9 @@ sched_run_is_transactional(const RunEntry *run)
 void
 sched_run_follow(RunEntry *run)
 {
+	run->owner->memory -= run->cost;
 	run->owner = sched_owner(run->job->owner, sched_run_is_http(run));
+	run->owner->memory += run->cost;
 }
 
 /*
@@ -506,6 +523,7 @@ sched_run_forget(RunEntry *run)
 	sched_limits_detach(run);
 	if (run->request != NULL)
 		dlist_push_tail(&sched.requests_done, &run->request->node);
+	run->owner->memory -= run->cost;
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);
 	pfree(run);

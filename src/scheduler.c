@@ -393,6 +393,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
 	sched_load_news(now);
+	sched_read_on(now);
 	set_enabled();
 	sched_place_some();
 	sched_end_pending(now);

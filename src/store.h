@@ -294,6 +294,7 @@ extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);
 extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
+extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
 extern void js_runs_leave(const JsEnding *endings, int count);
 
 /* what has ended (store_history.c) */
@@ -329,6 +330,7 @@ typedef void (*JsRequestVisitor) (const JsRequest *request, void *arg);
 extern int64 js_request_insert(JsRequest *request);
 extern void js_requests_visit(int64 first, int64 last, JsRequestVisitor visit, void *arg);
 extern void js_requests_visit_all(JsRequestVisitor visit, void *arg);
+extern int64 js_requests_visit_some(int64 from, bool down, int most, JsRequestVisitor visit, void *arg);
 extern void js_request_delete(int64 request_id);
 
 /* runs that were queued again (store_retried.c) */

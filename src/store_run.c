@@ -424,6 +424,15 @@ js_runs_visit_all(JsRunVisitor visit, void *arg)
 	js_table_visit("run", NULL, 0, 0, visit_run_tuple, &each);
 }
 
+/* As js_table_visit_some(). */
+int64
+js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg)
+{
+	RunVisit	each = {visit, arg};
+
+	return js_table_visit_some("run", "run_pkey", from, down, most, visit_run_tuple, &each);
+}
+
 /* ------------------------------------------------------------------------
  * Ends
  * ------------------------------------------------------------------------

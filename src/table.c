@@ -131,6 +131,51 @@ js_table_visit(const char *table, const char *index, int64 first, int64 last,
 	table_close(rel, AccessShareLock);
 }
 
+/*
+ * Visits a part of a table by its first column, an int64 with an index, all of
+ * whose values are positive: so many rows at most, from an id on, up or down.
+ * Returns the id to go on with, 0 when there are no more.
+ */
+int64
+js_table_visit_some(const char *table, const char *index, int64 from, bool down,
+					int most, JsTupleVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open(table, AccessShareLock);
+	Relation	index_rel = index_open(js_table_oid(index), AccessShareLock);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched visit",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = CurrentMemoryContext;
+	int64		last = 0;
+	int			count = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple = NULL;
+
+	js_key_int64(&key, 1, down ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber, from);
+	scan = systable_beginscan_ordered(rel, index_rel, NULL, 1, &key);
+	while (count < most &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, down ? BackwardScanDirection :
+															 ForwardScanDirection)))
+	{
+		bool		isnull;
+
+		MemoryContextSwitchTo(context);
+		last = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		visit(rel, tuple, arg);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+		count++;
+	}
+	systable_endscan_ordered(scan);
+	MemoryContextDelete(context);
+	index_close(index_rel, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	if (count < most)
+		return 0;
+	return down ? last - 1 : last + 1;
+}
+
 void
 js_table_insert(Relation rel, JsRow *row)
 {

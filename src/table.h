@@ -41,6 +41,8 @@ typedef void (*JsTupleVisitor) (Relation rel, HeapTuple tuple, void *arg);
 
 extern void js_table_visit(const char *table, const char *index, int64 first,
 						   int64 last, JsTupleVisitor visit, void *arg);
+extern int64 js_table_visit_some(const char *table, const char *index, int64 from, bool down,
+								 int most, JsTupleVisitor visit, void *arg);
 extern void js_table_insert(Relation rel, JsRow *row);
 extern void js_table_update(Relation rel, HeapTuple old, JsRow *row);
 extern void js_table_delete(const char *table, const char *index, int64 id);
