@@ -33,6 +33,9 @@
 /* Rows read in one step, when all are read again. */
 #define READ_AT_A_TIME 5000
 
+/* Rows that news may name, to be read in one step. */
+#define MAX_READ 20000
+
 /* Some role has runs that are in the table only. */
 static bool some_unread = false;
 
@@ -509,6 +512,17 @@ limits_are_new(int count)
 	return sched_limits_changed();
 }
 
+static int64
+span_of(int count, JsNewsKind kind)
+{
+	int64		span = 0;
+
+	for (int i = 0; i < count; i++)
+		if (news[i].kind == kind)
+			span += news[i].last - news[i].first + 1;
+	return span;
+}
+
 void
 sched_load_news(TimestampTz now)
 {
@@ -531,6 +545,12 @@ sched_load_news(TimestampTz now)
 			js_jobs_visit(news[i].first, news[i].last, visit_job, NULL);
 	if (limits_are_new(count))
 		sched_limits_load();
+	/* More than can be read in one step is read in parts. */
+	if (span_of(count, JS_NEWS_RUNS) + span_of(count, JS_NEWS_REQUESTS) > MAX_READ)
+	{
+		ask_for_all();
+		return;
+	}
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_RUNS)
 			js_runs_visit(news[i].first, news[i].last, visit_run, &now);

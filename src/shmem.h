@@ -337,7 +337,19 @@ extern void js_slot_last_error(int slot, char *sqlstate, char *message);
 extern bool js_slot_is_busy(const JsSlot *slot);
 extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
 							JsPlace *place);
-extern TimestampTz js_slot_unresponsive_since(JsSlot *slot);
+
+/* A worker that does not react. */
+typedef struct JsUnresponsive
+{
+	Oid			dboid;
+	Oid			owner;
+	int			pid;
+	int64		run_id;			/* 0: it has none */
+	TimestampTz since;			/* told to end, or begun */
+} JsUnresponsive;
+
+extern int	js_slots_unresponsive(JsUnresponsive *found, int most);
+extern int	js_slots_busy(int64 for_us, JsUnresponsive *found, int most);
 extern void js_slot_release(int slot);
 extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
 extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);

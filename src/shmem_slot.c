@@ -106,8 +106,8 @@ slots_of(Oid dboid, Oid owner)
 }
 
 /* When it was told to end, if it has not for too long; else 0. */
-TimestampTz
-js_slot_unresponsive_since(JsSlot *slot)
+static TimestampTz
+unresponsive_since(JsSlot *slot)
 {
 	TimestampTz told_at;
 
@@ -117,6 +117,54 @@ js_slot_unresponsive_since(JsSlot *slot)
 	if (slot->proc == NULL || told_at == 0 || GetCurrentTimestamp() - told_at < JS_UNRESPONSIVE_US)
 		return 0;
 	return told_at;
+}
+
+static TimestampTz
+busy_since(JsSlot *slot)
+{
+	TimestampTz since;
+
+	SpinLockAcquire(&slot->mutex);
+	since = slot->proc != NULL && slot->current_count > 0 ? slot->busy_since : 0;
+	SpinLockRelease(&slot->mutex);
+	return since;
+}
+
+static int
+find_slots(TimestampTz (*since_of) (JsSlot *slot), TimestampTz before, JsUnresponsive *found, int most)
+{
+	int			count = 0;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_slots && count < most; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+		TimestampTz since = since_of(slot);
+
+		if (slot->state == JS_SLOT_FREE || since == 0 || since > before)
+			continue;
+		found[count++] = (JsUnresponsive)
+		{
+			slot->dboid, slot->owner, slot->pid,
+			slot->current_count > 0 ? slot->current[0].run_id : 0, since
+		};
+	}
+	LWLockRelease(js->lock);
+	return count;
+}
+
+/* Workers of all databases that were told to end, and do not. */
+int
+js_slots_unresponsive(JsUnresponsive *found, int most)
+{
+	return find_slots(unresponsive_since, DT_NOEND, found, most);
+}
+
+/* Those that have been executing what they execute for so long. */
+int
+js_slots_busy(int64 for_us, JsUnresponsive *found, int most)
+{
+	return find_slots(busy_since, GetCurrentTimestamp() - for_us, found, most);
 }
 
 /* Places that are taken, as a role sees it.  Caller holds js->lock. */
@@ -130,7 +178,7 @@ places_taken(Oid owner)
 		JsSlot	   *slot = &js->slots[i];
 
 		count += slot->state != JS_SLOT_FREE &&
-			(slot->owner == owner || js_slot_unresponsive_since(slot) == 0);
+			(slot->owner == owner || unresponsive_since(slot) == 0);
 	}
 	return count;
 }
