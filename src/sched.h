@@ -138,7 +138,7 @@ typedef struct OwnerEntry
 /* Somebody wants something of a run: a row of request. */
 typedef struct Request
 {
-	dlist_node	node;			/* in sched.requests or requests_done */
+	dlist_node	node;			/* waits (sched_cancel.c), or in requests_done */
 	int64		request_id;
 	JsRequestKind kind;
 	int64		run_id;
@@ -229,7 +229,6 @@ typedef struct Sched
 	pairingheap *future;		/* RunEntry.item by run_at */
 	dlist_head	owners;
 	slist_head	folds;
-	dlist_head	requests;		/* to be seen to */
 	dlist_head	requests_done;	/* to be deleted */
 	SlotEntry  *slots;			/* js->total_slots of them */
 } Sched;
@@ -412,6 +411,8 @@ extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz la
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
 /* sched_cancel.c */
+extern void sched_requests_init(void);
+extern void sched_queue_request(Request *request, const RunEntry *run);
 extern bool sched_requests_waiting(void);
 extern void sched_add_request(const JsRequest *row, void *arg);
 extern void sched_interrupt(RunEntry *run, JsCancel why);

@@ -458,7 +458,9 @@ static void
 end_dropped(void)
 {
 	List	   *jobs = dropped_jobs;
+	List	   *untouched = NIL;
 	int			left = MAX_ENDED;
+	MemoryContext outer;
 	ListCell   *lc;
 
 	dropped_jobs = NIL;
@@ -466,6 +468,11 @@ end_dropped(void)
 	{
 		JobEntry   *job = lfirst(lc);
 
+		if (left == 0 || !sched_may_end_more())
+		{
+			untouched = sched_keep(untouched, job);
+			continue;
+		}
 		if (job->cancel_running)
 			interrupt_runs(job);	/* what it takes back is noted already */
 		job->drop_noted = false;
@@ -475,6 +482,12 @@ end_dropped(void)
 			sched_job_forget(job);
 	}
 	list_free(jobs);
+	/* Those that have not had their turn come first in the next step. */
+	outer = MemoryContextSwitchTo(sched.context);
+	jobs = dropped_jobs;
+	dropped_jobs = list_concat(untouched, jobs);
+	list_free(jobs);
+	MemoryContextSwitchTo(outer);
 }
 
 /* Ends what a restart has cut off, and what is cancelled or dropped. */

@@ -110,8 +110,7 @@ sched_memory_init(void)
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
 	slist_init(&sched.folds);
-	dlist_init(&sched.requests);
-	dlist_init(&sched.requests_done);
+	sched_requests_init();
 	sched_limits_init();
 }
 
@@ -565,7 +564,7 @@ request_again(RunEntry *run)
 	if (run->request != NULL)
 	{
 		run->request->again = true;
-		dlist_push_tail(&sched.requests, &run->request->node);
+		sched_queue_request(run->request, run);
 	}
 	run->request = NULL;
 	run->cancel = JS_CANCEL_NONE;
