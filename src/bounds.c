@@ -9,7 +9,8 @@
  * bound was lowered: js_job_is_too_large() and js_run_is_too_large() tell the
  * scheduler to leave its contents alone.
  *
- * Bounds of numbers (keys, conditions, delays) are where these are checked.
+ * Keys, conditions, delays, headers and schedules have bounds of their own, where
+ * these are checked.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -66,12 +67,6 @@ js_bounds_check_job(const JsJob *job)
 {
 	Size		size = size_of_job(job);
 
-	if (length(job->schedule) > JS_MAX_SCHEDULE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the schedule of job \"%s\" has %zu bytes, more than the %d that are allowed",
-						job->name, length(job->schedule), JS_MAX_SCHEDULE),
-				 errhint("Use ranges and steps, or several jobs.")));
 	if (size > js_guc_max_job_size * KB && size > job->size)
 		refuse(psprintf("the definition of job \"%s\"", job->name), size,
 			   js_guc_max_job_size, "jobsched.max_job_size");

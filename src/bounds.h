@@ -11,13 +11,9 @@
 #define JS_BOUNDS_H
 
 #include "store.h"
-#include "table.h"
 
 /* What people write next to their work: reasons, texts of progress. */
 #define JS_MAX_REMARK 8192
-
-/* Its scheduler reads as much of it, and no more. */
-#define JS_MAX_SCHEDULE JS_HEAD_TEXT
 
 extern void js_bounds_check_job(const JsJob *job);
 extern void js_bounds_check_run(const JsRun *run);

@@ -65,7 +65,6 @@ my @too_large = (
 	q{SELECT jobsched.create_job('x', command => 'SELECT 1', args => jsonb_build_object('a', repeat('x', 2000000)))},
 	q{SELECT jobsched.create_job('x', command => 'SELECT 1', metadata => jsonb_build_object('a', repeat('x', 2000000)))},
 	q{SELECT jobsched.alter_job('quick', description => repeat('x', 2000000))},
-	q{SELECT jobsched.create_job('x', '* * * * *' || repeat(' ', 10000), 'SELECT 1')},
 	q{SELECT jobsched.pause_job('quick', repeat('x', 20000))},
 	q{SELECT jobsched.trigger('quick', jsonb_build_object('a', repeat('x', 20000000)))},
 	q{SELECT jobsched.trigger_many('quick', ARRAY['{}', jsonb_build_object('a', repeat('x', 20000000))])});
@@ -96,9 +95,9 @@ sql_as($node, $db, 'hog', q{
 	SELECT jobsched.create_job('huge ' || i, command => 'SELECT 1', args => '{"k": 1}', keys => '{"k:{{args.k}}"}') FROM generate_series(1, 12) i;
 	SELECT jobsched.create_job('waiting', command => 'SELECT 1');
 	SELECT count(*) FROM jobsched.trigger_many('waiting', array_fill('{}'::jsonb, ARRAY[100]), run_at => now() + interval '1 day')});
-psql(q{UPDATE jobsched_internal.job SET description = repeat('x', 200000000) WHERE name = 'huge 1'});
+psql(q{UPDATE jobsched_internal.job SET description = repeat('x', 100000000) WHERE name = 'huge 1'});
 psql(q{UPDATE jobsched_internal.job SET description = (SELECT description FROM jobsched_internal.job WHERE name = 'huge 1') WHERE name LIKE 'huge %'});
-psql(q{UPDATE jobsched_internal.run r SET args = jsonb_build_object('a', repeat('x', 50000000)) WHERE job_id = (SELECT job_id FROM jobsched_internal.job WHERE name = 'waiting')});
+psql(q{UPDATE jobsched_internal.run r SET args = jsonb_build_object('a', repeat('x', 20000000)) WHERE job_id = (SELECT job_id FROM jobsched_internal.job WHERE name = 'waiting')});
 my $cpu = scheduler_cpu();
 psql(q{UPDATE jobsched_internal.job SET revision = revision + 1 WHERE name LIKE 'huge %'});
 my $scheduler = scheduler_pid($node, $db);
