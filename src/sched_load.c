@@ -512,15 +512,38 @@ limits_are_new(int count)
 	return sched_limits_changed();
 }
 
-static int64
-span_of(int count, JsNewsKind kind)
+static void
+read_news(const JsNews *item, TimestampTz now)
 {
-	int64		span = 0;
+	if (item->kind == JS_NEWS_RUNS)
+		js_runs_visit(item->first, item->last, visit_run, &now);
+	else
+		js_requests_visit(item->first, item->last, sched_add_request, NULL);
+}
 
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == kind)
-			span += news[i].last - news[i].first + 1;
-	return span;
+/*
+ * Reads runs or requests that news name.  Those that name few rows come first;
+ * what is more than can be read in one step is read in parts.
+ */
+static void
+read_rows(JsNewsKind kind, int count, TimestampTz now)
+{
+	int64		left = MAX_READ;
+
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < count; i++)
+		{
+			int64		span = news[i].last - news[i].first + 1;
+			bool		is_short = span <= MAX_READ / JS_WAKE_SIZE;
+
+			if (news[i].kind != kind || is_short != (round == 0))
+				continue;
+			if (span <= left)
+				read_news(&news[i], now);
+			else
+				ask_for_all();
+			left -= Min(span, left);
+		}
 }
 
 void
@@ -535,7 +558,6 @@ sched_load_news(TimestampTz now)
 		sched_limits_load();
 		load_jobs();
 		ask_for_all();
-		return;
 	}
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_PROCESSING)
@@ -545,18 +567,8 @@ sched_load_news(TimestampTz now)
 			js_jobs_visit(news[i].first, news[i].last, visit_job, NULL);
 	if (limits_are_new(count))
 		sched_limits_load();
-	/* More than can be read in one step is read in parts. */
-	if (span_of(count, JS_NEWS_RUNS) + span_of(count, JS_NEWS_REQUESTS) > MAX_READ)
-	{
-		ask_for_all();
-		return;
-	}
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == JS_NEWS_RUNS)
-			js_runs_visit(news[i].first, news[i].last, visit_run, &now);
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == JS_NEWS_REQUESTS)
-			js_requests_visit(news[i].first, news[i].last, sched_add_request, NULL);
+	read_rows(JS_NEWS_RUNS, count, now);
+	read_rows(JS_NEWS_REQUESTS, count, now);
 }
 
 /*

@@ -94,17 +94,21 @@ is(error_of($node, $db, q{SELECT jobsched.alter_job('quick', description => '')}
 sql_as($node, $db, 'hog', q{
 	SELECT jobsched.create_job('huge ' || i, command => 'SELECT 1', args => '{"k": 1}', keys => '{"k:{{args.k}}"}') FROM generate_series(1, 12) i;
 	SELECT jobsched.create_job('waiting', command => 'SELECT 1');
-	SELECT count(*) FROM jobsched.trigger_many('waiting', array_fill('{}'::jsonb, ARRAY[100]), run_at => now() + interval '1 day')});
-psql(q{UPDATE jobsched_internal.job SET description = repeat('x', 100000000) WHERE name = 'huge 1'});
+	SELECT count(*) FROM jobsched.trigger_many('waiting', array_fill('{}'::jsonb, ARRAY[30]), run_at => now() + interval '1 day')});
+psql(q{UPDATE jobsched_internal.job SET description = repeat('x', 50000000) WHERE name = 'huge 1'});
 psql(q{UPDATE jobsched_internal.job SET description = (SELECT description FROM jobsched_internal.job WHERE name = 'huge 1') WHERE name LIKE 'huge %'});
 psql(q{UPDATE jobsched_internal.run r SET args = jsonb_build_object('a', repeat('x', 20000000)) WHERE job_id = (SELECT job_id FROM jobsched_internal.job WHERE name = 'waiting')});
-my $cpu = scheduler_cpu();
-psql(q{UPDATE jobsched_internal.job SET revision = revision + 1 WHERE name LIKE 'huge %'});
-my $scheduler = scheduler_pid($node, $db);
-psql("SELECT pg_terminate_backend($scheduler)");
-wait_new_scheduler($node, $db, $scheduler);
-cmp_ok(latency('ann', 'quick'), '<', 5, 'a scheduler reads none of what is large at its start');
-cmp_ok(scheduler_cpu(), '<', 2, 'nor with its processor time');
+my $cpu = 0;
+my $scheduler;
+for my $i (1 .. 3)
+{
+	$scheduler = scheduler_pid($node, $db);
+	psql("SELECT pg_terminate_backend($scheduler)");
+	wait_new_scheduler($node, $db, $scheduler);
+	cmp_ok(latency('ann', 'quick'), '<', 5, 'what is large is not waited for when a scheduler starts');
+	$cpu += scheduler_cpu();
+}
+cmp_ok($cpu, '<', 1, "it reads none of that ($cpu s)");
 psql(q{UPDATE jobsched_internal.job SET schedule = '* * * * * *', first_run_at = now(), revision = revision + 1, schedule_revision = schedule_revision + 1 WHERE name = 'huge 1'});
 $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");
@@ -113,7 +117,7 @@ wait_value($node, $db, q{SELECT state || ': ' || state_reason FROM jobsched.jobs
 	'invalid: its definition is larger than jobsched.max_job_size', 'a job that is too large to be read is invalid');
 psql(q{SELECT count(*) FROM jobsched.cancel_runs('waiting')});
 cmp_ok(worst_latency('ann', 'quick', 3), '<', 5, 'runs that are too large end without being in the way');
-wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'waiting' AND status = 'cancelled'}, '100', 'all of them');
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'waiting' AND status = 'cancelled'}, '30', 'all of them');
 psql(q{SELECT jobsched.drop_job(name) FROM jobsched.jobs WHERE owner = 'hog'});
 
 # Of the process that there is now, in seconds.
@@ -163,7 +167,6 @@ my $waiting = psql(q{SELECT owner FROM jobsched.runs WHERE job_name = 'nap' AND 
 psql(q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.running WHERE owner = 'hog'});
 wait_value($node, $db, qq{SELECT count(*) FROM jobsched.running WHERE owner = '$waiting'}, '1', 'the first place that gets free is for who has none');
 is(psql(q{SELECT count(*) FROM jobsched.running WHERE owner = 'hog'}), '3', 'not for who has several');
-psql(q{SELECT jobsched.drop_job(job_id, cancel_running => true) FROM jobsched.jobs WHERE name = 'nap'}) if 0;
 psql(q{SELECT jobsched.cancel_runs(status => 'queued')});
 psql(q{SELECT jobsched.cancel_runs(status => 'running')});
 wait_drained($node, $db);
