@@ -8,6 +8,7 @@ OBJS = \
 	src/access.o \
 	src/api.o \
 	src/backfill.o \
+	src/bounds.o \
 	src/calendar.o \
 	src/callback.o \
 	src/cancel.o \

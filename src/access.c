@@ -156,18 +156,19 @@ is_http_job_to_be(const char *name, int others)
 void
 js_resolve_job(const char *name, JsJob *job)
 {
-	JsJob	   *found = NULL;
+	const JsJob *found = NULL;
 	int			count = 0;
 	ListCell   *lc;
 
 	foreach(lc, js_jobs_named(name))
 	{
-		JsJob	   *candidate = lfirst(lc);
+		const JsJob *candidate = lfirst(lc);
 
 		if (candidate->owner == GetUserId())
 		{
-			*job = *candidate;
-			return;
+			found = candidate;
+			count = 1;
+			break;
 		}
 		if (js_may_manage(candidate->owner))
 		{
@@ -180,7 +181,7 @@ js_resolve_job(const char *name, JsJob *job)
 		js_http_job(GetUserId(), job);
 		return;
 	}
-	if (count == 0)
+	if (count == 0 || (count == 1 && !js_job_read(found->job_id, job)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" does not exist", name)));
@@ -190,7 +191,6 @@ js_resolve_job(const char *name, JsJob *job)
 				 errmsg("job name \"%s\" is not unique", name),
 				 errdetail("%d roles that you may act for own a job of this name.", count),
 				 errhint("SET ROLE to the owner first.")));
-	*job = *found;
 }
 
 /* The same, and nobody else changes the job until the transaction ends. */

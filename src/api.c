@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access.h"
+#include "bounds.h"
 #include "cancel.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
@@ -377,6 +378,7 @@ apply_definition(JsJob *job, const Definition *def)
 		job->description = def->description;
 	if (def->metadata != NULL)
 		job->metadata = def->metadata;
+	js_bounds_check_job(job);
 }
 
 /* ------------------------------------------------------------------------
@@ -659,6 +661,7 @@ jobsched_pause_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "pause_job()", &job);
 	job.paused = true;
 	job.pause_reason = text_argument(fcinfo, 1);
+	js_bounds_check_remark("reason", job.pause_reason);
 	write_job(&job);
 	PG_RETURN_VOID();
 }

@@ -17,7 +17,9 @@
 #include "clock.h"
 #include "fmgr.h"
 #include "http.h"
+#include "miscadmin.h"
 #include "interval.h"
+#include "shmem.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -53,13 +55,31 @@ js_cancel_outcome(JsCancel cancel, const char **reason)
 	return JS_CANCELLED;
 }
 
+/*
+ * A worker that has been told to end, and has not, will not by being told once
+ * more: says so rather than nothing.
+ */
+static void
+warn_if_unresponsive(int64 run_id)
+{
+	JsUnresponsive found[16];
+	int			count = js_slots_unresponsive(found, lengthof(found));
+
+	for (int i = 0; i < count; i++)
+		if (found[i].run_id == run_id && found[i].dboid == MyDatabaseId)
+			ereport(WARNING,
+					(errmsg("run " INT64_FORMAT " does not react: its worker, process %d, was told to end at %s",
+							run_id, found[i].pid, timestamptz_to_str(found[i].since)),
+					 errhint("Code that looks for no interrupts, such as a loop in PL/Perl, is ended by kill -9 of that process only, which restarts all sessions of the server.")));
+}
+
 /* Runs belong to whoever owns their job now. */
 static bool
 may_cancel(const JsRun *run)
 {
 	JsJob		job;
 
-	return js_may_manage(js_job_read(run->job_id, &job) ? job.owner : run->owner);
+	return js_may_manage(js_job_read_head(run->job_id, &job) ? job.owner : run->owner);
 }
 
 static void
@@ -79,13 +99,16 @@ jobsched_cancel_run(PG_FUNCTION_ARGS)
 	bool		live;
 
 	js_check_may_write("cancel_run()");
-	live = js_run_see(run_id, &run);
+	live = js_run_see_head(run_id, &run);
 	if ((!live && !js_history_find(run_id, &run, &outcome)) || !may_cancel(&run))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
 	if (live)
+	{
 		request(run_id, PG_GETARG_BOOL(1));
+		warn_if_unresponsive(run_id);
+	}
 	PG_RETURN_BOOL(live);
 }
 
@@ -120,6 +143,8 @@ cancel_if_meant(const JsRun *run, void *arg)
 		run->queued_at >= filter->queued_before || !may_cancel(run))
 		return;
 	request(run->run_id, filter->force);
+	if (run->status == JS_RUN_RUNNING)
+		warn_if_unresponsive(run->run_id);
 	filter->count++;
 }
 
@@ -185,6 +210,7 @@ reset_if_stuck(const JsRun *run, void *arg)
 	if (run->status != JS_RUN_RUNNING || run->claimed_at >= stuck->claimed_before || !may_cancel(run))
 		return;
 	js_wakeup_request(js_request_insert(&row));
+	warn_if_unresponsive(run->run_id);
 	stuck->count++;
 }
 

@@ -95,6 +95,13 @@ js_function_aclcheck(Oid function, Oid role)
 #endif
 }
 
+/* In a transaction of ours in somebody's session. */
+#if PG_VERSION_NUM >= 170000
+#define JS_DISABLE_TRANSACTION_TIMEOUT() disable_timeout(TRANSACTION_TIMEOUT, false)
+#else
+#define JS_DISABLE_TRANSACTION_TIMEOUT() ((void) 0)
+#endif
+
 static inline bool
 js_database_ownercheck(Oid database, Oid role)
 {

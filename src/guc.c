@@ -34,6 +34,10 @@ int			js_guc_shutdown_grace = 0;
 int			js_guc_history_retention = 7 * 24 * 3600;
 int			js_guc_failure_retention = 30 * 24 * 3600;
 char	   *js_guc_traceparent = NULL;
+int			js_guc_spare_workers = 2;
+int			js_guc_max_queue_memory = 256 * 1024;
+int			js_guc_max_job_size = 1024;
+int			js_guc_max_args_size = 16 * 1024;
 int			js_guc_max_result_size = 1024;
 int			js_guc_max_log_size = 64;
 char	   *js_guc_http_allow = NULL;
@@ -170,6 +174,32 @@ define_history_settings(void)
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
+/* Shares that one role has of what works for all. */
+static void
+define_share_settings(void)
+{
+	DefineCustomIntVariable("jobsched.spare_workers",
+							"Worker processes beyond jobsched.max_workers, for roles that have none.",
+							"So that one role's long runs do not keep another's from starting.",
+							&js_guc_spare_workers, 2, 0, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_queue_memory",
+							"Memory of a scheduler for the waiting runs of one role.",
+							"Runs beyond it wait in their table only, and are read when there is room.",
+							&js_guc_max_queue_memory, 256 * 1024, 1024, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_job_size",
+							"The largest definition of a job, all its texts together.",
+							"A larger one is refused.",
+							&js_guc_max_job_size, 1024, 64, 1024 * 1024 - 1,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_args_size",
+							"The largest args, or request, of a single run.",
+							"Larger ones are refused.",
+							&js_guc_max_args_size, 16 * 1024, 64, 1024 * 1024 - 1,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
 /* W3C Trace Context: 00-<trace id>-<parent id>-<flags>, no id all zeros. */
 static bool
 check_traceparent(char **newval, void **extra, GucSource source)
@@ -233,6 +263,7 @@ void
 js_guc_init(void)
 {
 	define_process_settings();
+	define_share_settings();
 	define_history_settings();
 	define_http_settings();
 	DefineCustomStringVariable("jobsched.timezone",

@@ -124,7 +124,7 @@ keeper_state(int64 run_id)
 {
 	JsRun		run;
 
-	if (!js_run_see(run_id, &run))
+	if (!js_run_see_head(run_id, &run))
 		return KEEPER_ENDED;
 	return run.status == JS_RUN_RUNNING ? KEEPER_RUNS : KEEPER_WAITS;
 }

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "compat.h"
 #include "jobsched.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -21,6 +22,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 
 /*
  * Has the postmaster start a process of ours, and tell us when it has started
@@ -82,6 +84,7 @@ js_process_fix_settings(const char *application_name)
 	static const char *const fixed[][2] = {
 		{"search_path", "pg_catalog, pg_temp"},
 		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
 		{"default_transaction_isolation", "read committed"},
 		{"statement_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
@@ -97,21 +100,41 @@ js_process_fix_settings(const char *application_name)
 	SetConfigOption("application_name", application_name, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* A transaction with a snapshot, for work on our own tables. */
+/*
+ * A transaction of ours, with a snapshot, in whoever's session: what the role
+ * or the database has as defaults for transactions is not for it.
+ */
 void
-js_process_begin(const char *activity)
+js_process_begin_own(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	JS_DISABLE_TRANSACTION_TIMEOUT();
+	XactReadOnly = false;
+	XactDeferrable = false;
+	XactIsoLevel = XACT_READ_COMMITTED;
 	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+js_process_commit_own(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* The same, for work on our own tables. */
+void
+js_process_begin(const char *activity)
+{
+	js_process_begin_own();
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 
 void
 js_process_commit(void)
 {
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	js_process_commit_own();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

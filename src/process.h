@@ -18,6 +18,8 @@ extern bool js_process_register(const char *type, const char *function, const ch
 extern void js_process_init(void);
 extern void js_process_reload(void);
 extern void js_process_fix_settings(const char *application_name);
+extern void js_process_begin_own(void);
+extern void js_process_commit_own(void);
 extern void js_process_begin(const char *activity);
 extern void js_process_commit(void);
 

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "bounds.h"
 #include "clock.h"
 #include "guc.h"
 #include "queue.h"
@@ -59,8 +60,10 @@ js_queue_prepare(JsRun *run, const JsJob *job)
 void
 js_queue_run(JsRun *run)
 {
-	JsRunWriter *writer = js_run_writer_open();
+	JsRunWriter *writer;
 
+	js_bounds_check_run(run);
+	writer = js_run_writer_open();
 	(void) js_run_insert(writer, run);
 	js_run_writer_close(writer);
 	js_wakeup_run(run->run_id);

@@ -81,6 +81,8 @@ typedef struct JobEntry
 	bool		serial;			/* runs of its slots wait for all others */
 	bool		promote_noted;	/* is in sched.promotable */
 	bool		queue_full;		/* why slots were skipped */
+	bool		place_noted;	/* is in sched.unplaced */
+	uint32		placing;		/* counts what has moved its runs */
 	JsOverlap	overlap;
 	int32		pause_after_failures;	/* 0: never */
 	int32		live;			/* runs that are ready, limited, assigned or
@@ -99,7 +101,8 @@ typedef struct JobEntry
 	TimestampTz done_before;	/* from done_from to last_slot */
 	TimestampTz done_from;
 	pairingheap_node due_node;
-	dlist_head	runs;			/* RunEntry.job_node */
+	dlist_head	runs;			/* RunEntry.job_node: first those to be placed
+								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
 	JobFold    *fold;			/* NULL: none */
 } JobEntry;
@@ -130,13 +133,16 @@ typedef struct OwnerEntry
 								 * int64 pointers */
 	int			settle_left;	/* so many may get it in this step */
 	TimestampTz settle_after;	/* somebody was in the way; by the real clock */
+	int64		memory;			/* that its runs take, in bytes */
+	int64		unread_from;	/* the first run that is in the table only;
+								 * PG_INT64_MAX: none is */
 	dlist_node	node;			/* in sched.owners */
 } OwnerEntry;
 
 /* Somebody wants something of a run: a row of request. */
 typedef struct Request
 {
-	dlist_node	node;			/* in sched.requests or requests_done */
+	dlist_node	node;			/* waits (sched_cancel.c), or in requests_done */
 	int64		request_id;
 	JsRequestKind kind;
 	int64		run_id;
@@ -154,6 +160,8 @@ typedef struct RunEntry
 	int32		priority;
 	int32		attempt;
 	int32		lost;
+	uint32		cost;			/* in memory, in bytes */
+	uint32		placed;			/* JobEntry.placing when it was */
 	RunEntryState state;
 	bool		live;			/* counts as a live run of its job */
 	bool		waiting;		/* counts as a waiting one */
@@ -220,13 +228,14 @@ typedef struct Sched
 	int64		invalid_count;
 	List	   *promotable;		/* jobs one of whose runs behind may start:
 								 * ids, int64 pointers */
+	List	   *unplaced;		/* jobs whose runs are to be placed anew: ids,
+								 * likewise */
 	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
 								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
 	pairingheap *future;		/* RunEntry.item by run_at */
 	dlist_head	owners;
 	slist_head	folds;
-	dlist_head	requests;		/* to be seen to */
 	dlist_head	requests_done;	/* to be deleted */
 	SlotEntry  *slots;			/* js->total_slots of them */
 } Sched;
@@ -273,12 +282,14 @@ extern bool sched_run_is_transactional(const RunEntry *run);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
+extern void sched_run_charge(RunEntry *run, int nkeys);
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern bool sched_job_fires(const JobEntry *job);
 extern void sched_job_place_runs(JobEntry *job);
+extern void sched_place_some(void);
 extern bool sched_run_overlaps(const RunEntry *run);
 extern int64 sched_job_count(void);
 extern void sched_runs_each(void (*visit) (RunEntry *run));
@@ -289,6 +300,10 @@ extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), Time
 extern void sched_reload_job(int64 job_id);
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
+extern void sched_leave_unread(OwnerEntry *owner, int64 run_id);
+extern void sched_run_read(int64 run_id, TimestampTz now);
+extern bool sched_reading(void);
+extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
 extern void sched_adopt_slots(void);
@@ -384,6 +399,7 @@ extern void sched_http_adopt(void);
 
 /* sched_end.c */
 extern bool sched_may_end(void);
+extern bool sched_may_end_more(void);
 extern void sched_note_cut_off(const RunEntry *run);
 extern void sched_note_dropped(JobEntry *job);
 extern void sched_note_disowned(RunEntry *run);
@@ -413,6 +429,8 @@ extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
 /* sched_cancel.c */
+extern void sched_requests_init(void);
+extern void sched_queue_request(Request *request, const RunEntry *run);
 extern bool sched_requests_waiting(void);
 extern void sched_unpark_requests(void);
 extern void sched_add_request(const JsRequest *row, void *arg);
@@ -427,7 +445,6 @@ extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
 /* sched_jobless.c */
 extern int64 sched_settle(const JsRun *row);
 extern void sched_settle_waiting(TimestampTz now);
-extern void sched_forget_jobless(void);
 extern bool sched_any_settled(void);
 extern TimestampTz sched_settle_deadline(void);
 
@@ -464,6 +481,7 @@ extern void sched_job_drop_limits(JobEntry *job);
 extern void sched_limits_attach(RunEntry *run, ArrayType *keys);
 extern void sched_limits_detach(RunEntry *run);
 extern void sched_limits_reattach(RunEntry *run);
+extern void sched_limits_take_back(RunEntry *run);
 extern const void *sched_limits_turn(const LimitSet *set);
 extern bool sched_limits_take(RunEntry *run, bool in_any_case);
 extern void sched_limits_release(RunEntry *run);

@@ -69,10 +69,54 @@ static dlist_head parked = DLIST_STATIC_INIT(parked);
  * ------------------------------------------------------------------------
  */
 
+/*
+ * Those that are to be seen to: roles take turns, so who cancels a million runs
+ * delays nobody else.  (Roles whose OIDs fall together share a turn.)
+ */
+#define TURNS 64
+
+static dlist_head waiting[TURNS];
+static int	waiting_count = 0;
+static int	next_turn = 0;
+
+void
+sched_requests_init(void)
+{
+	for (int i = 0; i < TURNS; i++)
+		dlist_init(&waiting[i]);
+	dlist_init(&sched.requests_done);
+}
+
+/* run: NULL if it is not known. */
+void
+sched_queue_request(Request *request, const RunEntry *run)
+{
+	dlist_push_tail(&waiting[run != NULL ? run->job->owner % TURNS : 0], &request->node);
+	waiting_count++;
+}
+
+/* Of whose turn it is; NULL if there is none, or if it has to wait. */
+static Request *
+next_request(void)
+{
+	dlist_head *queue = &waiting[next_turn];
+	Request    *request;
+
+	next_turn = (next_turn + 1) % TURNS;
+	if (dlist_is_empty(queue))
+		return NULL;
+	request = dlist_head_element(Request, node, queue);
+	if (request->again && !sched_may_end())
+		return NULL;			/* round to the first of those that wait */
+	dlist_delete(&request->node);
+	waiting_count--;
+	return request;
+}
+
 bool
 sched_requests_waiting(void)
 {
-	return !dlist_is_empty(&sched.requests) || !dlist_is_empty(&sched.requests_done);
+	return waiting_count > 0 || !dlist_is_empty(&sched.requests_done);
 }
 
 /*
@@ -86,7 +130,7 @@ is_claimed(const RunEntry *run)
 
 	if (run->state != RUN_ASSIGNED && !run->claimed)
 		return false;
-	return !js_run_see(run->run_id, &row) || row.status == JS_RUN_RUNNING;
+	return !js_run_see_head(run->run_id, &row) || row.status == JS_RUN_RUNNING;
 }
 
 /* A run that another replaces does not start any more, if it waits. */
@@ -129,7 +173,7 @@ sched_add_request(const JsRequest *row, void *arg)
 	request->force = row->force;
 	request->again = false;
 	slot->request = request;
-	dlist_push_tail(&sched.requests, &request->node);
+	sched_queue_request(request, sched_run_find(request->run_id));
 	if (replaces(request))
 		hold_back(request->run_id);
 }
@@ -139,7 +183,7 @@ is_jobless(int64 run_id)
 {
 	JsRun		row;
 
-	return js_run_see(run_id, &row) && row.job_id == 0;
+	return js_run_see_head(run_id, &row) && row.job_id == 0;
 }
 
 /* Runs have got jobs: requests of these may be among those that are parked. */
@@ -150,7 +194,7 @@ sched_unpark_requests(void)
 	{
 		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&parked));
 
-		dlist_push_tail(&sched.requests, &request->node);
+		sched_queue_request(request, sched_run_find(request->run_id));
 		if (replaces(request))
 			hold_back(request->run_id);
 	}
@@ -282,16 +326,18 @@ serve(Request *request, TimestampTz now)
 void
 sched_serve_requests(TimestampTz now)
 {
-	for (int i = 0; i < MAX_SERVED && !dlist_is_empty(&sched.requests); i++)
-	{
-		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&sched.requests));
+	int			served = 0;
+	int			in_vain = 0;	/* turns in a row */
 
-		if (request->again && !sched_may_end())
-		{
-			dlist_push_head(&sched.requests, &request->node);
-			break;				/* round to the first of those that wait */
-		}
+	while (served < MAX_SERVED && in_vain < TURNS && waiting_count > 0 && sched_may_end_more())
+	{
+		Request    *request = next_request();
+
+		in_vain = request != NULL ? 0 : in_vain + 1;
+		if (request == NULL)
+			continue;
 		serve(request, now);
+		served++;
 	}
 	while (!dlist_is_empty(&sched.requests_done))
 		forget_request(dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done)));

@@ -54,11 +54,15 @@
 /* How long a process that was registered may take to appear. */
 #define START_TIMEOUT (30 * USECS_PER_SEC)
 
+/* A place that should be free soon is asked for again after this. */
+#define PLACE_RETRY_US (150 * 1000)
+
 /* How long after a crash the next one is expected. */
 #define SUSPICION_US (10 * 60 * USECS_PER_SEC)
 
 static RunEntry *planned[MAX_CLAIMS];
 static int	planned_count = 0;
+static TimestampTz place_retry_at = DT_NOEND;	/* a worker could not be had yet */
 static int *reaped = NULL;		/* js->max_slots of them */
 static int	reaped_count = 0;
 
@@ -150,7 +154,7 @@ give_up_claim(RunEntry *run, TimestampTz now)
 	JsRun		row;
 
 	if (!run->claimed || run->cut_off || run->state == RUN_ASSIGNED ||
-		!sched_row_is_free(run) || !js_run_read(run->run_id, &row))
+		!sched_row_is_free(run) || !js_run_read_head(run->run_id, &row))
 		return;
 	row.status = JS_RUN_QUEUED;
 	row.attempt--;
@@ -261,13 +265,15 @@ refuse(RunEntry *run, const char *sqlstate, const char *message)
 static void
 note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
 {
+	RunEntry   *run;
+
 	owner->start_failures++;
 	owner->start_after = GetCurrentTimestamp() +
 		Min(1 << Min(owner->start_failures, 6), 60) * USECS_PER_SEC;
 	if (strncmp(sqlstate, "57P", 3) == 0)
 		return;					/* it was told to go: no fault of the owner */
-	if (message[0] != '\0' && owner->ready_count > 0)
-		refuse(sched_first_ready(owner), sqlstate, message);
+	if (message[0] != '\0' && (run = sched_first_ready(owner)) != NULL)
+		refuse(run, sqlstate, message);
 }
 
 /* Of all runs that a dead worker was executing. */
@@ -496,6 +502,7 @@ sched_note_no_process(void)
 static bool
 start_worker(OwnerEntry *owner)
 {
+	JsPlace		place;
 	uint32		generation;
 	int			slotno;
 	SlotEntry  *slot;
@@ -506,16 +513,19 @@ start_worker(OwnerEntry *owner)
 		owner->start_after = GetCurrentTimestamp() + USECS_PER_SEC;
 		return false;
 	}
-	slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation);
+	slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation, &place);
 	slot = &sched.slots[slotno];
 	if (slotno < 0)
 	{
 		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
+		if (place == JS_PLACE_LATER)
+			place_retry_at = GetCurrentTimestamp() + PLACE_RETRY_US;
 		return false;
 	}
 	if (!register_worker(slotno, generation, &slot->handle))
 	{
 		js_slot_release(slotno);
+		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
 		sched_note_no_process();
 		return false;
 	}
@@ -580,6 +590,7 @@ start_workers(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	place_retry_at = DT_NOEND;
 	if (now < sched.no_worker_until)
 		return;
 	(void) start_round(now, true);
@@ -613,7 +624,7 @@ refuse_owners(void)
 
 		if (owner->ready_count == 0 || !sched_owner_problem(owner, &sqlstate, &message))
 			continue;
-		for (int i = 0; i < MAX_CLAIMS && (run = sched_first_ready(owner)) != NULL; i++)
+		for (int i = 0; i < MAX_CLAIMS && sched_may_end_more() && (run = sched_first_ready(owner)) != NULL; i++)
 			refuse(run, sqlstate, OidIsValid(owner->owner) ? message : dropped_owner(run));
 	}
 }
@@ -687,7 +698,7 @@ put_aside(RunEntry *run)
 {
 	JsRun		row;
 
-	if (!js_run_read(run->run_id, &row))
+	if (!js_run_read_head(run->run_id, &row))
 	{
 		sched_run_forget(run);
 		return;
@@ -798,6 +809,8 @@ sched_dispatch_deadline(void)
 	}
 	if (sched.no_worker_until != 0 && sched.ready_count > 0)
 		deadline = Min(deadline, sched.no_worker_until);
+	if (sched.ready_count > 0)
+		deadline = Min(deadline, place_retry_at);
 	dlist_foreach(iter, &sched.owners)
 	{
 		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);

@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "bounds.h"
 #include "callback.h"
 #include "cancel.h"
 #include "catalog/pg_authid.h"
@@ -26,6 +27,11 @@
 
 /* Runs of dropped jobs ended in one step, so that a step stays short. */
 #define MAX_ENDED 256
+
+/* As much of what they carry is moved to history in one step, and one more. */
+#define MAX_ENDED_BYTES (16 * 1024 * 1024)
+
+static Size ended_bytes = 0;
 
 /* Jobs (JobEntry) that were dropped and are to be seen to. */
 static List *dropped_jobs = NIL;
@@ -43,6 +49,28 @@ sched_may_end(void)
 	TimestampTz now = GetCurrentTimestamp();
 
 	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
+}
+
+/* Whether one more may be ended in this step. */
+bool
+sched_may_end_more(void)
+{
+	return ended_bytes < MAX_ENDED_BYTES;
+}
+
+/*
+ * The row of a run that ends or goes on here.  What is larger than it may be,
+ * for somebody has written it past the functions, is left behind.
+ */
+static bool
+read_row(int64 run_id, JsRun *row)
+{
+	if (!js_run_read_head(run_id, row))
+		return false;
+	if (js_run_is_too_large(row))
+		return true;
+	ended_bytes += row->size;
+	return js_run_read(run_id, row);
 }
 
 /*
@@ -99,7 +127,7 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	outcome.finished_at = js_clock_now();
 	outcome.sqlstate = sqlstate;
 	outcome.error = error;
-	if (js_run_read(run->run_id, &row))
+	if (read_row(run->run_id, &row))
 		end_attempt(run, &row, &outcome);
 	else
 		sched_run_forget(run);
@@ -185,6 +213,17 @@ outcome_of_loss(const JsRun *row, const SchedLoss *loss)
 	return outcome;
 }
 
+/* What decides how it goes on; who is to be told is in a request only. */
+static bool
+read_job(int64 job_id, const JsRun *row, JsJob *job)
+{
+	if (!js_job_read_head(job_id, job))
+		return false;
+	if ((!job->sends_request && !row->sends_request) || js_job_is_too_large(job))
+		return true;
+	return js_job_read(job_id, job);
+}
+
 /*
  * A run's worker or server is gone.  If it was to end anyway, it has.  If the
  * run was one transaction it has left no effect, and goes back to the queue;
@@ -202,7 +241,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	JsRun		next;
 	JsJob		job;
 
-	if (!js_run_read(run->run_id, &row))
+	if (!read_row(run->run_id, &row))
 	{
 		note_ended(run);
 		return;
@@ -213,7 +252,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 		return;
 	}
 	outcome = outcome_of_loss(&row, loss);
-	if (run->job->dropped || !js_job_read(run->job->job_id, &job))
+	if (run->job->dropped || !read_job(run->job->job_id, &row, &job))
 		end_attempt(run, &row, &outcome);
 	else if (outcome.status == JS_LOST && row.repeatable)
 	{
@@ -489,7 +528,7 @@ lose_cut_off(void)
 	{
 		RunEntry   *run = sched_run_find(*(int64 *) lfirst(lc));
 
-		if (run != NULL && run->cut_off && sched_row_is_free(run))
+		if (run != NULL && run->cut_off && sched_may_end_more() && sched_row_is_free(run))
 		{
 			run->cut_off = false;
 			sched_lose_run(run, &loss);
@@ -529,7 +568,7 @@ end_waiting_runs(JobEntry *job, int *left)
 
 		if (run->state == RUN_ASSIGNED)
 			continue;
-		if (*left == 0)
+		if (*left == 0 || !sched_may_end_more())
 			return false;
 		if (!sched_row_is_free(run))
 		{
@@ -547,7 +586,9 @@ static void
 end_dropped(void)
 {
 	List	   *jobs = dropped_jobs;
+	List	   *untouched = NIL;
 	int			left = MAX_ENDED;
+	MemoryContext outer;
 	ListCell   *lc;
 
 	dropped_jobs = NIL;
@@ -555,6 +596,11 @@ end_dropped(void)
 	{
 		JobEntry   *job = lfirst(lc);
 
+		if (left == 0 || !sched_may_end_more())
+		{
+			untouched = sched_keep(untouched, job);
+			continue;
+		}
 		if (job->cancel_running)
 			interrupt_runs(job);	/* what it takes back is noted already */
 		job->drop_noted = false;
@@ -564,12 +610,19 @@ end_dropped(void)
 			sched_job_forget(job);
 	}
 	list_free(jobs);
+	/* Those that have not had their turn come first in the next step. */
+	outer = MemoryContextSwitchTo(sched.context);
+	jobs = dropped_jobs;
+	dropped_jobs = list_concat(untouched, jobs);
+	list_free(jobs);
+	MemoryContextSwitchTo(outer);
 }
 
 /* Ends what a restart has cut off, and what is cancelled or dropped. */
 void
 sched_end_pending(TimestampTz now)
 {
+	ended_bytes = 0;
 	if (!sched_may_end())
 		return;
 	sched_serve_requests(now);

@@ -32,6 +32,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "bounds.h"
 #include "clock.h"
 #include "http.h"
 #include "keys.h"
@@ -298,11 +299,26 @@ fire_next(const Firing *firing, const DueJob *due)
 		fire_missed(firing, due, slot, grace);
 }
 
+/* Whether its runs get keys: then more of the row is needed than its head. */
+static bool
+makes_keys(const JsJob *row)
+{
+	return row->has_keys || row->sends_request;
+}
+
+static bool
+read_row(int64 job_id, JsJob *row)
+{
+	if (!js_job_read_head(job_id, row))
+		return false;
+	return !makes_keys(row) || js_job_is_too_large(row) || js_job_read(job_id, row);
+}
+
 /* The job's row, if the job is still one that fires. */
 static bool
 read_firing_job(JobEntry *job, JsJob *row)
 {
-	if (!js_job_read(job->job_id, row))
+	if (!read_row(job->job_id, row))
 	{
 		sched_job_set_next(job, DT_NOEND);
 		return false;
@@ -340,6 +356,14 @@ read_keys(DueJob *due)
 {
 	char	   *problem;
 
+	due->keys = NULL;
+	if (!makes_keys(&due->row))
+		return true;
+	if (js_job_is_too_large(&due->row))
+	{
+		invalidate(due->job, "its definition is larger than jobsched.max_job_size");
+		return false;
+	}
 	due->keys = js_keys_resolve(js_http_keys(&due->row, due->row.keys), due->row.args, &problem);
 	if (problem != NULL)
 		invalidate(due->job, problem);
@@ -508,7 +532,7 @@ rewind_job(JobEntry *job, TimestampTz now)
 	SchedTimetable timetable;
 	JsJob		row;
 
-	if (job->last_slot > now && js_job_read(job->job_id, &row))
+	if (job->last_slot > now && js_job_read_head(job->job_id, &row))
 	{
 		sched_apply_job(&row);
 		if (!job->dropped && !job->invalid && job->has_schedule &&

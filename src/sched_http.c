@@ -355,9 +355,11 @@ deal_round(Places *places, int most)
 	{
 		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
 
-		if (count == most || !may_have_more(owner, places))
+		RunEntry   *run;
+
+		if (count == most || !may_have_more(owner, places) || (run = sched_first_ready(owner)) == NULL)
 			continue;
-		sched_plan(sched_first_ready(owner), http_slot);
+		sched_plan(run, http_slot);
 		places->in_use++;
 		count++;
 		dlist_delete(&owner->node);

@@ -45,7 +45,7 @@ may_go(const JsKeptKey *kept)
 	bool		away = kept->job_id == 0 ? sched.asleep_count > 0 : job != NULL && job->asleep;
 	JsRun		run;
 
-	return !away && !js_run_see(kept->run_id, &run);
+	return !away && !js_run_see_head(kept->run_id, &run);
 }
 
 /* When the next step is to be made, by the real clock. */

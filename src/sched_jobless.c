@@ -37,11 +37,28 @@
 static int64 waiting = 0;		/* on the lists of all owners */
 static bool any_settled = false;
 
+static bool
+is_in_line(const OwnerEntry *owner, int64 run_id)
+{
+	ListCell   *lc;
+
+	foreach(lc, owner->jobless)
+		if (*(int64 *) lfirst(lc) == run_id)
+			return true;
+	return false;
+}
+
+/* The line is as long as a step can serve; more is read when that is through. */
 static void
 wait_for_turn(OwnerEntry *owner, int64 run_id)
 {
-	owner->jobless = sched_keep_id(owner->jobless, run_id);
-	waiting++;
+	if (list_length(owner->jobless) >= MAX_SETTLED)
+		sched_leave_unread(owner, run_id);
+	else if (!is_in_line(owner, run_id))
+	{
+		owner->jobless = sched_keep_id(owner->jobless, run_id);
+		waiting++;
+	}
 }
 
 static bool
@@ -88,7 +105,7 @@ serve_owner(OwnerEntry *owner, TimestampTz now)
 	{
 		int64	   *run_id = list_nth(line, served++);
 
-		(void) sched_run_load(*run_id, now);
+		sched_run_read(*run_id, now);
 		pfree(run_id);
 	}
 	waiting -= served;
@@ -116,22 +133,6 @@ sched_settle_waiting(TimestampTz now)
 		if (owner->jobless != NIL && owner->settle_left > 0)
 			serve_owner(owner, now);
 	}
-}
-
-/* The whole queue is about to be read. */
-void
-sched_forget_jobless(void)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &sched.owners)
-	{
-		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
-
-		list_free_deep(owner->jobless);
-		owner->jobless = NIL;
-	}
-	waiting = 0;
 }
 
 /* Whether some have been settled since this was asked last. */

@@ -183,6 +183,7 @@ same_set(const LimitSet *a, const LimitSet *b)
 #include "lib/simplehash.h"
 
 static limithash_hash * limits;
+static MemoryContext limit_context;
 static sethash_hash * sets;
 static dlist_head dirty[JS_LIMIT_CLASS];	/* by kind */
 static dlist_head unsaved;
@@ -193,6 +194,9 @@ static bool closed = true;
 
 /* Inside sched_limits_wake(). */
 static bool waking = false;
+
+/* A limit has more units out than it should since the last wake. */
+static bool over_noted = false;
 
 /* jobsched.max_running_per_owner, as far as it has been applied. */
 static int	owner_max = 0;
@@ -215,6 +219,8 @@ sched_limits_init(void)
 	MemoryContext outer = MemoryContextSwitchTo(sched.context);
 
 	limits = limithash_create(sched.context, 64, NULL);
+	limit_context = SlabContextCreate(sched.context, "jobsched limits",
+									  SLAB_DEFAULT_BLOCK_SIZE, sizeof(Limit));
 	sets = sethash_create(sched.context, 64, NULL);
 	timers = pairingheap_allocate(compare_timers, NULL);
 	MemoryContextSwitchTo(outer);
@@ -356,20 +362,34 @@ is_host_class(const Limit *limit)
 
 static Limit *limit_get(Oid owner, JsLimitKind kind, const char *name);
 
-/* Whose numbers hold for a limit. */
+/* The class of a key, if it has any numbers; else NULL. */
+static Limit *
+class_of(const Limit *limit)
+{
+	const char *name = limit->key.name;
+	LimitKey	key = {limit->key.owner, JS_LIMIT_CLASS, pnstrdup(name, strcspn(name, ":"))};
+	LimitSlot  *slot = limithash_lookup(limits, key);
+	Limit	   *class = slot != NULL ? slot->limit : NULL;
+
+	if (class == NULL && strcmp(key.name, JS_HOST_CLASS) == 0)
+		class = limit_get(key.owner, JS_LIMIT_CLASS, key.name);
+	pfree((char *) key.name);
+	return class;
+}
+
+/*
+ * Whose numbers hold for a limit: a key's are those of its class.  As long as
+ * that has none, the key's own, which has none either: keys are many.
+ */
 static Limit *
 rule_of(Limit *limit)
 {
-	const char *name = limit->key.name;
-	char	   *class;
+	Limit	   *class = limit->key.kind == JS_LIMIT_KEY ? class_of(limit) : NULL;
 
-	if (limit->key.kind != JS_LIMIT_KEY)
+	if (class == NULL)
 		return limit;
-	class = pnstrdup(name, strcspn(name, ":"));
-	limit = limit_get(limit->key.owner, JS_LIMIT_CLASS, class);
-	limit->refs++;
-	pfree(class);
-	return limit;
+	class->refs++;
+	return class;
 }
 
 /* What holds where nobody has said anything. */
@@ -392,7 +412,7 @@ limit_get(Oid owner, JsLimitKind kind, const char *name)
 
 	if (slot != NULL)
 		return slot->limit;
-	limit = MemoryContextAllocZero(sched.context, sizeof(Limit));
+	limit = MemoryContextAllocZero(limit_context, sizeof(Limit));
 	key.name = MemoryContextStrdup(sched.context, name);
 	limit->key = key;
 	limit->tat = LONG_AGO;
@@ -551,6 +571,7 @@ sched_limits_attach(RunEntry *run, ArrayType *keys)
 	int			count = js_keys_read(keys, names);
 
 	run->limits = set_for(run, names, count);
+	sched_run_charge(run, count);
 }
 
 /* A run that is nowhere any more. */
@@ -560,6 +581,17 @@ sched_limits_detach(RunEntry *run)
 	Assert(!run->holding);
 	set_unref(run->limits);
 	run->limits = NULL;
+}
+
+/* Whether a limit that it has a unit of has too many out. */
+static bool
+holds_too_much(const RunEntry *run)
+{
+	if (run->holding)
+		for (int i = 0; i < run->limits->count; i++)
+			if (is_over(run->limits->limits[i]))
+				return true;
+	return false;
 }
 
 /* What names a run may have changed; its keys have not. */
@@ -588,8 +620,11 @@ sched_limits_reattach(RunEntry *run)
 	set_unref(old);
 	run->limits = set;
 	if (state == RUN_ASSIGNED)
+	{
 		(void) sched_limits_take(run, true);	/* beyond the limit, if need
-												 * be */
+												 * be: others make room */
+		over_noted |= holds_too_much(run);
+	}
 	else
 		sched_run_place(run, state == RUN_LIMITED ? RUN_READY : state);
 }
@@ -790,6 +825,9 @@ sched_limits_wake(TimestampTz now)
 		set_timer(limit, DT_NOEND);
 		set_dirty(limit, !sched_fair_is_empty(&limit->waiting));
 	}
+	if (over_noted)
+		sched_runs_each(sched_limits_take_back);
+	over_noted = false;
 	waking = true;
 	for (int kind = lengthof(dirty) - 1; kind >= 0; kind--)
 		while (left > 0 && !dlist_is_empty(&dirty[kind]))
@@ -808,6 +846,9 @@ sched_limits_rewind(void)
  * Definitions
  * ------------------------------------------------------------------------
  */
+
+/* Some class is there that no key may know of. */
+static bool class_made = false;
 
 static void
 undefine(Limit *limit)
@@ -829,6 +870,7 @@ define(const JsLimitDefinition *row, void *arg)
 		return;
 	sched_watch_owner(row->owner, row->is_stale);
 	limit = limit_get(row->owner, row->kind, row->name);
+	class_made |= row->kind == JS_LIMIT_CLASS && limit->refs == 0;
 	limit->defined = true;
 	if (row->max_running > 0 && !(is_host_class(limit) && row->max_running > host_max))
 		limit->max = row->max_running;
@@ -840,6 +882,14 @@ define(const JsLimitDefinition *row, void *arg)
 		(row->burst - 1) * limit->interval;
 }
 
+/* A class may have got numbers after its keys were there. */
+static void
+find_rule(Limit *limit)
+{
+	if (limit->rule == limit)
+		limit->rule = rule_of(limit);
+}
+
 static bool any_over;
 
 static void
@@ -849,19 +899,9 @@ look_at(Limit *limit)
 	any_over |= is_over(limit);
 }
 
-static bool
-holds_too_much(const RunEntry *run)
-{
-	if (run->holding)
-		for (int i = 0; i < run->limits->count; i++)
-			if (is_over(run->limits->limits[i]))
-				return true;
-	return false;
-}
-
 /* What is ready and would not become so now waits; what is with a worker stays. */
-static void
-take_back_if_over(RunEntry *run)
+void
+sched_limits_take_back(RunEntry *run)
 {
 	if (run->state != RUN_READY || !holds_too_much(run))
 		return;
@@ -876,7 +916,7 @@ settle(void)
 	any_over = false;
 	each_limit(look_at);
 	if (any_over)
-		sched_runs_each(take_back_if_over);
+		sched_runs_each(sched_limits_take_back);
 }
 
 static List *forgettable;
@@ -934,7 +974,10 @@ sched_limits_load(void)
 {
 	host_max = js_guc_http_max_per_host;
 	each_limit(undefine);
+	class_made = false;
 	js_limits_visit(define, NULL);
+	if (class_made)
+		each_limit(find_rule);
 	read_owner_max();
 	forget_unneeded();
 	settle();
@@ -951,24 +994,16 @@ sched_limits_open(void)
 	settle();
 }
 
-/* What the row of a job says has changed; its runs that wait are placed anew later. */
+/* What the row of a job says has changed; its runs are placed anew later. */
 void
 sched_job_set_limits(JobEntry *job, const JsJob *row)
 {
 	Limit	   *old = job->queue;
-	bool		over = false;
-	dlist_iter	iter;
 
 	job->max_concurrency = row->max_concurrency;
 	job->queue = row->queue != NULL ? limit_get(row->owner, JS_LIMIT_QUEUE, row->queue) : NULL;
 	if (job->queue != NULL)
 		job->queue->refs++;
-	dlist_foreach(iter, &job->runs)
-		sched_limits_reattach(dlist_container(RunEntry, job_node, iter.cur));
-	dlist_foreach(iter, &job->runs)
-		over = over || holds_too_much(dlist_container(RunEntry, job_node, iter.cur));
-	if (over)
-		sched_runs_each(take_back_if_over); /* perhaps those of other jobs */
 	if (old != NULL)
 		limit_unref(old);
 }

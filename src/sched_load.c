@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "guc.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "sched.h"
@@ -28,6 +29,15 @@
 #include "utils/timestamp.h"
 
 #define MAX_LOGGED_JOBS 1000
+
+/* Rows read in one step, when all are read again. */
+#define READ_AT_A_TIME 5000
+
+/* Rows that news may name, to be read in one step. */
+#define MAX_READ 20000
+
+/* Some role has runs that are in the table only. */
+static bool some_unread = false;
 
 static JsNews news[JS_WAKE_SIZE];
 
@@ -82,6 +92,17 @@ note_all_cut_off(const JobEntry *job)
 		sched_note_cut_off(dlist_container(RunEntry, job_node, iter.cur));
 }
 
+/* Whether a change of the job concerns runs that wait. */
+static bool
+moves_runs(const JobEntry *before, const JobEntry *job)
+{
+	return job->owner != before->owner || job->http != before->http ||
+		job->serial != before->serial || job->paused != before->paused ||
+		job->auto_paused != before->auto_paused || job->asleep != before->asleep ||
+		job->invalid != before->invalid || job->dropped != before->dropped ||
+		job->queue != before->queue || job->max_concurrency != before->max_concurrency;
+}
+
 /* Brings the entry of a job up to date with its row. */
 void
 sched_apply_job(const JsJob *row)
@@ -89,7 +110,7 @@ sched_apply_job(const JsJob *row)
 	JobEntry   *job = sched_job_find(row->job_id);
 	bool		is_new = job == NULL;
 	bool		at_home = sched.home && memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) == 0;
-	bool		was_asleep;
+	JobEntry	before;
 
 	if (at_home)
 		sched_watch_owner(row->owner, row->owner_is_stale);
@@ -99,12 +120,13 @@ sched_apply_job(const JsJob *row)
 		job = sched_job_make(row->job_id);
 	else if (job->revision == row->revision)
 		return;
+	before = *job;
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	job->revision = row->revision;
 	/* The OID of a dropped role may be given out again while we live. */
 	job->owner = row->owner_name != NULL ? row->owner : InvalidOid;
 	job->transactional = row->transactional;
-	job->http = row->request != NULL;
+	job->http = row->sends_request;
 	job->shares = row->share_transaction;
 	job->timeout = row->timeout;
 	job->overlap = row->overlap;
@@ -116,9 +138,8 @@ sched_apply_job(const JsJob *row)
 	job->enabled = row->enabled;
 	job->paused = row->paused;
 	sched_job_set_limits(job, row);
-	was_asleep = job->asleep;
 	sched_set_flag(&job->asleep, !at_home, &sched.asleep_count);
-	if (was_asleep)
+	if (before.asleep && !job->asleep)
 		note_all_cut_off(job);
 	if (row->dropped_at != DT_NOBEGIN)
 		apply_drop(job, row);
@@ -129,7 +150,8 @@ sched_apply_job(const JsJob *row)
 	}
 	else
 		sched_job_set_next(job, job->next_run_at);
-	sched_job_place_runs(job);
+	if (moves_runs(&before, job))
+		sched_job_place_runs(job);
 }
 
 /* Slots passed over of which no row tells yet. */
@@ -200,7 +222,7 @@ load_job(int64 job_id, Oid owner)
 {
 	JsJob		row;
 	JobEntry   *job;
-	bool		found = js_job_read(job_id, &row);
+	bool		found = js_job_read_head(job_id, &row);
 	JsJobState	state;
 
 	if (found && row.dropped_at == DT_NOBEGIN)
@@ -225,10 +247,33 @@ load_job(int64 job_id, Oid owner)
  * ------------------------------------------------------------------------
  */
 
-static void
-visit_run(const JsRun *row, void *arg)
+/* It is read when there is room for runs of its owner. */
+void
+sched_leave_unread(OwnerEntry *owner, int64 run_id)
 {
-	TimestampTz now = *(TimestampTz *) arg;
+	owner->unread_from = Min(owner->unread_from, run_id);
+	some_unread = true;
+}
+
+/*
+ * Whose runs have as much memory as one role may have get no more: a run that
+ * waits stays in the table until there is room.
+ */
+static bool
+is_too_much(const JsRun *row, const JobEntry *job)
+{
+	bool		http = row->handler == NULL && (row->sends_request || job->http);
+	OwnerEntry *owner = sched_owner(job->owner, http);
+
+	if (row->status == JS_RUN_RUNNING || owner->memory < js_guc_max_queue_memory * INT64CONST(1024))
+		return false;
+	sched_leave_unread(owner, row->run_id);
+	return true;
+}
+
+static void
+take_in(const JsRun *row, TimestampTz now, bool in_any_case)
+{
 	int64		job_id = row->job_id;
 	JobEntry   *job;
 	RunEntry   *run;
@@ -240,6 +285,8 @@ visit_run(const JsRun *row, void *arg)
 	job = sched_job_find(job_id);
 	if (job == NULL)
 		job = load_job(job_id, row->owner);
+	if (!in_any_case && is_too_much(row, job))
+		return;
 	run = sched_run_make(row->run_id, job);
 	run->run_at = row->run_at;
 	run->priority = row->priority;
@@ -249,7 +296,7 @@ visit_run(const JsRun *row, void *arg)
 	run->of_slot = strcmp(row->source, "schedule") == 0 || strcmp(row->source, "startup") == 0;
 	run->backfill = strcmp(row->source, "backfill") == 0;
 	run->callback = row->handler != NULL;
-	run->own_request = row->request != NULL;
+	run->own_request = row->sends_request;
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	sched_run_follow(run);
 	/* Until a slot shows one that runs: claimed and not handed over. */
@@ -260,12 +307,31 @@ visit_run(const JsRun *row, void *arg)
 	sched_run_wait(run, now);
 }
 
+static void
+visit_run(const JsRun *row, void *arg)
+{
+	take_in(row, *(TimestampTz *) arg, false);
+}
+
+static void
+visit_wanted_run(const JsRun *row, void *arg)
+{
+	take_in(row, *(TimestampTz *) arg, true);
+}
+
+/* Reads a run, if there is room for it. */
+void
+sched_run_read(int64 run_id, TimestampTz now)
+{
+	js_runs_visit(run_id, run_id, visit_run, &now);
+}
+
 /* A run that is not known may have committed before its news came. */
 RunEntry *
 sched_run_load(int64 run_id, TimestampTz now)
 {
 	if (sched_run_find(run_id) == NULL)
-		js_runs_visit(run_id, run_id, visit_run, &now);
+		js_runs_visit(run_id, run_id, visit_wanted_run, &now);
 	return sched_run_find(run_id);
 }
 
@@ -308,9 +374,120 @@ load_jobs(void)
 static void
 load_queue(TimestampTz now)
 {
-	sched_forget_jobless();
 	js_runs_visit_all(visit_run, &now);
 	js_requests_visit_all(sched_add_request, NULL);
+}
+
+/*
+ * A table that is read again, part by part, in as many steps as it takes; in
+ * between others get their turn.  What is new has high ids, so one reader goes
+ * down from the end, and starts again when asked to.  Another goes up through
+ * all of it, and is never turned back, so nothing is passed over for ever.
+ */
+typedef struct Reader
+{
+	int64		(*read) (int64 from, bool down, TimestampTz now);
+	int64		down;			/* where to go on; 0: done */
+	int64		up;				/* likewise */
+	bool		again;			/* asked for since the way up began */
+} Reader;
+
+static int64
+read_runs(int64 from, bool down, TimestampTz now)
+{
+	return js_runs_visit_some(from, down, READ_AT_A_TIME, visit_run, &now);
+}
+
+static int64
+read_requests(int64 from, bool down, TimestampTz now)
+{
+	return js_requests_visit_some(from, down, READ_AT_A_TIME, sched_add_request, NULL);
+}
+
+static Reader readers[] = {{.read = read_runs}, {.read = read_requests}};
+
+static void
+ask_for_all(void)
+{
+	for (int i = 0; i < lengthof(readers); i++)
+	{
+		readers[i].down = PG_INT64_MAX;
+		readers[i].again = true;
+	}
+}
+
+static void
+read_part(Reader *reader, TimestampTz now)
+{
+	if (reader->down == PG_INT64_MAX)
+	{
+		reader->down = reader->read(PG_INT64_MAX, true, now);
+		reader->again = reader->again && reader->down != 0; /* that was all */
+	}
+	else if (reader->down > 0)
+		reader->down = reader->read(reader->down, true, now);
+	if (reader->up == 0 && reader->again)
+	{
+		reader->up = 1;
+		reader->again = false;
+	}
+	if (reader->up > 0)
+		reader->up = reader->read(reader->up, false, now);
+}
+
+/* Who has room again for runs that are in the table only; NULL: nobody. */
+static OwnerEntry *
+owner_with_room(void)
+{
+	int64		most = js_guc_max_queue_memory * INT64CONST(1024);
+	dlist_iter	iter;
+
+	if (!some_unread)
+		return NULL;
+	some_unread = false;
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		some_unread |= owner->unread_from != PG_INT64_MAX;
+		if (owner->unread_from != PG_INT64_MAX && owner->jobless == NIL && owner->memory < most - most / 8)
+			return owner;
+	}
+	return NULL;
+}
+
+static void
+read_unread(OwnerEntry *owner, TimestampTz now)
+{
+	int64		from = owner->unread_from;
+	int64		next;
+
+	owner->unread_from = PG_INT64_MAX;	/* unless there is still one */
+	next = read_runs(from, false, now);
+	if (next > 0)
+		owner->unread_from = Min(owner->unread_from, next);
+}
+
+/* Whether there is more to be read. */
+bool
+sched_reading(void)
+{
+	for (int i = 0; i < lengthof(readers); i++)
+		if (readers[i].down > 0 || readers[i].up > 0 || readers[i].again)
+			return true;
+	return owner_with_room() != NULL;
+}
+
+/* A part of what there is to be read. */
+void
+sched_read_on(TimestampTz now)
+{
+	OwnerEntry *owner;
+
+	for (int i = 0; i < lengthof(readers); i++)
+		read_part(&readers[i], now);
+	if ((owner = owner_with_room()) != NULL)
+		read_unread(owner, now);
 }
 
 static void
@@ -319,13 +496,12 @@ load_stopped(void)
 	sched.stopped = js_stopped_at() != DT_NOBEGIN;
 }
 
-/* Reads everything; the first time, into an empty memory. */
+/* Reads everything, into an empty memory. */
 void
 sched_load_all(TimestampTz now)
 {
 	load_stopped();
-	if (sched_job_count() == 0)
-		sched_limits_recall();
+	sched_limits_recall();
 	sched_limits_load();
 	load_jobs();
 	load_queue(now);
@@ -341,7 +517,7 @@ sched_sweep(TimestampTz now)
 	if (changes_seen == -1 || changes_of_jobs() != changes_seen)
 		load_jobs();
 	load_stopped();
-	load_queue(now);
+	ask_for_all();
 	sched_limits_load();
 	sched_limits_sweep(now);
 }
@@ -349,7 +525,8 @@ sched_sweep(TimestampTz now)
 bool
 sched_news_waiting(void)
 {
-	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting();
+	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting() ||
+		sched.unplaced != NIL || sched_reading();
 }
 
 /* However many of them have changed, they are read once. */
@@ -362,6 +539,40 @@ limits_are_new(int count)
 	return sched_limits_changed();
 }
 
+static void
+read_news(const JsNews *item, TimestampTz now)
+{
+	if (item->kind == JS_NEWS_RUNS)
+		js_runs_visit(item->first, item->last, visit_run, &now);
+	else
+		js_requests_visit(item->first, item->last, sched_add_request, NULL);
+}
+
+/*
+ * Reads runs or requests that news name.  Those that name few rows come first;
+ * what is more than can be read in one step is read in parts.
+ */
+static void
+read_rows(JsNewsKind kind, int count, TimestampTz now)
+{
+	int64		left = MAX_READ;
+
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < count; i++)
+		{
+			int64		span = news[i].last - news[i].first + 1;
+			bool		is_short = span <= MAX_READ / JS_WAKE_SIZE;
+
+			if (news[i].kind != kind || is_short != (round == 0))
+				continue;
+			if (span <= left)
+				read_news(&news[i], now);
+			else
+				ask_for_all();
+			left -= Min(span, left);
+		}
+}
+
 void
 sched_load_news(TimestampTz now)
 {
@@ -370,8 +581,10 @@ sched_load_news(TimestampTz now)
 
 	if (overflow)
 	{
-		sched_load_all(now);
-		return;
+		load_stopped();
+		sched_limits_load();
+		load_jobs();
+		ask_for_all();
 	}
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_PROCESSING)
@@ -381,12 +594,8 @@ sched_load_news(TimestampTz now)
 			js_jobs_visit(news[i].first, news[i].last, visit_job, NULL);
 	if (limits_are_new(count))
 		sched_limits_load();
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == JS_NEWS_RUNS)
-			js_runs_visit(news[i].first, news[i].last, visit_run, &now);
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == JS_NEWS_REQUESTS)
-			js_requests_visit(news[i].first, news[i].last, sched_add_request, NULL);
+	read_rows(JS_NEWS_RUNS, count, now);
+	read_rows(JS_NEWS_REQUESTS, count, now);
 }
 
 /*
@@ -496,7 +705,7 @@ sched_log_jobs(void)
 	sched_jobs_each(choose_logged, 0);
 	qsort(logged->ids, logged->count, sizeof(int64), compare_ids);
 	for (int i = 0; i < logged->count; i++)
-		if (js_job_read(logged->ids[i], &row))
+		if (js_job_read_head(logged->ids[i], &row))
 			log_job(&row);
 	if (logged->scheduled > logged->count)
 		ereport(LOG,

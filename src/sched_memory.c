@@ -110,8 +110,7 @@ sched_memory_init(void)
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
 	slist_init(&sched.folds);
-	dlist_init(&sched.requests);
-	dlist_init(&sched.requests_done);
+	sched_requests_init();
 	sched_limits_init();
 }
 
@@ -272,6 +271,7 @@ sched_owner(Oid oid, bool http)
 	owner = palloc0(sizeof(OwnerEntry));
 	owner->owner = oid;
 	owner->http = http;
+	owner->unread_from = PG_INT64_MAX;
 	sched_fair_init(&owner->ready);
 	MemoryContextSwitchTo(outer);
 	dlist_push_tail(&sched.owners, &owner->node);
@@ -316,10 +316,25 @@ sched_run_make(int64 run_id, JobEntry *job)
 	run->state = RUN_HELD;
 	run->slot = -1;
 	run->item.age = run_id;
+	run->placed = job->placing;
 	dlist_push_tail(&job->runs, &run->job_node);
 	runhash_insert(runs, run_id, &found)->entry = run;
 	Assert(!found);
 	return run;
+}
+
+/*
+ * What a run takes, at most: its entry, and what there is for its limits if no
+ * other run has the same.
+ */
+#define RUN_COST 768
+#define KEY_COST 512
+
+void
+sched_run_charge(RunEntry *run, int nkeys)
+{
+	run->cost = RUN_COST + nkeys * KEY_COST;
+	run->owner->memory += run->cost;
 }
 
 /* Whether it is an HTTP request. */
@@ -351,7 +366,9 @@ sched_run_is_transactional(const RunEntry *run)
 void
 sched_run_follow(RunEntry *run)
 {
+	run->owner->memory -= run->cost;
 	run->owner = sched_owner(run->job->owner, sched_run_is_http(run));
+	run->owner->memory += run->cost;
 }
 
 /*
@@ -509,15 +526,6 @@ sched_run_place(RunEntry *run, RunEntryState state)
 	note_promotable(run->job);
 }
 
-/* Whose turn it is; NULL if nothing of the owner is ready. */
-RunEntry *
-sched_first_ready(OwnerEntry *owner)
-{
-	FairItem   *item = sched_fair_first(&owner->ready);
-
-	return item != NULL ? pairingheap_container(RunEntry, item.node, &item->node) : NULL;
-}
-
 void
 sched_run_forget(RunEntry *run)
 {
@@ -525,6 +533,7 @@ sched_run_forget(RunEntry *run)
 	sched_limits_detach(run);
 	if (run->request != NULL)
 		dlist_push_tail(&sched.requests_done, &run->request->node);
+	run->owner->memory -= run->cost;
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);
 	pfree(run);
@@ -567,7 +576,7 @@ request_again(RunEntry *run)
 	if (run->request != NULL)
 	{
 		run->request->again = true;
-		dlist_push_tail(&sched.requests, &run->request->node);
+		sched_queue_request(run->request, run);
 	}
 	run->request = NULL;
 	run->cancel = JS_CANCEL_NONE;
@@ -606,18 +615,117 @@ sched_run_retry(RunEntry *run, TimestampTz retry_at)
 	sched_run_wait(run, js_clock_now());
 }
 
-/* After a change of the job: holds its waiting runs, or lets them go. */
+/* ------------------------------------------------------------------------
+ * Jobs that have changed
+ *
+ * A change of a job may move all its runs: they are held or let go, belong to
+ * another owner, have other limits.  There may be a million of them, and
+ * somebody who changes the job all the time; so they are placed anew a part at
+ * a time, over several steps if need be, and once however often the job has
+ * changed meanwhile.  Nothing starts before it has been: whoever is about to
+ * deal out a run that has not sees to it first (sched_first_ready()).
+ * ------------------------------------------------------------------------
+ */
+
+/* Runs placed anew in one step, and of one job at a time. */
+#define MAX_PLACED 10000
+#define PLACED_AT_A_TIME 1000
+
+static bool
+is_unplaced(const RunEntry *run)
+{
+	return run->placed != run->job->placing;
+}
+
+static void
+place_anew(RunEntry *run, TimestampTz now)
+{
+	dlist_delete(&run->job_node);
+	dlist_push_tail(&run->job->runs, &run->job_node);
+	run->placed = run->job->placing;
+	sched_limits_reattach(run);
+	if (run->state == RUN_ASSIGNED)
+		return;
+	sched_run_wait(run, now);
+	sched_limits_take_back(run);
+}
+
+static void
+note_unplaced(JobEntry *job)
+{
+	if (!job->place_noted)
+		sched.unplaced = sched_keep_id(sched.unplaced, job->job_id);
+	job->place_noted = true;
+}
+
+/* After a change of the job: its runs have to be placed anew. */
 void
 sched_job_place_runs(JobEntry *job)
 {
-	TimestampTz now = js_clock_now();
-	dlist_iter	iter;
+	if (dlist_is_empty(&job->runs))
+		return;
+	job->placing++;
+	note_unplaced(job);
+}
 
-	dlist_foreach(iter, &job->runs)
+/* Returns how many runs have been placed; those that have been are last. */
+static int
+place_some_of(JobEntry *job, TimestampTz now)
+{
+	int			count = 0;
+
+	while (count < PLACED_AT_A_TIME && !dlist_is_empty(&job->runs))
 	{
-		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+		RunEntry   *run = dlist_head_element(RunEntry, job_node, &job->runs);
 
-		if (run->state != RUN_ASSIGNED)
-			sched_run_wait(run, now);
+		if (!is_unplaced(run))
+			break;
+		place_anew(run, now);
+		count++;
 	}
+	return count;
+}
+
+/* Jobs take turns; what is left is for the next step. */
+void
+sched_place_some(void)
+{
+	TimestampTz now = js_clock_now();
+	int			placed = 0;
+
+	while (placed < MAX_PLACED && sched.unplaced != NIL)
+	{
+		int64	   *id = linitial(sched.unplaced);
+		JobEntry   *job = sched_job_find(*id);
+		int			count = 0;
+
+		sched.unplaced = list_delete_first(sched.unplaced);
+		pfree(id);
+		if (job == NULL)
+			continue;
+		job->place_noted = false;
+		count = place_some_of(job, now);
+		if (count == PLACED_AT_A_TIME)
+			note_unplaced(job);
+		placed += count + 1;
+	}
+}
+
+/* Whose turn it is; NULL if nothing of the owner is ready, or known to be. */
+RunEntry *
+sched_first_ready(OwnerEntry *owner)
+{
+	for (int i = 0; i < PLACED_AT_A_TIME; i++)
+	{
+		FairItem   *item = sched_fair_first(&owner->ready);
+		RunEntry   *run;
+
+		if (item == NULL)
+			return NULL;
+		run = pairingheap_container(RunEntry, item.node, &item->node);
+		if (!is_unplaced(run))
+			return run;
+		place_anew(run, js_clock_now());
+	}
+	return NULL;
 }

@@ -54,7 +54,7 @@ count_live(JobEntry *job, int most)
 	{
 		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
 
-		if (run->live && (run->state != RUN_ASSIGNED || js_run_read(run->run_id, &row)))
+		if (run->live && (run->state != RUN_ASSIGNED || js_run_read_head(run->run_id, &row)))
 			count++;
 		if (count == most)
 			break;

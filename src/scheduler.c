@@ -400,9 +400,11 @@ step_in_transaction(bool dead, TimestampTz now)
 	}
 	sched_settle_waiting(now);
 	sched_load_news(now);
+	sched_read_on(now);
 	if (sched_any_settled())
 		sched_unpark_requests();
 	set_enabled();
+	sched_place_some();
 	sched_end_pending(now);
 	if (dead)
 		sched_reap();

@@ -10,6 +10,7 @@
 #ifndef JS_SESSION_H
 #define JS_SESSION_H
 
+extern void js_session_watch(void);
 extern void js_session_reset(void);
 
 #endif							/* JS_SESSION_H */

@@ -212,6 +212,7 @@ typedef struct JsSlot
 	bool		closing;		/* too late to cancel them */
 	TimestampTz current_since;	/* by our clock */
 	TimestampTz busy_since;		/* by the real one */
+	TimestampTz told_at;		/* it was told to end; 0: it was not */
 	TimestampTz idle_since;
 	int			done_count;
 	JsDone		done[JS_MAILBOX_SIZE + 1];
@@ -237,6 +238,8 @@ typedef struct JsShared
 								 * extension */
 	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
 	bool		slot_wanted;	/* some scheduler waits for a slot */
+	TimestampTz starving_since; /* by lock: a role without any worker has */
+	TimestampTz starving_seen;	/* found no place: first, last; 0: none has */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
 	bool		clock_mocked;
@@ -322,11 +325,36 @@ extern int	js_flight_cancelled(JsFlightView *views, int max);
 extern JsCancel js_flight_close(int index);
 extern void js_flight_finish(const int *indexes, const JsDone *done, int count);
 
+/* Whether there is a place for one more worker. */
+typedef enum JsPlace
+{
+	JS_PLACE_GRANTED,
+	JS_PLACE_LATER,				/* soon, for all we know */
+	JS_PLACE_NONE
+} JsPlace;
+
+/* A process that was told to end this long ago does not react. */
+#define JS_UNRESPONSIVE_US (5 * USECS_PER_SEC)
+
 /* slots, the scheduler's side (shmem_slot.c) */
 extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
 extern void js_slot_last_error(int slot, char *sqlstate, char *message);
 extern bool js_slot_is_busy(const JsSlot *slot);
-extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation);
+extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
+							JsPlace *place);
+
+/* A worker that does not react. */
+typedef struct JsUnresponsive
+{
+	Oid			dboid;
+	Oid			owner;
+	int			pid;
+	int64		run_id;			/* 0: it has none */
+	TimestampTz since;			/* told to end, or begun */
+} JsUnresponsive;
+
+extern int	js_slots_unresponsive(JsUnresponsive *found, int most);
+extern int	js_slots_busy(int64 for_us, JsUnresponsive *found, int most);
 extern void js_slot_release(int slot);
 extern int	js_slot_sessions(Oid dboid, Oid owner);
 extern void js_slot_ask_to_leave(Oid dboid, Oid owner);

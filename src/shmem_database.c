@@ -343,12 +343,10 @@ static void
 add_news(JsDatabase *db, const JsNews *news, int count, bool overflow)
 {
 	SpinLockAcquire(&db->mutex);
+	/* What has been told before stays: that is found at once all the same. */
 	if (overflow || db->news_count + count > JS_WAKE_SIZE)
-	{
 		db->news_overflow = true;
-		db->news_count = 0;
-	}
-	else if (!db->news_overflow)
+	else
 	{
 		memcpy(db->news + db->news_count, news, count * sizeof(JsNews));
 		db->news_count += count;

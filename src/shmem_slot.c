@@ -59,34 +59,231 @@ js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table, uint32 *generati
 	slot->pid = 0;
 	slot->started_at = GetCurrentTimestamp();
 	slot->leave = slot->expelled = slot->was_ready = false;
+	slot->told_at = 0;
 	*generation = slot->generation;
 }
 
+/* ------------------------------------------------------------------------
+ * Places: who may have a worker
+ *
+ * There are jobsched.max_workers places, which any role may have.  Beyond them
+ * are jobsched.spare_workers for roles that have none at all, in no database;
+ * so what one role executes cannot keep another's run from starting.  When
+ * those are taken too, whoever has several places, or has had one for a while,
+ * gives one back at the end of a run, and a role that has some gets no further
+ * one as long as another that has none waits.  A worker that does not end
+ * though it was told to counts only against its own role.
+ * ------------------------------------------------------------------------
+ */
+
+/* How long a role that has found no place is thought to wait, unless it says so again. */
+#define STARVING_US USECS_PER_SEC
+
+/* How long an idle worker may take to make room before a spare place is used. */
+#define CLEARING_US (100 * 1000)
+
+/* Caller holds js->lock. */
+static int
+slots_of_role(Oid owner)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		count += js->slots[i].state != JS_SLOT_FREE && js->slots[i].owner == owner;
+	return count;
+}
+
+/* How many slots an owner has in a database.  Caller holds js->lock. */
+static int
+slots_of(Oid dboid, Oid owner)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		count += js->slots[i].state != JS_SLOT_FREE &&
+			js->slots[i].dboid == dboid && js->slots[i].owner == owner;
+	return count;
+}
+
+/* When it was told to end, if it has not for too long; else 0. */
+static TimestampTz
+unresponsive_since(JsSlot *slot)
+{
+	TimestampTz told_at;
+
+	SpinLockAcquire(&slot->mutex);
+	told_at = slot->told_at;
+	SpinLockRelease(&slot->mutex);
+	if (slot->proc == NULL || told_at == 0 || GetCurrentTimestamp() - told_at < JS_UNRESPONSIVE_US)
+		return 0;
+	return told_at;
+}
+
+static TimestampTz
+busy_since(JsSlot *slot)
+{
+	TimestampTz since;
+
+	SpinLockAcquire(&slot->mutex);
+	since = slot->proc != NULL && slot->current_count > 0 ? slot->busy_since : 0;
+	SpinLockRelease(&slot->mutex);
+	return since;
+}
+
+static int
+find_slots(TimestampTz (*since_of) (JsSlot *slot), TimestampTz before, JsUnresponsive *found, int most)
+{
+	int			count = 0;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	for (int i = 0; i < js->max_slots && count < most; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+		TimestampTz since = since_of(slot);
+
+		if (slot->state == JS_SLOT_FREE || since == 0 || since > before)
+			continue;
+		found[count++] = (JsUnresponsive)
+		{
+			slot->dboid, slot->owner, slot->pid,
+			slot->current_count > 0 ? slot->current[0].run_id : 0, since
+		};
+	}
+	LWLockRelease(js->lock);
+	return count;
+}
+
+/* Workers of all databases that were told to end, and do not. */
+int
+js_slots_unresponsive(JsUnresponsive *found, int most)
+{
+	return find_slots(unresponsive_since, DT_NOEND, found, most);
+}
+
+/* Those that have been executing what they execute for so long. */
+int
+js_slots_busy(int64 for_us, JsUnresponsive *found, int most)
+{
+	return find_slots(busy_since, GetCurrentTimestamp() - for_us, found, most);
+}
+
+/* Places that are taken, as a role sees it.  Caller holds js->lock. */
+static int
+places_taken(Oid owner)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+
+		count += slot->state != JS_SLOT_FREE &&
+			(slot->owner == owner || unresponsive_since(slot) == 0);
+	}
+	return count;
+}
+
+static bool
+slot_is_idle(const JsSlot *slot)
+{
+	return slot->current_count == 0 && slot->mail_count == 0;
+}
+
+/* The worker of somebody else that has been idle longest.  Caller holds js->lock. */
+static JsSlot *
+longest_idle(Oid dboid, Oid owner)
+{
+	JsSlot	   *found = NULL;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		JsSlot	   *slot = &js->slots[i];
+
+		if (slot->state == JS_SLOT_READY && slot_is_idle(slot) &&
+			(slot->dboid != dboid || slot->owner != owner) &&
+			(found == NULL || slot->leave || (!found->leave && slot->idle_since < found->idle_since)))
+			found = slot;
+	}
+	return found;
+}
+
+static bool
+somebody_starves(TimestampTz now)
+{
+	return js->starving_seen != 0 && now - js->starving_seen < STARVING_US;
+}
+
+/* A role that has no place finds none.  Caller holds js->lock. */
+static void
+note_starving(TimestampTz now)
+{
+	if (!somebody_starves(now))
+		js->starving_since = now;
+	js->starving_seen = now;
+}
+
+/* It has found one: who was asked to make room need not.  Caller holds js->lock. */
+static void
+end_starving(void)
+{
+	js->starving_seen = 0;
+	for (int i = 0; i < js->max_slots; i++)
+		js->slots[i].leave = false;
+}
+
+/* Whether the role may have one more place now.  Caller holds js->lock. */
+static JsPlace
+judge_place(Oid dboid, Oid owner)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			taken = places_taken(owner);
+	bool		has_none = slots_of_role(owner) == 0;
+
+	if (taken < js_guc_max_workers)
+		return !has_none && somebody_starves(now) ? JS_PLACE_LATER : JS_PLACE_GRANTED;
+	if (!has_none)
+		return JS_PLACE_NONE;
+	note_starving(now);
+	if (js_guc_max_workers == 0 || taken >= js_guc_max_workers + js_guc_spare_workers)
+		return JS_PLACE_NONE;
+	if (longest_idle(dboid, owner) != NULL && now - js->starving_since < CLEARING_US)
+		return JS_PLACE_LATER;
+	return JS_PLACE_GRANTED;
+}
+
+static int
+free_slot(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (js->slots[i].state == JS_SLOT_FREE)
+			return i;
+	return -1;
+}
+
 /*
- * Takes a slot for a worker that is about to be started, or returns -1 when
- * all that jobsched.max_workers allows are in use.  In that case the caller is
- * woken when one becomes free.
+ * Takes a slot for a worker that is about to be started, or returns -1 when the
+ * owner can have no place now.  In that case the caller is woken when one
+ * becomes free; with JS_PLACE_LATER it should ask again soon in any case.
  */
 int
-js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation)
+js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation, JsPlace *place)
 {
-	int			found = -1;
-	int			used = 0;
+	int			found;
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	for (int i = js->max_slots - 1; i >= 0; i--)
+	found = free_slot();
+	*place = found < 0 ? JS_PLACE_NONE : judge_place(dboid, owner);
+	if (*place == JS_PLACE_GRANTED)
 	{
-		if (js->slots[i].state == JS_SLOT_FREE)
-			found = i;
-		else
-			used++;
-	}
-	if (used >= js_guc_max_workers)
-		found = -1;
-	if (found >= 0)
+		if (slots_of_role(owner) == 0)
+			end_starving();
 		js_slot_take(&js->slots[found], dboid, owner, run_table, generation);
+	}
 	else
+	{
+		found = -1;
 		js->slot_wanted = true;
+	}
 	LWLockRelease(js->lock);
 	return found;
 }
@@ -112,19 +309,6 @@ js_slot_release(int slotno)
 	js->slots[slotno].state = JS_SLOT_FREE;
 	LWLockRelease(js->lock);
 	wake_who_wants_a_slot();
-}
-
-/* How many slots an owner has in a database.  Caller holds js->lock. */
-static int
-slots_of(Oid dboid, Oid owner)
-{
-	int			count = 0;
-
-	for (int i = 0; i < js->max_slots; i++)
-		if (js->slots[i].state != JS_SLOT_FREE &&
-			js->slots[i].dboid == dboid && js->slots[i].owner == owner)
-			count++;
-	return count;
 }
 
 /* Sessions of workers: of a role in all databases, or in a database of all roles. */
@@ -157,57 +341,32 @@ js_slot_is_busy(const JsSlot *slot)
 	return slot->flights != NULL ? slot->flights->taken > 0 : slot->current_count > 0;
 }
 
-static bool
-slot_is_idle(const JsSlot *slot)
-{
-	return slot->current_count == 0 && slot->mail_count == 0;
-}
-
 /*
- * Which worker an owner's worker could take the place of: the one that has
- * been idle longest; if none is, and the owner has no worker at all, one of
- * an owner that has several, or one that has had its turn.  Caller holds
- * js->lock.
+ * Asks workers of others to make room when they have nothing to do: the one
+ * that has been idle longest; if none is, and the owner has no worker at all,
+ * all of those who have several, or have had their turn.  The first that ends
+ * what it executes makes room for it.
  */
-static JsSlot *
-slot_to_clear(Oid dboid, Oid owner)
+void
+js_slot_ask_to_leave(Oid dboid, Oid owner)
 {
-	bool		has_none = slots_of(dboid, owner) == 0;
-	JsSlot	   *found = NULL;
+	JsSlot	   *idle;
+	bool		has_none;
 
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	idle = longest_idle(dboid, owner);
+	has_none = slots_of(dboid, owner) == 0;
 	for (int i = 0; i < js->max_slots; i++)
 	{
 		JsSlot	   *slot = &js->slots[i];
 
-		if (slot->state != JS_SLOT_READY ||
-			(slot->dboid == dboid && slot->owner == owner))
-			continue;
-		if (slot->leave)
-			return slot;		/* one is on its way out already */
-		if (slot_is_idle(slot))
+		if (slot->state == JS_SLOT_READY && (slot->dboid != dboid || slot->owner != owner) &&
+			(idle != NULL ? slot == idle :
+			 has_none && (slots_of_role(slot->owner) > 1 || has_had_its_turn(slot))))
 		{
-			if (found == NULL || !slot_is_idle(found) || slot->idle_since < found->idle_since)
-				found = slot;
+			slot->leave = true;
+			SetLatch(&slot->proc->procLatch);
 		}
-		else if (found == NULL && has_none &&
-				 (slots_of(slot->dboid, slot->owner) > 1 || has_had_its_turn(slot)))
-			found = slot;
-	}
-	return found;
-}
-
-/* Asks a worker of somebody else to make room when it has nothing to do. */
-void
-js_slot_ask_to_leave(Oid dboid, Oid owner)
-{
-	JsSlot	   *slot;
-
-	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	slot = slot_to_clear(dboid, owner);
-	if (slot != NULL)
-	{
-		slot->leave = true;
-		SetLatch(&slot->proc->procLatch);
 	}
 	LWLockRelease(js->lock);
 }
@@ -549,15 +708,21 @@ js_slot_finish(const JsDone *done, int count)
 		js_slot_await_cancel();
 }
 
-/* Caller holds js->lock. */
-static int
-slots_in_use(void)
+/*
+ * Whether there are more workers than there should be, and this one is one too
+ * many: not if it is its owner's only one, in a spare place.  Caller holds
+ * js->lock.
+ */
+static bool
+is_superfluous(const JsSlot *slot)
 {
-	int			count = 0;
+	int			in_use = 0;
 
 	for (int i = 0; i < js->max_slots; i++)
-		count += js->slots[i].state == JS_SLOT_STARTING || js->slots[i].state == JS_SLOT_READY;
-	return count;
+		in_use += js->slots[i].state == JS_SLOT_STARTING || js->slots[i].state == JS_SLOT_READY;
+	return in_use > js_guc_max_workers &&
+		(js_guc_max_workers == 0 || slots_of_role(slot->owner) > 1 ||
+		 in_use > js_guc_max_workers + js_guc_spare_workers);
 }
 
 /*
@@ -572,7 +737,7 @@ js_slot_leave_if_idle(bool idle_too_long)
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	leave = js_my_slot->expelled ||
-		((idle_too_long || js_my_slot->leave || slots_in_use() > js_guc_max_workers) &&
+		((idle_too_long || js_my_slot->leave || is_superfluous(js_my_slot)) &&
 		 js_my_slot->mail_count == 0 &&
 		 (js_my_slot->flights == NULL || js_my_slot->flights->used == 0));
 	if (leave)
@@ -654,6 +819,7 @@ void
 js_slot_signal(int slotno, uint32 generation, int64 run_id, JsCancel why, int signo)
 {
 	JsSlot	   *slot = &js->slots[slotno];
+	TimestampTz now = GetCurrentTimestamp();
 	bool		hit = false;
 
 	LWLockAcquire(js->lock, LW_SHARED);
@@ -663,6 +829,8 @@ js_slot_signal(int slotno, uint32 generation, int64 run_id, JsCancel why, int si
 		if (!slot->closing || signo == SIGTERM)
 			hit = mark_cancelled(slot, run_id, why) &&
 				(slot->turn == 0 || slot->turn == run_id);
+		if (hit && signo == SIGTERM && slot->told_at == 0)
+			slot->told_at = now;
 		SpinLockRelease(&slot->mutex);
 		if (hit)
 			kill(slot->pid, signo);

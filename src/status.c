@@ -370,20 +370,23 @@ check_processes(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 }
 
 /*
- * Background workers that jobsched and the server itself want: the launchers
- * of both, the schedulers, the workers, and one for HTTP requests.
+ * Background workers that jobsched and the server itself want at least: the
+ * launchers of both, the schedulers, the workers and a spare one, and those for
+ * HTTP requests that are there.
  */
 static int
 processes_needed(void)
 {
-	int			schedulers = 0;
+	int			ours = 0;
 
 	LWLockAcquire(js->lock, LW_SHARED);
 	for (int i = 0; i < js->max_databases; i++)
-		schedulers += js->databases[i].state != JS_DATABASE_FREE;
+		ours += js->databases[i].state != JS_DATABASE_FREE;
+	for (int i = js->max_slots; i < js->total_slots; i++)
+		ours += js->slots[i].state != JS_SLOT_FREE;
 	LWLockRelease(js->lock);
-	return 1 + (max_logical_replication_workers > 0) + schedulers + js_guc_max_workers +
-		(js_guc_http_max_inflight > 0);
+	return 1 + (max_logical_replication_workers > 0) + ours + js_guc_max_workers +
+		(js_guc_spare_workers > 0);
 }
 
 static void
@@ -402,6 +405,29 @@ check_workers(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 	else
 		report(fcinfo, "workers", "ok", value, NULL);
 	report(fcinfo, "queue", "ok", psprintf(INT64_FORMAT " ready", status->ready), NULL);
+}
+
+/* Code that looks for no interrupts cannot be stopped by asking. */
+static void
+check_unresponsive(FunctionCallInfo fcinfo)
+{
+	JsUnresponsive found[16];
+	int			count = js_slots_unresponsive(found, lengthof(found));
+
+	if (count == 0)
+	{
+		report(fcinfo, "unresponsive", "ok", "0", NULL);
+		return;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		bool		here = found[i].dboid == MyDatabaseId;
+
+		report(fcinfo, "unresponsive", "warning", psprintf("pid %d", found[i].pid),
+			   psprintf("the worker%s was told to end at %s and has not reacted: only kill -9 ends it, which restarts all sessions of the server",
+						here ? psprintf(" that executes run " INT64_FORMAT, found[i].run_id) : " of another database",
+						timestamptz_to_str(found[i].since)));
+	}
 }
 
 static void
@@ -480,10 +506,25 @@ check_jobs(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 		report(fcinfo, "identity", "warning", home ? "restored" : "copy", advice());
 }
 
+/* As the scheduler says, or before it has said anything, as is set. */
+static bool
+is_enabled_here(const SchedulerStatus *status)
+{
+	bool		enabled = true;
+	char	   *value;
+
+	if (status->pid != 0 && status->started_at != 0 && status->last_active_at >= status->started_at)
+		return status->enabled;
+	value = js_catalog_database_setting("jobsched.enabled");
+	if (value != NULL)
+		(void) parse_bool(value, &enabled);
+	return enabled;
+}
+
 static void
 check_enabled(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 {
-	bool		on = js->enabled && (!status->known || status->pid == 0 || status->enabled);
+	bool		on = js->enabled && is_enabled_here(status);
 
 	report(fcinfo, "enabled", on ? "ok" : "warning", on ? "on" : "off",
 		   on ? NULL : "jobsched.enabled is off: no run starts");
@@ -512,6 +553,7 @@ jobsched_health(PG_FUNCTION_ARGS)
 	check_enabled(fcinfo, &status);
 	check_processing(fcinfo);
 	check_workers(fcinfo, &status);
+	check_unresponsive(fcinfo);
 	check_http(fcinfo);
 	check_jobs(fcinfo, &status);
 	return (Datum) 0;

@@ -110,6 +110,9 @@ typedef struct JsJob
 	TimestampTz first_run_at;
 	TimestampTz dropped_at;
 	bool		cancel_running;
+	bool		sends_request;	/* there is a request, be it read or not */
+	bool		has_keys;		/* likewise */
+	Size		size;			/* of all that has no fixed size, as read */
 } JsJob;
 
 #define JS_RECENT_SIZE 20
@@ -176,6 +179,8 @@ typedef struct JsRun
 								 * that */
 	Jsonb	   *request;		/* likewise */
 	const char *traceparent;	/* of who queued it; NULL: none */
+	bool		sends_request;	/* it has a request, be it read or not */
+	Size		size;			/* of args and request, as read */
 } JsRun;
 
 /* What asked for a run that is told of another's end. */
@@ -243,15 +248,22 @@ typedef struct JsEnding
 /* of which owners */
 typedef bool (*JsOwnerFilter) (Oid owner);
 
+/*
+ * The head of a row is what decides when something runs and who may see it.  It
+ * is small, however large the row is: without what a job or a run executes,
+ * and without what is there for people only; these members are NULL.
+ */
+
 /* jobs (store_job.c) */
-typedef void (*JsJobVisitor) (const JsJob *job, void *arg);
+typedef void (*JsJobVisitor) (const JsJob *head, void *arg);
 typedef void (*JsJobStateChange) (JsJobState *state, const void *arg);
-typedef bool (*JsJobFilter) (const JsJob *job, void *arg);
+typedef bool (*JsJobFilter) (const JsJob *head, void *arg);
 
 extern void js_job_lock(int64 job_id);
 extern int64 js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
+extern bool js_job_read_head(int64 job_id, JsJob *head);
 extern List *js_jobs_named(const char *name);
 extern bool js_job_find(Oid owner, const char *name, JsJob *job);
 extern bool js_job_name_lock(Oid owner, const char *name);
@@ -276,7 +288,7 @@ extern TimestampTz js_stopped_at(void);
 extern void js_stopped_set(TimestampTz at);
 
 /* runs (store_run.c) */
-typedef void (*JsRunVisitor) (const JsRun *run, void *arg);
+typedef void (*JsRunVisitor) (const JsRun *head, void *arg);
 typedef struct JsRunWriter JsRunWriter;
 
 extern Jsonb *js_run_args(Jsonb *of_job, Jsonb *of_run);
@@ -284,7 +296,9 @@ extern JsRunWriter *js_run_writer_open(void);
 extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
 extern void js_run_writer_close(JsRunWriter *writer);
 extern bool js_run_read(int64 run_id, JsRun *run);
+extern bool js_run_read_head(int64 run_id, JsRun *head);
 extern bool js_run_see(int64 run_id, JsRun *run);
+extern bool js_run_see_head(int64 run_id, JsRun *head);
 extern bool js_run_is_busy(int64 run_id);
 extern bool js_run_exists_for(int64 job_id, TimestampTz slot, const char *source);
 extern bool js_run_update(const JsRun *run);
@@ -296,6 +310,7 @@ extern void js_runs_visit_jobless(JsRunVisitor visit, void *arg);
 extern bool js_run_jobless_exists(Oid owner);
 extern bool js_run_give_job(int64 run_id, int64 job_id);
 extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
+extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
 extern void js_runs_leave(const JsEnding *endings, int count);
 
 /* what has ended (store_history.c) */
@@ -331,6 +346,7 @@ typedef void (*JsRequestVisitor) (const JsRequest *request, void *arg);
 extern int64 js_request_insert(JsRequest *request);
 extern void js_requests_visit(int64 first, int64 last, JsRequestVisitor visit, void *arg);
 extern void js_requests_visit_all(JsRequestVisitor visit, void *arg);
+extern int64 js_requests_visit_some(int64 from, bool down, int most, JsRequestVisitor visit, void *arg);
 extern void js_request_delete(int64 request_id);
 
 /* runs that were queued again (store_retried.c) */

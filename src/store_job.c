@@ -85,13 +85,13 @@ static void
 retry_policy_from_row(const JsRow *row, JsJob *job)
 {
 	job->max_attempts = js_row_number(row, JOB_MAX_ATTEMPTS, JS_MAX_ATTEMPTS);
-	job->backoff = js_row_text(row, JOB_BACKOFF);
+	job->backoff = js_row_head_text(row, JOB_BACKOFF);
 	job->backoff_base = js_row_interval(row, JOB_BACKOFF_BASE);
 	job->backoff_max = js_row_interval(row, JOB_BACKOFF_MAX);
 	job->backoff_jitter = DatumGetFloat8(row->values[JOB_BACKOFF_JITTER - 1]);
-	job->retry_delays = js_row_array(row, JOB_RETRY_DELAYS);
-	job->retry_on = js_row_array(row, JOB_RETRY_ON);
-	job->no_retry_on = js_row_array(row, JOB_NO_RETRY_ON);
+	job->retry_delays = js_row_head_array(row, JOB_RETRY_DELAYS);
+	job->retry_on = js_row_head_array(row, JOB_RETRY_ON);
+	job->no_retry_on = js_row_head_array(row, JOB_NO_RETRY_ON);
 }
 
 static void
@@ -180,9 +180,9 @@ row_short_span(const JsRow *row, AttrNumber column)
 static void
 policies_from_row(const JsRow *row, JsJob *job)
 {
-	job->overlap = js_overlap_of(js_row_text(row, JOB_OVERLAP));
+	job->overlap = js_overlap_of(js_row_head_text(row, JOB_OVERLAP));
 	job->queue_limit = js_row_number(row, JOB_QUEUE_LIMIT, JS_MAX_QUEUE_LIMIT);
-	job->misfire = js_misfire_of(js_row_text(row, JOB_MISFIRE));
+	job->misfire = js_misfire_of(js_row_head_text(row, JOB_MISFIRE));
 	job->misfire_grace = row_short_span(row, JOB_MISFIRE_GRACE);
 	job->starts_at = js_row_timestamp(row, JOB_STARTS_AT);
 	job->ends_at = js_row_timestamp(row, JOB_ENDS_AT);
@@ -192,31 +192,41 @@ policies_from_row(const JsRow *row, JsJob *job)
 	job->max_concurrency = js_row_number(row, JOB_MAX_CONCURRENCY, JS_MAX_CONCURRENCY);
 }
 
-static void
-job_from_row(const JsRow *row, JsJob *job)
+/* All that has no fixed size, but for the lists of the retry policy. */
+static const AttrNumber job_texts[] = {
+	JOB_NAME, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND, JOB_HANDLER, JOB_ARGS, JOB_QUEUE,
+	JOB_KEYS, JOB_REQUEST, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA
+};
+
+static Size
+size_of_row(const JsRow *row)
 {
+	Size		size = 0;
+
+	for (int i = 0; i < lengthof(job_texts); i++)
+		size += js_row_size(row, job_texts[i]);
+	return size;
+}
+
+static void
+head_from_row(const JsRow *row, JsJob *job)
+{
+	memset(job, 0, sizeof(JsJob));
 	job->job_id = DatumGetInt64(row->values[JOB_ID - 1]);
-	job->name = js_row_text(row, JOB_NAME);
+	job->name = js_row_head_text(row, JOB_NAME);
 	owner_from_row(row, job);
-	job->schedule = js_row_text(row, JOB_SCHEDULE);
-	job->timezone = js_row_text(row, JOB_TIMEZONE);
-	job->command = js_row_text(row, JOB_COMMAND);
-	job->handler = js_row_text(row, JOB_HANDLER);
-	job->args = js_row_jsonb(row, JOB_ARGS);
-	job->mode = js_row_text(row, JOB_MODE);
+	job->schedule = js_row_head_text(row, JOB_SCHEDULE);
+	job->timezone = js_row_head_text(row, JOB_TIMEZONE);
 	job->transactional = DatumGetBool(row->values[JOB_TRANSACTIONAL - 1]);
 	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
 	job->timeout = js_row_interval(row, JOB_TIMEOUT);
 	retry_policy_from_row(row, job);
 	policies_from_row(row, job);
-	job->queue = js_row_text(row, JOB_QUEUE);
-	job->keys = js_row_array(row, JOB_KEYS);
-	job->request = js_row_jsonb(row, JOB_REQUEST);
+	job->queue = js_row_head_text(row, JOB_QUEUE);
+	job->has_keys = !row->nulls[JOB_KEYS - 1];
+	job->sends_request = !row->nulls[JOB_REQUEST - 1];
 	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
 	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
-	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);
-	job->description = js_row_text(row, JOB_DESCRIPTION);
-	job->metadata = js_row_jsonb(row, JOB_METADATA);
 	job->created_at = js_row_timestamp(row, JOB_CREATED_AT);
 	job->updated_at = js_row_timestamp(row, JOB_UPDATED_AT);
 	job->revision = DatumGetInt64(row->values[JOB_REVISION - 1]);
@@ -225,6 +235,26 @@ job_from_row(const JsRow *row, JsJob *job)
 	job->first_run_at = js_row_timestamp(row, JOB_FIRST_RUN_AT);
 	job->dropped_at = js_row_timestamp(row, JOB_DROPPED_AT);
 	job->cancel_running = DatumGetBool(row->values[JOB_CANCEL_RUNNING - 1]);
+	job->size = size_of_row(row);
+}
+
+static void
+job_from_row(const JsRow *row, JsJob *job)
+{
+	head_from_row(row, job);
+	job->name = js_row_text(row, JOB_NAME);
+	job->schedule = js_row_text(row, JOB_SCHEDULE);
+	job->timezone = js_row_text(row, JOB_TIMEZONE);
+	job->command = js_row_text(row, JOB_COMMAND);
+	job->handler = js_row_text(row, JOB_HANDLER);
+	job->args = js_row_jsonb(row, JOB_ARGS);
+	job->mode = js_row_text(row, JOB_MODE);
+	job->queue = js_row_text(row, JOB_QUEUE);
+	job->keys = js_row_array(row, JOB_KEYS);
+	job->request = js_row_jsonb(row, JOB_REQUEST);
+	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);
+	job->description = js_row_text(row, JOB_DESCRIPTION);
+	job->metadata = js_row_jsonb(row, JOB_METADATA);
 }
 
 static void
@@ -234,6 +264,15 @@ job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
 
 	js_row_get(&row, tuple, rel);
 	job_from_row(&row, job);
+}
+
+static void
+head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	head_from_row(&row, head);
 }
 
 /* Assigns job_id and home. */
@@ -305,8 +344,10 @@ js_job_update(const JsJob *job)
 	CommandCounterIncrement();
 }
 
-bool
-js_job_read(int64 job_id, JsJob *job)
+typedef void (*JobReader) (Relation rel, HeapTuple tuple, JsJob *job);
+
+static bool
+read_job(int64 job_id, JobReader read, JsJob *job)
 {
 	Relation	rel = js_table_open("job", AccessShareLock);
 	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job_id);
@@ -314,10 +355,22 @@ js_job_read(int64 job_id, JsJob *job)
 	bool		found = HeapTupleIsValid(tuple);
 
 	if (found)
-		job_from_tuple(rel, tuple, job);
+		read(rel, tuple, job);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+bool
+js_job_read(int64 job_id, JsJob *job)
+{
+	return read_job(job_id, job_from_tuple, job);
+}
+
+bool
+js_job_read_head(int64 job_id, JsJob *head)
+{
+	return read_job(job_id, head_from_tuple, head);
 }
 
 /*
@@ -339,7 +392,7 @@ js_job_refresh_owner(int64 job_id)
 	{
 		char	   *name;
 
-		job_from_tuple(rel, old, &job);
+		head_from_tuple(rel, old, &job);
 		name = js_role_name(job.owner);
 		js_row_init(&row);
 		js_row_set_text(&row, JOB_OWNER_NAME, name);
@@ -353,7 +406,7 @@ js_job_refresh_owner(int64 job_id)
 	return free;
 }
 
-/* The live jobs of a name, of all owners; first those that are at home here. */
+/* The heads of the live jobs of a name, of all owners; first those that are at home here. */
 List *
 js_jobs_named(const char *name)
 {
@@ -373,7 +426,7 @@ js_jobs_named(const char *name)
 	{
 		JsJob	   *job = palloc(sizeof(JsJob));
 
-		job_from_tuple(rel, tuple, job);
+		head_from_tuple(rel, tuple, job);
 		if (job->dropped_at != DT_NOBEGIN)
 			continue;
 		jobs = memcmp(&job->home, &token, sizeof(pg_uuid_t)) == 0 ? lcons(job, jobs) : lappend(jobs, job);
@@ -490,13 +543,13 @@ visit_job_tuple(Relation rel, HeapTuple tuple, void *arg)
 	JobVisit   *visit = arg;
 	JsJob		job;
 
-	job_from_tuple(rel, tuple, &job);
+	head_from_tuple(rel, tuple, &job);
 	visit->visit(&job, visit->arg);
 }
 
 /*
- * Visits the jobs with ids from first to last, dropped ones too.  What the
- * visitor keeps it has to copy.
+ * Visits the heads of the jobs with ids from first to last, dropped ones too.
+ * What the visitor keeps it has to copy.
  */
 void
 js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg)
@@ -611,21 +664,21 @@ state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
 	state->done_before = js_row_timestamp(&row, STATE_DONE_BEFORE);
 	state->done_from = js_row_timestamp(&row, STATE_DONE_FROM);
 	state->invalid_revision = row_int64_or_zero(&row, STATE_INVALID_REVISION);
-	state->invalid_reason = js_row_text(&row, STATE_INVALID_REASON);
+	state->invalid_reason = js_row_head_text(&row, STATE_INVALID_REASON);
 	state->last_run_id = row_int64_or_zero(&row, STATE_LAST_RUN_ID);
-	state->last_status = js_row_text(&row, STATE_LAST_STATUS);
+	state->last_status = js_row_head_text(&row, STATE_LAST_STATUS);
 	state->last_started_at = js_row_timestamp(&row, STATE_LAST_STARTED_AT);
 	state->last_finished_at = js_row_timestamp(&row, STATE_LAST_FINISHED_AT);
 	state->consecutive_failures = DatumGetInt32(row.values[STATE_CONSECUTIVE_FAILURES - 1]);
-	recent = js_row_text(&row, STATE_RECENT);
+	recent = js_row_head_text(&row, STATE_RECENT);
 	strlcpy(state->recent, recent, sizeof(state->recent));
 	state->skipped = DatumGetInt32(row.values[STATE_SKIPPED - 1]);
 	state->skipped_first = js_row_timestamp(&row, STATE_SKIPPED_FIRST);
 	state->skipped_last = js_row_timestamp(&row, STATE_SKIPPED_LAST);
-	state->skipped_reason = js_row_text(&row, STATE_SKIPPED_REASON);
+	state->skipped_reason = js_row_head_text(&row, STATE_SKIPPED_REASON);
 	state->scheduled_runs = DatumGetInt64(row.values[STATE_SCHEDULED_RUNS - 1]);
 	state->auto_paused_revision = row_int64_or_zero(&row, STATE_AUTO_PAUSED_REVISION);
-	state->auto_paused_reason = js_row_text(&row, STATE_AUTO_PAUSED_REASON);
+	state->auto_paused_reason = js_row_head_text(&row, STATE_AUTO_PAUSED_REASON);
 	state->forgiven_failures = DatumGetInt32(row.values[STATE_FORGIVEN_FAILURES - 1]);
 }
 

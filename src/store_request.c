@@ -84,6 +84,15 @@ js_requests_visit(int64 first, int64 last, JsRequestVisitor visit, void *arg)
 	js_table_visit("request", "request_pkey", first, last, visit_request_tuple, &each);
 }
 
+/* As js_table_visit_some(). */
+int64
+js_requests_visit_some(int64 from, bool down, int most, JsRequestVisitor visit, void *arg)
+{
+	RequestVisit each = {visit, arg};
+
+	return js_table_visit_some("request", "request_pkey", from, down, most, visit_request_tuple, &each);
+}
+
 void
 js_requests_visit_all(JsRequestVisitor visit, void *arg)
 {

@@ -163,35 +163,55 @@ run_status_of(const char *name)
 }
 
 static void
+head_from_row(const JsRow *row, JsRun *run)
+{
+	memset(run, 0, sizeof(JsRun));
+	run->run_id = DatumGetInt64(row->values[RUN_ID - 1]);
+	run->job_id = DatumGetInt64(row->values[RUN_JOB_ID - 1]);
+	if (!row->nulls[RUN_HOME - 1])
+		run->home = *DatumGetUUIDP(row->values[RUN_HOME - 1]);
+	run->owner = DatumGetObjectId(row->values[RUN_OWNER - 1]);
+	run->status = run_status_of(js_row_head_text(row, RUN_STATUS));
+	run->source = js_row_head_text(row, RUN_SOURCE);
+	run->attempt = DatumGetInt32(row->values[RUN_ATTEMPT - 1]);
+	run->lost = DatumGetInt32(row->values[RUN_LOST - 1]);
+	run->failures = DatumGetInt32(row->values[RUN_FAILURES - 1]);
+	run->repeatable = DatumGetBool(row->values[RUN_REPEATABLE - 1]);
+	run->priority = DatumGetInt32(row->values[RUN_PRIORITY - 1]);
+	run->missed_count = DatumGetInt32(row->values[RUN_MISSED_COUNT - 1]);
+	run->timeout = js_row_interval(row, RUN_TIMEOUT);
+	run->max_attempts = js_row_number(row, RUN_MAX_ATTEMPTS, JS_MAX_ATTEMPTS);
+	run->keys = js_row_head_array(row, RUN_KEYS);
+	run->boot_id = row->nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row->values[RUN_BOOT_ID - 1]);
+	run->run_at = js_row_timestamp(row, RUN_RUN_AT);
+	run->queued_at = js_row_timestamp(row, RUN_QUEUED_AT);
+	run->claimed_at = js_row_timestamp(row, RUN_CLAIMED_AT);
+	run->scheduled_for = js_row_timestamp(row, RUN_SCHEDULED_FOR);
+	run->reason = js_row_head_text(row, RUN_REASON);
+	run->handler = js_row_head_text(row, RUN_HANDLER);
+	run->traceparent = js_row_head_text(row, RUN_TRACEPARENT);
+	run->sends_request = !row->nulls[RUN_REQUEST - 1];
+	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
+}
+
+typedef void (*RunReader) (Relation rel, HeapTuple tuple, JsRun *run);
+
+static void
+head_from_tuple(Relation rel, HeapTuple tuple, JsRun *head)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	head_from_row(&row, head);
+}
+
+static void
 run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 {
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	run->run_id = DatumGetInt64(row.values[RUN_ID - 1]);
-	run->job_id = DatumGetInt64(row.values[RUN_JOB_ID - 1]);
-	if (!row.nulls[RUN_HOME - 1])
-		run->home = *DatumGetUUIDP(row.values[RUN_HOME - 1]);
-	else
-		memset(&run->home, 0, sizeof(pg_uuid_t));
-	run->owner = DatumGetObjectId(row.values[RUN_OWNER - 1]);
-	run->status = run_status_of(js_row_text(&row, RUN_STATUS));
-	run->source = js_row_text(&row, RUN_SOURCE);
-	run->attempt = DatumGetInt32(row.values[RUN_ATTEMPT - 1]);
-	run->lost = DatumGetInt32(row.values[RUN_LOST - 1]);
-	run->failures = DatumGetInt32(row.values[RUN_FAILURES - 1]);
-	run->repeatable = DatumGetBool(row.values[RUN_REPEATABLE - 1]);
-	run->priority = DatumGetInt32(row.values[RUN_PRIORITY - 1]);
-	run->missed_count = DatumGetInt32(row.values[RUN_MISSED_COUNT - 1]);
-	run->timeout = js_row_interval(&row, RUN_TIMEOUT);
-	run->max_attempts = js_row_number(&row, RUN_MAX_ATTEMPTS, JS_MAX_ATTEMPTS);
-	run->keys = js_row_array(&row, RUN_KEYS);
-	run->boot_id = row.nulls[RUN_BOOT_ID - 1] ? 0 : DatumGetInt64(row.values[RUN_BOOT_ID - 1]);
-	run->run_at = js_row_timestamp(&row, RUN_RUN_AT);
-	run->queued_at = js_row_timestamp(&row, RUN_QUEUED_AT);
-	run->claimed_at = js_row_timestamp(&row, RUN_CLAIMED_AT);
-	run->scheduled_for = js_row_timestamp(&row, RUN_SCHEDULED_FOR);
-	run->reason = js_row_text(&row, RUN_REASON);
+	head_from_row(&row, run);
 	run->args = js_row_jsonb(&row, RUN_ARGS);
 	run->handler = js_row_text(&row, RUN_HANDLER);
 	run->request = js_row_jsonb(&row, RUN_REQUEST);
@@ -208,36 +228,60 @@ scan_run(Relation rel, int64 run_id)
 }
 
 static bool
-read_run(Relation rel, SysScanDesc scan, JsRun *run)
+read_run(Relation rel, SysScanDesc scan, RunReader read, JsRun *run)
 {
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		found = HeapTupleIsValid(tuple);
 
 	if (found)
-		run_from_tuple(rel, tuple, run);
+		read(rel, tuple, run);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+static bool
+read_own(int64 run_id, RunReader read, JsRun *run)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+
+	return read_run(rel, scan_run(rel, run_id), read, run);
+}
+
+static bool
+see(int64 run_id, RunReader read, JsRun *run)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	ScanKeyData key;
+
+	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
+	return read_run(rel, js_table_scan_key(rel, "run_pkey", &key, 1), read, run);
 }
 
 /* For whoever writes the row now. */
 bool
 js_run_read(int64 run_id, JsRun *run)
 {
-	Relation	rel = js_table_open("run", AccessShareLock);
+	return read_own(run_id, run_from_tuple, run);
+}
 
-	return read_run(rel, scan_run(rel, run_id), run);
+bool
+js_run_read_head(int64 run_id, JsRun *head)
+{
+	return read_own(run_id, head_from_tuple, head);
 }
 
 /* For anybody else. */
 bool
 js_run_see(int64 run_id, JsRun *run)
 {
-	Relation	rel = js_table_open("run", AccessShareLock);
-	ScanKeyData key;
+	return see(run_id, run_from_tuple, run);
+}
 
-	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
-	return read_run(rel, js_table_scan_key(rel, "run_pkey", &key, 1), run);
+bool
+js_run_see_head(int64 run_id, JsRun *head)
+{
+	return see(run_id, head_from_tuple, head);
 }
 
 /* Whether somebody else holds the row of a run. */
@@ -366,7 +410,7 @@ visit_run_tuple(Relation rel, HeapTuple tuple, void *arg)
 	RunVisit   *visit = arg;
 	JsRun		run;
 
-	run_from_tuple(rel, tuple, &run);
+	head_from_tuple(rel, tuple, &run);
 	visit->visit(&run, visit->arg);
 }
 
@@ -384,6 +428,15 @@ js_runs_visit_all(JsRunVisitor visit, void *arg)
 	RunVisit	each = {visit, arg};
 
 	js_table_visit("run", NULL, 0, 0, visit_run_tuple, &each);
+}
+
+/* As js_table_visit_some(). */
+int64
+js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg)
+{
+	RunVisit	each = {visit, arg};
+
+	return js_table_visit_some("run", "run_pkey", from, down, most, visit_run_tuple, &each);
 }
 
 /* ------------------------------------------------------------------------

@@ -46,6 +46,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/multixact.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -57,6 +58,7 @@
 #include "catalog/pg_authid.h"
 #include "commands/sequence.h"
 #include "interval.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "storage/procarray.h"
@@ -143,6 +145,51 @@ js_table_visit(const char *table, const char *index, int64 first, int64 last,
 	js_key_int64(&keys[0], 1, BTGreaterEqualStrategyNumber, first);
 	js_key_int64(&keys[1], 1, BTLessEqualStrategyNumber, last);
 	js_table_visit_keys(table, index, keys, index ? 2 : 0, visit, arg);
+}
+
+/*
+ * Visits a part of a table by its first column, an int64 with an index, all of
+ * whose values are positive: so many rows at most, from an id on, up or down.
+ * Returns the id to go on with, 0 when there are no more.
+ */
+int64
+js_table_visit_some(const char *table, const char *index, int64 from, bool down,
+					int most, JsTupleVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open(table, AccessShareLock);
+	Relation	index_rel = index_open(js_table_oid(index), AccessShareLock);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched visit",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = CurrentMemoryContext;
+	int64		last = 0;
+	int			count = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple = NULL;
+
+	js_key_int64(&key, 1, down ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber, from);
+	scan = systable_beginscan_ordered(rel, index_rel, NULL, 1, &key);
+	while (count < most &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, down ? BackwardScanDirection :
+															 ForwardScanDirection)))
+	{
+		bool		isnull;
+
+		MemoryContextSwitchTo(context);
+		last = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		visit(rel, tuple, arg);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+		count++;
+	}
+	systable_endscan_ordered(scan);
+	MemoryContextDelete(context);
+	index_close(index_rel, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	if (count < most)
+		return 0;
+	return down ? last - 1 : last + 1;
 }
 
 /*
@@ -391,6 +438,38 @@ js_row_text(const JsRow *row, AttrNumber column)
 	if (row->nulls[column - 1])
 		return NULL;
 	return TextDatumGetCString(row->values[column - 1]);
+}
+
+/*
+ * How much there is in a column of a type by reference, in bytes, without
+ * fetching it.
+ */
+Size
+js_row_size(const JsRow *row, AttrNumber column)
+{
+	return row->nulls[column - 1] ? 0 : toast_raw_datum_size(row->values[column - 1]) - VARHDRSZ;
+}
+
+/* The beginning of a text, JS_HEAD_TEXT bytes at most, whatever its length. */
+char *
+js_row_head_text(const JsRow *row, AttrNumber column)
+{
+	text	   *head;
+
+	if (row->nulls[column - 1])
+		return NULL;
+	if (js_row_size(row, column) <= JS_HEAD_TEXT)
+		return TextDatumGetCString(row->values[column - 1]);
+	head = (text *) PG_DETOAST_DATUM_SLICE(row->values[column - 1], 0, JS_HEAD_TEXT);
+	return pnstrdup(VARDATA_ANY(head),
+					pg_mbcliplen(VARDATA_ANY(head), VARSIZE_ANY_EXHDR(head), JS_HEAD_TEXT));
+}
+
+/* A copy; NULL also if it is larger than any that is right. */
+ArrayType *
+js_row_head_array(const JsRow *row, AttrNumber column)
+{
+	return js_row_size(row, column) <= JS_HEAD_ARRAY ? js_row_array(row, column) : NULL;
 }
 
 TimestampTz

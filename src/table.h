@@ -21,6 +21,10 @@
 #define JS_SCHEMA "jobsched_internal"
 #define JS_MAX_COLUMNS 64
 
+/* What is read of a value at most where it is not known how large it is. */
+#define JS_HEAD_TEXT 8192
+#define JS_HEAD_ARRAY (64 * 1024)
+
 typedef struct JsRow
 {
 	Datum		values[JS_MAX_COLUMNS];
@@ -44,6 +48,8 @@ extern void js_table_lock_key(const char *table, uint32 hash);
 extern bool js_table_try_lock_key(const char *table, uint32 hash);
 extern void js_table_unlock_key(const char *table, uint32 hash);
 extern TransactionId js_dirty_writer(const SnapshotData *dirty);
+extern int64 js_table_visit_some(const char *table, const char *index, int64 from, bool down,
+								 int most, JsTupleVisitor visit, void *arg);
 extern void js_table_insert(Relation rel, JsRow *row);
 extern void js_table_update(Relation rel, HeapTuple old, JsRow *row);
 extern void js_table_delete(const char *table, const char *index, int64 id);
@@ -91,6 +97,9 @@ extern void js_row_set_jsonb(JsRow *row, AttrNumber column, Jsonb *value);
 extern void js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value);
 extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
 extern char *js_row_text(const JsRow *row, AttrNumber column);
+extern Size js_row_size(const JsRow *row, AttrNumber column);
+extern char *js_row_head_text(const JsRow *row, AttrNumber column);
+extern ArrayType *js_row_head_array(const JsRow *row, AttrNumber column);
 extern int64 js_row_interval(const JsRow *row, AttrNumber column);
 extern Jsonb *js_row_jsonb(const JsRow *row, AttrNumber column);
 extern ArrayType *js_row_array(const JsRow *row, AttrNumber column);

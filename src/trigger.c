@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access.h"
+#include "bounds.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -93,6 +94,7 @@ resolve_keys(const KeySource *source, Jsonb *args)
 static int64
 queue_run(JsRunWriter *writer, const KeySource *source, JsRun *run)
 {
+	js_bounds_check_run(run);
 	run->keys = resolve_keys(source, run->args);
 	(void) js_run_insert(writer, run);
 	js_wakeup_run(run->run_id);

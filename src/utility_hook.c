@@ -34,14 +34,18 @@
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "shmem.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procsignal.h"
 #include "tcop/utility.h"
 #include "utility_hook.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "wakeup.h"
 #include "webhook_check.h"
@@ -146,6 +150,74 @@ claim_of(const Node *stmt)
 		has_option(((const AlterDatabaseStmt *) stmt)->options, "tablespace"))
 		return claim_of_owner(((const AlterDatabaseStmt *) stmt)->dbname, false);
 	return none;
+}
+
+static volatile bool probe_failed;
+
+static void
+end_probe(void)
+{
+	probe_failed = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+pg_noreturn static void
+refuse_unresponsive(const JsUnresponsive *worker)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("process %d, which executes run " INT64_FORMAT " of role \"%s\" in database \"%s\", does not react",
+					worker->pid, worker->run_id, GetUserNameFromId(worker->owner, true),
+					get_database_name(worker->dboid)),
+			 errdetail("The command would wait for it, as for every process of the server."),
+			 errhint("Code that looks for no interrupts, such as a loop in PL/Perl, is ended by kill -9 of that process only, which restarts all sessions of the server.")));
+}
+
+/*
+ * Commands that remove files of a database wait until all processes of the
+ * server have closed theirs, for ever if one of them does not react.  If that may
+ * be a worker of ours this is tried beforehand, with an end.
+ */
+static void
+check_all_react(void)
+{
+	static TimeoutId timeout = MAX_TIMEOUTS;
+	JsUnresponsive worker;
+
+	if (js_slots_unresponsive(&worker, 1) > 0)
+		refuse_unresponsive(&worker);
+	if (js_slots_busy(PATIENCE_US, &worker, 1) == 0)
+		return;
+	if (timeout == MAX_TIMEOUTS)
+		timeout = RegisterTimeout(USER_TIMEOUT, end_probe);
+	probe_failed = false;
+	enable_timeout_after(timeout, DEPARTURE_MS);
+	PG_TRY();
+	{
+		WaitForProcSignalBarrier(EmitProcSignalBarrier(PROCSIGNAL_BARRIER_SMGRRELEASE));
+	}
+	PG_CATCH();
+	{
+		disable_timeout(timeout, false);
+		/* It is one of those that are busy; the first is named. */
+		if (probe_failed && js_slots_busy(DEPARTURE_MS * INT64CONST(1000), &worker, 1) > 0)
+		{
+			FlushErrorState();
+			refuse_unresponsive(&worker);
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	disable_timeout(timeout, false);
+}
+
+/* Whether a command removes files of a database. */
+static bool
+removes_files(const Node *stmt)
+{
+	return IsA(stmt, DropdbStmt) || IsA(stmt, AlterDatabaseStmt);
 }
 
 /* Sends our processes away and waits for them to go. */
@@ -263,6 +335,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			tell();				/* it has not been refused */
 		return;
 	}
+	if (removes_files(pstmt->utilityStmt))
+		check_all_react();
 	PG_ENSURE_ERROR_CLEANUP(let_go, ObjectIdGetDatum(claim.dboid));
 	{
 		clear_database(&claim);

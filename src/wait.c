@@ -48,7 +48,7 @@ look(int64 run_id)
 	bool		exists;
 
 	PushActiveSnapshot(GetTransactionSnapshot());	/* args may be toasted */
-	exists = js_run_see(run_id, &run) ||
+	exists = js_run_see_head(run_id, &run) ||
 		(ended = js_history_find(run_id, &run, &outcome));
 	PopActiveSnapshot();
 	if (!exists || !js_may_see(run.owner))

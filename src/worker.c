@@ -97,29 +97,6 @@ static uint64 batch_number = 0;
 MemoryContext js_run_context;
 
 /* ------------------------------------------------------------------------
- * Bookkeeping transactions
- * ------------------------------------------------------------------------
- */
-
-/* Whatever the owner's defaults for transactions are, ours are these. */
-static void
-begin_bookkeeping(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactReadOnly = false;
-	XactIsoLevel = XACT_READ_COMMITTED;
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit_bookkeeping(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
-/* ------------------------------------------------------------------------
  * A: what to run
  * ------------------------------------------------------------------------
  */
@@ -211,7 +188,7 @@ read_works(const JsMail *mail, int count)
 	JsWork	   *works = palloc0(count * sizeof(JsWork));
 
 	batch_number++;
-	begin_bookkeeping();
+	js_process_begin_own();
 	js_worker_check_tables();
 	for (int i = 0; i < count; i++)
 	{
@@ -221,7 +198,7 @@ read_works(const JsMail *mail, int count)
 		works[i].outcome.started_at = works[i].outcome.finished_at = js_clock_now();
 		read_work(&works[i]);
 	}
-	commit_bookkeeping();
+	js_process_commit_own();
 	MemoryContextSwitchTo(outer);
 	return works;
 }
@@ -273,9 +250,9 @@ record(JsWork *work)
 static void
 record_separately(JsWork *work)
 {
-	begin_bookkeeping();
+	js_process_begin_own();
 	record(work);
-	commit_bookkeeping();
+	js_process_commit_own();
 }
 
 /*
@@ -330,12 +307,14 @@ commit_with_record(JsWork *work)
 	bool		apart = (MyXactFlags & XACT_FLAGS_NEEDIMMEDIATECOMMIT) != 0;
 
 	JS_INJECTION_POINT("jobsched-run-before-close");
+	/* Before: the owner's transaction may have to wait for a snapshot. */
+	if (!apart)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	js_worker_close(work->run.run_id);
 	work->outcome.finished_at = js_clock_now();
 	js_worker_decide(work);
 	if (!apart)
 	{
-		PushActiveSnapshot(GetTransactionSnapshot());
 		record(work);
 		PopActiveSnapshot();
 	}
@@ -709,6 +688,7 @@ jobsched_worker_main(Datum arg)
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	js_process_init();
 	js_shutdown_watch();
+	js_session_watch();
 	js_slot_attach(DatumGetInt32(arg), generation);
 	js_capture_watch();
 	open_session();

@@ -101,10 +101,8 @@ record_all(const JsWork *works, int count)
 	for (int i = 0; i < count; i++)
 		if (works[i].job != NULL)
 			endings[n++] = js_worker_ending(&works[i]);
-	PushActiveSnapshot(GetTransactionSnapshot());
 	js_worker_check_tables();
 	js_attempts_finish(endings, n);
-	PopActiveSnapshot();
 }
 
 static void
@@ -118,8 +116,10 @@ execute_all(JsWork *works, int count)
 		if (works[i].job != NULL)
 			execute_in_subtransaction(&works[i]);
 	PortalHashTableDeleteAll();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	js_worker_close(0);
 	record_all(works, count);
+	PopActiveSnapshot();
 	JS_INJECTION_POINT("jobsched-batch-recorded");
 	CommitTransactionCommand();
 	HOLD_CANCEL_INTERRUPTS();

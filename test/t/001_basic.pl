@@ -192,7 +192,7 @@ pass('the list is emptied: it starts, and runs what was queued');
 # jobsched.max_workers, jobsched.worker_idle_timeout
 # ------------------------------------------------------------------------
 
-set_conf("jobsched.max_workers = 1");
+set_conf("jobsched.max_workers = 1\njobsched.spare_workers = 0");
 $node->safe_psql('postgres', q{
 	CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN;
 	GRANT USAGE ON SCHEMA jobsched TO ann, bob});

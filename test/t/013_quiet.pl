@@ -27,6 +27,7 @@ my $tolerated_ticks = 0.2 * POSIX::sysconf(POSIX::_SC_CLK_TCK);
 my $db = 'postgres';
 my $node = jobsched_node('quiet', conf => q{
 jobsched.max_workers = 3
+jobsched.spare_workers = 0
 jobsched.worker_idle_timeout = '10 min'
 autovacuum = off
 });
