@@ -12,6 +12,7 @@
 
 typedef void (*JsGuarded) (void *arg);
 
+extern ErrorData *js_try(JsGuarded call, void *arg, MemoryContext context);
 extern ErrorData *js_guard(JsGuarded call, void *arg);
 
 #endif							/* JS_GUARD_H */

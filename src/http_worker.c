@@ -62,6 +62,7 @@
 #include "compat.h"
 #include "egress.h"
 #include "fmgr.h"
+#include "guard.h"
 #include "guc.h"
 #include "http.h"
 #include "http_share.h"
@@ -78,7 +79,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "vault.h"
@@ -226,37 +226,6 @@ try_work(BatchWork work, void *arg)
 	return error;
 }
 
-/*
- * A part of a batch that nothing else of it depends on, and that writes nothing.
- * What goes wrong with it is in the caller's memory.
- */
-static ErrorData *
-try_part(BatchWork work, void *arg, MemoryContext context)
-{
-	MemoryContext outer = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(outer);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(outer);
-	CurrentResourceOwner = owner;
-	return error;
-}
-
 /* Somebody holds a row, perhaps a prepared transaction: it is not our fault. */
 static bool
 may_pass(const ErrorData *error)
@@ -366,7 +335,7 @@ prepare_next(JsTransfer *transfer)
 	MemoryContext context = AllocSetContextCreate(batch_context, "jobsched request",
 												  ALLOCSET_SMALL_SIZES);
 	TimestampTz start = GetCurrentTimestamp();
-	ErrorData  *error = try_part(prepare, transfer, context);
+	ErrorData  *error = js_try(prepare, transfer, context);
 
 	if (error != NULL)
 	{
@@ -739,12 +708,12 @@ digest_next(JsRecording *recording, JsTransfer *transfer)
 	recording->transfer = transfer;
 	recording->context = AllocSetContextCreate(batch_context, "jobsched response",
 											   ALLOCSET_SMALL_SIZES);
-	error = try_part(digest, recording, recording->context);
+	error = js_try(digest, recording, recording->context);
 	if (error != NULL)
 	{
 		MemoryContextReset(recording->context);
 		digest_error(transfer, error);
-		error = try_part(digest, recording, recording->context);
+		error = js_try(digest, recording, recording->context);
 	}
 	if (error != NULL)
 		ereport(FATAL,

@@ -34,12 +34,12 @@
 #include "access/xact.h"
 #include "bounds.h"
 #include "clock.h"
+#include "guard.h"
 #include "http.h"
 #include "keys.h"
 #include "miscadmin.h"
 #include "sched.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /*
  * Slots due in one step at most: the first runs start while the slots of
@@ -425,6 +425,20 @@ put_off(JobEntry *job, const ErrorData *error, TimestampTz now)
 	sched_job_hold_back(job, now + PUT_OFF_US);
 }
 
+typedef struct CarefulFiring
+{
+	const Firing *firing;
+	JobEntry   *job;
+} CarefulFiring;
+
+static void
+fire_one(void *arg)
+{
+	const CarefulFiring *careful = arg;
+
+	fire_job(careful->firing, careful->job);
+}
+
 /*
  * The same in a subtransaction.  Nothing that is known of should fail, but a
  * scheduler that ended with an error has a successor, which takes this way:
@@ -433,36 +447,16 @@ put_off(JobEntry *job, const ErrorData *error, TimestampTz now)
 static void
 fire_job_carefully(const Firing *firing, JobEntry *job)
 {
-	MemoryContext outer = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	CarefulFiring careful = {firing, job};
 	JobEntry	before = *job;
+	ErrorData  *error = js_try(fire_one, &careful, CurrentMemoryContext);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(outer);
-	PG_TRY();
-	{
-		fire_job(firing, job);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(outer);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(outer);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(outer);
-		CurrentResourceOwner = owner;
-		put_back(job, &before);
-		put_off(job, error, firing->now);
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	put_back(job, &before);
+	put_off(job, error, firing->now);
 }
 
 /* Fires what is due, oldest first, up to a bound. */

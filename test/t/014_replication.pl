@@ -242,7 +242,8 @@ wait_scheduler($publisher, $db);
 # ------------------------------------------------------------------------
 
 # Both are alike down to the last block but for the setting.
-my $later = $publisher->safe_psql($db, q{SELECT jobsched.trigger('quick', run_at => clock_timestamp() + interval '2 s')});
+$publisher->safe_psql($db, q{SELECT jobsched.pause_job('quick')});
+my $later = $publisher->safe_psql($db, q{SELECT jobsched.trigger('quick')});
 $publisher->backup('clone');
 my $clone = PostgreSQL::Test::Cluster->new('clone');
 $clone->init_from_backup($publisher, 'clone');
@@ -251,8 +252,10 @@ $clone->start;
 wait_scheduler($clone, $db);
 is($clone->safe_psql($db, q{SELECT string_agg(DISTINCT state, ' ') FROM jobsched.jobs WHERE name <> 'brief'}), 'asleep', 'a clone that has been told so: jobs sleep');
 is($clone->safe_psql($db, q{SELECT status, value FROM jobsched.health() WHERE "check" = 'identity'}), 'warning|copy', 'health() says so');
+$publisher->safe_psql($db, q{SELECT jobsched.resume_job('quick')});
 wait_run_state($publisher, $db, $later, 'succeeded');
-wait_until($clone, $db, qq{SELECT clock_timestamp() > run_at + interval '1 s' FROM jobsched.runs WHERE run_id = $later}, 'its time has passed on the clone');
+my $resumed = $clone->safe_psql($db, q{SELECT jobsched.resume_job('quick')::text || clock_timestamp()});
+wait_until($clone, $db, qq{SELECT last_active_at > '$resumed' FROM jobsched_internal.scheduler()}, 'the scheduler of the clone has seen that it is resumed');
 is($clone->safe_psql($db, q{SELECT count(*) FROM app.effect WHERE server = 'clone'}), '0', 'nothing runs on the clone');
 is($clone->safe_psql($db, "SELECT status FROM jobsched.runs WHERE run_id = $later"), 'queued', 'what was queued waits');
 cmp_ok($clone->safe_psql($db, 'SELECT jobsched.adopt()'), '>', 5, 'adopt()');
