@@ -609,6 +609,19 @@ keep_error(void)
 	sched_tell_error(error->message);
 }
 
+/*
+ * The extension was dropped while a step had to do with it, and that is no error;
+ * a successor finds out whether it is there.
+ */
+pg_noreturn static void
+look_again(void)
+{
+	stumbled = false;
+	FlushErrorState();
+	ereport(LOG, (errmsg("scheduler begins anew: %s", sched.db->last_error)));
+	proc_exit(1);
+}
+
 static void
 run_steps(void)
 {
@@ -627,6 +640,8 @@ run_steps(void)
 	PG_CATCH();
 	{
 		keep_error();
+		if (geterrcode() == ERRCODE_UNDEFINED_TABLE)
+			look_again();
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

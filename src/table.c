@@ -84,13 +84,14 @@ Relation
 js_table_open(const char *name, LOCKMODE lockmode)
 {
 	Oid			oid = js_table_oid(name);
+	Relation	rel = OidIsValid(oid) ? try_table_open(oid, lockmode) : NULL;
 
-	if (!OidIsValid(oid))
+	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s.%s\" does not exist", JS_SCHEMA, name),
 				 errhint("The extension jobsched has been dropped or is being replaced.")));
-	return table_open(oid, lockmode);
+	return rel;
 }
 
 SysScanDesc
