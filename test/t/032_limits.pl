@@ -482,7 +482,7 @@ psql(q{
 	UPDATE jobsched_internal.limit_definition SET max_running = 0, rate = 2147483647, per = '1000000000 days', burst = 2147483647 WHERE name = 's';
 	INSERT INTO jobsched_internal.limit_state SELECT 'app'::regrole, k, 's:1', t FROM (VALUES ('key', 'infinity'::timestamptz), ('class', '-infinity'), ('nonsense', 'infinity')) v (k, t) ON CONFLICT DO NOTHING;
 	ALTER TABLE jobsched_internal.limit_definition DROP CONSTRAINT limit_definition_kind_check;
-	INSERT INTO jobsched_internal.limit_definition VALUES (4711, 'nonsense', 'x', 1, 1, '1 s', 1, true)});
+	INSERT INTO jobsched_internal.limit_definition SELECT 4711, 'nonsense', 'x', 1, 1, '1 s', 1, true, 'x', token FROM jobsched_internal.identity});
 my @spoilt = split /\n/, app(q{SELECT jobsched.trigger('spoilt') FROM generate_series(1, 4)});
 psql(qq{
 	UPDATE jobsched_internal.run SET keys = ARRAY[['s:1', NULL], ['', repeat('x', 1000)]] WHERE run_id = $spoilt[0];
