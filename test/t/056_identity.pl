@@ -131,6 +131,7 @@ is(scalar(requests($sink)), 0, 'no request was sent with the secret of the new o
 like(error_of($node, $db, "SELECT jobsched.retry_run($single)"), qr/55000.*is of another owner of its job/, 'nor is it by retry_run()');
 is(psql(q{SELECT count(*) FROM jobsched.redrive('http')}), '0', 'or redrive()');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $plain"), 'queued', 'a run with arguments only waits on');
+is(as('old', "SELECT concat_ws('|', job_name, schedule, timezone, owner) FROM jobsched.upcoming WHERE run_id = $plain"), 'old', 'the old owner sees it, but not what the job is by now');
 my $now = psql(q{SELECT jobsched.trigger('plain', '{"n": 2}')});
 is(ended($now, 'status, owner'), 'succeeded|new', 'runs are executed as the new owner');
 is(psql('SELECT as_role, what FROM work.done'), 'new|handler 2', 'and what he has accepted');
