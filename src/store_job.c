@@ -436,8 +436,19 @@ js_jobs_named(const char *name)
 	return jobs;
 }
 
+/* Of a role that has two, one from elsewhere besides, that one is not meant. */
+static bool
+is_home(const JsJob *job)
+{
+	pg_uuid_t	token;
+
+	return js_identity_read(&token) && memcmp(&job->home, &token, sizeof(pg_uuid_t)) == 0;
+}
+
 /*
  * A role's live job of a name; with the newest snapshot, or with a dirty one.
+ * The OID in the row of a job from elsewhere may be this role's by chance: whose
+ * the job is, its owner says.
  */
 static bool
 find_named(Oid owner, const char *name, Snapshot snapshot, JsJob *job)
@@ -452,10 +463,17 @@ find_named(Oid owner, const char *name, Snapshot snapshot, JsJob *job)
 						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(name));
 	ScanKeyInit(&keys[1], JOB_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(owner));
 	scan = systable_beginscan(rel, js_table_oid("job_name"), true, snapshot, 2, keys);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	/* A dirty snapshot tells of the row that it has seen last. */
+	while (!(found && snapshot != NULL) && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		job_from_tuple(rel, tuple, job);
-		found = job->dropped_at == DT_NOBEGIN;
+		JsJob		candidate;
+
+		job_from_tuple(rel, tuple, &candidate);
+		if (candidate.dropped_at != DT_NOBEGIN || candidate.owner != owner ||
+			(found && !is_home(&candidate)))
+			continue;
+		*job = candidate;
+		found = true;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -13,7 +13,8 @@
 -- nearly all rows, as is right where a policy has been before.)
 -- Tables job and limit_definition have no policy: it would keep pg_dump out.
 -- The names of jobs are read from job's parent, which has one: a function in a
--- condition on a name must not be given those of others.
+-- condition on a name must not be given those of others.  Who has given a job away
+-- sees the runs that he still has, and no view shows him what the job is by now.
 --
 -- Callbacks (runs with a handler) have a response in their arguments, which is
 -- its owner's alone, as in http_responses; so is what comes of it, errors and
@@ -409,6 +410,7 @@ SELECT w.run_id,
 	w.pid AS worker_pid
 FROM jobsched_internal.workers() w
 	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) w.job_id
+		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	LEFT JOIN jobsched_internal.run r ON r.run_id OPERATOR(pg_catalog.=) w.run_id
 WHERE w.run_id IS NOT NULL AND jobsched_internal.may_see(w.owner)
 UNION ALL
@@ -428,6 +430,7 @@ SELECT f.run_id,
 FROM jobsched_internal.flights() f
 	JOIN jobsched_internal.run r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
 	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) f.job_id
+		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 WHERE jobsched_internal.may_see(r.owner);
 COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress; HTTP requests that are under way.';
 
@@ -461,6 +464,7 @@ FROM (
 		r.source, r.run_id, j.schedule, j.timezone, j.anchor, NULL, NULL
 	FROM jobsched_internal.run r
 		LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	WHERE r.status OPERATOR(pg_catalog.<>) 'running' AND jobsched_internal.may_see(r.owner)
 ) u
 WHERE u.run_at IS NOT NULL;

@@ -225,10 +225,11 @@ left_out('UPDATE app.rows SET id = 50 WHERE id = 5', $too_long, 'owner, job_name
 left_out(q{INSERT INTO app.rows (id, t) VALUES (7, repeat(repeat(E'\x01', 1024 * 1024), 3))}, $too_long, 'sqlstate', '54000');
 left_out(q{INSERT INTO app.rows (id, t) VALUES (8, repeat(repeat('x', 1024 * 1024), 200))}, 'the row has more than \d+ bytes', 'sqlstate', '54000');
 left_out(q{INSERT INTO app.rows (id, d) SELECT 9, jsonb_agg(1e100000) FROM generate_series(1, 1000)}, $too_long, 'sqlstate', '54000');
+left_out(q{INSERT INTO app.rows (id, d) SELECT 12, jsonb_agg(0) FROM generate_series(1, 2000000)}, 'the request has \d+ bytes', 'sqlstate', '54000');
 is(length(body_of(q{INSERT INTO app.rows (id, t) VALUES (10, repeat(repeat('x', 1024 * 1024), 15))})->{record}->{t}), 15 * 1024 * 1024, 'a large row that fits is sent');
 my $warning = warned(q{INSERT INTO app.rows (id, t) SELECT 11, repeat(repeat('x', 1024 * 1024), 20) FROM generate_series(1, 3)});
 is(scalar(() = $warning =~ /WARNING/g), 1, 'of many rows of a statement one warning tells');
-is(psql('SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM app.rows'), '2 4 7 8 9 10 11 11 11 50', 'all changes are made');
+is(psql('SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM app.rows'), '2 4 7 8 9 10 11 11 11 12 50', 'all changes are made');
 is(psql(q{SELECT recent ~ 'S' FROM jobsched.jobs WHERE name = 'http'}), 'f', 'no run was skipped of those that the job shows');
 
 # What counts is what is sent, to the byte: the same for requests from SQL.

@@ -131,6 +131,7 @@ is(scalar(requests($sink)), 0, 'no request was sent with the secret of the new o
 like(error_of($node, $db, "SELECT jobsched.retry_run($single)"), qr/55000.*is of another owner of its job/, 'nor is it by retry_run()');
 is(psql(q{SELECT count(*) FROM jobsched.redrive('http')}), '0', 'or redrive()');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $plain"), 'queued', 'a run with arguments only waits on');
+is(as('old', "SELECT concat_ws('|', job_name, schedule, timezone, owner) FROM jobsched.upcoming WHERE run_id = $plain"), 'old', 'the old owner sees it, but not what the job is by now');
 my $now = psql(q{SELECT jobsched.trigger('plain', '{"n": 2}')});
 is(ended($now, 'status, owner'), 'succeeded|new', 'runs are executed as the new owner');
 is(psql('SELECT as_role, what FROM work.done'), 'new|handler 2', 'and what he has accepted');
@@ -280,6 +281,34 @@ is(sql_as($other, 'shop', 'stayed', 'SELECT string_agg(name, \',\') FROM jobsche
 is($other->safe_psql('shop', 'SELECT jobsched.adopt()'), '1', 'a number is nobody');
 wait_until($other, 'shop', q{SELECT bool_or(status = 'succeeded') FROM jobsched.runs WHERE job_name = 'of stay'}, 'what is adopted runs');
 is($other->safe_psql('shop', q{SELECT DISTINCT owner FROM jobsched.runs}), 'stayed', 'and only that, as its owner');
+
+# A number that is somebody's here: as if jobs of 'far' had come from a cluster
+# where he had the OID that is that of 'near'.
+psql(q{
+	CREATE ROLE far LOGIN; CREATE ROLE near LOGIN;
+	GRANT CONNECT ON DATABASE postgres TO far, near;
+	GRANT EXECUTE ON FUNCTION jobsched.http_request, jobsched.http_webhook TO far, near;
+	CREATE TABLE work.hooked (a int); ALTER TABLE work.hooked OWNER TO near;
+	CREATE TRIGGER hook AFTER INSERT ON work.hooked FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('sender');
+	CREATE FUNCTION work.told(args jsonb) RETURNS void LANGUAGE sql AS $$INSERT INTO work.done (what) VALUES (args ->> 'status')$$;
+	TRUNCATE work.done});
+as('far', qq{SELECT jobsched.create_job('same', command => 'SELECT 1'); SELECT jobsched.create_job('sender', url => '$url/far');
+	SELECT jobsched.alter_job('http', description => 'of far')});
+psql(q{UPDATE jobsched_internal.job SET home = gen_random_uuid(), owner = 'near'::regrole WHERE owner = 'far'::regrole});
+my $far = psql(q{SELECT job_id FROM jobsched.jobs WHERE name = 'same'});
+my $near = as('near', q{SELECT jobsched.create_job('same', command => 'SELECT 2', if_exists => 'keep')});
+isnt($near, $far, 'a job that has the number of a role by chance is not that of this role');
+is(as('near', q{SELECT jobsched.create_job('same', command => 'SELECT 3', if_exists => 'update')}), $near, 'nor is it in his way');
+$single = as('near', qq{SELECT jobsched.http_request('POST', '$url/near', on_success => 'work.told', on_failure => 'work.told')});
+as('near', q{INSERT INTO work.hooked VALUES (1)});
+is(ended($single, 'owner, status'), 'near|succeeded', 'his requests are his');
+wait_until($node, $db, 'SELECT count(*) = 1 FROM work.done', 'and he is told of their ends');
+is(as('far', 'SELECT jobsched.adopt()'), '3', 'who has the name takes the jobs');
+is(psql(q{SELECT string_agg(DISTINCT as_role, ',') FROM work.done}), 'near', 'nothing of the other has been executed as him');
+is(as('far', 'SELECT count(*) FROM jobsched.runs'), '0', 'or waits for that');
+like(psql(q{SELECT error FROM jobsched.runs WHERE owner = 'near' AND status = 'skipped'}), qr/job "sender" of role "near" does not exist/, 'a webhook finds no job of another either');
+is(psql(q{SELECT string_agg(name || '/' || owner, ' ' ORDER BY name, owner) FROM jobsched.jobs WHERE owner IN ('far', 'near')}),
+	'http/far http/near same/far same/near sender/far', 'each has his own');
 
 # ------------------------------------------------------------------------
 # A clone
