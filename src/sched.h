@@ -129,6 +129,8 @@ typedef struct OwnerEntry
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
+	bool		refused;		/* no session can be opened as it: its runs are
+								 * ended, and none is dealt out */
 	List	   *jobless;		/* requests whose job is yet to be made: ids,
 								 * int64 pointers */
 	int			settle_left;	/* so many may get it in this step */
@@ -433,6 +435,7 @@ extern void sched_requests_init(void);
 extern void sched_queue_request(Request *request, const RunEntry *run);
 extern bool sched_requests_waiting(void);
 extern void sched_unpark_requests(void);
+extern bool sched_was_replaced(int64 run_id);
 extern void sched_add_request(const JsRequest *row, void *arg);
 extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_replace_run(RunEntry *run, bool at_once);

@@ -34,6 +34,7 @@
 #include "guc.h"
 #include "http.h"
 #include "sched.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -133,6 +134,36 @@ is_claimed(const RunEntry *run)
 	return !js_run_see_head(run->run_id, &row) || row.status == JS_RUN_RUNNING;
 }
 
+static bool
+is_jobless(int64 run_id)
+{
+	JsRun		row;
+
+	return js_run_see_head(run_id, &row) && row.job_id == 0;
+}
+
+/* Runs without a job that others replace: held back as soon as they get one. */
+static HTAB *replaced = NULL;
+
+static void
+note_replaced(int64 run_id)
+{
+	if (replaced == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(int64),.hcxt = sched.context};
+
+		replaced = hash_create("jobsched replaced runs", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(replaced, &run_id, HASH_ENTER, NULL);
+}
+
+/* Asked once, when the run has got its job. */
+bool
+sched_was_replaced(int64 run_id)
+{
+	return replaced != NULL && hash_search(replaced, &run_id, HASH_REMOVE, NULL) != NULL;
+}
+
 /* A run that another replaces does not start any more, if it waits. */
 static void
 hold_back(int64 run_id)
@@ -140,6 +171,8 @@ hold_back(int64 run_id)
 	TimestampTz now = js_clock_now();
 	RunEntry   *run = sched_run_load(run_id, now);
 
+	if (run == NULL && is_jobless(run_id))
+		note_replaced(run_id);
 	if (run == NULL || is_claimed(run))
 		return;
 	run->superseded = true;
@@ -176,14 +209,6 @@ sched_add_request(const JsRequest *row, void *arg)
 	sched_queue_request(request, sched_run_find(request->run_id));
 	if (replaces(request))
 		hold_back(request->run_id);
-}
-
-static bool
-is_jobless(int64 run_id)
-{
-	JsRun		row;
-
-	return js_run_see_head(run_id, &row) && row.job_id == 0;
 }
 
 /* Runs have got jobs: requests of these may be among those that are parked. */
