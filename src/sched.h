@@ -434,6 +434,8 @@ extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, 
 extern void sched_requests_init(void);
 extern void sched_queue_request(Request *request, const RunEntry *run);
 extern bool sched_requests_waiting(void);
+extern bool sched_requests_unread(void);
+extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
 extern void sched_unpark_requests(void);
 extern bool sched_was_replaced(int64 run_id);
 extern void sched_add_request(const JsRequest *row, void *arg);

@@ -72,11 +72,21 @@ static dlist_head parked = DLIST_STATIC_INIT(parked);
 
 /*
  * Those that are to be seen to: roles take turns, so who cancels a million runs
- * delays nobody else.  (Roles whose OIDs fall together share a turn.)
+ * delays nobody else.  (Roles whose OIDs fall together share a turn.)  As many
+ * as are served soon are in memory; the others stay in the table until then.
  */
 #define TURNS 64
+#define MAX_READ_AHEAD 10000
 
-static dlist_head waiting[TURNS];
+typedef struct Turn
+{
+	dlist_head	requests;
+	int			count;
+	int64		unread_from;	/* the first that is in the table only; 0: none
+								 * is */
+} Turn;
+
+static Turn turns[TURNS];
 static int	waiting_count = 0;
 static int	next_turn = 0;
 
@@ -84,15 +94,24 @@ void
 sched_requests_init(void)
 {
 	for (int i = 0; i < TURNS; i++)
-		dlist_init(&waiting[i]);
+		dlist_init(&turns[i].requests);
 	dlist_init(&sched.requests_done);
 }
 
 /* run: NULL if it is not known. */
+static Turn *
+turn_of(const RunEntry *run)
+{
+	return &turns[run != NULL ? run->job->owner % TURNS : 0];
+}
+
 void
 sched_queue_request(Request *request, const RunEntry *run)
 {
-	dlist_push_tail(&waiting[run != NULL ? run->job->owner % TURNS : 0], &request->node);
+	Turn	   *turn = turn_of(run);
+
+	dlist_push_tail(&turn->requests, &request->node);
+	turn->count++;
 	waiting_count++;
 }
 
@@ -100,18 +119,58 @@ sched_queue_request(Request *request, const RunEntry *run)
 static Request *
 next_request(void)
 {
-	dlist_head *queue = &waiting[next_turn];
+	Turn	   *turn = &turns[next_turn];
 	Request    *request;
 
 	next_turn = (next_turn + 1) % TURNS;
-	if (dlist_is_empty(queue))
+	if (dlist_is_empty(&turn->requests))
 		return NULL;
-	request = dlist_head_element(Request, node, queue);
+	request = dlist_head_element(Request, node, &turn->requests);
 	if (request->again && !sched_may_end())
 		return NULL;			/* round to the first of those that wait */
 	dlist_delete(&request->node);
+	turn->count--;
 	waiting_count--;
 	return request;
+}
+
+static void
+leave_unread(Turn *turn, int64 request_id)
+{
+	if (turn->unread_from == 0 || request_id < turn->unread_from)
+		turn->unread_from = request_id;
+}
+
+static Turn *
+turn_with_room(void)
+{
+	for (int i = 0; i < TURNS; i++)
+		if (turns[i].unread_from != 0 && turns[i].count < MAX_READ_AHEAD / 2)
+			return &turns[i];
+	return NULL;
+}
+
+/* Whether some that are in the table only are to be read. */
+bool
+sched_requests_unread(void)
+{
+	return turn_with_room() != NULL;
+}
+
+/* Reads a part of them: read returns where to go on, 0 if that was all. */
+void
+sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
+{
+	Turn	   *turn = turn_with_room();
+	int64		from;
+	int64		next;
+
+	if (turn == NULL)
+		return;
+	from = turn->unread_from;
+	turn->unread_from = 0;
+	if ((next = read(from, false, now)) > 0)
+		leave_unread(turn, next);
 }
 
 bool
@@ -181,23 +240,31 @@ hold_back(int64 run_id)
 }
 
 static bool
-replaces(const Request *request)
+replaces(JsRequestKind kind)
 {
-	return request->kind == JS_REQUEST_REPLACE || request->kind == JS_REQUEST_DEBOUNCE;
+	return kind == JS_REQUEST_REPLACE || kind == JS_REQUEST_DEBOUNCE;
 }
 
 void
 sched_add_request(const JsRequest *row, void *arg)
 {
 	Request    *request;
+	const RunEntry *run = sched_run_find(row->run_id);
 	bool		found;
 	RequestSlot *slot;
 
 	if (known == NULL)
 		known = requesthash_create(sched.context, 64, NULL);
+	if (turn_of(run)->count >= MAX_READ_AHEAD && requesthash_lookup(known, row->request_id) == NULL)
+	{
+		leave_unread(turn_of(run), row->request_id);
+		if (replaces(row->kind))
+			hold_back(row->run_id);
+		return;
+	}
 	slot = requesthash_insert(known, row->request_id, &found);
 	if (found)
-		return;
+		return;					/* it has been read before */
 	request = MemoryContextAlloc(sched.context, sizeof(Request));
 	request->request_id = row->request_id;
 	request->kind = row->kind;
@@ -207,7 +274,7 @@ sched_add_request(const JsRequest *row, void *arg)
 	request->again = false;
 	slot->request = request;
 	sched_queue_request(request, sched_run_find(request->run_id));
-	if (replaces(request))
+	if (replaces(request->kind))
 		hold_back(request->run_id);
 }
 
@@ -220,7 +287,7 @@ sched_unpark_requests(void)
 		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&parked));
 
 		sched_queue_request(request, sched_run_find(request->run_id));
-		if (replaces(request))
+		if (replaces(request->kind))
 			hold_back(request->run_id);
 	}
 }
@@ -301,7 +368,7 @@ is_open(const Request *request, const RunEntry *run)
 		return false;
 	if (request->kind == JS_REQUEST_RESET)
 		return run->state == RUN_ASSIGNED && run->attempt == request->attempt;
-	return !replaces(request) || run->superseded;
+	return !replaces(request->kind) || run->superseded;
 }
 
 static void
@@ -331,7 +398,7 @@ serve(Request *request, TimestampTz now)
 	take_request(run, request);
 	if (run->job->asleep)
 		return;					/* not ours to touch, until it is adopted */
-	if (run->state == RUN_ASSIGNED && replaces(request))
+	if (run->state == RUN_ASSIGNED && replaces(request->kind))
 		return;					/* until its worker has told us that it waits */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{

@@ -476,7 +476,7 @@ sched_reading(void)
 	for (int i = 0; i < lengthof(readers); i++)
 		if (readers[i].down > 0 || readers[i].up > 0 || readers[i].again)
 			return true;
-	return owner_with_room() != NULL;
+	return owner_with_room() != NULL || sched_requests_unread();
 }
 
 /* A part of what there is to be read. */
@@ -489,6 +489,7 @@ sched_read_on(TimestampTz now)
 		read_part(&readers[i], now);
 	if ((owner = owner_with_room()) != NULL)
 		read_unread(owner, now);
+	sched_read_requests(read_requests, now);
 }
 
 static void
