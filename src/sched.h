@@ -129,6 +129,8 @@ typedef struct OwnerEntry
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
+	bool		refused;		/* no session can be opened as it: its runs are
+								 * ended, and none is dealt out */
 	List	   *jobless;		/* requests whose job is yet to be made: ids,
 								 * int64 pointers */
 	int			settle_left;	/* so many may get it in this step */
@@ -432,7 +434,10 @@ extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, 
 extern void sched_requests_init(void);
 extern void sched_queue_request(Request *request, const RunEntry *run);
 extern bool sched_requests_waiting(void);
+extern bool sched_requests_unread(void);
+extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
 extern void sched_unpark_requests(void);
+extern bool sched_was_replaced(int64 run_id);
 extern void sched_add_request(const JsRequest *row, void *arg);
 extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_replace_run(RunEntry *run, bool at_once);

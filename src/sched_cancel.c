@@ -34,6 +34,7 @@
 #include "guc.h"
 #include "http.h"
 #include "sched.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -71,11 +72,21 @@ static dlist_head parked = DLIST_STATIC_INIT(parked);
 
 /*
  * Those that are to be seen to: roles take turns, so who cancels a million runs
- * delays nobody else.  (Roles whose OIDs fall together share a turn.)
+ * delays nobody else.  (Roles whose OIDs fall together share a turn.)  As many
+ * as are served soon are in memory; the others stay in the table until then.
  */
 #define TURNS 64
+#define MAX_READ_AHEAD 10000
 
-static dlist_head waiting[TURNS];
+typedef struct Turn
+{
+	dlist_head	requests;
+	int			count;
+	int64		unread_from;	/* the first that is in the table only; 0: none
+								 * is */
+} Turn;
+
+static Turn turns[TURNS];
 static int	waiting_count = 0;
 static int	next_turn = 0;
 
@@ -83,15 +94,24 @@ void
 sched_requests_init(void)
 {
 	for (int i = 0; i < TURNS; i++)
-		dlist_init(&waiting[i]);
+		dlist_init(&turns[i].requests);
 	dlist_init(&sched.requests_done);
 }
 
 /* run: NULL if it is not known. */
+static Turn *
+turn_of(const RunEntry *run)
+{
+	return &turns[run != NULL ? run->job->owner % TURNS : 0];
+}
+
 void
 sched_queue_request(Request *request, const RunEntry *run)
 {
-	dlist_push_tail(&waiting[run != NULL ? run->job->owner % TURNS : 0], &request->node);
+	Turn	   *turn = turn_of(run);
+
+	dlist_push_tail(&turn->requests, &request->node);
+	turn->count++;
 	waiting_count++;
 }
 
@@ -99,18 +119,58 @@ sched_queue_request(Request *request, const RunEntry *run)
 static Request *
 next_request(void)
 {
-	dlist_head *queue = &waiting[next_turn];
+	Turn	   *turn = &turns[next_turn];
 	Request    *request;
 
 	next_turn = (next_turn + 1) % TURNS;
-	if (dlist_is_empty(queue))
+	if (dlist_is_empty(&turn->requests))
 		return NULL;
-	request = dlist_head_element(Request, node, queue);
+	request = dlist_head_element(Request, node, &turn->requests);
 	if (request->again && !sched_may_end())
 		return NULL;			/* round to the first of those that wait */
 	dlist_delete(&request->node);
+	turn->count--;
 	waiting_count--;
 	return request;
+}
+
+static void
+leave_unread(Turn *turn, int64 request_id)
+{
+	if (turn->unread_from == 0 || request_id < turn->unread_from)
+		turn->unread_from = request_id;
+}
+
+static Turn *
+turn_with_room(void)
+{
+	for (int i = 0; i < TURNS; i++)
+		if (turns[i].unread_from != 0 && turns[i].count < MAX_READ_AHEAD / 2)
+			return &turns[i];
+	return NULL;
+}
+
+/* Whether some that are in the table only are to be read. */
+bool
+sched_requests_unread(void)
+{
+	return turn_with_room() != NULL;
+}
+
+/* Reads a part of them: read returns where to go on, 0 if that was all. */
+void
+sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
+{
+	Turn	   *turn = turn_with_room();
+	int64		from;
+	int64		next;
+
+	if (turn == NULL)
+		return;
+	from = turn->unread_from;
+	turn->unread_from = 0;
+	if ((next = read(from, false, now)) > 0)
+		leave_unread(turn, next);
 }
 
 bool
@@ -133,6 +193,36 @@ is_claimed(const RunEntry *run)
 	return !js_run_see_head(run->run_id, &row) || row.status == JS_RUN_RUNNING;
 }
 
+static bool
+is_jobless(int64 run_id)
+{
+	JsRun		row;
+
+	return js_run_see_head(run_id, &row) && row.job_id == 0;
+}
+
+/* Runs without a job that others replace: held back as soon as they get one. */
+static HTAB *replaced = NULL;
+
+static void
+note_replaced(int64 run_id)
+{
+	if (replaced == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(int64),.hcxt = sched.context};
+
+		replaced = hash_create("jobsched replaced runs", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(replaced, &run_id, HASH_ENTER, NULL);
+}
+
+/* Asked once, when the run has got its job. */
+bool
+sched_was_replaced(int64 run_id)
+{
+	return replaced != NULL && hash_search(replaced, &run_id, HASH_REMOVE, NULL) != NULL;
+}
+
 /* A run that another replaces does not start any more, if it waits. */
 static void
 hold_back(int64 run_id)
@@ -140,6 +230,8 @@ hold_back(int64 run_id)
 	TimestampTz now = js_clock_now();
 	RunEntry   *run = sched_run_load(run_id, now);
 
+	if (run == NULL && is_jobless(run_id))
+		note_replaced(run_id);
 	if (run == NULL || is_claimed(run))
 		return;
 	run->superseded = true;
@@ -148,23 +240,31 @@ hold_back(int64 run_id)
 }
 
 static bool
-replaces(const Request *request)
+replaces(JsRequestKind kind)
 {
-	return request->kind == JS_REQUEST_REPLACE || request->kind == JS_REQUEST_DEBOUNCE;
+	return kind == JS_REQUEST_REPLACE || kind == JS_REQUEST_DEBOUNCE;
 }
 
 void
 sched_add_request(const JsRequest *row, void *arg)
 {
 	Request    *request;
+	const RunEntry *run = sched_run_find(row->run_id);
 	bool		found;
 	RequestSlot *slot;
 
 	if (known == NULL)
 		known = requesthash_create(sched.context, 64, NULL);
+	if (turn_of(run)->count >= MAX_READ_AHEAD && requesthash_lookup(known, row->request_id) == NULL)
+	{
+		leave_unread(turn_of(run), row->request_id);
+		if (replaces(row->kind))
+			hold_back(row->run_id);
+		return;
+	}
 	slot = requesthash_insert(known, row->request_id, &found);
 	if (found)
-		return;
+		return;					/* it has been read before */
 	request = MemoryContextAlloc(sched.context, sizeof(Request));
 	request->request_id = row->request_id;
 	request->kind = row->kind;
@@ -174,16 +274,8 @@ sched_add_request(const JsRequest *row, void *arg)
 	request->again = false;
 	slot->request = request;
 	sched_queue_request(request, sched_run_find(request->run_id));
-	if (replaces(request))
+	if (replaces(request->kind))
 		hold_back(request->run_id);
-}
-
-static bool
-is_jobless(int64 run_id)
-{
-	JsRun		row;
-
-	return js_run_see_head(run_id, &row) && row.job_id == 0;
 }
 
 /* Runs have got jobs: requests of these may be among those that are parked. */
@@ -195,7 +287,7 @@ sched_unpark_requests(void)
 		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&parked));
 
 		sched_queue_request(request, sched_run_find(request->run_id));
-		if (replaces(request))
+		if (replaces(request->kind))
 			hold_back(request->run_id);
 	}
 }
@@ -276,7 +368,7 @@ is_open(const Request *request, const RunEntry *run)
 		return false;
 	if (request->kind == JS_REQUEST_RESET)
 		return run->state == RUN_ASSIGNED && run->attempt == request->attempt;
-	return !replaces(request) || run->superseded;
+	return !replaces(request->kind) || run->superseded;
 }
 
 static void
@@ -306,7 +398,7 @@ serve(Request *request, TimestampTz now)
 	take_request(run, request);
 	if (run->job->asleep)
 		return;					/* not ours to touch, until it is adopted */
-	if (run->state == RUN_ASSIGNED && replaces(request))
+	if (run->state == RUN_ASSIGNED && replaces(request->kind))
 		return;					/* until its worker has told us that it waits */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{

@@ -413,7 +413,8 @@ sched_plan(RunEntry *run, int slotno)
 static bool
 slot_takes_runs(const SlotEntry *slot)
 {
-	return slot->mine && !slot->foreign && slot->view.state == JS_SLOT_READY && !slot->view.leave;
+	return slot->mine && !slot->foreign && slot->view.state == JS_SLOT_READY && !slot->view.leave &&
+		!slot->owner->refused;
 }
 
 static bool
@@ -553,7 +554,8 @@ starting_workers(const OwnerEntry *owner)
 static bool
 needs_worker(const OwnerEntry *owner, TimestampTz now)
 {
-	return !owner->http && owner->ready_count > starting_workers(owner) && now >= owner->start_after;
+	return !owner->http && !owner->refused &&
+		owner->ready_count > starting_workers(owner) && now >= owner->start_after;
 }
 
 /* One more worker for each owner that needs one; who got one goes to the end. */
@@ -609,7 +611,10 @@ dropped_owner(const RunEntry *run)
 	return psprintf("the owner, role with OID %u, does not exist", job.owner);
 }
 
-/* Runs of roles that cannot connect are ended here, without a process. */
+/*
+ * Runs of roles that cannot connect are ended here, without a process: one for
+ * nobody would be the bootstrap superuser's.  What is left is for the next step.
+ */
 static void
 refuse_owners(void)
 {
@@ -622,7 +627,8 @@ refuse_owners(void)
 		char	   *message;
 		RunEntry   *run;
 
-		if (owner->ready_count == 0 || !sched_owner_problem(owner, &sqlstate, &message))
+		owner->refused = owner->ready_count > 0 && sched_owner_problem(owner, &sqlstate, &message);
+		if (!owner->refused)
 			continue;
 		for (int i = 0; i < MAX_CLAIMS && sched_may_end_more() && (run = sched_first_ready(owner)) != NULL; i++)
 			refuse(run, sqlstate, OidIsValid(owner->owner) ? message : dropped_owner(run));
@@ -815,7 +821,9 @@ sched_dispatch_deadline(void)
 	{
 		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
 
-		if (owner->ready_count > 0 && owner->start_after > now)
+		if (owner->refused && owner->ready_count > 0 && sched_can_assign())
+			deadline = DT_NOBEGIN;
+		else if (owner->ready_count > 0 && owner->start_after > now)
 			deadline = Min(deadline, owner->start_after);
 	}
 	return Min(deadline, sched_http_deadline());

@@ -329,7 +329,7 @@ places(void)
 static bool
 waits(const OwnerEntry *owner)
 {
-	return owner->http && owner->ready_count > 0;
+	return owner->http && !owner->refused && owner->ready_count > 0;
 }
 
 /*

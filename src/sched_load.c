@@ -298,6 +298,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->callback = row->handler != NULL;
 	run->own_request = row->sends_request;
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
+	run->superseded = row->job_id == 0 && sched_was_replaced(row->run_id);
 	sched_run_follow(run);
 	/* Until a slot shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
@@ -475,7 +476,7 @@ sched_reading(void)
 	for (int i = 0; i < lengthof(readers); i++)
 		if (readers[i].down > 0 || readers[i].up > 0 || readers[i].again)
 			return true;
-	return owner_with_room() != NULL;
+	return owner_with_room() != NULL || sched_requests_unread();
 }
 
 /* A part of what there is to be read. */
@@ -488,6 +489,7 @@ sched_read_on(TimestampTz now)
 		read_part(&readers[i], now);
 	if ((owner = owner_with_room()) != NULL)
 		read_unread(owner, now);
+	sched_read_requests(read_requests, now);
 }
 
 static void

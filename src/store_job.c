@@ -285,6 +285,8 @@ js_job_insert(JsJob *job)
 	job->job_id = nextval_internal(js_table_oid("job_id_seq"), false);
 	(void) js_identity_read(&job->home);
 	job_to_row(job, &row);
+	/* Of a role that has been dropped meanwhile the name is left out. */
+	js_row_set(&row, JOB_OWNER, ObjectIdGetDatum(job->owner));
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();

@@ -445,6 +445,19 @@ for my $end (qw(COMMIT ROLLBACK))
 	$_->quit for $session, $others;
 }
 
+# So does a replacement, of more requests than get their job in one step.
+{
+	my ($role, $session) = new_role();
+	my $last = $session->query_safe(qq{
+		SELECT max(jobsched.http_request('POST', '$url/$role/replaced', idempotency_key => 'k', on_conflict => 'replace'))
+		FROM generate_series(1, 2000)});
+
+	wait_drained($node, $db);
+	is(psql(qq{SELECT count(*), max(run_id) FROM jobsched.runs WHERE owner = '$role' AND status = 'succeeded'}), "1|$last", 'of requests that are replaced before there is a job only the last is sent');
+	is(scalar(requests($sink, qr{^/$role/})), 1, 'once');
+	$session->quit;
+}
+
 # The job can be named before there is a row of it.
 {
 	my ($role, $session) = new_role();

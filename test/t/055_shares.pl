@@ -261,6 +261,16 @@ wait_drained($node, $db);
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'many' AND status = 'succeeded'}), '29999', 'each of them is executed, once');
 set_setting($node, 'jobsched.max_queue_memory', undef);
 
+# So do requests beyond those that are served soon.
+$before = scheduler_kb();
+sql_as($node, $db, 'hog', q{
+	WITH t AS MATERIALIZED (SELECT jobsched.trigger('many', run_at => now() + interval '1 day') AS run_id)
+	SELECT count(jobsched.cancel_run(run_id)) FROM t, generate_series(1, 200000)});
+latency('ann', 'quick') for 1 .. 5;
+wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', 'all requests are served');
+$grown = scheduler_kb() - $before;
+cmp_ok($grown, '<', 10000, "200000 requests take no more than some of them ($grown kB)");
+
 # ------------------------------------------------------------------------
 # The session between two runs
 # ------------------------------------------------------------------------

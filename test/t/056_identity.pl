@@ -191,6 +191,25 @@ wait_value($node, $db, q{SELECT owner_name IS NULL FROM jobsched_internal.job WH
 wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.secret WHERE name = 'of.brief'}, '0', 'nor its secrets');
 my $waits = psql(q{SELECT jobsched.trigger('of brief', run_at => clock_timestamp() + interval '1 hour')});
 
+# Of roles that are dropped before they have a job for their requests.
+for my $role ('brief1', 'brief2')
+{
+	psql("CREATE ROLE $role LOGIN; GRANT EXECUTE ON FUNCTION jobsched.http_request TO $role");
+	psql("BEGIN; SET LOCAL ROLE $role; SELECT jobsched.http_post('$url/brief'); RESET ROLE; DROP OWNED BY $role; DROP ROLE $role; COMMIT");
+}
+wait_value($node, $db, q{SELECT count(*), count(DISTINCT j.owner), count(j.owner_name) FROM jobsched_internal.job j JOIN jobsched.runs r USING (job_id) WHERE j.name = 'http' AND r.reason = 'owner_cannot_connect'}, '2|2|0', 'requests of dropped roles end, of jobs that were theirs');
+
+# Nobody has a process, however many runs wait.
+psql(q{CREATE ROLE brief3 LOGIN; GRANT CONNECT ON DATABASE postgres TO brief3});
+as('brief3', q{SELECT jobsched.create_job('of brief3', command => 'SELECT 1'); SELECT jobsched.pause_job('of brief3')});
+as('brief3', q{SELECT count(jobsched.trigger('of brief3')) FROM generate_series(1, 2000)});
+psql('DROP OWNED BY brief3; DROP ROLE brief3');
+wait_value($node, $db, q{SELECT owner_name IS NULL FROM jobsched_internal.job WHERE name = 'of brief3'}, 't', 'its owner is dropped');
+my $before = log_size($node);
+psql(q{SELECT jobsched.resume_job('of brief3')});
+wait_value($node, $db, q{SELECT status, count(*) FROM jobsched.runs WHERE job_name = 'of brief3' GROUP BY 1}, 'failed|2000', 'all its runs end');
+unlike(log_since($node, $before), qr/not this worker's to execute|"jobsched worker"/, 'and no worker is started for them');
+
 # One of the same name, then one of the same OID.
 psql('CREATE ROLE short LOGIN; GRANT CONNECT ON DATABASE postgres TO short');
 like(error_of($node, $db, q{SELECT jobsched.trigger('of brief')}, 'short'), qr/42704/, 'another role of that name has nothing to do with it');
