@@ -248,7 +248,7 @@ define_http_settings(void)
 							&js_guc_http_max_response, 256, 0, 64 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.http_max_per_host",
-							"HTTP requests to one host and port that are under way at the same time, in each database.",
+							"HTTP requests of one role to one host and port that are under way at the same time, in each database.",
 							NULL,
 							&js_guc_http_max_per_host, 64, 1, 100000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);

@@ -27,6 +27,7 @@
 #include "access.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "bounds.h"
 #include "capture.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -534,6 +535,7 @@ prepare_webhook(void *arg)
 		prepare_run(&hook->run, &hook->job, trigger_request(hook->trigger, change), NULL);
 	else
 		prepare_run_of_job(hook, change);
+	js_bounds_check_run(&hook->run);
 }
 
 /* Of a statement with a million rows, one warning is enough. */

@@ -231,6 +231,16 @@ is(scalar(() = $warning =~ /WARNING/g), 1, 'of many rows of a statement one warn
 is(psql('SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM app.rows'), '2 4 7 8 9 10 11 11 11 50', 'all changes are made');
 is(psql(q{SELECT recent ~ 'S' FROM jobsched.jobs WHERE name = 'http'}), 'f', 'no run was skipped of those that the job shows');
 
+# So it is with the bound that an administrator sets, for requests and for arguments.
+set_setting($node, 'jobsched.max_args_size', '64kB');
+app(qq{
+	SELECT jobsched.create_job('small', url => '$url/small');
+	CREATE TABLE app.small (t text);
+	CREATE TRIGGER hook AFTER INSERT ON app.small FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('small')});
+left_out(q{INSERT INTO app.small VALUES (repeat('x', 100000))}, 'args has \d+ bytes, more than the 64 kB that are allowed', 'job_name, sqlstate', 'small 54000');
+left_out(q{INSERT INTO app.rows (id, t) VALUES (12, repeat('x', 100000))}, 'the request has \d+ bytes, more than the 64 kB', 'job_name, sqlstate', 'http 54000');
+set_setting($node, 'jobsched.max_args_size', undef);
+
 # What counts is what is sent, to the byte: the same for requests from SQL.
 my $shapes = q{
 	FROM (VALUES (1, jsonb '{"k": [1, true, false, null, -1.50, "quote\\" \\n \\u0001 \\u00e9"], "o": {"p": [], "q": {}}, "e": ""}'), (2, '[[], [[1], [2, "x"]]]'), (3, '"x"')) s(n, shape)
