@@ -240,6 +240,7 @@ app(qq{
 left_out(q{INSERT INTO app.small VALUES (repeat('x', 100000))}, 'args has \d+ bytes, more than the 64 kB that are allowed', 'job_name, sqlstate', 'small 54000');
 left_out(q{INSERT INTO app.rows (id, t) VALUES (12, repeat('x', 100000))}, 'the request has \d+ bytes, more than the 64 kB', 'job_name, sqlstate', 'http 54000');
 set_setting($node, 'jobsched.max_args_size', undef);
+app('DROP TABLE app.small');
 
 # What counts is what is sent, to the byte: the same for requests from SQL.
 my $shapes = q{
