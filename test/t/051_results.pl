@@ -217,6 +217,8 @@ sub left_out
 	like(warned($sql, $role), qr/WARNING:  \w{5}: a row of table "\w+" is not sent by trigger "\w+": $error/, 'with a warning');
 	is(psql("SELECT concat_ws(' ', status, reason, $columns) FROM jobsched.runs WHERE run_id > $last"), "skipped unsendable $expected", 'and a row in history');
 	like(psql("SELECT error FROM jobsched.runs WHERE run_id > $last"), qr/^$error/, 'which says why');
+	like(error_of($node, $db, "SELECT jobsched.retry_run(max(run_id)) FROM jobsched.runs WHERE reason = 'unsendable'", $superuser),
+		qr/55000.*does not have it/, 'and cannot be sent again');
 	return;
 }
 
