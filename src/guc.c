@@ -37,7 +37,7 @@ char	   *js_guc_traceparent = NULL;
 int			js_guc_spare_workers = 2;
 int			js_guc_max_queue_memory = 256 * 1024;
 int			js_guc_max_job_size = 1024;
-int			js_guc_max_args_size = 16 * 1024;
+int			js_guc_max_args_size = 17 * 1024;	/* the largest body of a request fits */
 int			js_guc_max_result_size = 1024;
 int			js_guc_max_log_size = 64;
 char	   *js_guc_http_allow = NULL;
@@ -196,7 +196,7 @@ define_share_settings(void)
 	DefineCustomIntVariable("jobsched.max_args_size",
 							"The largest args, or request, of a single run.",
 							"Larger ones are refused.",
-							&js_guc_max_args_size, 16 * 1024, 64, 1024 * 1024 - 1,
+							&js_guc_max_args_size, 17 * 1024, 64, 1024 * 1024 - 1,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
@@ -248,7 +248,7 @@ define_http_settings(void)
 							&js_guc_http_max_response, 256, 0, 64 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.http_max_per_host",
-							"HTTP requests to one host and port that are under way at the same time, in each database.",
+							"HTTP requests of one role to one host and port that are under way at the same time, in each database.",
 							NULL,
 							&js_guc_http_max_per_host, 64, 1, 100000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);

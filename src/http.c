@@ -561,7 +561,7 @@ warn_of_row(const Webhook *hook, const ErrorData *error)
 static void
 record_row(Webhook *hook, const ErrorData *error)
 {
-	JsOutcome	outcome = {.status = JS_SKIPPED,.reason = "unsendable"};
+	JsOutcome	outcome = {.status = JS_SKIPPED,.reason = JS_UNSENDABLE};
 
 	js_queue_prepare(&hook->run, &hook->job);
 	hook->run.run_id = js_run_next_id();

@@ -17,6 +17,9 @@
 /* The job that requests belong to which were made without one. */
 #define JS_HTTP_JOB "http"
 
+/* Why the row of a webhook was left out; what it had is nowhere. */
+#define JS_UNSENDABLE "unsendable"
+
 /* How long an attempt may take if nobody says otherwise, and at most. */
 #define JS_HTTP_TIMEOUT (30 * USECS_PER_SEC)
 #define JS_HTTP_MAX_TIMEOUT USECS_PER_DAY

@@ -416,6 +416,11 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 	if (outcome.status == JS_SUCCEEDED)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
 				   "Use trigger() to run its job once more.");
+	if (outcome.status == JS_SKIPPED && outcome.reason != NULL &&
+		strcmp(outcome.reason, JS_UNSENDABLE) == 0)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "stands for a row that could not be sent, and does not have it",
+				   "Change the row once more when the trigger can send it.");
 	js_job_lock(run->job_id);
 	if (!js_job_read(run->job_id, job) || job->dropped_at != DT_NOBEGIN)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

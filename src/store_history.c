@@ -400,6 +400,7 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 		run->request = js_row_jsonb(&row, HISTORY_REQUEST);
 		run->traceparent = js_row_text(&row, HISTORY_TRACEPARENT);
 		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
+		outcome->reason = js_row_text(&row, HISTORY_REASON);
 		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);
 		outcome->finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);
 	}

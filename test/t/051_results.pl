@@ -217,6 +217,8 @@ sub left_out
 	like(warned($sql, $role), qr/WARNING:  \w{5}: a row of table "\w+" is not sent by trigger "\w+": $error/, 'with a warning');
 	is(psql("SELECT concat_ws(' ', status, reason, $columns) FROM jobsched.runs WHERE run_id > $last"), "skipped unsendable $expected", 'and a row in history');
 	like(psql("SELECT error FROM jobsched.runs WHERE run_id > $last"), qr/^$error/, 'which says why');
+	like(error_of($node, $db, "SELECT jobsched.retry_run(max(run_id)) FROM jobsched.runs WHERE reason = 'unsendable'", $superuser),
+		qr/55000.*does not have it/, 'and cannot be sent again');
 	return;
 }
 
@@ -231,6 +233,17 @@ my $warning = warned(q{INSERT INTO app.rows (id, t) SELECT 11, repeat(repeat('x'
 is(scalar(() = $warning =~ /WARNING/g), 1, 'of many rows of a statement one warning tells');
 is(psql('SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM app.rows'), '2 4 7 8 9 10 11 11 11 12 50', 'all changes are made');
 is(psql(q{SELECT recent ~ 'S' FROM jobsched.jobs WHERE name = 'http'}), 'f', 'no run was skipped of those that the job shows');
+
+# So it is with the bound that an administrator sets, for requests and for arguments.
+set_setting($node, 'jobsched.max_args_size', '64kB');
+app(qq{
+	SELECT jobsched.create_job('small', url => '$url/small');
+	CREATE TABLE app.small (t text);
+	CREATE TRIGGER hook AFTER INSERT ON app.small FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('small')});
+left_out(q{INSERT INTO app.small VALUES (repeat('x', 100000))}, 'args has \d+ bytes, more than the 64 kB that are allowed', 'job_name, sqlstate', 'small 54000');
+left_out(q{INSERT INTO app.rows (id, t) VALUES (12, repeat('x', 100000))}, 'the request has \d+ bytes, more than the 64 kB', 'job_name, sqlstate', 'http 54000');
+set_setting($node, 'jobsched.max_args_size', undef);
+app('DROP TABLE app.small');
 
 # What counts is what is sent, to the byte: the same for requests from SQL.
 my $shapes = q{
