@@ -41,6 +41,18 @@ pg_vsnprintf(char *str, size_t count, const char *fmt, va_list args)
 	return vsnprintf(str, count, fmt, args);
 }
 
+int
+pg_snprintf(char *str, size_t count, const char *fmt,...)
+{
+	va_list		args;
+	int			length;
+
+	va_start(args, fmt);
+	length = vsnprintf(str, count, fmt, args);
+	va_end(args);
+	return length;
+}
+
 size_t
 strlcpy(char *dst, const char *src, size_t size)
 {
