@@ -104,7 +104,7 @@ SELECT test.refused(format($$'{"url": "https://example.com", "headers": %s}', %L
 	('{"A": 1}', true), ('{"A": null}', true), ('{"A": {"b": "c"}}', true), ('{"A": [["b"]]}', true), ('["A"]', true), ('"A"', true), ('null', true),
 	('{"A": "{{args.x}}"}', true), ('{"A": "{{args}}"}', true), ('{"A": "{{x}}"}', true), ('{"A": "{{"}', true), ('{"A": "{{x}}"}', false)) v (h, of_run);
 -- whatever libcurl, or another reader of headers, might make of a name or a value
-SELECT h, r FROM unnest(ARRAY['{"A;": "x"}', '{"@file": "x"}', '{"A ": "x"}', '{" A": "x"}', '{"A\t": "x"}', '{"A\u00a0": "x"}', '{"Ｈost": "x"}', '{":path": "/"}', '{"CONTENT-length": "1"}', '{"hOST": "x"}', '{"PROXY-Connection": "x"}', '{"A": "x\r\n y"}', '{"A": "x\r y"}', '{"A": "x\u000b"}', '{"A": "\u001f"}', '{"\u0048ost": "x"}']) h,
+SELECT h, r FROM unnest(ARRAY['{"A;": "x"}', '{"@file": "x"}', '{"A ": "x"}', '{" A": "x"}', '{"A\t": "x"}', '{"A ": "x"}', '{"Ｈost": "x"}', '{":path": "/"}', '{"CONTENT-length": "1"}', '{"hOST": "x"}', '{"PROXY-Connection": "x"}', '{"A": "x\r\n y"}', '{"A": "x\r y"}', '{"A": "x\u000b"}', '{"A": "\u001f"}', '{"\u0048ost": "x"}']) h,
 	test.refused(format($$'{"url": "https://example.com", "headers": %s}', true$$, h)) r WHERE r !~ '^HINT';
 SELECT test.render('{"url": "https://example.com", "method": "GET", "headers": {"-X": "a;", "A": ";", "B": "@file", "C": " ", "x-d": "1", "X-D": "2"}}', true)->'headers' @> '["-X: a;", "A: ;", "B: @file", "C:  ", "x-d: 1", "X-D: 2"]' AS as_they_are;
 SELECT left(r, 80) AS refused FROM (

@@ -145,6 +145,12 @@ RESET search_path;
 SELECT test.refusal(format($$ SELECT test.render_with_secrets('{"url": "https://example.com", "headers": {"X-Token": "{{vault.%s}}"}}',
 	false, NULL, NULL, '{"owner": "%s"}') $$, name, role))
 FROM (VALUES ('nothing', 'regress_secrets_owner'), ('api', 'regress_secrets_other')) v (name, role);
+-- read once, however often it is named
+CREATE FUNCTION vault.told(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'read'; RETURN $1; END $$;
+CREATE OR REPLACE VIEW vault.decrypted_secrets AS
+SELECT name, vault.told(decrypted_secret) AS decrypted_secret FROM vault.kept WHERE name = 'api' AND for_role = current_user;
+SELECT test.render_with_secrets('{"url": "https://example.com/{{vault.api}}", "headers": {"X-Token": "{{vault.api}} {{ vault.api }}"}}',
+	false, NULL, NULL, '{"owner": "regress_secrets_owner"}')->'headers'->0 AS header;
 -- what a view calls cannot become somebody else
 CREATE FUNCTION vault.escape() RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'RESET ROLE'; RETURN current_user; END $$;
 CREATE OR REPLACE VIEW vault.decrypted_secrets AS SELECT name, vault.escape() AS decrypted_secret FROM vault.kept;

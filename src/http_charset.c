@@ -117,16 +117,29 @@ without_foreign(char *utf8)
 	return utf8;
 }
 
+/* In which secrets show only now that are not ASCII; NULL: it has a NUL. */
+static char *
+read_latin1(const List *secrets, const char *text, size_t size)
+{
+	char	   *utf8 = js_http_decode(PG_LATIN1, text, size, false);
+
+	if (utf8 == NULL)
+		return NULL;
+	size = strlen(utf8);
+	utf8 = js_http_redact(secrets, utf8, &size);
+	return pnstrdup(utf8, size);
+}
+
 /* Headers have no encoding: UTF-8 if they are that, else ISO 8859-1 by tradition. */
 char *
-js_http_header_text(const char *text, size_t size)
+js_http_header_text(const List *secrets, const char *text, size_t size)
 {
 	char	   *utf8 = js_http_decode(PG_UTF8, text, size, false);
 	char	   *result;
 
 	if (utf8 == NULL)
-		utf8 = js_http_decode(PG_LATIN1, text, size, false);
-	if (utf8 == NULL)			/* it has a NUL */
+		utf8 = read_latin1(secrets, text, size);
+	if (utf8 == NULL)
 		return pstrdup("?");
 	result = js_http_encode(utf8);
 	return result != NULL ? result : without_foreign(utf8);

@@ -35,17 +35,17 @@
  */
 
 static void
-push_string(JsonbParseState **state, const char *text, size_t length)
+push_string(JsonbParseState **state, const List *secrets, const char *text, size_t length)
 {
 	JsonbValue	v = {.type = jbvString};
 
-	v.val.string.val = js_http_header_text(text, length);
+	v.val.string.val = js_http_header_text(secrets, text, length);
 	v.val.string.len = strlen(v.val.string.val);
 	(void) pushJsonbValue(state, WJB_ELEM, &v);
 }
 
 static void
-push_header(JsonbParseState **state, const char *line, const char *end)
+push_header(JsonbParseState **state, const List *secrets, const char *line, const char *end)
 {
 	const char *colon = memchr(line, ':', end - line);
 	const char *value = colon == NULL ? end : colon + 1;
@@ -57,8 +57,8 @@ push_header(JsonbParseState **state, const char *line, const char *end)
 	while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
 		end--;
 	(void) pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	push_string(state, line, colon - line);
-	push_string(state, value, end - value);
+	push_string(state, secrets, line, colon - line);
+	push_string(state, secrets, value, end - value);
 	(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
@@ -77,7 +77,7 @@ headers_of(const JsTransfer *transfer)
 		stop = memchr(line, '\r', end - line);
 		if (stop == NULL)
 			stop = end;
-		push_header(&state, line, stop);
+		push_header(&state, transfer->request.secrets, line, stop);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }

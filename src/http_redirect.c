@@ -23,14 +23,10 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "http_header.h"
 #include "http_request.h"
 #include "http_text.h"
 #include "http_url.h"
-#include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 
 /* What another origin may know: neither who we are nor what for. */
 static const char *const harmless[] = {
@@ -118,111 +114,6 @@ keep_headers(const JsHttpRequest *request, bool without_body, bool elsewhere)
 	return kept;
 }
 
-/* ------------------------------------------------------------------------
- * Secrets in what others have written
- * ------------------------------------------------------------------------
- */
-
-static bool
-ends_with_hex(StringInfo text, int digits)
-{
-	for (int i = text->len - digits; i < text->len; i++)
-		if (!isxdigit((unsigned char) text->data[i]))
-			return false;
-	return true;
-}
-
-/* Puts some bytes in the place of the last ones. */
-static void
-replace_end(StringInfo text, int length, const void *bytes, int size)
-{
-	text->len -= length;
-	appendBinaryStringInfo(text, bytes, size);
-}
-
-/* %41; no text has a zero byte. */
-static bool
-unescape_percent(StringInfo text)
-{
-	char		byte;
-
-	if (text->len < 3 || text->data[text->len - 3] != '%' || !ends_with_hex(text, 2))
-		return false;
-	byte = (char) strtol(text->data + text->len - 2, NULL, 16);
-	if (byte != '\0')
-		replace_end(text, 3, &byte, 1);
-	return byte != '\0';
-}
-
-/* \u0041 */
-static bool
-unescape_unicode(StringInfo text)
-{
-	unsigned char utf8[5] = {0};
-	pg_wchar	code;
-
-	if (text->len < 6 || strncmp(text->data + text->len - 6, "\\u", 2) != 0 || !ends_with_hex(text, 4))
-		return false;
-	code = (pg_wchar) strtol(text->data + text->len - 4, NULL, 16);
-	unicode_to_utf8(code, utf8);
-	if (code != 0)
-		replace_end(text, 6, utf8, strlen((char *) utf8));
-	return code != 0;
-}
-
-/* \" and the like */
-static bool
-unescape_backslash(StringInfo text)
-{
-	static const char escaped[] = "\"'\\/bfnrt";
-	static const char meant[] = "\"'\\/\b\f\n\r\t";
-	const char *found;
-
-	if (text->len < 2 || text->data[text->len - 2] != '\\' || text->data[text->len - 1] == '\0')
-		return false;
-	found = strchr(escaped, text->data[text->len - 1]);
-	if (found == NULL)
-		return false;
-	replace_end(text, 2, &meant[found - escaped], 1);
-	return true;
-}
-
-/*
- * What a text says when no escape is left in it, however often it was escaped,
- * in lower case, as hosts are; "+" may be a space in a URL.  An escape that ends
- * here is replaced at once, so it may itself end another one.
- */
-static void
-unescape(const char *text, StringInfo plain)
-{
-	initStringInfo(plain);
-	for (; *text !='\0'; text ++)
-	{
-		appendStringInfoChar(plain, *text);
-		while (unescape_percent(plain) || unescape_unicode(plain) || unescape_backslash(plain))
-			;
-		if (plain->data[plain->len - 1] == '+')
-			plain->data[plain->len - 1] = ' ';
-		plain->data[plain->len - 1] = pg_ascii_tolower((unsigned char) plain->data[plain->len - 1]);
-	}
-}
-
-static bool
-says_any(const List *secrets, const char *text)
-{
-	StringInfoData said;
-	List	   *plain = NIL;
-	ListCell   *lc;
-
-	foreach(lc, secrets)
-	{
-		unescape(lfirst(lc), &said);
-		plain = lappend(plain, said.data);
-	}
-	unescape(text, &said);
-	return js_contains_any(plain, said.data, said.len);
-}
-
 /* Whether another origin would get a secret that cannot be taken out. */
 static bool
 would_tell(const JsHttpRequest *request, const char *location, const char *url)
@@ -232,7 +123,7 @@ would_tell(const JsHttpRequest *request, const char *location, const char *url)
 	return js_contains_any(secrets, request->url, strlen(request->url)) ||
 		(request->body != NULL && js_contains_any(secrets, request->body, request->body_size)) ||
 		js_contains_any(secrets, location, strlen(location)) ||
-		says_any(secrets, location) || says_any(secrets, url);
+		js_says_any(secrets, location) || js_says_any(secrets, url);
 }
 
 /* ------------------------------------------------------------------------

@@ -159,6 +159,6 @@ extern int	js_http_charset(const char *headers, size_t size);
 /* http_charset.c */
 extern char *js_http_decode(int encoding, const char *text, size_t size, bool cut);
 extern char *js_http_encode(char *utf8);
-extern char *js_http_header_text(const char *text, size_t size);
+extern char *js_http_header_text(const List *secrets, const char *text, size_t size);
 
 #endif							/* JS_HTTP_REQUEST_H */

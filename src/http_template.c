@@ -343,8 +343,31 @@ remember_secret(JsRendering *rendering, char *value, const char *what)
 		remember(rendering, escaped.data + 1);
 }
 
+/* One is read once, however often it is named: the vault is a query each time. */
+typedef struct SecretRead
+{
+	JsPlaceholder kind;
+	const char *name;
+	char	   *value;
+} SecretRead;
+
+static SecretRead *
+find_read(const JsRendering *rendering, const JsPiece *piece)
+{
+	ListCell   *lc;
+
+	foreach(lc, rendering->read)
+	{
+		SecretRead *read = lfirst(lc);
+
+		if (read->kind == piece->kind && strcmp(read->name, piece->text) == 0)
+			return read;
+	}
+	return NULL;
+}
+
 static char *
-secret_value(JsRendering *rendering, const JsPiece *piece, const char *what)
+read_secret(JsRendering *rendering, const JsPiece *piece, const char *what)
 {
 	const JsHttpSource *source = rendering->source;
 	bool		vault = piece->kind == JS_VAULT_SECRET;
@@ -362,6 +385,22 @@ secret_value(JsRendering *rendering, const JsPiece *piece, const char *what)
 						JS_SECRET_MIN, JS_SECRET_MAX)));
 	remember_secret(rendering, value, what);
 	return value;
+}
+
+static char *
+secret_value(JsRendering *rendering, const JsPiece *piece, const char *what)
+{
+	SecretRead *read = find_read(rendering, piece);
+
+	if (read == NULL)
+	{
+		read = palloc(sizeof(SecretRead));
+		read->kind = piece->kind;
+		read->name = piece->text;
+		read->value = read_secret(rendering, piece, what);
+		rendering->read = lappend(rendering->read, read);
+	}
+	return read->value;
 }
 
 static void

@@ -42,6 +42,7 @@ typedef struct JsRendering
 	List	   *secrets;		/* of char *: values that were put in, in each
 								 * of their encodings */
 	int			secret_count;	/* of different values among them */
+	List	   *read;			/* those that have been read, by name */
 	int			placeholders;	/* that have been replaced */
 	size_t		size;			/* bytes that have been made of the part, url,
 								 * headers or body, that is being expanded */

@@ -12,6 +12,7 @@
 #include <ctype.h>
 
 #include "http_request.h"
+#include "http_template.h"
 #include "http_text.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -316,6 +317,177 @@ js_contains_any(const List *texts, const char *text, size_t size)
 	return any;
 }
 
+/* ------------------------------------------------------------------------
+ * Texts that others have written
+ *
+ * There is more than one way to escape a character in JSON or in a URL, and some
+ * escape what need not be, a slash or all that is not ASCII for instance.  So what
+ * is compared is what is meant.
+ * ------------------------------------------------------------------------
+ */
+
+/* What a text means, and where in it each byte of that has begun. */
+typedef struct Meaning
+{
+	char	   *text;
+	size_t		size;
+	uint32	   *starts;			/* one more: its end */
+} Meaning;
+
+static bool
+ends_with_hex(const Meaning *meaning, int digits)
+{
+	for (size_t i = meaning->size - digits; i < meaning->size; i++)
+		if (!isxdigit((unsigned char) meaning->text[i]))
+			return false;
+	return true;
+}
+
+/* Of what it ends with; no text has a zero byte. */
+static pg_wchar
+last_hex(const Meaning *meaning, int digits)
+{
+	char		text[5] = {0};
+
+	memcpy(text, meaning->text + meaning->size - digits, digits);
+	return (pg_wchar) strtol(text, NULL, 16);
+}
+
+/* Puts some bytes, no more than there were, in the place of the last ones. */
+static void
+replace_end(Meaning *meaning, int length, const void *bytes, int size)
+{
+	uint32		start = meaning->starts[meaning->size - length];
+
+	meaning->size -= length;
+	for (int i = 0; i < size; i++)
+	{
+		meaning->text[meaning->size] = ((const char *) bytes)[i];
+		meaning->starts[meaning->size++] = start;
+	}
+}
+
+/* %41 */
+static bool
+unescape_percent(Meaning *meaning)
+{
+	char		byte;
+
+	if (meaning->size < 3 || meaning->text[meaning->size - 3] != '%' || !ends_with_hex(meaning, 2))
+		return false;
+	byte = (char) last_hex(meaning, 2);
+	if (byte != '\0')
+		replace_end(meaning, 3, &byte, 1);
+	return byte != '\0';
+}
+
+/* \u0041 */
+static bool
+unescape_unicode(Meaning *meaning)
+{
+	unsigned char utf8[5] = {0};
+	pg_wchar	code;
+
+	if (meaning->size < 6 || strncmp(meaning->text + meaning->size - 6, "\\u", 2) != 0 ||
+		!ends_with_hex(meaning, 4))
+		return false;
+	code = last_hex(meaning, 4);
+	unicode_to_utf8(code, utf8);
+	if (code != 0)
+		replace_end(meaning, 6, utf8, strlen((char *) utf8));
+	return code != 0;
+}
+
+/* \" and the like */
+static bool
+unescape_backslash(Meaning *meaning)
+{
+	static const char escaped[] = "\"'\\/bfnrt";
+	static const char meant[] = "\"'\\/\b\f\n\r\t";
+	const char *found;
+
+	if (meaning->size < 2 || meaning->text[meaning->size - 2] != '\\' ||
+		meaning->text[meaning->size - 1] == '\0')
+		return false;
+	found = strchr(escaped, meaning->text[meaning->size - 1]);
+	if (found == NULL)
+		return false;
+	replace_end(meaning, 2, &meant[found - escaped], 1);
+	return true;
+}
+
+/*
+ * What a text says when no escape is left in it, however often it was escaped,
+ * in lower case, as hosts are; "+" may be a space in a URL.  An escape that ends
+ * here is replaced at once, so it may itself end another one.
+ */
+static void
+read_meaning(const char *text, size_t size, Meaning *meaning)
+{
+	char	   *last;
+
+	meaning->text = palloc_extended(size + 1, MCXT_ALLOC_HUGE);
+	meaning->starts = palloc_extended((size + 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
+	meaning->size = 0;
+	for (size_t i = 0; i < size; i++)
+	{
+		if (i % BYTES_BETWEEN_INTERRUPTS == 0)
+			CHECK_FOR_INTERRUPTS();
+		meaning->starts[meaning->size] = i;
+		meaning->text[meaning->size++] = text[i];
+		while (unescape_percent(meaning) || unescape_unicode(meaning) || unescape_backslash(meaning))
+			;
+		last = &meaning->text[meaning->size - 1];
+		*last = *last == '+' ? ' ' : pg_ascii_tolower((unsigned char) *last);
+	}
+	meaning->text[meaning->size] = '\0';
+	meaning->starts[meaning->size] = size;
+}
+
+static void
+free_meaning(Meaning *meaning)
+{
+	pfree(meaning->text);
+	pfree(meaning->starts);
+}
+
+/* Each once, for most have several forms of the same; and none that is too short. */
+static List *
+meanings_of(const List *texts, size_t shortest)
+{
+	List	   *meanings = NIL;
+	ListCell   *lc;
+
+	foreach(lc, texts)
+	{
+		Meaning		meaning;
+		ListCell   *known;
+
+		read_meaning(lfirst(lc), strlen(lfirst(lc)), &meaning);
+		foreach(known, meanings)
+			if (strcmp(lfirst(known), meaning.text) == 0)
+			break;
+		pfree(meaning.starts);
+		if (known == NULL && meaning.size >= shortest)
+			meanings = lappend(meanings, meaning.text);
+	}
+	return meanings;
+}
+
+bool
+js_says_any(const List *texts, const char *text)
+{
+	List	   *meanings = meanings_of(texts, 1);
+	Meaning		said;
+	bool		any;
+
+	read_meaning(text, strlen(text), &said);
+	any = js_contains_any(meanings, said.text, said.size);
+	free_meaning(&said);
+	list_free_deep(meanings);
+	return any;
+}
+
 static void
 append_part(StringInfo shown, const char *text, size_t start, size_t end)
 {
@@ -323,26 +495,80 @@ append_part(StringInfo shown, const char *text, size_t start, size_t end)
 		appendBinaryStringInfo(shown, text + start, end - start);
 }
 
-char *
-js_http_redact(const List *secrets, const char *text, size_t *size)
+/* With something else in these places. */
+static char *
+mask(const Spans *spans, const char *text, size_t *size)
 {
-	JsNeedles  *needles = prepare_needles(secrets, *size);
-	Spans		spans = {0};
 	StringInfoData shown;
 	size_t		at = 0;
 
-	if (needles == NULL || !find_needles(needles, text, *size, &spans))
-		return unconstify(char *, text);
-	pfree(needles);
 	initStringInfo(&shown);
-	for (size_t i = 0; i < spans.count; i++)
+	for (size_t i = 0; i < spans->count; i++)
 	{
-		append_part(&shown, text, at, spans.spans[i].start);
+		append_part(&shown, text, at, spans->spans[i].start);
 		appendStringInfoString(&shown, MASK);
-		at = spans.spans[i].end;
+		at = spans->spans[i].end;
 	}
 	append_part(&shown, text, at, *size);
-	pfree(spans.spans);
 	*size = shown.len;
 	return shown.data;
+}
+
+/* As they are. */
+static char *
+mask_texts(const List *texts, char *text, size_t *size)
+{
+	JsNeedles  *needles = prepare_needles(texts, *size);
+	Spans		spans = {0};
+
+	if (needles == NULL)
+		return text;
+	if (find_needles(needles, text, *size, &spans))
+	{
+		text = mask(&spans, text, size);
+		pfree(spans.spans);
+	}
+	pfree(needles);
+	return text;
+}
+
+/* In whatever way they are escaped. */
+static char *
+mask_meanings(const List *texts, char *text, size_t *size)
+{
+	List	   *meanings = meanings_of(texts, JS_SECRET_MIN);
+	JsNeedles  *needles = prepare_needles(meanings, *size);
+	Spans		spans = {0};
+	Meaning		said;
+
+	list_free_deep(meanings);
+	if (needles == NULL)
+		return text;
+	read_meaning(text, *size, &said);
+	if (find_needles(needles, said.text, said.size, &spans))
+	{
+		for (size_t i = 0; i < spans.count; i++)
+		{
+			spans.spans[i].start = said.starts[spans.spans[i].start];
+			spans.spans[i].end = said.starts[spans.spans[i].end];
+		}
+		text = mask(&spans, text, size);
+		pfree(spans.spans);
+	}
+	free_meaning(&said);
+	pfree(needles);
+	return text;
+}
+
+char *
+js_http_redact(const List *secrets, const char *text, size_t *size)
+{
+	char	   *shown = unconstify(char *, text);
+
+	if (secrets == NIL)
+		return shown;
+	shown = mask_texts(secrets, shown, size);
+	if (memchr(shown, '\\', *size) != NULL || memchr(shown, '%', *size) != NULL)
+		shown = mask_meanings(secrets, shown, size);
+	return shown;
 }

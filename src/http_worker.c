@@ -125,6 +125,12 @@ static int	connections;		/* as many as there may be */
  * ------------------------------------------------------------------------
  */
 
+static MemoryContext
+create_context(void)
+{
+	return AllocSetContextCreate(TopMemoryContext, "jobsched transfer", ALLOCSET_SMALL_SIZES);
+}
+
 static JsTransfer *
 transfer_open(const JsFlightView *view)
 {
@@ -137,8 +143,7 @@ transfer_open(const JsFlightView *view)
 	transfer->started_at = js_clock_now();
 	transfer->real_start = GetCurrentTimestamp();
 	transfer->cancel = view->mail.cancel;
-	transfer->context = AllocSetContextCreate(TopMemoryContext, "jobsched transfer",
-											  ALLOCSET_SMALL_SIZES);
+	transfer->context = create_context();
 	transfer->stage = JS_HTTP_WAITING;
 	js_turn_enter(transfer);
 	in_use++;
@@ -424,7 +429,20 @@ send_request(JsTransfer *transfer)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("libcurl could not begin a transfer.")));
+	transfer->stage = JS_HTTP_SENDING;
 	pfree(headers);
+}
+
+/* What libcurl copies of it. */
+static Size
+size_of_request(const JsHttpRequest *request)
+{
+	Size		size = strlen(request->url) + request->body_size;
+	ListCell   *lc;
+
+	foreach(lc, request->headers)
+		size += strlen(lfirst(lc));
+	return size;
 }
 
 static List *
@@ -458,15 +476,22 @@ keep_request(JsTransfer *transfer)
 		request->body = memcpy(palloc(Max(request->body_size, 1)), request->body, request->body_size);
 	else
 		request->body = NULL;
-	transfer->definition = js_http_has_success_codes(transfer->definition) ?
+	transfer->definition = transfer->definition != NULL && js_http_has_success_codes(transfer->definition) ?
 		(Jsonb *) PG_DETOAST_DATUM_COPY(JsonbPGetDatum(transfer->definition)) : NULL;
 	MemoryContextSwitchTo(outer);
+}
+
+/* With the secrets that a response is looked through for, of which there may be most. */
+static void
+weigh(JsTransfer *transfer, Size sent)
+{
+	js_turn_weigh(transfer, sent + MemoryContextMemAllocated(transfer->context, false));
 }
 
 static void
 begin(JsTransfer *transfer)
 {
-	const JsHttpRequest *request = &transfer->request;
+	Size		sent;
 
 	if (transfer->gone || transfer->error != NULL)
 	{
@@ -474,11 +499,10 @@ begin(JsTransfer *transfer)
 		transfer_end(transfer);
 		return;
 	}
-	transfer->stage = JS_HTTP_SENDING;
+	sent = size_of_request(&transfer->request);
 	send_request(transfer);
-	js_turn_weigh(transfer, (strlen(request->url) + request->body_size + 1) *
-				  (request->max_redirects > 0 ? 2 : 1));
 	keep_request(transfer);
+	weigh(transfer, sent);
 }
 
 static void
@@ -609,13 +633,26 @@ is_redirect(const JsTransfer *transfer)
 		response->status <= 399 && response->status != 304;
 }
 
+/* What it was before goes, and what it has taken to read where it leads. */
+static void
+go_on(JsTransfer *transfer)
+{
+	MemoryContext old = transfer->context;
+
+	drop_response(transfer);
+	transfer->redirects++;
+	transfer->context = create_context();
+	keep_request(transfer);
+	MemoryContextDelete(old);
+	weigh(transfer, size_of_request(&transfer->request));
+	send_request(transfer);
+}
+
 /* Whether the response leads elsewhere, and we have gone there. */
 static bool
 follow_redirect(JsTransfer *transfer)
 {
-	MemoryContext outer;
-	char	   *location;
-	bool		ok;
+	const char *problem;
 
 	if (transfer->closed || !is_redirect(transfer))
 		return false;
@@ -625,18 +662,14 @@ follow_redirect(JsTransfer *transfer)
 			NULL;
 		return false;
 	}
-	location = header_value(transfer->response, "location");
-	outer = MemoryContextSwitchTo(transfer->context);
-	ok = js_http_redirect(&transfer->request, transfer->definition, transfer->response->status,
-						  location, &transfer->problem);
-	MemoryContextSwitchTo(outer);
-	if (!ok)
-		return false;
-	transfer->redirects++;
-	drop_response(transfer);
-	transfer->stage = JS_HTTP_SENDING;
-	send_request(transfer);
-	return true;
+	if (js_http_redirect(&transfer->request, transfer->definition, transfer->response->status,
+						 header_value(transfer->response, "location"), &problem))
+	{
+		go_on(transfer);
+		return true;
+	}
+	transfer->problem = MemoryContextStrdup(transfer->context, problem);
+	return false;
 }
 
 static void

@@ -80,6 +80,13 @@ check(bool good, const char *format,...)
 	printf("\n");
 }
 
+/*
+ * In seconds: what comes in its time, a fraction of this, on a machine that others
+ * keep busy; what waits for something else, the next timeout for instance, takes
+ * five seconds and more.
+ */
+#define SOON 4
+
 static double
 read_clock(clockid_t clock)
 {
@@ -1037,7 +1044,7 @@ test_timeouts(void)
 		begin = now();
 		response = ask(what);
 		check_result(response, JS_MUX_TIMEOUT, paths[i]);
-		check(now() - begin > 0.29 && now() - begin < 1, "timeout takes %.3f s", now() - begin);
+		check(now() - begin > 0.29 && now() - begin < SOON, "timeout takes %.3f s", now() - begin);
 		check(response->total_us >= 300000, "time in all");
 	}
 	check(response->status == 200 && response->body_size > 0, "what came before the timeout");
@@ -1086,7 +1093,7 @@ test_connect_timeout(void)
 	begin = now();
 	response = ask(what);
 	check_result(response, JS_MUX_CONNECT_TIMEOUT, "connect timeout");
-	check(now() - begin > 0.29 && now() - begin < 1, "connect timeout takes %.3f s", now() - begin);
+	check(now() - begin > 0.29 && now() - begin < SOON, "connect timeout takes %.3f s", now() - begin);
 	check(response->connected_us == -1 && response->status == 0 &&
 		  response->remote_address[0] == '\0', "not connected");
 	what.connect_timeout_ms = 0;
@@ -1417,7 +1424,7 @@ test_few_connections(void)
 		start(what);
 	for (int i = 1; i <= 20; i++)
 		check(pump_until(i, 5) && responses[i].result == JS_MUX_TIMEOUT, "timeout in a queue");
-	check(now() - begin < 2, "timeouts in a queue: %.1f s", now() - begin);
+	check(now() - begin < SOON, "timeouts in a queue: %.1f s", now() - begin);
 	forget_all();
 	for (int i = 0; i < 200; i++)
 		start(request(i, url("/hello")));
@@ -1484,12 +1491,15 @@ test_many_transfers_and_few_connections(void)
 	{
 		/* to different places, so that connections are not just handed on */
 		char		host[32];
+		JsMuxRequest one;
 
 		snprintf(host, sizeof(host), "127.0.1.%d", i % 50 + 1);
-		start(request(i, url_at(host, i % 10 ? "/hello" : "/and-leave")));
+		one = request(i, url_at(host, i % 10 ? "/hello" : "/and-leave"));
+		one.timeout_ms = 60000;
+		start(one);
 	}
 	begin = now();
-	while (mux->in_flight() > 0 && now() - begin < 30)
+	while (mux->in_flight() > 0 && now() - begin < 60)
 	{
 		pump_once(20);
 		check(open_descriptors() <= before + 6, "%d descriptors, %d before",
@@ -1507,7 +1517,7 @@ test_many_transfers_and_few_connections(void)
 	for (what.id = 0; what.id < 20; what.id++)
 		start(what);
 	begin = now();
-	check(pump_until(19, 5) && now() - begin < 1, "connect timeout in a queue: %.1f s", now() - begin);
+	check(pump_until(19, 5) && now() - begin < SOON, "connect timeout in a queue: %.1f s", now() - begin);
 	pump_until(0, 0.05);
 	check(count_results(0, 20, JS_MUX_CONNECT_TIMEOUT) == 20, "connect timeouts in a queue");
 	check(mux->in_flight() == 3, "those before it");
@@ -1564,19 +1574,19 @@ test_hanging_names(void)
 
 	what.timeout_ms = 300;
 	check_result(ask(what), JS_MUX_TIMEOUT, "timeout of a lookup");
-	check(now() - begin < 1, "timeout of a lookup takes %.3f s", now() - begin);
+	check(now() - begin < SOON, "timeout of a lookup takes %.3f s", now() - begin);
 	what.timeout_ms = 5000;
 	what.connect_timeout_ms = 200;
 	begin = now();
 	check_result(ask(what), JS_MUX_CONNECT_TIMEOUT, "connect timeout of a lookup");
-	check(now() - begin < 1, "connect timeout of a lookup takes %.3f s", now() - begin);
+	check(now() - begin < SOON, "connect timeout of a lookup takes %.3f s", now() - begin);
 	begin = now();
 	start(request(2, "http://b.hang.test/"));
 	start(request(3, "http://b.hang.test/"));
 	pump_until(0, 0.1);
 	check(hanging > 0, "a lookup hangs");
 	check(cancel(2) && cancel(3), "cancel of a lookup");
-	check(now() - begin < 0.5, "cancel of a lookup takes %.3f s", now() - begin);
+	check(now() - begin < SOON, "cancel of a lookup takes %.3f s", now() - begin);
 	check_result(get("/hello"), JS_MUX_OK, "others meanwhile");
 	check_result(ask(request(1, url_at("one.test", "/hello"))), JS_MUX_OK, "other names meanwhile");
 	start(request(4, "http://c.hang.test/"));
@@ -1666,7 +1676,7 @@ test_many_hanging_names(void)
 	check(hanging == MAX_HANGING && is_quiet(), "quiet with abandoned lookups");
 	release_lookups();
 	for (int i = 0; i < 5; i++)
-		check(pump_until(10 + i, 2) && responses[10 + i].result == JS_MUX_OK,
+		check(pump_until(10 + i, SOON) && responses[10 + i].result == JS_MUX_OK,
 			  "a name that had to wait: %s", responses[10 + i].error);
 	for (int i = 300; i < 600; i++)
 		check(pump_until(1000 + i, 5) && responses[1000 + i].result == JS_MUX_RESOLVE,
@@ -1883,7 +1893,7 @@ test_hanging_handshake(void)
 	pump_until(0, 1.5);
 	for (int i = 1; i <= 5; i++)
 		check(pump_until(i, 4) && responses[i].result == JS_MUX_TIMEOUT, "hanging handshake");
-	check(now() - begin < 4, "hanging handshakes take %.1f s", now() - begin);
+	check(now() - begin < 5.5, "hanging handshakes take %.1f s", now() - begin);
 	forget_all();
 }
 
@@ -1988,7 +1998,7 @@ main(int argc, char **argv)
 		run(test_hanging_handshake);
 	}
 	check(!signals_open, "signals are blocked in threads");
-	check(longest_call < 0.25, "longest call: %.3f s", longest_call);
+	check(longest_call < 0.5, "longest call: %.3f s", longest_call);
 	printf("longest call: %.3f s\n", longest_call);
 	hostile_stop();
 	printf("%d passed, %d failed\n", passed, failed);

@@ -142,16 +142,16 @@ is(get("$url/"), 'succeeded', 'is in nobody\'s way');
 
 # Names that nobody answers for.
 my $pid = http_worker_pid($node, $db);
-my @hung = map { start_get("http://hangs$_.example.com/", q(max_attempts => 1, connect_timeout => '1500 ms')) } 1 .. 30;
+my @hung = map { start_get("http://hangs$_.example.com/", q(max_attempts => 1, connect_timeout => '5 s')) } 1 .. 30;
 my @others = map { start_get($_ % 2 ? "$url/" : "http://inside.example.com:$sink->{port}/") } 1 .. 20;
-is(scalar(grep { ended($_, q{status, finished_at - queued_at < '1 s'}) ne 'succeeded|t' } @others), 0, 'names that hang delay nobody else');
-is(scalar(grep { ended($_, q{concat_ws(' ', status, error), duration BETWEEN '1.5 s' AND '3 s'}) ne 'timed_out no connection within 1500 ms|t' } @hung), 0,
+is(scalar(grep { ended($_, q{status, finished_at - queued_at < '4 s'}) ne 'succeeded|t' } @others), 0, 'names that hang delay nobody else');
+is(scalar(grep { ended($_, q{concat_ws(' ', status, error), duration BETWEEN '5 s' AND '8 s'}) ne 'timed_out no connection within 5000 ms|t' } @hung), 0,
 	'they end in their time');
 start_get("http://hangs$_.example.com/") for 1 .. 5;
 until_true($node, $db, 'SELECT count(*) = 5 FROM jobsched.running', 'requests hang at their names');
 my $begin = time();
 is(psql("SELECT pg_terminate_backend($pid, 5000)"), 't', 'while they hang, the worker can be terminated');
-cmp_ok(time() - $begin, '<', 1, 'at once');
+cmp_ok(time() - $begin, '<', 4, 'at once');
 app(q{SELECT jobsched.cancel_runs('http')});
 set_host($resolver, "hangs$_.example.com", 'fail') for 1 .. 30;
 until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');

@@ -99,6 +99,19 @@ my $run_id = psql('postgres', qq{SELECT jobsched.http_request('GET', '$url/raw/$
 end_of($node, 'postgres', $run_id);
 is(psql('postgres', "SELECT body FROM jobsched.http_responses WHERE run_id = $run_id"), 'it is ***', 'a secret that comes back packed is not shown');
 
+# There is more than one way to escape a character.
+psql('postgres', qq{SELECT jobsched.set_secret('odd', 'ab"cd/ef+gh!\xc3\xa9')});
+foreach my $form ('ab\"cd\/ef+gh!\u00e9', 'ab\u0022cd/ef\u002Bgh!\u00E9', 'ab%22cd%2Fef%2bgh!%C3%A9', 'ab%22cd%2fef%2bgh%21%c3%a9', '%2561b%2522cd/ef%252Bgh!%25c3%25a9')
+{
+	my $body = "{\"a\": \"\\\\ 5% $form\", \"b\": \"\\n\"}";
+	my $back = unpack 'H*', "HTTP/1.1 200 OK\r\nX-Back: it is ab\"cd/ef+gh!\xe9.\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
+
+	$run_id = psql('postgres', qq{SELECT jobsched.http_request('GET', '$url/raw/$back', headers => '{"X-Secret": "{{secret.odd}}"}')});
+	end_of($node, 'postgres', $run_id);
+	is(psql('postgres', "SELECT body FROM jobsched.http_responses WHERE run_id = $run_id"), '{"a": "\\\\ 5% ***", "b": "\\n"}', "nor is one that comes back as $form");
+	like(psql('postgres', "SELECT headers FROM jobsched.http_responses WHERE run_id = $run_id"), qr/"it is \*\*\*\."/, 'nor in ISO 8859-1 in a header');
+}
+
 # ------------------------------------------------------------------------
 # Encodings
 # ------------------------------------------------------------------------

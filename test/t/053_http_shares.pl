@@ -23,6 +23,7 @@ my $soon = '5 s';
 my $node = http_node('http_shares', conf => q{
 jobsched.http_max_per_host = 2000
 jobsched.http_max_inflight = 400
+jobsched.max_job_size = '16 MB'
 });
 my $sink = start_sink($node, answer => q{sub {
 	my ($request) = @_;
@@ -115,6 +116,23 @@ is(psql("SELECT count(*) FROM jobsched_internal.http_response WHERE run_id = $of
 is(psql("SELECT count(*) FROM jobsched_internal.http_response WHERE run_id IN ($late, $cancelled)"), '0', 'unlike those');
 stop_all('mallory');
 
+# A secret of control characters takes thirteen times its size, in each way that it may come back.
+as('mallory', "SELECT jobsched.set_secret('s' || i, repeat(chr(1), 6990) || 'secret' || i) FROM generate_series(1, 16) i");
+my $secrets = join ' ', map { "{{secret.s$_}}" } 1 .. 16;
+as('mallory', "SELECT jobsched.create_job('heavy', url => '$url/gate/heavy', timeout => '1 h', body_text => '$secrets')");
+as('mallory', "SELECT count(jobsched.trigger('heavy')) FROM generate_series(1, 400)");
+until_true($node, $db, "SELECT count(*) = 400 FROM jobsched_internal.run WHERE status = 'running'", 'requests with many secrets have been claimed');
+wait_requests($sink, 100, qr/heavy/);
+is_served('alice', 'while they wait for a server');
+my ($sent, $before) = (0, -1);
+while ($sent != $before)
+{
+	sleep 2;
+	($before, $sent) = ($sent, scalar requests($sink, qr/heavy/));
+}
+cmp_ok($sent, '<', 300, 'some of them wait for memory');
+stop_all('mallory');
+
 # ------------------------------------------------------------------------
 # Places
 # ------------------------------------------------------------------------
@@ -152,7 +170,6 @@ stop_all('mallory');
 # ------------------------------------------------------------------------
 
 as('mallory', "SELECT jobsched.set_secret('s' || i, repeat('a', 5000 + i) || i) FROM generate_series(1, 16) i");
-my $secrets = join ' ', map { "{{secret.s$_}}" } 1 .. 16;
 as('mallory', "SELECT jobsched.create_job('letters', url => '$url/letters', timeout => '1 h', body_text => '$secrets')");
 as('mallory', "SELECT count(jobsched.trigger('letters')) FROM generate_series(1, 800)");
 wait_requests($sink, 400, qr/letters/);

@@ -81,9 +81,8 @@ foreach my $headers (
 	'{"X-A": ["plain", "\u007b\u007bsecret.api}}"]}', '{"X-A": "x\t\u007b\u007b\u0073ecret.api}}"}', '{"X-A": "plain", "X-A": "\u007b\u007bvault.api}}"}', '{"\u007b\u007bsecret.api}}": "x"}',
 	'{"X-A": {"b": ["\u007b\u007bsecret.api}}"]}}', '"\u007b\u007bsecret.api}}"', '{"X-A": "\u007b\u007brun.id}}"}', '{"X-A": "\u007b\u007b"}')
 {
-	sql_as($node, $db, 'mallory', "CREATE TRIGGER spy AFTER INSERT ON app.change FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('$url/spy', '$headers')");
-	like(error_of($node, $db, 'INSERT INTO app.change VALUES (1)', 'app'), qr/22023: headers that trigger "spy" gives contain a placeholder/, "$headers is refused");
-	psql('DROP TRIGGER spy ON app.change');
+	like(error_of($node, $db, "CREATE TRIGGER spy AFTER INSERT ON app.change FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('$url/spy', '$headers')", 'mallory'),
+		qr/22023: headers that trigger "spy" gives contain a placeholder/, "$headers is refused");
 }
 sql_as($node, $db, 'mallory', "CREATE TRIGGER spy AFTER INSERT ON app.change FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('$url/plain', " .
 	q['{"X-A": "\u007b secret.api \u007d} %7B%7Bsecret.api}}", "X-\u0042": [ "one", "two" ]}')]);
