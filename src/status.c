@@ -313,6 +313,7 @@ jobsched_slots_of(PG_FUNCTION_ARGS)
 	{
 		ResultRow	row = {0};
 
+		CHECK_FOR_INTERRUPTS();
 		if (!js_schedule_next(&schedule, tz, PG_GETARG_TIMESTAMPTZ(3), slot, &slot))
 			break;
 		add(&row, TimestampTzGetDatum(slot), false);
@@ -467,7 +468,7 @@ note_missing(const JsJob *job, void *arg)
 	MemoryContextSwitchTo(outer);
 }
 
-/* What to do about jobs that sleep. */
+/* What to do about jobs that sleep; whose they are is not for everybody. */
 static char *
 advice(void)
 {
@@ -477,7 +478,8 @@ advice(void)
 
 	initStringInfo(&text);
 	appendStringInfoString(&text, "jobs of another database sleep here: call jobsched.adopt() to run them");
-	js_jobs_visit_all(note_missing, &missing);
+	if (js_owns_database() || js_may_see(InvalidOid))
+		js_jobs_visit_all(note_missing, &missing);
 	foreach(lc, missing.roles)
 	{
 		int			n = foreach_current_index(lc);

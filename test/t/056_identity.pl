@@ -275,6 +275,7 @@ restore($origin, 'all', 'dst');
 is($origin->safe_psql('dst', 'SELECT count(*) FROM jobsched.jobs'), '5', 'all jobs are there, also those of roles that are not');
 wait_value($origin, 'dst', q{SELECT status, value, message ~ '"gone"' AND message ~ '"intern"' AND message ~ '"stay"' FROM jobsched.health() WHERE "check" = 'identity'},
 	'warning|restored|t', 'health() names the roles');
+unlike(sql_as($origin, 'dst', 'stayed', 'SELECT message FROM jobsched.health()'), qr/gone|intern/, 'not to everybody');
 like($origin->safe_psql('dst', q{SELECT state, state_reason FROM jobsched.jobs WHERE name = 'of gone'}), qr/^asleep\|.*the owner does not exist/, 'so does the job');
 my ($ret, $out, $err) = $origin->psql('dst', 'SELECT jobsched.adopt()');
 is($out, '2', 'adopt() takes the others');
