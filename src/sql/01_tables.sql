@@ -108,7 +108,7 @@ CREATE TABLE jobsched_internal.job (
 ) INHERITS (jobsched_internal.job_name_of);
 -- no partial index: store.c writes rows without the executor; home: what came from
 -- elsewhere is in nobody's way, whoever has the OID of its owner here
-CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, home, dropped_at) NULLS NOT DISTINCT;
+CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, owner_name, home, dropped_at) NULLS NOT DISTINCT;
 
 -- What changes with every run.  Written by the scheduler only.
 CREATE TABLE jobsched_internal.job_state (

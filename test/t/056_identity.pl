@@ -229,6 +229,7 @@ $run_id = psql(q{SELECT jobsched.trigger('of brief')});
 is(ended($run_id, 'status, reason, sqlstate'), 'failed|owner_cannot_connect|42704', 'nor does it run as that role');
 like(psql(q{SELECT owner FROM jobsched.jobs WHERE name = 'of brief'}), qr/^unknown \(OID=$oid\)$/, 'views show what is known');
 is(psql('SELECT count(*) FROM work.done'), '0', 'nothing has happened');
+is(error_of($node, $db, q{SELECT jobsched.create_job('of brief3', command => 'SELECT 1'), jobsched.drop_job('of brief3')}, 'heir'), '', 'it can have one of the same name');
 psql(q{SELECT jobsched.alter_job('of brief', owner => 'heir')});
 is((run_job($node, $db, 'of brief', role => 'heir'))[1], 'succeeded', 'until a superuser gives it the job');
 
