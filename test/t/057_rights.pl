@@ -256,7 +256,7 @@ my $log = log_since($node, $start);
 like($log, qr/ERROR:  hush\n/, 'the log has the error of a run');
 like($log, qr/LOG:  callback "app\.told" failed with SQLSTATE 22P02\n.*CONTEXT:  run \d+ \(attempt \d+\) of job "calls"/, 'of a callback that it has failed');
 unlike($log, qr/no json|warned of/, 'and not what it says');
-is($node->safe_psql($db, q{SELECT query FROM pg_stat_activity WHERE query ~ 'told'  AND pid <> pg_backend_pid()}), 'app.told_slowly', 'a callback shows its name');
+is($node->safe_psql($db, q{SELECT query FROM pg_stat_activity WHERE query ~ 'told' AND state = 'active' AND pid <> pg_backend_pid()}), 'app.told_slowly', 'a callback shows its name');
 like(sql_as($node, $db, 'victim', q{SELECT error FROM jobsched.runs WHERE source = 'callback' AND status = 'failed'}), qr/invalid input syntax/, 'its owner has the error');
 like(sql_as($node, $db, 'victim', "SELECT message FROM jobsched.run_logs WHERE run_id = ANY ('$callbacks')"), qr/warned of .*hush/, 'and the messages');
 
