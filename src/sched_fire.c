@@ -529,7 +529,7 @@ rewind_job(JobEntry *job, TimestampTz now)
 	if (job->last_slot > now && js_job_read_head(job->job_id, &row))
 	{
 		sched_apply_job(&row);
-		if (!job->dropped && !job->invalid && job->has_schedule &&
+		if (!job->dropped && !job->asleep && !job->invalid && job->has_schedule &&
 			read_timetable(job, &row, &timetable))
 			set_back(job, sched_open_slot_after(job, &timetable, rewind_to(job, &row, now)));
 	}

@@ -232,7 +232,7 @@ compare_ended(const void *a, const void *b)
 /* The last runs of a job, oldest first. */
 typedef struct LastRuns
 {
-	const JobEntry *job;		/* NULL: it is not known here */
+	const JobEntry *job;
 	TimestampTz now;
 	JsEnded		ended[JS_RECENT_SIZE];
 	int			count;
@@ -275,26 +275,31 @@ apply_ended(JsJobState *state, const void *arg)
 			failed_run = ended->run_id;
 		}
 	}
-	if (failed_run != 0 && runs->job != NULL)
+	if (failed_run != 0)
 		brake(state, runs->job, failed_run);
-	if (gone_run != 0 && runs->job != NULL)
+	if (gone_run != 0)
 		disconnect(state, runs->job, gone_run);
 }
 
+/*
+ * The state of a job that is at home elsewhere is written there.  Here it may be
+ * about to arrive, after its history, as a subscription copies table by table.
+ */
 static void
 recover_job(int64 job_id)
 {
+	JobEntry   *job = sched_job_find(job_id);
 	LastRuns	runs;
 
-	JobEntry   *job = sched_job_find(job_id);
-
+	if (job == NULL || job->asleep)
+		return;
 	runs.job = job;
 	runs.now = js_clock_now();
 	runs.count = js_catalog_last_ended(job_id, runs.ended);
 	if (runs.count == 0)
 		return;
 	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
-	if (js_job_state_change(job_id, apply_ended, &runs) && job != NULL)
+	if (js_job_state_change(job_id, apply_ended, &runs))
 		apply_brake(job);
 }
 

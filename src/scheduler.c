@@ -549,7 +549,7 @@ sleep_until_needed(void)
 static void
 report_left_skips(JobEntry *job, TimestampTz now)
 {
-	if (job->skipped > 0 && job->live == 0 && job->waiting == 0 && !job->dropped)
+	if (job->skipped > 0 && job->live == 0 && job->waiting == 0 && !job->dropped && !job->asleep)
 		sched_report_skips(job, now);
 }
 

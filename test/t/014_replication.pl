@@ -202,6 +202,28 @@ nothing_runs('adopted on the publisher');
 $subscriber->safe_psql($db, 'DROP SUBSCRIPTION everything');
 
 # ------------------------------------------------------------------------
+# A subscriber that has a part of the copy when its scheduler starts
+# ------------------------------------------------------------------------
+
+# What history has is not added to states of jobs that are about to arrive.
+$publisher->safe_psql($db, q{
+	DO $$
+	BEGIN
+		EXECUTE (SELECT 'CREATE PUBLICATION part FOR TABLE ' || string_agg(format('%I.%I', schemaname, tablename), ', ')
+			FROM pg_publication_tables WHERE pubname = 'everything' AND schemaname = 'jobsched_internal' AND tablename <> 'job_state');
+	END $$});
+$subscriber->safe_psql('postgres', 'CREATE DATABASE part');
+create_extension($subscriber, 'part');
+$subscriber->safe_psql('part', "CREATE SUBSCRIPTION part CONNECTION '$from' PUBLICATION part");
+$subscriber->wait_for_subscription_sync($publisher, 'part', 'part');
+my $of_part = scheduler_pid($subscriber, 'part');
+kill 'TERM', $of_part;
+wait_new_scheduler($subscriber, 'part', $of_part);
+is($subscriber->safe_psql('part', q{SELECT count(*) > 0 FROM jobsched.runs WHERE status = 'failed'}), 't', 'history without states of jobs has arrived');
+is($subscriber->safe_psql('part', q{SELECT count(*) FROM jobsched_internal.job_state}), '0', 'and the scheduler makes no states of it');
+$subscriber->safe_psql('part', 'DROP SUBSCRIPTION part');
+
+# ------------------------------------------------------------------------
 # A subscriber that gets a copy of all there is
 # ------------------------------------------------------------------------
 
