@@ -25,14 +25,14 @@ with this tree at /src.
 Environment:
   JOBSCHED_CHROOT_DIR  where chroots are kept (default /var/cache/jobsched-test)
   JOBSCHED_MIRROR      Debian mirror (default: the one that apt uses here)
-  PROVE_FLAGS, COPT, TEST_TIMEOUT  as for test/run.sh
+  PROVE_FLAGS, COPT, TEST_TIMEOUT, JOBSCHED_TRY_AGAIN  as for test/run.sh
   JOBSCHED_KILL_CYCLES, JOBSCHED_KILL_SEED  as for test/t/004_crash.pl
 END
 }
 
 cache=${JOBSCHED_CHROOT_DIR:-/var/cache/jobsched-test}
 # What the tests in the chroot see of our environment.
-passed_on=(CI COPT PROVE_FLAGS TEST_TIMEOUT JOBSCHED_KILL_CYCLES JOBSCHED_KILL_SEED)
+passed_on=(CI COPT PROVE_FLAGS TEST_TIMEOUT JOBSCHED_TRY_AGAIN JOBSCHED_KILL_CYCLES JOBSCHED_KILL_SEED)
 
 # suites_with N: the Debian suites that have PostgreSQL N, best first.
 suites_with() {

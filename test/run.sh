@@ -47,6 +47,9 @@ Environment:
   PROVE_FLAGS       flags for prove; default --timer and a job for each core
   TEST_TIMEOUT      seconds for each kind of test, and for each suite
                     (default 2400)
+  JOBSCHED_TRY_AGAIN  if it is set, a TAP file that failed is run once more,
+                    alone; if it passes it has passed, and there is a line
+                    'flaky: FILE' above the last one
 
 The last line is 'N passed, N failed'; TAP tests count by assertion. The exit
 status is 0 if the build and every test passed, and each kind ran one or more.
@@ -65,6 +68,7 @@ work=
 passed=0
 failed=0
 summary=()
+flaky=()
 
 parse_options() {
 	while [ $# -gt 0 ]; do
@@ -130,6 +134,7 @@ finish() {
 	fi
 	heading "${pg_version:-PostgreSQL ${pg_option:-(not found)}}"
 	[ "${#summary[@]}" = 0 ] || printf '%s\n' "${summary[@]}"
+	[ "${#flaky[@]}" = 0 ] || printf '%s\n' "${flaky[@]}"
 	say "$passed passed, $failed failed"
 	if [ "$failed" = 0 ]; then exit 0; else exit 1; fi
 }
@@ -242,6 +247,14 @@ timed_out() {
 	case $1 in 124 | 137) fail "$2 ran into the time limit of $time_limit s" ;; esac
 }
 
+# installcheck LOG MAKE-ARGS...: by PGXS.
+installcheck() {
+	local log=$1
+	shift
+	logged "$log" "$time_limit" "${tester_prefix[@]}" make -s --no-print-directory installcheck \
+		"${make_args[@]}" "PROVE_FLAGS=$prove_flags" "$@"
+}
+
 # run_make KIND COUNTER MAKE-ARGS...: one of the three kinds that PGXS runs. They run apart
 # because make would not start the next after a failure.
 run_make() {
@@ -249,20 +262,43 @@ run_make() {
 	shift 2
 	heading "$kind"
 	touch "$work/started"
-	logged "$log" "$time_limit" "${tester_prefix[@]}" make -s --no-print-directory installcheck \
-		"${make_args[@]}" "PROVE_FLAGS=$prove_flags" "$@" || status=$?
+	installcheck "$log" "$@" || status=$?
 	timed_out "$status" "$kind"
 	read -r good bad < <("$counter" "$log" "$status")
-	record "$kind" "$good" "$bad" $((SECONDS - start))
 	stop_leftovers
-	[ "$bad" -gt 0 ] || return 0
-	if [ "$kind" = tap ]; then
+	if [ "$bad" -gt 0 ] && [ "$kind" = tap ]; then
 		show_tap "$tree" "$log"
-	else
+		try_again "$log" "$status"
+	elif [ "$bad" -gt 0 ]; then
 		show_diffs "$tree"
 		show_server_logs "$tree" "$work/started"
 	fi
+	record "$kind" "$good" "$bad" $((SECONDS - start))
 }
+
+# try_again LOG STATUS: for run_make, in CI. A TAP file that failed is run once more, alone.
+# It has failed if it fails again; else it is named as flaky. What it left in the server's
+# logs the first time counts all the same.
+try_again() {
+	local file bad_again files
+	mapfile -t files < <(failed_files "$1")
+	[ -n "${JOBSCHED_TRY_AGAIN:-}" ] && [ "$2" -lt 124 ] && [ "${#files[@]}" -gt 0 ] || return 0
+	bad=0
+	for file in "${files[@]}"; do
+		keep_logs
+		heading "once more: $file"
+		status=0
+		installcheck "$work/logs/again.log" REGRESS= ISOLATION= "PROVE_TESTS=$file" || status=$?
+		stop_leftovers
+		read -r _ bad_again < <(count_tap "$work/logs/again.log" "$status")
+		[ "$bad_again" -gt 0 ] || flaky+=("flaky: $file")
+		bad=$((bad + bad_again))
+	done
+	keep_logs
+}
+
+# keep_logs: those of the servers, for check_logs. The next TAP run empties tmp_check.
+keep_logs() { [ ! -d tmp_check/log ] || mv tmp_check/log "$(mktemp -d "$work/kept.XXXXXX")"; }
 
 run_regress() {
 	[ -n "$(make_value REGRESS)" ] || return 0

@@ -28,6 +28,9 @@ show_server_logs() {
 		-newer "$2" ! -path '*/tmp_check/*')
 }
 
+# failed_files LOG: the test files that prove's LOG has as failed.
+failed_files() { sed -n 's/^\([^ ]*\.pl\) *(Wstat: .*/\1/p' "$1" | sort -u; }
+
 # show_tap TREE LOG: the logs of the test files that LOG has as failed.
 show_tap() {
 	local test base file
@@ -37,7 +40,7 @@ show_tap() {
 		for file in "$1/tmp_check/log/$base"_*.log; do
 			show_tail "$file" 40
 		done
-	done < <(sed -n 's/^\([^ ]*\.pl\) *(Wstat: .*/\1/p' "$2" | sort -u)
+	done < <(failed_files "$2")
 }
 
 # Traces of a crash, of a failed assertion, of a sanitizer or of a leak. A
