@@ -10,7 +10,7 @@
  *	RUN_FUTURE		heap by run_at
  *	RUN_READY		queue of their owner, by priority and turn
  *	RUN_LIMITED		line of their limits, which are full
- *	RUN_HELD		only with their job, which is paused, asleep or invalid
+ *	RUN_HELD		only with their job, which is paused, asleep, invalid or dropped
  *	RUN_BEHIND		heap of their job, by age: they wait until no run of it is
  *					live, one at a time (sched_overlap.c)
  *	RUN_ASSIGNED	with a worker
@@ -202,18 +202,18 @@ sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now)
 		visit(slot->entry, now);
 }
 
-/* Whether nothing of the job may start now. */
+/* Whether nothing at all of the job may start now. */
 static bool
-holds_runs(const JobEntry *job)
+holds_all(const JobEntry *job)
 {
-	return job->paused || job->auto_paused || job->asleep || job->invalid;
+	return job->paused || job->asleep || job->invalid || job->dropped;
 }
 
 /* Whether the job's schedule is in force. */
 bool
 sched_job_fires(const JobEntry *job)
 {
-	return job->enabled && !job->dropped && !holds_runs(job);
+	return job->enabled && !job->auto_paused && !holds_all(job);
 }
 
 /*
@@ -563,10 +563,7 @@ follow_owner(RunEntry *run)
 static bool
 is_held(const RunEntry *run)
 {
-	const JobEntry *job = run->job;
-
-	return holds_runs(job) &&
-		!(run->callback && job->auto_paused && !job->paused && !job->asleep && !job->invalid);
+	return holds_all(run->job) || (run->job->auto_paused && !run->callback);
 }
 
 /* What was wanted of a run that is not over: it still is. */

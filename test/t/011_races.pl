@@ -116,6 +116,18 @@ kill 'CONT', @workers;
 is((run_job($node, $db, 'who'))[1], 'succeeded', 'others go on');
 is(psql("SELECT count(*) FROM app.effect WHERE run_id >= $run_id AND job = 'quick'"), '0', 'none of the cancelled ones has been executed');
 
+# A job's runs wait one behind the other, more of them than end in one step: the one
+# that is interrupted makes room, and none of those that still wait begins.
+psql(q{SET ROLE app; SELECT jobsched.create_job('line', handler => 'app.hold', max_concurrency => 1)});
+$gate = close_gate($node, $db);
+$run_id = psql(q{SELECT min(r) FROM jobsched.trigger_many('line', array_fill(NULL::jsonb, ARRAY[5000])) r});
+wait_at_gate($node, $db, $run_id);
+psql(q{SELECT jobsched.drop_job('line', cancel_running => true)});
+wait_until($node, $db, "SELECT count(*) = 5000 FROM jobsched.runs WHERE run_id >= $run_id AND status = 'cancelled' AND reason = 'job_dropped'",
+	'all runs of a dropped job end');
+is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id >= $run_id AND attempt > 0"), '1', 'and only the one that had begun has');
+$gate->quit;
+
 # ------------------------------------------------------------------------
 # While there is no scheduler
 # ------------------------------------------------------------------------
