@@ -18,7 +18,7 @@ use lib $FindBin::Bin;
 use IPC::Run;
 use JobschedModel;
 use JobschedTest;
-use List::Util qw(first max sum0);
+use List::Util qw(first max min sum0);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -47,10 +47,17 @@ my $most_running = 8;
 # one some runs may have ended.
 my $slots_of_step = 16;
 
-note "JOBSCHED_MODEL_SEED=$seed JOBSCHED_MODEL_STEPS=$steps";
-srand($seed);
+# All that has ever been is compared again and again, so a long walk is one of
+# stages, each with a server and a seed of its own.
+my $longest_stage = 500;
 
-my $node = jobsched_node('model', conf => qq{
+my $node;
+
+sub start_server
+{
+	my ($name) = @_;
+
+	$node = jobsched_node($name, conf => qq{
 jobsched.max_workers = $workers
 jobsched.history_retention = '7300d'
 jobsched.failure_retention = '7300d'
@@ -60,8 +67,9 @@ max_worker_processes = 32
 log_statement = none
 fsync = off
 });
-create_extension($node, $db);
-define_clock($node, $db);
+	create_extension($node, $db);
+	return define_clock($node, $db);
+}
 
 # ------------------------------------------------------------------------
 # A session
@@ -103,7 +111,7 @@ sub run_sql
 # What runs do, and what can be seen
 # ------------------------------------------------------------------------
 
-$node->safe_psql($db, q{
+my $schema = q{
 	CREATE SCHEMA app;
 	CREATE FUNCTION app.at(us bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$ SELECT timestamptz 'epoch' + us * interval '1 us' $$;
 	CREATE FUNCTION app.us(at timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT (extract(epoch FROM at) * 1000000)::bigint $$;
@@ -179,7 +187,7 @@ $node->safe_psql($db, q{
 		UNION ALL
 		SELECT concat_ws('|', 'running', run_id, attempt, progress_done, COALESCE(progress_message, '')) FROM jobsched.running
 		UNION ALL
-		SELECT concat_ws('|', 'effect', run_id, attempt) FROM app.effect WHERE run_id IN (SELECT run_id FROM app.runs)});
+		SELECT concat_ws('|', 'effect', run_id, attempt) FROM app.effect WHERE run_id IN (SELECT run_id FROM app.runs)};
 
 # Of each kind, in this order.
 my %columns = (
@@ -350,8 +358,7 @@ sub calendar
 	return $slots->[$low];
 }
 
-my $model = JobschedModel->new(calendar => \&calendar);
-my @told;
+my ($model, @told);
 
 # Waits until the system is what the model says; $action makes the step in it.
 sub verify
@@ -387,7 +394,7 @@ sub tell_differences
 	my %jobs = map { $_ => 1 } join(' ', @differences) =~ /\bj\d+\b/g;
 	my %ids = map { $_ => 1 } join(' ', @differences) =~ /run (\d+) /g;
 
-	diag "JOBSCHED_MODEL_SEED=$seed JOBSCHED_MODEL_STEPS=$steps: step " . @told . ' differs';
+	diag "JOBSCHED_MODEL_SEED=$seed JOBSCHED_MODEL_STEPS=$longest_stage: step " . @told . ' differs';
 	diag join "\n", @differences;
 	diag run_sql(sprintf q{SELECT run_id, job_name, source, status, reason, attempt, priority, app.us(run_at), app.us(started_at), app.us(finished_at)
 		FROM jobsched.runs WHERE job_name IN (%s) OR run_id IN (%s) ORDER BY run_id DESC LIMIT 60},
@@ -845,8 +852,15 @@ sub step
 
 sub begin
 {
+	my ($stage) = @_;
 	my $clock = 1_830_000_000 * SECOND;
 
+	srand($seed);
+	start_server("model$stage");
+	$node->safe_psql($db, $schema);
+	$model = JobschedModel->new(calendar => \&calendar);
+	(@told, %first_time, %calendars) = ();
+	$names = 0;
 	connect_session();
 	run_sql("SELECT public.set_clock(app.at($clock))");
 	$model->set_clock($clock);
@@ -863,11 +877,26 @@ sub check_everything
 	return is(join("\n", compare($model, observe())), '', "at the end all $n runs are as they were");
 }
 
-begin();
-my $done = 0;
-$done++ while $done < $steps && step();
-is($done, $steps, "$steps steps as the model says");
-check_everything() if $done == $steps;
-check_log($node, killed => 1);
-$node->stop;
+# Returns whether it came to its end.
+sub walk
+{
+	my ($stage, $count) = @_;
+	my $done = 0;
+
+	note "JOBSCHED_MODEL_SEED=$seed JOBSCHED_MODEL_STEPS=$count";
+	begin($stage);
+	$done++ while $done < $count && step();
+	is($done, $count, "seed $seed: $count steps as the model says");
+	check_everything() if $done == $count;
+	check_log($node, killed => 1);
+	$node->stop;
+	return $done == $count;
+}
+
+for (my $stage = 1; $steps > 0; $stage++)
+{
+	last unless walk($stage, min($steps, $longest_stage));
+	$steps -= $longest_stage;
+	$seed++;
+}
 done_testing();
