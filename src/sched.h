@@ -72,6 +72,7 @@ typedef struct JobEntry
 	bool		drop_noted;		/* the next step ends its runs */
 	bool		cancel_running; /* also those that are executed */
 	bool		asleep;			/* its home is elsewhere */
+	bool		woken;			/* is not any more, and is to be accounted for */
 	bool		invalid;
 	bool		transactional;
 	bool		http;			/* its runs are HTTP requests */
@@ -227,6 +228,7 @@ typedef struct Sched
 	TimestampTz busy_until;		/* a row was held: what is to end waits */
 	int64		ready_count;
 	int64		asleep_count;	/* jobs whose home is elsewhere */
+	bool		any_woken;
 	int64		invalid_count;
 	List	   *promotable;		/* jobs one of whose runs behind may start:
 								 * ids, int64 pointers */
@@ -502,5 +504,6 @@ extern TimestampTz sched_limits_deadline(void);
 extern void sched_fold_add(JobEntry *job, const JsDone *done);
 extern void sched_fold_write(void);
 extern void sched_fold_recover(void);
+extern void sched_fold_recover_woken(void);
 
 #endif							/* JS_SCHED_H */

@@ -209,13 +209,31 @@ sched_fold_write(void)
  * ------------------------------------------------------------------------
  */
 
+/*
+ * Whose outcomes are read back.  The state of a job that is at home elsewhere is
+ * written there; here it may be about to arrive, after its history, as a subscription
+ * copies table by table.
+ */
+typedef struct Recovery
+{
+	bool		woken;			/* only of jobs that were asleep until now */
+	TimestampTz last;			/* the newest outcome that is folded */
+} Recovery;
+
+static bool
+is_recovered(const Recovery *recovery, const JobEntry *job)
+{
+	return job != NULL && !job->asleep && (!recovery->woken || (job->woken && job->fold == NULL));
+}
+
 static void
 last_folded(const JsJobState *state, void *arg)
 {
-	TimestampTz *last = arg;
+	Recovery   *recovery = arg;
 
-	if (state->last_finished_at > *last)
-		*last = state->last_finished_at;
+	if (is_recovered(recovery, sched_job_find(state->job_id)) &&
+		state->last_finished_at > recovery->last)
+		recovery->last = state->last_finished_at;
 }
 
 static int
@@ -281,42 +299,70 @@ apply_ended(JsJobState *state, const void *arg)
 		disconnect(state, runs->job, gone_run);
 }
 
-/*
- * The state of a job that is at home elsewhere is written there.  Here it may be
- * about to arrive, after its history, as a subscription copies table by table.
- */
 static void
-recover_job(int64 job_id)
+recover_job(JobEntry *job)
 {
-	JobEntry   *job = sched_job_find(job_id);
 	LastRuns	runs;
 
-	if (job == NULL || job->asleep)
-		return;
 	runs.job = job;
 	runs.now = js_clock_now();
-	runs.count = js_catalog_last_ended(job_id, runs.ended);
+	runs.count = js_catalog_last_ended(job->job_id, runs.ended);
 	if (runs.count == 0)
 		return;
 	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
-	if (js_job_state_change(job_id, apply_ended, &runs))
+	if (js_job_state_change(job->job_id, apply_ended, &runs))
 		apply_brake(job);
 }
 
 /*
- * Reads back from history what a predecessor had not folded.  Outcomes are
- * folded in the order in which they came, so only what ended about when the
- * newest folded one did, or later, can be missing.
+ * Outcomes are folded in the order in which they came, so only what ended about
+ * when the newest folded one did, or later, can be missing.
  */
+static void
+recover(Recovery *recovery)
+{
+	TimestampTz since;
+	ListCell   *lc;
+
+	recovery->last = DT_NOBEGIN;
+	js_job_states_visit(last_folded, recovery);
+	since = recovery->last == DT_NOBEGIN ? DT_NOBEGIN : recovery->last - FOLD_SLACK;
+	foreach(lc, js_catalog_jobs_ended_since(since, MAX_RECOVERED_JOBS))
+	{
+		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
+
+		if (is_recovered(recovery, job))
+			recover_job(job);
+	}
+}
+
+/* Reads back from history what a predecessor had not folded. */
 void
 sched_fold_recover(void)
 {
-	TimestampTz since = DT_NOBEGIN;
-	ListCell   *lc;
+	Recovery	recovery = {.woken = false};
 
-	js_job_states_visit(last_folded, &since);
-	if (since != DT_NOBEGIN)
-		since -= FOLD_SLACK;
-	foreach(lc, js_catalog_jobs_ended_since(since, MAX_RECOVERED_JOBS))
-		recover_job(*(int64 *) lfirst(lc));
+	recover(&recovery);
+}
+
+static void
+forget_woken(JobEntry *job, TimestampTz now)
+{
+	job->woken = false;
+}
+
+/*
+ * The same for jobs that have come to be at home here, of which their former home
+ * has not folded everything.  Nothing of them has ended here yet.
+ */
+void
+sched_fold_recover_woken(void)
+{
+	Recovery	recovery = {.woken = true};
+
+	if (!sched.any_woken)
+		return;
+	recover(&recovery);
+	sched_jobs_each(forget_woken, 0);
+	sched.any_woken = false;
 }

@@ -140,7 +140,10 @@ sched_apply_job(const JsJob *row)
 	sched_job_set_limits(job, row);
 	sched_set_flag(&job->asleep, !at_home, &sched.asleep_count);
 	if (before.asleep && !job->asleep)
+	{
 		note_all_cut_off(job);
+		job->woken = sched.any_woken = true;
+	}
 	if (row->dropped_at != DT_NOBEGIN)
 		apply_drop(job, row);
 	else if (job->schedule_revision != row->schedule_revision)

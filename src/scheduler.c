@@ -401,6 +401,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_settle_waiting(now);
 	sched_load_news(now);
 	sched_read_on(now);
+	sched_fold_recover_woken();
 	if (sched_any_settled())
 		sched_unpark_requests();
 	set_enabled();
