@@ -155,13 +155,14 @@ stamp() {
 	configure_options
 }
 
-# What the extension and its tests need; not contrib, not ecpg, which takes
-# longer than all the rest.
+# What the extension and its tests need; not the rest of contrib, and not ecpg, which
+# takes longer than all of this.
 parts=(
 	src/common src/port src/timezone src/backend src/backend/utils/mb/conversion_procs
 	src/backend/snowball src/include src/backend/replication/libpqwalreceiver
 	src/backend/replication/pgoutput src/fe_utils src/interfaces/libpq src/bin
 	src/pl/plpgsql/src src/makefiles src/test/regress src/test/isolation src/test/perl
+	contrib/passwordcheck
 )
 
 # make_server: in the build directory.
