@@ -15,9 +15,9 @@
 
 #include <limits.h>
 
-#include "cron.h"
-#include "egress.h"
+#include "cron/cron.h"
 #include "guc.h"
+#include "http/egress.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
 

@@ -265,7 +265,7 @@ split_reports() {
 
 # ours: the reports that have a line of src/ in them. test/run.sh compiles in a
 # directory named "tree"; the server is compiled elsewhere.
-ours='/tree/src/[a-z_0-9]*\.[ch]:|jobsched\.so'
+ours='/tree/src/[a-z_0-9/]*\.[ch]:|jobsched\.so'
 
 count_files() { find "$1" -maxdepth 1 -type f | wc -l; }
 

@@ -13,4 +13,4 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=test/lib/common.sh
 . "$here/lib/common.sh"
 
-run_plain test/http/egress_test.c src/egress.c
+run_plain test/http/egress_test.c src/http/egress.c

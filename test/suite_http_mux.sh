@@ -1,6 +1,6 @@
 #!/bin/bash
 #
-# Tests src/http_mux.c with sanitizers and without a server of PostgreSQL's,
+# Tests src/mux with sanitizers and without a server of PostgreSQL's,
 # against a server that misbehaves (http/hostile.c) and one with HTTP/2.
 # packages: gcc make libcurl4-openssl-dev zlib1g-dev openssl nghttp2-server perl
 # server: any

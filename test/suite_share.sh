@@ -14,4 +14,4 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=test/lib/common.sh
 . "$here/lib/common.sh"
 
-run_plain test/http/share_test.c src/needles.c
+run_plain test/http/share_test.c src/base/needles.c

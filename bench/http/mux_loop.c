@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mux_loop.c
- *		What src/http_mux.c can do when there is no database around it.
+ *		What src/mux can do when there is no database around it.
  *
  *		mux_loop URL COUNT CONCURRENCY
  *
@@ -20,7 +20,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "../../src/http_mux.h"
+#include "mux/mux_api.h"
 
 #define BODY "{\"job\": \"bench\", \"run_id\": 1, \"attempt\": 1, \"args\": {\"n\": 1}}"
 

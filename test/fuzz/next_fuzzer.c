@@ -17,7 +17,7 @@
 
 #include <time.h>
 
-#include "cron.h"
+#include "cron/cron.h"
 #include "stand_ins.h"
 
 #define ZONE_BYTES	16

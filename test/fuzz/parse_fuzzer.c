@@ -11,7 +11,7 @@
 
 #include <ctype.h>
 
-#include "cron.h"
+#include "cron/cron.h"
 #include "stand_ins.h"
 
 #define MAX_INPUT	2000

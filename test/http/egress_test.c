@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * egress_test.c
- *		Which addresses src/egress.c lets requests go to.
+ *		Which addresses src/http/egress.c lets requests go to.
  *
  * One line for each check that fails; the last line is 'N passed, M failed'.
  *
@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "egress.h"
+#include "http/egress.h"
 
 #define HOST "host.example.com"
 

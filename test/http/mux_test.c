@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mux_test.c
- *		Tests src/http_mux.c against a server that misbehaves.
+ *		Tests src/mux against a server that misbehaves.
  *
  *		mux_test [HTTP2-PORT CA-FILE OTHER-CA-FILE]
  *
@@ -37,8 +37,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "../../src/http_mux.h"
-#include "../../src/http_share.h"
+#include "mux/mux_api.h"
+#include "mux/mux_share.h"
 #include "hostile.h"
 
 #define MAX_ID 5000

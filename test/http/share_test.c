@@ -2,8 +2,8 @@
  *
  * share_test.c
  *		What keeps one owner's HTTP requests from taking the time and the places
- *		of others': src/needles.c beside a search that is simple and slow, and
- *		the arithmetic of src/http_share.h.
+ *		of others': src/base/needles.c beside a search that is simple and slow, and
+ *		the arithmetic of src/mux/mux_share.h.
  *
  * One line for each check that fails; the last line is 'N passed, M failed'.
  *
@@ -16,8 +16,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "http_share.h"
-#include "needles.h"
+#include "base/needles.h"
+#include "mux/mux_share.h"
 
 #define MAX_NEEDLES 12
 #define MAX_LENGTH 40

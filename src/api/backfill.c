@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * backfill.c
+ *		backfill(): runs for slots that lie in the past.
+ *
+ * The runs are inserted in the caller's transaction, as trigger() does it.  A
+ * slot may have had a run before, which does not matter: it is the caller who
+ * wants it once more.  Only while one waits or is executed there is none beside
+ * it.  The job's row is locked meanwhile, so that two callers do not both find
+ * that there is none.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "api/access.h"
+#include "api/job_schedule.h"
+#include "api/schedule_sql.h"
+#include "compat.h"
+#include "cron/cron.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "http/keys.h"
+#include "miscadmin.h"
+#include "run/http_job.h"
+#include "shmem/clock.h"
+#include "shmem/wakeup.h"
+#include "store/store.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define MOST_SLOTS 1000000
+
+PG_FUNCTION_INFO_V1(jobsched_backfill);
+
+/* What a caller wants. */
+typedef struct Backfill
+{
+	JsJob		job;
+	TimestampTz from;
+	TimestampTz to;
+	bool		dry_run;
+	int32		max;
+} Backfill;
+
+static TimestampTz
+instant_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
+{
+	TimestampTz value = PG_GETARG_TIMESTAMPTZ(n);
+
+	if (TIMESTAMP_NOT_FINITE(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" must be finite", parameter)));
+	return value;
+}
+
+static void
+refuse_nulls(FunctionCallInfo fcinfo)
+{
+	static const char *const names[] = {"job", "\"from\"", "\"to\"", "dry_run", "max"};
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s cannot be NULL", names[i])));
+}
+
+static void
+check(const Backfill *wanted)
+{
+	if (wanted->from > wanted->to)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"from\" is later than \"to\"")));
+	if (wanted->max < 1 || wanted->max > MOST_SLOTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max \"%d\" is out of range", wanted->max),
+				 errhint("It is from 1 to %d.", MOST_SLOTS)));
+	if (wanted->job.schedule == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" has no schedule", wanted->job.name),
+				 errhint("Its runs are made by trigger().")));
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, Backfill *wanted)
+{
+	char	   *name;
+
+	refuse_nulls(fcinfo);
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	wanted->from = instant_argument(fcinfo, 1, "from");
+	wanted->to = instant_argument(fcinfo, 2, "to");
+	wanted->dry_run = PG_GETARG_BOOL(3);
+	wanted->max = PG_GETARG_INT32(4);
+	if (wanted->dry_run)
+		js_resolve_job(name, &wanted->job);
+	else
+	{
+		js_check_may_write("backfill()");
+		js_resolve_job_for_change(name, &wanted->job);
+	}
+	check(wanted);
+}
+
+/* The slots in question, in order; more than max are refused. */
+static TimestampTz *
+find_slots(const Backfill *wanted, int *count)
+{
+	const JsJob *job = &wanted->job;
+	TimestampTz before = Min(wanted->to, js_clock_now());
+	TimestampTz last = job->ends_at == DT_NOBEGIN ? DT_NOEND : job->ends_at;
+	pg_tz	   *tz = js_timezone_lookup(job->timezone);
+	TimestampTz *slots = palloc(wanted->max * sizeof(TimestampTz));
+	TimestampTz slot;
+	JsSchedule	schedule;
+	JsScheduleError error;
+
+	if (tz == NULL)
+		js_timezone_refuse(job->timezone);
+	if (!js_schedule_parse(job->schedule, job->name, &schedule, &error))
+		js_schedule_refuse(job->schedule, &error);
+	slot = js_job_slots_after(&schedule, job->anchor, job->starts_at, wanted->from - 1);
+	*count = 0;
+	while (js_schedule_next(&schedule, tz, job->anchor, slot, &slot) && slot < before && slot <= last)
+	{
+		if (*count == wanted->max)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("job \"%s\" has more than %d slots in this time", job->name, wanted->max),
+					 errhint("Give a shorter time or a larger max.")));
+		slots[(*count)++] = slot;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return slots;
+}
+
+static int64
+queue_run(JsRunWriter *writer, const JsJob *job, ArrayType *keys, TimestampTz slot)
+{
+	JsRun		run = {0};
+
+	run.job_id = job->job_id;
+	run.owner = job->owner;
+	run.status = JS_RUN_QUEUED;
+	run.source = "backfill";
+	run.keys = keys;
+	run.run_at = run.queued_at = js_clock_now();
+	run.claimed_at = DT_NOBEGIN;
+	run.scheduled_for = slot;
+	(void) js_run_insert(writer, &run);
+	js_wakeup_run(run.run_id);
+	return run.run_id;
+}
+
+static void
+put_row(ReturnSetInfo *result, TimestampTz slot, int64 run_id)
+{
+	Datum		values[2] = {TimestampTzGetDatum(slot), Int64GetDatum(run_id)};
+	bool		nulls[2] = {false, run_id == 0};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static void
+backfill(const Backfill *wanted, ReturnSetInfo *result)
+{
+	int			count;
+	TimestampTz *slots = find_slots(wanted, &count);
+	ArrayType  *keys = wanted->dry_run ? NULL :
+		js_keys_require(js_http_keys(&wanted->job, wanted->job.keys), js_run_args(wanted->job.args, NULL));
+	JsRunWriter *writer = wanted->dry_run ? NULL : js_run_writer_open();
+
+	for (int i = 0; i < count; i++)
+	{
+		int64		run_id = 0;
+
+		if (writer != NULL && !js_run_exists_for(wanted->job.job_id, slots[i], NULL))
+			run_id = queue_run(writer, &wanted->job, keys, slots[i]);
+		put_row(result, slots[i], run_id);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (writer != NULL)
+	{
+		js_run_writer_close(writer);
+		CommandCounterIncrement();	/* the next one shall find them */
+	}
+}
+
+Datum
+jobsched_backfill(PG_FUNCTION_ARGS)
+{
+	Backfill	wanted;
+
+	read_arguments(fcinfo, &wanted);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	backfill(&wanted, (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}

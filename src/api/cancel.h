@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * cancel.h
+ *		How runs that were cancelled end.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_CANCEL_H
+#define JS_CANCEL_H
+
+#include "base/jobsched.h"
+#include "shmem/shmem.h"
+
+extern JsStatus js_cancel_outcome(JsCancel cancel, const char **reason);
+extern void js_cancel_jobless(Oid owner);
+
+#endif							/* JS_CANCEL_H */

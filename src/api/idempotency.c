@@ -1,0 +1,237 @@
+/*-------------------------------------------------------------------------
+ *
+ * idempotency.c
+ *		What a key of trigger() means for the run.
+ *
+ * A key belongs to a job, or to the requests that a role makes without one, and
+ * is kept by one run at a time (table idempotency), for the period that the call
+ * which made the run has named, and in any case as long as the run has not
+ * ended.  Whoever triggers with a key that is kept gets the run that keeps it,
+ * or an error, or a new run which takes the key over.
+ *
+ * A session never changes a run.  That the run which loses its key shall not
+ * start is a request, in the same transaction as the new run: the scheduler
+ * holds the old one back from when it reads the request, and ends it; or it has
+ * claimed it before, and drops the request.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "api/idempotency.h"
+#include "base/interval.h"
+#include "compat.h"
+#include "shmem/clock.h"
+#include "shmem/wakeup.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define MAX_KEY 200				/* bytes */
+
+static const char *const conflict_names[] = {
+	[JS_CONFLICT_RETURN_EXISTING] = "return_existing",
+	[JS_CONFLICT_ERROR] = "error",
+	[JS_CONFLICT_REPLACE] = "replace",
+	[JS_CONFLICT_DEBOUNCE] = "debounce",
+	[JS_CONFLICT_THROTTLE] = "throttle"
+};
+
+/* ------------------------------------------------------------------------
+ * Arguments
+ * ------------------------------------------------------------------------
+ */
+
+static const char *
+check_key(const char *key)
+{
+	if (key[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("idempotency_key cannot be empty"),
+				 errhint("Leave it out, or give NULL, for a run without a key.")));
+	if (strlen(key) > MAX_KEY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("idempotency_key cannot be longer than %d bytes", MAX_KEY),
+				 errhint("Give a digest of it, pg_catalog.md5() for instance.")));
+	return key;
+}
+
+static JsOnConflict
+conflict_of(const char *name)
+{
+	for (int i = 0; i < lengthof(conflict_names); i++)
+		if (strcmp(name, conflict_names[i]) == 0)
+			return (JsOnConflict) i;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid on_conflict \"%s\"", name),
+			 errhint("It is one of return_existing, error, replace, debounce and throttle.")));
+}
+
+static int64
+check_period(int64 period)
+{
+	if (period == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("idempotency_period must be longer than zero"),
+				 errhint("Leave idempotency_key out for a run that no other shall meet.")));
+	return period;
+}
+
+static void
+refuse_null(const char *parameter)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s cannot be NULL", parameter)));
+}
+
+/* idempotency_key, on_conflict and idempotency_period, from argument n on. */
+void
+js_idempotency_arguments(FunctionCallInfo fcinfo, int n, JsIdempotency *idempotency)
+{
+	if (PG_ARGISNULL(n + 1))
+		refuse_null("on_conflict");
+	if (PG_ARGISNULL(n + 2))
+		refuse_null("idempotency_period");
+	idempotency->key = PG_ARGISNULL(n) ? NULL :
+		check_key(text_to_cstring(PG_GETARG_TEXT_PP(n)));
+	idempotency->on_conflict = conflict_of(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
+	idempotency->period = check_period(js_interval_us("idempotency_period", PG_GETARG_INTERVAL_P(n + 2)));
+}
+
+/* ------------------------------------------------------------------------
+ * The decision
+ * ------------------------------------------------------------------------
+ */
+
+/* Of a run that keeps a key. */
+typedef enum KeeperState
+{
+	KEEPER_WAITS,
+	KEEPER_RUNS,
+	KEEPER_ENDED
+} KeeperState;
+
+static KeeperState
+keeper_state(int64 run_id)
+{
+	JsRun		run;
+
+	if (!js_run_see_head(run_id, &run))
+		return KEEPER_ENDED;
+	return run.status == JS_RUN_RUNNING ? KEEPER_RUNS : KEEPER_WAITS;
+}
+
+/*
+ * The row of the key, once nobody else is about to change it; with its lock.
+ * Whoever is, perhaps in a prepared transaction, is waited for.
+ */
+static bool
+find_keeper(JsKeptKey *kept)
+{
+	for (;;)
+	{
+		TransactionId writer;
+		bool		found;
+
+		js_key_lock(kept);
+		found = js_key_find(kept, &writer);
+		if (!TransactionIdIsValid(writer))
+			return found;
+		js_key_unlock(kept);
+		XactLockTableWait(writer, NULL, NULL, XLTW_None);
+	}
+}
+
+pg_noreturn static void
+refuse_taken(const JsKeptKey *kept)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("idempotency_key \"%s\" is taken", kept->key),
+			 errdetail("Run " INT64_FORMAT " of this job was triggered with it.", kept->run_id),
+			 errhint("Choose another key, or call trigger() with on_conflict => 'return_existing'.")));
+}
+
+static void
+push_out(int64 run_id, JsRequestKind kind)
+{
+	JsRequest	request = {.kind = kind,.run_id = run_id};
+
+	js_wakeup_request(js_request_insert(&request));
+}
+
+/* Whether the run that keeps the key is what the caller shall get. */
+static bool
+keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, TimestampTz now)
+{
+	bool		expired = kept->expires_at <= now;
+	KeeperState state;
+
+	if (idempotency->on_conflict == JS_CONFLICT_THROTTLE)
+		return !expired;
+	state = keeper_state(kept->run_id);
+	switch (idempotency->on_conflict)
+	{
+		case JS_CONFLICT_REPLACE:
+			if (state == KEEPER_WAITS)
+				push_out(kept->run_id, JS_REQUEST_REPLACE);
+			return false;
+		case JS_CONFLICT_DEBOUNCE:
+			if (state == KEEPER_WAITS)
+				push_out(kept->run_id, JS_REQUEST_DEBOUNCE);
+			return false;
+		case JS_CONFLICT_ERROR:
+			if (!expired || state != KEEPER_ENDED)
+				refuse_taken(kept);
+			return false;
+		default:
+			return !expired || state != KEEPER_ENDED;
+	}
+}
+
+/*
+ * Whether a run is to be queued.  If it is, it has its id, keeps the key, and
+ * the caller inserts it; if not, run_id is the one that stands for it.
+ */
+bool
+js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_given)
+{
+	JsKeptKey	kept = {.key = idempotency->key};
+	bool		found;
+	bool		stands;
+
+	if (idempotency->key == NULL)
+		return true;
+	/* The job of a role's requests may be yet to be made. */
+	if (run->request != NULL)
+		kept.owner = run->owner;
+	else
+		kept.job_id = run->job_id;
+	/* What the same command has queued before counts. */
+	CommandCounterIncrement();
+	found = find_keeper(&kept);
+	run->queued_at = js_clock_now();	/* it may have waited */
+	stands = found && keeper_stands(idempotency, &kept, run->queued_at);
+	if (stands)
+		run->run_id = kept.run_id;
+	else
+	{
+		if (!run_at_given)
+			run->run_at = run->queued_at +
+				(idempotency->on_conflict == JS_CONFLICT_DEBOUNCE ? idempotency->period : 0);
+		kept.run_id = run->run_id = js_run_next_id();
+		kept.queued_at = run->queued_at;
+		kept.expires_at = run->queued_at + idempotency->period;
+		js_key_write(&kept);
+	}
+	js_key_unlock(&kept);
+	return !stands;
+}

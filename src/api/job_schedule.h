@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * job_schedule.h
+ *		When the schedule of a job begins.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_JOB_SCHEDULE_H
+#define JS_JOB_SCHEDULE_H
+
+#include "cron/cron.h"
+#include "store/store.h"
+
+extern TimestampTz js_job_slots_after(const JsSchedule *schedule, TimestampTz anchor,
+									  TimestampTz starts_at, TimestampTz after);
+extern void js_job_begin_schedule(JsJob *job);
+extern void js_job_restart_schedule(JsJob *job, TimestampTz after);
+extern void js_job_move_slots(JsJob *job);
+
+#endif							/* JS_JOB_SCHEDULE_H */

@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger.c
+ *		Functions that queue runs.
+ *
+ * The run's row is inserted in the caller's transaction, so the run exists if
+ * and only if that commits; the scheduler hears of it then (wakeup.c).
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/access.h"
+#include "api/idempotency.h"
+#include "base/interval.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "http/keys.h"
+#include "miscadmin.h"
+#include "run/http_job.h"
+#include "run/queue.h"
+#include "run/retry.h"
+#include "shmem/wakeup.h"
+#include "store/bounds.h"
+#include "store/store.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(jobsched_trigger);
+PG_FUNCTION_INFO_V1(jobsched_trigger_many);
+
+/* What the keys of a run are made from. */
+typedef struct KeySource
+{
+	ArrayType  *templates;
+	Jsonb	   *job_args;
+} KeySource;
+
+/*
+ * A run of the job in the first argument, but for its args and keys.  What the
+ * keys are made from are the caller's templates, or else the job's.
+ */
+static void
+prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource *source)
+{
+	JsJob		job;
+
+	js_check_may_write(function);
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("job cannot be NULL")));
+	js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+	if (job.request != NULL && js_http_text(job.request, "url") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" has no request of its own", job.name),
+				 errhint("Its runs are made by http_post() and its like.")));
+	js_queue_prepare(run, &job);
+	run->run_at = js_queue_run_at(fcinfo, 2);
+	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	run->timeout = PG_ARGISNULL(4) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(4));
+	if (job.request != NULL)
+		js_http_check_timeout(run->timeout);
+	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
+	source->job_args = job.args;
+	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :
+									 js_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
+}
+
+static Jsonb *
+check_args(Jsonb *args)
+{
+	if (!JB_ROOT_IS_OBJECT(args))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("args must be a JSON object")));
+	return args;
+}
+
+static ArrayType *
+resolve_keys(const KeySource *source, Jsonb *args)
+{
+	if (source->templates == NULL)
+		return NULL;
+	return js_keys_require(source->templates, js_run_args(source->job_args, args));
+}
+
+/* The id is assigned here unless it is set. */
+static int64
+queue_run(JsRunWriter *writer, const KeySource *source, JsRun *run)
+{
+	js_bounds_check_run(run);
+	run->keys = resolve_keys(source, run->args);
+	(void) js_run_insert(writer, run);
+	js_wakeup_run(run->run_id);
+	return run->run_id;
+}
+
+Datum
+jobsched_trigger(PG_FUNCTION_ARGS)
+{
+	JsIdempotency idempotency;
+	JsRunWriter *writer;
+	KeySource	source;
+	JsRun		run;
+
+	prepare_run(fcinfo, "trigger()", &run, &source);
+	run.args = PG_ARGISNULL(1) ? NULL : check_args(PG_GETARG_JSONB_P(1));
+	js_idempotency_arguments(fcinfo, 7, &idempotency);
+	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 2)))
+	{
+		writer = js_run_writer_open();
+		(void) queue_run(writer, &source, &run);
+		js_run_writer_close(writer);
+	}
+	PG_RETURN_INT64(run.run_id);
+}
+
+static void
+queue_each(const KeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *result)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "jobsched trigger_many", ALLOCSET_DEFAULT_SIZES);
+	JsRunWriter *writer = js_run_writer_open();
+	ArrayIterator iterator = array_create_iterator(args, 0, NULL);
+	Datum		element;
+	bool		isnull;
+
+	while (array_iterate(iterator, &element, &isnull))
+	{
+		MemoryContext outer = MemoryContextSwitchTo(scratch);
+		Datum		id;
+		bool		id_isnull = false;
+
+		run->run_id = 0;
+		run->args = isnull ? NULL : check_args(DatumGetJsonbP(element));
+		id = Int64GetDatum(queue_run(writer, source, run));
+		MemoryContextSwitchTo(outer);
+		tuplestore_putvalues(result->setResult, result->setDesc, &id, &id_isnull);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	array_free_iterator(iterator);
+	js_run_writer_close(writer);
+	MemoryContextDelete(scratch);
+}
+
+Datum
+jobsched_trigger_many(PG_FUNCTION_ARGS)
+{
+	KeySource	source;
+	JsRun		run;
+
+	prepare_run(fcinfo, "trigger_many()", &run, &source);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("args cannot be NULL"),
+				 errhint("Give an array with one element for each run.")));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	queue_each(&source, &run, PG_GETARG_ARRAYTYPE_P(1), (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}

@@ -1,0 +1,552 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_template.c
+ *		Texts with placeholders, and what these stand for.
+ *
+ *	{{args}}, {{args.path}}		the run's arguments; one of them
+ *	{{run.id}}, {{run.attempt}}, {{run.scheduled_for}}
+ *	{{job.name}}
+ *	{{secret.NAME}}				what set_secret() has kept
+ *	{{vault.NAME}}				what Supabase Vault has
+ *
+ * There may be spaces inside the braces.  "}}" that closes nothing is text, for
+ * JSON is full of it; "{{" always opens a placeholder.  A value is put in once
+ * and never looked through for placeholders.
+ *
+ * A string of a JSON body that is one placeholder and nothing else becomes the
+ * value itself: a number, an object, null.  Elsewhere a value becomes text,
+ * containers JSON text.  Then null is an error, as an argument that is not
+ * there always is; {{run.scheduled_for}} of a run without a slot is null, or
+ * the empty text.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "http/http_template.h"
+#include "http/http_text.h"
+#include "http/keys.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "nodes/pg_list.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/numeric.h"
+
+#define OPEN "{{"
+#define CLOSE "}}"
+
+/* How much of an unknown placeholder is shown. */
+#define SHOWN 80
+
+static const struct
+{
+	const char *prefix;
+	JsPlaceholder kind;
+}			families[] = {
+	{"args.", JS_ARG}, {"run.", JS_RUN_FIELD}, {"job.", JS_JOB_FIELD},
+	{"secret.", JS_SECRET}, {"vault.", JS_VAULT_SECRET}
+};
+
+/* ------------------------------------------------------------------------
+ * Names of secrets
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+is_secret_name(const char *name)
+{
+	size_t		length = strlen(name);
+
+	return length > 0 && length <= JS_SECRET_NAME_MAX &&
+		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") == length;
+}
+
+void
+js_secret_check_name(const char *name)
+{
+	if (!is_secret_name(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid name of a secret \"%s\"", name),
+				 errhint("It has 1 to %d letters, digits, \"_\", \".\" and \"-\".", JS_SECRET_NAME_MAX)));
+}
+
+bool
+js_secret_value_is_fit(const char *value)
+{
+	size_t		length = strlen(value);
+
+	return length >= JS_SECRET_MIN && length <= JS_SECRET_MAX;
+}
+
+/* ------------------------------------------------------------------------
+ * Limits
+ *
+ * A template of some kilobytes that says {{args}} a thousand times, or names a
+ * thousand secrets that are looked for in each response, takes the time and the
+ * memory of all.
+ * ------------------------------------------------------------------------
+ */
+
+static void
+check_size(size_t size, const char *what)
+{
+	if (size > JS_HTTP_MAX_BODY)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the %s of the request is larger than %d MB", what, JS_HTTP_MAX_BODY_MB)));
+}
+
+void
+js_check_body_size(size_t size)
+{
+	check_size(size, "body");
+}
+
+void
+js_check_secret_count(int count)
+{
+	if (count > JS_HTTP_MAX_SECRETS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the request has more than %d different secrets", JS_HTTP_MAX_SECRETS),
+				 errhint("Keep in one secret what is sent together.")));
+}
+
+/* Each takes its time, however short what it stands for is. */
+static void
+check_placeholder_count(int count)
+{
+	if (count > JS_HTTP_MAX_PLACEHOLDERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the request has more than %d placeholders", JS_HTTP_MAX_PLACEHOLDERS)));
+}
+
+/* What is about to be added to what has been made of a part. */
+static void
+count_size(JsRendering *rendering, size_t size, const char *what)
+{
+	rendering->size += size;
+	check_size(rendering->size, what);
+}
+
+/* ------------------------------------------------------------------------
+ * Taking a template apart
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+is_args_path(const char *path)
+{
+	return *path != '\0' && *path != '.' && strpbrk(path, "{} ") == NULL &&
+		strstr(path, "..") == NULL && path[strlen(path) - 1] != '.';
+}
+
+static bool
+is_known(JsPlaceholder kind, const char *name)
+{
+	switch (kind)
+	{
+		case JS_ARG:
+			return is_args_path(name);
+		case JS_RUN_FIELD:
+			return strcmp(name, "id") == 0 || strcmp(name, "attempt") == 0 ||
+				strcmp(name, "scheduled_for") == 0;
+		case JS_JOB_FIELD:
+			return strcmp(name, "name") == 0;
+		case JS_SECRET:
+		case JS_VAULT_SECRET:
+			return is_secret_name(name);
+		default:
+			return false;
+	}
+}
+
+/* JS_LITERAL if it is nothing that we know. */
+static JsPlaceholder
+classify(const char *inside, const char **name)
+{
+	*name = inside;
+	if (strcmp(inside, "args") == 0)
+		return JS_ARGS;
+	for (int i = 0; i < lengthof(families); i++)
+	{
+		size_t		length = strlen(families[i].prefix);
+
+		if (strncmp(inside, families[i].prefix, length) != 0)
+			continue;
+		*name = inside + length;
+		if (is_known(families[i].kind, *name))
+			return families[i].kind;
+	}
+	return JS_LITERAL;
+}
+
+pg_noreturn static void
+refuse_placeholder(const char *what, const char *inside, bool known)
+{
+	int			shown = pg_mbcliplen(inside, strlen(inside), SHOWN);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 known ? errmsg("%s cannot have the placeholder \"%.*s\"", what, shown, inside) :
+			 errmsg("%s has the unknown placeholder \"%.*s\"", what, shown, inside),
+			 known ? 0 :
+			 errhint("There are {{args}}, {{args.path}}, {{run.id}}, {{run.attempt}}, {{run.scheduled_for}}, {{job.name}}, {{secret.NAME}} and {{vault.NAME}}.")));
+}
+
+/* A placeholder; rest is at its opening braces.  Returns what follows it. */
+static const char *
+read_placeholder(const char *rest, int kinds, const char *what, JsPiece *piece)
+{
+	const char *start = rest + strlen(OPEN);
+	const char *end = strstr(start, CLOSE);
+	char	   *inside;
+	int			length;
+
+	if (end == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has braces that are not closed", what)));
+	rest = end + strlen(CLOSE);
+	while (*start == ' ')
+		start++;
+	length = end - start;
+	while (length > 0 && start[length - 1] == ' ')
+		length--;
+	inside = pnstrdup(start, Max(length, 0));
+	piece->kind = classify(inside, &piece->text);
+	piece->length = 0;
+	if (piece->kind == JS_LITERAL || (piece->kind & kinds) == 0)
+		refuse_placeholder(what, inside, piece->kind != JS_LITERAL);
+	return rest;
+}
+
+/* The next piece; false at the end.  Raises what is wrong. */
+bool
+js_template_next(const char **rest, int kinds, const char *what, JsPiece *piece)
+{
+	const char *open;
+
+	if (**rest == '\0')
+		return false;
+	open = strstr(*rest, OPEN);
+	if (open == *rest)
+	{
+		*rest = read_placeholder(*rest, kinds, what, piece);
+		return true;
+	}
+	piece->kind = JS_LITERAL;
+	piece->text = *rest;
+	piece->length = open ? open - *rest : strlen(*rest);
+	*rest += piece->length;
+	return true;
+}
+
+void
+js_template_check(const char *template, int kinds, const char *what)
+{
+	JsPiece		piece;
+	int			count = 0;
+
+	while (js_template_next(&template, kinds, what, &piece))
+	{
+		count += piece.kind != JS_LITERAL;
+		check_placeholder_count(count);
+	}
+}
+
+/* Whether one begins anywhere in a document, in names too. */
+bool
+js_json_has_placeholder(Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+		if ((token == WJB_KEY || token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString &&
+			strstr(pnstrdup(value.val.string.val, value.val.string.len), OPEN) != NULL)
+			return true;
+	return false;
+}
+
+/* The names, with their families, of secrets that are not among names yet. */
+List *
+js_template_secrets(List *names, const char *template, const char *what)
+{
+	JsPiece		piece;
+
+	while (js_template_next(&template, JS_ANY_PLACEHOLDER, what, &piece))
+		if ((piece.kind & (JS_SECRET | JS_VAULT_SECRET)) != 0)
+			names = list_append_unique(names, makeString(psprintf("%d %s", piece.kind, piece.text)));
+	return names;
+}
+
+/* The first of some characters that is in no placeholder; else the end. */
+const char *
+js_template_find(const char *template, const char *stops)
+{
+	while (*template != '\0' && strchr(stops, *template) == NULL)
+	{
+		const char *close = NULL;
+
+		if (strncmp(template, OPEN, strlen(OPEN)) == 0)
+			close = strstr(template, CLOSE);
+		template = close ? close + strlen(CLOSE) : template + 1;
+	}
+	return template;
+}
+
+/* ------------------------------------------------------------------------
+ * Values
+ * ------------------------------------------------------------------------
+ */
+
+/* False if it is known. */
+static bool
+remember(JsRendering *rendering, char *value)
+{
+	ListCell   *lc;
+
+	foreach(lc, rendering->secrets)
+		if (strcmp(lfirst(lc), value) == 0)
+		return false;
+	rendering->secrets = lappend(rendering->secrets, value);
+	return true;
+}
+
+/* As it may come back to us: as it is, in a URL, in JSON. */
+static void
+remember_secret(JsRendering *rendering, char *value, const char *what)
+{
+	char	   *sent = js_http_utf8(value, what);
+	char	   *encoded;
+	StringInfoData escaped;
+
+	if (!remember(rendering, sent))
+		return;
+	js_check_secret_count(++rendering->secret_count);
+	encoded = js_percent_encode(sent, "-._~");
+	if (strcmp(encoded, sent) != 0)
+		remember(rendering, encoded);
+	initStringInfo(&escaped);
+	escape_json(&escaped, sent);
+	escaped.data[escaped.len - 1] = '\0';	/* its quotes */
+	if (strcmp(escaped.data + 1, sent) != 0)
+		remember(rendering, escaped.data + 1);
+}
+
+/* One is read once, however often it is named: the vault is a query each time. */
+typedef struct SecretRead
+{
+	JsPlaceholder kind;
+	const char *name;
+	char	   *value;
+} SecretRead;
+
+static SecretRead *
+find_read(const JsRendering *rendering, const JsPiece *piece)
+{
+	ListCell   *lc;
+
+	foreach(lc, rendering->read)
+	{
+		SecretRead *read = lfirst(lc);
+
+		if (read->kind == piece->kind && strcmp(read->name, piece->text) == 0)
+			return read;
+	}
+	return NULL;
+}
+
+static char *
+read_secret(JsRendering *rendering, const JsPiece *piece, const char *what)
+{
+	const JsHttpSource *source = rendering->source;
+	bool		vault = piece->kind == JS_VAULT_SECRET;
+	char	   *value = (vault ? source->vault : source->secret) (piece->text, source->arg);
+
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg(vault ? "secret \"%s\" is not in the vault" : "secret \"%s\" does not exist", piece->text),
+				 vault ? 0 : errhint("The owner of the run defines it with set_secret().")));
+	if (!js_secret_value_is_fit(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("secret \"%s\" has a value that is not of %d to %d bytes", piece->text,
+						JS_SECRET_MIN, JS_SECRET_MAX)));
+	remember_secret(rendering, value, what);
+	return value;
+}
+
+static char *
+secret_value(JsRendering *rendering, const JsPiece *piece, const char *what)
+{
+	SecretRead *read = find_read(rendering, piece);
+
+	if (read == NULL)
+	{
+		read = palloc(sizeof(SecretRead));
+		read->kind = piece->kind;
+		read->name = piece->text;
+		read->value = read_secret(rendering, piece, what);
+		rendering->read = lappend(rendering->read, read);
+	}
+	return read->value;
+}
+
+static void
+set_string(JsonbValue *value, char *text)
+{
+	value->type = text ? jbvString : jbvNull;
+	value->val.string.val = text;
+	value->val.string.len = text ? strlen(text) : 0;
+}
+
+static void
+set_number(JsonbValue *value, int64 number)
+{
+	value->type = jbvNumeric;
+	value->val.numeric = int64_to_numeric(number);
+}
+
+static void
+set_run_field(JsonbValue *value, const JsRun *run, const char *field)
+{
+	if (strcmp(field, "id") == 0)
+		set_number(value, run->run_id);
+	else if (strcmp(field, "attempt") == 0)
+		set_number(value, run->attempt);
+	else
+		set_string(value, js_iso8601(run->scheduled_for));
+}
+
+static void
+set_args(JsonbValue *value, Jsonb *args)
+{
+	if (args == NULL)
+		args = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	value->type = jbvBinary;
+	value->val.binary.data = &args->root;
+	value->val.binary.len = VARSIZE(args) - VARHDRSZ;
+}
+
+static void
+set_arg(JsonbValue *value, Jsonb *args, const char *path, const char *what)
+{
+	JsonbValue *found = args ? js_args_find(args, path) : NULL;
+
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s needs args.%s, which is not there", what, path)));
+	*value = *found;
+}
+
+static void
+evaluate(JsRendering *rendering, const JsPiece *piece, const char *what, JsonbValue *value)
+{
+	const JsHttpSource *source = rendering->source;
+
+	check_placeholder_count(++rendering->placeholders);
+	switch (piece->kind)
+	{
+		case JS_ARG:
+			set_arg(value, source->run->args, piece->text, what);
+			break;
+		case JS_ARGS:
+			set_args(value, source->run->args);
+			break;
+		case JS_RUN_FIELD:
+			set_run_field(value, source->run, piece->text);
+			break;
+		case JS_JOB_FIELD:
+			set_string(value, source->job ? source->job->name : NULL);
+			break;
+		case JS_SECRET:
+		case JS_VAULT_SECRET:
+			set_string(value, secret_value(rendering, piece, what));
+			break;
+		case JS_LITERAL:
+			elog(ERROR, "a literal has no value");
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * Expansion
+ * ------------------------------------------------------------------------
+ */
+
+static char *
+evaluate_text(JsRendering *rendering, const JsPiece *piece, const char *what)
+{
+	JsonbValue	value;
+	char	   *text;
+
+	evaluate(rendering, piece, what, &value);
+	if (value.type == jbvBinary && js_json_is_longer(value.val.binary.data, JS_HTTP_MAX_BODY))
+		check_size(JS_HTTP_MAX_BODY + 1, what);
+	text = js_json_text(&value);
+
+	if (text !=NULL)
+		return text;
+
+	if (piece->kind == JS_ARG)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s needs args.%s, which is null", what, piece->text)));
+	return pstrdup("");
+}
+
+/* In the encoding of the database; encode may be NULL. */
+char *
+js_template_expand(JsRendering *rendering, const char *template, int kinds, const char *what,
+				   JsValueEncoder encode)
+{
+	StringInfoData text;
+	JsPiece		piece;
+
+	initStringInfo(&text);
+	while (js_template_next(&template, kinds, what, &piece))
+	{
+		char	   *value;
+
+		if (piece.kind == JS_LITERAL)
+		{
+			count_size(rendering, piece.length, what);
+			appendBinaryStringInfo(&text, piece.text, piece.length);
+			continue;
+		}
+		value = evaluate_text(rendering, &piece, what);
+		count_size(rendering, strlen(value), what);
+		appendStringInfoString(&text, encode ? encode(value, what) : value);
+	}
+	return text.data;
+}
+
+/* A string of a JSON document. */
+void
+js_template_expand_json(JsRendering *rendering, const JsonbValue *template, JsonbValue *value)
+{
+	char	   *text = pnstrdup(template->val.string.val, template->val.string.len);
+	const char *rest = text;
+	JsPiece		piece;
+
+	if (js_template_next(&rest, JS_ANY_PLACEHOLDER, "body", &piece) &&
+		piece.kind != JS_LITERAL && *rest == '\0')
+	{
+		evaluate(rendering, &piece, "body", value);
+		count_size(rendering, value->type == jbvBinary ? value->val.binary.len :
+				   value->type == jbvString ? value->val.string.len : 1, "body");
+	}
+	else
+		set_string(value, js_template_expand(rendering, text, JS_ANY_PLACEHOLDER, "body", NULL));
+}

@@ -1,0 +1,1261 @@
+/*-------------------------------------------------------------------------
+ *
+ * mux.c
+ *		Many HTTP transfers at once, behind one file descriptor.
+ *
+ * DESIGN
+ *
+ * libcurl's multi interface tells us which sockets it waits for and until when
+ * (socket_changed, timer_changed); mux_poll.c puts these, and deadlines
+ * of ours, into one descriptor for the caller to wait for.  pump() does what
+ * is due, each kind of work in a bounded portion, so that the caller gets back
+ * in milliseconds; what is left keeps the descriptor readable.
+ *
+ *	 start()                      pump()                             next()
+ *	    |                            |                                  |
+ *	 WAITING (at its origin) --> ACTIVE (with libcurl) --> ENDED (a response)
+ *
+ * Origins.  Transfers to a scheme, host and port that come at once would each
+ * look up the name, in a thread of its own, and each open a connection, though
+ * over TLS one may be enough for all (HTTP/2, which is known only after the
+ * handshake).  So those with a name or TLS wait at their origin until a pioneer
+ * has found the way.  When it has a new connection the others follow at once;
+ * when it was given one that there was, each pioneer that gets through lets two
+ * follow.  A name that has no address is answered to all that wait for it.  A
+ * pioneer whose handshake takes long is no longer waited for.  libcurl's own
+ * way (CURLOPT_PIPEWAIT) has no such bound, and does nothing about names.
+ * Origins take turns, so one with thousands of transfers is not in the way of
+ * others.
+ *
+ * Deadlines are ours, in a heap, not libcurl's: they count from start(), also
+ * while a transfer waits in a queue, of libcurl's or of ours.
+ *
+ * Looking up a name cannot be interrupted.  libcurl would wait for the thread,
+ * or (CURLOPT_QUICK_EXIT) leave it alone in a way that is not quite safe before
+ * 8.14.  So the handle of a transfer that ends meanwhile stays with libcurl,
+ * without its transfer, until the name is there; then its callbacks end it.
+ *
+ * So lookups can be more than transfers, and their number has a bound of its
+ * own.  Whether a transfer needs one only libcurl knows, which has connections
+ * and names from before; it asks us when it is about to begin (resolver_starts).
+ * Beyond the bound it is told no, and the transfer goes back to its origin,
+ * which is closed, as it were, until a lookup has ended.  Addresses, names that
+ * are known and connections that there are go on meanwhile.  Parties share the
+ * lookups as mux_share.h says, so one whose names hang leaves some to others;
+ * and each has origins of its own, to wait behind nobody else's transfers.
+ *
+ * Threads that libcurl starts inherit our signal mask, so all signals are
+ * blocked then: handlers of the process must not run there.
+ *
+ * Files: mux_call.c has all options, callbacks and results of a request,
+ * mux_reply.c the buffers for what comes, mux_unpack.c what is packed
+ * in them, mux_poll.c the descriptor, mux_module.c what makes a server load
+ * all this.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mux/mux_internal.h"
+#include "mux/mux_share.h"
+
+/* A call of pump() does no more than this. */
+#define PUMP_EVENTS 128
+#define PUMP_ENTRIES 8			/* transfers given to libcurl at a time */
+#define PUMP_US 5000			/* before it begins with something else */
+
+/* So long others wait for a pioneer's handshake, once it has the address. */
+#define PIONEER_US 1000000
+
+/*
+ * Lookups at a time, with those that nobody waits for any more.  Each has a
+ * thread, with its stack and two descriptors, for as long as the resolver tries,
+ * which is half a minute where its servers are silent; anyone who may send
+ * requests can have names that do that.  As many as 256 at once are more than
+ * other names need: where lookups work they take milliseconds.
+ */
+#define MAX_LOOKUPS 256
+
+/* libcurl gives up later than we do. */
+#define CONNECT_GRACE_US 100000
+
+#define ID_BUCKETS 16384		/* powers of two */
+#define ORIGIN_BUCKETS 4096
+
+typedef struct MuxOrigin MuxOrigin;
+
+typedef enum MuxState
+{
+	MUX_WAITING,
+	MUX_ACTIVE,
+	MUX_ENDED
+} MuxState;
+
+struct MuxTransfer
+{
+	MuxLink		link;			/* at its origin, or in ended */
+	MuxTransfer *next_of_id;
+	uint64_t	id;
+	MuxState	state;
+	MuxCall    *call;			/* NULL: ENDED */
+	MuxOrigin  *origin;			/* NULL: has got through, or needs none */
+	bool		pioneer;
+
+	int64_t		started_at;
+	int64_t		entered_at;
+	int64_t		connect_due;
+	int64_t		total_due;
+	int64_t		due;			/* in the heap; may be too early */
+	size_t		position;		/* there */
+
+	JsMuxResponse response;
+};
+
+struct MuxOrigin
+{
+	MuxLink		link;			/* in open_origins or closed_origins */
+	MuxOrigin  *next_of_key;
+	uint32_t	hash;
+	uint32_t	party;
+	bool		listed;			/* there */
+	bool		closed;			/* one was turned back */
+	bool		unlimited;		/* all may follow */
+	int			pioneers;
+	int			width;			/* pioneers at a time */
+	MuxLink		waiting;
+	char		key[];
+};
+
+/* Whose lookups there are. */
+typedef struct MuxParty
+{
+	uint32_t	party;
+	int			lookups;
+} MuxParty;
+
+JsMuxConfig js_mux_config;
+
+static CURLM * multi = NULL;
+static int64_t multi_due = MUX_NEVER;	/* when libcurl wants to be called */
+static int	abandoned = 0;		/* calls without transfer */
+static int	lookups = 0;		/* calls that are resolving, with those */
+
+static MuxParty parties[MAX_LOOKUPS];	/* with one at least */
+static int	party_count = 0;
+
+static MuxTransfer *by_id[ID_BUCKETS];
+static int	transfers = 0;		/* in by_id */
+
+static MuxOrigin *by_key[ORIGIN_BUCKETS];
+static MUX_LIST(open_origins);	/* that have some to be let through */
+static MUX_LIST(closed_origins);	/* that would, but for MAX_LOOKUPS */
+
+static MuxTransfer **heap = NULL;
+static size_t heap_size = 0;
+static size_t heap_room = 0;
+
+static MUX_LIST(ended);
+
+/* ------------------------------------------------------------------------
+ * Transfers by id
+ * ------------------------------------------------------------------------
+ */
+
+static MuxTransfer **
+bucket_of(uint64_t id)
+{
+	return &by_id[id * UINT64_C(0x9E3779B97F4A7C15) >> 32 & (ID_BUCKETS - 1)];
+}
+
+static MuxTransfer **
+find_transfer(uint64_t id)
+{
+	MuxTransfer **at = bucket_of(id);
+
+	while (*at != NULL && (*at)->id != id)
+		at = &(*at)->next_of_id;
+	return at;
+}
+
+static void
+register_transfer(MuxTransfer *transfer)
+{
+	MuxTransfer **at = bucket_of(transfer->id);
+
+	transfer->next_of_id = *at;
+	*at = transfer;
+	transfers++;
+}
+
+static void
+forget_transfer(const MuxTransfer *transfer)
+{
+	*find_transfer(transfer->id) = transfer->next_of_id;
+	transfers--;
+}
+
+/* ------------------------------------------------------------------------
+ * Lookups
+ * ------------------------------------------------------------------------
+ */
+
+/* NULL: it has none. */
+static MuxParty *
+find_party(uint32_t party)
+{
+	for (int i = 0; i < party_count; i++)
+		if (parties[i].party == party)
+			return &parties[i];
+	return NULL;
+}
+
+/* Whether it may begin one, if so many more are about to begin. */
+static bool
+may_look_up(uint32_t id, int more)
+{
+	static JsShare share = {0, 0};
+	const MuxParty *party = find_party(id);
+
+	if (share.most == 0)
+		share = js_share_within(MAX_LOOKUPS, MAX_LOOKUPS);
+	return lookups + more < MAX_LOOKUPS &&
+		(id == 0 || js_share_may_have_more(share, (party ? party->lookups : 0) + more, lookups + more));
+}
+
+static void
+begin_lookup(MuxCall *call)
+{
+	MuxParty   *party = find_party(call->party);
+
+	if (party == NULL)
+	{
+		party = &parties[party_count++];
+		party->party = call->party;
+		party->lookups = 0;
+	}
+	party->lookups++;
+	lookups++;
+	call->resolving = true;
+}
+
+static void
+end_lookup(MuxCall *call)
+{
+	MuxParty   *party;
+
+	if (!call->resolving)
+		return;
+	call->resolving = false;
+	lookups--;
+	party = find_party(call->party);
+	if (--party->lookups == 0)
+		*party = parties[--party_count];
+}
+
+/* ------------------------------------------------------------------------
+ * Deadlines: a binary heap, the earliest first
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+heap_reserve(void)
+{
+	size_t		room = heap_room > 0 ? heap_room * 2 : 256;
+	MuxTransfer **larger;
+
+	if (heap_size < heap_room)
+		return true;
+	larger = realloc(heap, room * sizeof(*heap));
+	if (larger == NULL)
+		return false;
+	heap = larger;
+	heap_room = room;
+	return true;
+}
+
+static void
+heap_put(size_t position, MuxTransfer *transfer)
+{
+	heap[position] = transfer;
+	transfer->position = position;
+}
+
+static void
+heap_rise(MuxTransfer *transfer)
+{
+	size_t		at = transfer->position;
+
+	for (; at > 0 && heap[(at - 1) / 2]->due > transfer->due; at = (at - 1) / 2)
+		heap_put(at, heap[(at - 1) / 2]);
+	heap_put(at, transfer);
+}
+
+static void
+heap_sink(MuxTransfer *transfer)
+{
+	size_t		at = transfer->position;
+
+	for (;;)
+	{
+		size_t		child = 2 * at + 1;
+
+		if (child + 1 < heap_size && heap[child + 1]->due < heap[child]->due)
+			child++;
+		if (child >= heap_size || heap[child]->due >= transfer->due)
+			break;
+		heap_put(at, heap[child]);
+		at = child;
+	}
+	heap_put(at, transfer);
+}
+
+static void
+heap_move(MuxTransfer *transfer, int64_t due)
+{
+	bool		later = due > transfer->due;
+
+	transfer->due = due;
+	if (later)
+		heap_sink(transfer);
+	else
+		heap_rise(transfer);
+}
+
+static void
+heap_add(MuxTransfer *transfer)
+{
+	transfer->position = heap_size++;
+	heap_rise(transfer);
+}
+
+static void
+heap_remove(MuxTransfer *transfer)
+{
+	MuxTransfer *last = heap[--heap_size];
+
+	if (last == transfer)
+		return;
+	heap_put(transfer->position, last);
+	heap_rise(last);
+	heap_sink(last);
+}
+
+/* ------------------------------------------------------------------------
+ * Ends
+ * ------------------------------------------------------------------------
+ */
+
+static void leave_origin(MuxTransfer *transfer);
+
+/* Calls without a transfer shall not take a connection from others. */
+static void
+limit_connections(void)
+{
+	long		limit = js_mux_config.max_connections;
+
+	curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, limit + abandoned);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, limit);
+}
+
+/* Leaves it to libcurl until the name is looked up. */
+static void
+abandon_call(MuxCall *call)
+{
+	call->transfer = NULL;
+	js_mux_call_limit_connect(call, (int64_t) INT_MAX * 1000);
+	abandoned++;
+	limit_connections();
+}
+
+static void
+end_abandoned(MuxCall *call)
+{
+	curl_multi_remove_handle(multi, call->easy);
+	js_mux_call_free(call);
+	abandoned--;
+	limit_connections();
+}
+
+/* The transfer has no longer to do with libcurl. */
+static void
+drop_call(MuxTransfer *transfer)
+{
+	MuxCall    *call = transfer->call;
+
+	transfer->call = NULL;
+	if (transfer->state == MUX_ACTIVE && call->resolving)
+	{
+		abandon_call(call);
+		return;
+	}
+	if (transfer->state == MUX_ACTIVE)
+		curl_multi_remove_handle(multi, call->easy);
+	js_mux_call_free(call);
+}
+
+static void
+detach(MuxTransfer *transfer)
+{
+	if (transfer->state == MUX_WAITING)
+		mux_list_remove(&transfer->link);
+	if (transfer->origin != NULL)
+		leave_origin(transfer);
+	heap_remove(transfer);
+	drop_call(transfer);
+}
+
+/* Its response is written but for what all have. */
+static void
+end_transfer(MuxTransfer *transfer)
+{
+	JsMuxResponse *response = &transfer->response;
+
+	response->id = transfer->id;
+	response->total_us = js_mux_now() - transfer->started_at;
+	response->private = transfer;
+	if (response->headers == NULL)
+		response->headers = "";
+	if (response->body == NULL)
+		response->body = "";
+	transfer->state = MUX_ENDED;
+	mux_list_append(&ended, &transfer->link);
+}
+
+static void
+fail(MuxTransfer *transfer, JsMuxResult result, const char *error)
+{
+	transfer->response.result = result;
+	snprintf(transfer->response.error, JS_MUX_ERROR_TEXT, "%s", error);
+	detach(transfer);
+	end_transfer(transfer);
+}
+
+static void
+free_response(JsMuxResponse *response)
+{
+	if (response->headers_size > 0)
+		free((char *) response->headers);
+	if (response->body_size > 0)
+		free((char *) response->body);
+}
+
+/* ------------------------------------------------------------------------
+ * Origins
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+is_address(const char *host)
+{
+	unsigned char address[16];
+
+	return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
+/* An address without TLS has nothing to find out. */
+static bool
+needs_pioneer(const MuxCall *call)
+{
+	return call->secure || !is_address(call->host);
+}
+
+/* What http asks of a proxy all goes to the proxy. */
+static void
+write_key(const MuxCall *call, char *key, size_t size)
+{
+	if (call->proxied && !call->secure)
+		snprintf(key, size, "%u proxy", (unsigned) call->party);
+	else
+		snprintf(key, size, "%u %s %d %s", (unsigned) call->party,
+				 call->secure ? "https" : "http", call->port, call->host);
+}
+
+static uint32_t
+hash_of(const char *key)
+{
+	uint32_t	hash = UINT32_C(2166136261);
+
+	for (; *key != '\0'; key++)
+		hash = (hash ^ (unsigned char) *key) * UINT32_C(16777619);
+	return hash ^ hash >> 15;
+}
+
+static MuxOrigin **
+find_origin(uint32_t hash, const char *key)
+{
+	MuxOrigin **at = &by_key[hash & (ORIGIN_BUCKETS - 1)];
+
+	while (*at != NULL && ((*at)->hash != hash || strcmp((*at)->key, key) != 0))
+		at = &(*at)->next_of_key;
+	return at;
+}
+
+static MuxOrigin *
+create_origin(MuxOrigin **at, uint32_t hash, uint32_t party, const char *key)
+{
+	MuxOrigin  *origin = calloc(1, sizeof(MuxOrigin) + strlen(key) + 1);
+
+	if (origin == NULL)
+		return NULL;
+	strcpy(origin->key, key);
+	origin->hash = hash;
+	origin->party = party;
+	origin->width = 1;
+	mux_list_init(&origin->waiting);
+	*at = origin;
+	return origin;
+}
+
+static void
+unlist_origin(MuxOrigin *origin)
+{
+	if (origin->listed)
+		mux_list_remove(&origin->link);
+	origin->listed = false;
+	origin->closed = false;
+}
+
+/* Lists it if it has some to be let through; frees it if nobody is left. */
+static void
+review_origin(MuxOrigin *origin)
+{
+	bool		waits = !mux_list_is_empty(&origin->waiting);
+	bool		open = waits && (origin->unlimited || origin->pioneers < origin->width);
+
+	if (open && !origin->listed)
+		mux_list_append(&open_origins, &origin->link);
+	if (open)
+		origin->listed = true;
+	else
+		unlist_origin(origin);
+	if (!waits && origin->pioneers == 0)
+	{
+		MuxOrigin **at = &by_key[origin->hash & (ORIGIN_BUCKETS - 1)];
+
+		while (*at != origin)
+			at = &(*at)->next_of_key;
+		*at = origin->next_of_key;
+		free(origin);
+	}
+}
+
+/* Whether it waits there, or goes ahead, or has gone. */
+static void
+leave_origin(MuxTransfer *transfer)
+{
+	MuxOrigin  *origin = transfer->origin;
+
+	if (transfer->pioneer)
+		origin->pioneers--;
+	transfer->pioneer = false;
+	transfer->origin = NULL;
+	review_origin(origin);
+}
+
+static bool
+join_origin(MuxTransfer *transfer)
+{
+	char		key[MUX_MAX_HOST + 32];
+	uint32_t	hash;
+	MuxOrigin **at;
+	MuxOrigin  *origin;
+
+	write_key(transfer->call, key, sizeof(key));
+	hash = hash_of(key);
+	at = find_origin(hash, key);
+	origin = *at ? *at : create_origin(at, hash, transfer->call->party, key);
+	if (origin == NULL)
+		return false;
+	if (!needs_pioneer(transfer->call))
+		origin->unlimited = true;
+	transfer->origin = origin;
+	mux_list_append(&origin->waiting, &transfer->link);
+	review_origin(origin);
+	return true;
+}
+
+/* It has one that was turned back. */
+static void
+close_origin(MuxOrigin *origin)
+{
+	unlist_origin(origin);
+	mux_list_append(&closed_origins, &origin->link);
+	origin->listed = true;
+	origin->closed = true;
+}
+
+static void
+reopen_origin(MuxOrigin *origin)
+{
+	unlist_origin(origin);
+	review_origin(origin);
+}
+
+/*
+ * As many as there can be lookups.  If they are too many, some are back soon; if
+ * there could be more, the next ones follow when these have entered.
+ */
+static void
+reopen_origins(void)
+{
+	MuxLink    *next;
+	int			reopened = 0;
+
+	for (MuxLink *at = closed_origins.next; at != &closed_origins; at = next)
+	{
+		MuxOrigin  *origin = (MuxOrigin *) at;
+
+		next = at->next;
+		if (lookups + reopened >= MAX_LOOKUPS)
+			break;
+		if (!may_look_up(origin->party, reopened))
+			continue;
+		reopen_origin(origin);
+		reopened++;
+	}
+}
+
+/* The pioneer has got through, or is no longer waited for. */
+static void
+pass(MuxTransfer *transfer, bool all_may_follow)
+{
+	if (!transfer->pioneer)
+		return;
+	if (all_may_follow)
+		transfer->origin->unlimited = true;
+	transfer->origin->width++;
+	if (transfer->origin->closed)
+		reopen_origin(transfer->origin);
+	leave_origin(transfer);
+}
+
+/* The name has just been looked up in vain. */
+static void
+fail_all_waiting(MuxTransfer *pioneer)
+{
+	MuxOrigin  *origin = pioneer->origin;
+
+	/* The pioneer keeps it there. */
+	while (!mux_list_is_empty(&origin->waiting))
+		fail((MuxTransfer *) origin->waiting.next, pioneer->response.result,
+			 pioneer->response.error);
+}
+
+/* ------------------------------------------------------------------------
+ * What a call's callbacks have seen
+ * ------------------------------------------------------------------------
+ */
+
+/* False: it may not begin with a lookup now, and is to come back. */
+bool
+js_mux_call_may_resolve(MuxCall *call)
+{
+	if (call->resolving)
+		return true;
+	if (!call->proxied && is_address(call->host))
+		return true;
+	if (!may_look_up(call->party, 0))
+	{
+		call->turned_back = true;
+		return false;
+	}
+	begin_lookup(call);
+	return true;
+}
+
+/*
+ * A connection is about to be opened.  If the call had one already, libcurl
+ * has found it dead and begins again.
+ */
+void
+js_mux_call_is_resolved(MuxCall *call)
+{
+	MuxTransfer *transfer = call->transfer;
+	int64_t		now;
+
+	end_lookup(call);
+	if (transfer == NULL || (call->fresh && call->ready_at == 0))
+		return;
+	now = js_mux_now();
+	call->fresh = true;
+	call->resolved_at = now;
+	call->ready_at = 0;
+	if (!call->secure || now - transfer->entered_at > PIONEER_US)
+		pass(transfer, true);
+}
+
+void
+js_mux_call_is_ready(MuxCall *call)
+{
+	end_lookup(call);
+	call->turned_back = false;
+	call->ready_at = js_mux_now();
+	pass(call->transfer, call->fresh);
+}
+
+/* ------------------------------------------------------------------------
+ * Into libcurl, and out of it
+ * ------------------------------------------------------------------------
+ */
+
+static int
+socket_changed(CURL * easy, curl_socket_t fd, int what, void *arg, void *known)
+{
+	(void) easy;
+	(void) arg;
+	if (what == CURL_POLL_REMOVE)
+		js_mux_poll_forget(fd);
+	else
+		js_mux_poll_watch(fd, (what & CURL_POLL_IN) != 0, (what & CURL_POLL_OUT) != 0,
+						  known != NULL);
+	if (what != CURL_POLL_REMOVE && known == NULL)
+		curl_multi_assign(multi, fd, &multi);
+	return 0;
+}
+
+static int
+timer_changed(CURLM * which, long ms, void *arg)
+{
+	(void) which;
+	(void) arg;
+	multi_due = ms < 0 ? MUX_NEVER : js_mux_now() + ms * 1000;
+	return 0;
+}
+
+/* Whether it is still to be connected decides which deadlines there are. */
+static int64_t
+next_due(const MuxTransfer *transfer)
+{
+	const MuxCall *call = transfer->call;
+	int64_t		due = transfer->total_due;
+
+	if (call->ready_at == 0 && transfer->connect_due < due)
+		due = transfer->connect_due;
+	if (transfer->pioneer && call->resolved_at > 0 && transfer->entered_at + PIONEER_US < due)
+		due = transfer->entered_at + PIONEER_US;
+	return due;
+}
+
+static void
+enter(MuxTransfer *transfer)
+{
+	MuxOrigin  *origin = transfer->origin;
+	int64_t		now = js_mux_now();
+
+	mux_list_remove(&transfer->link);
+	transfer->state = MUX_ACTIVE;
+	transfer->entered_at = now;
+	if (origin->unlimited)
+		leave_origin(transfer);
+	else
+	{
+		transfer->pioneer = true;
+		origin->pioneers++;
+		review_origin(origin);
+		if (transfer->due > now + PIONEER_US)
+			heap_move(transfer, now + PIONEER_US);
+	}
+	js_mux_call_limit_connect(transfer->call,
+							  transfer->connect_due == MUX_NEVER ? (int64_t) INT_MAX * 1000 :
+							  transfer->connect_due - now + CONNECT_GRACE_US);
+	if (curl_multi_add_handle(multi, transfer->call->easy) != CURLM_OK)
+		fail(transfer, JS_MUX_NO_MEMORY, "out of memory");
+}
+
+static void
+time_out(MuxTransfer *transfer)
+{
+	MuxCall    *call = transfer->call;
+	bool		connecting = call->ready_at == 0 && transfer->connect_due < transfer->total_due;
+
+	js_mux_call_result(call, CURLE_OPERATION_TIMEDOUT, transfer->started_at, &transfer->response);
+	fail(transfer, connecting ? JS_MUX_CONNECT_TIMEOUT : JS_MUX_TIMEOUT,
+		 connecting ? "no connection in time" : "no complete response in time");
+}
+
+/* To its origin, before the others, to enter again when there is room. */
+static void
+turn_back(MuxTransfer *transfer)
+{
+	MuxOrigin  *origin = transfer->origin;
+
+	curl_multi_remove_handle(multi, transfer->call->easy);
+	js_mux_call_restart(transfer->call);
+	if (origin == NULL && !join_origin(transfer))
+	{
+		fail(transfer, JS_MUX_NO_MEMORY, "out of memory");
+		return;
+	}
+	transfer->state = MUX_WAITING;
+	if (origin != NULL)
+	{
+		mux_list_push(&origin->waiting, &transfer->link);
+		transfer->pioneer = false;
+		origin->pioneers--;
+	}
+	close_origin(transfer->origin);
+}
+
+/* Once more, on a connection of its own; as a pioneer if it is one. */
+static void
+begin_again(MuxTransfer *transfer)
+{
+	MuxCall    *call = transfer->call;
+
+	curl_multi_remove_handle(multi, call->easy);
+	js_mux_call_restart(call);
+	if (curl_multi_add_handle(multi, call->easy) != CURLM_OK)
+		fail(transfer, JS_MUX_NO_MEMORY, "out of memory");
+}
+
+static void
+finish(MuxTransfer *transfer, CURLcode code)
+{
+	if (code != CURLE_OK && transfer->call->elsewhere)
+	{
+		begin_again(transfer);
+		return;
+	}
+	if (code != CURLE_OK && transfer->call->turned_back)
+	{
+		turn_back(transfer);
+		return;
+	}
+	if (code == CURLE_OPERATION_TIMEDOUT)
+	{
+		time_out(transfer);
+		return;
+	}
+	js_mux_call_result(transfer->call, code, transfer->started_at, &transfer->response);
+	if (transfer->pioneer && transfer->response.result == JS_MUX_RESOLVE)
+		fail_all_waiting(transfer);
+	detach(transfer);
+	end_transfer(transfer);
+}
+
+/* Takes out what libcurl has finished. */
+static void
+collect(void)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(multi, &left)) != NULL)
+	{
+		CURLcode	code = message->data.result;
+		char	   *private = NULL;
+		MuxCall    *call;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
+		call = (MuxCall *) private;
+		end_lookup(call);
+		if (call->transfer == NULL)
+			end_abandoned(call);
+		else
+			finish(call->transfer, code);
+	}
+}
+
+static void
+act(curl_socket_t fd, int what)
+{
+	int			running;
+
+	curl_multi_socket_action(multi, fd, what, &running);
+	collect();
+}
+
+/* ------------------------------------------------------------------------
+ * The work of pump()
+ * ------------------------------------------------------------------------
+ */
+
+static void
+meet_deadline(MuxTransfer *transfer, int64_t now)
+{
+	if (transfer->pioneer && transfer->call->resolved_at > 0 &&
+		now >= transfer->entered_at + PIONEER_US)
+		pass(transfer, true);
+	if (next_due(transfer) > now)
+		heap_move(transfer, next_due(transfer));
+	else
+		time_out(transfer);
+}
+
+static void
+meet_deadlines(void)
+{
+	int64_t		now = js_mux_now();
+	int64_t		until = now + PUMP_US;
+
+	while (heap_size > 0 && heap[0]->due <= now && js_mux_now() < until)
+		meet_deadline(heap[0], now);
+}
+
+static void
+serve_sockets(void)
+{
+	MuxEvent	events[PUMP_EVENTS];
+	int			count = js_mux_poll_events(events, PUMP_EVENTS);
+	int64_t		until = js_mux_now() + PUMP_US;
+
+	for (int i = 0; i < count && js_mux_now() < until; i++)
+		act(events[i].fd,
+			(events[i].readable ? CURL_CSELECT_IN : 0) |
+			(events[i].writable ? CURL_CSELECT_OUT : 0) |
+			(events[i].broken ? CURL_CSELECT_ERR : 0));
+}
+
+/* One of each origin in turn. */
+static int
+let_some_enter(void)
+{
+	int			entered = 0;
+
+	while (entered < PUMP_ENTRIES && !mux_list_is_empty(&open_origins))
+	{
+		MuxOrigin  *origin = mux_list_pop(&open_origins);
+
+		mux_list_append(&open_origins, &origin->link);
+		enter((MuxTransfer *) origin->waiting.next);
+		entered++;
+	}
+	return entered;
+}
+
+/* Some get through as soon as libcurl has them, and others can follow. */
+static void
+serve_origins(void)
+{
+	int64_t		until = js_mux_now() + PUMP_US;
+	int			entered;
+
+	do
+	{
+		reopen_origins();
+		entered = let_some_enter();
+		if (entered > 0 || multi_due <= js_mux_now())
+		{
+			/* libcurl tells when it wants to be called again, if at all */
+			multi_due = MUX_NEVER;
+			act(CURL_SOCKET_TIMEOUT, 0);
+		}
+	} while ((entered > 0 || !mux_list_is_empty(&open_origins)) && js_mux_now() < until);
+}
+
+static void
+set_alarm(void)
+{
+	int64_t		due = multi_due;
+
+	reopen_origins();
+	if (heap_size > 0 && heap[0]->due < due)
+		due = heap[0]->due;
+	if (!mux_list_is_empty(&open_origins))
+		due = 0;
+	js_mux_poll_alarm(due);
+}
+
+static void
+block_signals(sigset_t *before)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static void
+restore_signals(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+/* ------------------------------------------------------------------------
+ * The interface: settings
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+copy_text(char **copy, const char *text)
+{
+	*copy = text ? strdup(text) : NULL;
+	return text == NULL || *copy != NULL;
+}
+
+static bool
+mux_configure(const JsMuxConfig *config)
+{
+	char	   *ca_file = NULL;
+	char	   *proxy = NULL;
+
+	if (config->may_connect == NULL || config->max_connections <= 0 ||
+		!copy_text(&ca_file, config->ca_file) ||
+		!copy_text(&proxy, config->proxy))
+	{
+		free(ca_file);
+		return false;
+	}
+	free((char *) js_mux_config.ca_file);
+	free((char *) js_mux_config.proxy);
+	js_mux_config = *config;
+	js_mux_config.ca_file = ca_file;
+	js_mux_config.proxy = proxy;
+	limit_connections();
+#if CURL_AT_LEAST_VERSION(8, 20, 0)
+	/* Names whose lookup hangs must not keep others from theirs. */
+	curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX, (long) MAX_LOOKUPS);
+#endif
+	return true;
+}
+
+/* NULL: it can do all that we need. */
+static const char *
+lacking(const curl_version_info_data * info)
+{
+	if (info->version_num < MUX_OLDEST_LIBCURL)
+		return "libcurl is older than 7.80";
+	if ((info->features & CURL_VERSION_SSL) == 0)
+		return "libcurl was built without TLS";
+	if ((info->features & CURL_VERSION_ASYNCHDNS) == 0)
+		return "libcurl was built without an asynchronous resolver";
+	return NULL;
+}
+
+static bool
+create_multi(void)
+{
+	multi = curl_multi_init();
+	if (multi == NULL)
+		return false;
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_changed);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_changed);
+	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX);
+	return true;
+}
+
+/* NULL: all went well. */
+static const char *
+try_open(const JsMuxConfig *config)
+{
+	const char *lack;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return "libcurl could not be initialized";
+	lack = lacking(curl_version_info(CURLVERSION_NOW));
+	if (lack != NULL)
+		return lack;
+	if (js_mux_poll_fd() < 0 && !js_mux_poll_open())
+		return strerror(errno);
+	if (multi == NULL && !create_multi())
+		return "out of memory";
+	if (!mux_configure(config))
+		return "the settings could not be taken";
+	return NULL;
+}
+
+static bool
+mux_open(const JsMuxConfig *config, char *error, size_t size)
+{
+	sigset_t	before;
+	const char *problem;
+
+	block_signals(&before);
+	problem = try_open(config);
+	restore_signals(&before);
+	if (problem != NULL)
+		snprintf(error, size, "%s", problem);
+	return problem == NULL;
+}
+
+static const char *
+mux_describe(void)
+{
+	static char text[256];
+	const		curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+	bool		has_ares = info->ares != NULL;
+
+	snprintf(text, sizeof(text), "libcurl %s, %s, %s%s, names looked up by %s%s",
+			 info->version,
+			 info->ssl_version ? info->ssl_version : "no TLS",
+			 info->features & CURL_VERSION_HTTP2 ? "HTTP/2 by nghttp2 " : "no HTTP/2",
+			 info->features & CURL_VERSION_HTTP2 && info->nghttp2_version ? info->nghttp2_version : "",
+			 has_ares ? "c-ares " : "threads",
+			 has_ares ? info->ares : "");
+	return text;
+}
+
+static int
+mux_fd(void)
+{
+	return js_mux_poll_fd();
+}
+
+/* ------------------------------------------------------------------------
+ * The interface: transfers
+ * ------------------------------------------------------------------------
+ */
+
+static int64_t
+due_in(int64_t now, long ms)
+{
+	return ms > 0 ? now + (int64_t) ms * 1000 : MUX_NEVER;
+}
+
+static void
+set_deadlines(MuxTransfer *transfer, const JsMuxRequest *request)
+{
+	transfer->started_at = js_mux_now();
+	transfer->total_due = due_in(transfer->started_at, request->timeout_ms);
+	transfer->connect_due = due_in(transfer->started_at, request->connect_timeout_ms);
+	if (transfer->connect_due > transfer->total_due)
+		transfer->connect_due = transfer->total_due;
+	transfer->due = transfer->connect_due;
+}
+
+static MuxTransfer *
+create_transfer(const JsMuxRequest *request)
+{
+	MuxTransfer *transfer = calloc(1, sizeof(MuxTransfer));
+
+	if (transfer == NULL)
+		return NULL;
+	transfer->call = js_mux_call_create();
+	if (transfer->call == NULL)
+	{
+		free(transfer);
+		return NULL;
+	}
+	transfer->call->transfer = transfer;
+	transfer->call->party = request->party;
+	transfer->id = request->id;
+	transfer->response.resolved_us = transfer->response.connected_us = -1;
+	transfer->response.secured_us = transfer->response.first_byte_us = -1;
+	set_deadlines(transfer, request);
+	return transfer;
+}
+
+/* False: out of memory. */
+static bool
+begin(MuxTransfer *transfer, const JsMuxRequest *request)
+{
+	JsMuxResponse *response = &transfer->response;
+
+	response->result = js_mux_call_prepare(transfer->call, request, response->error);
+	if (response->result != JS_MUX_OK)
+	{
+		js_mux_call_free(transfer->call);
+		transfer->call = NULL;
+		end_transfer(transfer);
+		return true;
+	}
+	if (!heap_reserve() || !join_origin(transfer))
+		return false;
+	heap_add(transfer);
+	return true;
+}
+
+static bool
+mux_start(const JsMuxRequest *request)
+{
+	MuxTransfer *transfer;
+
+	if (*find_transfer(request->id) != NULL)
+		return false;
+	transfer = create_transfer(request);
+	if (transfer == NULL)
+		return false;
+	if (!begin(transfer, request))
+	{
+		js_mux_call_free(transfer->call);
+		free(transfer);
+		return false;
+	}
+	register_transfer(transfer);
+	js_mux_poll_alarm(0);
+	return true;
+}
+
+static bool
+mux_cancel(uint64_t id)
+{
+	MuxTransfer *transfer = *find_transfer(id);
+
+	if (transfer == NULL)
+		return false;
+	forget_transfer(transfer);
+	if (transfer->state == MUX_ENDED)
+		mux_list_remove(&transfer->link);
+	else
+		detach(transfer);
+	free_response(&transfer->response);
+	free(transfer);
+	set_alarm();
+	return true;
+}
+
+static void
+mux_pump(void)
+{
+	sigset_t	before;
+
+	block_signals(&before);
+	meet_deadlines();
+	serve_sockets();
+	serve_origins();
+	set_alarm();
+	restore_signals(&before);
+}
+
+static bool
+mux_next(JsMuxResponse *response)
+{
+	MuxTransfer *transfer = mux_list_pop(&ended);
+
+	if (transfer == NULL)
+		return false;
+	forget_transfer(transfer);
+	*response = transfer->response;
+	return true;
+}
+
+static void
+mux_release(JsMuxResponse *response)
+{
+	MuxTransfer *transfer = response->private;
+
+	free_response(&transfer->response);
+	free(transfer);
+	memset(response, 0, sizeof(*response));
+}
+
+static int
+mux_in_flight(void)
+{
+	return transfers;
+}
+
+const JsMuxApi js_mux_functions = {
+	.version = JS_MUX_VERSION,
+	.open = mux_open,
+	.configure = mux_configure,
+	.describe = mux_describe,
+	.fd = mux_fd,
+	.start = mux_start,
+	.cancel = mux_cancel,
+	.pump = mux_pump,
+	.next = mux_next,
+	.release = mux_release,
+	.in_flight = mux_in_flight
+};

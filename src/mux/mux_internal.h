@@ -1,0 +1,213 @@
+/*-------------------------------------------------------------------------
+ *
+ * mux_internal.h
+ *		What the files of library jobsched_http share: see mux.c.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_HTTP_MUX_INTERNAL_H
+#define JS_HTTP_MUX_INTERNAL_H
+
+#include <curl/curl.h>
+
+#include "mux/mux_api.h"
+
+/* The first that can ask before each request, on connections that are reused too. */
+#if !CURL_AT_LEAST_VERSION(7, 80, 0)
+#error "libcurl 7.80 or newer is needed"
+#endif
+#define MUX_OLDEST_LIBCURL 0x075000
+
+#define MUX_NEVER INT64_MAX
+
+/* No name is longer. */
+#define MUX_MAX_HOST 255
+
+/* Microseconds of a clock that only goes forward. */
+extern int64_t js_mux_now(void);
+
+/* ------------------------------------------------------------------------
+ * Lists
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct MuxLink
+{
+	struct MuxLink *prev;
+	struct MuxLink *next;
+} MuxLink;
+
+#define MUX_LIST(name) MuxLink name = {&(name), &(name)}
+
+static inline void
+mux_list_init(MuxLink *list)
+{
+	list->prev = list->next = list;
+}
+
+static inline bool
+mux_list_is_empty(const MuxLink *list)
+{
+	return list->next == list;
+}
+
+static inline void
+mux_list_append(MuxLink *list, MuxLink *link)
+{
+	link->prev = list->prev;
+	link->next = list;
+	list->prev->next = link;
+	list->prev = link;
+}
+
+static inline void
+mux_list_push(MuxLink *list, MuxLink *link)
+{
+	mux_list_append(list->next, link);
+}
+
+static inline void
+mux_list_remove(MuxLink *link)
+{
+	link->prev->next = link->next;
+	link->next->prev = link->prev;
+}
+
+/* NULL: empty.  What is in a list has its link as first member. */
+static inline void *
+mux_list_pop(MuxLink *list)
+{
+	MuxLink    *first = list->next;
+
+	if (first == list)
+		return NULL;
+	mux_list_remove(first);
+	return first;
+}
+
+/* ------------------------------------------------------------------------
+ * mux_poll.c: readiness of sockets and an alarm, in one descriptor
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct MuxEvent
+{
+	int			fd;
+	bool		readable;
+	bool		writable;
+	bool		broken;
+} MuxEvent;
+
+extern bool js_mux_poll_open(void);
+extern int	js_mux_poll_fd(void);
+extern void js_mux_poll_watch(int fd, bool in, bool out, bool known);
+extern void js_mux_poll_forget(int fd);
+extern void js_mux_poll_alarm(int64_t due);
+extern int	js_mux_poll_events(MuxEvent *events, int max);
+
+/* ------------------------------------------------------------------------
+ * mux_reply.c: what has come
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct MuxBuffer
+{
+	char	   *data;			/* ends in a NUL that size does not count */
+	size_t		size;
+	size_t		room;
+} MuxBuffer;
+
+typedef enum MuxReplyPart
+{
+	MUX_REPLY_STATUS,			/* a status line is next */
+	MUX_REPLY_HEADERS,
+	MUX_REPLY_BODY				/* and trailers */
+} MuxReplyPart;
+
+typedef struct MuxReply
+{
+	MuxReplyPart part;
+	int			status;
+	size_t		header_bytes;	/* of interim responses and trailers too */
+	MuxBuffer	headers;
+	MuxBuffer	body;
+	size_t		max_body;
+	bool		truncated;
+	bool		endless_headers;
+	bool		no_memory;
+} MuxReply;
+
+/* False: that is enough, one of the last three says why. */
+extern bool js_mux_reply_header(MuxReply *reply, const char *line, size_t size);
+extern bool js_mux_reply_body(MuxReply *reply, const char *data, size_t size);
+
+/* mux_unpack.c: when all has come. */
+extern void js_mux_reply_unpack(MuxReply *reply);
+
+extern void js_mux_reply_restart(MuxReply *reply);
+extern void js_mux_reply_free(MuxReply *reply);
+
+/* ------------------------------------------------------------------------
+ * mux_call.c: one request as libcurl sees it
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct MuxTransfer MuxTransfer;
+
+typedef struct MuxCall
+{
+	MuxTransfer *transfer;		/* NULL: nobody waits for it any more */
+	uint32_t	party;
+	CURL	   *easy;
+	CURLcode	code;			/* of setting its options */
+
+	CURLU	   *url;
+	char	   *host;
+	int			port;
+	bool		secure;
+	bool		proxied;
+	struct curl_slist *headers;
+	char	   *body;
+
+	curl_socket_t sockets[2];	/* the last that it has opened */
+	bool		resolving;		/* a thread may be at it */
+	bool		turned_back;	/* might not look up its name now */
+	bool		fresh;			/* has opened its own connection */
+	bool		not_here;		/* an address was refused */
+	bool		not_again;		/* a connection that there was, was refused */
+	bool		elsewhere;		/* its connection is not fit to be used */
+	bool		tried;			/* an address was not refused */
+	int64_t		resolved_at;	/* js_mux_now(); 0: not so far */
+	int64_t		ready_at;		/* the request goes out */
+	int64_t		first_byte_at;
+	MuxReply	reply;
+} MuxCall;
+
+/* The settings, strings owned; those that start now get these. */
+extern JsMuxConfig js_mux_config;
+
+/* NULL: out of memory. */
+extern MuxCall *js_mux_call_create(void);
+extern void js_mux_call_free(MuxCall *call);
+
+/* Reads the request; JS_MUX_OK, or what becomes of the transfer. */
+extern JsMuxResult js_mux_call_prepare(MuxCall *call, const JsMuxRequest *request,
+									   char *error);
+
+/* How long libcurl is to try for a connection, the addresses in turn. */
+extern void js_mux_call_limit_connect(MuxCall *call, int64_t us);
+
+extern void js_mux_call_result(MuxCall *call, CURLcode code, int64_t started_at,
+							   JsMuxResponse *response);
+
+/* As if it had never been with libcurl; on a connection of its own if elsewhere. */
+extern void js_mux_call_restart(MuxCall *call);
+
+/* In mux.c: what the callbacks of a call have seen. */
+extern bool js_mux_call_may_resolve(MuxCall *call);
+extern void js_mux_call_is_resolved(MuxCall *call);
+extern void js_mux_call_is_ready(MuxCall *call);
+
+#endif							/* JS_HTTP_MUX_INTERNAL_H */

@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * callback.c
+ *		Functions that are told how a request has ended.
+ *
+ * Where a request's definition names a function in on_success or on_failure,
+ * whoever records that its run has ended queues another run, in the same
+ * transaction: of the same job, but with that function instead of the request,
+ * and with what came of it as arguments.  It is executed by a worker of the
+ * owner, like any handler, and retried like one.  So whatever crashes, the
+ * function is called for each run that has ended, and its effects are there
+ * once.
+ *
+ * If the job has got another owner meanwhile, the scheduler cancels it.
+ *
+ * Such a run does not count among those of its job: slots do not wait for it,
+ * and its end changes neither the job's state nor its statistics.  It calls no
+ * function in turn.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/base64.h"
+#include "run/callback.h"
+#include "run/http_job.h"
+#include "shmem/clock.h"
+#include "shmem/wakeup.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+/* ------------------------------------------------------------------------
+ * Arguments
+ * ------------------------------------------------------------------------
+ */
+
+static void
+push_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = (char *) key;
+	v.val.string.len = strlen(key);
+	(void) pushJsonbValue(state, WJB_KEY, &v);
+}
+
+/* NULL: it is not there. */
+static void
+push_text(JsonbParseState **state, const char *key, const char *text)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	if (text == NULL)
+		return;
+	push_key(state, key);
+	v.val.string.val = (char *) text;
+
+	v.val.string.len = strlen(text);
+	(void) pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_number(JsonbParseState **state, const char *key, int64 number)
+{
+	JsonbValue	v = {.type = jbvNumeric};
+
+	push_key(state, key);
+	v.val.numeric = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(number)));
+	(void) pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_jsonb(JsonbParseState **state, const char *key, Jsonb *json)
+{
+	JsonbValue	v = {.type = jbvBinary};
+
+	if (json == NULL)
+		return;
+	push_key(state, key);
+	v.val.binary.data = &json->root;
+	v.val.binary.len = VARSIZE_ANY_EXHDR(json);
+	(void) pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static char *
+base64(const bytea *bytes)
+{
+	int			length = VARSIZE_ANY_EXHDR(bytes);
+	int			room = pg_b64_enc_len(length) + 1;
+	char	   *text = palloc(room);
+	int			written = pg_b64_encode((const void *) VARDATA_ANY(bytes), length, text, room - 1);
+
+	if (written < 0)
+		elog(ERROR, "could not encode a response");
+	text[		written] = '\0';
+	return text;
+}
+
+static void
+push_response(JsonbParseState **state, const JsResponse *response)
+{
+	JsonbValue	v = {.type = jbvBool};
+
+	if (response->status != 0)
+		push_number(state, "http_status", response->status);
+	push_jsonb(state, "headers", response->headers);
+	push_text(state, "body", response->body);
+	if (response->body_bytes != NULL)
+		push_text(state, "body_base64", base64(response->body_bytes));
+	if (!response->truncated)
+		return;
+	push_key(state, "truncated");
+	v.val.boolean = true;
+	(void) pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static Jsonb *
+arguments(const JsJob *job, const JsEnding *ending)
+{
+	const JsRun *run = ending->run;
+	const JsOutcome *outcome = ending->outcome;
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_number(&state, "run_id", run->run_id);
+	push_text(&state, "job", job->name);
+	push_number(&state, "attempt", run->attempt);
+	push_text(&state, "status", js_status_name(outcome->status));
+	push_text(&state, "reason", outcome->reason);
+	push_text(&state, "error", outcome->error);
+	if (ending->response != NULL)
+		push_response(&state, ending->response);
+	push_jsonb(&state, "args", js_run_args(job->args, run->args));
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* ------------------------------------------------------------------------
+ * Runs
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * Who wants to know; a run's own request may leave it to its job.  The owner is
+ * that of what names the function: the run may be older than its job's owner.
+ */
+static char *
+function_for(const JsJob *job, const JsEnding *ending, Oid *owner)
+{
+	const char *name = ending->outcome->status == JS_SUCCEEDED ? "on_success" : "on_failure";
+	JsHttpPlace place;
+	Jsonb	   *definition = js_http_definition(job, ending->run, &place);
+	char	   *function = definition == NULL ? NULL : js_http_text(definition, name);
+
+	*owner = place == JS_HTTP_OF_RUN ? ending->run->owner : job->owner;
+	if (function == NULL && definition != NULL && place == JS_HTTP_OF_RUN && job->request != NULL)
+	{
+		function = js_http_text(job->request, name);
+		*owner = job->owner;
+	}
+	return function;
+}
+
+static bool
+is_told(JsStatus status)
+{
+	return status == JS_SUCCEEDED || status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST;
+}
+
+/* Queues the function, if there is one, that is to be told of a run's end. */
+void
+js_callback_queue(const JsJob *job, const JsEnding *ending)
+{
+	JsRun		run = {0};
+	JsRunWriter *writer;
+	char	   *function;
+
+	if (ending->next != NULL || !is_told(ending->outcome->status) ||
+		(function = function_for(job, ending, &run.owner)) == NULL)
+		return;
+	run.job_id = job->job_id;
+	run.status = JS_RUN_QUEUED;
+	run.source = JS_SOURCE_CALLBACK;
+	run.priority = ending->run->priority;
+	run.run_at = run.queued_at = js_clock_now();
+	run.claimed_at = run.scheduled_for = DT_NOBEGIN;
+	run.args = arguments(job, ending);
+	run.handler = function;
+	run.traceparent = ending->run->traceparent;
+	writer = js_run_writer_open();
+	(void) js_run_insert(writer, &run);
+	js_run_writer_close(writer);
+	js_wakeup_run(run.run_id);
+}

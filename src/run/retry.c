@@ -1,0 +1,529 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.c
+ *		Whether and when a failed attempt is followed by another.
+ *
+ * The one who records the end of an attempt decides, in the same transaction:
+ * the worker, or the scheduler if it lost the worker.  If there is to be
+ * another attempt, the run's row stays in the queue as "retrying", with its
+ * time; the attempt gets a row of its own (table attempt).
+ *
+ * A run that is not told otherwise is tried five times if it is an HTTP request,
+ * three times if somebody triggered it and it is one transaction, which leaves
+ * nothing behind when it fails; else once.  What is worth another attempt is by default what passes: conflicts
+ * with other transactions, lost connections, exhausted resources, shutdowns,
+ * timeouts, lost workers, and the statuses 408, 425, 429 and 5xx.  A division
+ * by zero stays one, and so does a 404.  The status nnn of a response has the
+ * SQLSTATE JSnnn.
+ *
+ * An attempt that was cut off by the end of its worker or server and left no
+ * effect is not counted here: sched_end.c puts it back by itself, up to a bound.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "api/access.h"
+#include "base/interval.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "http/keys.h"
+#include "run/http_job.h"
+#include "run/retry.h"
+#include "shmem/clock.h"
+#include "shmem/wakeup.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(jobsched_retry_run);
+PG_FUNCTION_INFO_V1(jobsched_redrive_run);
+PG_FUNCTION_INFO_V1(jobsched_job_id_of);
+
+/* Attempts at a triggered run that is one transaction, by default. */
+#define DEFAULT_ATTEMPTS 3
+
+/* Attempts at an HTTP request. */
+#define DEFAULT_HTTP_ATTEMPTS 5
+
+/* What a server asks us to wait is at least this. */
+#define LEAST_RETRY_AFTER USECS_PER_SEC
+
+/* By how much exponential backoff grows. */
+#define BACKOFF_FACTOR 3
+
+#define SOURCE_RETRY "retry"
+
+#define MAX_DELAYS 1000
+#define MAX_CONDITIONS 100
+
+static const char *const default_conditions[] = {
+	"08",						/* connection exceptions */
+	"40001",					/* serialization failure */
+	"40P01",					/* deadlock detected */
+	"53",						/* insufficient resources */
+	"55P03",					/* lock not available */
+	"57P01", "57P02", "57P03",	/* shutdown, crash, cannot connect now */
+	"408", "425", "429", "5xx", "timeout", "lost"
+};
+
+/* ------------------------------------------------------------------------
+ * Conditions
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+is_timeout(const JsOutcome *outcome)
+{
+	static const char *const codes[] = {
+		"57014",				/* statement_timeout: a cancel has a status of
+								 * its own */
+		"25P03", "25P04"		/* idle_in_transaction_session_timeout,
+								 * transaction_timeout */
+	};
+
+	if (outcome->status == JS_TIMED_OUT)
+		return true;
+	for (int i = 0; i < lengthof(codes) && outcome->sqlstate != NULL; i++)
+		if (strcmp(outcome->sqlstate, codes[i]) == 0)
+			return true;
+	return false;
+}
+
+/* 503, 5xx: a status, or the class of one. */
+static bool
+is_status(const char *condition)
+{
+	return condition[0] >= '1' && condition[0] <= '5' &&
+		((condition[1] == 'x' && condition[2] == 'x') ||
+		 (isdigit((unsigned char) condition[1]) && isdigit((unsigned char) condition[2]))) &&
+		condition[3] == '\0';
+}
+
+static bool
+has_status(const JsOutcome *outcome, const char *condition)
+{
+	return outcome->sqlstate != NULL &&
+		strncmp(outcome->sqlstate, JS_SQLSTATE_STATUS, strlen(JS_SQLSTATE_STATUS)) == 0 &&
+		strncmp(outcome->sqlstate + strlen(JS_SQLSTATE_STATUS), condition, strcspn(condition, "x")) == 0;
+}
+
+static bool
+meets(const JsOutcome *outcome, const char *condition)
+{
+	if (strcmp(condition, "all") == 0)
+		return true;
+	if (strcmp(condition, "timeout") == 0)
+		return is_timeout(outcome);
+	if (strcmp(condition, "lost") == 0)
+		return outcome->status == JS_LOST;
+	if (is_status(condition))
+		return has_status(outcome, condition);
+	return outcome->sqlstate != NULL &&
+		strncmp(outcome->sqlstate, condition, strlen(condition)) == 0;
+}
+
+/* Elements that are null are left out. */
+static int
+conditions_of(ArrayType *array, char **conditions)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	int			n = 0;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	for (int i = 0; i < count && n < MAX_CONDITIONS; i++)
+		if (!nulls[i])
+			conditions[n++] = TextDatumGetCString(values[i]);
+	return n;
+}
+
+static bool
+meets_any(const JsOutcome *outcome, ArrayType *array)
+{
+	char	   *conditions[MAX_CONDITIONS];
+	int			n = conditions_of(array, conditions);
+
+	for (int i = 0; i < n; i++)
+		if (meets(outcome, conditions[i]))
+			return true;
+	return false;
+}
+
+static bool
+meets_default(const JsOutcome *outcome)
+{
+	for (int i = 0; i < lengthof(default_conditions); i++)
+		if (meets(outcome, default_conditions[i]))
+			return true;
+	return false;
+}
+
+static bool
+is_worth_it(const JsJob *job, const JsOutcome *outcome)
+{
+	if (job->no_retry_on != NULL && meets_any(outcome, job->no_retry_on))
+		return false;
+	return job->retry_on != NULL ? meets_any(outcome, job->retry_on) : meets_default(outcome);
+}
+
+static bool
+is_condition(const char *text)
+{
+	size_t		length = strlen(text);
+
+	if (strcmp(text, "all") == 0 || strcmp(text, "timeout") == 0 || strcmp(text, "lost") == 0 || is_status(text))
+		return true;
+	return (length == 2 || length == 5) &&
+		strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == length;
+}
+
+static void
+check_array(const char *parameter, ArrayType *array, int max)
+{
+	if (ARR_NDIM(array) > 1 || ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a list of at most %d elements", parameter, max)));
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s cannot contain NULL", parameter)));
+}
+
+/* As a user gives it; 0 stands for the default. */
+int32
+js_retry_max_attempts(int32 given)
+{
+	if (given < 0 || given > JS_MAX_ATTEMPTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_attempts \"%d\" is out of range", given),
+				 errhint("It is from 1 to %d, or 0 for the default.", JS_MAX_ATTEMPTS)));
+	return given;
+}
+
+void
+js_retry_check_conditions(const char *parameter, ArrayType *array)
+{
+	char	   *conditions[MAX_CONDITIONS];
+	int			n;
+
+	check_array(parameter, array, MAX_CONDITIONS);
+	n = conditions_of(array, conditions);
+	for (int i = 0; i < n; i++)
+		if (!is_condition(conditions[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid element \"%s\" of %s", conditions[i], parameter),
+					 errhint("Give SQLSTATEs such as 40001, classes of them such as 08, HTTP statuses such as 503 or 5xx, or timeout, lost or all.")));
+}
+
+/* ------------------------------------------------------------------------
+ * Delays
+ * ------------------------------------------------------------------------
+ */
+
+void
+js_retry_check_delays(ArrayType *array)
+{
+	Datum	   *values;
+	int			count;
+
+	check_array("retry_delays", array, MAX_DELAYS);
+	deconstruct_array(array, INTERVALOID, sizeof(Interval), false, TYPALIGN_DOUBLE,
+					  &values, NULL, &count);
+	for (int i = 0; i < count; i++)
+		(void) js_interval_us("retry_delays", DatumGetIntervalP(values[i]));
+}
+
+static int
+delay_count(const JsJob *job)
+{
+	return job->retry_delays == NULL ? 0 :
+		ArrayGetNItems(ARR_NDIM(job->retry_delays), ARR_DIMS(job->retry_delays));
+}
+
+/* The nth of the list; after its end the last one. */
+static int64
+listed_delay(const JsJob *job, int32 nth)
+{
+	const Interval *interval;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	int			i;
+
+	deconstruct_array(job->retry_delays, INTERVALOID, sizeof(Interval), false,
+					  TYPALIGN_DOUBLE, &values, &nulls, &count);
+	i = Min(nth, count) - 1;
+	if (nulls[i])
+		return 0;				/* was never accepted from a user */
+	interval = DatumGetIntervalP(values[i]);
+	return js_interval_clamped_us(interval);
+}
+
+static int64
+computed_delay(const JsJob *job, int32 nth)
+{
+	int64		delay = job->backoff_base;
+
+	if (strcmp(job->backoff, "fixed") == 0)
+		return Min(delay, job->backoff_max);
+	for (int32 i = 1; i < nth && delay < job->backoff_max; i++)
+		delay = strcmp(job->backoff, "linear") == 0 ? delay + job->backoff_base : delay * BACKOFF_FACTOR;
+	return Min(delay, job->backoff_max);
+}
+
+/* Takes away a share that is each time another, so that runs that failed together do not come back together. */
+static int64
+spread(int64 delay, double jitter, const JsRun *run)
+{
+	uint32		hash = murmurhash32((uint32) run->run_id ^ murmurhash32((uint32) run->attempt));
+
+	if (!(jitter > 0 && jitter <= 1))
+		return delay;
+	return delay - (int64) (delay * jitter * (hash / (PG_UINT32_MAX + 1.0)));
+}
+
+/* How long to wait after the nth failure, in microseconds. */
+int64
+js_retry_delay(const JsJob *job, const JsRun *run, int32 nth)
+{
+	if (delay_count(job) > 0)
+		return listed_delay(job, nth);
+	return spread(computed_delay(job, nth), job->backoff_jitter, run);
+}
+
+/* ------------------------------------------------------------------------
+ * The decision
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+was_triggered(const JsRun *run)
+{
+	return strcmp(run->source, "trigger") == 0 || strcmp(run->source, SOURCE_RETRY) == 0 ||
+		strcmp(run->source, JS_SOURCE_CALLBACK) == 0;
+}
+
+static bool
+is_request(const JsJob *job, const JsRun *run)
+{
+	JsHttpPlace place;
+
+	return js_http_definition(job, run, &place) != NULL;
+}
+
+static int
+attempts_allowed(const JsJob *job, const JsRun *run)
+{
+	if (run->max_attempts > 0)
+		return run->max_attempts;
+	if (job->max_attempts > 0)
+		return job->max_attempts;
+	if (delay_count(job) > 0)
+		return delay_count(job) + 1;
+	if (is_request(job, run))
+		return DEFAULT_HTTP_ATTEMPTS;
+	return was_triggered(run) && run->repeatable ? DEFAULT_ATTEMPTS : 1;
+}
+
+static bool
+has_failed(const JsOutcome *outcome)
+{
+	return outcome->status == JS_FAILED || outcome->status == JS_TIMED_OUT ||
+		outcome->status == JS_LOST;
+}
+
+/* next is made of the run as it was executed. */
+void
+js_retry_wait(JsRun *next, const char *reason, TimestampTz run_at)
+{
+	next->status = JS_RUN_RETRYING;
+	next->boot_id = 0;
+	next->claimed_at = DT_NOBEGIN;
+	next->reason = reason;
+	next->run_at = run_at;
+}
+
+/* The server's word, as far as the job's policy goes, or else that policy. */
+static int64
+delay_after(const JsJob *job, const JsRun *run, const JsOutcome *outcome, int32 failures)
+{
+	if (outcome->retry_after > 0)
+		return Max(Min(outcome->retry_after, job->backoff_max), LEAST_RETRY_AFTER);
+	return js_retry_delay(job, run, failures);
+}
+
+/* If there is to be another attempt, next is the run as it waits for it. */
+bool
+js_retry_plan(const JsJob *job, const JsRun *run, const JsOutcome *outcome, JsRun *next)
+{
+	if (!has_failed(outcome) || strcmp(outcome->reason, "discarded") == 0 ||
+		run->failures + 1 >= attempts_allowed(job, run) || !is_worth_it(job, outcome))
+		return false;
+	*next = *run;
+	next->failures++;
+	js_retry_wait(next, outcome->reason,
+				  outcome->finished_at + delay_after(job, run, outcome, next->failures));
+	return true;
+}
+
+/* ------------------------------------------------------------------------
+ * By hand
+ * ------------------------------------------------------------------------
+ */
+
+pg_noreturn static void
+refuse_run(int64 run_id, int sqlerrcode, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(sqlerrcode),
+			 errmsg("run " INT64_FORMAT " %s", run_id, what),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+pg_noreturn static void
+refuse_unknown(int64 run_id)
+{
+	refuse_run(run_id, ERRCODE_UNDEFINED_OBJECT, "does not exist", NULL);
+}
+
+/*
+ * A run that has ended without success, and its job, locked.  The job may have
+ * got another owner while the lock was waited for.
+ */
+static void
+find_ended(int64 run_id, JsRun *run, JsJob *job)
+{
+	JsOutcome	outcome;
+	bool		live = js_run_see(run_id, run);
+
+	if ((!live && !js_history_find(run_id, run, &outcome)) ||
+		!js_may_manage(js_job_read(run->job_id, job) ? job->owner : run->owner))
+		refuse_unknown(run_id);
+	if (live)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has not ended",
+				   run->status == JS_RUN_RETRYING ? "It will be tried again at the time that view runs shows." : NULL);
+	if (outcome.status == JS_SUCCEEDED)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
+				   "Use trigger() to run its job once more.");
+	if (outcome.status == JS_SKIPPED && outcome.reason != NULL &&
+		strcmp(outcome.reason, JS_UNSENDABLE) == 0)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "stands for a row that could not be sent, and does not have it",
+				   "Change the row once more when the trigger can send it.");
+	js_job_lock(run->job_id);
+	if (!js_job_read(run->job_id, job) || job->dropped_at != DT_NOBEGIN)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of a job that has been dropped", NULL);
+	if (!js_may_manage(job->owner))
+		refuse_unknown(run_id);
+	if (outcome.status == JS_SKIPPED || outcome.status == JS_MISSED)
+		run->keys = js_keys_require(js_http_keys(job, job->keys), job->args);	/* it never had any */
+}
+
+/* A slot may have had several runs, of which one at a time is retried. */
+static bool
+slot_is_retried(const JsRun *run)
+{
+	return run->scheduled_for != DT_NOBEGIN &&
+		js_run_exists_for(run->job_id, run->scheduled_for, SOURCE_RETRY);
+}
+
+/* The job is locked, so nobody else does the same. */
+static void
+refuse_second_retry(int64 run_id, const JsRun *run)
+{
+	int64		as = js_retried_find(run_id);
+
+	if (as != 0)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has been retried already",
+				   psprintf("It was queued again as run " INT64_FORMAT ".", as));
+	if (slot_is_retried(run))
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of a slot of which another run is being retried",
+				   "Retry it when that has ended.");
+}
+
+/*
+ * What a run brings along was written by whoever owned the job then, and is not
+ * executed as whoever does now.
+ */
+static bool
+is_of_another_owner(const JsRun *run, const JsJob *job)
+{
+	return (run->handler != NULL || run->request != NULL) && run->owner != job->owner;
+}
+
+static int64
+queue_again(int64 run_id, JsRun *run, const JsJob *job)
+{
+	TimestampTz now = js_clock_now();
+	JsRunWriter *writer = js_run_writer_open();
+
+	run->run_id = 0;
+	run->owner = job->owner;
+	run->status = JS_RUN_QUEUED;
+	run->source = SOURCE_RETRY;
+	run->run_at = run->queued_at = now;
+	run->claimed_at = DT_NOBEGIN;
+	js_retried_insert(run_id, js_run_insert(writer, run), now);
+	js_run_writer_close(writer);
+	js_wakeup_run(run->run_id);
+	return run->run_id;
+}
+
+Datum
+jobsched_retry_run(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	JsRun		run = {0};
+	JsJob		job;
+
+	js_check_may_write("retry_run()");
+	find_ended(run_id, &run, &job);
+	if (is_of_another_owner(&run, &job))
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of another owner of its job",
+				   "What it executes is its own, and was written by that role.");
+	refuse_second_retry(run_id, &run);
+	PG_RETURN_INT64(queue_again(run_id, &run, &job));
+}
+
+/*
+ * For redrive(), which has found the run among the dead letters: one that
+ * somebody else has retried since, whose slot's turn it is not, or which executes
+ * what another owner has written, is passed over (NULL).
+ */
+Datum
+jobsched_redrive_run(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	JsRun		run = {0};
+	JsJob		job;
+
+	js_check_may_write("redrive()");
+	find_ended(run_id, &run, &job);
+	if (js_retried_find(run_id) != 0 || slot_is_retried(&run) || is_of_another_owner(&run, &job))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(queue_again(run_id, &run, &job));
+}
+
+/* For redrive(). */
+Datum
+jobsched_job_id_of(PG_FUNCTION_ARGS)
+{
+	JsJob		job;
+
+	js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+	PG_RETURN_INT64(job.job_id);
+}

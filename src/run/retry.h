@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.h
+ *		Whether and when a failed attempt is followed by another.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_RETRY_H
+#define JS_RETRY_H
+
+#include "store/store.h"
+
+#define JS_MAX_ATTEMPTS 1000
+
+/* What discard() raises. */
+#define JS_ERRCODE_DISCARDED MAKE_SQLSTATE('J', 'S', '0', '0', '1')
+
+/* Before the status of a response that is no success. */
+#define JS_SQLSTATE_STATUS "JS"
+#define JS_SQLSTATE_GONE JS_SQLSTATE_STATUS "410"
+
+extern int32 js_retry_max_attempts(int32 given);
+extern void js_retry_check_conditions(const char *parameter, ArrayType *conditions);
+extern void js_retry_check_delays(ArrayType *delays);
+extern int64 js_retry_delay(const JsJob *job, const JsRun *run, int32 nth);
+extern bool js_retry_plan(const JsJob *job, const JsRun *run,
+						  const JsOutcome *outcome, JsRun *next);
+extern void js_retry_wait(JsRun *next, const char *reason, TimestampTz run_at);
+
+#endif							/* JS_RETRY_H */

@@ -1,0 +1,509 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched.h
+ *		The scheduler's parts and the memory that they share.
+ *
+ * Only scheduler.c and the sched_*.c files include this.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_SCHED_H
+#define JS_SCHED_H
+
+#include "common/hashfn.h"
+#include "cron/cron.h"
+#include "lib/ilist.h"
+#include "lib/pairingheap.h"
+#include "postmaster/bgworker.h"
+#include "shmem/shmem.h"
+#include "store/store.h"
+
+/* How often a run without effects is tried again after losing its worker. */
+#define JS_MAX_LOST 3
+
+/* Outcomes of a job's runs that are not yet in job_state. */
+typedef struct JobFold
+{
+	slist_node	node;			/* in sched.folds */
+	struct JobEntry *job;
+	int32		failures;		/* since the last success in recent */
+	int64		failed_run;		/* the last of them; 0: none */
+	int64		gone;			/* JsDone.gone, of run gone_run; 0: none */
+	int64		gone_run;
+	bool		success_seen;
+	JsDone		last;
+	char		recent[JS_RECENT_SIZE + 1];
+} JobFold;
+
+/* What waits in lanes that take turns (sched_fair.c). */
+typedef struct FairQueue
+{
+	pairingheap lanes;
+	int64		round;			/* the last one in which a lane had its turn */
+} FairQueue;
+
+typedef struct FairLane FairLane;
+
+typedef struct FairItem
+{
+	pairingheap_node node;
+	int64		age;			/* the lower the older: a run's id */
+	FairLane   *lane;
+} FairItem;
+
+/* sched_limit.c */
+typedef struct Limit Limit;
+typedef struct LimitSet LimitSet;
+
+/* There may be a million of these: kept small. */
+typedef struct JobEntry
+{
+	int64		job_id;
+	int64		revision;
+	int64		schedule_revision;
+	Oid			owner;
+	bool		has_schedule;
+	bool		at_startup;
+	bool		enabled;
+	bool		paused;
+	bool		dropped;
+	bool		drop_noted;		/* the next step ends its runs */
+	bool		cancel_running; /* also those that are executed */
+	bool		asleep;			/* its home is elsewhere */
+	bool		woken;			/* is not any more, and is to be accounted for */
+	bool		invalid;
+	bool		transactional;
+	bool		http;			/* its runs are HTTP requests */
+	bool		shares;			/* its runs may share a transaction */
+	bool		due_queued;		/* is in sched.due */
+	bool		auto_paused;	/* by pause_after_failures */
+	bool		serial;			/* runs of its slots wait for all others */
+	bool		promote_noted;	/* is in sched.promotable */
+	bool		queue_full;		/* why slots were skipped */
+	bool		place_noted;	/* is in sched.unplaced */
+	uint32		placing;		/* counts what has moved its runs */
+	JsOverlap	overlap;
+	int32		pause_after_failures;	/* 0: never */
+	int32		live;			/* runs that are ready, limited, assigned or
+								 * retrying */
+	int32		waiting;		/* runs of slots that are delayed or behind */
+	int32		skipped;		/* slots passed over while one was live */
+	int32		mean_us;		/* of recent run times; -1 unknown */
+	int64		timeout;		/* of an attempt, microseconds; 0: none */
+	int32		max_concurrency;	/* 0: none */
+	Limit	   *queue;			/* NULL: none */
+	TimestampTz skipped_first;
+	TimestampTz skipped_last;
+	TimestampTz next_run_at;	/* DT_NOEND: none */
+	TimestampTz not_before;		/* it could not fire: held back until then */
+	TimestampTz last_slot;		/* slots done: up to done_before, and */
+	TimestampTz done_before;	/* from done_from to last_slot */
+	TimestampTz done_from;
+	pairingheap_node due_node;
+	dlist_head	runs;			/* RunEntry.job_node: first those to be placed
+								 * anew */
+	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
+	JobFold    *fold;			/* NULL: none */
+} JobEntry;
+
+typedef enum RunEntryState
+{
+	RUN_FUTURE,					/* run_at has not come; in sched.future */
+	RUN_READY,					/* in its owner's heap */
+	RUN_HELD,					/* its job does not let it start */
+	RUN_LIMITED,				/* in the line of its limits */
+	RUN_BEHIND,					/* other runs of its job come first */
+	RUN_ASSIGNED				/* with a worker */
+} RunEntryState;
+
+/* An owner's work: what its workers execute, or its HTTP requests. */
+typedef struct OwnerEntry
+{
+	Oid			owner;
+	bool		http;
+	FairQueue	ready;			/* RunEntry.item */
+	int			ready_count;
+	int			assigned;		/* runs that are with a worker */
+	int			workers;		/* slots, including starting ones */
+	int32		mean_us;		/* of recent run times; 0 unknown */
+	int			start_failures; /* in a row */
+	TimestampTz start_after;	/* no worker is started before */
+	bool		refused;		/* no session can be opened as it: its runs are
+								 * ended, and none is dealt out */
+	List	   *jobless;		/* requests whose job is yet to be made: ids,
+								 * int64 pointers */
+	int			settle_left;	/* so many may get it in this step */
+	TimestampTz settle_after;	/* somebody was in the way; by the real clock */
+	int64		memory;			/* that its runs take, in bytes */
+	int64		unread_from;	/* the first run that is in the table only;
+								 * PG_INT64_MAX: none is */
+	dlist_node	node;			/* in sched.owners */
+} OwnerEntry;
+
+/* Somebody wants something of a run: a row of request. */
+typedef struct Request
+{
+	dlist_node	node;			/* waits (sched_cancel.c), or in requests_done */
+	int64		request_id;
+	JsRequestKind kind;
+	int64		run_id;
+	int32		attempt;		/* the only one that is meant; 0: any */
+	bool		force;
+	bool		again;			/* it was tried once */
+} Request;
+
+typedef struct RunEntry
+{
+	int64		run_id;
+	JobEntry   *job;
+	OwnerEntry *owner;
+	TimestampTz run_at;
+	int32		priority;
+	int32		attempt;
+	int32		lost;
+	uint32		cost;			/* in memory, in bytes */
+	uint32		placed;			/* JobEntry.placing when it was */
+	RunEntryState state;
+	bool		live;			/* counts as a live run of its job */
+	bool		waiting;		/* counts as a waiting one */
+	bool		claimed;		/* its row says running, this attempt */
+	bool		cut_off;		/* in another life of the server */
+	bool		superseded;		/* a request will end it: does not start */
+	bool		disowned;		/* sched_note_disowned() knows of it */
+	Oid			brought_by;		/* whose is what it executes instead of what its
+								 * job does; InvalidOid: it does not */
+	bool		of_slot;		/* the schedule has made it */
+	bool		backfill;		/* does not count as live; */
+	bool		callback;		/* nor does one that calls a function of its
+								 * own */
+	bool		own_request;	/* it sends one, whatever its job does */
+	int			slot;			/* when assigned */
+	int			flight;			/* the entry there, if it is an HTTP worker's */
+	int64		timeout;		/* microseconds; 0: its job's */
+	JsCancel	cancel;			/* its worker has been told to end it */
+	TimestampTz cancel_at;		/* when, by the real clock */
+	bool		terminated;		/* and then to end itself */
+	Request    *request;		/* NULL: nobody wants it to be cancelled */
+	LimitSet   *limits;			/* that name it; NULL: none does */
+	bool		holding;		/* it has its units of them */
+	bool		unpaid;			/* and is yet to use up what rates allow */
+	FairItem	item;			/* where its state says */
+	dlist_node	job_node;
+} RunEntry;
+
+typedef struct SlotEntry
+{
+	bool		mine;
+	bool		foreign;		/* its runs are of a table that is gone */
+	uint32		generation;
+	OwnerEntry *owner;
+	bool		has_mail;		/* delivered to, not yet woken */
+	int64		shortest_timeout;	/* of what was delivered; 0: none */
+	TimestampTz reap_after;		/* a row of its runs was held */
+	int			reap_from;		/* the entry to go on with (HTTP) */
+	bool		reap_held;		/* a row was held on the way to there */
+	BackgroundWorkerHandle *handle; /* NULL for one that a predecessor started */
+	JsSlotView	view;
+} SlotEntry;
+
+typedef struct Sched
+{
+	JsDatabase *db;
+	MemoryContext context;		/* what lives as long as the process */
+	Oid			run_table;		/* tells a dropped or replaced extension */
+	bool		enabled_here;	/* no ALTER DATABASE has switched it off */
+	bool		stopped;		/* stop_processing() */
+	bool		enabled;		/* none of these, and it is on in the cluster */
+	bool		home;			/* the identity is this database's */
+	bool		careful;		/* a predecessor stumbled: isolate each job */
+	pg_uuid_t	token;
+	JsRing		rings[JS_RINGS];
+	TimestampTz last_now;		/* our clock at the last step */
+	TimestampTz last_real_now;	/* and the real one */
+	TimestampTz ring_retry_at;
+	TimestampTz folds_since;	/* first of the folds; 0: none */
+	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
+	TimestampTz busy_until;		/* a row was held: what is to end waits */
+	int64		ready_count;
+	int64		asleep_count;	/* jobs whose home is elsewhere */
+	bool		any_woken;
+	int64		invalid_count;
+	List	   *promotable;		/* jobs one of whose runs behind may start:
+								 * ids, int64 pointers */
+	List	   *unplaced;		/* jobs whose runs are to be placed anew: ids,
+								 * likewise */
+	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
+								 * start */
+	pairingheap *due;			/* JobEntry.due_node by next_run_at */
+	pairingheap *future;		/* RunEntry.item by run_at */
+	dlist_head	owners;
+	slist_head	folds;
+	dlist_head	requests_done;	/* to be deleted */
+	SlotEntry  *slots;			/* js->total_slots of them */
+} Sched;
+
+extern Sched sched;
+
+static inline uint32
+sched_hash_id(int64 id)
+{
+	return murmurhash32((uint32) id ^ murmurhash32((uint32) ((uint64) id >> 32)));
+}
+
+/* Flags of jobs that are counted. */
+static inline void
+sched_set_flag(bool *flag, bool value, int64 *count)
+{
+	*count += (int) value - (int) *flag;
+	*flag = value;
+}
+
+/* scheduler.c */
+extern void sched_check_version(void);
+extern void sched_tell_error(const char *message);
+extern void sched_commit_durably(void);
+
+/* sched_owner.c */
+extern void sched_watch_owner(Oid role, bool is_stale);
+extern bool sched_owners_wait(void);
+extern void sched_follow_roles(bool sweep);
+
+/* sched_memory.c */
+extern void sched_memory_init(void);
+extern List *sched_keep(List *list, void *item);
+extern List *sched_keep_id(List *list, int64 id);
+extern JobEntry *sched_job_find(int64 job_id);
+extern JobEntry *sched_job_make(int64 job_id);
+extern void sched_job_forget(JobEntry *job);
+extern void sched_job_set_next(JobEntry *job, TimestampTz next);
+extern void sched_job_hold_back(JobEntry *job, TimestampTz until);
+extern TimestampTz sched_job_due_at(const JobEntry *job);
+extern OwnerEntry *sched_owner(Oid owner, bool http);
+extern bool sched_run_is_http(const RunEntry *run);
+extern bool sched_run_is_transactional(const RunEntry *run);
+extern void sched_run_follow(RunEntry *run);
+extern RunEntry *sched_run_find(int64 run_id);
+extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
+extern void sched_run_charge(RunEntry *run, int nkeys);
+extern void sched_run_forget(RunEntry *run);
+extern void sched_run_place(RunEntry *run, RunEntryState state);
+extern void sched_run_wait(RunEntry *run, TimestampTz now);
+extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
+extern bool sched_job_fires(const JobEntry *job);
+extern void sched_job_place_runs(JobEntry *job);
+extern void sched_place_some(void);
+extern bool sched_run_overlaps(const RunEntry *run);
+extern int64 sched_job_count(void);
+extern void sched_runs_each(void (*visit) (RunEntry *run));
+extern RunEntry *sched_first_ready(OwnerEntry *owner);
+extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
+
+/* sched_load.c */
+extern void sched_reload_job(int64 job_id);
+extern void sched_load_all(TimestampTz now);
+extern void sched_sweep(TimestampTz now);
+extern void sched_leave_unread(OwnerEntry *owner, int64 run_id);
+extern void sched_run_read(int64 run_id, TimestampTz now);
+extern bool sched_reading(void);
+extern void sched_read_on(TimestampTz now);
+extern bool sched_news_waiting(void);
+extern void sched_load_news(TimestampTz now);
+extern void sched_adopt_slots(void);
+extern void sched_apply_job(const JsJob *row);
+extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
+extern void sched_log_jobs(void);
+
+/* sched_slot.c */
+
+/* What it takes to find the slots of a job. */
+typedef struct SchedTimetable
+{
+	JsSchedule	schedule;
+	pg_tz	   *tz;
+	TimestampTz anchor;
+	TimestampTz starts_at;		/* DT_NOBEGIN: none */
+	TimestampTz ends_at;		/* DT_NOEND: none */
+} SchedTimetable;
+
+/* Slots that are made up for one by one, at most. */
+#define SCHED_MAX_MADE_UP 100
+
+/* Slots that are due: the newest ones, oldest first, and those before. */
+typedef struct SchedSlots
+{
+	TimestampTz slots[SCHED_MAX_MADE_UP];
+	int			count;
+	int32		older;			/* how many there are before */
+	TimestampTz last_older;		/* the newest of those */
+} SchedSlots;
+
+extern const char *sched_timetable_read(const JsJob *row, SchedTimetable *timetable);
+extern bool sched_slot_is_done(const JobEntry *job, TimestampTz slot);
+extern TimestampTz sched_open_slot_after(const JobEntry *job, const SchedTimetable *timetable,
+										 TimestampTz after);
+extern void sched_collect_slots(const SchedTimetable *timetable, TimestampTz first,
+								TimestampTz limit, int keep, SchedSlots *found);
+extern void sched_note_done(JobEntry *job, TimestampTz slot, int32 passed_over);
+extern int64 sched_jitter(int64 job_id, TimestampTz slot, int64 jitter);
+
+/* sched_overlap.c */
+typedef enum SchedVerdict
+{
+	SCHED_MAKE,
+	SCHED_SKIP,
+	SCHED_QUEUE_FULL,
+	SCHED_REPLACE
+} SchedVerdict;
+
+/* Why slots are skipped, as history says it. */
+#define SCHED_REASON_OVERLAP "overlap"
+#define SCHED_REASON_QUEUE_FULL "queue_full"
+
+extern SchedVerdict sched_judge_overlap(JobEntry *job, const JsJob *row);
+extern void sched_replace_runs(JobEntry *job);
+extern bool sched_promotions_waiting(void);
+extern void sched_promote(void);
+
+/* sched_fire.c */
+extern void sched_fire_due(TimestampTz now);
+extern void sched_fire_startup(TimestampTz now);
+extern void sched_rewind(TimestampTz now);
+
+/* sched_dispatch.c */
+extern bool sched_look(void);
+extern void sched_take_back(int slot);
+extern void sched_take_back_all(void);
+extern void sched_give_up_claims(TimestampTz now);
+extern void sched_reap(void);
+extern void sched_release_reaped(void);
+extern void sched_ripen(TimestampTz now);
+extern bool sched_can_assign(void);
+extern void sched_assign(void);
+extern void sched_claim(TimestampTz now);
+extern void sched_deliver(void);
+extern TimestampTz sched_dispatch_deadline(void);
+extern void sched_plan(RunEntry *run, int slotno);
+extern void sched_note_no_process(void);
+extern void sched_take_outcome(const JsDone *done);
+
+/* sched_http.c */
+extern bool sched_is_http_slot(int slotno);
+extern bool sched_http_look(void);
+extern void sched_http_take_back(int slotno);
+extern void sched_http_take_back_all(void);
+extern void sched_http_reap(void);
+extern void sched_http_release_reaped(void);
+extern void sched_http_assign(int most);
+extern bool sched_http_deliver(RunEntry *run, const JsMail *mail);
+extern void sched_http_interrupt(RunEntry *run, JsCancel why);
+extern TimestampTz sched_http_deadline(void);
+extern void sched_http_adopt(void);
+
+/* sched_end.c */
+extern bool sched_may_end(void);
+extern bool sched_may_end_more(void);
+extern void sched_note_cut_off(const RunEntry *run);
+extern void sched_note_dropped(JobEntry *job);
+extern void sched_note_disowned(RunEntry *run);
+extern bool sched_run_is_disowned(const RunEntry *run);
+extern bool sched_ends_waiting(void);
+extern void sched_end_pending(TimestampTz now);
+extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
+						  const char *sqlstate, const char *error);
+extern bool sched_row_is_free(const RunEntry *run);
+
+/* How a run lost its worker. */
+typedef struct SchedLoss
+{
+	JsCancel	cancel;			/* it was to end anyway */
+	bool		by_crash;		/* of the server */
+	int			worker_pid;		/* 0: not known */
+	const char *reason;
+	const char *sqlstate;		/* NULL: not known */
+	const char *error;
+} SchedLoss;
+
+extern void sched_lose_run(RunEntry *run, const SchedLoss *loss);
+extern void sched_report_skips(JobEntry *job, TimestampTz now);
+extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz last,
+								int32 count, TimestampTz now);
+extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
+extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
+
+/* sched_cancel.c */
+extern void sched_requests_init(void);
+extern void sched_queue_request(Request *request, const RunEntry *run);
+extern bool sched_requests_waiting(void);
+extern bool sched_requests_unread(void);
+extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
+extern void sched_unpark_requests(void);
+extern bool sched_was_replaced(int64 run_id);
+extern void sched_add_request(const JsRequest *row, void *arg);
+extern void sched_interrupt(RunEntry *run, JsCancel why);
+extern void sched_replace_run(RunEntry *run, bool at_once);
+extern void sched_serve_requests(TimestampTz now);
+extern void sched_enforce(void);
+extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
+extern int64 sched_timeout(const RunEntry *run);
+extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
+
+/* sched_jobless.c */
+extern int64 sched_settle(const JsRun *row);
+extern void sched_settle_waiting(TimestampTz now);
+extern bool sched_any_settled(void);
+extern TimestampTz sched_settle_deadline(void);
+
+/* sched_idempotency.c */
+extern bool sched_keys_expire_now(void);
+extern void sched_begin_expiry(void);
+extern void sched_expire_keys(TimestampTz now);
+extern TimestampTz sched_expiry_deadline(void);
+
+/* sched_fair.c */
+extern void sched_fair_init(FairQueue *queue);
+extern void sched_fair_init_line(pairingheap *line);
+extern void sched_fair_add(FairQueue *queue, FairItem *item, const void *key, int32 priority,
+						   int64 waited);
+extern int64 sched_fair_remove(FairItem *item, bool turn);
+extern FairItem *sched_fair_first(FairQueue *queue);
+
+static inline bool
+sched_fair_is_empty(const FairQueue *queue)
+{
+	return queue->lanes.ph_root == NULL;
+}
+
+/* sched_limit.c */
+extern void sched_limits_init(void);
+extern void sched_limits_load(void);
+extern void sched_limits_recall(void);
+extern void sched_limits_open(void);
+extern bool sched_limits_changed(void);
+extern void sched_limits_rewind(void);
+extern void sched_limits_sweep(TimestampTz now);
+extern void sched_job_set_limits(JobEntry *job, const JsJob *row);
+extern void sched_job_drop_limits(JobEntry *job);
+extern void sched_limits_attach(RunEntry *run, ArrayType *keys);
+extern void sched_limits_detach(RunEntry *run);
+extern void sched_limits_reattach(RunEntry *run);
+extern void sched_limits_take_back(RunEntry *run);
+extern const void *sched_limits_turn(const LimitSet *set);
+extern bool sched_limits_take(RunEntry *run, bool in_any_case);
+extern void sched_limits_release(RunEntry *run);
+extern void sched_limits_wait(RunEntry *run);
+extern void sched_limits_unwait(RunEntry *run);
+extern void sched_limits_pay(RunEntry *run);
+extern void sched_limits_save(void);
+extern bool sched_limits_have_room(TimestampTz now);
+extern void sched_limits_wake(TimestampTz now);
+extern TimestampTz sched_limits_deadline(void);
+
+/* sched_fold.c */
+extern void sched_fold_add(JobEntry *job, const JsDone *done);
+extern void sched_fold_write(void);
+extern void sched_fold_recover(void);
+extern void sched_fold_recover_woken(void);
+
+#endif							/* JS_SCHED_H */

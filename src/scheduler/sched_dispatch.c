@@ -1,0 +1,830 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_dispatch.c
+ *		From ready runs to workers, and back.
+ *
+ * Each step of the scheduler looks at its slots, takes the outcomes of what
+ * has ended, and deals out ready runs:
+ *
+ *	look		(no transaction) what the slots say; take done runs
+ *	reap		(transaction) slots of dead workers: lose what they executed
+ *	assign		idle workers first; then more workers; then ahead of time into
+ *				the mailboxes of workers whose runs are short
+ *	claim		(transaction) mark what was assigned as running
+ *	deliver		(after the commit) into the mailboxes
+ *
+ * A run is delivered only after its claim has committed, so a row that says
+ * running is evidence for a successor.  Between claim and delivery a run is
+ * in no slot; a scheduler that dies there leaves a row of this boot that no
+ * slot knows of, which its successor delivers.
+ *
+ * Runs of one owner are dealt by priority, then keys take turns, then age
+ * (sched_fair.c); owners take turns.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "process/process.h"
+#include "scheduler/sched.h"
+#include "shmem/clock.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Runs claimed in one step at most, so that a step stays short. */
+#define MAX_CLAIMS 512
+
+/* As many of these may be HTTP requests. */
+#define MAX_HTTP_CLAIMS 384
+
+/* A run is short, and may wait behind others, when its job's mean is below. */
+#define SHORT_RUN_US 2000
+
+/* How much work may be in a mailbox. */
+#define MAILBOX_US 20000
+
+/* Runs behind one that takes longer than this are taken back. */
+#define STUCK_US (20 * 1000)
+
+/* How long a process that was registered may take to appear. */
+#define START_TIMEOUT (30 * USECS_PER_SEC)
+
+/* A place that should be free soon is asked for again after this. */
+#define PLACE_RETRY_US (150 * 1000)
+
+/* How long after a crash the next one is expected. */
+#define SUSPICION_US (10 * 60 * USECS_PER_SEC)
+
+static RunEntry *planned[MAX_CLAIMS];
+static int	planned_count = 0;
+static TimestampTz place_retry_at = DT_NOEND;	/* a worker could not be had yet */
+static int *reaped = NULL;		/* js->max_slots of them */
+static int	reaped_count = 0;
+
+/* ------------------------------------------------------------------------
+ * Look
+ * ------------------------------------------------------------------------
+ */
+
+/* A run that its worker could not take on is claimed anew a second later. */
+static void
+wait_again(RunEntry *run)
+{
+	if (run == NULL)
+		return;
+	run->claimed = false;
+	run->run_at = js_clock_now() + USECS_PER_SEC;
+	sched_run_wait(run, js_clock_now());
+}
+
+/* What has come of an attempt; a callback's end says nothing of its job. */
+void
+sched_take_outcome(const JsDone *done)
+{
+	RunEntry   *run = sched_run_find(done->run_id);
+	JobEntry   *job = sched_job_find(done->job_id);
+	bool		callback = run != NULL && run->callback;
+
+	if (!done->recorded)
+		wait_again(run);
+	else if (done->retry_at != 0)
+		sched_run_retry(run, done->retry_at);
+	else
+	{
+		if (run != NULL)
+			sched_run_forget(run);
+		if (job != NULL && !callback)
+			sched_fold_add(job, done);
+		else if (callback && pg_atomic_read_u32(&sched.db->waiters) > 0)
+			ConditionVariableBroadcast(&sched.db->finished);
+	}
+}
+
+static void
+take_done(int slotno)
+{
+	JsDone		done[JS_MAILBOX_SIZE + 1];
+	int			count = js_slot_take_done(slotno, done);
+
+	for (int i = 0; i < count; i++)
+		sched_take_outcome(&done[i]);
+}
+
+/* What a worker has not begun comes back. */
+void
+sched_take_back(int slotno)
+{
+	JsMail		mail[JS_MAILBOX_SIZE];
+	int			count;
+
+	if (sched_is_http_slot(slotno))
+	{
+		sched_http_take_back(slotno);
+		return;
+	}
+	count = js_slot_take_back(slotno, mail);
+	for (int i = 0; i < count; i++)
+	{
+		RunEntry   *run = sched_run_find(mail[i].run_id);
+
+		if (run != NULL)
+			sched_run_wait(run, js_clock_now());
+	}
+}
+
+/* Nothing that has not begun is with a worker after this. */
+void
+sched_take_back_all(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].mine && !sched.slots[i].foreign)
+			sched_take_back(i);
+	sched_http_take_back_all();
+}
+
+/* A claim that nobody has acted upon: the run is as it was before. */
+static void
+give_up_claim(RunEntry *run, TimestampTz now)
+{
+	JsRun		row;
+
+	if (!run->claimed || run->cut_off || run->state == RUN_ASSIGNED ||
+		!sched_row_is_free(run) || !js_run_read_head(run->run_id, &row))
+		return;
+	row.status = JS_RUN_QUEUED;
+	row.attempt--;
+	row.boot_id = 0;
+	row.claimed_at = DT_NOBEGIN;
+	if (!js_run_update(&row))
+		return;
+	run->attempt = row.attempt;
+	run->claimed = false;
+	sched_run_wait(run, now);
+}
+
+static void
+give_up_claims_of(JobEntry *job, TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &job->runs)
+		give_up_claim(dlist_container(RunEntry, job_node, iter.cur), now);
+}
+
+/*
+ * Nothing is to start for a while, perhaps a long one: what no worker has begun
+ * is queued again, and its rows say so.
+ */
+void
+sched_give_up_claims(TimestampTz now)
+{
+	sched_take_back_all();
+	sched_jobs_each(give_up_claims_of, now);
+}
+
+/* A slot reserved for a process that never came to be. */
+static bool
+start_failed(const SlotEntry *slot)
+{
+	pid_t		pid;
+
+	if (slot->view.state != JS_SLOT_STARTING)
+		return false;
+	if (slot->handle != NULL)
+		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
+	return slot->view.pid == 0 &&
+		GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+}
+
+/* What is behind a run that takes this long had better go elsewhere. */
+static bool
+is_stuck(const SlotEntry *slot, TimestampTz now)
+{
+	return slot->view.current_count > 0 && now - slot->view.busy_since >= STUCK_US;
+}
+
+/*
+ * Sees what the slots are doing.  Returns whether one is to be reaped, which
+ * takes a transaction.
+ */
+bool
+sched_look(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		dead = false;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!slot->mine)
+			continue;
+		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+			elog(ERROR, "slot %d has been lost", i);
+		if (slot->foreign)
+		{
+			dead |= slot->view.state == JS_SLOT_DEAD;
+			continue;
+		}
+		if (slot->view.done_count > 0)
+			take_done(i);
+		if (slot->view.state == JS_SLOT_READY && slot->owner->start_failures > 0)
+			slot->owner->start_failures = 0;
+		if (slot->view.mail_count > 0 && is_stuck(slot, now))
+			sched_take_back(i);
+		dead |= (slot->view.state == JS_SLOT_DEAD && now >= slot->reap_after) || start_failed(slot);
+	}
+	return sched_http_look() || dead;
+}
+
+/* ------------------------------------------------------------------------
+ * Reap
+ * ------------------------------------------------------------------------
+ */
+
+/* No session can be had for a run. */
+static void
+refuse(RunEntry *run, const char *sqlstate, const char *message)
+{
+	if (sched_row_is_free(run))
+		sched_end_run(run, JS_FAILED, "owner_cannot_connect", sqlstate, message);
+	else
+		wait_again(run);
+}
+
+/*
+ * A worker ended before it was ready, so no session of this owner can be had
+ * now.  The first of its runs fails with what the process said; the others
+ * are tried later, and later.
+ */
+static void
+note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
+{
+	RunEntry   *run;
+
+	owner->start_failures++;
+	owner->start_after = GetCurrentTimestamp() +
+		Min(1 << Min(owner->start_failures, 6), 60) * USECS_PER_SEC;
+	if (strncmp(sqlstate, "57P", 3) == 0)
+		return;					/* it was told to go: no fault of the owner */
+	if (message[0] != '\0' && (run = sched_first_ready(owner)) != NULL)
+		refuse(run, sqlstate, message);
+}
+
+/* Of all runs that a dead worker was executing. */
+static bool
+rows_are_free(const SlotEntry *slot)
+{
+	for (int i = 0; i < slot->view.current_count; i++)
+	{
+		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
+
+		if (run != NULL && !sched_row_is_free(run))
+			return false;
+	}
+	return true;
+}
+
+static void
+reap_slot(int slotno)
+{
+	SlotEntry  *slot = &sched.slots[slotno];
+	char		sqlstate[6];
+	char		message[JS_ERROR_TEXT];
+	SchedLoss	loss = {0};
+
+	/* What happened between the look and now belongs to it. */
+	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
+	take_done(slotno);
+	sched_take_back(slotno);
+	if (!rows_are_free(slot))
+	{
+		slot->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
+		return;
+	}
+	js_slot_last_error(slotno, sqlstate, message);
+	loss.worker_pid = slot->view.pid;
+	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
+	for (int i = 0; i < slot->view.current_count; i++)
+	{
+		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
+
+		loss.cancel = slot->view.current[i].cancel;
+		loss.reason = loss.cancel == JS_CANCEL_RESET ? "reset" : "worker_died";
+		loss.error = loss.cancel == JS_CANCEL_RESET ? "reset_stuck() has taken the run from its worker" :
+			message[0] ? message : "the worker process ended without a message";
+		if (run != NULL)
+			sched_lose_run(run, &loss);
+	}
+	if (slot->view.current_count == 0 && !slot->view.was_ready)
+		note_start_failure(slot->owner, sqlstate, message);
+	reaped[reaped_count++] = slotno;
+}
+
+void
+sched_reap(void)
+{
+	if (reaped == NULL)
+		reaped = MemoryContextAlloc(sched.context, js->max_slots * sizeof(int));
+	reaped_count = 0;
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].foreign && sched.slots[i].view.state == JS_SLOT_DEAD)
+			reaped[reaped_count++] = i;
+		else if (sched.slots[i].mine && !sched.slots[i].foreign &&
+				 (sched.slots[i].view.state == JS_SLOT_DEAD || start_failed(&sched.slots[i])))
+			reap_slot(i);
+	sched_http_reap();
+}
+
+/* After the commit: only now the slots may forget what they held. */
+void
+sched_release_reaped(void)
+{
+	for (int i = 0; i < reaped_count; i++)
+	{
+		SlotEntry  *slot = &sched.slots[reaped[i]];
+
+		js_slot_release(reaped[i]);
+		slot->mine = slot->foreign = false;
+		slot->reap_after = 0;
+		slot->owner->workers--;
+		if (slot->handle != NULL)
+			pfree(slot->handle);
+		slot->handle = NULL;
+	}
+	reaped_count = 0;
+	sched_http_release_reaped();
+}
+
+/* ------------------------------------------------------------------------
+ * Assign
+ * ------------------------------------------------------------------------
+ */
+
+/* Runs whose time has come become ready. */
+void
+sched_ripen(TimestampTz now)
+{
+	while (!pairingheap_is_empty(sched.future))
+	{
+		RunEntry   *run = pairingheap_container(RunEntry, item.node, pairingheap_first(sched.future));
+
+		if (run->run_at > now)
+			break;
+		sched_run_wait(run, now);
+	}
+}
+
+/* How long a run will take, from others of its job, or else of its owner. */
+static int32
+expected_us(const RunEntry *run)
+{
+	if (run->job->mean_us >= 0)
+		return run->job->mean_us;
+	if (run->job->shares)
+		return 0;
+	return run->owner->mean_us > 0 ? run->owner->mean_us : SHORT_RUN_US;
+}
+
+/*
+ * Not if the job may be paused by what comes of the one before: what is with a
+ * worker is hard to stop.
+ */
+static bool
+run_is_short(const RunEntry *run)
+{
+	return sched_run_is_transactional(run) && expected_us(run) < SHORT_RUN_US &&
+		run->job->pause_after_failures == 0;
+}
+
+void
+sched_plan(RunEntry *run, int slotno)
+{
+	sched_run_place(run, RUN_ASSIGNED);
+	run->slot = slotno;
+	planned[planned_count++] = run;
+}
+
+static bool
+slot_takes_runs(const SlotEntry *slot)
+{
+	return slot->mine && !slot->foreign && slot->view.state == JS_SLOT_READY && !slot->view.leave &&
+		!slot->owner->refused;
+}
+
+static bool
+slot_is_idle(const SlotEntry *slot)
+{
+	return slot_takes_runs(slot) && slot->view.current_count == 0 && slot->view.mail_count == 0;
+}
+
+static void
+assign_to_idle(void)
+{
+	for (int i = 0; i < js->max_slots && planned_count < MAX_CLAIMS; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+		RunEntry   *run;
+
+		if (!slot_is_idle(slot) || (run = sched_first_ready(slot->owner)) == NULL)
+			continue;
+		sched_plan(run, i);
+		slot->view.mail_count = 1;
+	}
+}
+
+/* How many runs like this one a mailbox may hold. */
+static int
+mailbox_depth(const RunEntry *run)
+{
+	return Min(MAILBOX_US / Max(expected_us(run), 1),
+			   run->job->shares ? JS_MAILBOX_SIZE : JS_MAILBOX_SIZE / 4);
+}
+
+/* One more run for a worker whose runs are short, if the next one is too. */
+static bool
+assign_ahead(int slotno)
+{
+	SlotEntry  *slot = &sched.slots[slotno];
+	RunEntry   *run = slot_takes_runs(slot) ? sched_first_ready(slot->owner) : NULL;
+	RunEntry   *current;
+
+	if (run == NULL || is_stuck(slot, GetCurrentTimestamp()) || !run_is_short(run) || slot->view.mail_count >= mailbox_depth(run))
+		return false;
+	current = slot->view.current_count > 0 ?
+		sched_run_find(slot->view.current[0].run_id) : NULL;
+	if (current != NULL && !run_is_short(current))
+		return false;
+	sched_plan(run, slotno);
+	slot->view.mail_count++;
+	return true;
+}
+
+static void
+assign_to_mailboxes(void)
+{
+	bool		any = true;
+
+	while (any && planned_count < MAX_CLAIMS)
+	{
+		any = false;
+		for (int i = 0; i < js->max_slots && planned_count < MAX_CLAIMS; i++)
+			any |= assign_ahead(i);
+	}
+}
+
+static bool
+register_worker(int slotno, uint32 generation, BackgroundWorkerHandle **handle)
+{
+	char		name[BGW_MAXLEN];
+
+	snprintf(name, sizeof(name), "%s %d", JS_TYPE_WORKER, slotno);
+	return js_process_register(JS_TYPE_WORKER, "jobsched_worker_main", name,
+							   Int32GetDatum(slotno), generation, sched.context, handle);
+}
+
+/* max_worker_processes is used up: by others, for all we know for a while. */
+void
+sched_note_no_process(void)
+{
+	if (sched.no_worker_until == 0)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start a worker: no background worker slot is free"),
+				 errhint("Increase max_worker_processes.")));
+	sched.no_worker_until = GetCurrentTimestamp() + USECS_PER_SEC;
+}
+
+static bool
+start_worker(OwnerEntry *owner)
+{
+	JsPlace		place;
+	uint32		generation;
+	int			slotno;
+	SlotEntry  *slot;
+
+	/* Nobody tells when another of its sessions ends. */
+	if (sched_owner_is_at_limit(owner))
+	{
+		owner->start_after = GetCurrentTimestamp() + USECS_PER_SEC;
+		return false;
+	}
+	slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation, &place);
+	slot = &sched.slots[slotno];
+	if (slotno < 0)
+	{
+		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
+		if (place == JS_PLACE_LATER)
+			place_retry_at = GetCurrentTimestamp() + PLACE_RETRY_US;
+		return false;
+	}
+	if (!register_worker(slotno, generation, &slot->handle))
+	{
+		js_slot_release(slotno);
+		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
+		sched_note_no_process();
+		return false;
+	}
+	sched.no_worker_until = 0;
+	slot->mine = true;
+	slot->generation = generation;
+	slot->owner = owner;
+	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
+	owner->workers++;
+	return true;
+}
+
+static int
+starting_workers(const OwnerEntry *owner)
+{
+	int			count = 0;
+
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].mine && sched.slots[i].owner == owner &&
+			sched.slots[i].view.state == JS_SLOT_STARTING)
+			count++;
+	return count;
+}
+
+static bool
+needs_worker(const OwnerEntry *owner, TimestampTz now)
+{
+	return !owner->http && !owner->refused &&
+		owner->ready_count > starting_workers(owner) && now >= owner->start_after;
+}
+
+/* One more worker for each owner that needs one; who got one goes to the end. */
+static bool
+start_round(TimestampTz now, bool only_without)
+{
+	dlist_head	served;
+	dlist_mutable_iter iter;
+	bool		any = false;
+
+	dlist_init(&served);
+	dlist_foreach_modify(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		if ((only_without && owner->workers > 0) || !needs_worker(owner, now) ||
+			!start_worker(owner))
+			continue;
+		any = true;
+		dlist_delete(&owner->node);
+		dlist_push_tail(&served, &owner->node);
+	}
+	while (!dlist_is_empty(&served))
+		dlist_push_tail(&sched.owners, dlist_pop_head_node(&served));
+	return any;
+}
+
+/*
+ * Owners that have no worker at all come first: a place that was cleared for
+ * one of them must not go to the owner who cleared it.
+ */
+static void
+start_workers(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	place_retry_at = DT_NOEND;
+	if (now < sched.no_worker_until)
+		return;
+	(void) start_round(now, true);
+	while (start_round(now, false))
+		;
+}
+
+/* Of jobs whose owners have been dropped, all of which are one to us. */
+static const char *
+dropped_owner(const RunEntry *run)
+{
+	JsJob		job;
+
+	if (!js_job_read(run->job->job_id, &job) || !OidIsValid(job.owner))
+		return "the owner has been dropped";
+	return psprintf("the owner, role with OID %u, does not exist", job.owner);
+}
+
+/*
+ * Runs of roles that cannot connect are ended here, without a process: one for
+ * nobody would be the bootstrap superuser's.  What is left is for the next step.
+ */
+static void
+refuse_owners(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+		const char *sqlstate;
+		char	   *message;
+		RunEntry   *run;
+
+		owner->refused = owner->ready_count > 0 && sched_owner_problem(owner, &sqlstate, &message);
+		if (!owner->refused)
+			continue;
+		for (int i = 0; i < MAX_CLAIMS && sched_may_end_more() && (run = sched_first_ready(owner)) != NULL; i++)
+			refuse(run, sqlstate, OidIsValid(owner->owner) ? message : dropped_owner(run));
+	}
+}
+
+/* Outcomes were taken and runs taken back since the first look. */
+static void
+look_again(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].mine && js_slot_look(i, MyDatabaseId, &sched.slots[i].view) &&
+			sched.slots[i].generation != sched.slots[i].view.generation)
+			elog(ERROR, "slot %d has been lost", i);
+}
+
+/* Whether a transaction for assigning would have anything to do. */
+bool
+sched_can_assign(void)
+{
+	return sched.enabled && sched.ready_count > 0;
+}
+
+void
+sched_assign(void)
+{
+	planned_count = 0;
+	if (!sched_can_assign())
+		return;
+	refuse_owners();
+	look_again();
+	assign_to_idle();
+	start_workers();
+	sched_http_assign(Min(MAX_CLAIMS - planned_count, MAX_HTTP_CLAIMS));
+	assign_to_mailboxes();
+}
+
+/* ------------------------------------------------------------------------
+ * Claim and deliver
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * The claim of a run that leaves no trace outside its transaction need not be
+ * durable: if it is lost with the server, so is all that the run did.  But a
+ * run that brings the server down each time must be counted, however quick it
+ * is: after a crash all claims are durable for a while.
+ */
+static bool
+must_be_durable(const RunEntry *run)
+{
+	return !sched_run_is_transactional(run) ||
+		(js->crashed_at != 0 && GetCurrentTimestamp() - js->crashed_at < SUSPICION_US);
+}
+
+static bool
+claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
+{
+	if (!js_run_claim(writer, run->run_id, run->owner->owner, run->attempt + 1,
+					  sched_run_is_transactional(run), now))
+		return false;
+	run->attempt++;
+	run->claimed = true;
+	sched_limits_pay(run);
+	if (must_be_durable(run))
+		sched_commit_durably();
+	return true;
+}
+
+/* A row that somebody else holds waits a second; one that is gone is gone. */
+static void
+put_aside(RunEntry *run)
+{
+	JsRun		row;
+
+	if (!js_run_read_head(run->run_id, &row))
+	{
+		sched_run_forget(run);
+		return;
+	}
+	wait_again(run);
+}
+
+void
+sched_claim(TimestampTz now)
+{
+	MemoryContext scratch;
+	MemoryContext outer;
+	JsRunWriter *writer;
+	int			kept = 0;
+
+	if (planned_count == 0)
+		return;
+	writer = js_run_writer_open();
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched claim",
+									ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(scratch);
+	for (int i = 0; i < planned_count; i++)
+	{
+		if (planned[i]->claimed || claim(writer, planned[i], now))
+			planned[kept++] = planned[i];
+		else
+			put_aside(planned[i]);
+		MemoryContextReset(scratch);
+	}
+	planned_count = kept;
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+	js_run_writer_close(writer);
+	sched_limits_save();
+}
+
+static bool
+deliver(RunEntry *run)
+{
+	JsMail		mail = {0};
+
+	mail.run_id = run->run_id;
+	mail.job_id = run->job->job_id;
+	mail.owner = run->owner->owner;
+	mail.revision = run->job->revision;
+	mail.attempt = run->attempt;
+	mail.timeout = sched_timeout(run);
+	if (sched_is_http_slot(run->slot))
+		return sched_http_deliver(run, &mail);
+	/* A timeout is for one run, and so is its transaction. */
+	mail.shares = run->job->shares && !run->callback && mail.timeout == 0;
+	sched_note_timeout(&sched.slots[run->slot], mail.timeout);
+	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
+}
+
+/* One wake-up for each worker, after it has all its mail. */
+static void
+wake_workers(void)
+{
+	for (int i = 0; i < js->total_slots; i++)
+		if (sched.slots[i].has_mail)
+		{
+			js_slot_wake(i);
+			sched.slots[i].has_mail = false;
+		}
+}
+
+void
+sched_deliver(void)
+{
+	for (int i = 0; i < planned_count; i++)
+	{
+		RunEntry   *run = planned[i];
+
+		if (deliver(run))
+			sched.slots[run->slot].has_mail = true;
+		else
+			sched_run_wait(run, js_clock_now());
+	}
+	planned_count = 0;
+	wake_workers();
+}
+
+/* When, by the real clock, the next step has to look at the slots. */
+TimestampTz
+sched_dispatch_deadline(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline = DT_NOEND;
+	dlist_iter	iter;
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!slot->mine || slot->foreign || !js_slot_look(i, MyDatabaseId, &slot->view))
+			continue;
+		if (slot->view.mail_count > 0 && slot->view.current_count > 0)
+			deadline = Min(deadline, slot->view.busy_since + STUCK_US);
+		else if (slot->view.mail_count > 1)
+			deadline = Min(deadline, now + STUCK_US);	/* it is about to begin
+														 * the first of them */
+		deadline = Min(deadline, sched_enforce_deadline(slot));
+		if (slot->view.state == JS_SLOT_DEAD)
+			deadline = Min(deadline, slot->reap_after);
+		if (slot->view.state == JS_SLOT_STARTING)
+			deadline = Min(deadline, slot->view.started_at + START_TIMEOUT + 1);
+	}
+	if (sched.no_worker_until != 0 && sched.ready_count > 0)
+		deadline = Min(deadline, sched.no_worker_until);
+	if (sched.ready_count > 0)
+		deadline = Min(deadline, place_retry_at);
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		if (owner->refused && owner->ready_count > 0 && sched_can_assign())
+			deadline = DT_NOBEGIN;
+		else if (owner->ready_count > 0 && owner->start_after > now)
+			deadline = Min(deadline, owner->start_after);
+	}
+	return Min(deadline, sched_http_deadline());
+}

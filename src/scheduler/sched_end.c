@@ -1,0 +1,640 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_end.c
+ *		Runs that end without a worker: cancelled, lost, refused, skipped; and
+ *		what dropped jobs and a restart have left to be ended.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "api/cancel.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "run/callback.h"
+#include "run/retry.h"
+#include "scheduler/sched.h"
+#include "shmem/clock.h"
+#include "storage/procarray.h"
+#include "store/bounds.h"
+#include "utils/syscache.h"
+
+/* Runs of dropped jobs ended in one step, so that a step stays short. */
+#define MAX_ENDED 256
+
+/* As much of what they carry is moved to history in one step, and one more. */
+#define MAX_ENDED_BYTES (16 * 1024 * 1024)
+
+static Size ended_bytes = 0;
+
+/* Jobs (JobEntry) that were dropped and are to be seen to. */
+static List *dropped_jobs = NIL;
+
+/* Runs that the end of a server cut off: ids, int64 pointers. */
+static List *cut_off = NIL;
+
+/* Runs whose job has got another owner than what they execute: likewise. */
+static List *disowned = NIL;
+
+/* Nothing is ended for a while after a row was found that somebody holds. */
+bool
+sched_may_end(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
+}
+
+/* Whether one more may be ended in this step. */
+bool
+sched_may_end_more(void)
+{
+	return ended_bytes < MAX_ENDED_BYTES;
+}
+
+/*
+ * The row of a run that ends or goes on here.  What is larger than it may be,
+ * for somebody has written it past the functions, is left behind.
+ */
+static bool
+read_row(int64 run_id, JsRun *row)
+{
+	if (!js_run_read_head(run_id, row))
+		return false;
+	if (js_run_is_too_large(row))
+		return true;
+	ended_bytes += row->size;
+	return js_run_read(run_id, row);
+}
+
+/*
+ * Whether nobody else holds the row of a run.  If somebody does, perhaps a
+ * prepared transaction, whatever is to be ended waits a while.
+ */
+bool
+sched_row_is_free(const RunEntry *run)
+{
+	if (!js_run_is_busy(run->run_id))
+		return true;
+	sched.busy_until = GetCurrentTimestamp() + USECS_PER_SEC;
+	return false;
+}
+
+static void
+fold(JobEntry *job, int64 run_id, const JsOutcome *outcome)
+{
+	JsDone		done = {0};
+
+	done.run_id = run_id;
+	done.status = outcome->status;
+	done.started_at = outcome->started_at;
+	done.finished_at = outcome->finished_at;
+	sched_fold_add(job, &done);
+}
+
+/* Moves a run to history. */
+static void
+end_attempt(RunEntry *run, const JsRun *row, const JsOutcome *outcome)
+{
+	JsEnding	ending = {.run = row,.outcome = outcome};
+
+	js_attempts_finish(&ending, 1);
+	CommandCounterIncrement();	/* whoever looks for the run in this step
+								 * finds none */
+	/* That another took its place says nothing of the job. */
+	if (!run->superseded && !run->callback)
+		fold(run->job, run->run_id, outcome);
+	sched_run_forget(run);
+}
+
+/* Ends a run that no worker has begun. */
+void
+sched_end_run(RunEntry *run, JsStatus status, const char *reason,
+			  const char *sqlstate, const char *error)
+{
+	JsOutcome	outcome = {0};
+	JsRun		row;
+
+	outcome.status = status;
+	outcome.reason = reason;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = js_clock_now();
+	outcome.sqlstate = sqlstate;
+	outcome.error = error;
+	if (read_row(run->run_id, &row))
+		end_attempt(run, &row, &outcome);
+	else
+		sched_run_forget(run);
+}
+
+/* The outcome of a run whose worker recorded it, and died before telling us. */
+static void
+note_ended(RunEntry *run)
+{
+	JsRun		row;
+	JsOutcome	outcome;
+
+	if (!run->callback && js_history_find(run->run_id, &row, &outcome))
+		fold(run->job, run->run_id, &outcome);
+	sched_run_forget(run);
+}
+
+/* The attempt has ended, and the run waits for another one. */
+static void
+try_again(RunEntry *run, const JsRun *row, const JsOutcome *outcome, const JsRun *next)
+{
+	JsEnding	ending = {.run = row,.outcome = outcome,.next = next};
+
+	js_attempts_finish(&ending, 1);
+	CommandCounterIncrement();
+	run->lost = next->lost;
+	sched_run_retry(run, next->run_at);
+}
+
+/*
+ * The run as it goes back to the queue: at once, unless the server has crashed
+ * and it was lost before.  It may be the cause, and others want to get on.
+ */
+static JsRun
+queued_again(const JsRun *row, const JsJob *job, const SchedLoss *loss)
+{
+	TimestampTz now = js_clock_now();
+	JsRun		next = *row;
+
+	next.lost++;
+	if (loss->by_crash && next.lost > 1)
+		js_retry_wait(&next, loss->reason, now + js_retry_delay(job, row, next.lost - 1));
+	else
+	{
+		/* Told to go, perhaps because the server shuts down. */
+		bool		told = loss->sqlstate != NULL && strncmp(loss->sqlstate, "57P", 3) == 0;
+
+		js_retry_wait(&next, loss->reason, told ? now + USECS_PER_SEC : now);
+		next.status = JS_RUN_QUEUED;
+	}
+	return next;
+}
+
+/* The owner's transaction_timeout ends a session, not just a statement. */
+static bool
+is_own_limit(const SchedLoss *loss)
+{
+	return loss->sqlstate != NULL && strcmp(loss->sqlstate, "25P04") == 0;
+}
+
+static JsOutcome
+outcome_of_loss(const JsRun *row, const SchedLoss *loss)
+{
+	JsOutcome	outcome = {0};
+
+	outcome.status = JS_LOST;
+	outcome.reason = loss->reason;
+	outcome.error = loss->error;
+	if (loss->cancel != JS_CANCEL_NONE && loss->cancel != JS_CANCEL_RESET)
+	{
+		outcome.status = js_cancel_outcome(loss->cancel, &outcome.reason);
+		outcome.error = "the run did not stop when it was cancelled, and its worker was terminated";
+	}
+	else if (is_own_limit(loss))
+	{
+		outcome.status = JS_FAILED;
+		outcome.reason = "error";
+	}
+	outcome.sqlstate = loss->sqlstate;
+	outcome.worker_pid = loss->worker_pid;
+	outcome.started_at = row->claimed_at;
+	outcome.finished_at = js_clock_now();
+	return outcome;
+}
+
+/* What decides how it goes on; who is to be told is in a request only. */
+static bool
+read_job(int64 job_id, const JsRun *row, JsJob *job)
+{
+	if (!js_job_read_head(job_id, job))
+		return false;
+	if ((!job->sends_request && !row->sends_request) || js_job_is_too_large(job))
+		return true;
+	return js_job_read(job_id, job);
+}
+
+/*
+ * A run's worker or server is gone.  If it was to end anyway, it has.  If the
+ * run was one transaction it has left no effect, and goes back to the queue;
+ * up to a point.  Else its job's policy says whether it is tried again.  If
+ * its row is gone too, or says that it waits for another attempt, it had come
+ * to its end, and only the news of that was lost.
+ *
+ * The row is free (sched_row_is_free).
+ */
+void
+sched_lose_run(RunEntry *run, const SchedLoss *loss)
+{
+	JsOutcome	outcome;
+	JsRun		row;
+	JsRun		next;
+	JsJob		job;
+
+	if (!read_row(run->run_id, &row))
+	{
+		note_ended(run);
+		return;
+	}
+	if (row.status != JS_RUN_RUNNING)
+	{
+		sched_run_retry(run, row.run_at);
+		return;
+	}
+	outcome = outcome_of_loss(&row, loss);
+	if (run->job->dropped || !read_job(run->job->job_id, &row, &job))
+		end_attempt(run, &row, &outcome);
+	else if (outcome.status == JS_LOST && row.repeatable)
+	{
+		if (run->lost >= JS_MAX_LOST)
+			end_attempt(run, &row, &outcome);
+		else
+		{
+			next = queued_again(&row, &job, loss);
+			try_again(run, &row, &outcome, &next);
+		}
+	}
+	else if (js_retry_plan(&job, &row, &outcome, &next))
+		try_again(run, &row, &outcome, &next);
+	else
+	{
+		JsEnding	ending = {.run = &row,.outcome = &outcome};
+
+		js_callback_queue(&job, &ending);
+		end_attempt(run, &row, &outcome);
+	}
+}
+
+static void
+clear_skips(JsJobState *state, const void *arg)
+{
+	state->skipped = 0;
+	state->skipped_first = state->skipped_last = DT_NOBEGIN;
+	state->skipped_reason = NULL;
+}
+
+/* One row of history for slots that have had no run, from first to last. */
+static void
+record_slots(JobEntry *job, JsStatus status, const char *reason,
+			 TimestampTz first, TimestampTz last, int32 count, TimestampTz now)
+{
+	JsRun		run = {0};
+	JsOutcome	outcome = {0};
+
+	run.run_id = js_run_next_id();
+	run.job_id = job->job_id;
+	run.owner = job->owner;
+	run.source = "schedule";
+	run.missed_count = count;
+	run.run_at = run.queued_at = first;
+	run.scheduled_for = last;
+	outcome.status = status;
+	outcome.reason = reason;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = now;
+	js_history_insert(&run, &outcome);
+	fold(job, run.run_id, &outcome);
+}
+
+/* Slots that the misfire policy lets go by. */
+void
+sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz last,
+					int32 count, TimestampTz now)
+{
+	record_slots(job, JS_MISSED, "misfire", first, last, count, now);
+}
+
+/*
+ * Writes the one row that stands for the slots passed over while runs of the
+ * job were live.
+ */
+void
+sched_report_skips(JobEntry *job, TimestampTz now)
+{
+	int32		skipped = job->skipped;
+
+	if (!js_job_state_change(job->job_id, clear_skips, NULL))
+		return;					/* the next time */
+	job->skipped = 0;
+	record_slots(job, JS_SKIPPED,
+				 job->queue_full ? SCHED_REASON_QUEUE_FULL : SCHED_REASON_OVERLAP,
+				 job->skipped_first, job->skipped_last, skipped, now);
+}
+
+/* The server asks this of who logs in, but not of its background workers. */
+static Form_pg_database
+database_row(HeapTuple *tuple)
+{
+	*tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	if (!HeapTupleIsValid(*tuple))
+		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
+	return (Form_pg_database) GETSTRUCT(*tuple);
+}
+
+static bool
+is_full(int limit, int sessions)
+{
+	return limit >= 0 && sessions >= limit;
+}
+
+/*
+ * Whether CONNECTION LIMIT of a role or of the database lets no worker be
+ * started.  Sessions of clients count, and workers in all databases; with
+ * at_all only whether it ever will.
+ */
+static bool
+limit_reached(Form_pg_authid role, bool at_all)
+{
+	HeapTuple	tuple;
+	int			limit = database_row(&tuple)->datconnlimit;
+
+	ReleaseSysCache(tuple);
+	if (role->rolsuper)
+		return false;
+	if (at_all)
+		return role->rolconnlimit == 0 || limit == 0;
+	return (role->rolconnlimit >= 0 &&
+			is_full(role->rolconnlimit, CountUserBackends(role->oid) + js_slot_sessions(InvalidOid, role->oid))) ||
+		(limit >= 0 &&
+		 is_full(limit, CountDBConnections(MyDatabaseId) + js_slot_sessions(MyDatabaseId, InvalidOid)));
+}
+
+/* Whether one more session of the owner would be too many at the moment. */
+bool
+sched_owner_is_at_limit(const OwnerEntry *owner)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner->owner));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = limit_reached((Form_pg_authid) GETSTRUCT(tuple), false);
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+static bool
+database_allows_connections(void)
+{
+	HeapTuple	tuple;
+	bool		result = database_row(&tuple)->datallowconn;
+
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * Whether no session can be opened as a role, and why.  The connection would
+ * be refused as well, but only after a process has been started for it.  (A
+ * role that cannot log in can make requests.)
+ */
+bool
+sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner->owner));
+	Form_pg_authid role;
+
+	*message = NULL;
+	if (!HeapTupleIsValid(tuple))
+	{
+		*sqlstate = "42704";
+		*message = OidIsValid(owner->owner) ?
+			psprintf("the owner, role with OID %u, does not exist", owner->owner) :
+			pstrdup("the owner has been dropped");
+		return true;
+	}
+	role = (Form_pg_authid) GETSTRUCT(tuple);
+	if (!owner->http && !role->rolcanlogin)
+	{
+		*sqlstate = "28000";
+		*message = psprintf("role \"%s\" is not permitted to log in", NameStr(role->rolname));
+	}
+	else if (js_database_aclcheck(MyDatabaseId, owner->owner, ACL_CONNECT) != ACLCHECK_OK)
+	{
+		*sqlstate = "42501";
+		*message = psprintf("role \"%s\" has no CONNECT privilege on the database", NameStr(role->rolname));
+	}
+	else if (!database_allows_connections())
+	{
+		*sqlstate = "55000";
+		*message = pstrdup("the database does not accept connections");
+	}
+	else if (!owner->http && limit_reached(role, true))
+	{
+		*sqlstate = "53300";
+		*message = psprintf("CONNECTION LIMIT 0 lets role \"%s\" have no session", NameStr(role->rolname));
+	}
+	ReleaseSysCache(tuple);
+	return *message != NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * What is to be ended in the next step
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * The next step accounts for a run that was cut off; not so for one of a job
+ * that sleeps here: it may be executed elsewhere.
+ */
+void
+sched_note_cut_off(const RunEntry *run)
+{
+	if (run->cut_off && !run->job->asleep)
+		cut_off = sched_keep_id(cut_off, run->run_id);
+}
+
+/* The next step ends what waits of this job, and forgets it if it can. */
+void
+sched_note_dropped(JobEntry *job)
+{
+	if (!job->drop_noted)
+		dropped_jobs = sched_keep(dropped_jobs, job);
+	job->drop_noted = true;
+}
+
+/* The next step cancels it. */
+void
+sched_note_disowned(RunEntry *run)
+{
+	if (!run->disowned)
+		disowned = sched_keep_id(disowned, run->run_id);
+	run->disowned = true;
+}
+
+static void
+cancel_if_disowned(RunEntry *run, TimestampTz now)
+{
+	run->disowned = false;
+	if (run->state == RUN_ASSIGNED)
+		return;					/* it is noted again if it comes back */
+	if (!sched_run_is_disowned(run))
+		sched_run_wait(run, now);	/* its job has gone back */
+	else if (sched_row_is_free(run))
+		sched_end_run(run, JS_CANCELLED, "owner_changed", NULL, NULL);
+	else
+		sched_note_disowned(run);
+}
+
+/* The oldest; a later step goes on. */
+static void
+cancel_disowned(TimestampTz now)
+{
+	List	   *ids = disowned;
+	int			count = Min(list_length(ids), MAX_ENDED);
+	MemoryContext outer;
+
+	disowned = NIL;
+	for (int i = 0; i < count; i++)
+	{
+		int64	   *id = list_nth(ids, i);
+		RunEntry   *run = sched_run_find(*id);
+
+		if (run != NULL && run->disowned)
+			cancel_if_disowned(run, now);
+		pfree(id);
+	}
+	outer = MemoryContextSwitchTo(sched.context);
+	disowned = list_concat(list_copy_tail(ids, count), disowned);
+	MemoryContextSwitchTo(outer);
+	list_free(ids);
+}
+
+/* Those whose row somebody else holds stay for a later step. */
+static void
+lose_cut_off(void)
+{
+	static const SchedLoss loss = {
+		.by_crash = true,
+		.reason = "server_restarted",
+		.error = "the server stopped while the run was in progress"
+	};
+	List	   *ids = cut_off;
+	ListCell   *lc;
+
+	cut_off = NIL;
+	foreach(lc, ids)
+	{
+		RunEntry   *run = sched_run_find(*(int64 *) lfirst(lc));
+
+		if (run != NULL && run->cut_off && sched_may_end_more() && sched_row_is_free(run))
+		{
+			run->cut_off = false;
+			sched_lose_run(run, &loss);
+		}
+		else if (run != NULL && run->cut_off)
+			sched_note_cut_off(run);
+	}
+	list_free_deep(ids);
+}
+
+/* Interrupts what is executed of a dropped job. */
+static void
+interrupt_runs(JobEntry *job)
+{
+	dlist_iter	iter;
+
+	sched_take_back_all();
+	dlist_foreach(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (run->state == RUN_ASSIGNED)
+			sched_interrupt(run, JS_CANCEL_DROP);
+	}
+}
+
+/* Returns whether all is done; left is how many may be ended in this step. */
+static bool
+end_waiting_runs(JobEntry *job, int *left)
+{
+	dlist_mutable_iter iter;
+	bool		all = true;
+
+	dlist_foreach_modify(iter, &job->runs)
+	{
+		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (run->state == RUN_ASSIGNED)
+			continue;
+		if (*left == 0 || !sched_may_end_more())
+			return false;
+		if (!sched_row_is_free(run))
+		{
+			all = false;
+			continue;
+		}
+		sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
+		(*left)--;
+	}
+	return all;
+}
+
+/* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
+static void
+end_dropped(void)
+{
+	List	   *jobs = dropped_jobs;
+	List	   *untouched = NIL;
+	int			left = MAX_ENDED;
+	MemoryContext outer;
+	ListCell   *lc;
+
+	dropped_jobs = NIL;
+	foreach(lc, jobs)
+	{
+		JobEntry   *job = lfirst(lc);
+
+		if (left == 0 || !sched_may_end_more())
+		{
+			untouched = sched_keep(untouched, job);
+			continue;
+		}
+		if (job->cancel_running)
+			interrupt_runs(job);	/* what it takes back is noted already */
+		job->drop_noted = false;
+		if (!end_waiting_runs(job, &left))
+			sched_note_dropped(job);	/* a later step goes on */
+		else if (dlist_is_empty(&job->runs) && job->fold == NULL)
+			sched_job_forget(job);
+	}
+	list_free(jobs);
+	/* Those that have not had their turn come first in the next step. */
+	outer = MemoryContextSwitchTo(sched.context);
+	jobs = dropped_jobs;
+	dropped_jobs = list_concat(untouched, jobs);
+	list_free(jobs);
+	MemoryContextSwitchTo(outer);
+}
+
+/* Ends what a restart has cut off, and what is cancelled or dropped. */
+void
+sched_end_pending(TimestampTz now)
+{
+	ended_bytes = 0;
+	if (!sched_may_end())
+		return;
+	sched_serve_requests(now);
+	lose_cut_off();
+	cancel_disowned(now);
+	end_dropped();
+}
+
+/* Whether the next step has something to end. */
+bool
+sched_ends_waiting(void)
+{
+	return sched_may_end() &&
+		(dropped_jobs != NIL || cut_off != NIL || disowned != NIL || sched_requests_waiting());
+}

@@ -1,0 +1,368 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_fold.c
+ *		From the outcomes of runs to the states of their jobs.
+ *
+ * A worker that wrote its job's state with each run would make all runs of
+ * one job wait for each other.  So outcomes are added up here and written a
+ * few times a second: a job that runs a thousand times has one new row
+ * version.  What a crash takes from here is read back from history.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "scheduler/sched.h"
+#include "shmem/clock.h"
+#include "store/catalog.h"
+#include "utils/timestamp.h"
+
+#define MAX_RECOVERED_JOBS 10000
+
+/* A run that ends this long after one that is folded may not be. */
+#define FOLD_SLACK (60 * USECS_PER_SEC)
+
+static char
+outcome_letter(JsStatus status)
+{
+	static const char letters[] = {
+		[JS_SUCCEEDED] = '.',[JS_FAILED] = 'F',[JS_CANCELLED] = 'X',
+		[JS_TIMED_OUT] = 'T',[JS_LOST] = 'L',[JS_SKIPPED] = 'S',[JS_MISSED] = 'M'
+	};
+
+	return letters[status];
+}
+
+static bool
+is_failure(JsStatus status)
+{
+	return status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST;
+}
+
+/* Appends to a strip of outcomes, dropping the oldest. */
+static void
+append_recent(char *recent, const char *letters)
+{
+	int			have = strlen(recent);
+	int			add = strlen(letters);
+	int			drop = Max(have + add - JS_RECENT_SIZE, 0);
+
+	memmove(recent, recent + drop, have - drop + 1);
+	strcat(recent, letters);
+}
+
+static void
+note_run_time(JobEntry *job, const JsDone *done)
+{
+	int64		us = Min(Max(done->finished_at - done->started_at, 1), PG_INT32_MAX);
+	OwnerEntry *owner = sched_owner(job->owner, job->http);
+
+	job->mean_us = job->mean_us < 0 ? us : (job->mean_us * INT64CONST(7) + us) / 8;
+	owner->mean_us = owner->mean_us == 0 ? us : (owner->mean_us * INT64CONST(7) + us) / 8;
+}
+
+/* The job's sum of outcomes, begun if there is none. */
+static JobFold *
+open_fold(JobEntry *job)
+{
+	if (job->fold == NULL)
+	{
+		job->fold = MemoryContextAllocZero(sched.context, sizeof(JobFold));
+		job->fold->job = job;
+		slist_push_head(&sched.folds, &job->fold->node);
+		if (sched.folds_since == 0)
+			sched.folds_since = GetCurrentTimestamp();
+	}
+	return job->fold;
+}
+
+void
+sched_fold_add(JobEntry *job, const JsDone *done)
+{
+	char		letter[2] = {outcome_letter(done->status), '\0'};
+	JobFold    *fold = open_fold(job);
+
+	append_recent(fold->recent, letter);
+	if (done->finished_at >= fold->last.finished_at)
+		fold->last = *done;
+	if (done->status == JS_SUCCEEDED)
+	{
+		fold->success_seen = true;
+		fold->failures = 0;
+	}
+	else if (is_failure(done->status))
+	{
+		fold->failures++;
+		fold->failed_run = done->run_id;
+		if (job->pause_after_failures > 0)
+			sched.folds_since = 1;	/* before it starts another */
+	}
+	if (done->gone != 0)
+	{
+		fold->gone = done->gone;
+		fold->gone_run = done->run_id;
+		sched.folds_since = 1;
+	}
+	if (done->started_at != DT_NOBEGIN)
+		note_run_time(job, done);
+}
+
+/*
+ * Pauses the job if it has failed too often, not counting what was before the
+ * last time that it was paused for that.  It holds for this revision of the
+ * job: whatever changes its row, resume_job() for one, lets it go on.
+ */
+static void
+brake(JsJobState *state, const JobEntry *job, int64 failed_run)
+{
+	int32		failures = state->consecutive_failures - state->forgiven_failures;
+
+	if (state->auto_paused_revision == job->revision)
+		state->forgiven_failures = state->consecutive_failures;
+	else if (job->pause_after_failures > 0 && failures >= job->pause_after_failures)
+	{
+		state->auto_paused_revision = job->revision;
+		state->auto_paused_reason =
+			psprintf("paused after %d consecutive failures (last: run " INT64_FORMAT ")",
+					 failures, failed_run);
+		state->forgiven_failures = state->consecutive_failures;
+	}
+}
+
+/* Likewise, for a job whose endpoint has answered 410 Gone. */
+static void
+disconnect(JsJobState *state, const JobEntry *job, int64 gone_run)
+{
+	state->auto_paused_revision = job->revision;
+	state->auto_paused_reason =
+		psprintf("paused because the server answered 410 Gone (run " INT64_FORMAT ")", gone_run);
+}
+
+/* The same in memory, once it is written: nothing of the job starts any more. */
+static void
+apply_brake(JobEntry *job)
+{
+	JsJobState	state;
+
+	if (job->auto_paused || (job->pause_after_failures == 0 && !job->http) ||
+		!js_job_state_read(job->job_id, &state) || state.auto_paused_revision != job->revision)
+		return;
+	ereport(LOG,
+			(errmsg("job " INT64_FORMAT " is %s", job->job_id, state.auto_paused_reason)));
+	job->auto_paused = true;
+	sched_job_set_next(job, job->next_run_at);
+	sched_job_place_runs(job);
+	sched_take_back_all();
+}
+
+static void
+add_fold(JsJobState *state, const void *arg)
+{
+	const JobFold *fold = arg;
+
+	append_recent(state->recent, fold->recent);
+	state->last_run_id = fold->last.run_id;
+	state->last_status = (char *) js_status_name(fold->last.status);
+	state->last_started_at = fold->last.started_at;
+	state->last_finished_at = fold->last.finished_at;
+	state->consecutive_failures = fold->failures +
+		(fold->success_seen ? 0 : state->consecutive_failures);
+	if (fold->success_seen)
+		state->forgiven_failures = 0;
+	if (fold->failures > 0)
+		brake(state, fold->job, fold->failed_run);
+	if (fold->gone != 0 && fold->gone == fold->job->revision)
+		disconnect(state, fold->job, fold->gone_run);
+}
+
+/* Those whose row somebody else holds stay for the next time. */
+void
+sched_fold_write(void)
+{
+	slist_head	folds = sched.folds;
+
+	slist_init(&sched.folds);
+	sched.folds_since = 0;
+	while (!slist_is_empty(&folds))
+	{
+		JobFold    *fold = slist_container(JobFold, node, slist_pop_head_node(&folds));
+		JobEntry   *job = fold->job;
+
+		if (!js_job_state_change(job->job_id, add_fold, fold))
+		{
+			slist_push_head(&sched.folds, &fold->node);
+			sched.folds_since = GetCurrentTimestamp() + USECS_PER_SEC;
+			continue;
+		}
+		job->fold = NULL;
+		pfree(fold);
+		apply_brake(job);
+		if (job->dropped && !job->drop_noted && dlist_is_empty(&job->runs))
+			sched_job_forget(job);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * After a start
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * Whose outcomes are read back.  The state of a job that is at home elsewhere is
+ * written there; here it may be about to arrive, after its history, as a subscription
+ * copies table by table.
+ */
+typedef struct Recovery
+{
+	bool		woken;			/* only of jobs that were asleep until now */
+	TimestampTz last;			/* the newest outcome that is folded */
+} Recovery;
+
+static bool
+is_recovered(const Recovery *recovery, const JobEntry *job)
+{
+	return job != NULL && !job->asleep && (!recovery->woken || (job->woken && job->fold == NULL));
+}
+
+static void
+last_folded(const JsJobState *state, void *arg)
+{
+	Recovery   *recovery = arg;
+
+	if (is_recovered(recovery, sched_job_find(state->job_id)) &&
+		state->last_finished_at > recovery->last)
+		recovery->last = state->last_finished_at;
+}
+
+static int
+compare_ended(const void *a, const void *b)
+{
+	const JsEnded *x = a;
+	const JsEnded *y = b;
+
+	if (x->finished_at != y->finished_at)
+		return x->finished_at < y->finished_at ? -1 : 1;
+	return x->run_id < y->run_id ? -1 : 1;
+}
+
+/* The last runs of a job, oldest first. */
+typedef struct LastRuns
+{
+	const JobEntry *job;
+	TimestampTz now;
+	JsEnded		ended[JS_RECENT_SIZE];
+	int			count;
+} LastRuns;
+
+/*
+ * Adds what has ended since the last outcome that is folded.  The failures before
+ * are not counted anew: the newest runs are not those that have ended last,
+ * and a success of an older one is not here.  What has ended in the future was
+ * folded before the clock was set back.
+ */
+static void
+apply_ended(JsJobState *state, const void *arg)
+{
+	const LastRuns *runs = arg;
+	TimestampTz folded = state->last_finished_at;
+	int64		failed_run = 0;
+	int64		gone_run = 0;
+
+	state->recent[0] = '\0';
+	for (int i = 0; i < runs->count; i++)
+	{
+		const JsEnded *ended = &runs->ended[i];
+		char		letter[2] = {outcome_letter(ended->status), '\0'};
+
+		append_recent(state->recent, letter);
+		if (ended->finished_at <= folded || ended->finished_at > runs->now)
+			continue;
+		state->last_run_id = ended->run_id;
+		state->last_status = (char *) js_status_name(ended->status);
+		state->last_started_at = ended->started_at;
+		state->last_finished_at = ended->finished_at;
+		if (ended->gone)
+			gone_run = ended->run_id;
+		if (ended->status == JS_SUCCEEDED)
+			state->consecutive_failures = state->forgiven_failures = failed_run = 0;
+		else if (is_failure(ended->status))
+		{
+			state->consecutive_failures++;
+			failed_run = ended->run_id;
+		}
+	}
+	if (failed_run != 0)
+		brake(state, runs->job, failed_run);
+	if (gone_run != 0)
+		disconnect(state, runs->job, gone_run);
+}
+
+static void
+recover_job(JobEntry *job)
+{
+	LastRuns	runs;
+
+	runs.job = job;
+	runs.now = js_clock_now();
+	runs.count = js_catalog_last_ended(job->job_id, runs.ended);
+	if (runs.count == 0)
+		return;
+	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
+	if (js_job_state_change(job->job_id, apply_ended, &runs))
+		apply_brake(job);
+}
+
+/*
+ * Outcomes are folded in the order in which they came, so only what ended about
+ * when the newest folded one did, or later, can be missing.
+ */
+static void
+recover(Recovery *recovery)
+{
+	TimestampTz since;
+	ListCell   *lc;
+
+	recovery->last = DT_NOBEGIN;
+	js_job_states_visit(last_folded, recovery);
+	since = recovery->last == DT_NOBEGIN ? DT_NOBEGIN : recovery->last - FOLD_SLACK;
+	foreach(lc, js_catalog_jobs_ended_since(since, MAX_RECOVERED_JOBS))
+	{
+		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
+
+		if (is_recovered(recovery, job))
+			recover_job(job);
+	}
+}
+
+/* Reads back from history what a predecessor had not folded. */
+void
+sched_fold_recover(void)
+{
+	Recovery	recovery = {.woken = false};
+
+	recover(&recovery);
+}
+
+static void
+forget_woken(JobEntry *job, TimestampTz now)
+{
+	job->woken = false;
+}
+
+/*
+ * The same for jobs that have come to be at home here, of which their former home
+ * has not folded everything.  Nothing of them has ended here yet.
+ */
+void
+sched_fold_recover_woken(void)
+{
+	Recovery	recovery = {.woken = true};
+
+	if (!sched.any_woken)
+		return;
+	recover(&recovery);
+	sched_jobs_each(forget_woken, 0);
+	sched.any_woken = false;
+}

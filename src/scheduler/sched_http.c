@@ -1,0 +1,500 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_http.c
+ *		From ready runs to the HTTP worker, and back.
+ *
+ * Runs that are HTTP requests are executed by one process for all owners, so
+ * they wait in queues of their own: an owner has two entries, one for what
+ * its workers execute and one for its requests.  Owners take turns; within an
+ * owner it is priority, then keys that take turns (the host is one), then age.
+ *
+ * The rest is as with workers (sched_dispatch.c), but for what follows from
+ * there being thousands of runs at a time: each is in an entry of its own
+ * (shmem_flight.c); what a dead worker leaves is taken over in portions; and
+ * nobody watches over timeouts here, for no user's code can get at those of the
+ * HTTP worker.
+ *
+ * A request may have been received when its worker dies, so such an attempt is
+ * lost, and the job's policy says whether there is another.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "mux/mux_share.h"
+#include "process/process.h"
+#include "scheduler/sched.h"
+#include "shmem/clock.h"
+#include "utils/timestamp.h"
+
+/* Entries looked at, outcomes taken, runs accounted for, in one go. */
+#define PORTION 256
+
+/* Between two attempts to start a worker that ends at once. */
+#define LONGEST_DELAY (60 * USECS_PER_SEC)
+
+/* How long a process that was registered may take to appear. */
+#define START_TIMEOUT (30 * USECS_PER_SEC)
+
+static int	http_slot = -1;		/* the one that is ours */
+static TimestampTz start_after = 0; /* by the real clock */
+static int	start_failures = 0; /* in a row */
+static int	reaped[PORTION];	/* entries, before the commit */
+static int	reaped_count = 0;
+static bool reaped_all = false;
+
+bool
+sched_is_http_slot(int slotno)
+{
+	return slotno >= js->max_slots;
+}
+
+/* ------------------------------------------------------------------------
+ * Look
+ * ------------------------------------------------------------------------
+ */
+
+static void
+take_done(int slotno)
+{
+	static JsDone done[PORTION];
+	int			count;
+
+	while ((count = js_flight_take_done(slotno, done, PORTION)) > 0)
+		for (int i = 0; i < count; i++)
+			sched_take_outcome(&done[i]);
+}
+
+/* What the worker has not begun comes back. */
+void
+sched_http_take_back(int slotno)
+{
+	int64		run_ids[PORTION];
+	int			count;
+
+	while ((count = js_flight_take_back(slotno, run_ids, PORTION)) > 0)
+		for (int i = 0; i < count; i++)
+		{
+			RunEntry   *run = sched_run_find(run_ids[i]);
+
+			if (run != NULL)
+				sched_run_wait(run, js_clock_now());
+		}
+}
+
+void
+sched_http_take_back_all(void)
+{
+	if (http_slot >= 0)
+		sched_http_take_back(http_slot);
+}
+
+/* Whether a predecessor has registered a process that has not appeared yet. */
+static bool
+is_awaited(const SlotEntry *slot)
+{
+	return slot->view.state == JS_SLOT_STARTING && slot->handle == NULL && slot->view.pid == 0;
+}
+
+/* A slot reserved for a process that never came to be. */
+static bool
+start_failed(const SlotEntry *slot)
+{
+	pid_t		pid;
+
+	if (slot->view.state == JS_SLOT_STARTING && slot->handle != NULL)
+		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
+	return is_awaited(slot) && GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+}
+
+static bool
+is_over(const SlotEntry *slot)
+{
+	return slot->view.state == JS_SLOT_DEAD || start_failed(slot);
+}
+
+/* Returns whether there is something to be reaped. */
+bool
+sched_http_look(void)
+{
+	bool		dead = false;
+
+	for (int i = js->max_slots; i < js->total_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!slot->mine)
+			continue;
+		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+			elog(ERROR, "slot %d has been lost", i);
+		if (slot->foreign)
+		{
+			dead |= slot->view.state == JS_SLOT_DEAD;
+			continue;
+		}
+		take_done(i);
+		if (slot->view.state == JS_SLOT_READY)
+			start_failures = 0;
+		dead |= is_over(slot) && GetCurrentTimestamp() >= slot->reap_after;
+	}
+	return dead;
+}
+
+/* ------------------------------------------------------------------------
+ * Reap
+ * ------------------------------------------------------------------------
+ */
+
+static void
+note_start_failure(const char *message)
+{
+	start_failures++;
+	start_after = GetCurrentTimestamp() + Min((1 << Min(start_failures, 6)) * USECS_PER_SEC, LONGEST_DELAY);
+	if (message[0] != '\0')
+		sched_tell_error(message);
+}
+
+static void
+lose(const SlotEntry *slot, const JsFlightView *view, const char *sqlstate, const char *message)
+{
+	RunEntry   *run = sched_run_find(view->mail.run_id);
+	SchedLoss	loss = {0};
+
+	if (run == NULL)
+		return;
+	loss.cancel = view->mail.cancel;
+	loss.worker_pid = slot->view.pid;
+	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
+	loss.reason = "worker_died";
+	loss.error = message[0] ? message : "the HTTP worker ended without a message";
+	sched_lose_run(run, &loss);
+}
+
+/* Accounts for some of the runs that a dead worker had taken. */
+static void
+reap(int slotno)
+{
+	SlotEntry  *slot = &sched.slots[slotno];
+	JsFlightView views[PORTION];
+	char		sqlstate[6];
+	char		message[JS_ERROR_TEXT];
+	bool		held = false;
+	int			count;
+
+	take_done(slotno);
+	sched_http_take_back(slotno);
+	js_slot_last_error(slotno, sqlstate, message);
+	count = js_flight_look(slotno, slot->reap_from, views, PORTION);
+	for (int i = 0; i < count; i++)
+	{
+		RunEntry   *run = sched_run_find(views[i].mail.run_id);
+
+		if (run != NULL && !sched_row_is_free(run))
+		{
+			held = true;		/* somebody has locked it: later */
+			continue;
+		}
+		lose(slot, &views[i], sqlstate, message);
+		reaped[reaped_count++] = views[i].index;
+	}
+	slot->reap_from = count == PORTION ? views[count - 1].index + 1 : 0;
+	slot->reap_held |= held;
+	if (count == PORTION)
+		return;
+	reaped_all = !slot->reap_held;
+	slot->reap_held = false;
+	if (!reaped_all)
+		slot->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
+	else if (!slot->view.was_ready)
+		note_start_failure(message);
+}
+
+void
+sched_http_reap(void)
+{
+	reaped_count = 0;
+	reaped_all = false;
+	for (int i = js->max_slots; i < js->total_slots; i++)
+		if (sched.slots[i].mine && !sched.slots[i].foreign && is_over(&sched.slots[i]))
+			reap(i);
+}
+
+static void
+release(int slotno)
+{
+	SlotEntry  *slot = &sched.slots[slotno];
+
+	js_slot_release(slotno);
+	slot->mine = slot->foreign = false;
+	slot->reap_after = 0;
+	slot->reap_from = 0;
+	if (slot->handle != NULL)
+		pfree(slot->handle);
+	slot->handle = NULL;
+	if (slotno == http_slot)
+		http_slot = -1;
+}
+
+/* After the commit. */
+void
+sched_http_release_reaped(void)
+{
+	for (int i = 0; i < reaped_count; i++)
+		js_flight_release(http_slot, reaped[i]);
+	reaped_count = 0;
+	if (reaped_all)
+		release(http_slot);
+	reaped_all = false;
+	for (int i = js->max_slots; i < js->total_slots; i++)
+		if (sched.slots[i].mine && sched.slots[i].foreign &&
+			sched.slots[i].view.state == JS_SLOT_DEAD)
+			release(i);
+}
+
+/* ------------------------------------------------------------------------
+ * Assign and deliver
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+start_worker(void)
+{
+	uint32		generation;
+	int			slotno = js_flight_reserve(MyDatabaseId, sched.run_table, &generation);
+	SlotEntry  *slot = slotno < 0 ? NULL : &sched.slots[slotno];
+
+	if (slot == NULL ||
+		!js_process_register(JS_TYPE_HTTP, "jobsched_http_main", JS_TYPE_HTTP,
+							 Int32GetDatum(slotno), generation, sched.context, &slot->handle))
+	{
+		if (slot != NULL)
+		{
+			js_slot_release(slotno);
+			sched_note_no_process();
+		}
+		start_after = GetCurrentTimestamp() + USECS_PER_SEC;
+		return false;
+	}
+	slot->mine = true;
+	slot->foreign = false;
+	slot->generation = generation;
+	slot->reap_from = 0;
+	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
+	http_slot = slotno;
+	return true;
+}
+
+/* A clock that was set back must not keep it away. */
+static bool
+may_start(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	start_after = Min(start_after, now + LONGEST_DELAY);
+	return now >= start_after;
+}
+
+static bool
+takes_runs(void)
+{
+	const SlotEntry *slot;
+
+	if (http_slot < 0)
+		return false;
+	slot = &sched.slots[http_slot];
+	return slot->view.state == JS_SLOT_READY && !slot->view.leave;
+}
+
+/* The places of the worker. */
+typedef struct Places
+{
+	JsShare		share;
+	int			in_use;
+} Places;
+
+static Places
+places(void)
+{
+	Places		places;
+	int			most;
+
+	js_flight_load(http_slot, &most, &places.in_use);
+	places.share = js_share_of_places(most);
+	return places;
+}
+
+static bool
+waits(const OwnerEntry *owner)
+{
+	return owner->http && !owner->refused && owner->ready_count > 0;
+}
+
+/*
+ * Who has many requests under way gets no more when little room is left, so
+ * there is always some for who comes new, however long those of others take.
+ */
+static bool
+may_have_more(const OwnerEntry *owner, const Places *places)
+{
+	return waits(owner) && js_share_may_have_more(places->share, owner->assigned, places->in_use);
+}
+
+/* One run of each owner that has any; who got one goes to the end. */
+static int
+deal_round(Places *places, int most)
+{
+	dlist_head	served;
+	dlist_mutable_iter iter;
+	int			count = 0;
+
+	dlist_init(&served);
+	dlist_foreach_modify(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		RunEntry   *run;
+
+		if (count == most || !may_have_more(owner, places) || (run = sched_first_ready(owner)) == NULL)
+			continue;
+		sched_plan(run, http_slot);
+		places->in_use++;
+		count++;
+		dlist_delete(&owner->node);
+		dlist_push_tail(&served, &owner->node);
+	}
+	while (!dlist_is_empty(&served))
+		dlist_push_tail(&sched.owners, dlist_pop_head_node(&served));
+	return count;
+}
+
+/* Whether some may be dealt; NULL: whatever places there are. */
+static bool
+any_ready(const Places *places)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sched.owners)
+	{
+		const OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		if (places == NULL ? waits(owner) : may_have_more(owner, places))
+			return true;
+	}
+	return false;
+}
+
+static bool
+may_deal(void)
+{
+	Places		there = places();
+
+	return any_ready(&there);
+}
+
+/* Plans at most so many runs. */
+void
+sched_http_assign(int most)
+{
+	Places		there;
+	int			count;
+
+	if (!any_ready(NULL))
+		return;
+	if (http_slot < 0 && js->total_slots > js->max_slots && may_start())
+		(void) start_worker();
+	if (!takes_runs())
+		return;
+	there = places();
+	while (most > 0 && (count = deal_round(&there, most)) > 0)
+		most -= count;
+}
+
+bool
+sched_http_deliver(RunEntry *run, const JsMail *mail)
+{
+	run->flight = js_flight_deliver(run->slot, sched.slots[run->slot].generation, mail);
+	return run->flight >= 0;
+}
+
+/* A run in the worker's hands is to end. */
+void
+sched_http_interrupt(RunEntry *run, JsCancel why)
+{
+	(void) js_flight_cancel(run->slot, sched.slots[run->slot].generation, run->flight,
+							run->run_id, why);
+}
+
+/* When, by the real clock, the next step has to look. */
+TimestampTz
+sched_http_deadline(void)
+{
+	TimestampTz deadline = DT_NOEND;
+
+	if (http_slot >= 0 && is_awaited(&sched.slots[http_slot]))
+		deadline = sched.slots[http_slot].view.started_at + START_TIMEOUT + 1;
+	else if (http_slot >= 0 && sched.slots[http_slot].view.state == JS_SLOT_DEAD)
+		deadline = sched.slots[http_slot].reap_after;
+	else if (http_slot < 0 && sched_can_assign() && any_ready(NULL) && js->total_slots > js->max_slots)
+		deadline = start_after;
+	else if (takes_runs() && sched_can_assign() && may_deal())
+		deadline = DT_NOBEGIN;	/* a step takes on only so many */
+	return deadline;
+}
+
+/* ------------------------------------------------------------------------
+ * Start
+ * ------------------------------------------------------------------------
+ */
+
+static void
+adopt_flights(int slotno)
+{
+	JsFlightView views[PORTION];
+	int			from = 0;
+	int			count;
+
+	do
+	{
+		count = js_flight_look(slotno, from, views, PORTION);
+		for (int i = 0; i < count; i++)
+		{
+			RunEntry   *run = sched_run_find(views[i].mail.run_id);
+
+			from = views[i].index + 1;
+			if (run == NULL)
+				continue;
+			sched_run_place(run, RUN_ASSIGNED);
+			run->slot = slotno;
+			run->flight = views[i].index;
+			run->cancel = views[i].mail.cancel;
+			run->cancel_at = GetCurrentTimestamp();
+		}
+	} while (count == PORTION);
+}
+
+/* Takes over the HTTP worker of a predecessor. */
+void
+sched_http_adopt(void)
+{
+	int64		ids[PORTION];
+
+	for (int i = js->max_slots; i < js->total_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+			continue;
+		slot->mine = true;
+		slot->generation = slot->view.generation;
+		slot->foreign = slot->view.run_table != sched.run_table;
+		if (slot->foreign)
+			continue;
+		http_slot = i;
+		while (js_flight_take_back(i, ids, PORTION) > 0)
+			;
+		adopt_flights(i);
+	}
+}

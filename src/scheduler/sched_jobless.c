@@ -1,0 +1,165 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_jobless.c
+ *		Requests whose job is yet to be made.
+ *
+ * http_post() and its like queue runs of a job "http" of the role.  As long as
+ * the role has none, they queue them without a job (job_id 0), and the scheduler
+ * makes the job when it reads such a run, and gives it to the run, in one
+ * transaction.  A session that made the job itself would hold up every other
+ * session that makes a first request of the role, until it commits.
+ *
+ * The scheduler waits for nobody either: if somebody is giving the name "http"
+ * to a job of the role, or holds the run's row, the run is tried again a second
+ * later.  Of each role some are served in a step, so one that has queued many
+ * does not keep the others waiting.
+ *
+ * A run without a job carries the token of its database, as a job does.  One
+ * that has come here in a copy, or from a publisher, is left alone until it is
+ * adopted.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "run/http_job.h"
+#include "scheduler/sched.h"
+#include "utils/timestamp.h"
+
+/* Of one role in one step. */
+#define MAX_SETTLED 512
+
+/* When somebody was in the way. */
+#define RETRY_US USECS_PER_SEC
+
+static int64 waiting = 0;		/* on the lists of all owners */
+static bool any_settled = false;
+
+static bool
+is_in_line(const OwnerEntry *owner, int64 run_id)
+{
+	ListCell   *lc;
+
+	foreach(lc, owner->jobless)
+		if (*(int64 *) lfirst(lc) == run_id)
+			return true;
+	return false;
+}
+
+/* The line is as long as a step can serve; more is read when that is through. */
+static void
+wait_for_turn(OwnerEntry *owner, int64 run_id)
+{
+	if (list_length(owner->jobless) >= MAX_SETTLED)
+		sched_leave_unread(owner, run_id);
+	else if (!is_in_line(owner, run_id))
+	{
+		owner->jobless = sched_keep_id(owner->jobless, run_id);
+		waiting++;
+	}
+}
+
+static bool
+settle(OwnerEntry *owner, int64 run_id, int64 *job_id)
+{
+	*job_id = js_http_job_settle(owner->owner);
+	if (*job_id != 0 && js_run_give_job(run_id, *job_id))
+	{
+		owner->settle_left--;
+		any_settled = true;
+		return true;
+	}
+	owner->settle_left = 0;
+	owner->settle_after = GetCurrentTimestamp() + RETRY_US;
+	return false;
+}
+
+/* Gives a run without a job its job, and returns its id; 0: not now. */
+int64
+sched_settle(const JsRun *row)
+{
+	OwnerEntry *owner;
+	int64		job_id;
+
+	if (!sched.home || memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0)
+		return 0;
+	owner = sched_owner(row->owner, true);
+	if (owner->settle_left > 0 && settle(owner, row->run_id, &job_id))
+		return job_id;
+	wait_for_turn(owner, row->run_id);
+	return 0;
+}
+
+/* Those whose turn it is, oldest first; one for which it is not yet time goes to the end. */
+static void
+serve_owner(OwnerEntry *owner, TimestampTz now)
+{
+	List	   *line = owner->jobless;
+	List	   *again;
+	int			served = 0;
+
+	owner->jobless = NIL;
+	while (served < list_length(line) && owner->settle_left > 0)
+	{
+		int64	   *run_id = list_nth(line, served++);
+
+		sched_run_read(*run_id, now);
+		pfree(run_id);
+	}
+	waiting -= served;
+	line = list_delete_first_n(line, served);
+	if (line == NIL)
+		return;
+	again = owner->jobless;
+	owner->jobless = list_concat(line, again);
+	list_free(again);
+}
+
+/* At the beginning of a step. */
+void
+sched_settle_waiting(TimestampTz now)
+{
+	TimestampTz real_now = GetCurrentTimestamp();
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		owner->settle_left = owner->settle_after <= real_now ||
+			owner->settle_after - real_now > RETRY_US ? MAX_SETTLED : 0;
+		if (owner->jobless != NIL && owner->settle_left > 0)
+			serve_owner(owner, now);
+	}
+}
+
+/* Whether some have been settled since this was asked last. */
+bool
+sched_any_settled(void)
+{
+	bool		any = any_settled;
+
+	any_settled = false;
+	return any;
+}
+
+/* When the next one is to be tried, by the real clock. */
+TimestampTz
+sched_settle_deadline(void)
+{
+	TimestampTz deadline = DT_NOEND;
+	dlist_iter	iter;
+
+	if (waiting == 0)
+		return DT_NOEND;
+	dlist_foreach(iter, &sched.owners)
+	{
+		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
+
+		if (owner->jobless != NIL)
+			deadline = Min(deadline, owner->settle_after);
+	}
+	return deadline;
+}

@@ -1,0 +1,388 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *		What the processes share: databases, worker slots, mailboxes.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_SHMEM_H
+#define JS_SHMEM_H
+
+#include "base/jobsched.h"
+#include "datatype/timestamp.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+
+#define JS_MAILBOX_SIZE 128		/* runs that a worker has at a time, all in
+								 * all */
+#define JS_BATCH_SIZE 64		/* runs in one transaction */
+#define JS_WAKE_SIZE 512		/* news for a scheduler that sleeps */
+#define JS_PROGRESS_TEXT 128
+#define JS_ERROR_TEXT 512
+
+/* ---- a database with a scheduler ---- */
+
+typedef enum JsDatabaseState
+{
+	JS_DATABASE_FREE,
+	JS_DATABASE_WANTED,			/* the launcher shall start a scheduler */
+	JS_DATABASE_STARTING,		/* registered, not yet attached */
+	JS_DATABASE_RUNNING,
+	JS_DATABASE_HELD			/* kept out, for DROP DATABASE and the like */
+} JsDatabaseState;
+
+typedef enum JsNewsKind
+{
+	JS_NEWS_RUNS,				/* runs first..last were queued */
+	JS_NEWS_JOBS,				/* jobs first..last changed */
+	JS_NEWS_REQUESTS,			/* requests first..last were made */
+	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
+	JS_NEWS_LIMITS				/* queues or limits were defined anew */
+} JsNewsKind;
+
+typedef struct JsNews
+{
+	JsNewsKind	kind;
+	int64		first;
+	int64		last;
+} JsNews;
+
+typedef struct JsDatabase
+{
+	/* by lock */
+	Oid			dboid;
+	JsDatabaseState state;
+	PGPROC	   *scheduler;		/* NULL when none is attached */
+	int			scheduler_pid;
+	TimestampTz next_start;		/* not before this, after an exit */
+	int			failures;		/* exits in a row, for the back-off */
+	TimestampTz held_until;
+	bool		unlisted;		/* held because of jobsched.databases */
+
+	/* by mutex: news ring */
+	slock_t		mutex;
+	int			news_count;
+	bool		news_overflow;	/* some were dropped: read everything */
+	JsNews		news[JS_WAKE_SIZE];
+
+	/* by mutex: what status.c shows */
+	TimestampTz started_at;
+	TimestampTz last_active_at;
+	bool		enabled;
+	int64		ready;
+	int64		asleep_jobs;
+	int64		invalid_jobs;
+	TimestampTz last_error_at;
+	char		last_error[JS_ERROR_TEXT];
+
+	bool		startup_fired;	/* by the scheduler: @startup jobs have had
+								 * their run */
+
+	/* where finished runs go, written by the scheduler */
+	pg_atomic_uint32 segment[2];
+
+	/* some prepared transaction may hold news */
+	pg_atomic_uint32 prepared;
+
+	/*
+	 * counts what the scheduler was woken for: waiting inside a step resets
+	 * its latch
+	 */
+	pg_atomic_uint32 wakeups;
+
+	/* sessions in wait_run() */
+	pg_atomic_uint32 waiters;
+	ConditionVariable finished;
+} JsDatabase;
+
+/* ---- a worker ---- */
+
+typedef enum JsSlotState
+{
+	JS_SLOT_FREE,
+	JS_SLOT_STARTING,			/* registered, not yet ready for runs */
+	JS_SLOT_READY,				/* connected as its owner */
+	JS_SLOT_LEAVING,			/* takes no more runs */
+	JS_SLOT_DEAD				/* its process is gone, its scheduler must
+								 * look */
+} JsSlotState;
+
+/* Why a run shall end before it comes to its end by itself. */
+typedef enum JsCancel
+{
+	JS_CANCEL_NONE,
+	JS_CANCEL_REQUEST,			/* cancel_run() */
+	JS_CANCEL_DROP,				/* drop_job(cancel_running => true) */
+	JS_CANCEL_TIMEOUT,
+	JS_CANCEL_RESET,			/* reset_stuck(): not its end, its worker's */
+	JS_CANCEL_REPLACE			/* a slot's run takes its place */
+} JsCancel;
+
+typedef struct JsMail
+{
+	int64		run_id;
+	int64		job_id;
+	Oid			owner;			/* of the run */
+	int64		revision;		/* of the job, so that a cached one can serve */
+	int32		attempt;
+	int64		timeout;		/* of this attempt, in microseconds; 0: none */
+	bool		shares;			/* may share its transaction with others */
+	JsCancel	cancel;			/* set while it is current */
+} JsMail;
+
+typedef struct JsDone
+{
+	int64		run_id;
+	int64		job_id;
+	bool		recorded;		/* else it was not executed, and waits again */
+	JsStatus	status;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	int64		gone;			/* the revision of its job of which a server
+								 * says that nobody is there any more; 0: none
+								 * says so */
+	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
+								 * it has ended */
+} JsDone;
+
+/*
+ * What an HTTP worker has in hand, thousands of runs at a time; by the mutex of
+ * its slot.  Each run is in an entry of its own, which only the scheduler fills
+ * and only the worker empties, or the scheduler when that is dead.
+ */
+typedef struct JsFlight
+{
+	JsMail		mail;
+	bool		taken;			/* by the worker; else it has only been
+								 * delivered */
+	bool		closing;		/* too late to cancel it */
+	TimestampTz since;			/* taken, by our clock */
+	int			next_free;
+} JsFlight;
+
+typedef struct JsFlights
+{
+	int			capacity;		/* of each array */
+	int			most;			/* that one owner alone may have */
+	int			first_free;		/* -1: none */
+	int			used;
+	int			taken;
+	int			mail_head;		/* ring of entries that wait to be taken */
+	int			mail_count;
+	int			done_head;		/* ring of outcomes */
+	int			done_count;
+	bool		cancels;		/* some entry has been marked since the worker
+								 * looked */
+	JsFlight   *entries;
+	int		   *mail;
+	JsDone	   *done;
+} JsFlights;
+
+typedef struct JsSlot
+{
+	JsFlights  *flights;		/* of an HTTP worker; NULL: it is another */
+
+	/* by lock */
+	JsSlotState state;
+	uint32		generation;		/* counts the uses of the slot */
+	Oid			dboid;
+	Oid			owner;
+	Oid			run_table;		/* whose runs it executes: tells an extension
+								 * that was dropped and created again */
+	PGPROC	   *proc;
+	int			pid;
+	TimestampTz started_at;
+	bool		leave;			/* its place is wanted */
+	bool		expelled;		/* it has to leave: the database is wanted */
+	bool		was_ready;		/* its process got as far as READY */
+
+	/* by mutex */
+	slock_t		mutex;
+	int			mail_head;
+	int			mail_count;
+	JsMail		mail[JS_MAILBOX_SIZE];
+	int			current_count;
+	JsMail		current[JS_BATCH_SIZE]; /* being executed, in one transaction */
+	int64		turn;			/* the one that is executed by itself; 0: all
+								 * together */
+	bool		closing;		/* too late to cancel them */
+	TimestampTz current_since;	/* by our clock */
+	TimestampTz busy_since;		/* by the real one */
+	TimestampTz told_at;		/* it was told to end; 0: it was not */
+	TimestampTz idle_since;
+	int			done_count;
+	JsDone		done[JS_MAILBOX_SIZE + 1];
+	int64		runs;
+	int64		progress_done;
+	int64		progress_total;
+	char		progress_text[JS_PROGRESS_TEXT];
+	char		last_error[JS_ERROR_TEXT];
+	char		last_sqlstate[6];
+} JsSlot;
+
+typedef struct JsShared
+{
+	LWLock	   *lock;
+	int64		boot_id;		/* one life of this shared memory */
+	TimestampTz crashed_at;		/* the postmaster began this life anew, after
+								 * a crash of one of its processes; else 0 */
+	PGPROC	   *launcher;		/* by lock */
+	int			launcher_pid;
+	bool		enabled;		/* jobsched.enabled of the cluster, by the
+								 * launcher */
+	bool		sweep_wanted;	/* there may be a new database with the
+								 * extension */
+	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
+	bool		slot_wanted;	/* some scheduler waits for a slot */
+	TimestampTz starving_since; /* by lock: a role without any worker has */
+	TimestampTz starving_seen;	/* found no place: first, last; 0: none has */
+	ConditionVariable departed; /* a scheduler or worker has gone */
+	slock_t		clock_mutex;	/* clock.c */
+	bool		clock_mocked;
+	TimestampTz clock_now;
+	int			max_databases;
+	int			max_slots;		/* of workers; */
+	int			total_slots;	/* those of HTTP workers come after them */
+	JsDatabase *databases;
+	JsSlot	   *slots;
+} JsShared;
+
+extern JsShared *js;
+
+extern void js_shmem_init(void);
+
+/* databases (shmem_database.c) */
+extern JsDatabase *js_database_find_locked(Oid dboid);
+extern JsDatabase *js_database_find(Oid dboid);
+extern JsDatabase *js_database_want(Oid dboid);
+extern bool js_database_attach(Oid dboid);
+extern void js_database_detach(bool keep, bool stumbled);
+extern void js_database_give_up(JsDatabase *db);
+extern void js_database_stillborn(JsDatabase *db);
+extern void js_database_hold(Oid dboid, bool unlisted);
+extern bool js_database_is_clear(Oid dboid, int64 patience);
+extern void js_database_unhold(Oid dboid, bool gone);
+extern void js_database_note_prepared(Oid dboid);
+extern bool js_database_has_prepared(Oid dboid);
+extern void js_database_tell(Oid dboid, const JsNews *news, int count,
+							 bool overflow);
+extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
+extern bool js_database_has_news(JsDatabase *db);
+extern void js_database_wake(JsDatabase *db);
+extern void js_databases_wake(void);
+extern void js_databases_follow_roles(void);
+extern void js_launcher_sweep(void);
+
+/* What a scheduler sees of a slot when it looks. */
+typedef struct JsSlotView
+{
+	JsSlotState state;
+	uint32		generation;
+	Oid			owner;
+	Oid			run_table;
+	int			pid;			/* 0: no process has come yet */
+	TimestampTz started_at;
+	int			mail_count;
+	int			current_count;
+	JsMail		current[JS_BATCH_SIZE];
+	int64		turn;
+	TimestampTz busy_since;
+	int			done_count;
+	bool		leave;
+	bool		was_ready;
+} JsSlotView;					/* mail, current and done are of workers */
+
+/* HTTP workers (shmem_flight.c): the scheduler's side */
+typedef struct JsFlightView
+{
+	int			index;
+	JsMail		mail;
+	bool		taken;
+	TimestampTz since;
+} JsFlightView;
+
+extern Size js_flights_size(void);
+extern void js_flights_init(JsSlot *slot, char *memory);
+extern void js_flights_reset(JsSlot *slot);
+extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
+extern void js_flight_load(int slot, int *most, int *in_use);
+extern int	js_flight_deliver(int slot, uint32 generation, const JsMail *mail);
+extern int	js_flight_take_back(int slot, int64 *run_ids, int max);
+extern int	js_flight_take_done(int slot, JsDone *done, int max);
+extern bool js_flight_cancel(int slot, uint32 generation, int index,
+							 int64 run_id, JsCancel why);
+extern int	js_flight_look(int slot, int from, JsFlightView *views, int max);
+extern void js_flight_release(int slot, int index);
+
+/* its own */
+extern void js_flight_limit(int most);
+extern int	js_flight_next(JsFlightView *views, int max);
+extern int	js_flight_cancelled(JsFlightView *views, int max);
+extern JsCancel js_flight_close(int index);
+extern void js_flight_finish(const int *indexes, const JsDone *done, int count);
+
+/* Whether there is a place for one more worker. */
+typedef enum JsPlace
+{
+	JS_PLACE_GRANTED,
+	JS_PLACE_LATER,				/* soon, for all we know */
+	JS_PLACE_NONE
+} JsPlace;
+
+/* A process that was told to end this long ago does not react. */
+#define JS_UNRESPONSIVE_US (5 * USECS_PER_SEC)
+
+/* slots, the scheduler's side (shmem_slot.c) */
+extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
+extern void js_slot_last_error(int slot, char *sqlstate, char *message);
+extern bool js_slot_is_busy(const JsSlot *slot);
+extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
+							JsPlace *place);
+
+/* A worker that does not react. */
+typedef struct JsUnresponsive
+{
+	Oid			dboid;
+	Oid			owner;
+	int			pid;
+	int64		run_id;			/* 0: it has none */
+	TimestampTz since;			/* told to end, or begun */
+} JsUnresponsive;
+
+extern int	js_slots_unresponsive(JsUnresponsive *found, int most);
+extern int	js_slots_busy(int64 for_us, JsUnresponsive *found, int most);
+extern void js_slot_release(int slot);
+extern int	js_slot_sessions(Oid dboid, Oid owner);
+extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
+extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);
+extern int	js_slot_take_back(int slot, JsMail *mail);
+extern int	js_slot_take_done(int slot, JsDone *done);
+extern void js_slot_wake(int slot);
+extern void js_slot_signal(int slot, uint32 generation, int64 run_id,
+						   JsCancel why, int signo);
+
+/* slots, the worker's side */
+extern void js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table,
+						 uint32 *generation);
+extern void js_slot_attach(int slot, uint32 generation);
+extern void js_slot_ready(void);
+extern bool js_slot_has_mail(void);
+extern int	js_slot_next(JsMail *mail);
+extern void js_slot_begin(int64 run_id);
+extern void js_slot_await_cancel(void);
+extern bool js_slot_close(int64 run_id);
+extern JsCancel js_slot_is_cancelled(int64 run_id);
+extern void js_slot_progress(int64 done, int64 total, const char *text);
+extern void js_slot_finish(const JsDone *done, int count);
+extern bool js_slot_leave_if_idle(bool idle_too_long);
+extern void js_slot_note_error(const char *sqlstate, const char *message);
+extern JsSlot *js_my_slot;
+
+/* anybody's */
+extern void js_clip_text(char *to, const char *from, Size size);
+
+#endif							/* JS_SHMEM_H */

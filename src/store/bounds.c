@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * bounds.c
+ *		How large what users give may be.
+ *
+ * One process works for all, so what it may have to read has bounds.  They
+ * are checked when something is given, in the session of whoever gives it.  A
+ * row that is larger all the same was written past the functions, or before a
+ * bound was lowered: js_job_is_too_large() and js_run_is_too_large() tell the
+ * scheduler to leave its contents alone.
+ *
+ * Keys, conditions, delays, headers and schedules have bounds of their own, where
+ * these are checked.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "store/bounds.h"
+
+#define KB INT64CONST(1024)
+
+pg_noreturn static void
+refuse(const char *what, Size size, int max_kb, const char *setting)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("%s has %zu bytes, more than the %d kB that are allowed", what, size, max_kb),
+			 errhint("Keep what is large in a table, and give its key; or have a superuser raise %s.", setting)));
+}
+
+static Size
+length(const char *text)
+{
+	return text == NULL ? 0 : strlen(text);
+}
+
+static Size
+size_of_jsonb(const Jsonb *json)
+{
+	return json == NULL ? 0 : VARSIZE_ANY_EXHDR(json);
+}
+
+static Size
+size_of_array(const ArrayType *array)
+{
+	return array == NULL ? 0 : VARSIZE_ANY_EXHDR(array);
+}
+
+/* The same sum as JsJob.size of a row (store_job.c). */
+static Size
+size_of_job(const JsJob *job)
+{
+	return length(job->name) + length(job->schedule) + length(job->timezone) +
+		length(job->command) + length(job->handler) + size_of_jsonb(job->args) +
+		length(job->queue) + size_of_array(job->keys) + size_of_jsonb(job->request) +
+		length(job->pause_reason) + length(job->description) + size_of_jsonb(job->metadata);
+}
+
+/* A job that is being created or changed; one that is too large may shrink. */
+void
+js_bounds_check_job(const JsJob *job)
+{
+	Size		size = size_of_job(job);
+
+	if (size > js_guc_max_job_size * KB && size > job->size)
+		refuse(psprintf("the definition of job \"%s\"", job->name), size,
+			   js_guc_max_job_size, "jobsched.max_job_size");
+}
+
+/* A run that is being queued. */
+void
+js_bounds_check_run(const JsRun *run)
+{
+	const char *what = run->request != NULL ? "the request" : "args";
+	Size		size = size_of_jsonb(run->args) + size_of_jsonb(run->request);
+
+	if (size > js_guc_max_args_size * KB)
+		refuse(what, size, js_guc_max_args_size, "jobsched.max_args_size");
+}
+
+/* What is for people to read. */
+void
+js_bounds_check_remark(const char *parameter, const char *text)
+{
+	if (length(text) > JS_MAX_REMARK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s has %zu bytes, more than the %d that are allowed", parameter,
+						length(text), JS_MAX_REMARK),
+				 errhint("Give a shorter one.")));
+}
+
+bool
+js_job_is_too_large(const JsJob *job)
+{
+	return job->size > js_guc_max_job_size * KB;
+}
+
+bool
+js_run_is_too_large(const JsRun *run)
+{
+	return run->size > js_guc_max_args_size * KB;
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *		The few questions that the scheduler asks in SQL.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_CATALOG_H
+#define JS_CATALOG_H
+
+#include "base/jobsched.h"
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+/* A run that has ended, as far as its job's state wants to know. */
+typedef struct JsEnded
+{
+	int64		run_id;
+	JsStatus	status;
+	TimestampTz started_at;		/* DT_NOBEGIN: it never was */
+	TimestampTz finished_at;
+	bool		gone;			/* its job's server has answered 410 */
+} JsEnded;
+
+extern bool js_version_is_known(void);
+extern char *js_catalog_database_setting(const char *name);
+extern bool js_catalog_has_prepared(void);
+extern char *js_catalog_vault_secret(const char *name);
+extern List *js_catalog_jobs_ended_since(TimestampTz since, int limit);
+extern int	js_catalog_last_ended(int64 job_id, JsEnded *ended);
+extern void js_catalog_truncate_segment(int segment);
+
+#endif							/* JS_CATALOG_H */

@@ -1,0 +1,437 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *		Jobs, runs and history as rows.
+ *
+ * WHO WRITES WHAT
+ *
+ * No two processes ever change the same row, so none waits for another:
+ *
+ *	job			sessions, by the functions of the API; one at a time per job
+ *				(js_job_lock); the name of its owner the scheduler too, if
+ *				nobody holds the row
+ *	job_state	the scheduler
+ *	run			inserted by sessions (trigger) and by the scheduler; changed by
+ *				the scheduler until the run is put into a mailbox; deleted, or
+ *				given back to be retried, by the worker that executes it
+ *	history, attempt, run_log	inserted by whoever ends the attempt
+ *	retried		inserted by sessions; deleted by the scheduler
+ *	request		inserted by sessions and by the scheduler; deleted by the
+ *				scheduler
+ *	idempotency	sessions, under the lock of a key; the scheduler deletes what
+ *				has expired, and leaves what it would have to wait for
+ *	ring		the scheduler
+ *	identity	adopt(), stop_processing(), start_processing()
+ *
+ * What a session wants of a job it says in the job's row, what it wants of a
+ * run in a request; it tells the scheduler at commit (wakeup.h).
+ *
+ * In these structs DT_NOBEGIN is a timestamp that is NULL.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_STORE_H
+#define JS_STORE_H
+
+#include "base/jobsched.h"
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+/* What becomes of a slot that comes while a run of the job is live. */
+typedef enum JsOverlap
+{
+	JS_OVERLAP_SKIP,
+	JS_OVERLAP_QUEUE,
+	JS_OVERLAP_ALLOW,
+	JS_OVERLAP_REPLACE
+} JsOverlap;
+
+/* What becomes of slots that were missed. */
+typedef enum JsMisfire
+{
+	JS_MISFIRE_ONCE,
+	JS_MISFIRE_SKIP,
+	JS_MISFIRE_ALL
+} JsMisfire;
+
+typedef struct JsJob
+{
+	int64		job_id;
+	char	   *name;
+	Oid			owner;			/* perhaps nobody: see owner.h */
+	char	   *owner_name;		/* as the row has it */
+	bool		owner_is_stale; /* which is out of date */
+	char	   *schedule;
+	char	   *timezone;
+	char	   *command;
+	char	   *handler;
+	Jsonb	   *args;
+	char	   *mode;
+	bool		transactional;
+	bool		share_transaction;
+	int64		timeout;		/* of an attempt, in microseconds; 0: none */
+	int32		max_attempts;	/* 0: by what the run is */
+	char	   *backoff;
+	int64		backoff_base;	/* microseconds */
+	int64		backoff_max;
+	double		backoff_jitter;
+	ArrayType  *retry_delays;	/* of interval; NULL: none */
+	ArrayType  *retry_on;		/* of text; NULL: what is worth it by default */
+	ArrayType  *no_retry_on;
+	JsOverlap	overlap;
+	int32		queue_limit;
+	JsMisfire	misfire;
+	int64		misfire_grace;	/* microseconds */
+	TimestampTz starts_at;
+	TimestampTz ends_at;
+	int32		max_runs;		/* 0: without end */
+	int64		jitter;			/* microseconds; 0: none */
+	int32		pause_after_failures;	/* 0: never */
+	int32		max_concurrency;	/* 0: no limit */
+	char	   *queue;
+	ArrayType  *keys;			/* templates (keys.c) */
+	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
+	bool		enabled;
+	bool		paused;
+	char	   *pause_reason;
+	char	   *description;
+	Jsonb	   *metadata;
+	pg_uuid_t	home;
+	TimestampTz created_at;
+	TimestampTz updated_at;
+	int64		revision;
+	int64		schedule_revision;
+	TimestampTz anchor;
+	TimestampTz first_run_at;
+	TimestampTz dropped_at;
+	bool		cancel_running;
+	bool		sends_request;	/* there is a request, be it read or not */
+	bool		has_keys;		/* likewise */
+	Size		size;			/* of all that has no fixed size, as read */
+} JsJob;
+
+#define JS_RECENT_SIZE 20
+
+typedef struct JsJobState
+{
+	int64		job_id;
+	int64		schedule_revision;
+	TimestampTz next_run_at;
+	TimestampTz last_slot;
+	TimestampTz done_before;
+	TimestampTz done_from;
+	int64		invalid_revision;	/* 0: none */
+	char	   *invalid_reason;
+	int64		last_run_id;
+	char	   *last_status;
+	TimestampTz last_started_at;
+	TimestampTz last_finished_at;
+	int32		consecutive_failures;
+	char		recent[JS_RECENT_SIZE + 1];
+	int32		skipped;
+	TimestampTz skipped_first;
+	TimestampTz skipped_last;
+	char	   *skipped_reason;
+	int64		scheduled_runs; /* made by the schedule */
+	int64		auto_paused_revision;	/* 0: none */
+	char	   *auto_paused_reason;
+	int32		forgiven_failures;	/* of consecutive_failures: from before
+									 * the last time that it was resumed */
+} JsJobState;
+
+typedef enum JsRunStatus
+{
+	JS_RUN_QUEUED,
+	JS_RUN_RUNNING,
+	JS_RUN_RETRYING
+} JsRunStatus;
+
+typedef struct JsRun
+{
+	int64		run_id;
+	int64		job_id;			/* 0: a request whose job is yet to be made */
+	pg_uuid_t	home;			/* of such a request, as of a job */
+	Oid			owner;
+	JsRunStatus status;
+	const char *source;
+	int32		attempt;
+	int32		lost;
+	int32		failures;
+	bool		repeatable;
+	int32		priority;
+	int32		missed_count;
+	int64		timeout;		/* overrides the job's; 0: does not */
+	int32		max_attempts;	/* likewise */
+	ArrayType  *keys;			/* NULL: none */
+	int64		boot_id;
+	TimestampTz run_at;
+	TimestampTz queued_at;
+	TimestampTz claimed_at;
+	TimestampTz scheduled_for;
+	const char *reason;
+	Jsonb	   *args;
+	const char *handler;		/* instead of what its job executes; NULL:
+								 * that */
+	Jsonb	   *request;		/* likewise */
+	const char *traceparent;	/* of who queued it; NULL: none */
+	bool		sends_request;	/* it has a request, be it read or not */
+	Size		size;			/* of args and request, as read */
+} JsRun;
+
+/* What asked for a run that is told of another's end. */
+#define JS_SOURCE_CALLBACK "callback"
+
+/* How a run ended. */
+typedef struct JsOutcome
+{
+	JsStatus	status;
+	const char *reason;
+	int			worker_pid;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	const char *sqlstate;
+	const char *error;
+	const char *error_detail;
+	const char *error_hint;
+	const char *error_context;
+	Jsonb	   *result;
+	int64		retry_after;	/* microseconds that a server has asked for;
+								 * 0: none */
+} JsOutcome;
+
+typedef struct JsLogLine
+{
+	TimestampTz logged_at;
+	const char *level;
+	const char *message;
+} JsLogLine;
+
+/* What came back of an HTTP request. */
+typedef struct JsResponse
+{
+	int			status;			/* 0: none came */
+	int			http_version;	/* 10, 11, 20, 30; 0: not known */
+	const char *method;
+	const char *url;			/* without secrets */
+	const char *remote_address; /* NULL: there was no connection */
+	int			remote_port;
+	int64		resolved_us;	/* from the start; negative: not so far */
+	int64		connected_us;
+	int64		secured_us;
+	int64		first_byte_us;
+	int64		total_us;
+	Jsonb	   *headers;		/* array of [name, value]; NULL: none */
+	const char *body;			/* valid in the database's encoding; or */
+	bytea	   *body_bytes;
+	int64		body_size;
+	bool		truncated;
+} JsResponse;
+
+/* An attempt that has ended, and what it leaves. */
+typedef struct JsEnding
+{
+	const JsRun *run;
+	const JsOutcome *outcome;
+	const JsRun *next;			/* the run as it waits for its next attempt;
+								 * NULL: it has ended with this one */
+	const JsLogLine *lines;
+	int			nlines;
+	const JsResponse *response; /* NULL: it was no HTTP request, or none was
+								 * sent */
+} JsEnding;
+
+/* of which owners */
+typedef bool (*JsOwnerFilter) (Oid owner);
+
+/*
+ * The head of a row is what decides when something runs and who may see it.  It
+ * is small, however large the row is: without what a job or a run executes,
+ * and without what is there for people only; these members are NULL.
+ */
+
+/* jobs (store_job.c) */
+typedef void (*JsJobVisitor) (const JsJob *head, void *arg);
+typedef void (*JsJobStateChange) (JsJobState *state, const void *arg);
+typedef bool (*JsJobFilter) (const JsJob *head, void *arg);
+
+extern void js_job_lock(int64 job_id);
+extern int64 js_job_insert(JsJob *job);
+extern void js_job_update(const JsJob *job);
+extern bool js_job_read(int64 job_id, JsJob *job);
+extern bool js_job_read_head(int64 job_id, JsJob *head);
+extern List *js_jobs_named(const char *name);
+extern bool js_job_find(Oid owner, const char *name, JsJob *job);
+extern bool js_job_name_lock(Oid owner, const char *name);
+extern bool js_job_name_try_lock(Oid owner, const char *name);
+extern void js_job_name_unlock(Oid owner, const char *name);
+extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
+extern List *js_jobs_select(JsJobFilter filter, void *arg);
+extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
+extern bool js_job_refresh_owner(int64 job_id);
+extern void js_job_forget(int64 job_id);
+extern int64 js_job_last_id(void);
+
+typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
+
+extern bool js_job_state_read(int64 job_id, JsJobState *state);
+extern bool js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg);
+extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);
+
+extern bool js_identity_read(pg_uuid_t *token);
+extern void js_identity_renew(pg_uuid_t *token);
+extern TimestampTz js_stopped_at(void);
+extern void js_stopped_set(TimestampTz at);
+
+/* runs (store_run.c) */
+typedef void (*JsRunVisitor) (const JsRun *head, void *arg);
+typedef struct JsRunWriter JsRunWriter;
+
+extern Jsonb *js_run_args(Jsonb *of_job, Jsonb *of_run);
+extern JsRunWriter *js_run_writer_open(void);
+extern int64 js_run_insert(JsRunWriter *writer, JsRun *run);
+extern void js_run_writer_close(JsRunWriter *writer);
+extern bool js_run_read(int64 run_id, JsRun *run);
+extern bool js_run_read_head(int64 run_id, JsRun *head);
+extern bool js_run_see(int64 run_id, JsRun *run);
+extern bool js_run_see_head(int64 run_id, JsRun *head);
+extern bool js_run_is_busy(int64 run_id);
+extern bool js_run_exists_for(int64 job_id, TimestampTz slot, const char *source);
+extern bool js_run_update(const JsRun *run);
+extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
+						 int32 attempt, bool repeatable, TimestampTz now);
+extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
+extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
+extern void js_runs_visit_jobless(JsRunVisitor visit, void *arg);
+extern bool js_run_jobless_exists(Oid owner);
+extern bool js_run_give_job(int64 run_id, int64 job_id);
+extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
+extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
+extern void js_runs_leave(const JsEnding *endings, int count);
+
+/* what has ended (store_history.c) */
+extern void js_attempts_finish(const JsEnding *endings, int count);
+extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
+extern int64 js_run_next_id(void);
+extern int64 js_run_last_id(void);
+extern JsRunStatus js_run_status_argument(const char *name);
+extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
+
+/* requests (store_request.c) */
+typedef enum JsRequestKind
+{
+	JS_REQUEST_CANCEL,
+	JS_REQUEST_REPLACE,			/* cancel it if no worker has it; */
+	JS_REQUEST_DEBOUNCE,		/* the same, with another reason */
+	JS_REQUEST_RESET,			/* take it from its worker */
+	JS_REQUEST_OVERLAP,			/* cancel it: a slot's run takes its place */
+	JS_REQUEST_UNKNOWN			/* a row that nobody understands */
+} JsRequestKind;
+
+typedef struct JsRequest
+{
+	int64		request_id;
+	JsRequestKind kind;
+	int64		run_id;
+	int32		attempt;		/* the only one that is meant; 0: any */
+	bool		force;			/* terminate its worker at once */
+} JsRequest;
+
+typedef void (*JsRequestVisitor) (const JsRequest *request, void *arg);
+
+extern int64 js_request_insert(JsRequest *request);
+extern void js_requests_visit(int64 first, int64 last, JsRequestVisitor visit, void *arg);
+extern void js_requests_visit_all(JsRequestVisitor visit, void *arg);
+extern int64 js_requests_visit_some(int64 from, bool down, int most, JsRequestVisitor visit, void *arg);
+extern void js_request_delete(int64 request_id);
+
+/* runs that were queued again (store_retried.c) */
+extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
+extern int64 js_retried_find(int64 run_id);
+extern void js_retried_forget(TimestampTz limit);
+
+/* keys of runs (store_idempotency.c) */
+typedef struct JsKeptKey
+{
+	int64		job_id;			/* 0: of the requests of a role */
+	Oid			owner;			/* that role, or InvalidOid */
+	const char *key;
+	int64		run_id;			/* that keeps it */
+	TimestampTz queued_at;
+	TimestampTz expires_at;
+} JsKeptKey;
+
+typedef bool (*JsKeyFilter) (const JsKeptKey *kept);
+
+extern void js_key_lock(const JsKeptKey *kept);
+extern void js_key_unlock(const JsKeptKey *kept);
+extern bool js_key_find(JsKeptKey *kept, TransactionId *writer);
+extern void js_key_write(const JsKeptKey *kept);
+extern bool js_keys_expire(TimestampTz *from, TimestampTz until, int limit,
+						   JsKeyFilter may_go);
+
+/* limits (store_limit.c) */
+
+/* From the most specific to the most general; their runs are tried in this order. */
+typedef enum JsLimitKind
+{
+	JS_LIMIT_KEY,
+	JS_LIMIT_JOB,
+	JS_LIMIT_QUEUE,
+	JS_LIMIT_OWNER,
+	JS_LIMIT_CLASS				/* what holds for each key of a class */
+} JsLimitKind;
+
+/* A queue or a class of keys; where a number is 0 there is no such limit. */
+typedef struct JsLimitDefinition
+{
+	Oid			owner;
+	bool		is_stale;		/* its row calls it by another name */
+	JsLimitKind kind;
+	char	   *name;
+	int32		max_running;
+	int32		rate;
+	int64		per;			/* microseconds */
+	int32		burst;			/* at least 1 */
+	bool		paused;
+} JsLimitDefinition;
+
+/* When what a rate has let through is used up (its theoretical arrival time). */
+typedef struct JsLimitState
+{
+	Oid			owner;
+	JsLimitKind kind;
+	const char *name;
+	TimestampTz tat;
+} JsLimitState;
+
+typedef void (*JsLimitVisitor) (const JsLimitDefinition *definition, void *arg);
+typedef void (*JsLimitStateVisitor) (const JsLimitState *state, void *arg);
+
+extern void js_limit_define(const JsLimitDefinition *definition);
+extern bool js_limit_drop(const JsLimitDefinition *definition);
+extern void js_limits_visit(JsLimitVisitor visit, void *arg);
+extern void js_limits_refresh_owners(void);
+extern bool js_limits_adopt(JsOwnerFilter may_adopt);
+extern bool js_limit_state_write(const JsLimitState *state);
+extern bool js_limit_state_delete(const JsLimitState *state);
+extern void js_limit_states_visit(JsLimitStateVisitor visit, void *arg);
+
+/* the rings of history (store_history.c) */
+#define JS_RINGS 2
+#define JS_SEGMENTS 8			/* per ring */
+
+typedef struct JsRing
+{
+	int			segment;		/* the one that is written to */
+	TimestampTz started_at;
+} JsRing;
+
+extern void js_rings_read(JsRing *rings);
+extern void js_ring_advance(int ring, TimestampTz now, JsRing *state);
+
+#endif							/* JS_STORE_H */

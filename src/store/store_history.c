@@ -1,0 +1,510 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_history.c
+ *		Rows of history, attempt, run_log and ring: what has ended.
+ *
+ * DESIGN
+ *
+ * What has ended goes to history, a table partitioned into two rings of
+ * JS_SEGMENTS segments: ring 0 for successes, ring 1 for everything else.
+ * One segment of a ring is written to; when it has been for retention /
+ * (JS_SEGMENTS - 1) the ring moves on to the next one, which is TRUNCATEd
+ * first.  So a row is kept for the retention at least and for a seventh longer
+ * at most, and removing it leaves nothing to vacuum.  Messages go to the
+ * segment of run_log with the same number.  Attempts that were followed by
+ * others have a table of their own, in ring 1: history has one row for a run.
+ *
+ * The segment in use stands in shared memory for the workers.  One that has
+ * read it just before the ring moved on writes to the segment before, which
+ * will be emptied only when the ring has come round.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "miscadmin.h"
+#include "shmem/shmem.h"
+#include "store/catalog.h"
+#include "store/store.h"
+#include "store/table.h"
+#include "utils/fmgrprotos.h"
+
+enum HistoryColumn
+{
+	HISTORY_RUN_ID = 1, HISTORY_SEGMENT, HISTORY_ATTEMPT, HISTORY_JOB_ID,
+	HISTORY_OWNER, HISTORY_WORKER_PID, HISTORY_MISSED_COUNT,
+	HISTORY_PRIORITY, HISTORY_STATUS, HISTORY_SOURCE, HISTORY_RUN_AT,
+	HISTORY_QUEUED_AT, HISTORY_STARTED_AT, HISTORY_FINISHED_AT,
+	HISTORY_SCHEDULED_FOR, HISTORY_REASON, HISTORY_SQLSTATE, HISTORY_ERROR,
+	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
+	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
+	HISTORY_REQUEST, HISTORY_TRACEPARENT
+};
+
+enum AttemptColumn
+{
+	ATTEMPT_RUN_ID = 1, ATTEMPT_SEGMENT, ATTEMPT_ATTEMPT, ATTEMPT_JOB_ID,
+	ATTEMPT_OWNER, ATTEMPT_WORKER_PID, ATTEMPT_STATUS, ATTEMPT_STARTED_AT,
+	ATTEMPT_FINISHED_AT, ATTEMPT_RETRY_AT, ATTEMPT_REASON, ATTEMPT_SQLSTATE,
+	ATTEMPT_ERROR, ATTEMPT_ERROR_DETAIL, ATTEMPT_ERROR_HINT,
+	ATTEMPT_ERROR_CONTEXT, ATTEMPT_CALLBACK
+};
+
+enum LogColumn
+{
+	LOG_RUN_ID = 1, LOG_SEGMENT, LOG_ATTEMPT, LOG_JOB_ID, LOG_OWNER, LOG_SEQ, LOG_LOGGED_AT, LOG_LEVEL, LOG_MESSAGE, LOG_CALLBACK
+};
+
+enum ResponseColumn
+{
+	RESPONSE_RUN_ID = 1, RESPONSE_SEGMENT, RESPONSE_ATTEMPT, RESPONSE_JOB_ID,
+	RESPONSE_OWNER, RESPONSE_STATUS, RESPONSE_HTTP_VERSION,
+	RESPONSE_RESPONDED_AT, RESPONSE_METHOD, RESPONSE_URL,
+	RESPONSE_REMOTE_ADDRESS, RESPONSE_REMOTE_PORT, RESPONSE_RESOLVED,
+	RESPONSE_CONNECTED, RESPONSE_SECURED, RESPONSE_FIRST_BYTE, RESPONSE_TOTAL,
+	RESPONSE_HEADERS, RESPONSE_BODY, RESPONSE_BODY_BYTES, RESPONSE_BODY_SIZE,
+	RESPONSE_TRUNCATED
+};
+
+enum RingColumn
+{
+	RING_RING = 1, RING_SEGMENT, RING_STARTED_AT
+};
+
+static const char *const status_names[] = {
+	[JS_SUCCEEDED] = "succeeded",[JS_FAILED] = "failed",[JS_CANCELLED] = "cancelled",
+	[JS_TIMED_OUT] = "timed_out",[JS_LOST] = "lost",[JS_SKIPPED] = "skipped",
+	[JS_MISSED] = "missed"
+};
+
+const char *
+js_status_name(JsStatus status)
+{
+	return status_names[status];
+}
+
+JsStatus
+js_status_of(const char *name)
+{
+	for (int i = 0; i < lengthof(status_names); i++)
+		if (strcmp(name, status_names[i]) == 0)
+			return (JsStatus) i;
+	elog(ERROR, "history has unknown status \"%s\"", name);
+}
+
+/* ------------------------------------------------------------------------
+ * history and run_log
+ * ------------------------------------------------------------------------
+ */
+
+static Relation
+open_segment(const char *table, int segment)
+{
+	char		name[NAMEDATALEN];
+
+	snprintf(name, sizeof(name), "%s_%03d", table, segment);
+	return js_table_open(name, RowExclusiveLock);
+}
+
+static void
+outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *row)
+{
+	js_row_init(row);
+	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
+	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
+	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt));
+	js_row_set(row, HISTORY_JOB_ID, Int64GetDatum(run->job_id));
+	js_row_set(row, HISTORY_OWNER, ObjectIdGetDatum(run->owner));
+	if (outcome->worker_pid == 0)
+		js_row_set_null(row, HISTORY_WORKER_PID);
+	else
+		js_row_set(row, HISTORY_WORKER_PID, Int32GetDatum(outcome->worker_pid));
+	js_row_set(row, HISTORY_MISSED_COUNT, Int32GetDatum(run->missed_count));
+	js_row_set(row, HISTORY_PRIORITY, Int32GetDatum(run->priority));
+	js_row_set_text(row, HISTORY_STATUS, js_status_name(outcome->status));
+	js_row_set_text(row, HISTORY_SOURCE, run->source);
+	js_row_set_timestamp(row, HISTORY_RUN_AT, run->run_at);
+	js_row_set_timestamp(row, HISTORY_QUEUED_AT, run->queued_at);
+	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->started_at);
+	js_row_set_timestamp(row, HISTORY_FINISHED_AT, outcome->finished_at);
+	js_row_set_timestamp(row, HISTORY_SCHEDULED_FOR, run->scheduled_for);
+	js_row_set_text(row, HISTORY_REASON, outcome->reason);
+	js_row_set_text(row, HISTORY_SQLSTATE, outcome->sqlstate);
+	js_row_set_text(row, HISTORY_ERROR, outcome->error);
+	js_row_set_text(row, HISTORY_ERROR_DETAIL, outcome->error_detail);
+	js_row_set_text(row, HISTORY_ERROR_HINT, outcome->error_hint);
+	js_row_set_text(row, HISTORY_ERROR_CONTEXT, outcome->error_context);
+	js_row_set_array(row, HISTORY_KEYS, run->keys);
+	js_row_set_jsonb(row, HISTORY_ARGS,
+					 run->args != NULL && JB_ROOT_COUNT(run->args) == 0 ? NULL : run->args);
+	js_row_set_jsonb(row, HISTORY_RESULT, outcome->result);
+	js_row_set_text(row, HISTORY_HANDLER, run->handler);
+	js_row_set_jsonb(row, HISTORY_REQUEST, run->request);
+	js_row_set_text(row, HISTORY_TRACEPARENT, run->traceparent);
+}
+
+static void
+insert_log(const JsRun *run, int segment, const JsLogLine *lines, int nlines)
+{
+	Relation	rel;
+	CatalogIndexState indexes;
+
+	if (nlines == 0)
+		return;
+	rel = open_segment("run_log", segment);
+	indexes = CatalogOpenIndexes(rel);
+	for (int i = 0; i < nlines; i++)
+	{
+		JsRow		row;
+
+		js_row_init(&row);
+		js_row_set(&row, LOG_RUN_ID, Int64GetDatum(run->run_id));
+		js_row_set(&row, LOG_SEGMENT, Int16GetDatum(segment));
+		js_row_set(&row, LOG_ATTEMPT, Int32GetDatum(run->attempt));
+		js_row_set(&row, LOG_JOB_ID, Int64GetDatum(run->job_id));
+		js_row_set(&row, LOG_OWNER, ObjectIdGetDatum(run->owner));
+		js_row_set(&row, LOG_SEQ, Int32GetDatum(i + 1));
+		js_row_set_timestamp(&row, LOG_LOGGED_AT, lines[i].logged_at);
+		js_row_set_text(&row, LOG_LEVEL, lines[i].level);
+		js_row_set_text(&row, LOG_MESSAGE, lines[i].message);
+		js_row_set(&row, LOG_CALLBACK, BoolGetDatum(run->handler != NULL));
+		CatalogTupleInsertWithInfo(rel, heap_form_tuple(RelationGetDescr(rel), row.values, row.nulls),
+								   indexes);
+	}
+	CatalogCloseIndexes(indexes);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* A time that was not reached is negative. */
+static void
+set_phase(JsRow *row, AttrNumber column, int64 us)
+{
+	if (us >= 0)
+		js_row_set_span(row, column, us);
+}
+
+static void
+response_to_row(const JsEnding *ending, int segment, JsRow *row)
+{
+	const JsResponse *response = ending->response;
+
+	js_row_init(row);
+	js_row_set(row, RESPONSE_RUN_ID, Int64GetDatum(ending->run->run_id));
+	js_row_set(row, RESPONSE_SEGMENT, Int16GetDatum(segment));
+	js_row_set(row, RESPONSE_ATTEMPT, Int32GetDatum(ending->run->attempt));
+	js_row_set(row, RESPONSE_JOB_ID, Int64GetDatum(ending->run->job_id));
+	js_row_set(row, RESPONSE_OWNER, ObjectIdGetDatum(ending->run->owner));
+	if (response->status != 0)
+		js_row_set(row, RESPONSE_STATUS, Int32GetDatum(response->status));
+	if (response->http_version != 0)
+		js_row_set(row, RESPONSE_HTTP_VERSION, Int32GetDatum(response->http_version));
+	js_row_set_timestamp(row, RESPONSE_RESPONDED_AT, ending->outcome->finished_at);
+	js_row_set_text(row, RESPONSE_METHOD, response->method);
+	js_row_set_text(row, RESPONSE_URL, response->url);
+	if (response->remote_address != NULL)
+	{
+		js_row_set(row, RESPONSE_REMOTE_ADDRESS,
+				   DirectFunctionCall1(inet_in, CStringGetDatum(response->remote_address)));
+		js_row_set(row, RESPONSE_REMOTE_PORT, Int32GetDatum(response->remote_port));
+	}
+	set_phase(row, RESPONSE_RESOLVED, response->resolved_us);
+	set_phase(row, RESPONSE_CONNECTED, response->connected_us);
+	set_phase(row, RESPONSE_SECURED, response->secured_us);
+	set_phase(row, RESPONSE_FIRST_BYTE, response->first_byte_us);
+	set_phase(row, RESPONSE_TOTAL, response->total_us);
+	js_row_set_jsonb(row, RESPONSE_HEADERS, response->headers);
+	js_row_set_text(row, RESPONSE_BODY, response->body);
+	if (response->body_bytes != NULL)
+		js_row_set(row, RESPONSE_BODY_BYTES, PointerGetDatum(response->body_bytes));
+	js_row_set(row, RESPONSE_BODY_SIZE, Int64GetDatum(response->body_size));
+	js_row_set(row, RESPONSE_TRUNCATED, BoolGetDatum(response->truncated));
+}
+
+static void
+attempt_to_row(const JsEnding *ending, int segment, JsRow *row)
+{
+	const JsRun *run = ending->run;
+	const JsOutcome *outcome = ending->outcome;
+
+	js_row_init(row);
+	js_row_set(row, ATTEMPT_RUN_ID, Int64GetDatum(run->run_id));
+	js_row_set(row, ATTEMPT_SEGMENT, Int16GetDatum(segment));
+	js_row_set(row, ATTEMPT_ATTEMPT, Int32GetDatum(run->attempt));
+	js_row_set(row, ATTEMPT_JOB_ID, Int64GetDatum(run->job_id));
+	js_row_set(row, ATTEMPT_OWNER, ObjectIdGetDatum(run->owner));
+	if (outcome->worker_pid != 0)
+		js_row_set(row, ATTEMPT_WORKER_PID, Int32GetDatum(outcome->worker_pid));
+	/* One that succeeded and has a successor is one that snoozed. */
+	js_row_set_text(row, ATTEMPT_STATUS, outcome->status == JS_SUCCEEDED ? "snoozed" :
+					js_status_name(outcome->status));
+	js_row_set_timestamp(row, ATTEMPT_STARTED_AT, outcome->started_at);
+	js_row_set_timestamp(row, ATTEMPT_FINISHED_AT, outcome->finished_at);
+	js_row_set_timestamp(row, ATTEMPT_RETRY_AT, ending->next->run_at);
+	js_row_set_text(row, ATTEMPT_REASON, outcome->reason);
+	js_row_set_text(row, ATTEMPT_SQLSTATE, outcome->sqlstate);
+	js_row_set_text(row, ATTEMPT_ERROR, outcome->error);
+	js_row_set_text(row, ATTEMPT_ERROR_DETAIL, outcome->error_detail);
+	js_row_set_text(row, ATTEMPT_ERROR_HINT, outcome->error_hint);
+	js_row_set_text(row, ATTEMPT_ERROR_CONTEXT, outcome->error_context);
+	js_row_set(row, ATTEMPT_CALLBACK, BoolGetDatum(run->handler != NULL));
+}
+
+static int
+current_segment(int ring)
+{
+	JsDatabase *db = js_database_find(MyDatabaseId);
+
+	if (db == NULL)
+		elog(ERROR, "this database has no scheduler");
+	return (int) pg_atomic_read_u32(&db->segment[ring]);
+}
+
+/* A table's segment that is being written to, opened when it is needed. */
+typedef struct SegmentTable
+{
+	Relation	rel;
+	CatalogIndexState indexes;
+} SegmentTable;
+
+typedef struct Segment
+{
+	int			number;
+	SegmentTable history;
+	SegmentTable attempt;
+	SegmentTable response;
+} Segment;
+
+static void
+put_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row)
+{
+	HeapTuple	tuple;
+
+	if (table->rel == NULL)
+	{
+		table->rel = open_segment(name, segment->number);
+		table->indexes = CatalogOpenIndexes(table->rel);
+	}
+	tuple = heap_form_tuple(RelationGetDescr(table->rel), row->values, row->nulls);
+	CatalogTupleInsertWithInfo(table->rel, tuple, table->indexes);
+	heap_freetuple(tuple);
+}
+
+static void
+close_table(SegmentTable *table)
+{
+	if (table->rel == NULL)
+		return;
+	CatalogCloseIndexes(table->indexes);
+	table_close(table->rel, RowExclusiveLock);
+}
+
+/* An attempt that was followed by another is no success of the run. */
+static int
+ring_of(const JsEnding *ending)
+{
+	return ending->next == NULL && ending->outcome->status == JS_SUCCEEDED ? 0 : 1;
+}
+
+static void
+insert_ending(Segment *segment, const JsEnding *ending)
+{
+	JsRow		row;
+
+	if (ending->next == NULL)
+	{
+		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
+		put_row(segment, &segment->history, "history", &row);
+	}
+	else
+	{
+		attempt_to_row(ending, segment->number, &row);
+		put_row(segment, &segment->attempt, "attempt", &row);
+	}
+	insert_log(ending->run, segment->number, ending->lines, ending->nlines);
+	if (ending->response != NULL)
+	{
+		response_to_row(ending, segment->number, &row);
+		put_row(segment, &segment->response, "http_response", &row);
+	}
+}
+
+static void
+insert_endings(const JsEnding *endings, int count, int ring)
+{
+	Segment		segment = {0};
+
+	segment.number = current_segment(ring);
+	for (int i = 0; i < count; i++)
+		if (ring_of(&endings[i]) == ring)
+			insert_ending(&segment, &endings[i]);
+	close_table(&segment.history);
+	close_table(&segment.attempt);
+	close_table(&segment.response);
+}
+
+/*
+ * Records how attempts have ended, in the current transaction: their runs move
+ * from the queue to history, or wait there for the next attempt.
+ */
+void
+js_attempts_finish(const JsEnding *endings, int count)
+{
+	js_runs_leave(endings, count);
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		insert_endings(endings, count, ring);
+}
+
+/* Records something that was never in the queue. */
+void
+js_history_insert(const JsRun *run, const JsOutcome *outcome)
+{
+	JsEnding	ending = {.run = run,.outcome = outcome};
+
+	insert_endings(&ending, 1, ring_of(&ending));
+}
+
+static bool
+find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
+{
+	char		name[NAMEDATALEN];
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	snprintf(name, sizeof(name), "history_%03d", segment);
+	rel = js_table_open(name, AccessShareLock);
+	snprintf(name, sizeof(name), "history_%03d_pkey", segment);
+	js_key_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
+	scan = js_table_scan_key(rel, name, &key, 1);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		JsRow		row;
+
+		js_row_get(&row, tuple, rel);
+		run->run_id = run_id;
+		run->job_id = DatumGetInt64(row.values[HISTORY_JOB_ID - 1]);
+		run->owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
+		run->priority = DatumGetInt32(row.values[HISTORY_PRIORITY - 1]);
+		run->scheduled_for = js_row_timestamp(&row, HISTORY_SCHEDULED_FOR);
+		run->keys = js_row_array(&row, HISTORY_KEYS);
+		run->args = js_row_jsonb(&row, HISTORY_ARGS);
+		run->handler = js_row_text(&row, HISTORY_HANDLER);
+		run->request = js_row_jsonb(&row, HISTORY_REQUEST);
+		run->traceparent = js_row_text(&row, HISTORY_TRACEPARENT);
+		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
+		outcome->reason = js_row_text(&row, HISTORY_REASON);
+		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);
+		outcome->finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * What run it was and how it ended, if it has; filled in is what tells whose it
+ * was and what it takes to do the same again.
+ */
+bool
+js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
+{
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+			if (find_in_segment(ring * 100 + i, run_id, run, outcome))
+				return true;
+	return false;
+}
+
+/* The highest id of all runs that there are, live or ended. */
+int64
+js_run_last_id(void)
+{
+	int64		last = js_table_last_id("run", "run_pkey");
+
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+		{
+			char		table[NAMEDATALEN];
+			char		index[NAMEDATALEN];
+
+			snprintf(table, sizeof(table), "history_%03d", ring * 100 + i);
+			snprintf(index, sizeof(index), "%s_pkey", table);
+			last = Max(last, js_table_last_id(table, index));
+		}
+	return last;
+}
+
+/* ------------------------------------------------------------------------
+ * ring
+ * ------------------------------------------------------------------------
+ */
+
+void
+js_rings_read(JsRing *rings)
+{
+	Relation	rel = js_table_open("ring", AccessShareLock);
+	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		JsRow		row;
+		int			ring;
+
+		js_row_get(&row, tuple, rel);
+		ring = DatumGetInt16(row.values[RING_RING - 1]);
+		rings[ring].segment = DatumGetInt16(row.values[RING_SEGMENT - 1]);
+		rings[ring].started_at = js_row_timestamp(&row, RING_STARTED_AT);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+static void
+ring_update(int ring, const JsRing *state)
+{
+	Relation	rel = js_table_open("ring", RowExclusiveLock);
+	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		JsRow		row;
+
+		js_row_get(&row, tuple, rel);
+		if (DatumGetInt16(row.values[RING_RING - 1]) != ring)
+			continue;
+		js_row_init(&row);
+		js_row_set(&row, RING_SEGMENT, Int16GetDatum(state->segment));
+		js_row_set_timestamp(&row, RING_STARTED_AT, state->started_at);
+		js_table_update(rel, tuple, &row);
+		break;
+	}
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+}
+
+/*
+ * Moves a ring on to its next segment, emptying it.  Called by the scheduler,
+ * whose session has a lock_timeout: a reader that holds on to the segment
+ * makes this fail, and the scheduler tries again later.
+ */
+void
+js_ring_advance(int ring, TimestampTz now, JsRing *state)
+{
+	JsRing		next;
+
+	next.segment = ring * 100 + (state->segment - ring * 100 + 1) % JS_SEGMENTS;
+	next.started_at = now;
+	js_catalog_truncate_segment(next.segment);
+	ring_update(ring, &next);
+	*state = next;
+}

@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_retried.c
+ *		Rows of retried: which run was queued again, as which.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "store/store.h"
+#include "store/table.h"
+#include "utils/timestamp.h"
+
+enum RetriedColumn
+{
+	RETRIED_RUN_ID = 1, RETRIED_AS, RETRIED_AT
+};
+
+void
+js_retried_insert(int64 run_id, int64 as, TimestampTz at)
+{
+	Relation	rel = js_table_open("retried", RowExclusiveLock);
+	JsRow		row;
+
+	js_row_init(&row);
+	js_row_set(&row, RETRIED_RUN_ID, Int64GetDatum(run_id));
+	js_row_set(&row, RETRIED_AS, Int64GetDatum(as));
+	js_row_set_timestamp(&row, RETRIED_AT, at);
+	js_table_insert(rel, &row);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/* As which run it was queued again; 0: it was not. */
+int64
+js_retried_find(int64 run_id)
+{
+	Relation	rel = js_table_open("retried", AccessShareLock);
+	int64		as = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	JsRow		row;
+
+	js_key_int64(&key, RETRIED_RUN_ID, BTEqualStrategyNumber, run_id);
+	scan = js_table_scan_key(rel, "retried_pkey", &key, 1);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		js_row_get(&row, tuple, rel);
+		as = DatumGetInt64(row.values[RETRIED_AS - 1]);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return as;
+}
+
+static void
+forget_if_old(Relation rel, HeapTuple tuple, void *arg)
+{
+	TimestampTz limit = *(const TimestampTz *) arg;
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	if (DatumGetTimestampTz(row.values[RETRIED_AT - 1]) < limit)
+		js_table_delete("retried", "retried_pkey", DatumGetInt64(row.values[RETRIED_RUN_ID - 1]));
+}
+
+/* Removes what was retried before an instant. */
+void
+js_retried_forget(TimestampTz limit)
+{
+	js_table_visit("retried", NULL, 0, 0, forget_if_old, &limit);
+}

@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *		What the worker's files share.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_WORKER_H
+#define JS_WORKER_H
+
+#include "shmem/shmem.h"
+#include "store/store.h"
+
+/* A run in the worker's hands. */
+typedef struct JsWork
+{
+	JsMail		mail;
+	const JsJob *job;			/* NULL: not ours to execute */
+	JsRun		run;
+	JsRun		next;			/* the run as it waits for another attempt */
+	bool		goes_on;		/* there is to be one */
+	JsOutcome	outcome;
+	JsLogLine  *lines;			/* when kept apart from the capture buffer */
+	int			nlines;
+} JsWork;
+
+/* worker.c */
+extern MemoryContext js_run_context;
+extern void js_worker_enter(const JsWork *work);
+extern void js_worker_leave(void);
+extern void js_worker_finish_user_code(int level);
+extern void js_worker_check_tables(void);
+extern void js_worker_close(int64 run_id);
+extern void js_worker_decide(JsWork *work);
+extern JsEnding js_worker_ending(const JsWork *work);
+extern void js_worker_outcome_from_error(JsWork *work);
+extern void js_worker_abandon(void);
+extern void js_worker_run_alone(JsWork *work);
+
+/* worker_shared.c */
+extern void js_worker_run_shared(JsWork *works, int count);
+
+#endif							/* JS_WORKER_H */
