@@ -13,7 +13,6 @@
  */
 #include "postgres.h"
 
-#include "api/secret.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "http/http_definition.h"
@@ -22,6 +21,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "store/store_secret.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"

@@ -18,6 +18,7 @@
 #include "base/interval.h"
 #include "catalog/pg_type.h"
 #include "run/retry.h"
+#include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -33,59 +34,6 @@
 
 static const char *const backoff_names[] = {"exponential", "linear", "fixed"};
 
-static const char *const overlap_names[] = {
-	[JS_OVERLAP_SKIP] = "skip",[JS_OVERLAP_QUEUE] = "queue",
-	[JS_OVERLAP_ALLOW] = "allow",[JS_OVERLAP_REPLACE] = "replace"
-};
-
-static const char *const misfire_names[] = {
-	[JS_MISFIRE_ONCE] = "once",[JS_MISFIRE_SKIP] = "skip",[JS_MISFIRE_ALL] = "all"
-};
-
-/* ------------------------------------------------------------------------
- * Names
- * ------------------------------------------------------------------------
- */
-
-/* -1: it is none of them. */
-static int
-find_name(const char *name, const char *const *names, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (name != NULL && strcmp(name, names[i]) == 0)
-			return i;
-	return -1;
-}
-
-const char *
-js_overlap_name(JsOverlap overlap)
-{
-	return overlap_names[overlap];
-}
-
-/* A row that somebody has spoilt has the default. */
-JsOverlap
-js_overlap_of(const char *name)
-{
-	int			found = find_name(name, overlap_names, lengthof(overlap_names));
-
-	return found < 0 ? JS_OVERLAP_SKIP : (JsOverlap) found;
-}
-
-const char *
-js_misfire_name(JsMisfire misfire)
-{
-	return misfire_names[misfire];
-}
-
-JsMisfire
-js_misfire_of(const char *name)
-{
-	int			found = find_name(name, misfire_names, lengthof(misfire_names));
-
-	return found < 0 ? JS_MISFIRE_ONCE : (JsMisfire) found;
-}
-
 /* ------------------------------------------------------------------------
  * Arguments
  * ------------------------------------------------------------------------
@@ -100,7 +48,7 @@ name_argument(FunctionCallInfo fcinfo, int n, const char *parameter,
 	if (PG_ARGISNULL(n))
 		return NULL;
 	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (find_name(name, names, count) < 0)
+	if (js_name_find(name, names, count) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid %s \"%s\"", parameter, name),
@@ -231,10 +179,10 @@ js_retry_policy_read(FunctionCallInfo fcinfo, int n, JsRetryPolicy *policy)
 int
 js_slot_policy_read(FunctionCallInfo fcinfo, int n, JsSlotPolicy *policy)
 {
-	policy->overlap = name_argument(fcinfo, n++, "overlap", overlap_names, lengthof(overlap_names),
+	policy->overlap = name_argument(fcinfo, n++, "overlap", js_overlap_names, JS_OVERLAPS,
 									"It is one of skip, queue, allow and replace.");
 	policy->queue_limit = number_argument(fcinfo, n++, "queue_limit", 1, JS_MAX_QUEUE_LIMIT);
-	policy->misfire = name_argument(fcinfo, n++, "misfire", misfire_names, lengthof(misfire_names),
+	policy->misfire = name_argument(fcinfo, n++, "misfire", js_misfire_names, JS_MISFIRES,
 									"It is one of once, skip and all.");
 	policy->misfire_grace = span_argument(fcinfo, n++, "misfire_grace");
 	policy->starts_at = bound_argument(fcinfo, n++, "starts_at", DT_NOBEGIN, "-infinity", &policy->has_starts_at);
@@ -351,9 +299,9 @@ void
 js_slot_policy_complete(JsSlotPolicy *policy)
 {
 	if (policy->overlap == NULL)
-		policy->overlap = pstrdup(overlap_names[JS_OVERLAP_SKIP]);
+		policy->overlap = pstrdup(js_overlap_names[JS_OVERLAP_SKIP]);
 	if (policy->misfire == NULL)
-		policy->misfire = pstrdup(misfire_names[JS_MISFIRE_ONCE]);
+		policy->misfire = pstrdup(js_misfire_names[JS_MISFIRE_ONCE]);
 	policy->has_starts_at = policy->has_ends_at = true; /* none, if not given */
 	complete_number(&policy->queue_limit, DEFAULT_QUEUE_LIMIT);
 	complete_span(&policy->misfire_grace, DEFAULT_MISFIRE_GRACE);

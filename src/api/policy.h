@@ -13,10 +13,6 @@
 #include "fmgr.h"
 #include "store/store.h"
 
-#define JS_MAX_QUEUE_LIMIT 1000
-#define JS_MAX_CONCURRENCY 10000
-#define JS_MAX_PAUSE_AFTER 1000000
-
 /* What a caller has given of the policy for retries. */
 typedef struct JsRetryPolicy
 {
@@ -57,10 +53,5 @@ extern void js_slot_policy_none(JsSlotPolicy *policy);
 extern void js_slot_policy_complete(JsSlotPolicy *policy);
 extern void js_slot_policy_apply(JsJob *job, const JsSlotPolicy *policy);
 extern bool js_slot_policy_moves(const JsJob *job, const JsSlotPolicy *policy);
-
-extern const char *js_overlap_name(JsOverlap overlap);
-extern JsOverlap js_overlap_of(const char *name);
-extern const char *js_misfire_name(JsMisfire misfire);
-extern JsMisfire js_misfire_of(const char *name);
 
 #endif							/* JS_POLICY_H */

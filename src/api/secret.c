@@ -18,7 +18,6 @@
 #include "postgres.h"
 
 #include "api/access.h"
-#include "api/secret.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "http/http_sign.h"
@@ -26,6 +25,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "store/store_secret.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"

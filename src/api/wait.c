@@ -28,6 +28,7 @@
 #include "shmem/shmem.h"
 #include "storage/ipc.h"
 #include "store/store.h"
+#include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"

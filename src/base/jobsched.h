@@ -33,7 +33,4 @@ typedef enum JsStatus
 	JS_MISSED
 } JsStatus;
 
-extern const char *js_status_name(JsStatus status);
-extern JsStatus js_status_of(const char *name);
-
 #endif							/* JOBSCHED_H */

@@ -28,6 +28,7 @@
 #include "run/http_job.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
+#include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"

@@ -12,14 +12,8 @@
 
 #include "store/store.h"
 
-#define JS_MAX_ATTEMPTS 1000
-
 /* What discard() raises. */
 #define JS_ERRCODE_DISCARDED MAKE_SQLSTATE('J', 'S', '0', '0', '1')
-
-/* Before the status of a response that is no success. */
-#define JS_SQLSTATE_STATUS "JS"
-#define JS_SQLSTATE_GONE JS_SQLSTATE_STATUS "410"
 
 extern int32 js_retry_max_attempts(int32 given);
 extern void js_retry_check_conditions(const char *parameter, ArrayType *conditions);

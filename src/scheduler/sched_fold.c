@@ -17,6 +17,7 @@
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
 #include "store/catalog.h"
+#include "store/store_names.h"
 #include "utils/timestamp.h"
 
 #define MAX_RECOVERED_JOBS 10000

@@ -17,10 +17,10 @@
  */
 #include "postgres.h"
 
-#include "api/secret.h"
 #include "catalog/pg_authid.h"
 #include "scheduler/sched.h"
 #include "store/owner.h"
+#include "store/store_secret.h"
 #include "utils/catcache.h"
 #include "utils/hsearch.h"
 #include "utils/snapmgr.h"

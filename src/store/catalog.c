@@ -20,9 +20,9 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "run/retry.h"
 #include "store/catalog.h"
 #include "store/store.h"
+#include "store/store_names.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"

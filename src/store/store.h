@@ -42,6 +42,16 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
+/* Bounds of columns, also for who writes past the functions. */
+#define JS_MAX_ATTEMPTS 1000
+#define JS_MAX_QUEUE_LIMIT 1000
+#define JS_MAX_CONCURRENCY 10000
+#define JS_MAX_PAUSE_AFTER 1000000
+
+/* Before the status of a response that is no success, in column sqlstate. */
+#define JS_SQLSTATE_STATUS "JS"
+#define JS_SQLSTATE_GONE JS_SQLSTATE_STATUS "410"
+
 /* What becomes of a slot that comes while a run of the job is live. */
 typedef enum JsOverlap
 {

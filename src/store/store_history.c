@@ -30,6 +30,7 @@
 #include "shmem/shmem.h"
 #include "store/catalog.h"
 #include "store/store.h"
+#include "store/store_names.h"
 #include "store/table.h"
 #include "utils/fmgrprotos.h"
 
@@ -74,27 +75,6 @@ enum RingColumn
 {
 	RING_RING = 1, RING_SEGMENT, RING_STARTED_AT
 };
-
-static const char *const status_names[] = {
-	[JS_SUCCEEDED] = "succeeded",[JS_FAILED] = "failed",[JS_CANCELLED] = "cancelled",
-	[JS_TIMED_OUT] = "timed_out",[JS_LOST] = "lost",[JS_SKIPPED] = "skipped",
-	[JS_MISSED] = "missed"
-};
-
-const char *
-js_status_name(JsStatus status)
-{
-	return status_names[status];
-}
-
-JsStatus
-js_status_of(const char *name)
-{
-	for (int i = 0; i < lengthof(status_names); i++)
-		if (strcmp(name, status_names[i]) == 0)
-			return (JsStatus) i;
-	elog(ERROR, "history has unknown status \"%s\"", name);
-}
 
 /* ------------------------------------------------------------------------
  * history and run_log

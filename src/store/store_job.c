@@ -12,17 +12,16 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "api/policy.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "guc.h"
 #include "miscadmin.h"
-#include "run/retry.h"
 #include "storage/lmgr.h"
 #include "store/owner.h"
 #include "store/store.h"
+#include "store/store_names.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -97,9 +96,9 @@ retry_policy_from_row(const JsRow *row, JsJob *job)
 static void
 policies_to_row(const JsJob *job, JsRow *row)
 {
-	js_row_set_text(row, JOB_OVERLAP, js_overlap_name(job->overlap));
+	js_row_set_text(row, JOB_OVERLAP, js_overlap_names[job->overlap]);
 	js_row_set(row, JOB_QUEUE_LIMIT, Int32GetDatum(job->queue_limit));
-	js_row_set_text(row, JOB_MISFIRE, js_misfire_name(job->misfire));
+	js_row_set_text(row, JOB_MISFIRE, js_misfire_names[job->misfire]);
 	js_row_set_span(row, JOB_MISFIRE_GRACE, job->misfire_grace);
 	js_row_set_timestamp(row, JOB_STARTS_AT, job->starts_at);
 	js_row_set_timestamp(row, JOB_ENDS_AT, job->ends_at);

@@ -16,7 +16,6 @@
 #include "catalog/pg_collation.h"
 #include "commands/sequence.h"
 #include "compat.h"
-#include "run/retry.h"
 #include "shmem/shmem.h"
 #include "store/store.h"
 #include "store/table.h"

@@ -14,11 +14,11 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "api/secret.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
 #include "storage/lmgr.h"
 #include "store/owner.h"
+#include "store/store_secret.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

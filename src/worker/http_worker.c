@@ -57,7 +57,6 @@
 #include <sys/resource.h>
 
 #include "access/xact.h"
-#include "api/secret.h"
 #include "base/guard.h"
 #include "compat.h"
 #include "fmgr.h"
@@ -75,6 +74,7 @@
 #include "shmem/clock.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "store/store_secret.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"

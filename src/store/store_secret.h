@@ -1,16 +1,15 @@
 /*-------------------------------------------------------------------------
  *
- * secret.h
- *		Secrets that requests are sent with.
+ * store_secret.h
+ *		Rows of secret.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
  */
-#ifndef JS_SECRET_H
-#define JS_SECRET_H
+#ifndef JS_STORE_SECRET_H
+#define JS_STORE_SECRET_H
 
-/* Rows of secret (store_secret.c). */
 extern void js_secret_write(Oid owner, const char *name, const char *value);
 extern bool js_secret_drop(Oid owner, const char *name);
 
@@ -18,4 +17,4 @@ extern bool js_secret_drop(Oid owner, const char *name);
 extern char *js_secret_read(Oid owner, const char *name);
 extern void js_secrets_forget_dropped(void);
 
-#endif							/* JS_SECRET_H */
+#endif							/* JS_STORE_SECRET_H */

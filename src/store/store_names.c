@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_names.c
+ *		The words that stand in rows for statuses and policies.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "store/store_names.h"
+
+static const char *const status_names[] = {
+	[JS_SUCCEEDED] = "succeeded",[JS_FAILED] = "failed",[JS_CANCELLED] = "cancelled",
+	[JS_TIMED_OUT] = "timed_out",[JS_LOST] = "lost",[JS_SKIPPED] = "skipped",
+	[JS_MISSED] = "missed"
+};
+
+const char *const js_overlap_names[JS_OVERLAPS] = {
+	[JS_OVERLAP_SKIP] = "skip",[JS_OVERLAP_QUEUE] = "queue",
+	[JS_OVERLAP_ALLOW] = "allow",[JS_OVERLAP_REPLACE] = "replace"
+};
+
+const char *const js_misfire_names[JS_MISFIRES] = {
+	[JS_MISFIRE_ONCE] = "once",[JS_MISFIRE_SKIP] = "skip",[JS_MISFIRE_ALL] = "all"
+};
+
+int
+js_name_find(const char *name, const char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (name != NULL && strcmp(name, names[i]) == 0)
+			return i;
+	return -1;
+}
+
+const char *
+js_status_name(JsStatus status)
+{
+	return status_names[status];
+}
+
+JsStatus
+js_status_of(const char *name)
+{
+	int			found = js_name_find(name, status_names, lengthof(status_names));
+
+	if (found < 0)
+		elog(ERROR, "history has unknown status \"%s\"", name);
+	return (JsStatus) found;
+}
+
+JsOverlap
+js_overlap_of(const char *name)
+{
+	int			found = js_name_find(name, js_overlap_names, JS_OVERLAPS);
+
+	return found < 0 ? JS_OVERLAP_SKIP : (JsOverlap) found;
+}
+
+JsMisfire
+js_misfire_of(const char *name)
+{
+	int			found = js_name_find(name, js_misfire_names, JS_MISFIRES);
+
+	return found < 0 ? JS_MISFIRE_ONCE : (JsMisfire) found;
+}
