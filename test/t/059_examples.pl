@@ -1,0 +1,74 @@
+# Copyright (c) 2026, jobsched contributors
+
+# Every SQL example of the manual is executed as it stands, those of a page one
+# after the other, by a role that is no superuser.  No request leaves: there is
+# room for none.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use JobschedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $tree = "$FindBin::Bin/../..";
+my $node = jobsched_node('examples', conf => "jobsched.http_max_inflight = 0\n");
+$node->safe_psql('postgres', 'CREATE ROLE alice LOGIN; CREATE ROLE app; CREATE ROLE app_owner; CREATE ROLE app_user');
+
+# What the examples of a page take for granted.
+my %before = (
+	'doc/schedules.md' => q{
+		CREATE PROCEDURE app.report() LANGUAGE sql AS 'SELECT 1';
+		CREATE MATERIALIZED VIEW totals AS SELECT 1;},
+	'doc/jobs.md' => 'CREATE TABLE app.invoice (id int, due_on date, reminded_at timestamptz);',
+	'doc/runs.md' => q{
+		CREATE TABLE app.image (id int);
+		INSERT INTO app.image VALUES (1), (2);
+		CREATE FUNCTION app.push_order(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		SELECT jobsched.create_job(name, handler => 'app.push_order')
+		FROM unnest('{send-reminders,resize,charge,import,remind,reindex,refresh}'::text[]) name;
+		SELECT jobsched.create_job('fails', command => 'SELECT 1 / 0', max_attempts => 1);
+		SELECT jobsched.trigger_many('fails', array_fill(NULL::jsonb, ARRAY[17]));
+		CALL jobsched.wait_run(17);},
+	'doc/limits.md' => q{
+		CREATE FUNCTION app.report(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.send(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';},
+	'doc/http.md' => q{
+		CREATE TABLE orders (id int, customer_id int, created_at timestamptz DEFAULT now());
+		INSERT INTO orders VALUES (1, 2);
+		CREATE TABLE app.prices (item int, price numeric);
+		SELECT jobsched.set_secret('reports', 'abcd'), jobsched.set_secret('orders', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw');});
+
+# The second of two examples may give another definition of the same.
+my %between = ('doc/http.md' => "DROP TRIGGER IF EXISTS orders_webhook ON orders;\n");
+
+sub examples
+{
+	my ($page) = @_;
+	return slurp_file("$tree/$page") =~ /^ *```sql\n(.*?)^ *```$/msg;
+}
+
+my $count = 0;
+
+for my $path ("$tree/README.md", glob "$tree/doc/*.md")
+{
+	my $page = substr $path, length "$tree/";
+	my $db = 'page' . ++$count;
+	my @examples = examples($page);
+	my ($out, $err) = ('', '');
+
+	# what comes first anyway; what is for those who may read all tables
+	@examples = grep { !/\ACREATE EXTENSION/ && !/jobsched_internal/ } @examples;
+	next unless @examples;
+	$node->safe_psql('postgres', "CREATE DATABASE $db OWNER alice");
+	$node->psql($db, join("\n", 'CREATE EXTENSION jobsched; CREATE SCHEMA app;', $before{$page} || (),
+			map { ($between{$page} || '') . $_ } @examples),
+		extra_params => [ '-U', 'alice', '-v', 'ON_ERROR_STOP=1' ], on_error_stop => 1, stdout => \$out, stderr => \$err);
+	is(join("\n", grep { /ERROR|HINT|DETAIL/ } split /\n/, $err), '', "$page: " . @examples . ' examples');
+}
+
+$node->stop;
+done_testing();
