@@ -127,7 +127,7 @@ find_slots(const Backfill *wanted, int *count)
 		js_timezone_refuse(job->timezone);
 	if (!js_schedule_parse(job->schedule, job->name, &schedule, &error))
 		js_schedule_refuse(job->schedule, &error);
-	slot = js_job_slots_after(&schedule, job->anchor, job->starts_at, wanted->from - 1);
+	slot = js_schedule_slots_after(&schedule, job->anchor, job->starts_at, wanted->from - 1);
 	*count = 0;
 	while (js_schedule_next(&schedule, tz, job->anchor, slot, &slot) && slot < before && slot <= last)
 	{

@@ -15,45 +15,15 @@
 #include "api/access.h"
 #include "api/cancel.h"
 #include "base/interval.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "shmem/clock.h"
-#include "shmem/shmem.h"
 #include "shmem/wakeup.h"
-#include "store/store.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_cancel_run);
 PG_FUNCTION_INFO_V1(jobsched_cancel_runs);
 PG_FUNCTION_INFO_V1(jobsched_reset_stuck);
-
-/* The status and reason of a run that did end because it was to. */
-JsStatus
-js_cancel_outcome(JsCancel cancel, const char **reason)
-{
-	switch (cancel)
-	{
-		case JS_CANCEL_TIMEOUT:
-			*reason = "timeout";
-			return JS_TIMED_OUT;
-		case JS_CANCEL_DROP:
-			*reason = "job_dropped";
-			return JS_CANCELLED;
-		case JS_CANCEL_RESET:
-			*reason = "reset";
-			return JS_LOST;
-		case JS_CANCEL_REPLACE:
-			*reason = "replaced";
-			return JS_CANCELLED;
-		case JS_CANCEL_NONE:
-		case JS_CANCEL_REQUEST:
-			break;
-	}
-	*reason = "cancelled";
-	return JS_CANCELLED;
-}
 
 /*
  * A worker that has been told to end, and has not, will not by being told once

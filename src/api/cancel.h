@@ -13,7 +13,6 @@
 #include "base/jobsched.h"
 #include "shmem/shmem.h"
 
-extern JsStatus js_cancel_outcome(JsCancel cancel, const char **reason);
 extern void js_cancel_jobless(Oid owner);
 
 #endif							/* JS_CANCEL_H */

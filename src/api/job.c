@@ -17,6 +17,7 @@
 
 #include "api/access.h"
 #include "api/cancel.h"
+#include "api/http.h"
 #include "api/job_schedule.h"
 #include "api/limit.h"
 #include "api/policy.h"

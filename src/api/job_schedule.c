@@ -15,7 +15,6 @@
 
 #include "api/job_schedule.h"
 #include "api/schedule_sql.h"
-#include "cron/cron.h"
 #include "shmem/clock.h"
 
 static pg_tz *
@@ -28,27 +27,13 @@ check_timezone(const char *name)
 	return tz;
 }
 
-/*
- * The instant after which to look for a job's slots that come after another.
- * None is before starts_at; and when "every" is counted from when the job was
- * given its schedule, that is no slot.
- */
-TimestampTz
-js_job_slots_after(const JsSchedule *schedule, TimestampTz anchor,
-				   TimestampTz starts_at, TimestampTz after)
-{
-	if (starts_at != DT_NOBEGIN)
-		return Max(after, starts_at - 1);
-	return schedule->kind == JS_SCHEDULE_EVERY ? Max(after, anchor) : after;
-}
-
 /* The first slot after an instant; DT_NOBEGIN: none. */
 static TimestampTz
 slot_after(const JsJob *job, const JsSchedule *schedule, pg_tz *tz, TimestampTz after)
 {
 	TimestampTz slot;
 
-	after = js_job_slots_after(schedule, job->anchor, job->starts_at, after);
+	after = js_schedule_slots_after(schedule, job->anchor, job->starts_at, after);
 	if (!js_schedule_next(schedule, tz, job->anchor, after, &slot) ||
 		(job->ends_at != DT_NOBEGIN && slot > job->ends_at))
 		return DT_NOBEGIN;

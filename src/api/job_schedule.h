@@ -13,8 +13,6 @@
 #include "cron/cron.h"
 #include "store/store.h"
 
-extern TimestampTz js_job_slots_after(const JsSchedule *schedule, TimestampTz anchor,
-									  TimestampTz starts_at, TimestampTz after);
 extern void js_job_begin_schedule(JsJob *job);
 extern void js_job_restart_schedule(JsJob *job, TimestampTz after);
 extern void js_job_move_slots(JsJob *job);

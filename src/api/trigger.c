@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/http.h"
 #include "api/idempotency.h"
 #include "base/interval.h"
 #include "catalog/pg_type.h"

@@ -16,6 +16,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "api/webhook.h"
 #include "api/webhook_check.h"
 #include "base/jobsched.h"
 #include "catalog/namespace.h"

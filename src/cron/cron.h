@@ -137,4 +137,7 @@ extern pg_tz *js_timezone_lookup(const char *name);
 extern void js_schedule_describe(const JsSchedule *s, const char *text,
 								 pg_tz *tz, TimestampTz from, StringInfo out);
 
+extern TimestampTz js_schedule_slots_after(const JsSchedule *schedule, TimestampTz anchor,
+									  TimestampTz starts_at, TimestampTz after);
+
 #endif							/* JS_CRON_H */

@@ -327,3 +327,17 @@ js_schedule_next(const JsSchedule *s, pg_tz *tz, TimestampTz anchor,
 	}
 	return false;
 }
+
+/*
+ * The instant after which to look for a job's slots that come after another.
+ * None is before starts_at; and when "every" is counted from when the job was
+ * given its schedule, that is no slot.
+ */
+TimestampTz
+js_schedule_slots_after(const JsSchedule *schedule, TimestampTz anchor,
+				   TimestampTz starts_at, TimestampTz after)
+{
+	if (starts_at != DT_NOBEGIN)
+		return Max(after, starts_at - 1);
+	return schedule->kind == JS_SCHEDULE_EVERY ? Max(after, anchor) : after;
+}

@@ -12,7 +12,6 @@
 
 #include "fmgr.h"
 #include "http/http_request.h"
-#include "utils/reltrigger.h"
 
 /* The job that requests belong to which were made without one. */
 #define JS_HTTP_JOB "http"
@@ -24,17 +23,12 @@
 #define JS_HTTP_TIMEOUT (30 * USECS_PER_SEC)
 #define JS_HTTP_MAX_TIMEOUT USECS_PER_DAY
 
-extern int	js_http_arguments(FunctionCallInfo fcinfo, int n,
-							  JsHttpDefinition *given, bool *any);
-extern void js_http_check_callbacks(Jsonb *definition, Oid owner);
-extern void js_http_check_may_be_told(Jsonb *definition, Oid owner);
-extern void js_http_check_timeout(int64 timeout);
 extern Jsonb *js_http_none(void);
 extern bool js_http_may_request(Oid role);
 extern void js_http_check_may_request(Oid role);
+extern void js_http_prepare_run(JsRun *run, const JsJob *job, Jsonb *request, ArrayType *templates);
 extern ArrayType *js_http_keys(const JsJob *job, ArrayType *templates);
 extern Jsonb *js_http_definition(const JsJob *job, const JsRun *run, JsHttpPlace *place);
-extern void js_webhook_check_trigger(const Trigger *trigger, Oid owner);
 
 /* job.c */
 extern void js_http_job(Oid owner, JsJob *job);

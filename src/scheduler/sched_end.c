@@ -12,12 +12,12 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "api/cancel.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "run/callback.h"
+#include "run/finish.h"
 #include "run/retry.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"

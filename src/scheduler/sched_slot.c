@@ -21,8 +21,6 @@
  */
 #include "postgres.h"
 
-#include "api/job_schedule.h"
-#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "scheduler/sched.h"
 #include "utils/syscache.h"
@@ -61,7 +59,7 @@ slot_after(const SchedTimetable *timetable, TimestampTz after)
 {
 	TimestampTz next;
 
-	after = js_job_slots_after(&timetable->schedule, timetable->anchor, timetable->starts_at, after);
+	after = js_schedule_slots_after(&timetable->schedule, timetable->anchor, timetable->starts_at, after);
 	if (!js_schedule_next(&timetable->schedule, timetable->tz, timetable->anchor, after, &next) ||
 		next > timetable->ends_at)
 		return DT_NOEND;

@@ -17,10 +17,10 @@
  */
 #include "postgres.h"
 
-#include "api/cancel.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "run/callback.h"
+#include "run/finish.h"
 #include "run/http_job.h"
 #include "run/retry.h"
 #include "shmem/clock.h"

@@ -45,7 +45,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "api/cancel.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "guc.h"
@@ -56,6 +55,7 @@
 #include "run/capture.h"
 #include "run/context.h"
 #include "run/execsql.h"
+#include "run/finish.h"
 #include "run/http_job.h"
 #include "run/retry.h"
 #include "run/session.h"

@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.c
+ *		http_request(), which queues a request.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/access.h"
+#include "api/http.h"
+#include "api/idempotency.h"
+#include "base/interval.h"
+#include "http/keys.h"
+#include "miscadmin.h"
+#include "run/execsql.h"
+#include "run/http_job.h"
+#include "run/queue.h"
+#include "run/retry.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(jobsched_http_request);
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int n, bool *any)
+{
+	if (PG_ARGISNULL(n))
+		return NULL;
+	*any = true;
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static Jsonb *
+jsonb_argument(FunctionCallInfo fcinfo, int n, bool *any)
+{
+	if (PG_ARGISNULL(n))
+		return NULL;
+	*any = true;
+	return PG_GETARG_JSONB_P_COPY(n);
+}
+
+void
+js_http_nothing_given(JsHttpDefinition *given)
+{
+	memset(given, 0, sizeof(JsHttpDefinition));
+	given->connect_timeout = given->max_redirects = -1;
+}
+
+/* From sign_with on: what create_job() and http_request() have in common. */
+static int
+common_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool *any)
+{
+	given->sign_with = text_argument(fcinfo, n++, any);
+	if (!PG_ARGISNULL(n))
+		given->connect_timeout = js_interval_us("connect_timeout", PG_GETARG_INTERVAL_P(n));
+	n++;
+	if (!PG_ARGISNULL(n))
+		given->success_codes = PG_GETARG_ARRAYTYPE_P_COPY(n);
+	n++;
+	if (!PG_ARGISNULL(n) && PG_GETARG_INT32(n) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_redirects \"%d\" is out of range", PG_GETARG_INT32(n)),
+				 errhint("0 means that none is followed.")));
+	if (!PG_ARGISNULL(n))
+		given->max_redirects = PG_GETARG_INT32(n);
+	n++;
+	given->on_success = text_argument(fcinfo, n++, any);
+	given->on_failure = text_argument(fcinfo, n++, any);
+	*any |= given->connect_timeout >= 0 || given->success_codes != NULL || given->max_redirects >= 0;
+	return n;
+}
+
+/*
+ * The arguments of create_job() and alter_job() from url on; returns the number
+ * of the one that follows.  any: whether one is given.
+ */
+int
+js_http_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool *any)
+{
+	js_http_nothing_given(given);
+	*any = false;
+	given->url = text_argument(fcinfo, n++, any);
+	given->method = text_argument(fcinfo, n++, any);
+	given->headers = jsonb_argument(fcinfo, n++, any);
+	given->body = jsonb_argument(fcinfo, n++, any);
+	given->body_text = text_argument(fcinfo, n++, any);
+	return common_arguments(fcinfo, n, given, any);
+}
+
+static const char *const callbacks[] = {"on_success", "on_failure"};
+
+/* A request needs no session, but what is told of its end is a run that does. */
+void
+js_http_check_may_be_told(Jsonb *definition, Oid owner)
+{
+	for (int i = 0; i < lengthof(callbacks); i++)
+		if (js_http_text(definition, callbacks[i]) != NULL && !js_role_can_login(owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					 errmsg("role \"%s\" cannot have %s: it is not permitted to log in",
+							GetUserNameFromId(owner, false), callbacks[i]),
+					 errhint("The function runs in a session of the owner. Give the role LOGIN (it needs no password), make the request as another role, or look at the outcome in view runs.")));
+}
+
+/* The functions that are to be told of its end. */
+void
+js_http_check_callbacks(Jsonb *definition, Oid owner)
+{
+	js_http_check_may_be_told(definition, owner);
+	for (int i = 0; i < lengthof(callbacks); i++)
+	{
+		char	   *function = js_http_text(definition, callbacks[i]);
+
+		if (function != NULL)
+			(void) js_handler_lookup(function);
+	}
+}
+
+/* A place is not for ever. */
+void
+js_http_check_timeout(int64 timeout)
+{
+	if (timeout > JS_HTTP_MAX_TIMEOUT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid timeout \"" INT64_FORMAT " s\" of an HTTP request",
+						timeout / USECS_PER_SEC),
+				 errhint("It is at most a day.")));
+}
+
+static void
+check_has_method(const JsHttpDefinition *given)
+{
+	if (given->method == NULL || given->url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s cannot be NULL", given->method == NULL ? "method" : "url")));
+}
+
+/*
+ * method, url, body, headers, params, timeout, max_attempts, keys,
+ * idempotency_key, on_conflict, idempotency_period, body_text, run_at, priority,
+ * and what requests of jobs have too.
+ */
+Datum
+jobsched_http_request(PG_FUNCTION_ARGS)
+{
+	JsHttpDefinition given;
+	JsIdempotency idempotency;
+	ArrayType  *templates;
+	Jsonb	   *request;
+	JsRun		run;
+	JsJob		job;
+	bool		any;
+
+	js_check_may_write("http_request()");
+	js_http_nothing_given(&given);
+	given.method = text_argument(fcinfo, 0, &any);
+	given.url = text_argument(fcinfo, 1, &any);
+	check_has_method(&given);
+	given.body = jsonb_argument(fcinfo, 2, &any);
+	given.headers = jsonb_argument(fcinfo, 3, &any);
+	if (!PG_ARGISNULL(4))
+		given.url = js_http_url_with_params(given.url, PG_GETARG_JSONB_P(4));
+	given.body_text = text_argument(fcinfo, 11, &any);
+	(void) common_arguments(fcinfo, 14, &given, &any);
+	js_http_check_may_request(GetUserId());
+	js_http_job(GetUserId(), &job);
+	templates = PG_ARGISNULL(7) ? NULL : js_keys_argument(PG_GETARG_ARRAYTYPE_P(7));
+	request = js_http_define(NULL, &given, JS_HTTP_OF_RUN);
+	js_http_check_callbacks(request, GetUserId());
+	js_http_prepare_run(&run, &job, request, templates);
+	run.timeout = PG_ARGISNULL(5) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(5));
+	js_http_check_timeout(run.timeout);
+	run.max_attempts = PG_ARGISNULL(6) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(6));
+	run.run_at = js_queue_run_at(fcinfo, 12);
+	run.priority = PG_ARGISNULL(13) ? 0 : PG_GETARG_INT32(13);
+	js_idempotency_arguments(fcinfo, 8, &idempotency);
+	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 12)))
+		js_queue_run(&run);
+	PG_RETURN_INT64(run.run_id);
+}

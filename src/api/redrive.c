@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * redrive.c
+ *		Functions that retry by hand what has ended without success.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/access.h"
+#include "compat.h"
+#include "http/keys.h"
+#include "run/http_job.h"
+#include "run/retry.h"
+#include "shmem/clock.h"
+#include "shmem/wakeup.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(jobsched_retry_run);
+PG_FUNCTION_INFO_V1(jobsched_redrive_run);
+PG_FUNCTION_INFO_V1(jobsched_job_id_of);
+
+pg_noreturn static void
+refuse_run(int64 run_id, int sqlerrcode, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(sqlerrcode),
+			 errmsg("run " INT64_FORMAT " %s", run_id, what),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+pg_noreturn static void
+refuse_unknown(int64 run_id)
+{
+	refuse_run(run_id, ERRCODE_UNDEFINED_OBJECT, "does not exist", NULL);
+}
+
+/*
+ * A run that has ended without success, and its job, locked.  The job may have
+ * got another owner while the lock was waited for.
+ */
+static void
+find_ended(int64 run_id, JsRun *run, JsJob *job)
+{
+	JsOutcome	outcome;
+	bool		live = js_run_see(run_id, run);
+
+	if ((!live && !js_history_find(run_id, run, &outcome)) ||
+		!js_may_manage(js_job_read(run->job_id, job) ? job->owner : run->owner))
+		refuse_unknown(run_id);
+	if (live)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has not ended",
+				   run->status == JS_RUN_RETRYING ? "It will be tried again at the time that view runs shows." : NULL);
+	if (outcome.status == JS_SUCCEEDED)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
+				   "Use trigger() to run its job once more.");
+	if (outcome.status == JS_SKIPPED && outcome.reason != NULL &&
+		strcmp(outcome.reason, JS_UNSENDABLE) == 0)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "stands for a row that could not be sent, and does not have it",
+				   "Change the row once more when the trigger can send it.");
+	js_job_lock(run->job_id);
+	if (!js_job_read(run->job_id, job) || job->dropped_at != DT_NOBEGIN)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of a job that has been dropped", NULL);
+	if (!js_may_manage(job->owner))
+		refuse_unknown(run_id);
+	if (outcome.status == JS_SKIPPED || outcome.status == JS_MISSED)
+		run->keys = js_keys_require(js_http_keys(job, job->keys), job->args);	/* it never had any */
+}
+
+/* A slot may have had several runs, of which one at a time is retried. */
+static bool
+slot_is_retried(const JsRun *run)
+{
+	return run->scheduled_for != DT_NOBEGIN &&
+		js_run_exists_for(run->job_id, run->scheduled_for, JS_SOURCE_RETRY);
+}
+
+/* The job is locked, so nobody else does the same. */
+static void
+refuse_second_retry(int64 run_id, const JsRun *run)
+{
+	int64		as = js_retried_find(run_id);
+
+	if (as != 0)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has been retried already",
+				   psprintf("It was queued again as run " INT64_FORMAT ".", as));
+	if (slot_is_retried(run))
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of a slot of which another run is being retried",
+				   "Retry it when that has ended.");
+}
+
+/*
+ * What a run brings along was written by whoever owned the job then, and is not
+ * executed as whoever does now.
+ */
+static bool
+is_of_another_owner(const JsRun *run, const JsJob *job)
+{
+	return (run->handler != NULL || run->request != NULL) && run->owner != job->owner;
+}
+
+static int64
+queue_again(int64 run_id, JsRun *run, const JsJob *job)
+{
+	TimestampTz now = js_clock_now();
+	JsRunWriter *writer = js_run_writer_open();
+
+	run->run_id = 0;
+	run->owner = job->owner;
+	run->status = JS_RUN_QUEUED;
+	run->source = JS_SOURCE_RETRY;
+	run->run_at = run->queued_at = now;
+	run->claimed_at = DT_NOBEGIN;
+	js_retried_insert(run_id, js_run_insert(writer, run), now);
+	js_run_writer_close(writer);
+	js_wakeup_run(run->run_id);
+	return run->run_id;
+}
+
+Datum
+jobsched_retry_run(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	JsRun		run = {0};
+	JsJob		job;
+
+	js_check_may_write("retry_run()");
+	find_ended(run_id, &run, &job);
+	if (is_of_another_owner(&run, &job))
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of another owner of its job",
+				   "What it executes is its own, and was written by that role.");
+	refuse_second_retry(run_id, &run);
+	PG_RETURN_INT64(queue_again(run_id, &run, &job));
+}
+
+/*
+ * For redrive(), which has found the run among the dead letters: one that
+ * somebody else has retried since, whose slot's turn it is not, or which executes
+ * what another owner has written, is passed over (NULL).
+ */
+Datum
+jobsched_redrive_run(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	JsRun		run = {0};
+	JsJob		job;
+
+	js_check_may_write("redrive()");
+	find_ended(run_id, &run, &job);
+	if (js_retried_find(run_id) != 0 || slot_is_retried(&run) || is_of_another_owner(&run, &job))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(queue_again(run_id, &run, &job));
+}
+
+/* For redrive(). */
+Datum
+jobsched_job_id_of(PG_FUNCTION_ARGS)
+{
+	JsJob		job;
+
+	js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+	PG_RETURN_INT64(job.job_id);
+}

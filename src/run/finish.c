@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * finish.c
+ *		How runs end.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "run/finish.h"
+
+/* The status and reason of a run that did end because it was to. */
+JsStatus
+js_cancel_outcome(JsCancel cancel, const char **reason)
+{
+	switch (cancel)
+	{
+		case JS_CANCEL_TIMEOUT:
+			*reason = "timeout";
+			return JS_TIMED_OUT;
+		case JS_CANCEL_DROP:
+			*reason = "job_dropped";
+			return JS_CANCELLED;
+		case JS_CANCEL_RESET:
+			*reason = "reset";
+			return JS_LOST;
+		case JS_CANCEL_REPLACE:
+			*reason = "replaced";
+			return JS_CANCELLED;
+		case JS_CANCEL_NONE:
+		case JS_CANCEL_REQUEST:
+			break;
+	}
+	*reason = "cancelled";
+	return JS_CANCELLED;
+}

@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * finish.h
+ *		How runs end.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_FINISH_H
+#define JS_FINISH_H
+
+#include "base/jobsched.h"
+#include "shmem/shmem.h"
+
+extern JsStatus js_cancel_outcome(JsCancel cancel, const char **reason);
+
+
+#endif							/* JS_FINISH_H */
