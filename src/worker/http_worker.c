@@ -739,8 +739,9 @@ digest_next(JsRecording *recording, JsTransfer *transfer)
 
 	memset(recording, 0, sizeof(JsRecording));
 	recording->transfer = transfer;
+	/* one block for most of them */
 	recording->context = AllocSetContextCreate(batch_context, "jobsched response",
-											   ALLOCSET_SMALL_SIZES);
+											   ALLOCSET_DEFAULT_SIZES);
 	error = js_try(digest, recording, recording->context);
 	if (error != NULL)
 	{
