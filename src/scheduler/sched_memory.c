@@ -68,7 +68,10 @@ static runhash_hash * runs;
 static MemoryContext job_context;
 static MemoryContext run_context;
 
-/* pairingheap keeps the greatest on top: each of these turns the order round. */
+/*
+ * pairingheap keeps the greatest on top: each of these turns the order round.
+ * Of slots at the same instant that of the older job goes first.
+ */
 static int
 compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 {
@@ -78,7 +81,9 @@ compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	TimestampTz xt = sched_job_due_at(x);
 	TimestampTz yt = sched_job_due_at(y);
 
-	return xt < yt ? 1 : xt > yt ? -1 : 0;
+	if (xt != yt)
+		return xt < yt ? 1 : -1;
+	return x->job_id < y->job_id ? 1 : -1;
 }
 
 static int

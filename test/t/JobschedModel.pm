@@ -93,7 +93,7 @@ sub create_job
 	my ($self, $name, %def) = @_;
 	my $job = $self->{jobs}{$name} = {
 		%defaults, %def, name => $name, enabled => 1, failures => 0, forgiven => 0, made => 0,
-		newest => 0, passed => []
+		newest => 0, passed => [], number => $self->{created}++
 	};
 	return $self->_begin_schedule($job);
 }
@@ -355,7 +355,18 @@ sub _set_back
 	return;
 }
 
-# The slots that are due, oldest first.
+# Whose slot is the oldest that is due; of several jobs with it, the one that was
+# created first.
+sub _next_to_fire
+{
+	my ($self) = @_;
+	my ($next) = sort { $a->{next} <=> $b->{next} || $a->{number} <=> $b->{number} }
+	  grep { fires($_) && defined $_->{next} && $_->{next} <= $self->{clock} } $self->jobs;
+
+	return $next;
+}
+
+# The slots of a job that are due, oldest first.
 sub _due_slots
 {
 	my ($self, $job) = @_;
@@ -838,11 +849,11 @@ sub settle
 	my ($self) = @_;
 
 	$self->_learn_ids;
-	for my $job (grep { fires($_) } $self->jobs)
+	while (my $job = $self->_next_to_fire)
 	{
-		$self->_fire($job) while defined $job->{next} && $job->{next} <= $self->{clock};
-		delete $job->{ending};
+		$self->_fire($job);
 	}
+	delete $_->{ending} for $self->jobs;
 	$self->_learn_ids;
 	while (my $run = $self->_next_to_start)
 	{
