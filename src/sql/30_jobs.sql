@@ -1,0 +1,349 @@
+-- Jobs: their definitions, what becomes of them, and view jobs.
+
+-- The names of jobs, guarded by row level security for views that run with
+-- their readers' rights.  It has no rows of its own: table job inherits from it,
+-- and a policy counts where the table that is named in a query has it.
+-- The OID of the owner counts where the row is at home, and the name that the
+-- role had there everywhere else (src/owner.c); no name: it has been dropped.
+CREATE TABLE jobsched_internal.job_name_of (
+	job_id bigint PRIMARY KEY,
+	name text NOT NULL,
+	owner oid NOT NULL,
+	owner_name text,
+	home uuid NOT NULL
+);
+
+-- A job: what to run, when, as whom.  Written by the functions of schema
+-- jobsched in the caller's transaction; the scheduler only reads it.
+CREATE SEQUENCE jobsched_internal.job_id_seq AS bigint;
+CREATE TABLE jobsched_internal.job (
+	job_id bigint PRIMARY KEY,
+	name text NOT NULL,
+	owner oid NOT NULL,
+	owner_name text,
+	home uuid NOT NULL,
+	schedule text,
+	timezone text NOT NULL,
+	command text,
+	handler text,
+	args jsonb NOT NULL,
+	mode text NOT NULL CHECK (mode OPERATOR(pg_catalog.=) ANY (ARRAY['auto', 'transaction', 'autocommit'])),
+	-- whether a run that died with its server left no effect behind, so that
+	-- it can be tried again without asking
+	transactional boolean NOT NULL,
+	share_transaction boolean NOT NULL,
+	timeout interval,
+	-- NULL: by what the run is, see src/retry.c
+	max_attempts integer,
+	backoff text NOT NULL CHECK (backoff OPERATOR(pg_catalog.=) ANY (ARRAY['exponential', 'linear', 'fixed'])),
+	backoff_base interval,
+	backoff_max interval,
+	backoff_jitter double precision NOT NULL,
+	retry_delays interval[],
+	retry_on text[],
+	no_retry_on text[],
+	-- slots: when one comes while runs are live, or was missed; which there
+	-- are at all; how far into its future each is put off
+	overlap text NOT NULL CHECK (overlap OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'queue', 'allow', 'replace'])),
+	queue_limit integer NOT NULL CHECK (queue_limit OPERATOR(pg_catalog.>=) 1 AND queue_limit OPERATOR(pg_catalog.<=) 1000),
+	misfire text NOT NULL CHECK (misfire OPERATOR(pg_catalog.=) ANY (ARRAY['once', 'skip', 'all'])),
+	misfire_grace interval NOT NULL,
+	starts_at timestamptz CHECK (pg_catalog.isfinite(starts_at)),
+	ends_at timestamptz CHECK (pg_catalog.isfinite(ends_at)),
+	max_runs integer CHECK (max_runs OPERATOR(pg_catalog.>=) 1),
+	jitter interval,
+	pause_after_failures integer CHECK (pause_after_failures OPERATOR(pg_catalog.>=) 1),
+	-- limits
+	max_concurrency integer CHECK (max_concurrency OPERATOR(pg_catalog.>=) 1),
+	queue text,
+	keys text[],
+	-- what is sent, of a job that is an HTTP request (src/http_request.h); '{}'
+	-- if each run brings its own
+	request jsonb,
+	enabled boolean NOT NULL,
+	paused boolean NOT NULL DEFAULT false,
+	pause_reason text,
+	description text,
+	metadata jsonb,
+	created_at timestamptz NOT NULL,
+	updated_at timestamptz NOT NULL,
+	-- counts every change of the row
+	revision bigint NOT NULL DEFAULT 1,
+	-- counts changes of schedule, time zone, bounds and max_runs: first_run_at
+	-- holds until the scheduler has fired a slot of this revision (job_state.next_run_at)
+	schedule_revision bigint NOT NULL DEFAULT 1,
+	-- what the steps of "every" are counted from: starts_at, or when that was said
+	anchor timestamptz NOT NULL CHECK (pg_catalog.isfinite(anchor)),
+	first_run_at timestamptz,
+	-- a dropped job's name is kept for as long as its history
+	dropped_at timestamptz,
+	cancel_running boolean NOT NULL DEFAULT false,
+	CHECK (pg_catalog.num_nonnulls(command, handler, request) OPERATOR(pg_catalog.=) 1)
+) INHERITS (jobsched_internal.job_name_of);
+-- no partial index: store.c writes rows without the executor; home: what came from
+-- elsewhere is in nobody's way, whoever has the OID of its owner here
+CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, owner_name, home, dropped_at) NULLS NOT DISTINCT;
+
+-- What changes with every run.  Written by the scheduler only.
+CREATE TABLE jobsched_internal.job_state (
+	job_id bigint PRIMARY KEY,
+	schedule_revision bigint NOT NULL DEFAULT 0,
+	next_run_at timestamptz,
+	-- slots that have had their run: up to done_before, and from done_from to
+	-- last_slot; two spans only after the clock has been ahead for a while
+	last_slot timestamptz,
+	done_before timestamptz,
+	done_from timestamptz,
+	-- why the scheduler does not run this revision of the job, if it does not
+	invalid_revision bigint,
+	invalid_reason text,
+	last_run_id bigint,
+	last_status text,
+	last_started_at timestamptz,
+	last_finished_at timestamptz,
+	consecutive_failures integer NOT NULL DEFAULT 0,
+	recent text NOT NULL DEFAULT '',
+	-- slots passed over since the last run that is still live
+	skipped integer NOT NULL DEFAULT 0,
+	skipped_first timestamptz,
+	skipped_last timestamptz,
+	skipped_reason text,
+	-- runs that the schedule has made, for max_runs
+	scheduled_runs bigint NOT NULL DEFAULT 0,
+	-- the revision of the job that pause_after_failures has paused, and why;
+	-- and how many of consecutive_failures were before that, and do not count
+	auto_paused_revision bigint,
+	auto_paused_reason text,
+	forgiven_failures integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+CREATE FUNCTION jobsched.create_job(
+	name text,
+	schedule text DEFAULT NULL,
+	command text DEFAULT NULL,
+	handler text DEFAULT NULL,
+	args jsonb DEFAULT '{}',
+	timezone text DEFAULT pg_catalog.current_setting('jobsched.timezone'),
+	enabled boolean DEFAULT true,
+	description text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	owner name DEFAULT CURRENT_USER,
+	mode text DEFAULT 'auto',
+	share_transaction boolean DEFAULT false,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	backoff text DEFAULT 'exponential',
+	backoff_base interval DEFAULT '10 seconds',
+	backoff_max interval DEFAULT '1 hour',
+	backoff_jitter double precision DEFAULT 0.2,
+	retry_delays interval[] DEFAULT NULL,
+	retry_on text[] DEFAULT NULL,
+	no_retry_on text[] DEFAULT NULL,
+	overlap text DEFAULT 'skip',
+	queue_limit integer DEFAULT 1,
+	misfire text DEFAULT 'once',
+	misfire_grace interval DEFAULT '5 seconds',
+	starts_at timestamptz DEFAULT NULL,
+	ends_at timestamptz DEFAULT NULL,
+	max_runs integer DEFAULT NULL,
+	jitter interval DEFAULT NULL,
+	pause_after_failures integer DEFAULT NULL,
+	max_concurrency integer DEFAULT NULL,
+	queue text DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	url text DEFAULT NULL,
+	method text DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	body jsonb DEFAULT NULL,
+	body_text text DEFAULT NULL,
+	sign_with text DEFAULT NULL,
+	connect_timeout interval DEFAULT NULL,
+	success_codes text[] DEFAULT NULL,
+	max_redirects integer DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL,
+	if_exists text DEFAULT 'error')
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
+COMMENT ON FUNCTION jobsched.create_job IS
+'Defines a job and returns its id. Exactly one of command (SQL text), handler (''schema.function'', takes jsonb, returns jsonb or void) and url (an HTTP request). schedule: cron with 5 or 6 fields, a macro, ''every 90 seconds'', a timestamp, or NULL for a job that is only triggered. timezone: IANA name, default jobsched.timezone. args: a JSON object. mode: auto, transaction or autocommit. share_transaction: for a handler whose runs are many and short: several of them are executed in one transaction, each in a subtransaction of its own; session settings and temporary tables of one are seen by the next. timeout: how long an attempt may take, by the clock; then it is cancelled, and its worker terminated after jobsched.cancel_grace (status timed_out); default none, 30 seconds for an HTTP request. max_attempts: how often a run is tried in all, 1 to 1000; default 5 for an HTTP request, 3 for a triggered run that is one transaction, else 1. What is worth another attempt is in retry_on: SQLSTATEs (''40001''), classes of them (''08''), HTTP statuses (''503'', ''5xx''), ''timeout'', ''lost'' or ''all''; by default ''40001'', ''40P01'', ''55P03'', ''08'', ''53'', ''57P01'', ''57P02'', ''57P03'', ''408'', ''425'', ''429'', ''5xx'', ''timeout'' and ''lost''; no_retry_on takes some of these away. Before attempt n+1 it waits backoff_base (exponential: times 3 to the power of n-1; linear: times n; fixed), backoff_max at most, shortened at random by up to the share backoff_jitter (0 to 1); or what retry_delays gives, whose last element holds for all that follow. overlap, when a slot comes while a run of the job is live: skip it; queue its run, up to queue_limit of them, until the others have ended; allow it beside them, up to max_concurrency; or replace them, which are cancelled. misfire, for slots found later than misfire_grace: once (one run for the newest), skip (none) or all (one each, at most 100). starts_at, ends_at: the schedule has no slots before and after. max_runs: how many runs the schedule makes in all. jitter: each slot''s run starts up to so much later. pause_after_failures: after so many failures in a row the job is paused until resume_job(). max_concurrency: how many of its runs are executed at the same time (1 to 10000); default any number. queue: the name of a queue, whose limits (set_queue()) hold for all jobs that name it. keys: what limits of keys (set_limit()) hold for, at most 8 texts with placeholders such as ''user:{{args.user_id}}''. A run takes a place of every limit that names it, or waits. url, method (default POST), headers (a JSON object), body (JSON) or body_text: the request, with placeholders {{args.path}}, {{run.id}}, {{run.attempt}}, {{run.scheduled_for}}, {{job.name}}, {{secret.NAME}} and {{vault.NAME}}; without a body it sends job, run_id, attempt, scheduled_for and args. sign_with: the name of a secret for a Standard Webhooks signature. connect_timeout: default 10 seconds. success_codes: statuses that are a success, such as ''200'' or ''2xx''; default 2xx. max_redirects: how many redirects are followed; default 0. on_success, on_failure: functions (jsonb) that are called, in a run of their own, with what came of the run. The owner needs EXECUTE on jobsched.http_request. if_exists, when the owner has a job of this name: error, update or keep.';
+
+CREATE FUNCTION jobsched.alter_job(
+	job text,
+	name text DEFAULT NULL,
+	schedule text DEFAULT NULL,
+	command text DEFAULT NULL,
+	handler text DEFAULT NULL,
+	args jsonb DEFAULT NULL,
+	timezone text DEFAULT NULL,
+	enabled boolean DEFAULT NULL,
+	description text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	owner name DEFAULT NULL,
+	mode text DEFAULT NULL,
+	share_transaction boolean DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	backoff text DEFAULT NULL,
+	backoff_base interval DEFAULT NULL,
+	backoff_max interval DEFAULT NULL,
+	backoff_jitter double precision DEFAULT NULL,
+	retry_delays interval[] DEFAULT NULL,
+	retry_on text[] DEFAULT NULL,
+	no_retry_on text[] DEFAULT NULL,
+	overlap text DEFAULT NULL,
+	queue_limit integer DEFAULT NULL,
+	misfire text DEFAULT NULL,
+	misfire_grace interval DEFAULT NULL,
+	starts_at timestamptz DEFAULT NULL,
+	ends_at timestamptz DEFAULT NULL,
+	max_runs integer DEFAULT NULL,
+	jitter interval DEFAULT NULL,
+	pause_after_failures integer DEFAULT NULL,
+	max_concurrency integer DEFAULT NULL,
+	queue text DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	url text DEFAULT NULL,
+	method text DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	body jsonb DEFAULT NULL,
+	body_text text DEFAULT NULL,
+	sign_with text DEFAULT NULL,
+	connect_timeout interval DEFAULT NULL,
+	success_codes text[] DEFAULT NULL,
+	max_redirects integer DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
+COMMENT ON FUNCTION jobsched.alter_job IS
+'Changes a job; what is NULL stays as it is. An empty schedule removes the schedule; zero removes timeout, max_runs, jitter, pause_after_failures and max_concurrency; starts_at => ''-infinity'' and ends_at => ''infinity'' remove the bound; max_attempts zero and empty arrays for retry_delays, retry_on and no_retry_on bring back what holds by default; an empty queue and an empty array of keys remove what they limit. A change of schedule or timezone starts the schedule anew: slots missed before are forgotten. command, handler and url replace each other. Empty texts remove body_text, sign_with, on_success and on_failure, an empty object the headers, an empty array success_codes. The change holds for runs that start after the commit; but a run that is queued keeps its keys.';
+
+CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
+COMMENT ON FUNCTION jobsched.drop_job IS
+'Drops a job: its queued runs are cancelled, running ones finish unless cancel_running is true. Its history stays until it expires.';
+
+CREATE FUNCTION jobsched.pause_job(job text, reason text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_pause_job';
+COMMENT ON FUNCTION jobsched.pause_job IS
+'Holds a job: no run of it starts, by schedule or by trigger, until resume_job(); queued runs wait, running ones finish.';
+
+CREATE FUNCTION jobsched.resume_job(job text)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
+COMMENT ON FUNCTION jobsched.resume_job IS
+'Lets a paused job go on, also one that pause_after_failures has paused; failures are counted anew. What becomes of slots missed meanwhile the job''s misfire policy says.';
+
+CREATE FUNCTION jobsched_internal.job_id_of(job text) RETURNS bigint
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
+
+-- What these views show of a run's job besides its name.
+CREATE VIEW jobsched_internal.job_of_run AS
+SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
+	WHERE s.job_id OPERATOR(pg_catalog.=) j.job_id
+		AND s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision) AS paused,
+	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
+FROM jobsched_internal.job j;
+
+CREATE VIEW jobsched.jobs WITH (security_barrier) AS
+SELECT j.job_id,
+	j.name,
+	jobsched_internal.owner_name_of(j.owner, j.owner_name, j.home) AS owner,
+	CASE WHEN j.request IS NOT NULL THEN 'http' WHEN j.handler IS NOT NULL THEN 'function' ELSE 'sql' END AS kind,
+	j.schedule,
+	j.timezone,
+	j.command,
+	j.handler,
+	j.request,
+	j.args,
+	j.mode,
+	j.share_transaction,
+	j.timeout,
+	j.max_attempts,
+	j.backoff,
+	j.backoff_base,
+	j.backoff_max,
+	j.backoff_jitter,
+	j.retry_delays,
+	j.retry_on,
+	j.no_retry_on,
+	j.overlap,
+	j.queue_limit,
+	j.misfire,
+	j.misfire_grace,
+	j.starts_at,
+	j.ends_at,
+	j.max_runs,
+	j.jitter,
+	j.pause_after_failures,
+	j.max_concurrency,
+	j.queue,
+	j.keys,
+	j.enabled,
+	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
+			OR i.database OPERATOR(pg_catalog.<>) i.here
+			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance THEN 'asleep'
+		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN 'invalid'
+		WHEN j.paused OR s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision THEN 'paused'
+		WHEN NOT j.enabled THEN 'disabled'
+		WHEN j.schedule IS NOT NULL AND s.scheduled_runs OPERATOR(pg_catalog.>=) j.max_runs THEN 'completed'
+		WHEN j.schedule IS NOT NULL AND j.schedule OPERATOR(pg_catalog.!~~*) '@startup' AND j.schedule OPERATOR(pg_catalog.!~~*) '@reboot'
+			AND CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+				THEN s.next_run_at ELSE j.first_run_at END IS NULL THEN 'completed'
+		ELSE 'active' END AS state,
+	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
+			OR i.database OPERATOR(pg_catalog.<>) i.here
+			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance
+			THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles a
+					WHERE a.oid OPERATOR(pg_catalog.=) jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+				THEN 'this database is a copy: call jobsched.adopt() to run its jobs here'
+				ELSE 'this database is a copy, and the owner does not exist here' END
+		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN s.invalid_reason
+		WHEN j.paused THEN j.pause_reason
+		WHEN s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision THEN s.auto_paused_reason
+		WHEN j.enabled AND j.schedule IS NOT NULL AND s.scheduled_runs OPERATOR(pg_catalog.>=) j.max_runs
+			THEN pg_catalog.format('the schedule has made its %s runs (max_runs)', j.max_runs)
+		END AS state_reason,
+	CASE WHEN j.enabled AND NOT j.paused
+			AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision OPERATOR(pg_catalog.<>) j.revision)
+			AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs OPERATOR(pg_catalog.<) j.max_runs)
+			AND j.home OPERATOR(pg_catalog.=) i.token
+			AND i.database OPERATOR(pg_catalog.=) i.here
+			AND i.instance_id OPERATOR(pg_catalog.=) i.this_instance
+			AND (s.invalid_revision IS NULL OR s.invalid_revision OPERATOR(pg_catalog.<>) j.revision)
+		THEN CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+			THEN s.next_run_at ELSE j.first_run_at END END AS next_run_at,
+	s.last_status,
+	s.last_run_id,
+	s.last_started_at,
+	s.last_finished_at,
+	s.last_finished_at OPERATOR(pg_catalog.-) s.last_started_at AS last_duration,
+	COALESCE(s.consecutive_failures, 0) AS consecutive_failures,
+	COALESCE(s.recent, '') AS recent,
+	COALESCE(s.scheduled_runs, 0) AS scheduled_runs,
+	j.description,
+	j.metadata,
+	j.created_at,
+	j.updated_at
+FROM jobsched_internal.job j
+	CROSS JOIN (SELECT token, database, instance_id,
+			(SELECT d.oid FROM pg_catalog.pg_database d
+			 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS here,
+			jobsched_internal.instance_id() AS this_instance
+		FROM jobsched_internal.identity WHERE id OPERATOR(pg_catalog.=) 1) i
+	LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
+WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
+COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
+COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';
+COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule (with jitter its run starts later); NULL when there is none or the job does not run';
+COMMENT ON COLUMN jobsched.jobs.overlap IS 'what becomes of a slot that comes while a run of the job is live: skip, queue, allow or replace';
+COMMENT ON COLUMN jobsched.jobs.queue_limit IS 'with overlap queue: how many runs of slots wait at most';
+COMMENT ON COLUMN jobsched.jobs.misfire IS 'what becomes of slots found later than misfire_grace: once, skip or all';
+COMMENT ON COLUMN jobsched.jobs.misfire_grace IS 'a slot found this late at most was not missed';
+COMMENT ON COLUMN jobsched.jobs.starts_at IS 'the schedule has no slots before, and the steps of "every" are counted from it';
+COMMENT ON COLUMN jobsched.jobs.ends_at IS 'the schedule has no slots after';
+COMMENT ON COLUMN jobsched.jobs.max_runs IS 'how many runs the schedule makes in all; NULL: without end';
+COMMENT ON COLUMN jobsched.jobs.jitter IS 'each slot''s run starts up to so much later';
+COMMENT ON COLUMN jobsched.jobs.pause_after_failures IS 'after so many failures in a row the job is paused; NULL: never';
+COMMENT ON COLUMN jobsched.jobs.max_concurrency IS 'how many of its runs are executed at the same time; with overlap allow a slot that finds so many live runs is skipped; NULL: any number';
+COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';
+COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed; runs that another replaced are left out';
+COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';
