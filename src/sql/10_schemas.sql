@@ -3,6 +3,8 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION jobsched" to load this file. \quit
 
+-- Operators need no schema from here on: views, policies, checks and SQL bodies
+-- are bound while this holds.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- The public face: functions and views only.

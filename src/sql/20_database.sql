@@ -5,7 +5,7 @@
 -- only where their home is this row's token and this row's database is the
 -- one it is read in.
 CREATE TABLE jobsched_internal.identity (
-	id smallint PRIMARY KEY CHECK (id OPERATOR(pg_catalog.=) 1),
+	id smallint PRIMARY KEY CHECK (id = 1),
 	token uuid NOT NULL,
 	database oid NOT NULL,
 	instance_id text NOT NULL,

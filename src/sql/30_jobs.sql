@@ -27,7 +27,7 @@ CREATE TABLE jobsched_internal.job (
 	command text,
 	handler text,
 	args jsonb NOT NULL,
-	mode text NOT NULL CHECK (mode OPERATOR(pg_catalog.=) ANY (ARRAY['auto', 'transaction', 'autocommit'])),
+	mode text NOT NULL CHECK (mode = ANY (ARRAY['auto', 'transaction', 'autocommit'])),
 	-- whether a run that died with its server left no effect behind, so that
 	-- it can be tried again without asking
 	transactional boolean NOT NULL,
@@ -35,7 +35,7 @@ CREATE TABLE jobsched_internal.job (
 	timeout interval,
 	-- NULL: by what the run is, see src/retry.c
 	max_attempts integer,
-	backoff text NOT NULL CHECK (backoff OPERATOR(pg_catalog.=) ANY (ARRAY['exponential', 'linear', 'fixed'])),
+	backoff text NOT NULL CHECK (backoff = ANY (ARRAY['exponential', 'linear', 'fixed'])),
 	backoff_base interval,
 	backoff_max interval,
 	backoff_jitter double precision NOT NULL,
@@ -44,17 +44,17 @@ CREATE TABLE jobsched_internal.job (
 	no_retry_on text[],
 	-- slots: when one comes while runs are live, or was missed; which there
 	-- are at all; how far into its future each is put off
-	overlap text NOT NULL CHECK (overlap OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'queue', 'allow', 'replace'])),
-	queue_limit integer NOT NULL CHECK (queue_limit OPERATOR(pg_catalog.>=) 1 AND queue_limit OPERATOR(pg_catalog.<=) 1000),
-	misfire text NOT NULL CHECK (misfire OPERATOR(pg_catalog.=) ANY (ARRAY['once', 'skip', 'all'])),
+	overlap text NOT NULL CHECK (overlap = ANY (ARRAY['skip', 'queue', 'allow', 'replace'])),
+	queue_limit integer NOT NULL CHECK (queue_limit >= 1 AND queue_limit <= 1000),
+	misfire text NOT NULL CHECK (misfire = ANY (ARRAY['once', 'skip', 'all'])),
 	misfire_grace interval NOT NULL,
 	starts_at timestamptz CHECK (pg_catalog.isfinite(starts_at)),
 	ends_at timestamptz CHECK (pg_catalog.isfinite(ends_at)),
-	max_runs integer CHECK (max_runs OPERATOR(pg_catalog.>=) 1),
+	max_runs integer CHECK (max_runs >= 1),
 	jitter interval,
-	pause_after_failures integer CHECK (pause_after_failures OPERATOR(pg_catalog.>=) 1),
+	pause_after_failures integer CHECK (pause_after_failures >= 1),
 	-- limits
-	max_concurrency integer CHECK (max_concurrency OPERATOR(pg_catalog.>=) 1),
+	max_concurrency integer CHECK (max_concurrency >= 1),
 	queue text,
 	keys text[],
 	-- what is sent, of a job that is an HTTP request (src/http_request.h); '{}'
@@ -78,7 +78,7 @@ CREATE TABLE jobsched_internal.job (
 	-- a dropped job's name is kept for as long as its history
 	dropped_at timestamptz,
 	cancel_running boolean NOT NULL DEFAULT false,
-	CHECK (pg_catalog.num_nonnulls(command, handler, request) OPERATOR(pg_catalog.=) 1)
+	CHECK (pg_catalog.num_nonnulls(command, handler, request) = 1)
 ) INHERITS (jobsched_internal.job_name_of);
 -- no partial index: store.c writes rows without the executor; home: what came from
 -- elsewhere is in nobody's way, whoever has the OID of its owner here
@@ -238,8 +238,8 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of
 -- What these views show of a run's job besides its name.
 CREATE VIEW jobsched_internal.job_of_run AS
 SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
-	WHERE s.job_id OPERATOR(pg_catalog.=) j.job_id
-		AND s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision) AS paused,
+	WHERE s.job_id = j.job_id
+		AND s.auto_paused_revision = j.revision) AS paused,
 	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
 FROM jobsched_internal.job j;
 
@@ -278,44 +278,44 @@ SELECT j.job_id,
 	j.queue,
 	j.keys,
 	j.enabled,
-	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
-			OR i.database OPERATOR(pg_catalog.<>) i.here
-			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance THEN 'asleep'
-		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN 'invalid'
-		WHEN j.paused OR s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision THEN 'paused'
+	CASE WHEN j.home <> i.token
+			OR i.database <> i.here
+			OR i.instance_id <> i.this_instance THEN 'asleep'
+		WHEN s.invalid_revision = j.revision THEN 'invalid'
+		WHEN j.paused OR s.auto_paused_revision = j.revision THEN 'paused'
 		WHEN NOT j.enabled THEN 'disabled'
-		WHEN j.schedule IS NOT NULL AND s.scheduled_runs OPERATOR(pg_catalog.>=) j.max_runs THEN 'completed'
-		WHEN j.schedule IS NOT NULL AND j.schedule OPERATOR(pg_catalog.!~~*) '@startup' AND j.schedule OPERATOR(pg_catalog.!~~*) '@reboot'
-			AND CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+		WHEN j.schedule IS NOT NULL AND s.scheduled_runs >= j.max_runs THEN 'completed'
+		WHEN j.schedule IS NOT NULL AND j.schedule !~~* '@startup' AND j.schedule !~~* '@reboot'
+			AND CASE WHEN s.schedule_revision = j.schedule_revision
 				THEN s.next_run_at ELSE j.first_run_at END IS NULL THEN 'completed'
 		ELSE 'active' END AS state,
-	CASE WHEN j.home OPERATOR(pg_catalog.<>) i.token
-			OR i.database OPERATOR(pg_catalog.<>) i.here
-			OR i.instance_id OPERATOR(pg_catalog.<>) i.this_instance
+	CASE WHEN j.home <> i.token
+			OR i.database <> i.here
+			OR i.instance_id <> i.this_instance
 			THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles a
-					WHERE a.oid OPERATOR(pg_catalog.=) jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+					WHERE a.oid = jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 				THEN 'this database is a copy: call jobsched.adopt() to run its jobs here'
 				ELSE 'this database is a copy, and the owner does not exist here' END
-		WHEN s.invalid_revision OPERATOR(pg_catalog.=) j.revision THEN s.invalid_reason
+		WHEN s.invalid_revision = j.revision THEN s.invalid_reason
 		WHEN j.paused THEN j.pause_reason
-		WHEN s.auto_paused_revision OPERATOR(pg_catalog.=) j.revision THEN s.auto_paused_reason
-		WHEN j.enabled AND j.schedule IS NOT NULL AND s.scheduled_runs OPERATOR(pg_catalog.>=) j.max_runs
+		WHEN s.auto_paused_revision = j.revision THEN s.auto_paused_reason
+		WHEN j.enabled AND j.schedule IS NOT NULL AND s.scheduled_runs >= j.max_runs
 			THEN pg_catalog.format('the schedule has made its %s runs (max_runs)', j.max_runs)
 		END AS state_reason,
 	CASE WHEN j.enabled AND NOT j.paused
-			AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision OPERATOR(pg_catalog.<>) j.revision)
-			AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs OPERATOR(pg_catalog.<) j.max_runs)
-			AND j.home OPERATOR(pg_catalog.=) i.token
-			AND i.database OPERATOR(pg_catalog.=) i.here
-			AND i.instance_id OPERATOR(pg_catalog.=) i.this_instance
-			AND (s.invalid_revision IS NULL OR s.invalid_revision OPERATOR(pg_catalog.<>) j.revision)
-		THEN CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+			AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision <> j.revision)
+			AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs < j.max_runs)
+			AND j.home = i.token
+			AND i.database = i.here
+			AND i.instance_id = i.this_instance
+			AND (s.invalid_revision IS NULL OR s.invalid_revision <> j.revision)
+		THEN CASE WHEN s.schedule_revision = j.schedule_revision
 			THEN s.next_run_at ELSE j.first_run_at END END AS next_run_at,
 	s.last_status,
 	s.last_run_id,
 	s.last_started_at,
 	s.last_finished_at,
-	s.last_finished_at OPERATOR(pg_catalog.-) s.last_started_at AS last_duration,
+	s.last_finished_at - s.last_started_at AS last_duration,
 	COALESCE(s.consecutive_failures, 0) AS consecutive_failures,
 	COALESCE(s.recent, '') AS recent,
 	COALESCE(s.scheduled_runs, 0) AS scheduled_runs,
@@ -326,10 +326,10 @@ SELECT j.job_id,
 FROM jobsched_internal.job j
 	CROSS JOIN (SELECT token, database, instance_id,
 			(SELECT d.oid FROM pg_catalog.pg_database d
-			 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS here,
+			 WHERE d.datname = pg_catalog.current_database()) AS here,
 			jobsched_internal.instance_id() AS this_instance
-		FROM jobsched_internal.identity WHERE id OPERATOR(pg_catalog.=) 1) i
-	LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
+		FROM jobsched_internal.identity WHERE id = 1) i
+	LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
 WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
 COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';

@@ -14,7 +14,7 @@ CREATE TABLE jobsched_internal.run (
 	job_id bigint NOT NULL,
 	home uuid,
 	owner oid NOT NULL,
-	status text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'retrying'])),
+	status text NOT NULL CHECK (status = ANY (ARRAY['queued', 'running', 'retrying'])),
 	source text NOT NULL,
 	attempt integer NOT NULL DEFAULT 0,
 	-- how many attempts ended with their worker or server, and left no effect
@@ -56,7 +56,7 @@ CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, so
 CREATE SEQUENCE jobsched_internal.request_id_seq AS bigint;
 CREATE TABLE jobsched_internal.request (
 	request_id bigint PRIMARY KEY,
-	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['cancel', 'replace', 'debounce', 'reset', 'overlap'])),
+	kind text NOT NULL CHECK (kind = ANY (ARRAY['cancel', 'replace', 'debounce', 'reset', 'overlap'])),
 	run_id bigint NOT NULL,
 	-- the only attempt that is meant; 0: any
 	attempt integer NOT NULL,

@@ -32,15 +32,15 @@ SELECT w.run_id,
 	r.source,
 	r.scheduled_for,
 	w.run_started_at AS started_at,
-	jobsched_internal.clock_now() OPERATOR(pg_catalog.-) w.run_started_at AS elapsed,
+	jobsched_internal.clock_now() - w.run_started_at AS elapsed,
 	w.progress_done,
 	w.progress_total,
 	CASE WHEN jobsched_internal.may_read(w.owner, r.handler IS NOT NULL) THEN w.progress_message END AS progress_message,
 	w.pid AS worker_pid
 FROM jobsched_internal.workers() w
-	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) w.job_id
+	LEFT JOIN jobsched_internal.job j ON j.job_id = w.job_id
 		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
-	LEFT JOIN jobsched_internal.run r ON r.run_id OPERATOR(pg_catalog.=) w.run_id
+	LEFT JOIN jobsched_internal.run r ON r.run_id = w.run_id
 WHERE w.run_id IS NOT NULL AND jobsched_internal.may_see(w.owner)
 UNION ALL
 SELECT f.run_id,
@@ -51,50 +51,50 @@ SELECT f.run_id,
 	r.source,
 	r.scheduled_for,
 	f.started_at,
-	jobsched_internal.clock_now() OPERATOR(pg_catalog.-) f.started_at,
+	jobsched_internal.clock_now() - f.started_at,
 	NULL,
 	NULL,
 	NULL,
 	f.pid
 FROM jobsched_internal.flights() f
-	JOIN jobsched_internal.run r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
-	LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) f.job_id
+	JOIN jobsched_internal.run r ON r.run_id = f.run_id
+	LEFT JOIN jobsched_internal.job j ON j.job_id = f.job_id
 		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 WHERE jobsched_internal.may_see(r.owner);
 COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress; HTTP requests that are under way.';
 
 CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
 SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
-	CASE WHEN u.source OPERATOR(pg_catalog.=) 'schedule' THEN
+	CASE WHEN u.source = 'schedule' THEN
 		ARRAY(SELECT s FROM jobsched_internal.slots_of(u.job_name, u.schedule, u.timezone, u.anchor,
-			u.run_at OPERATOR(pg_catalog.-) '1 microsecond'::interval, u.slots_left) s
-			WHERE u.ends_at IS NULL OR s OPERATOR(pg_catalog.<=) u.ends_at)
+			u.run_at - '1 microsecond'::interval, u.slots_left) s
+			WHERE u.ends_at IS NULL OR s <= u.ends_at)
 		ELSE ARRAY[u.run_at] END AS next_runs
 FROM (
-	SELECT CASE WHEN s.schedule_revision OPERATOR(pg_catalog.=) j.schedule_revision
+	SELECT CASE WHEN s.schedule_revision = j.schedule_revision
 			THEN s.next_run_at ELSE j.first_run_at END AS run_at,
 		j.job_id, j.name AS job_name, jobsched_internal.owner_name_of(j.owner, j.owner_name, j.home) AS owner,
 		'schedule'::text AS source, NULL::bigint AS run_id, j.schedule, j.timezone, j.anchor, j.ends_at,
-		LEAST(j.max_runs OPERATOR(pg_catalog.-) COALESCE(s.scheduled_runs, 0), 5)::integer AS slots_left
+		LEAST(j.max_runs - COALESCE(s.scheduled_runs, 0), 5)::integer AS slots_left
 	FROM jobsched_internal.job j
-		LEFT JOIN jobsched_internal.job_state s ON s.job_id OPERATOR(pg_catalog.=) j.job_id
+		LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
 	WHERE j.dropped_at IS NULL AND j.enabled AND NOT j.paused
-		AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision OPERATOR(pg_catalog.<>) j.revision)
-		AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs OPERATOR(pg_catalog.<) j.max_runs)
-		AND (s.invalid_revision IS NULL OR s.invalid_revision OPERATOR(pg_catalog.<>) j.revision)
+		AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision <> j.revision)
+		AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs < j.max_runs)
+		AND (s.invalid_revision IS NULL OR s.invalid_revision <> j.revision)
 		AND EXISTS (SELECT FROM jobsched_internal.identity i
-			WHERE i.token OPERATOR(pg_catalog.=) j.home
-				AND i.instance_id OPERATOR(pg_catalog.=) jobsched_internal.instance_id()
-				AND i.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
-					WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
+			WHERE i.token = j.home
+				AND i.instance_id = jobsched_internal.instance_id()
+				AND i.database = (SELECT d.oid FROM pg_catalog.pg_database d
+					WHERE d.datname = pg_catalog.current_database()))
 		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	UNION ALL
 	SELECT r.run_at, r.job_id, j.name, pg_catalog.pg_get_userbyid(r.owner),
 		r.source, r.run_id, j.schedule, j.timezone, j.anchor, NULL, NULL
 	FROM jobsched_internal.run r
-		LEFT JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
-	WHERE r.status OPERATOR(pg_catalog.<>) 'running' AND jobsched_internal.may_see(r.owner)
+	WHERE r.status <> 'running' AND jobsched_internal.may_see(r.owner)
 ) u
 WHERE u.run_at IS NOT NULL;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued.';

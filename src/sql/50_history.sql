@@ -74,13 +74,13 @@ SELECT r.run_id,
 	n.name AS job_name,
 	pg_catalog.pg_get_userbyid(r.owner) AS owner,
 	r.status,
-	CASE WHEN r.status OPERATOR(pg_catalog.<>) 'queued' THEN r.reason
-		WHEN r.run_at OPERATOR(pg_catalog.>) jobsched_internal.clock_now() AND r.attempt OPERATOR(pg_catalog.=) 0 THEN 'not_due'
+	CASE WHEN r.status <> 'queued' THEN r.reason
+		WHEN r.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
 		WHEN j.paused THEN 'job_paused'
 		WHEN r.reason IS NOT NULL THEN r.reason
 		WHEN j.limited OR r.keys IS NOT NULL
-			OR pg_catalog.current_setting('jobsched.max_running_per_owner') OPERATOR(pg_catalog.<>) '0' THEN 'waiting_for_turn'
+			OR pg_catalog.current_setting('jobsched.max_running_per_owner') <> '0' THEN 'waiting_for_turn'
 		ELSE 'waiting_for_worker' END AS reason,
 	r.source,
 	r.attempt,
@@ -88,11 +88,11 @@ SELECT r.run_id,
 	r.scheduled_for,
 	r.run_at,
 	r.queued_at,
-	CASE WHEN r.status OPERATOR(pg_catalog.=) 'running' THEN (SELECT w.run_started_at
-		FROM jobsched_internal.workers() w WHERE w.run_id OPERATOR(pg_catalog.=) r.run_id)
+	CASE WHEN r.status = 'running' THEN (SELECT w.run_started_at
+		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
 		ELSE r.started_at END AS started_at,
 	r.finished_at,
-	r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
+	r.finished_at - r.started_at AS duration,
 	r.missed_count,
 	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.keys END AS keys,
 	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.args END AS args,
@@ -100,32 +100,32 @@ SELECT r.run_id,
 	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.handler END AS handler,
 	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.result END AS result,
 	CASE WHEN NOT jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN NULL
-		WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.error
-		FROM jobsched_internal.attempt a WHERE a.run_id OPERATOR(pg_catalog.=) r.run_id
-			AND a.attempt OPERATOR(pg_catalog.=) r.attempt)
+		WHEN r.status = 'retrying' THEN (SELECT a.error
+		FROM jobsched_internal.attempt a WHERE a.run_id = r.run_id
+			AND a.attempt = r.attempt)
 		ELSE r.error END AS error,
-	CASE WHEN r.status OPERATOR(pg_catalog.=) 'retrying' THEN (SELECT a.sqlstate
-		FROM jobsched_internal.attempt a WHERE a.run_id OPERATOR(pg_catalog.=) r.run_id
-			AND a.attempt OPERATOR(pg_catalog.=) r.attempt)
+	CASE WHEN r.status = 'retrying' THEN (SELECT a.sqlstate
+		FROM jobsched_internal.attempt a WHERE a.run_id = r.run_id
+			AND a.attempt = r.attempt)
 		ELSE r.sqlstate END AS sqlstate,
 	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_detail END AS error_detail,
 	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_hint END AS error_hint,
 	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_context END AS error_context,
-	CASE WHEN r.status OPERATOR(pg_catalog.=) 'running' THEN (SELECT w.pid
-		FROM jobsched_internal.workers() w WHERE w.run_id OPERATOR(pg_catalog.=) r.run_id)
+	CASE WHEN r.status = 'running' THEN (SELECT w.pid
+		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
 		ELSE r.worker_pid END AS worker_pid
 FROM (
 	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
 		q.scheduled_for, q.run_at, q.queued_at,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS started_at,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.args END AS result,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS sqlstate,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_detail,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_hint,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.attempt END AS worker_pid
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS started_at,
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler,
+		CASE WHEN q.attempt < 0 THEN q.args END AS result,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error,
+		CASE WHEN q.attempt < 0 THEN q.status END AS sqlstate,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
@@ -134,9 +134,9 @@ FROM (
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid
 	FROM jobsched_internal.history h
-) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) r.job_id
-	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
-WHERE jobsched_internal.may_see(r.owner)::integer OPERATOR(pg_catalog.<>) 0;
+) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
+WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
@@ -160,7 +160,7 @@ SELECT t.run_id,
 	t.reason,
 	t.started_at,
 	t.finished_at,
-	t.finished_at OPERATOR(pg_catalog.-) t.started_at AS duration,
+	t.finished_at - t.started_at AS duration,
 	t.retry_at,
 	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error END AS error,
 	t.sqlstate,
@@ -170,16 +170,16 @@ SELECT t.run_id,
 	t.worker_pid
 FROM (
 	SELECT q.run_id, q.attempt, q.job_id, q.owner, q.status, q.reason, q.claimed_at AS started_at,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS finished_at,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.run_at END AS retry_at,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS sqlstate,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_detail,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_hint,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt OPERATOR(pg_catalog.<) 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at,
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS retry_at,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error,
+		CASE WHEN q.attempt < 0 THEN q.status END AS sqlstate,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
 	FROM jobsched_internal.run q
-	WHERE q.status OPERATOR(pg_catalog.=) 'running'
+	WHERE q.status = 'running'
 	UNION ALL
 	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
 		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,
@@ -187,12 +187,12 @@ FROM (
 	FROM jobsched_internal.attempt a
 	UNION ALL
 	SELECT h.run_id, h.attempt, h.job_id, h.owner, h.status, h.reason, h.started_at,
-		h.finished_at, CASE WHEN h.attempt OPERATOR(pg_catalog.<) 0 THEN h.finished_at END, h.error, h.sqlstate, h.error_detail, h.error_hint,
+		h.finished_at, CASE WHEN h.attempt < 0 THEN h.finished_at END, h.error, h.sqlstate, h.error_detail, h.error_hint,
 		h.error_context, h.worker_pid, h.handler IS NOT NULL
 	FROM jobsched_internal.history h
 	WHERE h.started_at IS NOT NULL
-) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) t.job_id
-WHERE jobsched_internal.may_see(t.owner)::integer OPERATOR(pg_catalog.<>) 0;
+) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = t.job_id
+WHERE jobsched_internal.may_see(t.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';
 COMMENT ON COLUMN jobsched.attempts.status IS 'running, succeeded, failed, cancelled, timed_out, lost, or snoozed (it called snooze())';
 COMMENT ON COLUMN jobsched.attempts.error IS 'why it failed; this, error_detail, error_hint and error_context of a callback are only for the owner';

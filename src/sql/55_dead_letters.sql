@@ -33,11 +33,11 @@ SELECT h.run_id,
 	CASE WHEN jobsched_internal.may_read(h.owner, h.handler IS NOT NULL) THEN h.error END AS error,
 	h.sqlstate
 FROM jobsched_internal.history h
-	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) h.job_id
-WHERE h.status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'timed_out', 'lost'])
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = h.job_id
+WHERE h.status = ANY (ARRAY['failed', 'timed_out', 'lost'])
 	AND NOT EXISTS (SELECT FROM jobsched_internal.retried t
-		WHERE t.run_id OPERATOR(pg_catalog.=) h.run_id)
-	AND jobsched_internal.may_see(h.owner)::integer OPERATOR(pg_catalog.<>) 0;
+		WHERE t.run_id = h.run_id)
+	AND jobsched_internal.may_see(h.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.dead_letters IS 'Runs that have failed for good, timed out or been lost, and that nobody has retried: retry_run() takes one, redrive() those of a job.';
 COMMENT ON COLUMN jobsched.dead_letters.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
 COMMENT ON COLUMN jobsched.dead_letters.error IS 'why it failed; of a callback only for the owner';
@@ -51,8 +51,8 @@ BEGIN ATOMIC
 	SELECT r.run_id
 	FROM (SELECT jobsched_internal.redrive_run(d.run_id) AS run_id
 		FROM (SELECT l.run_id FROM jobsched.dead_letters l
-			WHERE l.job_id OPERATOR(pg_catalog.=) (SELECT jobsched_internal.job_id_of(redrive.job))
-				AND l.finished_at OPERATOR(pg_catalog.>=) redrive.since
+			WHERE l.job_id = (SELECT jobsched_internal.job_id_of(redrive.job))
+				AND l.finished_at >= redrive.since
 			ORDER BY l.run_id LIMIT redrive.max) d) r
 	WHERE r.run_id IS NOT NULL;
 END;

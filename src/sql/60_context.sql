@@ -57,7 +57,7 @@ SELECT l.run_id, l.attempt, l.job_id, n.name AS job_name, pg_catalog.pg_get_user
 	l.seq, l.logged_at, l.level,
 	CASE WHEN jobsched_internal.may_read(l.owner, l.callback) THEN l.message END AS message
 FROM jobsched_internal.run_log l
-	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) l.job_id
-WHERE jobsched_internal.may_see(l.owner)::integer OPERATOR(pg_catalog.<>) 0;
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = l.job_id
+WHERE jobsched_internal.may_see(l.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.run_logs IS 'Messages that runs raised or logged, kept as long as the run.';
 COMMENT ON COLUMN jobsched.run_logs.message IS 'what was said; of a callback only for the owner';

@@ -4,7 +4,7 @@
 -- hold for its jobs.  A number that is NULL is no limit.
 CREATE TABLE jobsched_internal.limit_definition (
 	owner oid NOT NULL,
-	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['queue', 'class'])),
+	kind text NOT NULL CHECK (kind = ANY (ARRAY['queue', 'class'])),
 	name text NOT NULL,
 	max_running integer,
 	rate integer,
@@ -73,15 +73,15 @@ SELECT d.name,
 FROM jobsched_internal.limit_definition d
 	LEFT JOIN (
 		SELECT j.owner, j.home, j.queue,
-			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.=) 'running') AS running,
-			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.<>) 'running') AS waiting
+			pg_catalog.count(*) FILTER (WHERE r.status = 'running') AS running,
+			pg_catalog.count(*) FILTER (WHERE r.status <> 'running') AS waiting
 		FROM jobsched_internal.run r
-			JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 		WHERE j.queue IS NOT NULL
-			AND (r.status OPERATOR(pg_catalog.=) 'running' OR r.run_at OPERATOR(pg_catalog.<=) jobsched_internal.clock_now())
+			AND (r.status = 'running' OR r.run_at <= jobsched_internal.clock_now())
 		GROUP BY 1, 2, 3
-	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.home OPERATOR(pg_catalog.=) d.home AND n.queue OPERATOR(pg_catalog.=) d.name
-WHERE d.kind OPERATOR(pg_catalog.=) 'queue' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
+	) n ON n.owner = d.owner AND n.home = d.home AND n.queue = d.name
+WHERE d.kind = 'queue' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
 COMMENT ON VIEW jobsched.queues IS 'The queues that set_queue() has defined, and what is in them.';
 COMMENT ON COLUMN jobsched.queues.running IS 'runs that are with a worker';
 COMMENT ON COLUMN jobsched.queues.waiting IS 'runs that are due and wait, for whatever reason';
@@ -100,15 +100,15 @@ FROM jobsched_internal.limit_definition d
 	LEFT JOIN (
 		SELECT j.owner, j.home, pg_catalog.split_part(k.key, ':', 1) AS class,
 			pg_catalog.count(DISTINCT k.key) AS keys,
-			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.=) 'running') AS running,
-			pg_catalog.count(*) FILTER (WHERE r.status OPERATOR(pg_catalog.<>) 'running') AS waiting
+			pg_catalog.count(*) FILTER (WHERE r.status = 'running') AS running,
+			pg_catalog.count(*) FILTER (WHERE r.status <> 'running') AS waiting
 		FROM jobsched_internal.run r
-			JOIN jobsched_internal.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
+			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			CROSS JOIN LATERAL pg_catalog.unnest(r.keys) AS k (key)
-		WHERE r.status OPERATOR(pg_catalog.=) 'running' OR r.run_at OPERATOR(pg_catalog.<=) jobsched_internal.clock_now()
+		WHERE r.status = 'running' OR r.run_at <= jobsched_internal.clock_now()
 		GROUP BY 1, 2, 3
-	) n ON n.owner OPERATOR(pg_catalog.=) d.owner AND n.home OPERATOR(pg_catalog.=) d.home AND n.class OPERATOR(pg_catalog.=) d.name
-WHERE d.kind OPERATOR(pg_catalog.=) 'class' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
+	) n ON n.owner = d.owner AND n.home = d.home AND n.class = d.name
+WHERE d.kind = 'class' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
 COMMENT ON VIEW jobsched.limits IS 'The limits of keys that set_limit() has defined, and how many runs all keys of each class have together.';
 COMMENT ON COLUMN jobsched.limits.keys IS 'different keys of runs that run or wait';
 COMMENT ON COLUMN jobsched.limits.running IS 'runs that are with a worker';

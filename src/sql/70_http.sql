@@ -157,8 +157,8 @@ SELECT r.run_id,
 	r.first_byte,
 	r.total
 FROM jobsched_internal.http_response r
-	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id OPERATOR(pg_catalog.=) r.job_id
-WHERE jobsched_internal.may_manage(r.owner)::integer OPERATOR(pg_catalog.<>) 0;
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
+WHERE jobsched_internal.may_manage(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.http_responses IS 'What servers answered to HTTP requests: a row for each attempt that was sent, kept as long as the run. Only for the owner; not for pg_monitor.';
 COMMENT ON COLUMN jobsched.http_responses.status IS 'of the response; NULL if none came, and view runs or attempts says why';
 COMMENT ON COLUMN jobsched.http_responses.url IS 'where the request went, in the end; *** stands for secrets';

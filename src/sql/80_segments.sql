@@ -4,37 +4,37 @@
 -- The checks spare a reader of failures the ring of successes, and the other
 -- way round.
 CREATE TABLE jobsched_internal.history_000 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (0);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (0);
 CREATE TABLE jobsched_internal.history_001 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (1);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (1);
 CREATE TABLE jobsched_internal.history_002 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (2);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (2);
 CREATE TABLE jobsched_internal.history_003 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (3);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (3);
 CREATE TABLE jobsched_internal.history_004 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (4);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (4);
 CREATE TABLE jobsched_internal.history_005 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (5);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (5);
 CREATE TABLE jobsched_internal.history_006 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (6);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (6);
 CREATE TABLE jobsched_internal.history_007 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) 'succeeded')) FOR VALUES IN (7);
+	(CHECK (status = 'succeeded')) FOR VALUES IN (7);
 CREATE TABLE jobsched_internal.history_100 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (100);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (100);
 CREATE TABLE jobsched_internal.history_101 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (101);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (101);
 CREATE TABLE jobsched_internal.history_102 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (102);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (102);
 CREATE TABLE jobsched_internal.history_103 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (103);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (103);
 CREATE TABLE jobsched_internal.history_104 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (104);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (104);
 CREATE TABLE jobsched_internal.history_105 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (105);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (105);
 CREATE TABLE jobsched_internal.history_106 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (106);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (106);
 CREATE TABLE jobsched_internal.history_107 PARTITION OF jobsched_internal.history
-	(CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (107);
+	(CHECK (status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed']))) FOR VALUES IN (107);
 CREATE TABLE jobsched_internal.run_log_000 PARTITION OF jobsched_internal.run_log FOR VALUES IN (0);
 CREATE TABLE jobsched_internal.run_log_001 PARTITION OF jobsched_internal.run_log FOR VALUES IN (1);
 CREATE TABLE jobsched_internal.run_log_002 PARTITION OF jobsched_internal.run_log FOR VALUES IN (2);
