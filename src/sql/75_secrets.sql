@@ -11,7 +11,6 @@ CREATE TABLE jobsched_internal.secret (
 	updated_at timestamptz NOT NULL,
 	PRIMARY KEY (owner, name)
 );
-ALTER TABLE jobsched_internal.secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobsched_internal.secret ALTER COLUMN value SET STORAGE PLAIN;
 
 CREATE FUNCTION jobsched.set_secret(name text, value text, owner name DEFAULT CURRENT_USER)

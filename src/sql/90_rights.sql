@@ -1,141 +1,53 @@
 -- Who may do and see what: row level security, what ANALYZE may keep, and
 -- grants.  15_access.sql has the reasons.
 
-ALTER TABLE jobsched_internal.run ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.job_name_of ENABLE ROW LEVEL SECURITY;
--- These have nothing for anybody, nor has table secret.
-ALTER TABLE jobsched_internal.identity ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.job_state ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.request ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.idempotency ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.limit_state ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.ring ENABLE ROW LEVEL SECURITY;
-CREATE POLICY may_see ON jobsched_internal.run FOR SELECT USING (jobsched_internal.may_see(owner));
-CREATE POLICY may_see ON jobsched_internal.history FOR SELECT USING (jobsched_internal.may_see(owner));
-CREATE POLICY may_see ON jobsched_internal.attempt FOR SELECT USING (jobsched_internal.may_see(owner));
-CREATE POLICY may_see ON jobsched_internal.run_log FOR SELECT USING (jobsched_internal.may_see(owner));
-CREATE POLICY may_manage ON jobsched_internal.http_response FOR SELECT USING (jobsched_internal.may_manage(owner));
+-- A table without a policy has nothing for anybody.  So it is with partitions:
+-- the parent's policy holds for what is read through it, and members of
+-- pg_read_all_data could read a partition by itself.
+DO $$
+DECLARE
+	relation name;
+BEGIN
+	FOR relation IN
+		SELECT relname FROM pg_class
+		WHERE relnamespace = 'jobsched_internal'::regnamespace AND relkind IN ('r', 'p')
+			-- pg_dump reads the first two; the third has nothing but ids
+			AND relname <> ALL (ARRAY['job', 'limit_definition', 'retried'])
+	LOOP
+		EXECUTE format('ALTER TABLE jobsched_internal.%I ENABLE ROW LEVEL SECURITY', relation);
+	END LOOP;
+
+	FOREACH relation IN ARRAY ARRAY['run', 'history', 'attempt', 'run_log'] LOOP
+		EXECUTE format('CREATE POLICY may_see ON jobsched_internal.%I FOR SELECT '
+			'USING (jobsched_internal.may_see(owner))', relation);
+	END LOOP;
+END $$;
+CREATE POLICY may_manage ON jobsched_internal.http_response FOR SELECT
+	USING (jobsched_internal.may_manage(owner));
 CREATE POLICY may_see ON jobsched_internal.job_name_of FOR SELECT
 	USING (jobsched_internal.may_see(jobsched_internal.owner_of(owner, owner_name, home)));
 
--- The parent's policy holds for what is read through it.  Members of
--- pg_read_all_data could read a partition by itself: there is no policy there,
--- so none of its rows are seen.
-ALTER TABLE jobsched_internal.history_000 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_001 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_002 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_003 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_004 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_005 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_006 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_007 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_100 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_101 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_102 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_103 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_104 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_105 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_106 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.history_107 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_100 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_101 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_102 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_103 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_104 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_105 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_106 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.attempt_107 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_000 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_001 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_002 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_003 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_004 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_005 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_006 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_007 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_100 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_101 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_102 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_103 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_104 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_105 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_106 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.run_log_107 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_000 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_001 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_002 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_003 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_004 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_005 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_006 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_007 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_100 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_101 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_102 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_103 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_104 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_105 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_106 ENABLE ROW LEVEL SECURITY;
-ALTER TABLE jobsched_internal.http_response_107 ENABLE ROW LEVEL SECURITY;
-
 -- ANALYZE samples no values but names and statuses of jobs and runs: members of
 -- pg_read_all_data read pg_statistic, past every policy.
-ALTER TABLE jobsched_internal.identity
-	ALTER COLUMN token SET STATISTICS 0, ALTER COLUMN instance_id SET STATISTICS 0;
-ALTER TABLE jobsched_internal.job_name_of	-- and so of job
-	ALTER COLUMN owner_name SET STATISTICS 0, ALTER COLUMN home SET STATISTICS 0;
-ALTER TABLE jobsched_internal.job
-	ALTER COLUMN schedule SET STATISTICS 0, ALTER COLUMN timezone SET STATISTICS 0,
-	ALTER COLUMN command SET STATISTICS 0, ALTER COLUMN handler SET STATISTICS 0,
-	ALTER COLUMN args SET STATISTICS 0, ALTER COLUMN mode SET STATISTICS 0,
-	ALTER COLUMN backoff SET STATISTICS 0, ALTER COLUMN retry_on SET STATISTICS 0,
-	ALTER COLUMN no_retry_on SET STATISTICS 0, ALTER COLUMN overlap SET STATISTICS 0,
-	ALTER COLUMN misfire SET STATISTICS 0, ALTER COLUMN queue SET STATISTICS 0,
-	ALTER COLUMN keys SET STATISTICS 0, ALTER COLUMN request SET STATISTICS 0,
-	ALTER COLUMN pause_reason SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0,
-	ALTER COLUMN metadata SET STATISTICS 0;
-ALTER TABLE jobsched_internal.job_state
-	ALTER COLUMN invalid_reason SET STATISTICS 0, ALTER COLUMN last_status SET STATISTICS 0,
-	ALTER COLUMN recent SET STATISTICS 0, ALTER COLUMN skipped_reason SET STATISTICS 0,
-	ALTER COLUMN auto_paused_reason SET STATISTICS 0;
-ALTER TABLE jobsched_internal.run
-	ALTER COLUMN source SET STATISTICS 0, ALTER COLUMN keys SET STATISTICS 0,
-	ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN args SET STATISTICS 0,
-	ALTER COLUMN handler SET STATISTICS 0, ALTER COLUMN request SET STATISTICS 0,
-	ALTER COLUMN traceparent SET STATISTICS 0, ALTER COLUMN home SET STATISTICS 0;
-ALTER TABLE jobsched_internal.request
-	ALTER COLUMN kind SET STATISTICS 0;
-ALTER TABLE jobsched_internal.idempotency
-	ALTER COLUMN key SET STATISTICS 0;
-ALTER TABLE jobsched_internal.limit_definition
-	ALTER COLUMN kind SET STATISTICS 0, ALTER COLUMN name SET STATISTICS 0,
-	ALTER COLUMN owner_name SET STATISTICS 0, ALTER COLUMN home SET STATISTICS 0;
-ALTER TABLE jobsched_internal.limit_state
-	ALTER COLUMN kind SET STATISTICS 0, ALTER COLUMN name SET STATISTICS 0;
-ALTER TABLE jobsched_internal.secret
-	ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN value SET STATISTICS 0;
-ALTER TABLE jobsched_internal.history
-	ALTER COLUMN source SET STATISTICS 0, ALTER COLUMN reason SET STATISTICS 0,
-	ALTER COLUMN sqlstate SET STATISTICS 0, ALTER COLUMN error SET STATISTICS 0,
-	ALTER COLUMN error_detail SET STATISTICS 0, ALTER COLUMN error_hint SET STATISTICS 0,
-	ALTER COLUMN error_context SET STATISTICS 0, ALTER COLUMN keys SET STATISTICS 0,
-	ALTER COLUMN args SET STATISTICS 0, ALTER COLUMN result SET STATISTICS 0,
-	ALTER COLUMN handler SET STATISTICS 0, ALTER COLUMN request SET STATISTICS 0,
-	ALTER COLUMN traceparent SET STATISTICS 0;
-ALTER TABLE jobsched_internal.attempt
-	ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN sqlstate SET STATISTICS 0,
-	ALTER COLUMN error SET STATISTICS 0, ALTER COLUMN error_detail SET STATISTICS 0,
-	ALTER COLUMN error_hint SET STATISTICS 0, ALTER COLUMN error_context SET STATISTICS 0;
-ALTER TABLE jobsched_internal.run_log
-	ALTER COLUMN level SET STATISTICS 0, ALTER COLUMN message SET STATISTICS 0;
-ALTER TABLE jobsched_internal.http_response
-	ALTER COLUMN method SET STATISTICS 0, ALTER COLUMN url SET STATISTICS 0,
-	ALTER COLUMN remote_address SET STATISTICS 0, ALTER COLUMN headers SET STATISTICS 0,
-	ALTER COLUMN body SET STATISTICS 0, ALTER COLUMN body_bytes SET STATISTICS 0;
+DO $$
+DECLARE
+	relation name;
+	attribute name;
+BEGIN
+	FOR relation, attribute IN
+		SELECT c.relname, a.attname
+		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+		WHERE c.relnamespace = 'jobsched_internal'::regnamespace AND c.relkind IN ('r', 'p')
+			AND NOT c.relispartition	-- these follow their parent
+			AND a.attnum > 0
+			AND a.atttypid = ANY (ARRAY['text', 'text[]', 'jsonb', 'uuid', 'inet', 'bytea']::regtype[])
+			AND (c.relname, a.attname) NOT IN (('job', 'name'), ('job_name_of', 'name'),
+				('run', 'status'), ('history', 'status'), ('attempt', 'status'))
+	LOOP
+		EXECUTE format('ALTER TABLE jobsched_internal.%I ALTER COLUMN %I SET STATISTICS 0',
+			relation, attribute);
+	END LOOP;
+END $$;
 
 -- Members of pg_read_all_data can use the schema. Of its functions they, and
 -- whoever reads a view, need those that views call; these check who asks.
