@@ -90,7 +90,9 @@ CREATE FUNCTION jobsched.trigger(
 	idempotency_period interval DEFAULT '1 day')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
-'Queues a run of a job and returns its id. The run exists if and only if the transaction commits, and starts then, or at run_at. args (a JSON object) are merged over the job''s. Higher priority starts first. timeout, max_attempts and keys override the job''s; an empty array means no keys. idempotency_key (1 to 200 bytes): a name for what is asked for, which one run of the job keeps for idempotency_period from when it was queued, and until it has ended. on_conflict says what a call with a key that is kept does: return_existing returns the id of the run that keeps it, error raises 23505, replace cancels it if it still waits and queues a new run, debounce does that with a run that starts idempotency_period from now (or at run_at), throttle returns the id within the period and queues a new run after it.';
+'Queues a run of a job and returns its id; it exists if and only if the transaction commits, and '
+'starts then, or at run_at. args are merged over the job''s; more, and idempotency_key: '
+'doc/runs.md.';
 
 CREATE FUNCTION jobsched.trigger_many(
 	job text,
@@ -113,12 +115,16 @@ CREATE FUNCTION jobsched.backfill(
 RETURNS TABLE (slot timestamptz, run_id bigint)
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_backfill';
 COMMENT ON FUNCTION jobsched.backfill IS
-'Queues one run of a job for each slot that its schedule has had from "from" until before "to", whether the slot has had a run or not, and returns slots and run ids; scheduled_for is the slot, source is backfill. run_id is NULL for a slot of which a run is waiting or running already, and with dry_run, which only shows the slots. More slots than max are refused.';
+'Queues one run of a job for each slot that its schedule has had from "from" until before "to", '
+'and returns slots and run ids. With dry_run it only shows the slots; more: doc/reference.md, '
+'backfill.';
 
 CREATE FUNCTION jobsched.cancel_run(run_id bigint, force boolean DEFAULT false)
 RETURNS boolean LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_run';
 COMMENT ON FUNCTION jobsched.cancel_run IS
-'Cancels a run once the transaction commits: one that waits does not start, one that is executed is interrupted, and its worker terminated after jobsched.cancel_grace, or at once with force. Returns false when the run has ended already. A run that is past its last statement may still succeed; a cancelled one never does.';
+'Cancels a run once the transaction commits: one that waits does not start, one that is executed '
+'is interrupted. Returns false when the run has ended already; force and more: doc/reference.md, '
+'cancel_run.';
 
 CREATE FUNCTION jobsched.cancel_runs(
 	job text DEFAULT NULL,
@@ -127,12 +133,16 @@ CREATE FUNCTION jobsched.cancel_runs(
 	force boolean DEFAULT false)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_runs';
 COMMENT ON FUNCTION jobsched.cancel_runs IS
-'Cancels, as cancel_run() does, every run that the caller may manage and that meets all conditions given: of a job, with a status (queued, running, retrying), queued longer ago than older_than. One condition at least is needed. Returns how many.';
+'Cancels, as cancel_run() does, every run that the caller may manage and that meets all '
+'conditions given: job, status (queued, running, retrying), queued longer ago than older_than. '
+'Returns how many; one condition at least is needed.';
 
 CREATE FUNCTION jobsched.reset_stuck(older_than interval)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_reset_stuck';
 COMMENT ON FUNCTION jobsched.reset_stuck IS
-'Once the transaction commits, takes every run that the caller may manage and that has been executed for longer than older_than from its worker, which is terminated. A run that is one transaction goes back to the queue, as one that lost its worker; any other is tried again if its job''s policy says so, or ends as lost, reason reset. Returns how many.';
+'Takes every run that the caller may manage and that has been executed for longer than '
+'older_than from its worker, which is terminated. Returns how many; what becomes of them: '
+'doc/reference.md, reset_stuck.';
 
 CREATE PROCEDURE jobsched.wait_run(
 	run_id bigint,
@@ -140,4 +150,5 @@ CREATE PROCEDURE jobsched.wait_run(
 	INOUT status text DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_wait_run';
 COMMENT ON PROCEDURE jobsched.wait_run IS
-'Waits until a run has ended and returns its status. Holds no snapshot, lock or transaction id while it waits, so it cannot be called inside a transaction block. timeout NULL: no limit; when it is over: error 57014.';
+'Waits until a run has ended and returns its status; when the timeout is over: error 57014. It '
+'cannot be called inside a transaction block, and holds no snapshot or lock while it waits.';

@@ -23,7 +23,9 @@ COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made fo
 
 CREATE FUNCTION jobsched.snooze(delay interval) RETURNS void
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_snooze';
-COMMENT ON FUNCTION jobsched.snooze IS 'Lets the run that calls it be executed once more, after a delay, when this attempt has come to its end: what it has done until then is committed. Does not count as an attempt of max_attempts. The last call holds; a delay of zero means at once. Does nothing outside a run.';
+COMMENT ON FUNCTION jobsched.snooze IS
+'Lets the run that calls it be executed once more, a delay after this attempt has come to its '
+'end, which does not count as one of max_attempts. More: doc/reference.md, snooze.';
 
 CREATE FUNCTION jobsched.discard(reason text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_discard';
@@ -31,11 +33,14 @@ COMMENT ON FUNCTION jobsched.discard IS 'Raises an error, with reason as its mes
 
 CREATE FUNCTION jobsched.progress(done bigint, total bigint DEFAULT NULL, message text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_progress';
-COMMENT ON FUNCTION jobsched.progress IS 'Shows in view running, at once and to others, how far the run is. Messages are cut at 127 bytes. Does nothing outside a run.';
+COMMENT ON FUNCTION jobsched.progress IS
+'Shows in view running, at once and to others, how far the run is. Does nothing outside a run.';
 
 CREATE FUNCTION jobsched.log(level text, message text) RETURNS void
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_log';
-COMMENT ON FUNCTION jobsched.log IS 'Keeps a message with the run (view run_logs). level: debug, info, notice, warning or error. Outside a run it raises the message as a notice or warning.';
+COMMENT ON FUNCTION jobsched.log IS
+'Keeps a message with the run (view run_logs); level: debug, info, notice, warning or error. '
+'Outside a run it raises the message as a notice or warning.';
 
 -- Messages of attempts, in the segment of their record.
 CREATE TABLE jobsched_internal.run_log (

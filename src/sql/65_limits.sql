@@ -37,7 +37,9 @@ CREATE FUNCTION jobsched.set_queue(
 	owner name DEFAULT CURRENT_USER)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_set_queue';
 COMMENT ON FUNCTION jobsched.set_queue IS
-'Says what holds for the runs of all jobs of a role that name this queue; each call states the whole definition. max_running: how many are executed at the same time. rate and per: so many start in each interval, evenly spread; burst: how many may start at once after a pause, default 1. paused: none starts. NULL: no such limit. What exceeds a limit waits; what runs goes on.';
+'Says what holds for the runs of all jobs of a role that name this queue: how many run at the '
+'same time (max_running), how many start in each interval (rate, per, burst), or none (paused). '
+'Each call states the whole definition; more: doc/limits.md.';
 
 CREATE FUNCTION jobsched.drop_queue(name text, owner name DEFAULT CURRENT_USER)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_queue';

@@ -23,7 +23,9 @@ CREATE FUNCTION jobsched.http_request(
 	on_failure text DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_request';
 COMMENT ON FUNCTION jobsched.http_request IS
-'Queues an HTTP request and returns the id of its run, which is one of the caller''s job "http" (which the scheduler makes when it is first needed). It is sent if and only if the transaction commits, at least once, and with the same Idempotency-Key each time. body: JSON, or body_text: any text; headers: a JSON object, in whose values {{secret.NAME}} and {{vault.NAME}} are replaced when it is sent, while url and body are sent as they are; params: a JSON object that is appended to the url''s query. timeout: of an attempt, default 30 seconds; max_attempts: default 5. keys, idempotency_key and the like are those of trigger(), the others those of create_job(). Whoever may execute this function may make HTTP requests, by jobs too.';
+'Queues an HTTP request and returns the id of its run; it is sent if and only if the transaction '
+'commits, at least once. Whoever may execute this function may make HTTP requests, by jobs too; '
+'parameters: doc/http.md.';
 
 CREATE FUNCTION jobsched.http_get(
 	url text,
@@ -97,7 +99,9 @@ COMMENT ON FUNCTION jobsched.http_delete IS
 CREATE FUNCTION jobsched.http_webhook()
 RETURNS trigger LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_webhook';
 COMMENT ON FUNCTION jobsched.http_webhook IS
-'Trigger function for triggers AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW. Its argument is the name of a job of the table''s owner, which is triggered with the change as args; or a URL, to which the change is posted, and headers as a JSON object if you like. The change: {"type", "schema", "table", "record", "old_record"}. What is queued belongs to the table''s owner, who needs EXECUTE on jobsched.http_request. It never hinders the change: a row that cannot be sent makes a warning and a run of status skipped, reason unsendable.';
+'Trigger function for triggers AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW, whose argument '
+'is the name of a job, which is triggered with the change, or a URL, to which it is posted. It '
+'never hinders the change; more: doc/http.md.';
 
 -- Who may make requests is for the administrator to say.
 REVOKE ALL ON FUNCTION jobsched.http_request, jobsched.http_webhook FROM PUBLIC;

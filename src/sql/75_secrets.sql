@@ -16,7 +16,8 @@ ALTER TABLE jobsched_internal.secret ALTER COLUMN value SET STORAGE PLAIN;
 CREATE FUNCTION jobsched.set_secret(name text, value text, owner name DEFAULT CURRENT_USER)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_set_secret';
 COMMENT ON FUNCTION jobsched.set_secret IS
-'Keeps a value (4 to 7000 bytes) that HTTP requests of a role are sent with: {{secret.NAME}} in URL, headers or body, or sign_with. It takes the place of the one of this name that there may be. Nothing shows it again: no view, no log, no dump. For a key of sign_with: whsec_ and base64, or other text; while a key is changed, the new and the old one with a space between them.';
+'Keeps a value (4 to 7000 bytes) that HTTP requests of a role are sent with: {{secret.NAME}}, or '
+'sign_with. Nothing shows it again; more: doc/http.md.';
 
 CREATE FUNCTION jobsched.drop_secret(name text, owner name DEFAULT CURRENT_USER)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_secret';
