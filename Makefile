@@ -11,7 +11,7 @@ sources = $(patsubst $(srcdir)/%,%,$(sort $(wildcard $(1:%=$(srcdir)/src/%))))
 HTTP_OBJS = $(patsubst %.c,%.o,$(call sources,mux/*.c))
 OBJS = $(filter-out $(HTTP_OBJS),$(patsubst %.c,%.o,$(call sources,*.c */*.c)))
 
-# The install script is written in pieces, in the order of their numbers.
+# The install script is written by topic, and joined in the order of the numbers.
 SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql

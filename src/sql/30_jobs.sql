@@ -1,0 +1,351 @@
+-- Jobs: their definitions, what becomes of them, and view jobs.
+
+-- The names of jobs, guarded by row level security for views that run with
+-- their readers' rights.  It has no rows of its own: table job inherits from it,
+-- and a policy counts where the table that is named in a query has it.
+-- The OID of the owner counts where the row is at home, and the name that the
+-- role had there everywhere else (src/owner.c); no name: it has been dropped.
+CREATE TABLE jobsched_internal.job_name_of (
+	job_id bigint PRIMARY KEY,
+	name text NOT NULL,
+	owner oid NOT NULL,
+	owner_name text,
+	home uuid NOT NULL
+);
+
+-- A job: what to run, when, as whom.  Written by the functions of schema
+-- jobsched in the caller's transaction; the scheduler only reads it.
+CREATE SEQUENCE jobsched_internal.job_id_seq AS bigint;
+CREATE TABLE jobsched_internal.job (
+	job_id bigint PRIMARY KEY,
+	name text NOT NULL,
+	owner oid NOT NULL,
+	owner_name text,
+	home uuid NOT NULL,
+	schedule text,
+	timezone text NOT NULL,
+	command text,
+	handler text,
+	args jsonb NOT NULL,
+	mode text NOT NULL CHECK (mode = ANY (ARRAY['auto', 'transaction', 'autocommit'])),
+	-- whether a run that died with its server left no effect behind, so that
+	-- it can be tried again without asking
+	transactional boolean NOT NULL,
+	share_transaction boolean NOT NULL,
+	timeout interval,
+	-- NULL: by what the run is, see src/retry.c
+	max_attempts integer,
+	backoff text NOT NULL CHECK (backoff = ANY (ARRAY['exponential', 'linear', 'fixed'])),
+	backoff_base interval,
+	backoff_max interval,
+	backoff_jitter double precision NOT NULL,
+	retry_delays interval[],
+	retry_on text[],
+	no_retry_on text[],
+	-- slots: when one comes while runs are live, or was missed; which there
+	-- are at all; how far into its future each is put off
+	overlap text NOT NULL CHECK (overlap = ANY (ARRAY['skip', 'queue', 'allow', 'replace'])),
+	queue_limit integer NOT NULL CHECK (queue_limit >= 1 AND queue_limit <= 1000),
+	misfire text NOT NULL CHECK (misfire = ANY (ARRAY['once', 'skip', 'all'])),
+	misfire_grace interval NOT NULL,
+	starts_at timestamptz CHECK (pg_catalog.isfinite(starts_at)),
+	ends_at timestamptz CHECK (pg_catalog.isfinite(ends_at)),
+	max_runs integer CHECK (max_runs >= 1),
+	jitter interval,
+	pause_after_failures integer CHECK (pause_after_failures >= 1),
+	-- limits
+	max_concurrency integer CHECK (max_concurrency >= 1),
+	queue text,
+	keys text[],
+	-- what is sent, of a job that is an HTTP request (src/http_request.h); '{}'
+	-- if each run brings its own
+	request jsonb,
+	enabled boolean NOT NULL,
+	paused boolean NOT NULL DEFAULT false,
+	pause_reason text,
+	description text,
+	metadata jsonb,
+	created_at timestamptz NOT NULL,
+	updated_at timestamptz NOT NULL,
+	-- counts every change of the row
+	revision bigint NOT NULL DEFAULT 1,
+	-- counts changes of schedule, time zone, bounds and max_runs: first_run_at
+	-- holds until the scheduler has fired a slot of this revision (job_state.next_run_at)
+	schedule_revision bigint NOT NULL DEFAULT 1,
+	-- what the steps of "every" are counted from: starts_at, or when that was said
+	anchor timestamptz NOT NULL CHECK (pg_catalog.isfinite(anchor)),
+	first_run_at timestamptz,
+	-- a dropped job's name is kept for as long as its history
+	dropped_at timestamptz,
+	cancel_running boolean NOT NULL DEFAULT false,
+	CHECK (pg_catalog.num_nonnulls(command, handler, request) = 1)
+) INHERITS (jobsched_internal.job_name_of);
+-- no partial index: store.c writes rows without the executor; home: what came from
+-- elsewhere is in nobody's way, whoever has the OID of its owner here
+CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, owner_name, home, dropped_at) NULLS NOT DISTINCT;
+
+-- What changes with every run.  Written by the scheduler only.
+CREATE TABLE jobsched_internal.job_state (
+	job_id bigint PRIMARY KEY,
+	schedule_revision bigint NOT NULL DEFAULT 0,
+	next_run_at timestamptz,
+	-- slots that have had their run: up to done_before, and from done_from to
+	-- last_slot; two spans only after the clock has been ahead for a while
+	last_slot timestamptz,
+	done_before timestamptz,
+	done_from timestamptz,
+	-- why the scheduler does not run this revision of the job, if it does not
+	invalid_revision bigint,
+	invalid_reason text,
+	last_run_id bigint,
+	last_status text,
+	last_started_at timestamptz,
+	last_finished_at timestamptz,
+	consecutive_failures integer NOT NULL DEFAULT 0,
+	recent text NOT NULL DEFAULT '',
+	-- slots passed over since the last run that is still live
+	skipped integer NOT NULL DEFAULT 0,
+	skipped_first timestamptz,
+	skipped_last timestamptz,
+	skipped_reason text,
+	-- runs that the schedule has made, for max_runs
+	scheduled_runs bigint NOT NULL DEFAULT 0,
+	-- the revision of the job that pause_after_failures has paused, and why;
+	-- and how many of consecutive_failures were before that, and do not count
+	auto_paused_revision bigint,
+	auto_paused_reason text,
+	forgiven_failures integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+CREATE FUNCTION jobsched.create_job(
+	name text,
+	schedule text DEFAULT NULL,
+	command text DEFAULT NULL,
+	handler text DEFAULT NULL,
+	args jsonb DEFAULT '{}',
+	timezone text DEFAULT pg_catalog.current_setting('jobsched.timezone'),
+	enabled boolean DEFAULT true,
+	description text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	owner name DEFAULT CURRENT_USER,
+	mode text DEFAULT 'auto',
+	share_transaction boolean DEFAULT false,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	backoff text DEFAULT 'exponential',
+	backoff_base interval DEFAULT '10 seconds',
+	backoff_max interval DEFAULT '1 hour',
+	backoff_jitter double precision DEFAULT 0.2,
+	retry_delays interval[] DEFAULT NULL,
+	retry_on text[] DEFAULT NULL,
+	no_retry_on text[] DEFAULT NULL,
+	overlap text DEFAULT 'skip',
+	queue_limit integer DEFAULT 1,
+	misfire text DEFAULT 'once',
+	misfire_grace interval DEFAULT '5 seconds',
+	starts_at timestamptz DEFAULT NULL,
+	ends_at timestamptz DEFAULT NULL,
+	max_runs integer DEFAULT NULL,
+	jitter interval DEFAULT NULL,
+	pause_after_failures integer DEFAULT NULL,
+	max_concurrency integer DEFAULT NULL,
+	queue text DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	url text DEFAULT NULL,
+	method text DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	body jsonb DEFAULT NULL,
+	body_text text DEFAULT NULL,
+	sign_with text DEFAULT NULL,
+	connect_timeout interval DEFAULT NULL,
+	success_codes text[] DEFAULT NULL,
+	max_redirects integer DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL,
+	if_exists text DEFAULT 'error')
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
+COMMENT ON FUNCTION jobsched.create_job IS
+'Defines a job and returns its id: exactly one of command (SQL text), handler (schema.function, '
+'takes jsonb) and url (an HTTP request), with a schedule or to be triggered. Parameters: '
+'doc/reference.md, create_job.';
+
+CREATE FUNCTION jobsched.alter_job(
+	job text,
+	name text DEFAULT NULL,
+	schedule text DEFAULT NULL,
+	command text DEFAULT NULL,
+	handler text DEFAULT NULL,
+	args jsonb DEFAULT NULL,
+	timezone text DEFAULT NULL,
+	enabled boolean DEFAULT NULL,
+	description text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	owner name DEFAULT NULL,
+	mode text DEFAULT NULL,
+	share_transaction boolean DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	backoff text DEFAULT NULL,
+	backoff_base interval DEFAULT NULL,
+	backoff_max interval DEFAULT NULL,
+	backoff_jitter double precision DEFAULT NULL,
+	retry_delays interval[] DEFAULT NULL,
+	retry_on text[] DEFAULT NULL,
+	no_retry_on text[] DEFAULT NULL,
+	overlap text DEFAULT NULL,
+	queue_limit integer DEFAULT NULL,
+	misfire text DEFAULT NULL,
+	misfire_grace interval DEFAULT NULL,
+	starts_at timestamptz DEFAULT NULL,
+	ends_at timestamptz DEFAULT NULL,
+	max_runs integer DEFAULT NULL,
+	jitter interval DEFAULT NULL,
+	pause_after_failures integer DEFAULT NULL,
+	max_concurrency integer DEFAULT NULL,
+	queue text DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	url text DEFAULT NULL,
+	method text DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	body jsonb DEFAULT NULL,
+	body_text text DEFAULT NULL,
+	sign_with text DEFAULT NULL,
+	connect_timeout interval DEFAULT NULL,
+	success_codes text[] DEFAULT NULL,
+	max_redirects integer DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
+COMMENT ON FUNCTION jobsched.alter_job IS
+'Changes a job; what is NULL stays as it is. What removes a value: doc/reference.md, alter_job.';
+
+CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
+COMMENT ON FUNCTION jobsched.drop_job IS
+'Drops a job: its queued runs are cancelled, running ones finish unless cancel_running is true. Its history stays until it expires.';
+
+CREATE FUNCTION jobsched.pause_job(job text, reason text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_pause_job';
+COMMENT ON FUNCTION jobsched.pause_job IS
+'Holds a job: no run of it starts, by schedule or by trigger, until resume_job(); queued runs wait, running ones finish.';
+
+CREATE FUNCTION jobsched.resume_job(job text)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
+COMMENT ON FUNCTION jobsched.resume_job IS
+'Lets a paused job go on, also one that pause_after_failures has paused; failures are counted anew. What becomes of slots missed meanwhile the job''s misfire policy says.';
+
+CREATE FUNCTION jobsched_internal.job_id_of(job text) RETURNS bigint
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
+
+-- What these views show of a run's job besides its name.
+CREATE VIEW jobsched_internal.job_of_run AS
+SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
+	WHERE s.job_id = j.job_id
+		AND s.auto_paused_revision = j.revision) AS paused,
+	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
+FROM jobsched_internal.job j;
+
+CREATE VIEW jobsched.jobs WITH (security_barrier) AS
+SELECT j.job_id,
+	j.name,
+	jobsched_internal.owner_name_of(j.owner, j.owner_name, j.home) AS owner,
+	CASE WHEN j.request IS NOT NULL THEN 'http' WHEN j.handler IS NOT NULL THEN 'function' ELSE 'sql' END AS kind,
+	j.schedule,
+	j.timezone,
+	j.command,
+	j.handler,
+	j.request,
+	j.args,
+	j.mode,
+	j.share_transaction,
+	j.timeout,
+	j.max_attempts,
+	j.backoff,
+	j.backoff_base,
+	j.backoff_max,
+	j.backoff_jitter,
+	j.retry_delays,
+	j.retry_on,
+	j.no_retry_on,
+	j.overlap,
+	j.queue_limit,
+	j.misfire,
+	j.misfire_grace,
+	j.starts_at,
+	j.ends_at,
+	j.max_runs,
+	j.jitter,
+	j.pause_after_failures,
+	j.max_concurrency,
+	j.queue,
+	j.keys,
+	j.enabled,
+	CASE WHEN j.home <> i.token
+			OR i.database <> i.here
+			OR i.instance_id <> i.this_instance THEN 'asleep'
+		WHEN s.invalid_revision = j.revision THEN 'invalid'
+		WHEN j.paused OR s.auto_paused_revision = j.revision THEN 'paused'
+		WHEN NOT j.enabled THEN 'disabled'
+		WHEN j.schedule IS NOT NULL AND s.scheduled_runs >= j.max_runs THEN 'completed'
+		WHEN j.schedule IS NOT NULL AND j.schedule !~~* '@startup' AND j.schedule !~~* '@reboot'
+			AND CASE WHEN s.schedule_revision = j.schedule_revision
+				THEN s.next_run_at ELSE j.first_run_at END IS NULL THEN 'completed'
+		ELSE 'active' END AS state,
+	CASE WHEN j.home <> i.token
+			OR i.database <> i.here
+			OR i.instance_id <> i.this_instance
+			THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles a
+					WHERE a.oid = jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+				THEN 'this database is a copy: call jobsched.adopt() to run its jobs here'
+				ELSE 'this database is a copy, and the owner does not exist here' END
+		WHEN s.invalid_revision = j.revision THEN s.invalid_reason
+		WHEN j.paused THEN j.pause_reason
+		WHEN s.auto_paused_revision = j.revision THEN s.auto_paused_reason
+		WHEN j.enabled AND j.schedule IS NOT NULL AND s.scheduled_runs >= j.max_runs
+			THEN pg_catalog.format('the schedule has made its %s runs (max_runs)', j.max_runs)
+		END AS state_reason,
+	CASE WHEN j.enabled AND NOT j.paused
+			AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision <> j.revision)
+			AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs < j.max_runs)
+			AND j.home = i.token
+			AND i.database = i.here
+			AND i.instance_id = i.this_instance
+			AND (s.invalid_revision IS NULL OR s.invalid_revision <> j.revision)
+		THEN CASE WHEN s.schedule_revision = j.schedule_revision
+			THEN s.next_run_at ELSE j.first_run_at END END AS next_run_at,
+	s.last_status,
+	s.last_run_id,
+	s.last_started_at,
+	s.last_finished_at,
+	s.last_finished_at - s.last_started_at AS last_duration,
+	COALESCE(s.consecutive_failures, 0) AS consecutive_failures,
+	COALESCE(s.recent, '') AS recent,
+	COALESCE(s.scheduled_runs, 0) AS scheduled_runs,
+	j.description,
+	j.metadata,
+	j.created_at,
+	j.updated_at
+FROM jobsched_internal.job j
+	CROSS JOIN (SELECT token, database, instance_id,
+			(SELECT d.oid FROM pg_catalog.pg_database d
+			 WHERE d.datname = pg_catalog.current_database()) AS here,
+			jobsched_internal.instance_id() AS this_instance
+		FROM jobsched_internal.identity WHERE id = 1) i
+	LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
+WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
+COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
+COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';
+COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule (with jitter its run starts later); NULL when there is none or the job does not run';
+COMMENT ON COLUMN jobsched.jobs.overlap IS 'what becomes of a slot that comes while a run of the job is live: skip, queue, allow or replace';
+COMMENT ON COLUMN jobsched.jobs.queue_limit IS 'with overlap queue: how many runs of slots wait at most';
+COMMENT ON COLUMN jobsched.jobs.misfire IS 'what becomes of slots found later than misfire_grace: once, skip or all';
+COMMENT ON COLUMN jobsched.jobs.misfire_grace IS 'a slot found this late at most was not missed';
+COMMENT ON COLUMN jobsched.jobs.starts_at IS 'the schedule has no slots before, and the steps of "every" are counted from it';
+COMMENT ON COLUMN jobsched.jobs.ends_at IS 'the schedule has no slots after';
+COMMENT ON COLUMN jobsched.jobs.max_runs IS 'how many runs the schedule makes in all; NULL: without end';
+COMMENT ON COLUMN jobsched.jobs.jitter IS 'each slot''s run starts up to so much later';
+COMMENT ON COLUMN jobsched.jobs.pause_after_failures IS 'after so many failures in a row the job is paused; NULL: never';
+COMMENT ON COLUMN jobsched.jobs.max_concurrency IS 'how many of its runs are executed at the same time; with overlap allow a slot that finds so many live runs is skipped; NULL: any number';
+COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';
+COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed; runs that another replaced are left out';
+COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';

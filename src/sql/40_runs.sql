@@ -1,0 +1,154 @@
+-- Runs that wait or are executed: the queue, and the functions that fill it and
+-- take from it.
+
+-- The live queue.  A row is inserted by a trigger() in its caller's
+-- transaction or by the scheduler; from then on only the scheduler changes
+-- it, until it is handed to a worker; from then on only that worker.  Half of
+-- a page is left free, so that the claim of each run finds room next to it and
+-- leaves the indexes alone.
+CREATE SEQUENCE jobsched_internal.run_id_seq AS bigint;
+CREATE TABLE jobsched_internal.run (
+	run_id bigint PRIMARY KEY,
+	-- 0: of an HTTP request whose job is yet to be made (src/sched_jobless.c), and
+	-- whose home is then here
+	job_id bigint NOT NULL,
+	home uuid,
+	owner oid NOT NULL,
+	status text NOT NULL CHECK (status = ANY (ARRAY['queued', 'running', 'retrying'])),
+	source text NOT NULL,
+	attempt integer NOT NULL DEFAULT 0,
+	-- how many attempts ended with their worker or server, and left no effect
+	lost integer NOT NULL DEFAULT 0,
+	-- how many failed: what max_attempts counts, besides the one in progress
+	failures integer NOT NULL DEFAULT 0,
+	-- whether the attempt was claimed as one transaction (job.transactional
+	-- may change meanwhile), so that it leaves no effect if it is cut off
+	repeatable boolean NOT NULL,
+	priority integer NOT NULL DEFAULT 0,
+	missed_count integer NOT NULL DEFAULT 0,
+	timeout interval,
+	max_attempts integer,
+	-- what its limits apply to, made from the templates of its job or trigger
+	keys text[],
+	boot_id bigint,
+	run_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(run_at)),
+	queued_at timestamptz NOT NULL CHECK (pg_catalog.isfinite(queued_at)),
+	claimed_at timestamptz,
+	scheduled_for timestamptz,
+	reason text,
+	args jsonb,
+	-- instead of what the job executes: a function that is told of another run's
+	-- end, or a request of its own
+	handler text,
+	request jsonb,
+	-- W3C trace context of who queued it
+	traceparent text
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
+		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
+-- With the source: a backfill() in a session must not make the scheduler wait,
+-- or fail, that inserts the run of the same slot.
+CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, source);
+
+-- What is wanted of runs that exist: by sessions, and by the scheduler itself
+-- (overlap 'replace').  The scheduler does it, and deletes the row when the run
+-- has ended.
+CREATE SEQUENCE jobsched_internal.request_id_seq AS bigint;
+CREATE TABLE jobsched_internal.request (
+	request_id bigint PRIMARY KEY,
+	kind text NOT NULL CHECK (kind = ANY (ARRAY['cancel', 'replace', 'debounce', 'reset', 'overlap'])),
+	run_id bigint NOT NULL,
+	-- the only attempt that is meant; 0: any
+	attempt integer NOT NULL,
+	force boolean NOT NULL
+);
+
+-- Which run keeps an idempotency key of a job, or (job_id 0) of the requests
+-- that a role makes without one.  Written by trigger() and its like in their
+-- caller's transaction; the scheduler deletes what has expired.
+CREATE TABLE jobsched_internal.idempotency (
+	job_id bigint NOT NULL,
+	owner regrole NOT NULL,
+	key text COLLATE "C" NOT NULL,
+	run_id bigint NOT NULL,
+	queued_at timestamptz NOT NULL,
+	expires_at timestamptz NOT NULL,
+	PRIMARY KEY (job_id, owner, key)
+);
+CREATE INDEX idempotency_expires_at ON jobsched_internal.idempotency (expires_at);
+
+CREATE FUNCTION jobsched.trigger(
+	job text,
+	args jsonb DEFAULT NULL,
+	run_at timestamptz DEFAULT pg_catalog.now(),
+	priority integer DEFAULT 0,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	on_conflict text DEFAULT 'return_existing',
+	idempotency_period interval DEFAULT '1 day')
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
+COMMENT ON FUNCTION jobsched.trigger IS
+'Queues a run of a job and returns its id; it exists if and only if the transaction commits, and '
+'starts then, or at run_at. args are merged over the job''s; more, and idempotency_key: '
+'doc/runs.md.';
+
+CREATE FUNCTION jobsched.trigger_many(
+	job text,
+	args jsonb[],
+	run_at timestamptz DEFAULT pg_catalog.now(),
+	priority integer DEFAULT 0,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
+COMMENT ON FUNCTION jobsched.trigger_many IS
+'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
+
+CREATE FUNCTION jobsched.backfill(
+	job text,
+	"from" timestamptz,
+	"to" timestamptz,
+	dry_run boolean DEFAULT false,
+	max integer DEFAULT 1000)
+RETURNS TABLE (slot timestamptz, run_id bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_backfill';
+COMMENT ON FUNCTION jobsched.backfill IS
+'Queues one run of a job for each slot that its schedule has had from "from" until before "to", '
+'and returns slots and run ids. With dry_run it only shows the slots; more: doc/reference.md, '
+'backfill.';
+
+CREATE FUNCTION jobsched.cancel_run(run_id bigint, force boolean DEFAULT false)
+RETURNS boolean LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_run';
+COMMENT ON FUNCTION jobsched.cancel_run IS
+'Cancels a run once the transaction commits: one that waits does not start, one that is executed '
+'is interrupted. Returns false when the run has ended already; force and more: doc/reference.md, '
+'cancel_run.';
+
+CREATE FUNCTION jobsched.cancel_runs(
+	job text DEFAULT NULL,
+	status text DEFAULT NULL,
+	older_than interval DEFAULT NULL,
+	force boolean DEFAULT false)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_runs';
+COMMENT ON FUNCTION jobsched.cancel_runs IS
+'Cancels, as cancel_run() does, every run that the caller may manage and that meets all '
+'conditions given: job, status (queued, running, retrying), queued longer ago than older_than. '
+'Returns how many; one condition at least is needed.';
+
+CREATE FUNCTION jobsched.reset_stuck(older_than interval)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_reset_stuck';
+COMMENT ON FUNCTION jobsched.reset_stuck IS
+'Takes every run that the caller may manage and that has been executed for longer than '
+'older_than from its worker, which is terminated. Returns how many; what becomes of them: '
+'doc/reference.md, reset_stuck.';
+
+CREATE PROCEDURE jobsched.wait_run(
+	run_id bigint,
+	timeout interval DEFAULT NULL,
+	INOUT status text DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_wait_run';
+COMMENT ON PROCEDURE jobsched.wait_run IS
+'Waits until a run has ended and returns its status; when the timeout is over: error 57014. It '
+'cannot be called inside a transaction block, and holds no snapshot or lock while it waits.';

@@ -1,0 +1,104 @@
+-- What is happening: workers, runs in progress, what comes next, and health.
+
+CREATE FUNCTION jobsched_internal.workers(
+	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
+	OUT runs bigint, OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT run_started_at timestamptz,
+	OUT assigned integer, OUT progress_done bigint, OUT progress_total bigint, OUT progress_message text)
+RETURNS SETOF record LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_workers';
+
+CREATE FUNCTION jobsched_internal.flights(
+	OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT started_at timestamptz, OUT pid integer)
+RETURNS SETOF record LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'jobsched_flights';
+
+CREATE FUNCTION jobsched_internal.scheduler(
+	OUT pid integer, OUT started_at timestamptz, OUT last_active_at timestamptz, OUT enabled boolean,
+	OUT ready bigint, OUT last_error text, OUT last_error_at timestamptz, OUT launcher_pid integer,
+	OUT max_workers integer, OUT workers_in_use integer)
+RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduler';
+
+CREATE VIEW jobsched.workers WITH (security_barrier) AS
+SELECT w.slot, pg_catalog.pg_get_userbyid(w.owner) AS owner, w.pid, w.state, w.started_at,
+	w.runs, w.run_id, w.assigned
+FROM jobsched_internal.workers() w
+WHERE jobsched_internal.may_see(w.owner);
+COMMENT ON VIEW jobsched.workers IS 'The worker processes of this database: whose they are, what they do and how many runs they have done.';
+
+CREATE VIEW jobsched.running WITH (security_barrier) AS
+SELECT w.run_id,
+	w.job_id,
+	j.name AS job_name,
+	pg_catalog.pg_get_userbyid(w.owner) AS owner,
+	w.attempt,
+	r.source,
+	r.scheduled_for,
+	w.run_started_at AS started_at,
+	jobsched_internal.clock_now() - w.run_started_at AS elapsed,
+	w.progress_done,
+	w.progress_total,
+	CASE WHEN jobsched_internal.may_read(w.owner, r.handler IS NOT NULL) THEN w.progress_message END AS progress_message,
+	w.pid AS worker_pid
+FROM jobsched_internal.workers() w
+	LEFT JOIN jobsched_internal.job j ON j.job_id = w.job_id
+		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+	LEFT JOIN jobsched_internal.run r ON r.run_id = w.run_id
+WHERE w.run_id IS NOT NULL AND jobsched_internal.may_see(w.owner)
+UNION ALL
+SELECT f.run_id,
+	f.job_id,
+	j.name,
+	pg_catalog.pg_get_userbyid(r.owner),
+	f.attempt,
+	r.source,
+	r.scheduled_for,
+	f.started_at,
+	jobsched_internal.clock_now() - f.started_at,
+	NULL,
+	NULL,
+	NULL,
+	f.pid
+FROM jobsched_internal.flights() f
+	JOIN jobsched_internal.run r ON r.run_id = f.run_id
+	LEFT JOIN jobsched_internal.job j ON j.job_id = f.job_id
+		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+WHERE jobsched_internal.may_see(r.owner);
+COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress; HTTP requests that are under way.';
+
+CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
+SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
+	CASE WHEN u.source = 'schedule' THEN
+		ARRAY(SELECT s FROM jobsched_internal.slots_of(u.job_name, u.schedule, u.timezone, u.anchor,
+			u.run_at - '1 microsecond'::interval, u.slots_left) s
+			WHERE u.ends_at IS NULL OR s <= u.ends_at)
+		ELSE ARRAY[u.run_at] END AS next_runs
+FROM (
+	SELECT CASE WHEN s.schedule_revision = j.schedule_revision
+			THEN s.next_run_at ELSE j.first_run_at END AS run_at,
+		j.job_id, j.name AS job_name, jobsched_internal.owner_name_of(j.owner, j.owner_name, j.home) AS owner,
+		'schedule'::text AS source, NULL::bigint AS run_id, j.schedule, j.timezone, j.anchor, j.ends_at,
+		LEAST(j.max_runs - COALESCE(s.scheduled_runs, 0), 5)::integer AS slots_left
+	FROM jobsched_internal.job j
+		LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
+	WHERE j.dropped_at IS NULL AND j.enabled AND NOT j.paused
+		AND (s.auto_paused_revision IS NULL OR s.auto_paused_revision <> j.revision)
+		AND (j.max_runs IS NULL OR s.scheduled_runs IS NULL OR s.scheduled_runs < j.max_runs)
+		AND (s.invalid_revision IS NULL OR s.invalid_revision <> j.revision)
+		AND EXISTS (SELECT FROM jobsched_internal.identity i
+			WHERE i.token = j.home
+				AND i.instance_id = jobsched_internal.instance_id()
+				AND i.database = (SELECT d.oid FROM pg_catalog.pg_database d
+					WHERE d.datname = pg_catalog.current_database()))
+		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+	UNION ALL
+	SELECT r.run_at, r.job_id, j.name, pg_catalog.pg_get_userbyid(r.owner),
+		r.source, r.run_id, j.schedule, j.timezone, j.anchor, NULL, NULL
+	FROM jobsched_internal.run r
+		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
+			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+	WHERE r.status <> 'running' AND jobsched_internal.may_see(r.owner)
+) u
+WHERE u.run_at IS NOT NULL;
+COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued.';
+
+CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';
+COMMENT ON FUNCTION jobsched.health IS 'One row for each check; status is ok, warning or error. Shows no job''s data.';

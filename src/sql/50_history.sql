@@ -1,0 +1,199 @@
+-- Runs that have ended, and the views that show every run and every attempt.
+
+-- Where the rings of history stand.  Ring 0 holds successes, ring 1 the rest.
+CREATE TABLE jobsched_internal.ring (
+	ring smallint PRIMARY KEY,
+	segment smallint NOT NULL,
+	started_at timestamptz NOT NULL
+);
+
+-- What has ended.  Append only; a segment is a partition, the oldest is
+-- TRUNCATEd when its ring comes round to it (src/store_history.c).
+CREATE TABLE jobsched_internal.history (
+	run_id bigint NOT NULL,
+	segment smallint NOT NULL,
+	attempt integer NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	worker_pid integer,
+	missed_count integer NOT NULL,
+	priority integer NOT NULL,
+	status text NOT NULL,
+	source text NOT NULL,
+	run_at timestamptz NOT NULL,
+	queued_at timestamptz NOT NULL,
+	started_at timestamptz,
+	finished_at timestamptz NOT NULL,
+	scheduled_for timestamptz,
+	reason text,
+	sqlstate text,
+	error text,
+	error_detail text,
+	error_hint text,
+	error_context text,
+	keys text[],
+	args jsonb,
+	result jsonb,
+	handler text,
+	request jsonb,
+	traceparent text,
+	PRIMARY KEY (run_id, segment)
+) PARTITION BY LIST (segment);
+CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
+CREATE INDEX history_finished_at ON jobsched_internal.history USING brin (finished_at) WITH (pages_per_range = 32);
+
+-- Attempts that were followed by others; the last one is its run's row in
+-- history.  In ring 1.
+CREATE TABLE jobsched_internal.attempt (
+	run_id bigint NOT NULL,
+	segment smallint NOT NULL,
+	attempt integer NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	worker_pid integer,
+	status text NOT NULL,
+	started_at timestamptz,
+	finished_at timestamptz NOT NULL,
+	-- when the next one was to begin
+	retry_at timestamptz NOT NULL,
+	reason text,
+	sqlstate text,
+	error text,
+	error_detail text,
+	error_hint text,
+	error_context text,
+	-- of a callback: what it says is for its owner alone
+	callback boolean NOT NULL,
+	PRIMARY KEY (run_id, attempt, segment)
+) PARTITION BY LIST (segment);
+CREATE INDEX attempt_job ON jobsched_internal.attempt (job_id, run_id);
+
+CREATE VIEW jobsched.runs WITH (security_invoker) AS
+SELECT r.run_id,
+	r.job_id,
+	n.name AS job_name,
+	pg_catalog.pg_get_userbyid(r.owner) AS owner,
+	r.status,
+	CASE WHEN r.status <> 'queued' THEN r.reason
+		WHEN r.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
+		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
+		WHEN j.paused THEN 'job_paused'
+		WHEN r.reason IS NOT NULL THEN r.reason
+		WHEN j.limited OR r.keys IS NOT NULL
+			OR pg_catalog.current_setting('jobsched.max_running_per_owner') <> '0' THEN 'waiting_for_turn'
+		ELSE 'waiting_for_worker' END AS reason,
+	r.source,
+	r.attempt,
+	r.priority,
+	r.scheduled_for,
+	r.run_at,
+	r.queued_at,
+	CASE WHEN r.status = 'running' THEN (SELECT w.run_started_at
+		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
+		ELSE r.started_at END AS started_at,
+	r.finished_at,
+	r.finished_at - r.started_at AS duration,
+	r.missed_count,
+	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.keys END AS keys,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.args END AS args,
+	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.request END AS request,
+	CASE WHEN jobsched_internal.may_see(r.owner) THEN r.handler END AS handler,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.result END AS result,
+	CASE WHEN NOT jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN NULL
+		WHEN r.status = 'retrying' THEN (SELECT a.error
+		FROM jobsched_internal.attempt a WHERE a.run_id = r.run_id
+			AND a.attempt = r.attempt)
+		ELSE r.error END AS error,
+	CASE WHEN r.status = 'retrying' THEN (SELECT a.sqlstate
+		FROM jobsched_internal.attempt a WHERE a.run_id = r.run_id
+			AND a.attempt = r.attempt)
+		ELSE r.sqlstate END AS sqlstate,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_detail END AS error_detail,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_hint END AS error_hint,
+	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_context END AS error_context,
+	CASE WHEN r.status = 'running' THEN (SELECT w.pid
+		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
+		ELSE r.worker_pid END AS worker_pid
+FROM (
+	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
+		q.scheduled_for, q.run_at, q.queued_at,
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS started_at,
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler,
+		CASE WHEN q.attempt < 0 THEN q.args END AS result,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error,
+		CASE WHEN q.attempt < 0 THEN q.status END AS sqlstate,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid
+	FROM jobsched_internal.run q
+	UNION ALL
+	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
+		h.scheduled_for, h.run_at, h.queued_at, h.started_at,
+		h.finished_at, h.missed_count, h.keys, h.args, h.request, h.handler, h.result,
+		h.error, h.sqlstate, h.error_detail,
+		h.error_hint, h.error_context, h.worker_pid
+	FROM jobsched_internal.history h
+) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
+WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
+COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
+COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
+COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
+COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()) or callback (on_success, on_failure)';
+COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
+COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
+COMMENT ON COLUMN jobsched.runs.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
+COMMENT ON COLUMN jobsched.runs.result IS 'what it returned; of a callback only for the owner';
+COMMENT ON COLUMN jobsched.runs.keys IS 'what limits of keys hold for; made from the templates of its job when it was queued';
+COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
+
+CREATE VIEW jobsched.attempts WITH (security_invoker) AS
+SELECT t.run_id,
+	t.attempt,
+	t.job_id,
+	n.name AS job_name,
+	pg_catalog.pg_get_userbyid(t.owner) AS owner,
+	t.status,
+	t.reason,
+	t.started_at,
+	t.finished_at,
+	t.finished_at - t.started_at AS duration,
+	t.retry_at,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error END AS error,
+	t.sqlstate,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error_detail END AS error_detail,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error_hint END AS error_hint,
+	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error_context END AS error_context,
+	t.worker_pid
+FROM (
+	SELECT q.run_id, q.attempt, q.job_id, q.owner, q.status, q.reason, q.claimed_at AS started_at,
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at,
+		CASE WHEN q.attempt < 0 THEN q.run_at END AS retry_at,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error,
+		CASE WHEN q.attempt < 0 THEN q.status END AS sqlstate,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
+		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
+	FROM jobsched_internal.run q
+	WHERE q.status = 'running'
+	UNION ALL
+	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
+		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,
+		a.error_context, a.worker_pid, a.callback
+	FROM jobsched_internal.attempt a
+	UNION ALL
+	SELECT h.run_id, h.attempt, h.job_id, h.owner, h.status, h.reason, h.started_at,
+		h.finished_at, CASE WHEN h.attempt < 0 THEN h.finished_at END, h.error, h.sqlstate, h.error_detail, h.error_hint,
+		h.error_context, h.worker_pid, h.handler IS NOT NULL
+	FROM jobsched_internal.history h
+	WHERE h.started_at IS NOT NULL
+) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = t.job_id
+WHERE jobsched_internal.may_see(t.owner)::integer <> 0;
+COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';
+COMMENT ON COLUMN jobsched.attempts.status IS 'running, succeeded, failed, cancelled, timed_out, lost, or snoozed (it called snooze())';
+COMMENT ON COLUMN jobsched.attempts.error IS 'why it failed; this, error_detail, error_hint and error_context of a callback are only for the owner';
+COMMENT ON COLUMN jobsched.attempts.retry_at IS 'when the attempt that follows was to begin; NULL for the last one';

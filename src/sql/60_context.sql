@@ -1,0 +1,68 @@
+-- Inside a run: what it may ask and say.  Outside of one the functions that ask
+-- return NULL.
+
+CREATE FUNCTION jobsched.run_id() RETURNS bigint
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_run_id';
+COMMENT ON FUNCTION jobsched.run_id IS 'The id of the run that calls it; NULL outside a run.';
+
+CREATE FUNCTION jobsched.job_name() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_job_name';
+COMMENT ON FUNCTION jobsched.job_name IS 'The name of the job whose run calls it; NULL outside a run.';
+
+CREATE FUNCTION jobsched.args() RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_args';
+COMMENT ON FUNCTION jobsched.args IS 'The arguments of the run that calls it; NULL outside a run.';
+
+CREATE FUNCTION jobsched.attempt() RETURNS integer
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_attempt';
+COMMENT ON FUNCTION jobsched.attempt IS 'Which try at the run this is, from 1; NULL outside a run.';
+
+CREATE FUNCTION jobsched.scheduled_for() RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduled_for';
+COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made for; NULL for a triggered run and outside a run.';
+
+CREATE FUNCTION jobsched.snooze(delay interval) RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_snooze';
+COMMENT ON FUNCTION jobsched.snooze IS
+'Lets the run that calls it be executed once more, a delay after this attempt has come to its '
+'end, which does not count as one of max_attempts. More: doc/reference.md, snooze.';
+
+CREATE FUNCTION jobsched.discard(reason text) RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_discard';
+COMMENT ON FUNCTION jobsched.discard IS 'Raises an error, with reason as its message and SQLSTATE JS001, that ends the run as failed (reason discarded) whatever its policy: there is no use in trying again.';
+
+CREATE FUNCTION jobsched.progress(done bigint, total bigint DEFAULT NULL, message text DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_progress';
+COMMENT ON FUNCTION jobsched.progress IS
+'Shows in view running, at once and to others, how far the run is. Does nothing outside a run.';
+
+CREATE FUNCTION jobsched.log(level text, message text) RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_log';
+COMMENT ON FUNCTION jobsched.log IS
+'Keeps a message with the run (view run_logs); level: debug, info, notice, warning or error. '
+'Outside a run it raises the message as a notice or warning.';
+
+-- Messages of attempts, in the segment of their record.
+CREATE TABLE jobsched_internal.run_log (
+	run_id bigint NOT NULL,
+	segment smallint NOT NULL,
+	attempt integer NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	seq integer NOT NULL,
+	logged_at timestamptz NOT NULL,
+	level text NOT NULL,
+	message text NOT NULL,
+	callback boolean NOT NULL,
+	PRIMARY KEY (run_id, attempt, seq, segment)
+) PARTITION BY LIST (segment);
+
+CREATE VIEW jobsched.run_logs WITH (security_invoker) AS
+SELECT l.run_id, l.attempt, l.job_id, n.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,
+	l.seq, l.logged_at, l.level,
+	CASE WHEN jobsched_internal.may_read(l.owner, l.callback) THEN l.message END AS message
+FROM jobsched_internal.run_log l
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = l.job_id
+WHERE jobsched_internal.may_see(l.owner)::integer <> 0;
+COMMENT ON VIEW jobsched.run_logs IS 'Messages that runs raised or logged, kept as long as the run.';
+COMMENT ON COLUMN jobsched.run_logs.message IS 'what was said; of a callback only for the owner';

@@ -1,0 +1,36 @@
+-- What a dump takes with it, and what a logical replica does.
+
+-- Jobs are the user's data; what happened to them stays where it happened.
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job', 'WHERE dropped_at IS NULL');
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.limit_definition', '');
+
+-- What a logical replica gets from its publisher: jobs, and what became of
+-- their runs, but not who the publisher is nor where its rings stand.
+CREATE FUNCTION jobsched_internal.keep_own() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_keep_own';
+CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.identity
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
+ALTER TABLE jobsched_internal.identity ENABLE REPLICA TRIGGER keep_own;
+CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.ring
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
+ALTER TABLE jobsched_internal.ring ENABLE REPLICA TRIGGER keep_own;
+
+-- Runs and what is left of them come with the OIDs of another cluster's roles.
+CREATE FUNCTION jobsched_internal.disown() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_disown';
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.run
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.run ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.history
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.history ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.attempt
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.attempt ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.run_log
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.run_log ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.http_response
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.http_response ENABLE REPLICA TRIGGER disown;
