@@ -119,8 +119,9 @@ push_response(JsonbParseState **state, const JsResponse *response)
 }
 
 static Jsonb *
-arguments(const JsJob *job, const JsEnding *ending)
+arguments(const JsEnding *ending)
 {
+	const JsJob *job = ending->job;
 	const JsRun *run = ending->run;
 	const JsOutcome *outcome = ending->outcome;
 	JsonbParseState *state = NULL;
@@ -148,8 +149,9 @@ arguments(const JsJob *job, const JsEnding *ending)
  * that of what names the function: the run may be older than its job's owner.
  */
 static char *
-function_for(const JsJob *job, const JsEnding *ending, Oid *owner)
+function_for(const JsEnding *ending, Oid *owner)
 {
+	const JsJob *job = ending->job;
 	const char *name = ending->outcome->status == JS_SUCCEEDED ? "on_success" : "on_failure";
 	JsHttpPlace place;
 	Jsonb	   *definition = js_http_definition(job, ending->run, &place);
@@ -164,22 +166,25 @@ function_for(const JsJob *job, const JsEnding *ending, Oid *owner)
 	return function;
 }
 
-static bool
-is_told(JsStatus status)
+/* Whether anybody may be told; who cancels a run knows that it has ended. */
+bool
+js_callback_tells(const JsOutcome *outcome)
 {
-	return status == JS_SUCCEEDED || status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST;
+	return outcome->status == JS_SUCCEEDED || outcome->status == JS_FAILED ||
+		outcome->status == JS_TIMED_OUT || outcome->status == JS_LOST;
 }
 
 /* Queues the function, if there is one, that is to be told of a run's end. */
 void
-js_callback_queue(const JsJob *job, const JsEnding *ending)
+js_callback_queue(const JsEnding *ending)
 {
+	const JsJob *job = ending->job;
 	JsRun		run = {0};
 	JsRunWriter *writer;
 	char	   *function;
 
-	if (ending->next != NULL || !is_told(ending->outcome->status) ||
-		(function = function_for(job, ending, &run.owner)) == NULL)
+	if (job == NULL || ending->next != NULL || !js_callback_tells(ending->outcome) ||
+		(function = function_for(ending, &run.owner)) == NULL)
 		return;
 	run.job_id = job->job_id;
 	run.status = JS_RUN_QUEUED;
@@ -187,7 +192,7 @@ js_callback_queue(const JsJob *job, const JsEnding *ending)
 	run.priority = ending->run->priority;
 	run.run_at = run.queued_at = js_clock_now();
 	run.claimed_at = run.scheduled_for = DT_NOBEGIN;
-	run.args = arguments(job, ending);
+	run.args = arguments(ending);
 	run.handler = function;
 	run.traceparent = ending->run->traceparent;
 	writer = js_run_writer_open();

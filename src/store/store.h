@@ -246,6 +246,7 @@ typedef struct JsResponse
 typedef struct JsEnding
 {
 	const JsRun *run;
+	const JsJob *job;			/* NULL: not read, for nobody is to be told */
 	const JsOutcome *outcome;
 	const JsRun *next;			/* the run as it waits for its next attempt;
 								 * NULL: it has ended with this one */
