@@ -86,8 +86,8 @@ sched_row_is_free(const RunEntry *run)
 	return false;
 }
 
-static void
-fold(JobEntry *job, int64 run_id, const JsOutcome *outcome)
+static JsDone
+done_of(int64 run_id, const JsOutcome *outcome)
 {
 	JsDone		done = {0};
 
@@ -95,7 +95,15 @@ fold(JobEntry *job, int64 run_id, const JsOutcome *outcome)
 	done.status = outcome->status;
 	done.started_at = outcome->started_at;
 	done.finished_at = outcome->finished_at;
-	sched_fold_add(job, &done);
+	return done;
+}
+
+static void
+note_end(RunEntry *run, const JsOutcome *outcome)
+{
+	JsDone		done = done_of(run->run_id, outcome);
+
+	sched_run_ended(run, run->job, &done);
 }
 
 /* What decides how a run goes on; who is to be told is in a request only. */
@@ -118,10 +126,7 @@ end_attempt(RunEntry *run, const JsRun *row, const JsJob *job, const JsOutcome *
 	js_run_finish(&ending, 1);
 	CommandCounterIncrement();	/* whoever looks for the run in this step
 								 * finds none */
-	/* That another took its place says nothing of the job. */
-	if (!run->superseded && !run->callback)
-		fold(run->job, run->run_id, outcome);
-	sched_run_forget(run);
+	note_end(run, outcome);
 }
 
 /* Ends a run that no worker has begun. */
@@ -157,9 +162,10 @@ note_ended(RunEntry *run)
 	JsRun		row;
 	JsOutcome	outcome;
 
-	if (!run->callback && js_history_find(run->run_id, &row, &outcome))
-		fold(run->job, run->run_id, &outcome);
-	sched_run_forget(run);
+	if (js_history_find(run->run_id, &row, &outcome))
+		note_end(run, &outcome);
+	else
+		sched_run_forget(run);
 }
 
 /* The attempt has ended, and the run waits for another one. */
@@ -291,6 +297,7 @@ record_slots(JobEntry *job, JsStatus status, const char *reason,
 {
 	JsRun		run = {0};
 	JsOutcome	outcome = {0};
+	JsDone		done;
 
 	run.run_id = js_run_next_id();
 	run.job_id = job->job_id;
@@ -304,7 +311,8 @@ record_slots(JobEntry *job, JsStatus status, const char *reason,
 	outcome.started_at = DT_NOBEGIN;
 	outcome.finished_at = now;
 	js_history_insert(&run, &outcome);
-	fold(job, run.run_id, &outcome);
+	done = done_of(run.run_id, &outcome);
+	sched_run_ended(NULL, job, &done);
 }
 
 /* Slots that the misfire policy lets go by. */
