@@ -26,8 +26,7 @@
 #include "common/base64.h"
 #include "run/callback.h"
 #include "run/http_job.h"
-#include "shmem/clock.h"
-#include "shmem/wakeup.h"
+#include "run/queue.h"
 #include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -179,24 +178,18 @@ void
 js_callback_queue(const JsEnding *ending)
 {
 	const JsJob *job = ending->job;
-	JsRun		run = {0};
-	JsRunWriter *writer;
+	JsRun		run;
 	char	   *function;
+	Oid			owner;
 
 	if (job == NULL || ending->next != NULL || !js_callback_tells(ending->outcome) ||
-		(function = function_for(ending, &run.owner)) == NULL)
+		(function = function_for(ending, &owner)) == NULL)
 		return;
-	run.job_id = job->job_id;
-	run.status = JS_RUN_QUEUED;
-	run.source = JS_SOURCE_CALLBACK;
+	js_queue_prepare(&run, job, JS_SOURCE_CALLBACK);
+	run.owner = owner;
 	run.priority = ending->run->priority;
-	run.run_at = run.queued_at = js_clock_now();
-	run.claimed_at = run.scheduled_for = DT_NOBEGIN;
 	run.args = arguments(ending);
 	run.handler = function;
 	run.traceparent = ending->run->traceparent;
-	writer = js_run_writer_open();
-	(void) js_run_insert(writer, &run);
-	js_run_writer_close(writer);
-	js_wakeup_run(run.run_id);
+	(void) js_queue_run(&run);
 }

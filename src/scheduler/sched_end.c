@@ -302,7 +302,7 @@ record_slots(JobEntry *job, JsStatus status, const char *reason,
 	run.run_id = js_run_next_id();
 	run.job_id = job->job_id;
 	run.owner = job->owner;
-	run.source = "schedule";
+	run.source = JS_SOURCE_SCHEDULE;
 	run.missed_count = count;
 	run.run_at = run.queued_at = first;
 	run.scheduled_for = last;
