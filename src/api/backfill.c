@@ -26,8 +26,8 @@
 #include "http/keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
+#include "run/queue.h"
 #include "shmem/clock.h"
-#include "shmem/wakeup.h"
 #include "store/store.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -145,19 +145,12 @@ find_slots(const Backfill *wanted, int *count)
 static int64
 queue_run(JsRunWriter *writer, const JsJob *job, ArrayType *keys, TimestampTz slot)
 {
-	JsRun		run = {0};
+	JsRun		run;
 
-	run.job_id = job->job_id;
-	run.owner = job->owner;
-	run.status = JS_RUN_QUEUED;
-	run.source = "backfill";
+	js_queue_prepare(&run, job, JS_SOURCE_BACKFILL);
 	run.keys = keys;
-	run.run_at = run.queued_at = js_clock_now();
-	run.claimed_at = DT_NOBEGIN;
 	run.scheduled_for = slot;
-	(void) js_run_insert(writer, &run);
-	js_wakeup_run(run.run_id);
-	return run.run_id;
+	return js_queue_add(writer, &run);
 }
 
 static void
@@ -182,7 +175,7 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 	{
 		int64		run_id = 0;
 
-		if (writer != NULL && !js_run_exists_for(wanted->job.job_id, slots[i], NULL))
+		if (writer != NULL && !js_run_exists_for(wanted->job.job_id, slots[i], JS_SOURCE_UNKNOWN))
 			run_id = queue_run(writer, &wanted->job, keys, slots[i]);
 		put_row(result, slots[i], run_id);
 		CHECK_FOR_INTERRUPTS();

@@ -19,6 +19,7 @@
 #include "run/http_job.h"
 #include "run/queue.h"
 #include "run/retry.h"
+#include "store/bounds.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -181,6 +182,9 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	run.priority = PG_ARGISNULL(13) ? 0 : PG_GETARG_INT32(13);
 	js_idempotency_arguments(fcinfo, 8, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 12)))
-		js_queue_run(&run);
+	{
+		js_bounds_check_run(&run);
+		(void) js_queue_run(&run);
+	}
 	PG_RETURN_INT64(run.run_id);
 }

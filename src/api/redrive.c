@@ -13,9 +13,7 @@
 #include "compat.h"
 #include "http/keys.h"
 #include "run/http_job.h"
-#include "run/retry.h"
-#include "shmem/clock.h"
-#include "shmem/wakeup.h"
+#include "run/queue.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(jobsched_retry_run);
@@ -107,18 +105,8 @@ is_of_another_owner(const JsRun *run, const JsJob *job)
 static int64
 queue_again(int64 run_id, JsRun *run, const JsJob *job)
 {
-	TimestampTz now = js_clock_now();
-	JsRunWriter *writer = js_run_writer_open();
-
-	run->run_id = 0;
-	run->owner = job->owner;
-	run->status = JS_RUN_QUEUED;
-	run->source = JS_SOURCE_RETRY;
-	run->run_at = run->queued_at = now;
-	run->claimed_at = DT_NOBEGIN;
-	js_retried_insert(run_id, js_run_insert(writer, run), now);
-	js_run_writer_close(writer);
-	js_wakeup_run(run->run_id);
+	js_queue_prepare_again(run, job, JS_SOURCE_RETRY);
+	js_retried_insert(run_id, js_queue_run(run), run->queued_at);
 	return run->run_id;
 }
 

@@ -3,8 +3,7 @@
  * trigger.c
  *		Functions that queue runs.
  *
- * The run's row is inserted in the caller's transaction, so the run exists if
- * and only if that commits; the scheduler hears of it then (wakeup.c).
+ * How they get into the queue, and the scheduler hears of them: queue.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -24,7 +23,6 @@
 #include "run/http_job.h"
 #include "run/queue.h"
 #include "run/retry.h"
-#include "shmem/wakeup.h"
 #include "store/bounds.h"
 #include "store/store.h"
 #include "utils/array.h"
@@ -61,7 +59,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job.name),
 				 errhint("Its runs are made by http_post() and its like.")));
-	js_queue_prepare(run, &job);
+	js_queue_prepare(run, &job, JS_SOURCE_TRIGGER);
 	run->run_at = js_queue_run_at(fcinfo, 2);
 	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
 	run->timeout = PG_ARGISNULL(4) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(4));
@@ -97,9 +95,7 @@ queue_run(JsRunWriter *writer, const KeySource *source, JsRun *run)
 {
 	js_bounds_check_run(run);
 	run->keys = resolve_keys(source, run->args);
-	(void) js_run_insert(writer, run);
-	js_wakeup_run(run->run_id);
-	return run->run_id;
+	return js_queue_add(writer, run);
 }
 
 Datum

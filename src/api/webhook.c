@@ -238,7 +238,7 @@ prepare_run_of_job(Webhook *hook, Jsonb *change)
 
 	if (js_json_is_longer(&change->root, JS_HTTP_MAX_BODY))
 		js_check_body_size(JS_HTTP_MAX_BODY + 1);
-	js_queue_prepare(&hook->run, job);
+	js_queue_prepare(&hook->run, job, JS_SOURCE_TRIGGER);
 	hook->run.args = change;
 	hook->run.keys = js_keys_require(js_http_keys(job, job->keys), js_run_args(job->args, change));
 }
@@ -286,7 +286,7 @@ record_row(Webhook *hook, const ErrorData *error)
 {
 	JsOutcome	outcome = {.status = JS_SKIPPED,.reason = JS_UNSENDABLE};
 
-	js_queue_prepare(&hook->run, &hook->job);
+	js_queue_prepare(&hook->run, &hook->job, JS_SOURCE_TRIGGER);
 	hook->run.run_id = js_run_next_id();
 	hook->run.args = describe_change(hook->data, false);
 	outcome.started_at = DT_NOBEGIN;
@@ -342,7 +342,7 @@ jobsched_http_webhook(PG_FUNCTION_ARGS)
 	if (error == NULL)
 		error = js_guard(prepare_webhook, &hook);
 	if (error == NULL)
-		js_queue_run(&hook.run);
+		(void) js_queue_run(&hook.run);
 	else
 		leave_out(&hook, error);
 	return pass_on(data);

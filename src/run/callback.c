@@ -26,8 +26,7 @@
 #include "common/base64.h"
 #include "run/callback.h"
 #include "run/http_job.h"
-#include "shmem/clock.h"
-#include "shmem/wakeup.h"
+#include "run/queue.h"
 #include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -119,8 +118,9 @@ push_response(JsonbParseState **state, const JsResponse *response)
 }
 
 static Jsonb *
-arguments(const JsJob *job, const JsEnding *ending)
+arguments(const JsEnding *ending)
 {
+	const JsJob *job = ending->job;
 	const JsRun *run = ending->run;
 	const JsOutcome *outcome = ending->outcome;
 	JsonbParseState *state = NULL;
@@ -148,8 +148,9 @@ arguments(const JsJob *job, const JsEnding *ending)
  * that of what names the function: the run may be older than its job's owner.
  */
 static char *
-function_for(const JsJob *job, const JsEnding *ending, Oid *owner)
+function_for(const JsEnding *ending, Oid *owner)
 {
+	const JsJob *job = ending->job;
 	const char *name = ending->outcome->status == JS_SUCCEEDED ? "on_success" : "on_failure";
 	JsHttpPlace place;
 	Jsonb	   *definition = js_http_definition(job, ending->run, &place);
@@ -164,34 +165,31 @@ function_for(const JsJob *job, const JsEnding *ending, Oid *owner)
 	return function;
 }
 
-static bool
-is_told(JsStatus status)
+/* Whether anybody may be told; who cancels a run knows that it has ended. */
+bool
+js_callback_tells(const JsOutcome *outcome)
 {
-	return status == JS_SUCCEEDED || status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST;
+	return outcome->status == JS_SUCCEEDED || outcome->status == JS_FAILED ||
+		outcome->status == JS_TIMED_OUT || outcome->status == JS_LOST;
 }
 
 /* Queues the function, if there is one, that is to be told of a run's end. */
 void
-js_callback_queue(const JsJob *job, const JsEnding *ending)
+js_callback_queue(const JsEnding *ending)
 {
-	JsRun		run = {0};
-	JsRunWriter *writer;
+	const JsJob *job = ending->job;
+	JsRun		run;
 	char	   *function;
+	Oid			owner;
 
-	if (ending->next != NULL || !is_told(ending->outcome->status) ||
-		(function = function_for(job, ending, &run.owner)) == NULL)
+	if (job == NULL || ending->next != NULL || !js_callback_tells(ending->outcome) ||
+		(function = function_for(ending, &owner)) == NULL)
 		return;
-	run.job_id = job->job_id;
-	run.status = JS_RUN_QUEUED;
-	run.source = JS_SOURCE_CALLBACK;
+	js_queue_prepare(&run, job, JS_SOURCE_CALLBACK);
+	run.owner = owner;
 	run.priority = ending->run->priority;
-	run.run_at = run.queued_at = js_clock_now();
-	run.claimed_at = run.scheduled_for = DT_NOBEGIN;
-	run.args = arguments(job, ending);
+	run.args = arguments(ending);
 	run.handler = function;
 	run.traceparent = ending->run->traceparent;
-	writer = js_run_writer_open();
-	(void) js_run_insert(writer, &run);
-	js_run_writer_close(writer);
-	js_wakeup_run(run.run_id);
+	(void) js_queue_run(&run);
 }

@@ -12,6 +12,7 @@
 
 #include "store/store.h"
 
-extern void js_callback_queue(const JsJob *job, const JsEnding *ending);
+extern bool js_callback_tells(const JsOutcome *outcome);
+extern void js_callback_queue(const JsEnding *ending);
 
 #endif							/* JS_CALLBACK_H */

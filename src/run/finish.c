@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "run/callback.h"
 #include "run/finish.h"
 
 /* The status and reason of a run that did end because it was to. */
@@ -35,4 +36,16 @@ js_cancel_outcome(JsCancel cancel, const char **reason)
 	}
 	*reason = "cancelled";
 	return JS_CANCELLED;
+}
+
+/*
+ * Records how attempts have ended, with everything that follows from it, in the
+ * current transaction.  Whoever ends a run does it by this.
+ */
+void
+js_run_finish(const JsEnding *endings, int count)
+{
+	js_attempts_finish(endings, count);
+	for (int i = 0; i < count; i++)
+		js_callback_queue(&endings[i]);
 }

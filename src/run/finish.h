@@ -12,8 +12,9 @@
 
 #include "base/jobsched.h"
 #include "shmem/shmem.h"
+#include "store/store.h"
 
 extern JsStatus js_cancel_outcome(JsCancel cancel, const char **reason);
-
+extern void js_run_finish(const JsEnding *endings, int count);
 
 #endif							/* JS_FINISH_H */

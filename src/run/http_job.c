@@ -109,7 +109,7 @@ js_http_prepare_run(JsRun *run, const JsJob *job, Jsonb *request, ArrayType *tem
 {
 	templates = js_keys_with(templates != NULL ? templates : job->keys,
 							 js_http_host_template(request, JS_HTTP_OF_RUN));
-	js_queue_prepare(run, job);
+	js_queue_prepare(run, job, JS_SOURCE_TRIGGER);
 	run->request = request;
 	run->keys = js_keys_require(templates, job->args);
 }

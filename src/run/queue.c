@@ -1,7 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * queue.c
- *		What all functions that queue runs have in common.
+ *		The way into the queue for all sessions.
+ *
+ * A run is filled by js_queue_prepare(); what is executed with it is the caller's,
+ * who also checks what a user has given (js_bounds_check_run()).  It is inserted
+ * in the caller's transaction: it exists if and only if that commits, and the
+ * scheduler hears of it then (wakeup.c).  Only the scheduler itself inserts
+ * runs past this, those of slots (sched_fire.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -14,7 +20,6 @@
 #include "run/queue.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
-#include "store/bounds.h"
 #include "utils/timestamp.h"
 
 /* now() as a default means at once, and a mocked clock does not move now(). */
@@ -40,31 +45,50 @@ js_queue_run_at(FunctionCallInfo fcinfo, int n)
 	return run_at;
 }
 
-/* A run of a job that somebody asks for, but for its args and keys. */
+/* A run of a job that has ended is to be queued once more, as what it was. */
 void
-js_queue_prepare(JsRun *run, const JsJob *job)
+js_queue_prepare_again(JsRun *run, const JsJob *job, JsRunSource source)
 {
-	memset(run, 0, sizeof(JsRun));
+	run->run_id = 0;
 	run->job_id = job->job_id;
 	run->home = job->home;
 	run->owner = job->owner;
 	run->status = JS_RUN_QUEUED;
-	run->source = "trigger";
+	run->source = source;
 	run->run_at = run->queued_at = js_clock_now();
-	run->claimed_at = run->scheduled_for = DT_NOBEGIN;
-	if (js_guc_traceparent[0] != '\0')
+	run->claimed_at = DT_NOBEGIN;
+}
+
+/* A run of a job, for no slot, at once, but for what it is executed with. */
+void
+js_queue_prepare(JsRun *run, const JsJob *job, JsRunSource source)
+{
+	memset(run, 0, sizeof(JsRun));
+	js_queue_prepare_again(run, job, source);
+	run->scheduled_for = DT_NOBEGIN;
+	if (source == JS_SOURCE_TRIGGER && js_guc_traceparent[0] != '\0')
 		run->traceparent = js_guc_traceparent;
 }
 
-/* Puts a single run into the queue, and tells the scheduler at commit. */
-void
+/*
+ * Puts a run into the queue, and tells the scheduler at commit.  It gets an id
+ * unless it has one.
+ */
+int64
+js_queue_add(JsRunWriter *writer, JsRun *run)
+{
+	(void) js_run_insert(writer, run);
+	js_wakeup_run(run->run_id);
+	return run->run_id;
+}
+
+/* The same for a single run. */
+int64
 js_queue_run(JsRun *run)
 {
-	JsRunWriter *writer;
+	JsRunWriter *writer = js_run_writer_open();
+	int64		run_id = js_queue_add(writer, run);
 
-	js_bounds_check_run(run);
-	writer = js_run_writer_open();
-	(void) js_run_insert(writer, run);
 	js_run_writer_close(writer);
-	js_wakeup_run(run->run_id);
+	return run_id;
 }

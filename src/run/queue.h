@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue.h
- *		What all functions that queue runs have in common.
+ *		The way into the queue for all sessions.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -15,7 +15,9 @@
 
 extern bool js_queue_run_at_is_given(FunctionCallInfo fcinfo, int n);
 extern TimestampTz js_queue_run_at(FunctionCallInfo fcinfo, int n);
-extern void js_queue_prepare(JsRun *run, const JsJob *job);
-extern void js_queue_run(JsRun *run);
+extern void js_queue_prepare(JsRun *run, const JsJob *job, JsRunSource source);
+extern void js_queue_prepare_again(JsRun *run, const JsJob *job, JsRunSource source);
+extern int64 js_queue_add(JsRunWriter *writer, JsRun *run);
+extern int64 js_queue_run(JsRun *run);
 
 #endif							/* JS_QUEUE_H */

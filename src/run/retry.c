@@ -295,8 +295,8 @@ js_retry_delay(const JsJob *job, const JsRun *run, int32 nth)
 static bool
 was_triggered(const JsRun *run)
 {
-	return strcmp(run->source, "trigger") == 0 || strcmp(run->source, JS_SOURCE_RETRY) == 0 ||
-		strcmp(run->source, JS_SOURCE_CALLBACK) == 0;
+	return run->source == JS_SOURCE_TRIGGER || run->source == JS_SOURCE_RETRY ||
+		run->source == JS_SOURCE_CALLBACK;
 }
 
 static bool

@@ -15,9 +15,6 @@
 /* What discard() raises. */
 #define JS_ERRCODE_DISCARDED MAKE_SQLSTATE('J', 'S', '0', '0', '1')
 
-/* run.source of what somebody retries by hand. */
-#define JS_SOURCE_RETRY "retry"
-
 extern int32 js_retry_max_attempts(int32 given);
 extern void js_retry_check_conditions(const char *parameter, ArrayType *conditions);
 extern void js_retry_check_delays(ArrayType *delays);

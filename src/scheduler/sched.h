@@ -501,7 +501,7 @@ extern void sched_limits_wake(TimestampTz now);
 extern TimestampTz sched_limits_deadline(void);
 
 /* sched_fold.c */
-extern void sched_fold_add(JobEntry *job, const JsDone *done);
+extern void sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done);
 extern void sched_fold_write(void);
 extern void sched_fold_recover(void);
 extern void sched_fold_recover_woken(void);

@@ -82,27 +82,18 @@ wait_again(RunEntry *run)
 	sched_run_wait(run, js_clock_now());
 }
 
-/* What has come of an attempt; a callback's end says nothing of its job. */
+/* What has come of an attempt. */
 void
 sched_take_outcome(const JsDone *done)
 {
 	RunEntry   *run = sched_run_find(done->run_id);
-	JobEntry   *job = sched_job_find(done->job_id);
-	bool		callback = run != NULL && run->callback;
 
 	if (!done->recorded)
 		wait_again(run);
 	else if (done->retry_at != 0)
 		sched_run_retry(run, done->retry_at);
 	else
-	{
-		if (run != NULL)
-			sched_run_forget(run);
-		if (job != NULL && !callback)
-			sched_fold_add(job, done);
-		else if (callback && pg_atomic_read_u32(&sched.db->waiters) > 0)
-			ConditionVariableBroadcast(&sched.db->finished);
-	}
+		sched_run_ended(run, sched_job_find(done->job_id), done);
 }
 
 static void

@@ -86,8 +86,8 @@ sched_row_is_free(const RunEntry *run)
 	return false;
 }
 
-static void
-fold(JobEntry *job, int64 run_id, const JsOutcome *outcome)
+static JsDone
+done_of(int64 run_id, const JsOutcome *outcome)
 {
 	JsDone		done = {0};
 
@@ -95,22 +95,38 @@ fold(JobEntry *job, int64 run_id, const JsOutcome *outcome)
 	done.status = outcome->status;
 	done.started_at = outcome->started_at;
 	done.finished_at = outcome->finished_at;
-	sched_fold_add(job, &done);
+	return done;
 }
 
-/* Moves a run to history. */
 static void
-end_attempt(RunEntry *run, const JsRun *row, const JsOutcome *outcome)
+note_end(RunEntry *run, const JsOutcome *outcome)
 {
-	JsEnding	ending = {.run = row,.outcome = outcome};
+	JsDone		done = done_of(run->run_id, outcome);
 
-	js_attempts_finish(&ending, 1);
+	sched_run_ended(run, run->job, &done);
+}
+
+/* What decides how a run goes on; who is to be told is in a request only. */
+static bool
+read_job(int64 job_id, const JsRun *row, JsJob *job)
+{
+	if (!js_job_read_head(job_id, job))
+		return false;
+	if ((!job->sends_request && !row->sends_request) || js_job_is_too_large(job))
+		return true;
+	return js_job_read(job_id, job);
+}
+
+/* Moves a run to history; job as in JsEnding. */
+static void
+end_attempt(RunEntry *run, const JsRun *row, const JsJob *job, const JsOutcome *outcome)
+{
+	JsEnding	ending = {.run = row,.job = job,.outcome = outcome};
+
+	js_run_finish(&ending, 1);
 	CommandCounterIncrement();	/* whoever looks for the run in this step
 								 * finds none */
-	/* That another took its place says nothing of the job. */
-	if (!run->superseded && !run->callback)
-		fold(run->job, run->run_id, outcome);
-	sched_run_forget(run);
+	note_end(run, outcome);
 }
 
 /* Ends a run that no worker has begun. */
@@ -119,7 +135,9 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 			  const char *sqlstate, const char *error)
 {
 	JsOutcome	outcome = {0};
+	bool		tells;
 	JsRun		row;
+	JsJob		job;
 
 	outcome.status = status;
 	outcome.reason = reason;
@@ -127,10 +145,14 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	outcome.finished_at = js_clock_now();
 	outcome.sqlstate = sqlstate;
 	outcome.error = error;
-	if (read_row(run->run_id, &row))
-		end_attempt(run, &row, &outcome);
-	else
+	if (!read_row(run->run_id, &row))
+	{
 		sched_run_forget(run);
+		return;
+	}
+	tells = js_callback_tells(&outcome) && !run->job->dropped &&
+		read_job(run->job->job_id, &row, &job);
+	end_attempt(run, &row, tells ? &job : NULL, &outcome);
 }
 
 /* The outcome of a run whose worker recorded it, and died before telling us. */
@@ -140,9 +162,10 @@ note_ended(RunEntry *run)
 	JsRun		row;
 	JsOutcome	outcome;
 
-	if (!run->callback && js_history_find(run->run_id, &row, &outcome))
-		fold(run->job, run->run_id, &outcome);
-	sched_run_forget(run);
+	if (js_history_find(run->run_id, &row, &outcome))
+		note_end(run, &outcome);
+	else
+		sched_run_forget(run);
 }
 
 /* The attempt has ended, and the run waits for another one. */
@@ -151,7 +174,7 @@ try_again(RunEntry *run, const JsRun *row, const JsOutcome *outcome, const JsRun
 {
 	JsEnding	ending = {.run = row,.outcome = outcome,.next = next};
 
-	js_attempts_finish(&ending, 1);
+	js_run_finish(&ending, 1);
 	CommandCounterIncrement();
 	run->lost = next->lost;
 	sched_run_retry(run, next->run_at);
@@ -213,17 +236,6 @@ outcome_of_loss(const JsRun *row, const SchedLoss *loss)
 	return outcome;
 }
 
-/* What decides how it goes on; who is to be told is in a request only. */
-static bool
-read_job(int64 job_id, const JsRun *row, JsJob *job)
-{
-	if (!js_job_read_head(job_id, job))
-		return false;
-	if ((!job->sends_request && !row->sends_request) || js_job_is_too_large(job))
-		return true;
-	return js_job_read(job_id, job);
-}
-
 /*
  * A run's worker or server is gone.  If it was to end anyway, it has.  If the
  * run was one transaction it has left no effect, and goes back to the queue;
@@ -253,11 +265,11 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	}
 	outcome = outcome_of_loss(&row, loss);
 	if (run->job->dropped || !read_job(run->job->job_id, &row, &job))
-		end_attempt(run, &row, &outcome);
+		end_attempt(run, &row, NULL, &outcome);
 	else if (outcome.status == JS_LOST && row.repeatable)
 	{
 		if (run->lost >= JS_MAX_LOST)
-			end_attempt(run, &row, &outcome);
+			end_attempt(run, &row, &job, &outcome);
 		else
 		{
 			next = queued_again(&row, &job, loss);
@@ -267,12 +279,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	else if (js_retry_plan(&job, &row, &outcome, &next))
 		try_again(run, &row, &outcome, &next);
 	else
-	{
-		JsEnding	ending = {.run = &row,.outcome = &outcome};
-
-		js_callback_queue(&job, &ending);
-		end_attempt(run, &row, &outcome);
-	}
+		end_attempt(run, &row, &job, &outcome);
 }
 
 static void
@@ -290,11 +297,12 @@ record_slots(JobEntry *job, JsStatus status, const char *reason,
 {
 	JsRun		run = {0};
 	JsOutcome	outcome = {0};
+	JsDone		done;
 
 	run.run_id = js_run_next_id();
 	run.job_id = job->job_id;
 	run.owner = job->owner;
-	run.source = "schedule";
+	run.source = JS_SOURCE_SCHEDULE;
 	run.missed_count = count;
 	run.run_at = run.queued_at = first;
 	run.scheduled_for = last;
@@ -303,7 +311,8 @@ record_slots(JobEntry *job, JsStatus status, const char *reason,
 	outcome.started_at = DT_NOBEGIN;
 	outcome.finished_at = now;
 	js_history_insert(&run, &outcome);
-	fold(job, run.run_id, &outcome);
+	done = done_of(run.run_id, &outcome);
+	sched_run_ended(NULL, job, &done);
 }
 
 /* Slots that the misfire policy lets go by. */

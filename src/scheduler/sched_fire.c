@@ -115,7 +115,7 @@ insert_run(const Firing *firing, const DueJob *due, TimestampTz slot, int32 miss
 	run.job_id = job->job_id;
 	run.owner = job->owner;
 	run.status = JS_RUN_QUEUED;
-	run.source = slot == DT_NOBEGIN ? "startup" : "schedule";
+	run.source = slot == DT_NOBEGIN ? JS_SOURCE_STARTUP : JS_SOURCE_SCHEDULE;
 	run.missed_count = missed;
 	run.keys = due->keys;
 	run.run_at = from + sched_jitter(job->job_id, from, due->row.jitter);

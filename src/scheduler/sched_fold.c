@@ -79,8 +79,8 @@ open_fold(JobEntry *job)
 	return job->fold;
 }
 
-void
-sched_fold_add(JobEntry *job, const JsDone *done)
+static void
+add_outcome(JobEntry *job, const JsDone *done)
 {
 	char		letter[2] = {outcome_letter(done->status), '\0'};
 	JobFold    *fold = open_fold(job);
@@ -108,6 +108,36 @@ sched_fold_add(JobEntry *job, const JsDone *done)
 	}
 	if (done->started_at != DT_NOBEGIN)
 		note_run_time(job, done);
+}
+
+/*
+ * Whether the end of a run says something of its job: not that of a callback, nor
+ * that another took its place before it began.
+ */
+static bool
+counts(const RunEntry *run, const JsDone *done)
+{
+	return run == NULL ||
+		(!run->callback && !(run->superseded && done->started_at == DT_NOBEGIN));
+}
+
+/*
+ * Takes note that a run has ended, whoever has recorded that: its outcome is
+ * added up, its limits are released, and whoever waits for it is told; if it is
+ * added up, not before that is due (step_in_transaction()).  Either of run and
+ * job may be unknown (NULL).
+ */
+void
+sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
+{
+	bool		added = job != NULL && counts(run, done);
+
+	if (run != NULL)
+		sched_run_forget(run);
+	if (added)
+		add_outcome(job, done);
+	else if (pg_atomic_read_u32(&sched.db->waiters) > 0)
+		ConditionVariableBroadcast(&sched.db->finished);
 }
 
 /*

@@ -296,8 +296,8 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->timeout = row->timeout;
 	run->attempt = row->attempt;
 	run->lost = row->lost;
-	run->of_slot = strcmp(row->source, "schedule") == 0 || strcmp(row->source, "startup") == 0;
-	run->backfill = strcmp(row->source, "backfill") == 0;
+	run->of_slot = row->source == JS_SOURCE_SCHEDULE || row->source == JS_SOURCE_STARTUP;
+	run->backfill = row->source == JS_SOURCE_BACKFILL;
 	run->callback = row->handler != NULL;
 	run->own_request = row->sends_request;
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;

@@ -161,6 +161,18 @@ typedef enum JsRunStatus
 	JS_RUN_RETRYING
 } JsRunStatus;
 
+/* What asked for a run. */
+typedef enum JsRunSource
+{
+	JS_SOURCE_UNKNOWN,			/* a row that somebody has spoilt */
+	JS_SOURCE_SCHEDULE,
+	JS_SOURCE_STARTUP,			/* @startup */
+	JS_SOURCE_TRIGGER,			/* trigger(), a request, a webhook */
+	JS_SOURCE_BACKFILL,
+	JS_SOURCE_RETRY,			/* retry_run(), redrive() */
+	JS_SOURCE_CALLBACK			/* the end of another run */
+} JsRunSource;
+
 typedef struct JsRun
 {
 	int64		run_id;
@@ -168,7 +180,7 @@ typedef struct JsRun
 	pg_uuid_t	home;			/* of such a request, as of a job */
 	Oid			owner;
 	JsRunStatus status;
-	const char *source;
+	JsRunSource source;
 	int32		attempt;
 	int32		lost;
 	int32		failures;
@@ -192,9 +204,6 @@ typedef struct JsRun
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
 } JsRun;
-
-/* What asked for a run that is told of another's end. */
-#define JS_SOURCE_CALLBACK "callback"
 
 /* How a run ended. */
 typedef struct JsOutcome
@@ -246,6 +255,7 @@ typedef struct JsResponse
 typedef struct JsEnding
 {
 	const JsRun *run;
+	const JsJob *job;			/* NULL: not read, for nobody is to be told */
 	const JsOutcome *outcome;
 	const JsRun *next;			/* the run as it waits for its next attempt;
 								 * NULL: it has ended with this one */
@@ -310,7 +320,7 @@ extern bool js_run_read_head(int64 run_id, JsRun *head);
 extern bool js_run_see(int64 run_id, JsRun *run);
 extern bool js_run_see_head(int64 run_id, JsRun *head);
 extern bool js_run_is_busy(int64 run_id);
-extern bool js_run_exists_for(int64 job_id, TimestampTz slot, const char *source);
+extern bool js_run_exists_for(int64 job_id, TimestampTz slot, JsRunSource source);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
 						 int32 attempt, bool repeatable, TimestampTz now);

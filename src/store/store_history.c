@@ -106,7 +106,7 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_set(row, HISTORY_MISSED_COUNT, Int32GetDatum(run->missed_count));
 	js_row_set(row, HISTORY_PRIORITY, Int32GetDatum(run->priority));
 	js_row_set_text(row, HISTORY_STATUS, js_status_name(outcome->status));
-	js_row_set_text(row, HISTORY_SOURCE, run->source);
+	js_row_set_text(row, HISTORY_SOURCE, js_source_name(run->source));
 	js_row_set_timestamp(row, HISTORY_RUN_AT, run->run_at);
 	js_row_set_timestamp(row, HISTORY_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->started_at);

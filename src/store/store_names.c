@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_names.c
- *		The words that stand in rows for statuses and policies.
+ *		The words that stand in rows for statuses, sources and policies.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -15,6 +15,13 @@ static const char *const status_names[] = {
 	[JS_SUCCEEDED] = "succeeded",[JS_FAILED] = "failed",[JS_CANCELLED] = "cancelled",
 	[JS_TIMED_OUT] = "timed_out",[JS_LOST] = "lost",[JS_SKIPPED] = "skipped",
 	[JS_MISSED] = "missed"
+};
+
+static const char *const source_names[] = {
+	[JS_SOURCE_UNKNOWN] = "unknown",[JS_SOURCE_SCHEDULE] = "schedule",
+	[JS_SOURCE_STARTUP] = "startup",[JS_SOURCE_TRIGGER] = "trigger",
+	[JS_SOURCE_BACKFILL] = "backfill",[JS_SOURCE_RETRY] = "retry",
+	[JS_SOURCE_CALLBACK] = "callback"
 };
 
 const char *const js_overlap_names[JS_OVERLAPS] = {
@@ -49,6 +56,20 @@ js_status_of(const char *name)
 	if (found < 0)
 		elog(ERROR, "history has unknown status \"%s\"", name);
 	return (JsStatus) found;
+}
+
+const char *
+js_source_name(JsRunSource source)
+{
+	return source_names[source];
+}
+
+JsRunSource
+js_source_of(const char *name)
+{
+	int			found = js_name_find(name, source_names, lengthof(source_names));
+
+	return found < 0 ? JS_SOURCE_UNKNOWN : (JsRunSource) found;
 }
 
 JsOverlap

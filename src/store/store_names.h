@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_names.h
- *		The words that stand in rows for statuses and policies.
+ *		The words that stand in rows for statuses, sources and policies.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -24,7 +24,10 @@ extern int	js_name_find(const char *name, const char *const *names, int n);
 extern const char *js_status_name(JsStatus status);
 extern JsStatus js_status_of(const char *name);
 
+extern const char *js_source_name(JsRunSource source);
+
 /* A row that somebody has spoilt has the default. */
+extern JsRunSource js_source_of(const char *name);
 extern JsOverlap js_overlap_of(const char *name);
 extern JsMisfire js_misfire_of(const char *name);
 

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "shmem/shmem.h"
 #include "store/store.h"
+#include "store/store_names.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -108,7 +109,7 @@ run_to_row(const JsRun *run, JsRow *row)
 		js_row_set(row, RUN_HOME, UUIDPGetDatum(&run->home));
 	else
 		js_row_set_null(row, RUN_HOME);
-	js_row_set_text(row, RUN_SOURCE, run->source);
+	js_row_set_text(row, RUN_SOURCE, js_source_name(run->source));
 	js_row_set(row, RUN_PRIORITY, Int32GetDatum(run->priority));
 	js_row_set(row, RUN_MISSED_COUNT, Int32GetDatum(run->missed_count));
 	js_row_set_interval(row, RUN_TIMEOUT, run->timeout);
@@ -171,7 +172,7 @@ head_from_row(const JsRow *row, JsRun *run)
 		run->home = *DatumGetUUIDP(row->values[RUN_HOME - 1]);
 	run->owner = DatumGetObjectId(row->values[RUN_OWNER - 1]);
 	run->status = run_status_of(js_row_head_text(row, RUN_STATUS));
-	run->source = js_row_head_text(row, RUN_SOURCE);
+	run->source = js_source_of(js_row_head_text(row, RUN_SOURCE));
 	run->attempt = DatumGetInt32(row->values[RUN_ATTEMPT - 1]);
 	run->lost = DatumGetInt32(row->values[RUN_LOST - 1]);
 	run->failures = DatumGetInt32(row->values[RUN_FAILURES - 1]);
@@ -297,9 +298,9 @@ js_run_is_busy(int64 run_id)
 	return busy;
 }
 
-/* Whether a run of a job's slot waits or runs; source NULL: whatever asked for it. */
+/* Whether a run of a job's slot waits or runs; JS_SOURCE_UNKNOWN: whatever asked for it. */
 bool
-js_run_exists_for(int64 job_id, TimestampTz slot, const char *source)
+js_run_exists_for(int64 job_id, TimestampTz slot, JsRunSource source)
 {
 	Relation	rel = js_table_open("run", AccessShareLock);
 	ScanKeyData keys[3];
@@ -309,10 +310,11 @@ js_run_exists_for(int64 job_id, TimestampTz slot, const char *source)
 	js_key_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
 	ScanKeyInit(&keys[1], RUN_SCHEDULED_FOR, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(slot));
-	if (source != NULL)
+	if (source != JS_SOURCE_UNKNOWN)
 		ScanKeyEntryInitialize(&keys[2], 0, RUN_SOURCE, BTEqualStrategyNumber, InvalidOid,
-							   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(source));
-	scan = js_table_scan_key(rel, "run_slot", keys, source != NULL ? 3 : 2);
+							   DEFAULT_COLLATION_OID, F_TEXTEQ,
+							   CStringGetTextDatum(js_source_name(source)));
+	scan = js_table_scan_key(rel, "run_slot", keys, source != JS_SOURCE_UNKNOWN ? 3 : 2);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

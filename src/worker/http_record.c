@@ -19,7 +19,6 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "run/callback.h"
 #include "run/finish.h"
 #include "run/http_job.h"
 #include "run/retry.h"
@@ -345,6 +344,7 @@ describe(JsRecording *recording, JsEnding *ending)
 {
 	memset(ending, 0, sizeof(JsEnding));
 	ending->run = &recording->run;
+	ending->job = recording->job;
 	ending->outcome = &recording->outcome;
 	if (recording->has_response)
 		ending->response = &recording->response;
@@ -387,9 +387,5 @@ js_http_record(JsRecording *recordings, int count)
 		if (recordings[i].ours)
 			describe(&recordings[i], &endings[n++]);
 	}
-	js_attempts_finish(endings, n);
-	n = 0;
-	for (int i = 0; i < count; i++)
-		if (recordings[i].ours)
-			js_callback_queue(recordings[i].job, &endings[n++]);
+	js_run_finish(endings, n);
 }

@@ -227,6 +227,7 @@ js_worker_ending(const JsWork *work)
 	JsEnding	ending = {0};
 
 	ending.run = &work->run;
+	ending.job = work->job;
 	ending.outcome = &work->outcome;
 	ending.next = work->goes_on ? &work->next : NULL;
 	ending.lines = work->lines;
@@ -243,7 +244,7 @@ record(JsWork *work)
 	js_worker_check_tables();
 	work->nlines = js_capture_lines(&work->lines);
 	ending = js_worker_ending(work);
-	js_attempts_finish(&ending, 1);
+	js_run_finish(&ending, 1);
 	MemoryContextSwitchTo(outer);
 }
 

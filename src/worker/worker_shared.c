@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "run/capture.h"
 #include "run/execsql.h"
+#include "run/finish.h"
 #include "shmem/clock.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
@@ -102,7 +103,7 @@ record_all(const JsWork *works, int count)
 		if (works[i].job != NULL)
 			endings[n++] = js_worker_ending(&works[i]);
 	js_worker_check_tables();
-	js_attempts_finish(endings, n);
+	js_run_finish(endings, n);
 }
 
 static void
