@@ -103,7 +103,11 @@ moves_runs(const JobEntry *before, const JobEntry *job)
 		job->queue != before->queue || job->max_concurrency != before->max_concurrency;
 }
 
-/* Brings the entry of a job up to date with its row. */
+/*
+ * Brings the entry of a job up to date with its row.  Whether the job is at home
+ * does not only depend on that: the row may have been read after adopt(), and
+ * this database's token before.
+ */
 void
 sched_apply_job(const JsJob *row)
 {
@@ -118,7 +122,7 @@ sched_apply_job(const JsJob *row)
 		return;
 	if (is_new)
 		job = sched_job_make(row->job_id);
-	else if (job->revision == row->revision)
+	else if (job->revision == row->revision && job->asleep == !at_home)
 		return;
 	before = *job;
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
