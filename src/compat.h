@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *		What differs between PostgreSQL 15 and 18, in one place.
+ *		Differences between PostgreSQL 15 and 18, in one place.
  *
- * The only file that mentions PG_VERSION_NUM.
+ * No other file uses PG_VERSION_NUM.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

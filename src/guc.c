@@ -3,9 +3,9 @@
  * guc.c
  *		Settings.
  *
- * None of them but jobsched.timezone, a mere default, and jobsched.traceparent,
- * a mere label, can be set by a user: a job must not be able to change the rules
- * that it runs under.
+ * Users can set only jobsched.timezone, a mere default, and
+ * jobsched.traceparent, a mere label: a job must not be able to change the
+ * rules that it runs under.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * init.c
- *		Where the library is loaded.
+ *		Loads the library.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,14 +3,14 @@
  * access.c
  *		Who may see and do what.
  *
- * Jobs and runs belong to a role.  Whoever has the privileges of that role
- * (is it, is a member that inherits, is a superuser) may manage them and see
- * all of them; members of pg_monitor may see them.  To make a role the owner
- * of a job, or to say what a role's job executes, one must be able to SET ROLE
- * to it.
+ * Jobs and runs belong to a role.  Every role that has the privileges of that
+ * role (the role itself, a member that inherits, a superuser) may manage them
+ * and see all of them; members of pg_monitor may see them.  To make a role the
+ * owner of a job, or to define what a role's job executes, one must be able to
+ * SET ROLE to it.
  *
- * For a role without these rights a job does not exist: messages do not tell
- * the one from the other.
+ * For a role without these rights a job does not exist: messages do not reveal
+ * the difference.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * backfill.c
- *		backfill(): runs for slots that lie in the past.
+ *		backfill(): runs for slots of the past.
  *
- * The runs are inserted in the caller's transaction, as trigger() does it.  A
- * slot may have had a run before, which does not matter: it is the caller who
- * wants it once more.  Only while one waits or is executed there is none beside
- * it.  The job's row is locked meanwhile, so that two callers do not both find
- * that there is none.
+ * The runs are inserted in the caller's transaction, as trigger() does.  A slot
+ * may have had a run before; that does not matter, because the caller wants
+ * another.  But while a backfilled run of the slot waits or is executed, the
+ * slot gets no other.  The job's row is locked meanwhile, so that two callers
+ * do not both find that there is none.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,8 +3,8 @@
  * cancel.c
  *		Functions that cancel runs, or take them from their workers.
  *
- * What is wanted is a row in request, inserted in the caller's transaction;
- * the scheduler hears of it at commit and does it (sched_cancel.c).
+ * The functions insert a row of run_stop in the caller's transaction.  The
+ * scheduler is notified at commit and serves it (sched_cancel.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

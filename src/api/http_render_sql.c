@@ -3,9 +3,8 @@
  * http_render_sql.c
  *		For tests: the request that a definition makes, as SQL sees it.
  *
- * No SQL object of the extension refers to it; to declare it one has to be
- * able to create C functions.  What it takes and returns is in
- * doc/internals.md.
+ * No SQL object of the extension refers to it; declaring it needs the right to
+ * create C functions. doc/internals.md describes its arguments and its result.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

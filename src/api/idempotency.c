@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * idempotency.c
- *		What a key of trigger() means for the run.
+ *		What an idempotency key of trigger() means for the run.
  *
- * A key belongs to a job, or to the requests that a role makes without one, and
- * is kept by one run at a time (table idempotency), for the period that the call
- * which made the run has named, and in any case as long as the run has not
- * ended.  Whoever triggers with a key that is kept gets the run that keeps it,
- * or an error, or a new run which takes the key over.
+ * A key belongs to a job, or to the requests that a role makes without one.
+ * One run at a time holds it (table idempotency), for the period that the call
+ * which made the run has given, and in any case until the run has ended.  A
+ * call of trigger() with a key that is held gets the run that holds it, or an
+ * error, or a new run which takes the key over.
  *
- * A session never changes a run.  That the run which loses its key shall not
- * start is a request, in the same transaction as the new run: the scheduler
- * holds the old one back from when it reads the request, and ends it; or it has
- * claimed it before, and drops the request.
+ * A session never changes a run.  A row of run_stop, in the same transaction as
+ * the new run, says that the run which loses its key must not start.  The
+ * scheduler holds the old run back once it has read this row, and ends it; or
+ * it has claimed the run before, and drops the row.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

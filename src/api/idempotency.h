@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * idempotency.h
- *		What a key of trigger() means for the run.
+ *		What an idempotency key of trigger() means for the run.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * job_schedule.c
- *		When the schedule of a job begins.
+ *		When the schedule of a job starts.
  *
- * A session that changes which slots a job has says so in the job's row: with
+ * A session that changes the slots of a job writes that into the job's row:
  * another schedule_revision, and the first slot (first_run_at) that the
- * scheduler shall fire of it.
+ * scheduler is to fire.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * job_schedule.h
- *		When the schedule of a job begins.
+ *		When the schedule of a job starts.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

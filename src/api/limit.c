@@ -3,10 +3,10 @@
  * limit.c
  *		Functions that define queues and limits of keys.
  *
- * A queue is a name that jobs give; a class of keys is what their keys begin
- * with.  Both belong to a role and hold for its jobs only, so nobody can
- * block anybody else.  Each call states the whole definition.  The scheduler
- * hears of it at commit and reads all of them anew (sched_limit.c).
+ * A queue is a name in the definition of jobs; a class of keys is the beginning
+ * of their text.  Both belong to a role and apply to its jobs only, so nobody
+ * can block anybody else.  Each call gives the whole definition.  The scheduler
+ * is notified at commit and reads all definitions anew (sched_limit.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

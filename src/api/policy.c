@@ -4,9 +4,8 @@
  *		The policies of a job: names, bounds, arguments.
  *
  * create_job() and alter_job() read their arguments for retries and for slots
- * here, refuse what is out of bounds, and write the rest into the job.  What
- * they mean is in retry.c, and in sched_slot.c, sched_fire.c and
- * sched_overlap.c.
+ * here, refuse values that are out of bounds, and write the rest into the job.
+ * For the meaning see retry.c, sched_slot.c, sched_fire.c and sched_overlap.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * processing.c
- *		Stopping and starting what this database runs.
+ *		Stops and starts all processing of this database.
  *
- * That it is stopped is a column of identity: it is this database's, lasts over
- * restarts, and goes neither into a dump nor to a logical replica.  The
- * scheduler hears of it at commit.
+ * A column of identity says that processing is stopped.  It belongs to this
+ * database, lasts across restarts, and is part of neither a dump nor a logical
+ * replica.  The scheduler is notified at commit.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

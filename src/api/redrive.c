@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * redrive.c
- *		Functions that retry by hand what has ended without success.
+ *		Functions that retry by hand runs that have ended without success.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,7 +3,7 @@
  * schedule_sql.c
  *		SQL functions about schedules: next_runs() and explain_schedule().
  *
- * Both only compute; they read no table and need no right.
+ * Both only compute; they read no table and need no rights.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

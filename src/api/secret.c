@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * secret.c
- *		Functions that keep secrets: set_secret(), drop_secret().
+ *		Functions that store secrets: set_secret(), drop_secret().
  *
- * A secret belongs to a role, and its runs send it: {{secret.NAME}} in what a
- * request is defined by.  Nothing shows its value again.  The statement that
- * brings it is where it could still be seen; a function can do this much about
- * that: what pg_stat_activity and the log take for the statement is replaced
- * before anything can fail, and errors get no context, which may quote it.
- * What is beyond its reach: log_statement, log_min_duration_statement, and a
- * statement that fails before it is executed.
+ * A secret belongs to a role, and its runs send it: {{secret.NAME}} in the
+ * definition of a request.  Nothing shows its value again.  But the statement
+ * that sets it contains the value.  A function can do this about that: before
+ * anything can fail, it replaces the text that pg_stat_activity and the log
+ * show as the statement, and errors get no context, which may quote it.  It
+ * cannot influence log_statement, log_min_duration_statement, and a statement
+ * that fails before it is executed.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * status.c
- *		Functions behind the views, and health().
+ *		The functions behind the views, and health().
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,7 +3,7 @@
  * trigger.c
  *		Functions that queue runs.
  *
- * How they get into the queue, and the scheduler hears of them: queue.c.
+ * queue.c puts them into the queue and notifies the scheduler.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

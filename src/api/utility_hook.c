@@ -1,26 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * utility_hook.c
- *		Commands that concern us: they find us out of their way.
+ *		Makes way for commands that need the database or the extension.
  *
  * DROP DATABASE, ALTER DATABASE RENAME and SET TABLESPACE, and CREATE DATABASE
- * with a template want nobody to be connected to the database, and the server
- * does not send background workers away.  So before the command, and only
- * for a user who may do it, the scheduler and the workers of the database are
- * sent away, these when they have finished what they execute.  For a run that
- * takes long the command fails, as it would for any session; DROP DATABASE ...
- * WITH (FORCE) terminates it.  When the command is over the scheduler comes
- * back.
+ * with a template require that nobody is connected to the database, and the
+ * server does not send background workers away.  So before the command, and
+ * only for a user who may execute it, we send away the scheduler and the
+ * workers of the database, workers when they have finished their runs.  If a
+ * run takes long the command fails, as it would for any session; DROP DATABASE
+ * ...  WITH (FORCE) terminates it.  After the command the scheduler comes back.
  *
- * DROP EXTENSION and ALTER EXTENSION UPDATE want our tables for themselves, and
- * find the same: the scheduler and the workers go before.  The scheduler that
- * comes when the transaction has ended sees what there is then: nothing, the
- * version that it knows, or another.
+ * DROP EXTENSION and ALTER EXTENSION UPDATE need exclusive access to our
+ * tables, so the scheduler and the workers leave before.  After the transaction
+ * a new scheduler finds no extension, the version that it knows, or another
+ * version.
  *
  * COMMIT PREPARED may commit runs that another session has queued.
  *
- * CREATE DATABASE, DROP ROLE and ALTER ROLE RENAME are told of at their commit,
- * and only if they have succeeded: what is refused must cost us nothing.
+ * CREATE DATABASE, DROP ROLE and ALTER ROLE RENAME notify us at their commit,
+ * and only if they have succeeded: a command that is refused must cost us
+ * nothing.
  *
  * CREATE TRIGGER may make a webhook (webhook_check.c).
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * utility_hook.h
- *		Commands that concern us: they find us out of their way.
+ *		Makes way for commands that need the database or the extension.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

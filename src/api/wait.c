@@ -3,11 +3,11 @@
  * wait.c
  *		CALL wait_run(): waiting for a run to end.
  *
- * A procedure, because it must not hold a snapshot while it waits: the run may
- * be one that waits for all older snapshots to go, like CREATE INDEX
- * CONCURRENTLY.  Between looks it has committed.  The scheduler wakes it
- * when runs have ended; it looks by itself only now and then, in case the
- * scheduler is being replaced.
+ * It is a procedure because it must not hold a snapshot while it waits: the run
+ * may be one that waits for all older snapshots to go, like CREATE INDEX
+ * CONCURRENTLY.  It commits before each wait.  The scheduler wakes it when runs
+ * have ended; by itself it looks only now and then, in case the scheduler is
+ * being replaced.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,10 +3,10 @@
  * webhook.c
  *		http_webhook(), the trigger that sends rows.
  *
- * A webhook never hinders a change of its table.  A row that cannot be sent is
- * left out, with a warning to who changes the table and a skipped run in the
- * history of the table's owner.  What can be known to be wrong is refused when
- * the trigger is created (webhook_check.c).
+ * A webhook never prevents a change of its table.  A row that cannot be sent is
+ * left out, with a warning to the session that changes the table, and a skipped
+ * run in the history of the table's owner.  Mistakes that are visible earlier
+ * are refused when the trigger is created (webhook_check.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

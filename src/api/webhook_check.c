@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * webhook_check.c
- *		Triggers of http_webhook() are looked at when they are created.
+ *		Checks triggers of http_webhook() when they are created.
  *
- * What a trigger says wrong would come to light with the first change of its
- * table, long after whoever made it has gone.  So CREATE TRIGGER finds out, when
- * the server has made the trigger: then its rights have been asked for, and what
- * we look at is what will be called.
+ * A mistake in a trigger's arguments would otherwise appear with the first
+ * change of its table, long after its creation.  CREATE TRIGGER is checked
+ * after the server has made the trigger: then the server has checked the
+ * rights, and we see the function that will be called.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * webhook_check.h
- *		Triggers of http_webhook() are looked at when they are created.
+ *		Checks triggers of http_webhook() when they are created.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * guard.c
- *		Calls whose errors must not undo what the transaction has done.
+ *		Calls whose errors must not abort the transaction.
  *
- * A row that cannot be made JSON of is no reason to roll back the work that it
- * came with, nor one request or one job to roll back those of others.  Which
- * values fail cannot be told before: they are read by output functions and parsers
- * that report an error in one way only.  So that is done in a subtransaction, which
- * is always ended here, whatever happens.
+ * If no JSON can be made of a row, the work that produced the row must not be
+ * rolled back; and an error in one request or job must not roll back the work
+ * of others.  Which values fail is not known beforehand: output functions and
+ * parsers can only report an error.  So such calls run in a subtransaction,
+ * which this file always ends, whatever happens.
  *
- * What is called writes little or nothing: a subtransaction that writes takes a
- * transaction id, and a statement may have a million rows.
+ * The called function should write little or nothing.  A subtransaction that
+ * writes takes a transaction id, and a statement may have a million rows.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guard.h
- *		Calls whose errors must not undo what the transaction has done.
+ *		Calls whose errors must not abort the transaction.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * interval.c
- *		Spans of time as arguments.
+ *		Time spans as arguments.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

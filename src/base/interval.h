@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * interval.h
- *		Spans of time as arguments.
+ *		Time spans as arguments.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jobsched.h
- *		Constants that every part shares.
+ *		Constants that all parts share.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,20 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * needles.c
- *		Many texts that are looked for in another one, all at once.
+ *		Searching a text for many others at once.
  *
  * DESIGN
  *
- * Neither needles nor text are to be trusted with our time, so it is done as
- * Aho and Corasick do it: some steps for each byte of the needles, some for each
- * byte of the text, whatever they are and however many needles there are.
+ * Users may choose both needles and text to cost us time, so the search uses
+ * the algorithm of Aho and Corasick.  It takes a few steps for each byte of the
+ * needles and for each byte of the text, whatever they contain and however many
+ * needles there are.
  *
- * The needles are put into a tree; a node is a beginning that one or more of
- * them have.  Almost all nodes have one child.  A node with more has a table for
- * all bytes; there are fewer of these than needles, and the root's.  A node that
- * is not followed by the next byte of the text falls back to the longest of its
- * own ends that is a node as well, which is shorter: so there are no more falls
- * than bytes.
+ * The needles form a tree, in which a node is a prefix of one or more needles.
+ * Almost all nodes have one child.  A node with several has a table for all
+ * bytes; there are fewer such nodes than needles, plus the root.  If the next
+ * byte of the text does not follow a node, the search falls back to the longest
+ * proper suffix of the node's text that is a node too.  Each fall makes the
+ * match shorter, so there are no more falls than bytes.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * needles.h
- *		Many texts that are looked for in another one, all at once.
+ *		Searching a text for many others at once.
  *
- * Plain C: knows nothing of the server, and allocates nothing.
+ * Plain C: uses nothing of the server, and allocates nothing.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

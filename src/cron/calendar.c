@@ -3,11 +3,11 @@
  * calendar.c
  *		Local dates and times, and which of them a cron expression matches.
  *
- * The proleptic Gregorian calendar throughout.  It repeats exactly after 400
- * years (146097 days, a multiple of seven), which bounds the search: what
- * does not match within 400 years never matches.  The search goes by months,
- * building the set of matching days of each month that matches, so even a
- * date that comes once in 40 years is found in a few microseconds.
+ * We use the proleptic Gregorian calendar throughout.  It repeats exactly after
+ * 400 years (146097 days, a multiple of seven), which bounds the search: what
+ * does not match within 400 years never matches.  The search goes month by
+ * month, and builds the set of matching days of each month that matches.  So
+ * even a date that occurs once in 40 years is found in a few microseconds.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

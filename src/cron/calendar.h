@@ -3,9 +3,9 @@
  * calendar.h
  *		Local dates and times, without any time zone.
  *
- * A local time is a number of seconds: what the clock on the wall reads,
- * counted from its reading of 1970-01-01 00:00:00 as if every day had 86400
- * seconds.  A day is a number of days from 1970-01-01.
+ * A local time is a number of seconds: what a wall clock shows, counted from
+ * 1970-01-01 00:00:00 on that clock, as if every day had 86400 seconds.  A day
+ * is a number of days since 1970-01-01.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,14 +3,15 @@
  * cron.c
  *		Reads the text of a schedule.
  *
- * Four kinds of text, told apart by how they begin: "@" a macro, "every" a
- * step, a date a timestamp, anything else five or six cron fields.
+ * There are four kinds of text, which differ in how they begin: "@" begins a
+ * macro, "every" a step, a date a timestamp, and anything else five or six cron
+ * fields.
  *
- * The parser is strict and total.  Strict: what is not in the dialect is an
- * error that names the field and the position, nothing is guessed and
- * nothing is ignored.  Total: any string of bytes gives a schedule or an
- * error, in time linear in its length; a text longer than MAX_TEXT is
- * refused.  It allocates nothing, calls nothing of the server but snprintf,
+ * The parser is strict and total.  Strict: text that is not in the dialect is
+ * an error, which names the field and the position; nothing is guessed and
+ * nothing is ignored.  Total: any string of bytes gives a schedule or an error,
+ * in time linear in its length.  A text longer than MAX_TEXT is refused.  The
+ * parser allocates nothing, calls no function of the server except snprintf,
  * and keeps its whole state in a JsReader on the stack.
  *
  * Bytes outside ASCII are refused before anything else, so a byte offset is

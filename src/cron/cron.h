@@ -3,16 +3,15 @@
  * cron.h
  *		Schedules: parse a schedule's text, find the instant that follows.
  *
- * A leaf: it knows nothing of jobs, of the catalog or of shared memory, it
- * never reports an error through ereport(), and parsing allocates nothing,
- * so the parser can be run under a fuzzer outside the server.  Time zone
- * arithmetic uses the server's own zone data (pgtime.h).
+ * These files use nothing of jobs, the catalog or shared memory.  They never
+ * call ereport(), and parsing allocates nothing, so the parser can run under a
+ * fuzzer outside the server.  Time zone arithmetic uses the server's own zone
+ * data (pgtime.h).
  *
- * The module's files: cron.c and cron_fields.c read the text of a schedule;
- * calendar.c answers questions about local dates and times without any time
- * zone; cron_zone.c knows a zone's clocks and cron_next.c brings both
- * together; cron_explain.c puts a schedule in words, and is the only one
- * that allocates memory.
+ * The files: cron.c and cron_fields.c read the text of a schedule; calendar.c
+ * handles local dates and times without any time zone; cron_zone.c handles the
+ * clock changes of a zone, and cron_next.c combines both; cron_explain.c
+ * describes a schedule in words, and is the only one that allocates memory.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * cron_explain.c
- *		Puts a schedule in words, with warnings about what surprises people.
+ *		Describes a schedule in words, with warnings about surprises.
  *
- * The words are made from the parsed schedule, not from its text, so they
- * say what will happen and not what was meant.  The first line is a
- * sentence; each warning or note is a line of its own after it.
+ * The words are made from the parsed schedule, not from its text, so they say
+ * what will happen and not what was meant.  The first line is a sentence; each
+ * warning or note is a separate line after it.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

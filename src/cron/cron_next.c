@@ -1,32 +1,32 @@
 /*-------------------------------------------------------------------------
  *
  * cron_next.c
- *		The instant that follows, in a time zone.
+ *		The next instant of a schedule in a time zone.
  *
- * A zone's clocks are a sequence of spans of constant offset.  Where the
- * offset grows clocks jump forward and some local times do not exist (a
- * gap); where it shrinks they jump back and some local times come twice (an
- * overlap).  What a cron expression does there depends on how its minute and
- * hour fields are written:
+ * The clocks of a zone are a sequence of spans with a constant offset.  Where
+ * the offset grows, clocks jump forward and some local times do not exist (a
+ * gap).  Where it shrinks, they jump back and some local times occur twice (an
+ * overlap).  How a cron expression behaves there depends on its minute and hour
+ * fields:
  *
- * Elapsed (either begins with "*"): it fires at each instant at which the
- * clocks read a matching time.  Nothing is made up in a gap, both passes of
- * an overlap count.
+ * Elapsed (either field begins with "*"): it fires at each instant at which the
+ * clocks show a matching time.  Nothing is made up for a gap, and both passes
+ * of an overlap count.
  *
- * Fixed (neither does): it fires when the clocks *reach* a matching time,
- * that is, when the highest reading so far first equals or passes it.  A
- * jump over a gap passes everything in it at once, so all that was due
- * within the gap fires once, at the first instant after it; in an overlap
- * the highest reading stands still, so nothing fires on the second pass.
- * A jump of a whole day or more is no change of the clocks but a zone that
- * moved over the date line: the day did not exist, nothing is made up.
+ * Fixed (neither does): it fires when the clocks *reach* a matching time, that
+ * is, when the highest time shown so far first equals or passes it.  A jump
+ * over a gap passes everything in it at once, so everything that was due within
+ * the gap fires once, at the first instant after it.  In an overlap the highest
+ * time does not change, so nothing fires on the second pass.  A jump of a whole
+ * day or more is not a clock change; the zone has moved across the date line.
+ * That day did not exist, and nothing is made up for it.
  *
- * Both are one loop over spans, which asks calendar.c for the next matching
- * local time of each and takes it if the span still reaches it.  A fixed
- * schedule's loop carries the highest reading along; it begins a while before
- * the first instant that counts, because an overlap's first pass may be
- * before that.  When the next match is far away the loop jumps there
- * instead of visiting all the spans between.
+ * Both are one loop over spans.  It asks calendar.c for the next matching local
+ * time in each span, and takes it if the span still reaches it.  For a fixed
+ * schedule the loop also keeps the highest time shown; it begins some time
+ * before the first instant that counts, because the first pass of an overlap
+ * may be before that.  If the next match is far away, the loop jumps there and
+ * skips the spans between.
  *
  * "every" with days or longer, and a timestamp without offset, use the same
  * fixed rule for their single local times.

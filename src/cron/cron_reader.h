@@ -3,8 +3,9 @@
  * cron_reader.h
  *		What the readers of a schedule's text share.
  *
- * Private to the files of this module.  The readers return false after they
- * have recorded an error with js_fail(), true with "at" behind what they read.
+ * Private to these files.  The readers return false after they have recorded an
+ * error with js_fail().  Otherwise they return true, and "at" is after the text
+ * that they have read.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * cron_zone.c
- *		A zone's clocks, and zones by name.
+ *		The clock changes of a zone, and zones by name.
  *
- * Everything comes from the zone data that the server itself uses, through
- * the functions that the server uses for it; nothing about any zone is
- * assumed but that an offset and its changes stay below JS_ZONE_REACH.
+ * Everything comes from the zone data that the server itself uses, through the
+ * server's functions.  We assume nothing about any zone, except that an offset
+ * and its changes stay below JS_ZONE_REACH.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * cron_zone.h
- *		A zone's clocks: stretches of time with a constant offset from UTC.
+ *		The clock changes of a zone, and zones by name.
  *
  * Private to cron_zone.c, cron_next.c and cron_explain.c.
  *

@@ -3,24 +3,25 @@
  * egress.c
  *		Which addresses HTTP requests may go to.
  *
- * What is asked about is the address that a socket is to be connected to, not
- * the name that it was looked up by: a name may lead anywhere, and elsewhere
- * the next time.
+ * We check the address that a socket is to be connected to, not the name that
+ * was looked up: a name may resolve to anything, and to something else the next
+ * time.
  *
  * DESIGN
  *
- * Public is what the IANA IPv4 and IPv6 Special-Purpose Address Registries
- * (RFC 6890 and what has updated it, as of 2025) do not take out, and, of IPv6,
- * what is within the unicast space that IANA gives out, 2000::/3.  Where those
- * registries make small exceptions for anycast services within a block that
- * is refused (192.0.0.9/32, 2001:1::1/128 and the like) we make none: no web
- * server is there.  One public address is refused, for within a cloud it is what
- * link-local addresses are elsewhere.
+ * An address is public if the IANA IPv4 and IPv6 Special-Purpose Address
+ * Registries (RFC 6890 and its updates, as of 2025) do not list it and, for
+ * IPv6, if it is within the unicast space that IANA assigns, 2000::/3.  Those
+ * registries make small exceptions for anycast services within a block that is
+ * refused (192.0.0.9/32, 2001:1::1/128 and the like).  We make none, because no
+ * web server is there.  One public address is refused too: within a cloud it
+ * has the role that link-local addresses have elsewhere.
  *
- * An IPv6 address that a translator or a tunnel turns into an IPv4 address is
- * as public as that one.  Rules about IPv4 addresses hold for IPv4-mapped ones
- * too, for these are the same; of the others, what is denied by the address
- * within is denied, and nothing is allowed by it.
+ * If a translator or a tunnel turns an IPv6 address into an IPv4 address, it is
+ * as public as that one.  Rules about IPv4 addresses also apply to IPv4-mapped
+ * ones, which are the same addresses.  For the other kinds, an IPv6 address is
+ * denied if the IPv4 address inside is denied, but a rule about the IPv4
+ * address never allows it.
  *
  * RULES
  *
@@ -28,10 +29,11 @@
  *	network  = IPv4 ["/" length] | "[" IPv6 "]" ["/" length]
  *	pattern  = ["*."] name
  *
- * or an IPv6 address ["/" length] without brackets, which can have no port, as
- * all its colons are its own.  Bits of a network behind its length have to be
- * zero.  Without a port a rule holds for all of them.  "*.example.com" is what
- * ends in ".example.com", at any depth, not "example.com" itself.
+ * or an IPv6 address ["/" length] without brackets, which cannot have a port,
+ * because all colons are part of the address.  The bits of a network after its
+ * prefix length must be zero.  Without a port a rule applies to all ports.
+ * "*.example.com" matches names that end in ".example.com", at any depth, but
+ * not "example.com" itself.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,8 +3,8 @@
  * egress.h
  *		Which addresses HTTP requests may go to.
  *
- * Plain C: nothing here throws or allocates in a memory context, for libcurl's
- * callbacks call it.
+ * Plain C: nothing here throws or allocates in a memory context, because
+ * libcurl's callbacks call it.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * http_charset.c
- *		Text of a response, in whatever encoding it has come, as the database
- *		has it.
+ *		The text of a response, from any encoding to the database's.
  *
- * All goes through UTF-8, for which every encoding has a conversion; in a
- * database of SQL_ASCII text is UTF-8, as it is in what is sent.  Only the
- * server's own conversions are found: the process has pg_catalog alone in its
+ * All text goes through UTF-8, to which every encoding has a conversion.  In a
+ * database with SQL_ASCII text is UTF-8, as in what is sent.  Only the server's
+ * own conversions are found, because the process has only pg_catalog in its
  * search_path.  Nothing here raises an error because of the text.
  *
  * Portions Copyright (c) 2026, jobsched contributors

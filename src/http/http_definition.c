@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * http_definition.c
- *		The definition of a request: written, checked, read.
+ *		The definition of a request.
  *
- * A definition that a session has written is right.  One that a superuser has
- * changed may be anything: what reads it here takes a field that it cannot
- * read for absent.
+ * It is written, checked and read here.  A definition that a session has
+ * written is valid.  If a superuser has changed it, it may be anything: the
+ * functions that read it treat a field that they cannot read as absent.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * http_header.c
- *		Headers of requests: which a user may give, and what they may hold.
+ *		Headers of requests: which a user may give, with which values.
  *
- * Values are looked at when they are defined, and once more when placeholders
- * have been replaced: an argument may bring along what would end a header and
- * begin another one.  Messages name the header, and never show its value.
+ * Values are checked when they are defined, and again when placeholders have
+ * been replaced: an argument may contain characters that end a header and begin
+ * another one.  Messages name the header, and never show its value.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_header.h
- *		Headers of requests: which a user may give, and what they may hold.
+ *		Headers of requests: which a user may give, with which values.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,21 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * http_redirect.c
- *		The request that a redirect asks for (RFC 9110 15.4).
+ *		The request that follows a redirect (RFC 9110 15.4).
  *
- * Who redirects need not be who was trusted with what the request holds.  So
- * another origin (scheme, host, port) gets no header but those that are known
- * to tell nothing, whatever its name, nothing that holds a secret, and no
- * signature; and where that cannot be taken out, as in a body, it gets no
- * request.  Whether a part holds a secret is found by its value, in each way
- * that it may be encoded, so it does not matter how it came there.  What we
- * have written ourselves has the encodings that the request remembers; where
- * the redirect leads to somebody else has written, so all escapes are taken
- * out of it, and out of the secrets, before they are compared.
+ * A server that redirects may send us to somebody whom the user does not trust
+ * with the contents of the request.  So another origin (scheme, host, port)
+ * gets only headers that are known to be harmless, nothing that contains a
+ * secret, and no signature.  If a secret cannot be removed, as from a body, it
+ * gets no request.  We find secrets by their values, in each encoding that they
+ * may have, so it does not matter how they got there.  For text that we have
+ * written ourselves the request remembers the encodings.  The URL of the
+ * redirect comes from somebody else, so before the comparison all escapes are
+ * removed from it, and from the secrets.
  *
- * A POST does not become a GET, as browsers let it with 301 and 302: its body
- * would not arrive, and its run succeed.  303 says that it has arrived; and so
- * does a definition that calls such a status a success.
+ * A POST does not become a GET, as browsers do with 301 and 302: its body would
+ * not arrive, and yet its run would succeed. 303 means that the body has
+ * arrived; so does a definition that counts such a status as success.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,13 +3,12 @@
  * http_request.c
  *		The request of an attempt, from its definition.
  *
- * The parts are elsewhere: URLs in http_url.c, headers in http_header.c,
- * placeholders in http_template.c, ids and signatures in http_sign.c; what a
- * definition may be in http_definition.c; what a redirect makes of a request in
- * http_redirect.c.
+ * Other files handle the parts: URLs in http_url.c, headers in http_header.c,
+ * placeholders in http_template.c, ids and signatures in http_sign.c, the
+ * definition in http_definition.c, redirects in http_redirect.c.
  *
- * What we add to a request, its user may have given otherwise, and then that
- * holds; but for a signature, which is ours or none.
+ * If the user gives a header that we would add, the user's value is used.
+ * Signatures are the exception: only ours are sent.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

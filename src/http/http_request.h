@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * http_request.h
- *		What is to be sent: as a user defines it, and as it goes out.
+ *		The request of an attempt, from its definition.
  *
- * A definition is a JSON object, in a job's row or, for a request that was made
- * by http_post() and its like, in its run's:
+ * A definition is a JSON object in a job's row or, for a request that was made
+ * by http_post() and the like, in its run's row:
  *
  *		url				text
  *		method			text, upper case; absent: POST
@@ -18,8 +18,9 @@
  *		on_success		text: a function
  *		on_failure		text: a function
  *
- * Nothing that is absent is there as null.  A job without a body sends what
- * the run is (http_request.c), a request of a run's own without one sends none.
+ * An absent value is left out, not null.  A job without a body sends a
+ * description of its run (http_request.c); a request of a run's own without a
+ * body sends none.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_response.c
- *		What headers of a response say.
+ *		What the headers of a response say.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

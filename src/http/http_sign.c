@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * http_sign.c
- *		What identifies a request, and what proves whom it is from.
+ *		What identifies a request, and what proves its sender.
  *
- * Ids are derived from the token of the database and the id of the run, so that
- * they are the same for all attempts, whoever makes them, and are those of no
- * other database.  A trace is one for each run, a span for each attempt.
+ * Ids are derived from the token of the database and the id of the run.  So
+ * they are the same for all attempts, whichever process makes them, and differ
+ * from those of every other database.  Each run has one trace, and each attempt
+ * one span.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

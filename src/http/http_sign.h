@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_sign.h
- *		What identifies a request, and what proves whom it is from.
+ *		What identifies a request, and what proves its sender.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

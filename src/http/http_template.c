@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_template.c
- *		Texts with placeholders, and what these stand for.
+ *		Texts with placeholders, and the values of these.
  *
  *	{{args}}, {{args.path}}		the run's arguments; one of them
  *	{{run.id}}, {{run.attempt}}, {{run.scheduled_for}}
@@ -9,15 +9,15 @@
  *	{{secret.NAME}}				what set_secret() has kept
  *	{{vault.NAME}}				what Supabase Vault has
  *
- * There may be spaces inside the braces.  "}}" that closes nothing is text, for
- * JSON is full of it; "{{" always opens a placeholder.  A value is put in once
- * and never looked through for placeholders.
+ * There may be spaces inside the braces.  "}}" without an opening "{{" is text,
+ * because it is frequent in JSON; "{{" always opens a placeholder.  A value is
+ * inserted once and never searched for placeholders.
  *
- * A string of a JSON body that is one placeholder and nothing else becomes the
- * value itself: a number, an object, null.  Elsewhere a value becomes text,
- * containers JSON text.  Then null is an error, as an argument that is not
- * there always is; {{run.scheduled_for}} of a run without a slot is null, or
- * the empty text.
+ * If a string of a JSON body consists of one placeholder, it becomes the value
+ * itself: a number, an object, null.  Elsewhere a value becomes text, and
+ * containers become JSON text.  There null is an error; a missing argument
+ * always is. {{run.scheduled_for}} of a run without a slot is null, or the
+ * empty text.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

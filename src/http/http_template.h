@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_template.h
- *		Texts with placeholders, and what these stand for.
+ *		Texts with placeholders, and the values of these.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,19 +3,19 @@
  * http_url.c
  *		URLs of http and https.
  *
- * Readers of URLs differ in what they make of odd ones, and whoever finds two
- * that differ gets a request past a check.  So what we take is narrow, and what
- * is sent is put together anew from what we have read: scheme, host and port in
- * their plain form, and every byte of path and query that has no place in a URL
+ * Parsers disagree about unusual URLs, and an attacker who finds two that
+ * disagree gets a request past a check.  So we accept little, and what is sent
+ * is built anew from what we have parsed: scheme, host and port in their plain
+ * form, and every byte of path and query that is not allowed in a URL
  * percent-encoded.
  *
- * A host has one form, which is made as soon as the URL is read, and is what is
- * counted, judged, connected to and sent: names in lower case, addresses as
- * inet_ntop() writes them.  inet_aton() and libcurl take "127.1", "0x7f000001"
- * and the like for addresses too; and what ends in a number is an address or
- * nothing, as the URL Standard of WHATWG has it.  In names a dot at the end is
- * kept, for it has a meaning to who resolves them; it makes no other host
- * (js_url_origin()).
+ * A host has one form, which is made as soon as the URL is parsed.  It is used
+ * for counting, checking, connecting and sending: names in lower case,
+ * addresses as inet_ntop() writes them. inet_aton() and libcurl also accept
+ * "127.1", "0x7f000001" and the like as addresses; and a host that ends in a
+ * number is an address or invalid, as in WHATWG's URL Standard.  A dot at the
+ * end of a name is kept, because it has a meaning for resolvers; but the host
+ * counts as the same (js_url_origin()).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -4,14 +4,14 @@
  *		The keys of a run, and the templates that they are made from.
  *
  * A key is a text, 'user:42'; limits apply to it (sched_limit.c).  A job has
- * templates, 'user:{{args.user_id}}'; a run gets its keys when it is queued,
- * from its arguments, and keeps them.
+ * templates, 'user:{{args.user_id}}'.  A run gets its keys from its arguments
+ * when it is queued, and keeps them.
  *
- * A key of a host (JS_HOST_CLASS) is the same in whatever spelling its host
- * was given, so it is read as that of a URL is, from the same text.
+ * A key of a host (JS_HOST_CLASS) is the same for all spellings of the host, so
+ * it is parsed as the host of a URL is, from the same text.
  *
- * Templates are checked when they are given.  In the scheduler, where they
- * may come from a row that somebody has spoilt, nothing here is an error.
+ * Templates are checked when they are given.  In the scheduler nothing here is
+ * an error, because somebody may have damaged the row that they come from.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,12 +3,12 @@
  * vault.c
  *		Secrets of Supabase Vault.
  *
- * The vault's own view decides what a role can read, so it is read as that
- * role.  It is SQL that is not ours, then, in a process that has all rights: the
- * view must be the one of the extension, which only a superuser can have made,
- * and not one that somebody else has put into its place; what it calls runs with
- * the role's rights in a security-restricted operation, without a search path
- * that leads anywhere.
+ * The vault's own view decides what a role can read, so we read it as that
+ * role.  So this is foreign SQL in a process that has all rights.  The view
+ * must be the one of the extension, which only a superuser can have made, and
+ * not one that somebody else has put in its place.  Functions that it calls run
+ * with the role's rights in a security-restricted operation, with a safe search
+ * path.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

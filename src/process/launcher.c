@@ -6,21 +6,21 @@
  *
  * DESIGN
  *
- * Started by the postmaster once recovery has ended, so on a standby there is
- * none until it is promoted.  It is connected to no database and executes no
- * SQL; it reads pg_database to know which there are.
+ * The postmaster starts it after recovery, so on a standby there is none until
+ * promotion.  It is connected to no database and executes no SQL; it reads
+ * pg_database to know which databases there are.
  *
- * Whether a database has the extension can be seen only from inside, so at
+ * Only a process inside a database can see whether it has the extension.  So at
  * the start each database gets a scheduler, a few at a time, which leaves at
- * once if the extension is missing.  After that CREATE EXTENSION says at its
- * commit that it wants one (js_database_want), and a scheduler that ends
- * without having said that it is not needed gets a successor, at once or,
- * after several short lives, after seconds.
+ * once if the extension is missing.  Later, CREATE EXTENSION asks for a
+ * scheduler at its commit (js_database_want).  A scheduler that ends without
+ * saying that it is not needed gets a successor: at once or, after several
+ * short lives, after some seconds.
  *
- * It also tells the schedulers whether jobsched.enabled is on in the cluster:
- * in their own sessions a setting of the database would cover that up.
+ * It also tells the schedulers whether jobsched.enabled is on in the cluster,
+ * because in their own sessions a setting of the database hides that.
  *
- * Databases are entries in shared memory; their states:
+ * Each database has an entry in shared memory.  Its states:
  *
  *	 FREE --want--> WANTED --register--> STARTING --attach--> RUNNING
  *	   ^               ^                     |                   |

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * process.h
- *		What our background processes have in common.
+ *		What all our background processes do.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,29 +1,29 @@
 /*-------------------------------------------------------------------------
  *
  * shutdown.c
- *		Time for a worker to finish its run when the server is shut down.
+ *		How a worker finishes its run when the server is shut down.
  *
  * WHO SENT IT
  *
  * In a fast shutdown, and in a smart one when the last client has gone, the
- * postmaster sends its children a SIGTERM and then waits for as long as it
- * takes; the processes that a commit needs end after us.  A SIGTERM is also what
- * pg_terminate_backend() and DROP DATABASE ... WITH (FORCE) send, and those are
- * not to be put off.  The kernel tells who sent a signal: from the postmaster
- * it means a shutdown, for the only other reason that it has is
- * TerminateBackgroundWorker(), and we never call that.  (Where the sender cannot
- * be seen, from another pid namespace, its pid is 0 and the worker ends.)
+ * postmaster sends its children a SIGTERM and then waits without a limit; the
+ * processes that a commit needs end after us.  pg_terminate_backend() and DROP
+ * DATABASE ...  WITH (FORCE) also send a SIGTERM, and those must not be
+ * delayed.  The kernel says who sent a signal.  From the postmaster it means a
+ * shutdown: its only other reason is TerminateBackgroundWorker(), which we
+ * never call.  (If the sender is in another pid namespace, its pid is 0 and the
+ * worker ends.)
  *
  * HOW LONG
  *
- * The scheduler is gone by then, and the worker must end even if its run never
- * does.  So the handler starts a timer of the kernel's, made beforehand, that
- * sends SIGTERM again: it comes from no process, and ends the worker.  (The
- * server's own timeouts cannot be started by a signal handler, and the worker
- * disables all of them after a failure.)  A run with a timeout gets no longer
- * than that: there is nobody to see to it any more.
+ * By then the scheduler has ended, and the worker must end even if its run
+ * never does.  So the handler starts a kernel timer, created beforehand, that
+ * sends SIGTERM again.  That signal comes from no process, and ends the
+ * worker.  (A signal handler cannot start the server's own timeouts, and the
+ * worker disables all of them after a failure.)  A run with a timeout still has
+ * only that time, because no scheduler enforces the timeout any more.
  *
- * The run's record needs nobody but the worker.
+ * The worker can record the run alone.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

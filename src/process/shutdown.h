@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shutdown.h
- *		Time for a worker to finish its run when the server is shut down.
+ *		How a worker finishes its run when the server is shut down.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,21 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * callback.c
- *		Functions that are told how a request has ended.
+ *		Functions that are called when a request has ended.
  *
- * Where a request's definition names a function in on_success or on_failure,
- * whoever records that its run has ended queues another run, in the same
- * transaction: of the same job, but with that function instead of the request,
- * and with what came of it as arguments.  It is executed by a worker of the
- * owner, like any handler, and retried like one.  So whatever crashes, the
- * function is called for each run that has ended, and its effects are there
- * once.
+ * If a request's definition names a function in on_success or on_failure, the
+ * process that records the end of its run queues another run in the same
+ * transaction.  That run belongs to the same job, but has the function instead
+ * of the request, and the response as arguments.  A worker of the owner
+ * executes it, and it is retried like any handler.  So the function is called
+ * for each run that has ended, whatever crashes, and its effects happen once.
  *
- * If the job has got another owner meanwhile, the scheduler cancels it.
+ * If the job gets another owner meanwhile, the scheduler cancels the run.
  *
- * Such a run does not count among those of its job: slots do not wait for it,
- * and its end changes neither the job's state nor its statistics.  It calls no
- * function in turn.
+ * Such a run does not count among the runs of its job: slots do not wait for
+ * it, and its end changes neither the job's state nor its statistics.  It has
+ * no callbacks of its own.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,22 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * capture.c
- *		Keeping the messages of a run.
+ *		Captures the messages of a run.
  *
  * A hook on the server's log sees every message of the process.  While a run
- * executes, those it raises (notices, warnings) are copied into a buffer that
- * was allocated when the worker started, up to jobsched.max_log_size; what
- * does not fit is counted.  The hook allocates nothing and reports nothing.
- * The buffer outlives the run's transaction and is written with its record.
+ * executes, it copies the run's messages (notices, warnings) into a buffer that
+ * was allocated when the worker started, up to jobsched.max_log_size; messages
+ * that do not fit are counted.  The hook allocates nothing and reports
+ * nothing.  The buffer outlives the run's transaction and is written with its
+ * record.
  *
  * The server calls the hook only for messages that log_min_messages lets
- * through.  A worker lowers that to info for itself, and the hook takes
- * care that the server's log gets no more than it would have had.
+ * through.  A worker lowers that setting to info for itself, and the hook keeps
+ * the additional messages out of the server's log.
  *
- * Callbacks are given responses, which are for their owner alone: what they
- * raise is kept, and is not in the server's log.
+ * Callbacks get responses, which only their owner may see.  So their messages
+ * are captured, and are not in the server's log.
  *
- * A FATAL message is the last word of the process; it goes to shared memory,
+ * A FATAL message is the last one of the process.  It goes to shared memory,
  * where the scheduler finds it.
  *
  * Portions Copyright (c) 2026, jobsched contributors

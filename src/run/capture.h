@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * capture.h
- *		Keeping the messages of a run.
+ *		Captures the messages of a run.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * context.c
- *		The run that this process executes, as SQL functions show it.
+ *		The run that this process executes, for SQL functions.
  *
- * A handler has to be callable by hand too, when it is being written: outside
- * a run these functions return NULL, progress() and snooze() do nothing, and
- * log() and discard() raise their message.
+ * Developers call handlers by hand too.  So outside a run these functions
+ * return NULL, progress() and snooze() do nothing, and log() and discard()
+ * raise their message.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * context.h
- *		The run that this process executes, as SQL functions show it.
+ *		The run that this process executes, for SQL functions.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,21 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * execsql.c
- *		Executing what a job consists of: SQL text or a function.
+ *		Executes what a job consists of: SQL text or a function.
  *
- * A command goes the way of a query string that a client sends
- * (exec_simple_query): each statement in a portal of its own, at top level,
- * so that VACUUM, CREATE INDEX CONCURRENTLY and procedures that COMMIT work,
- * parallel plans too, and other extensions see what they expect.
+ * A command is executed like a query string that a client sends
+ * (exec_simple_query): each statement in its own portal, at top level.  So
+ * VACUUM, CREATE INDEX CONCURRENTLY and procedures that COMMIT work, parallel
+ * plans too, and other extensions see what they expect.
  *
- * What is one transaction depends on the mode:
+ * The mode says what is one transaction:
  *
- *	auto		one statement: what it makes of it; several: one transaction
- *	transaction	one transaction, also of a single CALL or DO
+ *	auto		one statement: as it needs it; several: one transaction
+ *	transaction	one transaction, also for a single CALL or DO
  *	autocommit	each statement is one; settings last to the end of the run
  *
- * On return the transaction of the last statement is still open: the record
- * of the run is added to it by the caller.
+ * On return the transaction of the last statement is still open, and the caller
+ * adds the record of the run to it.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * execsql.h
- *		Executing what a job consists of: SQL text or a function.
+ *		Executes what a job consists of: SQL text or a function.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,20 +3,20 @@
  * http_job.c
  *		Jobs and runs that are HTTP requests: who may have them, and their keys.
  *
- * A request is sent by a run.  Its definition is that of the run's job
- * (create_job(url => ...)), or one that the run brings along: http_post() and
- * its like queue such runs for a job "http" of the caller, so that these
- * requests too have policies, limits and a switch.  The scheduler makes that
- * job when there is a request for it (sched_jobless.c).
+ * A run sends a request.  The definition is that of the run's job
+ * (create_job(url => ...)), or the run has its own: http_post() and the like
+ * queue such runs for a job "http" of the caller, so that these requests too
+ * have policies and limits and can be paused.  The scheduler makes that job
+ * when there is a request for it (sched_jobless.c).
  *
- * Who may make requests: a role that may execute jobsched.http_request().  It
- * is asked when a request is defined or queued, and again when it is sent; and
- * for the owner of the run, not for who calls.
+ * A role may make requests if it may execute jobsched.http_request().  That is
+ * checked when a request is defined or queued, and again when it is sent; and
+ * for the owner of the run, not for the caller.
  *
- * Each run of a request has, after its other keys, the key of its host
- * ('http_host:api.example.com:443').  By that jobsched.http_max_per_host
- * holds, turns are taken between hosts, and set_limit('http_host', ...) can say
- * more.
+ * Each run of a request has the key of its host
+ * ('http_host:api.example.com:443') after its other keys.
+ * jobsched.http_max_per_host applies to this key, hosts take turns by it, and
+ * set_limit('http_host', ...) can add limits.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

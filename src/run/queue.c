@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * queue.c
- *		The way into the queue for all sessions.
+ *		How all sessions queue runs.
  *
- * A run is filled by js_queue_prepare(); what is executed with it is the caller's,
- * who also checks what a user has given (js_bounds_check_run()).  It is inserted
- * in the caller's transaction: it exists if and only if that commits, and the
- * scheduler hears of it then (wakeup.c).  Only the scheduler itself inserts
- * runs past this, those of slots (sched_fire.c).
+ * js_queue_prepare() fills a run.  The caller adds what is to be executed, and
+ * checks values that a user has given (js_bounds_check_run()).  The run is
+ * inserted in the caller's transaction: it exists if and only if that commits,
+ * and then the scheduler is notified (wakeup.c).  Only the scheduler inserts
+ * runs without this file, those of slots (sched_fire.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue.h
- *		The way into the queue for all sessions.
+ *		How all sessions queue runs.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

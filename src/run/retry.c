@@ -3,21 +3,22 @@
  * retry.c
  *		Whether and when a failed attempt is followed by another.
  *
- * The one who records the end of an attempt decides, in the same transaction:
- * the worker, or the scheduler if it lost the worker.  If there is to be
- * another attempt, the run's row stays in the queue as "retrying", with its
- * time; the attempt gets a row of its own (table attempt).
+ * The process that records the end of an attempt decides this, in the same
+ * transaction: the worker, or the scheduler if it lost the worker.  If there is
+ * to be another attempt, the run's row stays in the queue as "retrying", with
+ * its time, and the attempt gets its own row (table attempt).
  *
- * A run that is not told otherwise is tried five times if it is an HTTP request,
- * three times if somebody triggered it and it is one transaction, which leaves
- * nothing behind when it fails; else once.  What is worth another attempt is by default what passes: conflicts
+ * By default a run is tried five times if it is an HTTP request, three times if
+ * it was triggered and is one transaction (which leaves nothing behind when it
+ * fails), otherwise once.  By default transient errors are retried: conflicts
  * with other transactions, lost connections, exhausted resources, shutdowns,
  * timeouts, lost workers, and the statuses 408, 425, 429 and 5xx.  A division
- * by zero stays one, and so does a 404.  The status nnn of a response has the
- * SQLSTATE JSnnn.
+ * by zero or a 404 is not.  The status nnn of a response has the SQLSTATE
+ * JSnnn.
  *
  * An attempt that was cut off by the end of its worker or server and left no
- * effect is not counted here: sched_end.c puts it back by itself, up to a bound.
+ * effect is not counted here: sched_end.c puts it back into the queue, a
+ * limited number of times.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,24 +3,23 @@
  * row_json.c
  *		A row as JSON.
  *
- * As row_to_json() has it, with two differences.  Nobody's casts to json are
- * used: that is code of whoever made the type, and it would run with the rights
- * of the job's owner, or of whoever changes a table.  What runs here are the
- * output functions of base types, which only a superuser can make.  And it is
- * bounded: what becomes too large is found out before it is made.
+ * The result is that of row_to_json(), with two differences.  No user-defined
+ * casts to json are used: their code would run with the rights of the job's
+ * owner, or of the role that changes a table.  We only call output functions of
+ * base types, which only a superuser can make.  And the size is limited: a
+ * value that would become too large is detected before it is converted.
  *
- *	truth values, numbers		themselves; NaN and infinities as strings
- *	json, jsonb					taken over
+ *	booleans, numbers			themselves; NaN and infinities as strings
+ *	json, jsonb					unchanged
  *	dates and timestamps		strings, in ISO 8601 whatever DateStyle says
  *	arrays, composites			arrays, objects
- *	domains						as what they are based on
- *	everything else				strings, as their types' output functions write
+ *	domains						like their base types
+ *	everything else				strings, as the types' output functions write
  *
- * Values that cannot be told in advance to be right raise an error: the caller
- * stands behind a guard (guard.c).
+ * Some values raise an error that cannot be predicted; the caller uses guard.c.
  *
  * Types may have been altered since a value was made.  A composite value never
- * points outside of itself, so what claims to is not followed.
+ * points outside itself, so a value that claims to do so is not followed.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * session.c
- *		Making a worker's session as good as new between two runs.
+ *		Resets a worker's session between two runs.
  *
- * What DISCARD ALL does, but for cached plans: a plan depends on nothing that
- * a run leaves behind, and making it anew would be most of the cost of a short
- * run.  What stays, as it does after DISCARD ALL: loaded libraries, the global
- * variables of procedural languages, the seed of random().  All of it belongs
- * to one owner, for a worker is never shared.
+ * It does what DISCARD ALL does, except that cached plans stay: a plan does not
+ * depend on anything that a run leaves behind, and making it anew would be most
+ * of the cost of a short run.  As after DISCARD ALL, loaded libraries, the
+ * global variables of procedural languages and the seed of random() stay too.
+ * All of it belongs to one owner, because a worker is never shared.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * session.h
- *		Making a worker's session as good as new between two runs.
+ *		Resets a worker's session between two runs.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * bounds.c
- *		How large what users give may be.
+ *		How large jobs, arguments and requests may be.
  *
- * One process works for all, so what it may have to read has bounds.  They
- * are checked when something is given, in the session of whoever gives it.  A
- * row that is larger all the same was written past the functions, or before a
- * bound was lowered: js_job_is_too_large() and js_run_is_too_large() tell the
- * scheduler to leave its contents alone.
+ * One process works for all roles, so the size of what it has to read is
+ * limited.  Limits are checked when something is given, in the session of the
+ * user who gives it.  A row that is larger all the same was written without our
+ * functions, or before a limit was lowered.  js_job_is_too_large() and
+ * js_run_is_too_large() tell the scheduler to leave the contents of such a row
+ * alone.
  *
- * Keys, conditions, delays, headers and schedules have bounds of their own, where
- * these are checked.
+ * Keys, conditions, delays, headers and schedules have their own limits, which
+ * are checked elsewhere.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * bounds.h
- *		How large what users give may be.
+ *		How large jobs, arguments and requests may be.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * catalog.c
- *		The few questions that the scheduler asks in SQL.
+ *		The few statements of ours that are SQL.
  *
- * All SQL of ours that is ever executed stands here; what it executes often
- * goes by rows instead (table.c).  Only the scheduler calls these functions, in
- * a session of its own, as the bootstrap superuser, with a fixed search path;
- * and health(), which asks for the version as its caller, and vault.c, as the
- * owner of a run.  Statements are constant but for the number of a segment, names
- * and operators qualified, values bound as parameters.
+ * All SQL that our code executes is here.  Frequent operations use rows instead
+ * (table.c).  The scheduler calls these functions, in its own session, as the
+ * bootstrap superuser, with a fixed search path.  There are two exceptions:
+ * health() asks for the version as its caller, and vault.c reads secrets as the
+ * owner of a run.  Statements are constant except for the number of a segment;
+ * names and operators are qualified, and values are bound as parameters.
  *
  * Results are in the caller's memory context.
  *

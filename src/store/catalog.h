@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * catalog.h
- *		The few questions that the scheduler asks in SQL.
+ *		The few statements of ours that are SQL.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

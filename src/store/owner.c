@@ -1,25 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * owner.c
- *		Roles in our rows.
+ *		The owners in our rows.
  *
- * Where rows can leave the cluster, with a dump or to a subscriber, the name of
- * their owner stands beside its OID, and the home of the row says which of the
- * two counts:
+ * Rows that can leave the cluster, in a dump or to a subscriber, have both the
+ * OID and the name of their owner.  The home of the row says which of the two
+ * counts:
  *
- *	here		the OID, however the role is called by now
- *	elsewhere	the name: the OID is that of a role of another cluster
+ *	here		the OID, whatever the role is called by now
+ *	elsewhere	the name: the OID is that of a role in another cluster
  *
- * If there is no such role the row is nobody's: superusers may manage it, and
- * see who is meant by it.
+ * If there is no such role, the row is nobody's: superusers may manage it, and
+ * see the name.
  *
- * The scheduler keeps the names of rows that are at home as the roles are called
- * (sched_owner.c), and makes the name NULL when the role has been dropped:
- * should its OID be given to another role one day, the rows are not that one's.
+ * The scheduler keeps the names in rows that are at home up to date
+ * (sched_owner.c).  It sets the name to NULL when the role has been dropped, so
+ * that a later role with the same OID does not get the rows.
  *
- * A name that is not text in the encoding of this database, which is possible
- * for roles that were created in another, is stored as an empty string, which
- * is the name of no role.
+ * A name that is not valid in the encoding of this database (possible for a
+ * role that was created in another database) is stored as an empty string,
+ * which is no role's name.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * owner.h
- *		Roles in our rows.
+ *		The owners in our rows.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

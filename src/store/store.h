@@ -7,26 +7,26 @@
  *
  * No two processes ever change the same row, so none waits for another:
  *
- *	job			sessions, by the functions of the API; one at a time per job
- *				(js_job_lock); the name of its owner the scheduler too, if
- *				nobody holds the row
+ *	job			sessions, through the API; one at a time per job
+ *				(js_job_lock); the scheduler writes the name of its owner,
+ *				if nobody has locked the row
  *	job_state	the scheduler
  *	run			inserted by sessions (trigger) and by the scheduler; changed by
  *				the scheduler until the run is put into a mailbox; deleted, or
  *				given back to be retried, by the worker that executes it
- *	history, attempt, run_log	inserted by whoever ends the attempt
+ *	history, attempt, run_log	inserted by the process that ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
- *	request		inserted by sessions and by the scheduler; deleted by the
+ *	run_stop	inserted by sessions and by the scheduler; deleted by the
  *				scheduler
  *	idempotency	sessions, under the lock of a key; the scheduler deletes what
- *				has expired, and leaves what it would have to wait for
+ *				has expired, and skips what it would have to wait for
  *	ring		the scheduler
  *	identity	adopt(), stop_processing(), start_processing()
  *
- * What a session wants of a job it says in the job's row, what it wants of a
- * run in a request; it tells the scheduler at commit (wakeup.h).
+ * A session changes a job through the job's row, and asks for the end of a run
+ * through a row of run_stop.  It notifies the scheduler at commit (wakeup.h).
  *
- * In these structs DT_NOBEGIN is a timestamp that is NULL.
+ * In these structs DT_NOBEGIN means a timestamp that is NULL.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,22 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * store_history.c
- *		Rows of history, attempt, run_log and ring: what has ended.
+ *		Rows of history, attempt, run_log and ring: runs that have ended.
  *
  * DESIGN
  *
- * What has ended goes to history, a table partitioned into two rings of
- * JS_SEGMENTS segments: ring 0 for successes, ring 1 for everything else.
- * One segment of a ring is written to; when it has been for retention /
- * (JS_SEGMENTS - 1) the ring moves on to the next one, which is TRUNCATEd
- * first.  So a row is kept for the retention at least and for a seventh longer
- * at most, and removing it leaves nothing to vacuum.  Messages go to the
- * segment of run_log with the same number.  Attempts that were followed by
- * others have a table of their own, in ring 1: history has one row for a run.
+ * Runs that have ended go to history, a table partitioned into two rings of
+ * JS_SEGMENTS segments: ring 0 for successes, ring 1 for everything else.  Rows
+ * are written to one segment of each ring.  After retention / (JS_SEGMENTS - 1)
+ * the ring moves on to the next segment, which is TRUNCATEd first.  So a row is
+ * kept for at least the retention and at most a seventh longer, and its removal
+ * leaves nothing to vacuum.  Messages go to the segment of run_log with the
+ * same number.  Attempts that were followed by others have their own table, in
+ * ring 1: history has one row for each run.
  *
- * The segment in use stands in shared memory for the workers.  One that has
- * read it just before the ring moved on writes to the segment before, which
- * will be emptied only when the ring has come round.
+ * Shared memory has the number of the current segment, for the workers.  A
+ * worker that has read it just before the ring moved on writes to the segment
+ * before, which is emptied only when the ring has come round.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

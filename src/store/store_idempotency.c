@@ -6,13 +6,13 @@
  * LOCKS
  *
  * Sessions write these rows, and the scheduler deletes those that have
- * expired.  So this is the one table of ours where two may want the same row.
- * Whoever writes the row of a key, or is about to, holds the key's lock, but
- * only while it looks and writes, not until its transaction ends.  What it
- * finds is seen with a dirty snapshot: a row that another transaction has
- * written and not yet committed tells whose it is.  A session then lets go of
- * the lock, waits for that transaction, as for any unique key, and looks again;
- * the scheduler leaves the row alone.  The unique index has nothing to refuse.
+ * expired.  So in this table two processes may want the same row.  A process
+ * that writes the row of a key, or is about to, holds the key's lock, but only
+ * while it looks and writes, not until its transaction ends.  It looks with a
+ * dirty snapshot, which shows the transaction of an uncommitted row.  A session
+ * then releases the lock, waits for that transaction, as for any unique key,
+ * and looks again.  The scheduler leaves the row alone.  So the unique index
+ * never has to refuse a row.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

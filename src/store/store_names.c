@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_names.c
- *		The words that stand in rows for statuses, sources and policies.
+ *		The names of statuses, sources and policies in rows.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

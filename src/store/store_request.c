@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_request.c
- *		Rows of request: what is wanted of runs that exist.
+ *		Rows of run_stop: requests to end runs.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

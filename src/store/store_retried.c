@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_retried.c
- *		Rows of retried: which run was queued again, as which.
+ *		Rows of retried: which run was queued again, and as which run.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,8 +3,8 @@
  * store_secret.c
  *		Rows of secret.
  *
- * Written by sessions, those of one owner by one session at a time; read when
- * a request is sent.
+ * Sessions write them, those of one owner by one session at a time.  They are
+ * read when a request is sent.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -5,40 +5,39 @@
  *
  * DESIGN
  *
- * Rows of our tables are read and written with the heap and index access
- * methods, as the server writes its own catalogs, and not with SQL.  Three
- * things follow.
+ * We read and write rows of our tables with the heap and index access methods,
+ * as the server does with its catalogs, and not with SQL.  This has three
+ * advantages.
  *
- * There is nothing to escalate to.  A run's bookkeeping happens in a session
- * that belongs to the job's owner.  SQL there would need rights on our
- * tables, so a change of user, and would have to be defended against the
- * session's search path, temporary objects, planner settings, and triggers.
- * Access by row needs no rights, runs no code but the access methods' own,
- * and never changes the user.
+ * There are no rights to escalate to.  A run's bookkeeping happens in a session
+ * that belongs to the job's owner.  SQL there would need rights on our tables,
+ * hence a change of user, and protection against the session's search path,
+ * temporary objects, planner settings and triggers.  Access by row needs no
+ * rights, runs only code of the access methods, and never changes the user.
  *
  * There is nothing to plan.  A plan made for an empty queue would be wrong
  * for a long one; an index scan by key is right for both.
  *
- * It is fast: this is the hot path of every run.
+ * It is fast, and every run takes this path.
  *
- * The price: tables may have no expression indexes, partial indexes,
+ * It has a price: tables cannot have expression indexes, partial indexes, or
  * exclusion or deferred constraints, and CHECK constraints are not applied to
- * rows written here (CatalogTupleInsert() and its like).
+ * rows written here (CatalogTupleInsert() and the like).
  *
  * SNAPSHOTS
  *
- * Rows are looked up with the newest snapshot, as those of catalogs are, not
- * with the transaction's.  Runs are looked up with SnapshotSelf, by those who
- * are about to write them: it costs nothing, leaves no predicate locks behind
- * in a serializable transaction, and as a run has one writer at any time (see
- * store.h) no update can hide its row.  Whoever reads a row that somebody
- * else may be updating must not use it: it could see neither version.
+ * We look up rows with the newest snapshot, as the server does for catalogs,
+ * not with the transaction's.  A process that is about to write a row of run
+ * looks it up with SnapshotSelf.  That costs nothing and leaves no predicate
+ * locks in a serializable transaction; and as a run has one writer at any time
+ * (see store.h), no update can hide its row.  Do not use it to read a row that
+ * another process may be updating: you could see neither version.
  *
- * Where two sessions may want to write a row of the same key, whoever is about
- * to do so looks with a dirty snapshot, which sees what others have written and
- * not yet committed, under the lock of the key (below).  So nobody runs into a
- * unique index, nothing has to be rolled back, and who waits for a transaction
- * holds no such lock meanwhile.
+ * Where two sessions may want to write a row of the same key, they look with a
+ * dirty snapshot, which shows uncommitted rows of others, under the lock of the
+ * key (below).  So nobody violates a unique index, nothing has to be rolled
+ * back, and a session that waits for a transaction holds no such lock
+ * meanwhile.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,15 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * http_record.c
- *		From the responses to requests to how their runs have ended.
+ *		Records the responses to requests and the ends of their runs.
  *
- * A response that the definition calls a success is one (2xx, if it says
- * nothing); any other is a failure with SQLSTATE JSnnn.  What became of
- * transfers without response has an SQLSTATE of class 08, so retry.c knows
- * what is worth another attempt.
+ * A response is a success if the definition says so, by default if its status
+ * is 2xx.  Any other is a failure with SQLSTATE JSnnn.  Transfers without a
+ * response get an SQLSTATE of class 08, so retry.c knows what to retry.
  *
- * What is recorded holds no secret that the request was made with: where a
- * server has sent one back it is replaced.
+ * The record contains no secret of the request: where a server has sent one
+ * back, it is replaced.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,19 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * http_turn.c
- *		Whose request the HTTP worker sees to next.
+ *		Which owner the HTTP worker serves next.
  *
- * There is one process for all owners, and each thing that it does for one of
- * them all others wait for.  So what it does is cut into small pieces, and for
- * each piece it turns to the owner who has had least of its time, of those who
- * have something to be done.  Who has come with requests that take long pays for
- * them himself, and others wait for the piece that has been begun.
+ * There is one process for all owners, and whatever it does for one of them,
+ * all others wait.  So its work is cut into small pieces, and for each piece it
+ * chooses, of the owners with work, the one who has had the least of its time.
+ * If an owner's requests take long, that owner pays for them, and others only
+ * wait for the current piece.
  *
- * Time that was not asked for is not saved up: who comes with something to do
- * begins where the others are (now_served).
+ * Unused time is not saved: an owner with new work begins where the others are
+ * (now_served).
  *
- * What requests take of memory while they are under way is shared as their
- * places are (mux_share.h).
+ * The memory of requests under way is shared by the same rule as their number
+ * (mux_share.h).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

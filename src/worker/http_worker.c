@@ -5,48 +5,50 @@
  *
  * DESIGN
  *
- * One process for all owners.  It executes no user's code: a request is data.
+ * One process serves all owners.  It executes no user code: a request is data.
  * It takes runs from its flights (shmem_flight.c), and for each one:
  *
  *	A	a short transaction, for many runs at once, reads the run and its job and
- *		makes the request of them (http_request.h)
+ *		makes the request from them (http_request.h)
  *	B	the transfer, by libcurl (mux_api.h); no transaction, no snapshot, no
  *		lock; thousands of them at a time
- *	C	a transaction, for many runs at once, records what has come of them
+ *	C	a transaction, for many runs at once, records the outcomes
  *		(http_record.c)
  *
- * A run whose request cannot be made, or whose response cannot be digested, fails
- * in a subtransaction of its own, and nothing is done again.  A batch that cannot
- * be written is halved until what is to blame is by itself, so that a run pays
- * for its own faults only.  If it fails for want of something that may come back,
- * a lock for instance, it is tried again after a second; and if a run cannot be
- * recorded at all the process ends, and the scheduler finds its runs lost.
+ * If a request cannot be made or a response cannot be processed, only the run's
+ * own subtransaction fails, and no work is repeated.  A batch that cannot be
+ * written is halved until the run that causes it is alone, so a run suffers
+ * only from its own faults.  If the cause may pass, such as a lock, the batch
+ * is tried again after a second.  If a run cannot be recorded at all, the
+ * process ends, and the scheduler finds its runs lost.
  *
- * NOBODY IS IN ANOTHER'S WAY, whatever his requests are and whoever answers them:
+ * NO OWNER DELAYS ANOTHER, whatever the requests are and whoever answers them:
  *
- *	places	An owner is given no more of them than leaves some to others
- *			(sched_http.c, mux_share.h).  There are no more than descriptors.
- *	memory	Nor may what his requests take while they are under way
- *			(http_turn.c); others of his wait, and their time passes.  What comes
- *			back has a bound for each place.  A batch ends when it has taken
- *			BATCH_BYTES.
+ *	number	An owner gets no more requests under way than leaves some for others
+ *			(sched_http.c, mux_share.h), nor more than there are descriptors.
+ *	memory	The same is true of the memory of requests under way
+ *			(http_turn.c); further requests of the owner wait, and their time
+ *			passes.  The size of each response is limited.  A batch ends when
+ *			it has taken BATCH_BYTES.
  *	time	Owners take turns (http_turn.c) in A and C.  A batch ends after
- *			SLICE_US with the run that it is at, pump() likewise; and what a run
- *			may take by itself is bounded by the sizes of requests, responses and
- *			secrets, for all work is some steps for each byte.
- *	names	An owner is given no more lookups than leave some to others
+ *			SLICE_US with the current run, and so does pump().  The time for one
+ *			run is limited by the sizes of requests, responses and secrets,
+ *			because all work is a few steps for each byte.
+ *	names	An owner gets no more lookups than leaves some for others
  *			(mux.c).
  *
- * So what is delivered is taken at once, and waits here, each owner's by itself.
+ * So the worker takes what is delivered at once, and keeps it here in a queue
+ * for each owner.
  *
- * A request may have been received although we died, or were cut off, before
- * C: it is sent at least once, and carries the same idempotency key each time.
+ * A request may have been received although this process died, or was cut off,
+ * before C.  So it is sent at least once, with the same idempotency key each
+ * time.
  *
- * Between all this the process waits for its latch and for libcurl's descriptor
- * together, so an interrupt is served within milliseconds whatever servers do.
+ * Otherwise the process waits for its latch and for libcurl's descriptor
+ * together, so it serves an interrupt within milliseconds whatever servers do.
  *
- * WHAT IT MAY REACH is decided when a socket is opened, and again for each
- * request on one that is open (egress.h).
+ * WHICH ADDRESSES IT MAY REACH is decided when a socket is opened, and again
+ * for each request on an open one (egress.h).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -6,37 +6,37 @@
  * DESIGN
  *
  * A worker is connected as (database, owner): its session is authenticated as
- * the owner, so there is nothing above it to come back to by RESET ROLE.  It
- * takes runs from its mailbox, and for each one:
+ * the owner, so RESET ROLE does not lead to a role with more rights.  It takes
+ * runs from its mailbox, and for each one:
  *
  *	A	a short transaction reads the run and its job
- *	B	the handler's SQL, as the owner; what would be left to the commit of
- *		user code (deferred triggers, holdable cursors) is done; then the
+ *	B	the handler's SQL, as the owner; then user code that the commit would
+ *		execute (deferred triggers, holdable cursors) is executed; then the
  *		run's row is deleted and its record inserted; commit.
  *	C	if B fails: it is rolled back, and another transaction records that
  *
- * An attempt that is to be followed by another leaves the run in the queue
- * (retry.c); its record is one of the attempt.
+ * If another attempt is to follow, the run stays in the queue (retry.c), and
+ * the record is one of the attempt.
  *
- * So effects and record are one commit, also if the owner has made the
- * transaction read only, which binds statements and not us.  If the command
- * committed in between (autocommit, procedures), the record goes with its
- * last transaction.  Commands that demand to be committed at once (CREATE
- * DATABASE and its like) get transaction C after a success.
+ * So effects and record are one commit.  That is so even if the owner has made
+ * the transaction read only, because that applies to statements and not to us.
+ * If the command committed in between (autocommit, procedures), the record is
+ * part of its last transaction.  After the success of a command that must
+ * commit at once (such as CREATE DATABASE), transaction C records it.
  *
  * THE POINT OF NO RETURN
  *
- * From js_slot_close() on nobody can cancel the run through us, so a run that
- * was cancelled never also succeeds.  (A pg_cancel_backend() that comes before
- * the commit takes back effects and record, and the cancel is recorded.)
+ * After js_slot_close() nobody can cancel the run through us, so a run that was
+ * cancelled never also succeeds.  (A pg_cancel_backend() before the commit
+ * rolls back effects and record, and the cancel is recorded.)
  *
  * CANCELS
  *
- * A cancel is for user code.  While the worker does its own work for a run (A,
- * C, putting the session in order) cancels are held off; a terminate is not.
+ * A cancel is meant for user code.  While the worker does its own work for a
+ * run (A, C, resetting the session) cancels are held off; a terminate is not.
  *
- * Everything that is read or written of ours is accessed by row (table.c):
- * no statement, no change of user, nothing that user code could influence.
+ * We read and write all our data by row (table.c): no statement, no change of
+ * user, nothing that user code could influence.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

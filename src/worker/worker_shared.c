@@ -3,15 +3,15 @@
  * worker_shared.c
  *		Several short runs in one transaction.
  *
- * For jobs that allow it (share_transaction) the worker executes what its
- * mailbox holds of them as one transaction, each run in a subtransaction of
- * its own: one that fails is rolled back alone.  Effects and records of all
- * still commit together, at the price of one commit for all.
+ * For jobs that allow it (share_transaction) the worker executes the runs in
+ * its mailbox as one transaction, each run in its own subtransaction: one that
+ * fails is rolled back alone.  Effects and records of all runs still commit
+ * together, at the price of one commit.
  *
- * Deferred triggers of a run are fired in its subtransaction, so that their
- * failure is its own.  If the transaction as a whole fails (a run is
- * cancelled, or the commit finds a serialization failure) nothing of it has
- * happened, and the runs are executed one by one.
+ * Deferred triggers of a run are fired in its subtransaction, so only this run
+ * fails if they do.  If the transaction as a whole fails (a run is cancelled,
+ * or the commit finds a serialization failure), nothing of it has happened, and
+ * the runs are executed one by one.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
