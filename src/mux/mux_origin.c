@@ -5,23 +5,24 @@
  *
  * Transfers to a scheme, host and port that come at once would each look up the
  * name, in a thread of its own, and each open a connection, though over TLS one
- * may be enough for all (HTTP/2, which is known only after the handshake).  So those with a name or TLS wait at their origin until a pioneer
- * has found the way.  When it has a new connection the others follow at once;
- * when it was given one that there was, each pioneer that gets through lets two
- * follow.  A name that has no address is answered to all that wait for it.  A
- * pioneer whose handshake takes long is no longer waited for.  libcurl's own
- * way (CURLOPT_PIPEWAIT) has no such bound, and does nothing about names.
- * Origins take turns, so one with thousands of transfers is not in the way of
- * others.
+ * may be enough for all (HTTP/2, which is known only after the handshake).  So
+ * those with a name or TLS wait at their origin until a pioneer has found the
+ * way.  When it has a new connection the others follow at once; when it was given
+ * one that there was, each pioneer that gets through lets two follow.  A name
+ * that has no address is answered to all that wait for it.  A pioneer whose
+ * handshake takes long is no longer waited for.  libcurl's own way
+ * (CURLOPT_PIPEWAIT) has no such bound, and does nothing about names.  Origins
+ * take turns, so one with thousands of transfers is not in the way of others.
  *
  * Lookups can be more than transfers (see mux.c), and their number has a bound of
- * its own.  Whether a transfer needs one only libcurl knows, which has connections
- * and names from before; it asks us when it is about to begin (resolver_starts).
- * Beyond the bound it is told no, and the transfer goes back to its origin,
- * which is closed, as it were, until a lookup has ended.  Addresses, names that
- * are known and connections that there are go on meanwhile.  Parties share the
- * lookups as mux_share.h says, so one whose names hang leaves some to others;
- * and each has origins of its own, to wait behind nobody else's transfers.
+ * its own.  Whether a transfer needs one only libcurl knows, which has
+ * connections and names from before; it asks us when it is about to begin
+ * (resolver_starts).  Beyond the bound it is told no, and the transfer goes back
+ * to its origin, which is closed, as it were, until a lookup has ended.
+ * Addresses, names that are known and connections that there are go on meanwhile.
+ * Parties share the lookups as mux_share.h says, so one whose names hang leaves
+ * some to others; and each has origins of its own, to wait behind nobody else's
+ * transfers.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
