@@ -218,6 +218,8 @@ typedef struct Sched
 	bool		enabled;		/* none of these, and it is on in the cluster */
 	bool		home;			/* the identity is this database's */
 	bool		careful;		/* a predecessor stumbled: isolate each job */
+	bool		stay_away;		/* at exit: the launcher need not start
+								 * another */
 	pg_uuid_t	token;
 	JsRing		rings[JS_RINGS];
 	TimestampTz last_now;		/* our clock at the last step */
@@ -260,10 +262,13 @@ sched_set_flag(bool *flag, bool value, int64 *count)
 	*flag = value;
 }
 
-/* scheduler.c */
+/* sched_process.c */
+extern void sched_leave(const char *reason);
 extern void sched_check_version(void);
-extern void sched_tell_error(const char *message);
 extern void sched_commit_durably(void);
+extern void sched_commit_asynchronously(void);
+extern void sched_tell_error(const char *message);
+extern void sched_note_no_process(void);
 
 /* sched_owner.c */
 extern void sched_watch_owner(Oid role, bool is_stale);
@@ -385,7 +390,6 @@ extern void sched_claim(TimestampTz now);
 extern void sched_deliver(void);
 extern TimestampTz sched_dispatch_deadline(void);
 extern void sched_plan(RunEntry *run, int slotno);
-extern void sched_note_no_process(void);
 extern void sched_take_outcome(const JsDone *done);
 
 /* sched_http.c */

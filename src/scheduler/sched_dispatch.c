@@ -479,18 +479,6 @@ register_worker(int slotno, uint32 generation, BackgroundWorkerHandle **handle)
 							   Int32GetDatum(slotno), generation, sched.context, handle);
 }
 
-/* max_worker_processes is used up: by others, for all we know for a while. */
-void
-sched_note_no_process(void)
-{
-	if (sched.no_worker_until == 0)
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start a worker: no background worker slot is free"),
-				 errhint("Increase max_worker_processes.")));
-	sched.no_worker_until = GetCurrentTimestamp() + USECS_PER_SEC;
-}
-
 static bool
 start_worker(OwnerEntry *owner)
 {
