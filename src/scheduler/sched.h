@@ -236,6 +236,10 @@ typedef struct Sched
 								 * ids, int64 pointers */
 	List	   *unplaced;		/* jobs whose runs are to be placed anew: ids,
 								 * likewise */
+	List	   *dropped_jobs;	/* JobEntry, to be seen to */
+	List	   *cut_off;		/* runs that the end of a server cut off: ids */
+	List	   *disowned;		/* runs whose job has got another owner than
+								 * what they execute: ids */
 	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
 								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
@@ -244,6 +248,7 @@ typedef struct Sched
 	slist_head	folds;
 	dlist_head	requests_done;	/* to be deleted */
 	SlotEntry  *slots;			/* js->total_slots of them */
+	int			http_slot;		/* the one of our HTTP worker; -1: none */
 } Sched;
 
 extern Sched sched;
@@ -286,6 +291,11 @@ extern void sched_job_set_next(JobEntry *job, TimestampTz next);
 extern void sched_job_hold_back(JobEntry *job, TimestampTz until);
 extern TimestampTz sched_job_due_at(const JobEntry *job);
 extern OwnerEntry *sched_owner(Oid owner, bool http);
+extern bool sched_may_end(void);
+extern void sched_note_cut_off(const RunEntry *run);
+extern void sched_note_dropped(JobEntry *job);
+extern void sched_note_disowned(RunEntry *run);
+extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
 extern bool sched_run_is_transactional(const RunEntry *run);
 extern void sched_run_follow(RunEntry *run);
@@ -378,8 +388,6 @@ extern void sched_rewind(TimestampTz now);
 
 /* sched_dispatch.c */
 extern bool sched_look(void);
-extern void sched_take_back(int slot);
-extern void sched_take_back_all(void);
 extern void sched_give_up_claims(TimestampTz now);
 extern void sched_reap(void);
 extern void sched_release_reaped(void);
@@ -392,28 +400,28 @@ extern TimestampTz sched_dispatch_deadline(void);
 extern void sched_plan(RunEntry *run, int slotno);
 extern void sched_take_outcome(const JsDone *done);
 
-/* sched_http.c */
+/* sched_hand.c */
 extern bool sched_is_http_slot(int slotno);
+extern void sched_take_back(int slot);
+extern void sched_take_back_all(void);
+extern void sched_interrupt(RunEntry *run, JsCancel why);
+
+/* sched_http.c */
 extern bool sched_http_look(void);
-extern void sched_http_take_back(int slotno);
-extern void sched_http_take_back_all(void);
 extern void sched_http_reap(void);
 extern void sched_http_release_reaped(void);
 extern void sched_http_assign(int most);
 extern bool sched_http_deliver(RunEntry *run, const JsMail *mail);
-extern void sched_http_interrupt(RunEntry *run, JsCancel why);
 extern TimestampTz sched_http_deadline(void);
 extern void sched_http_adopt(void);
 
-/* sched_end.c */
-extern bool sched_may_end(void);
-extern bool sched_may_end_more(void);
-extern void sched_note_cut_off(const RunEntry *run);
-extern void sched_note_dropped(JobEntry *job);
-extern void sched_note_disowned(RunEntry *run);
-extern bool sched_run_is_disowned(const RunEntry *run);
+/* sched_pending.c */
 extern bool sched_ends_waiting(void);
 extern void sched_end_pending(TimestampTz now);
+
+/* sched_end.c */
+extern void sched_begin_ends(void);
+extern bool sched_may_end_more(void);
 extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 						  const char *sqlstate, const char *error);
 extern bool sched_row_is_free(const RunEntry *run);
@@ -445,7 +453,6 @@ extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampT
 extern void sched_unpark_requests(void);
 extern bool sched_was_replaced(int64 run_id);
 extern void sched_add_request(const JsRequest *row, void *arg);
-extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_requests(TimestampTz now);
 extern void sched_enforce(void);

@@ -300,21 +300,6 @@ forget_request(Request *request)
 	pfree(request);
 }
 
-void
-sched_interrupt(RunEntry *run, JsCancel why)
-{
-	if (run->cancel != JS_CANCEL_NONE)
-		return;
-	run->cancel = why;
-	run->cancel_at = GetCurrentTimestamp();
-	if (sched_is_http_slot(run->slot))
-	{
-		sched_http_interrupt(run, why);
-		return;
-	}
-	js_slot_signal(run->slot, sched.slots[run->slot].generation, run->run_id, why, SIGINT);
-}
-
 /* A second request for the same run takes the place of the first. */
 static void
 take_request(RunEntry *run, Request *request)

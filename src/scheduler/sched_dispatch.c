@@ -106,38 +106,6 @@ take_done(int slotno)
 		sched_take_outcome(&done[i]);
 }
 
-/* What a worker has not begun comes back. */
-void
-sched_take_back(int slotno)
-{
-	JsMail		mail[JS_MAILBOX_SIZE];
-	int			count;
-
-	if (sched_is_http_slot(slotno))
-	{
-		sched_http_take_back(slotno);
-		return;
-	}
-	count = js_slot_take_back(slotno, mail);
-	for (int i = 0; i < count; i++)
-	{
-		RunEntry   *run = sched_run_find(mail[i].run_id);
-
-		if (run != NULL)
-			sched_run_wait(run, js_clock_now());
-	}
-}
-
-/* Nothing that has not begun is with a worker after this. */
-void
-sched_take_back_all(void)
-{
-	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].mine && !sched.slots[i].foreign)
-			sched_take_back(i);
-	sched_http_take_back_all();
-}
-
 /* A claim that nobody has acted upon: the run is as it was before. */
 static void
 give_up_claim(RunEntry *run, TimestampTz now)

@@ -24,6 +24,7 @@
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 Sched		sched;
 
@@ -111,6 +112,7 @@ sched_memory_init(void)
 	runs = runhash_create(sched.context, 256, NULL);
 	sched.due = pairingheap_allocate(compare_due, NULL);
 	sched.future = pairingheap_allocate(compare_future, NULL);
+	sched.http_slot = -1;
 	sched.slots = palloc0(js->total_slots * sizeof(SlotEntry));
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
@@ -281,6 +283,49 @@ sched_owner(Oid oid, bool http)
 	MemoryContextSwitchTo(outer);
 	dlist_push_tail(&sched.owners, &owner->node);
 	return owner;
+}
+
+/* ------------------------------------------------------------------------
+ * What is to be ended in the next step
+ * ------------------------------------------------------------------------
+ */
+
+/* Nothing is ended for a while after a row was found that somebody holds. */
+bool
+sched_may_end(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
+}
+
+/*
+ * The next step accounts for a run that was cut off; not so for one of a job
+ * that sleeps here: it may be executed elsewhere.
+ */
+void
+sched_note_cut_off(const RunEntry *run)
+{
+	if (run->cut_off && !run->job->asleep)
+		sched.cut_off = sched_keep_id(sched.cut_off, run->run_id);
+}
+
+/* The next step ends what waits of this job, and forgets it if it can. */
+void
+sched_note_dropped(JobEntry *job)
+{
+	if (!job->drop_noted)
+		sched.dropped_jobs = sched_keep(sched.dropped_jobs, job);
+	job->drop_noted = true;
+}
+
+/* The next step cancels it. */
+void
+sched_note_disowned(RunEntry *run)
+{
+	if (!run->disowned)
+		sched.disowned = sched_keep_id(sched.disowned, run->run_id);
+	run->disowned = true;
 }
 
 /* ------------------------------------------------------------------------
