@@ -267,6 +267,13 @@ sched_set_flag(bool *flag, bool value, int64 *count)
 	*flag = value;
 }
 
+/* Whether something would be dealt out if there were workers. */
+static inline bool
+sched_can_assign(void)
+{
+	return sched.enabled && sched.ready_count > 0;
+}
+
 /* sched_process.c */
 extern void sched_leave(const char *reason);
 extern void sched_check_version(void);
@@ -306,6 +313,7 @@ extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
+extern void sched_run_put_off(RunEntry *run);
 extern bool sched_job_fires(const JobEntry *job);
 extern void sched_job_place_runs(JobEntry *job);
 extern void sched_place_some(void);
@@ -325,7 +333,6 @@ extern bool sched_reading(void);
 extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
-extern void sched_adopt_slots(void);
 extern void sched_apply_job(const JsJob *row);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_log_jobs(void);
@@ -386,19 +393,26 @@ extern void sched_fire_due(TimestampTz now);
 extern void sched_fire_startup(TimestampTz now);
 extern void sched_rewind(TimestampTz now);
 
+/* sched_plan.c */
+
+/* Runs claimed in one step at most, so that a step stays short. */
+#define SCHED_MAX_CLAIMS 512
+
+extern void sched_plan_nothing(void);
+extern int	sched_plan_room(void);
+extern void sched_plan(RunEntry *run, int slotno);
+extern void sched_claim(TimestampTz now);
+extern void sched_deliver(void);
+
 /* sched_dispatch.c */
+extern void sched_adopt_slots(void);
 extern bool sched_look(void);
 extern void sched_give_up_claims(TimestampTz now);
 extern void sched_reap(void);
 extern void sched_release_reaped(void);
 extern void sched_ripen(TimestampTz now);
-extern bool sched_can_assign(void);
 extern void sched_assign(void);
-extern void sched_claim(TimestampTz now);
-extern void sched_deliver(void);
 extern TimestampTz sched_dispatch_deadline(void);
-extern void sched_plan(RunEntry *run, int slotno);
-extern void sched_take_outcome(const JsDone *done);
 
 /* sched_hand.c */
 extern bool sched_is_http_slot(int slotno);
@@ -411,7 +425,6 @@ extern bool sched_http_look(void);
 extern void sched_http_reap(void);
 extern void sched_http_release_reaped(void);
 extern void sched_http_assign(int most);
-extern bool sched_http_deliver(RunEntry *run, const JsMail *mail);
 extern TimestampTz sched_http_deadline(void);
 extern void sched_http_adopt(void);
 
@@ -512,6 +525,7 @@ extern void sched_limits_wake(TimestampTz now);
 extern TimestampTz sched_limits_deadline(void);
 
 /* sched_fold.c */
+extern void sched_take_outcome(const JsDone *done);
 extern void sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done);
 extern void sched_fold_write(void);
 extern void sched_fold_recover(void);

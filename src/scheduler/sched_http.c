@@ -381,13 +381,6 @@ sched_http_assign(int most)
 		most -= count;
 }
 
-bool
-sched_http_deliver(RunEntry *run, const JsMail *mail)
-{
-	run->flight = js_flight_deliver(run->slot, sched.slots[run->slot].generation, mail);
-	return run->flight >= 0;
-}
-
 /* When, by the real clock, the next step has to look. */
 TimestampTz
 sched_http_deadline(void)

@@ -603,48 +603,6 @@ sched_load_news(TimestampTz now)
 	read_rows(JS_NEWS_REQUESTS, count, now);
 }
 
-/*
- * Takes over the workers of a predecessor.  What they have not begun comes
- * back; what they execute is theirs.  Those who work for an extension that is
- * no longer there, but for one of the same name, are left alone until they end.
- */
-void
-sched_adopt_slots(void)
-{
-	JsMail		mail[JS_MAILBOX_SIZE];
-
-	for (int i = 0; i < js->max_slots; i++)
-	{
-		SlotEntry  *slot = &sched.slots[i];
-
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
-			continue;
-		slot->mine = true;
-		slot->foreign = slot->view.run_table != sched.run_table;
-		if (!slot->foreign)
-			(void) js_slot_take_back(i, mail);
-		(void) js_slot_look(i, MyDatabaseId, &slot->view);
-		slot->generation = slot->view.generation;
-		slot->owner = sched_owner(slot->view.owner, false);
-		slot->owner->workers++;
-		slot->handle = NULL;
-		if (slot->foreign)
-			continue;
-		for (int k = 0; k < slot->view.current_count; k++)
-		{
-			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
-
-			if (run == NULL)
-				continue;
-			sched_run_place(run, RUN_ASSIGNED);
-			run->slot = i;
-			run->cancel = slot->view.current[k].cancel;
-			run->cancel_at = GetCurrentTimestamp();
-		}
-	}
-	sched_http_adopt();
-}
-
 /* ------------------------------------------------------------------------
  * The log
  * ------------------------------------------------------------------------

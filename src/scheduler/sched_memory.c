@@ -662,6 +662,17 @@ sched_run_retry(RunEntry *run, TimestampTz retry_at)
 	sched_run_wait(run, js_clock_now());
 }
 
+/* A run that its worker could not take on is claimed anew a second later. */
+void
+sched_run_put_off(RunEntry *run)
+{
+	if (run == NULL)
+		return;
+	run->claimed = false;
+	run->run_at = js_clock_now() + USECS_PER_SEC;
+	sched_run_wait(run, js_clock_now());
+}
+
 /* ------------------------------------------------------------------------
  * Jobs that have changed
  *

@@ -13,7 +13,7 @@
  *		load what is new					sched_load.c
  *		outcomes go to the jobs' states		sched_fold.c
  *		slots that are due become runs		sched_fire.c
- *		ready runs are dealt and claimed	sched_dispatch.c
+ *		ready runs are dealt and claimed	sched_dispatch.c, sched_plan.c
  *
  * All writing of a step is one transaction; it is not durable by itself
  * (synchronous_commit is off): whatever a crash takes of it is done again,
