@@ -282,9 +282,12 @@ extern void sched_commit_asynchronously(void);
 extern void sched_tell_error(const char *message);
 extern void sched_note_no_process(void);
 
-/* sched_owner.c */
+/* sched_role.c */
 extern void sched_watch_owner(Oid role, bool is_stale);
 extern bool sched_owners_wait(void);
+extern bool sched_owners_have_changed(void);
+
+/* sched_owner.c */
 extern void sched_follow_roles(bool sweep);
 
 /* sched_memory.c */
