@@ -145,7 +145,7 @@ typedef struct OwnerEntry
 /* Somebody wants something of a run: a row of request. */
 typedef struct Request
 {
-	dlist_node	node;			/* waits (sched_cancel.c), or in requests_done */
+	dlist_node	node;			/* waits (sched_request.c), or in requests_done */
 	int64		request_id;
 	JsRequestKind kind;
 	int64		run_id;
@@ -460,14 +460,25 @@ extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz la
 extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
-/* sched_cancel.c */
+/* sched_request.c */
+
+/* Of so many turns one has a request, if there is any. */
+#define SCHED_REQUEST_TURNS 64
+
 extern void sched_requests_init(void);
+extern bool sched_take_request(const JsRequest *row);
 extern void sched_queue_request(Request *request, const RunEntry *run);
+extern Request *sched_next_request(void);
+extern int	sched_requests_left(void);
 extern bool sched_requests_waiting(void);
 extern bool sched_requests_unread(void);
 extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
-extern void sched_unpark_requests(void);
+extern void sched_forget_requests(void);
+extern void sched_note_replaced(int64 run_id);
 extern bool sched_was_replaced(int64 run_id);
+
+/* sched_cancel.c */
+extern void sched_unpark_requests(void);
 extern void sched_add_request(const JsRequest *row, void *arg);
 extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_requests(TimestampTz now);

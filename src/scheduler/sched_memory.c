@@ -117,7 +117,6 @@ sched_memory_init(void)
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
 	slist_init(&sched.folds);
-	sched_requests_init();
 	sched_limits_init();
 }
 

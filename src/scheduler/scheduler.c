@@ -612,5 +612,6 @@ jobsched_scheduler_main(Datum arg)
 	js_process_fix_settings(JS_TYPE_SCHEDULER);
 	sched_commit_asynchronously();
 	sched_memory_init();
+	sched_requests_init();
 	run_steps();
 }
