@@ -232,6 +232,7 @@ typedef struct Sched
 	int64		asleep_count;	/* jobs whose home is elsewhere */
 	bool		any_woken;
 	int64		invalid_count;
+	bool		some_unread;	/* some role has runs that are in the table only */
 	List	   *promotable;		/* jobs one of whose runs behind may start:
 								 * ids, int64 pointers */
 	List	   *unplaced;		/* jobs whose runs are to be placed anew: ids,
@@ -301,6 +302,7 @@ extern void sched_job_set_next(JobEntry *job, TimestampTz next);
 extern void sched_job_hold_back(JobEntry *job, TimestampTz until);
 extern TimestampTz sched_job_due_at(const JobEntry *job);
 extern OwnerEntry *sched_owner(Oid owner, bool http);
+extern void sched_leave_unread(OwnerEntry *owner, int64 run_id);
 extern bool sched_may_end(void);
 extern void sched_note_cut_off(const RunEntry *run);
 extern void sched_note_dropped(JobEntry *job);
@@ -326,17 +328,22 @@ extern void sched_runs_each(void (*visit) (RunEntry *run));
 extern RunEntry *sched_first_ready(OwnerEntry *owner);
 extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
 
-/* sched_load.c */
-extern void sched_reload_job(int64 job_id);
+/* sched_news.c */
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
-extern void sched_leave_unread(OwnerEntry *owner, int64 run_id);
-extern void sched_run_read(int64 run_id, TimestampTz now);
 extern bool sched_reading(void);
 extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
+extern void sched_settle_waiting(TimestampTz now);
+
+/* sched_load.c */
 extern void sched_apply_job(const JsJob *row);
+extern void sched_load_first_job(const JsJob *row, void *arg);
+extern void sched_load_job(const JsJob *row, void *arg);
+extern void sched_load_state(const JsJobState *state, void *arg);
+extern void sched_load_run(const JsRun *row, void *arg);
+extern void sched_reload_job(int64 job_id);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_log_jobs(void);
 
@@ -489,7 +496,8 @@ extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
 
 /* sched_jobless.c */
 extern int64 sched_settle(const JsRun *row);
-extern void sched_settle_waiting(TimestampTz now);
+extern bool sched_settle_begin(OwnerEntry *owner, TimestampTz real_now);
+extern void sched_settle_later(OwnerEntry *owner, List *line, int served);
 extern bool sched_any_settled(void);
 extern TimestampTz sched_settle_deadline(void);
 

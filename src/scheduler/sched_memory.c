@@ -284,6 +284,14 @@ sched_owner(Oid oid, bool http)
 	return owner;
 }
 
+/* It is read when there is room for runs of its owner. */
+void
+sched_leave_unread(OwnerEntry *owner, int64 run_id)
+{
+	owner->unread_from = Min(owner->unread_from, run_id);
+	sched.some_unread = true;
+}
+
 /* ------------------------------------------------------------------------
  * What is to be ended in the next step
  * ------------------------------------------------------------------------

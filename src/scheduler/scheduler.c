@@ -10,7 +10,7 @@
  * it makes a step:
  *
  *		look at the workers' slots			sched_dispatch.c
- *		load what is new					sched_load.c
+ *		load what is new					sched_news.c, sched_load.c
  *		outcomes go to the jobs' states		sched_fold.c
  *		slots that are due become runs		sched_fire.c
  *		ready runs are dealt and claimed	sched_dispatch.c, sched_plan.c
