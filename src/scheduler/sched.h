@@ -313,20 +313,26 @@ extern bool sched_run_is_transactional(const RunEntry *run);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
-extern void sched_run_charge(RunEntry *run, int nkeys);
+extern bool sched_job_holds_all(const JobEntry *job);
+extern bool sched_job_fires(const JobEntry *job);
+extern void sched_run_free(RunEntry *run);
+extern int64 sched_job_count(void);
+extern void sched_runs_each(void (*visit) (RunEntry *run));
+extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
+
+/* sched_place.c */
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern void sched_run_put_off(RunEntry *run);
-extern bool sched_job_fires(const JobEntry *job);
+extern bool sched_run_overlaps(const RunEntry *run);
 extern void sched_job_place_runs(JobEntry *job);
 extern void sched_place_some(void);
-extern bool sched_run_overlaps(const RunEntry *run);
-extern int64 sched_job_count(void);
-extern void sched_runs_each(void (*visit) (RunEntry *run));
 extern RunEntry *sched_first_ready(OwnerEntry *owner);
-extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
+extern void sched_load_limits(void);
+extern void sched_open_limits(void);
+extern void sched_wake_limited(TimestampTz now);
 
 /* sched_news.c */
 extern void sched_load_all(TimestampTz now);
@@ -522,8 +528,19 @@ sched_fair_is_empty(const FairQueue *queue)
 }
 
 /* sched_limit.c */
+
+/* How far the limits have been gone through that may have room. */
+typedef struct LimitTurns
+{
+	int			kind;
+	Limit	   *at;				/* NULL: the next one is to be found */
+	int			left;			/* tried in this step at most */
+} LimitTurns;
+
 extern void sched_limits_init(void);
-extern void sched_limits_load(void);
+extern bool sched_limits_load(void);
+extern bool sched_limits_look(void);
+extern void sched_limits_forget(void);
 extern void sched_limits_recall(void);
 extern void sched_limits_open(void);
 extern bool sched_limits_changed(void);
@@ -533,8 +550,10 @@ extern void sched_job_set_limits(JobEntry *job, const JsJob *row);
 extern void sched_job_drop_limits(JobEntry *job);
 extern void sched_limits_attach(RunEntry *run, ArrayType *keys);
 extern void sched_limits_detach(RunEntry *run);
-extern void sched_limits_reattach(RunEntry *run);
-extern void sched_limits_take_back(RunEntry *run);
+extern bool sched_limits_hold_too_much(const RunEntry *run);
+extern LimitSet *sched_limits_of(const RunEntry *run);
+extern void sched_limits_exchange(RunEntry *run, LimitSet *set);
+extern void sched_limits_take_beyond(RunEntry *run);
 extern const void *sched_limits_turn(const LimitSet *set);
 extern bool sched_limits_take(RunEntry *run, bool in_any_case);
 extern void sched_limits_release(RunEntry *run);
@@ -543,7 +562,10 @@ extern void sched_limits_unwait(RunEntry *run);
 extern void sched_limits_pay(RunEntry *run);
 extern void sched_limits_save(void);
 extern bool sched_limits_have_room(TimestampTz now);
-extern void sched_limits_wake(TimestampTz now);
+extern void sched_limits_ring(TimestampTz now);
+extern bool sched_limits_were_exceeded(void);
+extern void sched_limits_begin(LimitTurns *turns);
+extern RunEntry *sched_limits_next(LimitTurns *turns);
 extern TimestampTz sched_limits_deadline(void);
 
 /* sched_fold.c */

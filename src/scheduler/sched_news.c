@@ -193,7 +193,7 @@ sched_load_all(TimestampTz now)
 {
 	load_stopped();
 	sched_limits_recall();
-	sched_limits_load();
+	sched_load_limits();
 	load_jobs();
 	load_queue(now);
 }
@@ -209,7 +209,7 @@ sched_sweep(TimestampTz now)
 		load_jobs();
 	load_stopped();
 	ask_for_all();
-	sched_limits_load();
+	sched_load_limits();
 	sched_limits_sweep(now);
 }
 
@@ -273,7 +273,7 @@ sched_load_news(TimestampTz now)
 	if (overflow)
 	{
 		load_stopped();
-		sched_limits_load();
+		sched_load_limits();
 		load_jobs();
 		ask_for_all();
 	}
@@ -284,7 +284,7 @@ sched_load_news(TimestampTz now)
 		if (news[i].kind == JS_NEWS_JOBS)
 			js_jobs_visit(news[i].first, news[i].last, sched_load_job, NULL);
 	if (limits_are_new(count))
-		sched_limits_load();
+		sched_load_limits();
 	read_rows(JS_NEWS_RUNS, count, now);
 	read_rows(JS_NEWS_REQUESTS, count, now);
 }

@@ -387,7 +387,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	if (sched.enabled)
 		sched_fire_due(now);
 	sched_promote();
-	sched_limits_wake(now);
+	sched_wake_limited(now);
 	sched_assign();
 	sched_claim(now);
 	if (sched_keys_expire_now())
@@ -528,7 +528,7 @@ start(void)
 	sched_load_all(now);
 	set_enabled();
 	sched_adopt_slots();
-	sched_limits_open();
+	sched_open_limits();
 	sched_limits_sweep(now);
 	sched_end_pending(now);
 	sched_rewind(now);
