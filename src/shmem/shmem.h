@@ -320,7 +320,6 @@ typedef struct JsFlightView
 extern Size js_flights_size(void);
 extern void js_flights_init(JsSlot *slot, char *memory);
 extern void js_flights_reset(JsSlot *slot);
-extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
 extern void js_flight_load(int slot, int *most, int *in_use);
 extern int	js_flight_deliver(int slot, uint32 generation, const JsMail *mail);
 extern int	js_flight_take_back(int slot, int64 *run_ids, int max);
@@ -351,9 +350,9 @@ typedef enum JsPlace
 /* slots, the scheduler's side (shmem_slot.c) */
 extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
 extern void js_slot_last_error(int slot, char *sqlstate, char *message);
-extern bool js_slot_is_busy(const JsSlot *slot);
 extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
 							JsPlace *place);
+extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
 
 /* A worker that does not react. */
 typedef struct JsUnresponsive
@@ -378,8 +377,6 @@ extern void js_slot_signal(int slot, uint32 generation, int64 run_id,
 						   JsCancel why, int signo);
 
 /* slots, the worker's side */
-extern void js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table,
-						 uint32 *generation);
 extern void js_slot_attach(int slot, uint32 generation);
 extern void js_slot_ready(void);
 extern bool js_slot_has_mail(void);

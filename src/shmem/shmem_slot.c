@@ -46,8 +46,8 @@ reset_slot(JsSlot *slot)
 }
 
 /* For a process that is about to be started.  Caller holds js->lock. */
-void
-js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table, uint32 *generation)
+static void
+take_slot(JsSlot *slot, Oid dboid, Oid owner, Oid run_table, uint32 *generation)
 {
 	reset_slot(slot);
 	slot->state = JS_SLOT_STARTING;
@@ -339,13 +339,32 @@ js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation, JsPlace
 	{
 		if (has_none)
 			end_waiting(owner, now);
-		js_slot_take(&js->slots[found], dboid, owner, run_table, generation);
+		take_slot(&js->slots[found], dboid, owner, run_table, generation);
 	}
 	else
 	{
 		found = -1;
 		js->slot_wanted = true;
 	}
+	LWLockRelease(js->lock);
+	return found;
+}
+
+/*
+ * Takes the slot of an HTTP worker for one that is about to be started; -1:
+ * there is none.
+ */
+int
+js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation)
+{
+	int			found = -1;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	for (int i = js->max_slots; i < js->total_slots && found < 0; i++)
+		if (js->slots[i].state == JS_SLOT_FREE)
+			found = i;
+	if (found >= 0)
+		take_slot(&js->slots[found], dboid, InvalidOid, run_table, generation);
 	LWLockRelease(js->lock);
 	return found;
 }
@@ -394,13 +413,6 @@ static bool
 has_had_its_turn(const JsSlot *slot)
 {
 	return GetCurrentTimestamp() - slot->started_at > USECS_PER_SEC;
-}
-
-/* Whether runs have begun in it. */
-bool
-js_slot_is_busy(const JsSlot *slot)
-{
-	return slot->flights != NULL ? slot->flights->taken > 0 : slot->current_count > 0;
 }
 
 /*
