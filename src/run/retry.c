@@ -260,10 +260,10 @@ computed_delay(const JsJob *job, int32 nth)
 {
 	int64		delay = job->backoff_base;
 
-	if (strcmp(job->backoff, "fixed") == 0)
+	if (job->backoff == JS_BACKOFF_FIXED)
 		return Min(delay, job->backoff_max);
 	for (int32 i = 1; i < nth && delay < job->backoff_max; i++)
-		delay = strcmp(job->backoff, "linear") == 0 ? delay + job->backoff_base : delay * BACKOFF_FACTOR;
+		delay = job->backoff == JS_BACKOFF_LINEAR ? delay + job->backoff_base : delay * BACKOFF_FACTOR;
 	return Min(delay, job->backoff_max);
 }
 
