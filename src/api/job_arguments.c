@@ -76,7 +76,8 @@ number_argument(const JsJobParameter *parameter, int32 value)
 				 errmsg("%s \"%d\" is out of range", parameter->name, value),
 				 parameter->least == 0 ?
 				 errhint("It is from 1 to " INT64_FORMAT ", or 0 for none.", parameter->most) :
-				 errhint("It is from " INT64_FORMAT " to " INT64_FORMAT ".", parameter->least, parameter->most)));
+				 errhint("It is from " INT64_FORMAT " to " INT64_FORMAT ".",
+						 parameter->least, parameter->most)));
 	return value;
 }
 
@@ -199,7 +200,8 @@ read_argument(FunctionCallInfo fcinfo, int n, const JsJobParameter *parameter, v
 			*(char **) member = text_argument(parameter, text_to_cstring(PG_GETARG_TEXT_PP(n)));
 			break;
 		case JS_PARAMETER_CHOICE:
-			*(int *) member = js_choice_argument(parameter->name, text_to_cstring(PG_GETARG_TEXT_PP(n)),
+			*(int *) member = js_choice_argument(parameter->name,
+												 text_to_cstring(PG_GETARG_TEXT_PP(n)),
 												 parameter->choices);
 			break;
 		case JS_PARAMETER_ROLE:
@@ -221,12 +223,15 @@ int
 js_job_arguments_read(FunctionCallInfo fcinfo, int n, JsJobArguments *arguments)
 {
 	memset(arguments, 0, sizeof(JsJobArguments));
-	for (const JsJobParameter *parameter = js_job_parameters; parameter->name != NULL; parameter++, n++)
+	for (const JsJobParameter *parameter = js_job_parameters; parameter->name != NULL; parameter++)
+	{
 		if (!PG_ARGISNULL(n))
 		{
 			read_argument(fcinfo, n, parameter, js_job_member(parameter, &arguments->job));
 			arguments->given[parameter->column] = true;
 		}
+		n++;
+	}
 	return n;
 }
 

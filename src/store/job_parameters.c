@@ -28,83 +28,78 @@
 #include "base/interval.h"
 #include "store/job_parameters.h"
 
-static const char *const modes[] = {
-	[JS_MODE_AUTO] = "auto",[JS_MODE_TRANSACTION] = "transaction",
-	[JS_MODE_AUTOCOMMIT] = "autocommit", NULL
-};
+/* In the order of the enums. */
+static const char *const modes[] = {"auto", "transaction", "autocommit", NULL};
+static const char *const backoffs[] = {"exponential", "linear", "fixed", NULL};
+static const char *const overlaps[] = {"skip", "queue", "allow", "replace", NULL};
+static const char *const misfires[] = {"once", "skip", "all", NULL};
 
-static const char *const backoffs[] = {
-	[JS_BACKOFF_EXPONENTIAL] = "exponential",[JS_BACKOFF_LINEAR] = "linear",
-	[JS_BACKOFF_FIXED] = "fixed", NULL
-};
+#define PARAMETER(name) #name, offsetof(JsJob, name), sizeof(((JsJob *) NULL)->name)
+#define BOUNDS(from, to) .least = (from), .most = (to)
+#define DEFAULT(value) .otherwise = (value)
+#define ONE_OF(names, value) .choices = (names), .otherwise = (value)
 
-static const char *const overlaps[] = {
-	[JS_OVERLAP_SKIP] = "skip",[JS_OVERLAP_QUEUE] = "queue",
-	[JS_OVERLAP_ALLOW] = "allow",[JS_OVERLAP_REPLACE] = "replace", NULL
-};
-
-static const char *const misfires[] = {
-	[JS_MISFIRE_ONCE] = "once",[JS_MISFIRE_SKIP] = "skip",[JS_MISFIRE_ALL] = "all", NULL
-};
-
-#define MEMBER(member) offsetof(JsJob, member), sizeof(((JsJob *) NULL)->member)
 #define BOOLEAN JS_PARAMETER_BOOLEAN
 #define NUMBER JS_PARAMETER_NUMBER
+#define SHARE JS_PARAMETER_SHARE
 #define SPAN JS_PARAMETER_SPAN
+#define SINCE JS_PARAMETER_SINCE
+#define UNTIL JS_PARAMETER_UNTIL
 #define TEXT JS_PARAMETER_TEXT
 #define CHOICE JS_PARAMETER_CHOICE
+#define ROLE JS_PARAMETER_ROLE
 #define JSON JS_PARAMETER_JSON
+#define KEYS JS_PARAMETER_KEYS
+#define CONDITIONS JS_PARAMETER_CONDITIONS
+#define DELAYS JS_PARAMETER_DELAYS
+
 #define REQUIRED JS_PARAMETER_REQUIRED
 #define WHOLE JS_PARAMETER_WHOLE
 #define REMOVABLE JS_PARAMETER_REMOVABLE
+#define KEEPS_ZERO JS_PARAMETER_KEEPS_ZERO
 
-#define ANY_SPAN (JS_MAX_INTERVAL_DAYS * USECS_PER_DAY)
+#define LONGEST (JS_MAX_INTERVAL_DAYS * USECS_PER_DAY)
 
 const JsJobParameter js_job_parameters[] = {
-	{"name", JS_JOB_NAME, TEXT, MEMBER(name), REQUIRED},
-	{"schedule", JS_JOB_SCHEDULE, TEXT, MEMBER(schedule), REMOVABLE},
-	{"command", JS_JOB_COMMAND, TEXT, MEMBER(command), WHOLE},
-	{"handler", JS_JOB_HANDLER, TEXT, MEMBER(handler), WHOLE},
-	{"args", JS_JOB_ARGS, JSON, MEMBER(args), REQUIRED | WHOLE},
-	{"timezone", JS_JOB_TIMEZONE, TEXT, MEMBER(timezone), REQUIRED},
-	{"enabled", JS_JOB_ENABLED, BOOLEAN, MEMBER(enabled), REQUIRED, .otherwise = true},
-	{"description", JS_JOB_DESCRIPTION, TEXT, MEMBER(description), WHOLE},
-	{"metadata", JS_JOB_METADATA, JSON, MEMBER(metadata), WHOLE},
-	{"owner", JS_JOB_OWNER, JS_PARAMETER_ROLE, MEMBER(owner), REQUIRED},
-	{"mode", JS_JOB_MODE, CHOICE, MEMBER(mode), REQUIRED | WHOLE,
-	.otherwise = JS_MODE_AUTO,.choices = modes},
-	{"share_transaction", JS_JOB_SHARE_TRANSACTION, BOOLEAN, MEMBER(share_transaction)},
-	{"timeout", JS_JOB_TIMEOUT, SPAN, MEMBER(timeout), .most = ANY_SPAN},
-	{"max_attempts", JS_JOB_MAX_ATTEMPTS, NUMBER, MEMBER(max_attempts), .most = JS_MAX_ATTEMPTS},
-	{"backoff", JS_JOB_BACKOFF, CHOICE, MEMBER(backoff),
-	.otherwise = JS_BACKOFF_EXPONENTIAL,.choices = backoffs},
-	{"backoff_base", JS_JOB_BACKOFF_BASE, SPAN, MEMBER(backoff_base),
-	.most = ANY_SPAN,.otherwise = 10 * USECS_PER_SEC},
-	{"backoff_max", JS_JOB_BACKOFF_MAX, SPAN, MEMBER(backoff_max),
-	.most = ANY_SPAN,.otherwise = USECS_PER_HOUR},
-	{"backoff_jitter", JS_JOB_BACKOFF_JITTER, JS_PARAMETER_SHARE, MEMBER(backoff_jitter),
-	.otherwise = 0.2},
-	{"retry_delays", JS_JOB_RETRY_DELAYS, JS_PARAMETER_DELAYS, MEMBER(retry_delays)},
-	{"retry_on", JS_JOB_RETRY_ON, JS_PARAMETER_CONDITIONS, MEMBER(retry_on)},
-	{"no_retry_on", JS_JOB_NO_RETRY_ON, JS_PARAMETER_CONDITIONS, MEMBER(no_retry_on)},
-	{"overlap", JS_JOB_OVERLAP, CHOICE, MEMBER(overlap),
-	.otherwise = JS_OVERLAP_SKIP,.choices = overlaps},
-	{"queue_limit", JS_JOB_QUEUE_LIMIT, NUMBER, MEMBER(queue_limit),
-	.least = 1,.most = JS_MAX_QUEUE_LIMIT,.otherwise = 1},
-	{"misfire", JS_JOB_MISFIRE, CHOICE, MEMBER(misfire),
-	.otherwise = JS_MISFIRE_ONCE,.choices = misfires},
-	{"misfire_grace", JS_JOB_MISFIRE_GRACE, SPAN, MEMBER(misfire_grace), JS_PARAMETER_KEEPS_ZERO,
-	.most = USECS_PER_DAY,.otherwise = 5 * USECS_PER_SEC},
-	{"starts_at", JS_JOB_STARTS_AT, JS_PARAMETER_SINCE, MEMBER(starts_at)},
-	{"ends_at", JS_JOB_ENDS_AT, JS_PARAMETER_UNTIL, MEMBER(ends_at)},
-	{"max_runs", JS_JOB_MAX_RUNS, NUMBER, MEMBER(max_runs), .most = PG_INT32_MAX},
-	{"jitter", JS_JOB_JITTER, SPAN, MEMBER(jitter), .most = USECS_PER_DAY},
-	{"pause_after_failures", JS_JOB_PAUSE_AFTER_FAILURES, NUMBER, MEMBER(pause_after_failures),
-	.most = JS_MAX_PAUSE_AFTER},
-	{"max_concurrency", JS_JOB_MAX_CONCURRENCY, NUMBER, MEMBER(max_concurrency),
-	.most = JS_MAX_CONCURRENCY},
-	{"queue", JS_JOB_QUEUE, TEXT, MEMBER(queue), REMOVABLE},
-	{"keys", JS_JOB_KEYS, JS_PARAMETER_KEYS, MEMBER(keys), WHOLE},
+	{PARAMETER(name), JS_JOB_NAME, TEXT, REQUIRED},
+	{PARAMETER(schedule), JS_JOB_SCHEDULE, TEXT, REMOVABLE},
+	{PARAMETER(command), JS_JOB_COMMAND, TEXT, WHOLE},
+	{PARAMETER(handler), JS_JOB_HANDLER, TEXT, WHOLE},
+	{PARAMETER(args), JS_JOB_ARGS, JSON, REQUIRED | WHOLE},
+	{PARAMETER(timezone), JS_JOB_TIMEZONE, TEXT, REQUIRED},
+	{PARAMETER(enabled), JS_JOB_ENABLED, BOOLEAN, REQUIRED, DEFAULT(true)},
+	{PARAMETER(description), JS_JOB_DESCRIPTION, TEXT, WHOLE},
+	{PARAMETER(metadata), JS_JOB_METADATA, JSON, WHOLE},
+	{PARAMETER(owner), JS_JOB_OWNER, ROLE, REQUIRED},
+	{PARAMETER(mode), JS_JOB_MODE, CHOICE, REQUIRED | WHOLE, ONE_OF(modes, JS_MODE_AUTO)},
+	{PARAMETER(share_transaction), JS_JOB_SHARE_TRANSACTION, BOOLEAN},
+	{PARAMETER(timeout), JS_JOB_TIMEOUT, SPAN, 0, BOUNDS(0, LONGEST)},
+	{PARAMETER(max_attempts), JS_JOB_MAX_ATTEMPTS, NUMBER, 0, BOUNDS(0, JS_MAX_ATTEMPTS)},
+	{PARAMETER(backoff), JS_JOB_BACKOFF, CHOICE, 0, ONE_OF(backoffs, JS_BACKOFF_EXPONENTIAL)},
+	{PARAMETER(backoff_base), JS_JOB_BACKOFF_BASE, SPAN, 0,
+	BOUNDS(0, LONGEST), DEFAULT(10 * USECS_PER_SEC)},
+	{PARAMETER(backoff_max), JS_JOB_BACKOFF_MAX, SPAN, 0,
+	BOUNDS(0, LONGEST), DEFAULT(USECS_PER_HOUR)},
+	{PARAMETER(backoff_jitter), JS_JOB_BACKOFF_JITTER, SHARE, 0, DEFAULT(0.2)},
+	{PARAMETER(retry_delays), JS_JOB_RETRY_DELAYS, DELAYS},
+	{PARAMETER(retry_on), JS_JOB_RETRY_ON, CONDITIONS},
+	{PARAMETER(no_retry_on), JS_JOB_NO_RETRY_ON, CONDITIONS},
+	{PARAMETER(overlap), JS_JOB_OVERLAP, CHOICE, 0, ONE_OF(overlaps, JS_OVERLAP_SKIP)},
+	{PARAMETER(queue_limit), JS_JOB_QUEUE_LIMIT, NUMBER, 0,
+	BOUNDS(1, JS_MAX_QUEUE_LIMIT), DEFAULT(1)},
+	{PARAMETER(misfire), JS_JOB_MISFIRE, CHOICE, 0, ONE_OF(misfires, JS_MISFIRE_ONCE)},
+	{PARAMETER(misfire_grace), JS_JOB_MISFIRE_GRACE, SPAN, KEEPS_ZERO,
+	BOUNDS(0, USECS_PER_DAY), DEFAULT(5 * USECS_PER_SEC)},
+	{PARAMETER(starts_at), JS_JOB_STARTS_AT, SINCE},
+	{PARAMETER(ends_at), JS_JOB_ENDS_AT, UNTIL},
+	{PARAMETER(max_runs), JS_JOB_MAX_RUNS, NUMBER, 0, BOUNDS(0, PG_INT32_MAX)},
+	{PARAMETER(jitter), JS_JOB_JITTER, SPAN, 0, BOUNDS(0, USECS_PER_DAY)},
+	{PARAMETER(pause_after_failures), JS_JOB_PAUSE_AFTER_FAILURES, NUMBER, 0,
+	BOUNDS(0, JS_MAX_PAUSE_AFTER)},
+	{PARAMETER(max_concurrency), JS_JOB_MAX_CONCURRENCY, NUMBER, 0,
+	BOUNDS(0, JS_MAX_CONCURRENCY)},
+	{PARAMETER(queue), JS_JOB_QUEUE, TEXT, REMOVABLE},
+	{PARAMETER(keys), JS_JOB_KEYS, KEYS, WHOLE},
 	{NULL}
 };
 

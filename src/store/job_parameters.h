@@ -43,12 +43,12 @@ typedef enum JsParameterKind
 	JS_PARAMETER_SINCE,			/* TimestampTz; '-infinity' removes it */
 	JS_PARAMETER_UNTIL,			/* TimestampTz; 'infinity' removes it */
 	JS_PARAMETER_TEXT,			/* char * */
-	JS_PARAMETER_CHOICE,		/* an enum, in the order of its choices */
-	JS_PARAMETER_ROLE,			/* Oid; in the row with name and home (owner.h) */
+	JS_PARAMETER_CHOICE,		/* an enum */
+	JS_PARAMETER_ROLE,			/* Oid (owner.h) */
 	JS_PARAMETER_JSON,			/* Jsonb * */
-	JS_PARAMETER_KEYS,			/* ArrayType *, as are the two that follow; an empty one removes it */
-	JS_PARAMETER_CONDITIONS,
-	JS_PARAMETER_DELAYS
+	JS_PARAMETER_KEYS,			/* ArrayType *; an empty one removes it */
+	JS_PARAMETER_CONDITIONS,	/* likewise */
+	JS_PARAMETER_DELAYS			/* likewise */
 } JsParameterKind;
 
 #define JS_PARAMETER_REQUIRED 1 /* create_job() refuses NULL */
@@ -56,17 +56,22 @@ typedef enum JsParameterKind
 #define JS_PARAMETER_REMOVABLE 4	/* of a text: an empty one removes it */
 #define JS_PARAMETER_KEEPS_ZERO 8	/* of a span: 0 is not NULL in the row */
 
+/*
+ * Its name is the same in create_job(), alter_job(), table job, view jobs and
+ * JsJob.  Bounds hold also for who writes past the functions.
+ */
 typedef struct JsJobParameter
 {
-	const char *name;			/* in create_job(), alter_job(), table job and view jobs */
-	JsJobColumn column;
-	JsParameterKind kind;
+	const char *name;
 	size_t		offset;			/* in JsJob */
 	size_t		size;
+	JsJobColumn column;
+	JsParameterKind kind;
 	int			flags;
-	int64		least;			/* of a number; 0: that stands for none */
-	int64		most;			/* of a number or a span, also for who writes past the functions */
-	double		otherwise;		/* what NULL is for create_job(), and a choice that is none */
+	int64		least;			/* of a number; 0: that is none */
+	int64		most;			/* of a number or a span */
+	double		otherwise;		/* if create_job() is given NULL; and of a
+								 * choice if the row has none of them */
 	const char *const *choices; /* NULL after the last */
 } JsJobParameter;
 
