@@ -82,8 +82,7 @@ typedef struct Turn
 {
 	dlist_head	requests;
 	int			count;
-	int64		unread_from;	/* the first that is in the table only; 0: none
-								 * is */
+	int64		unread_from;	/* the first that is only in the table, or 0 */
 } Turn;
 
 static Turn turns[TURNS];

@@ -62,7 +62,7 @@
 
 static RunEntry *planned[MAX_CLAIMS];
 static int	planned_count = 0;
-static TimestampTz place_retry_at = DT_NOEND;	/* a worker could not be had yet */
+static TimestampTz place_retry_at = DT_NOEND;	/* no worker could be had */
 static int *reaped = NULL;		/* js->max_slots of them */
 static int	reaped_count = 0;
 
