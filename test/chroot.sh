@@ -51,18 +51,6 @@ packages() {
 	test_packages "$tree" server
 }
 
-# mirror: the one that this machine's apt has its Debian packages from. Empty
-# leaves the choice to mmdebstrap.
-# shellcheck disable=SC2016 # apt's variable
-mirror() {
-	if [ -n "${JOBSCHED_MIRROR:-}" ]; then
-		say "$JOBSCHED_MIRROR"
-	else
-		apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-			'Origin: Debian' 'Label: Debian' 2>/dev/null | sort -u | head -n 1
-	fi
-}
-
 # stamp N...: what a complete chroot has in its file /.jobsched. Another list of
 # packages makes another chroot.
 stamp() { packages "$@" | tr -s '[:space:]' ' '; }
@@ -100,7 +88,7 @@ sources() {
 make_chroot() {
 	local suite=$1 headers sources
 	shift
-	mapfile -t sources < <(sources "$(mirror)" "$@")
+	mapfile -t sources < <(sources "$(debian_mirror)" "$@")
 	headers=$(printf 'postgresql-server-dev-%s ' "$@")
 	heading "making a chroot of Debian $suite with PostgreSQL $* in $root"
 	rm -rf "$root.new"

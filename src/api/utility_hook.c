@@ -323,8 +323,9 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	{
 		Claim		here = {MyDatabaseId, false};
 
+		/* There may be no scheduler: it did not know the old version. */
 		if (IsA(pstmt->utilityStmt, AlterExtensionStmt))
-			js_wakeup_start();	/* there may be none: it did not know the version */
+			js_wakeup_start();
 		js_wakeup_unhold();		/* at the end of the transaction, either way */
 		clear_database(&here);
 	}

@@ -302,7 +302,7 @@ static void
 leave_out(Webhook *hook, const ErrorData *error)
 {
 	warn_of_row(hook, error);
-	/* In a transaction that is read only, or before the first scheduler, that is all. */
+	/* That is all in a read-only transaction, or before a scheduler. */
 	if (XactReadOnly || js_database_find(MyDatabaseId) == NULL)
 		return;
 	if (hook->job.job_id == 0)

@@ -29,13 +29,13 @@
 
 #define MAX_TEXT		1000	/* characters in a schedule */
 
-/* The macros, as the expressions they stand for; NULL is @startup. */
-static const struct
+typedef struct Macro
 {
 	const char *name;
-	const char *expression;
-}			macros[] =
-{
+	const char *expression;		/* that it stands for; NULL: it is @startup */
+} Macro;
+
+static const Macro macros[] = {
 	{"@hourly", "0 * * * *"},
 	{"@daily", "0 0 * * *"},
 	{"@midnight", "0 0 * * *"},
@@ -47,13 +47,14 @@ static const struct
 	{"@reboot", NULL}
 };
 
-/* The units of "every", in the order of JsEveryUnit. */
-static const struct
+typedef struct EveryUnit
 {
 	const char *name;
 	int64		limit;			/* as many as make 1000 years */
-}			every_units[] =
-{
+} EveryUnit;
+
+/* The units of "every", in the order of JsEveryUnit. */
+static const EveryUnit every_units[] = {
 	{"second", INT64CONST(31556952000)},
 	{"minute", INT64CONST(525949200)},
 	{"hour", INT64CONST(8765820)},

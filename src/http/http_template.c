@@ -42,11 +42,13 @@
 /* How much of an unknown placeholder is shown. */
 #define SHOWN 80
 
-static const struct
+typedef struct Family
 {
 	const char *prefix;
 	JsPlaceholder kind;
-}			families[] = {
+} Family;
+
+static const Family families[] = {
 	{"args.", JS_ARG}, {"run.", JS_RUN_FIELD}, {"job.", JS_JOB_FIELD},
 	{"secret.", JS_SECRET}, {"vault.", JS_VAULT_SECRET}
 };

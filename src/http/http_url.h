@@ -17,7 +17,7 @@
 typedef struct JsUrl
 {
 	bool		secure;			/* https */
-	char	   *host;			/* in its one form; an IPv6 address in brackets */
+	char	   *host;			/* in its one form; IPv6 in brackets */
 	int			port;
 	char	   *target;			/* path and query; may be empty, or begin with
 								 * the query */

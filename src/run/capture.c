@@ -41,7 +41,7 @@
 static emit_log_hook_type prev_emit_log_hook = NULL;
 static bool watching = false;	/* this is a worker */
 static bool capturing = false;
-static bool secret = false;		/* what is captured is not for the server's log */
+static bool secret = false;		/* keep it out of the server's log */
 static bool in_hook = false;
 static int	server_log_level = WARNING; /* log_min_messages as it was set */
 

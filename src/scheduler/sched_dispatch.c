@@ -51,7 +51,7 @@
 /* A place that should be free soon is asked for again after this. */
 #define PLACE_RETRY_US (150 * 1000)
 
-static TimestampTz place_retry_at = DT_NOEND;	/* a worker could not be had yet */
+static TimestampTz place_retry_at = DT_NOEND;	/* no worker could be had */
 static int *reaped = NULL;		/* js->max_slots of them */
 static int	reaped_count = 0;
 

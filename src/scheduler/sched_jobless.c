@@ -43,8 +43,10 @@ is_in_line(const OwnerEntry *owner, int64 run_id)
 	ListCell   *lc;
 
 	foreach(lc, owner->jobless)
+	{
 		if (*(int64 *) lfirst(lc) == run_id)
 			return true;
+	}
 	return false;
 }
 

@@ -145,13 +145,13 @@ find_slots(TimestampTz (*since_of) (JsSlot *slot), TimestampTz before, JsUnrespo
 	{
 		JsSlot	   *slot = &js->slots[i];
 		TimestampTz since = since_of(slot);
+		int64		run_id = slot->current_count > 0 ? slot->current[0].run_id : 0;
 
 		if (slot->state == JS_SLOT_FREE || since == 0 || since > before)
 			continue;
 		found[count++] = (JsUnresponsive)
 		{
-			slot->dboid, slot->owner, slot->pid,
-			slot->current_count > 0 ? slot->current[0].run_id : 0, since
+			slot->dboid, slot->owner, slot->pid, run_id, since
 		};
 	}
 	LWLockRelease(js->lock);

@@ -90,7 +90,7 @@ js_owner_of(const JsStoredOwner *stored)
 {
 	if (stored->name == NULL)
 		return js_role_name(stored->oid) == NULL ? stored->oid : InvalidOid;
-	/* Nearly always both say the same, and there is no need to ask where we are. */
+	/* Nearly always both say the same; where we are need not be asked. */
 	if (stored->name[0] != '\0' && !is_renamed(stored))
 		return stored->oid;
 	return js_owner_is_home(stored) ? stored->oid : role_of_name(stored->name);

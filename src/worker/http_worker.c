@@ -114,7 +114,7 @@ static JsEgressRules *deny_rules;
 
 static JsTransfer *transfers;	/* by the number of the flight */
 static int	in_use = 0;
-static TimestampTz overdue_at = DT_NOEND;	/* some that waits, by the real clock */
+static TimestampTz overdue_at = DT_NOEND;	/* of a call, by the real clock */
 static dlist_head held = DLIST_STATIC_INIT(held);	/* to be recorded, but not
 													 * before */
 static TimestampTz held_until = 0;	/* by the real clock */

@@ -158,7 +158,7 @@ test_families(void)
  * ------------------------------------------------------------------------
  */
 
-static const struct
+typedef struct Case
 {
 	bool		answer;
 	const char *allow;
@@ -166,7 +166,9 @@ static const struct
 	const char *host;
 	int			port;
 	const char *address;		/* NULL: will not be known */
-}			cases[] = {
+} Case;
+
+static const Case cases[] = {
 
 	/* networks and ports */
 	{true, "10.0.0.0/8", "", HOST, 80, "10.1.2.3"},

@@ -43,6 +43,18 @@ apt_update() {
 	apt_get update >/dev/null || warn "apt-get update failed; going on with the lists at hand"
 }
 
+# debian_mirror: the one that this machine's apt has its Debian packages from;
+# empty where it has none.
+# shellcheck disable=SC2016 # apt's variable
+debian_mirror() {
+	if [ -n "${JOBSCHED_MIRROR:-}" ]; then
+		say "$JOBSCHED_MIRROR"
+	else
+		apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+			'Origin: Debian' 'Label: Debian' 2>/dev/null | sort -u | head -n 1
+	fi
+}
+
 # has_mark FILE PATTERN: FILE has a line '# PATTERN' among its first ten.
 has_mark() { head -n 10 "$1" | grep -q "^# $2"; }
 
