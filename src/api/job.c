@@ -25,7 +25,6 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "fmgr.h"
-#include "guc.h"
 #include "http/keys.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
@@ -72,7 +71,6 @@ typedef struct Definition
 	ArrayType  *keys;			/* empty: none */
 	bool		has_http;		/* anything of what follows */
 	JsHttpDefinition http;
-	bool		by_run;			/* each run brings its own request */
 } Definition;
 
 /* ------------------------------------------------------------------------
@@ -150,7 +148,6 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 	n = js_slot_policy_read(fcinfo, n, &def->slots);
 	def->queue = queue_argument(fcinfo, n++);
 	def->keys = keys_argument(fcinfo, n++);
-	def->by_run = false;
 	return js_http_arguments(fcinfo, n, &def->http, &def->has_http);
 }
 
@@ -272,9 +269,7 @@ set_kind(JsJob *job, const Definition *def)
 		if (def->http.url == NULL)
 			job->request = NULL;
 	}
-	if (def->by_run)
-		job->request = js_http_none();
-	else if (def->http.url != NULL || (def->has_http && job->request != NULL))
+	if (def->http.url != NULL || (def->has_http && job->request != NULL))
 	{
 		js_http_check_may_request(job->owner);
 		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
@@ -328,7 +323,7 @@ needs_session(const Definition *def, const JsJob *job)
 {
 	if (def->command != NULL || def->handler != NULL)
 		return true;
-	return def->http.url == NULL && !def->by_run && (job == NULL || job->request == NULL);
+	return def->http.url == NULL && (job == NULL || job->request == NULL);
 }
 
 /* Writes what is given into the job. */
@@ -499,79 +494,6 @@ create_job(const Definition *def, const char *if_exists)
 		else if (strcmp(if_exists, "keep") == 0 || update_job(&job, def))
 			return job.job_id;
 	}
-}
-
-/* ------------------------------------------------------------------------
- * The job "http"
- * ------------------------------------------------------------------------
- */
-
-static void
-define_http_job(Oid owner, JsJob *job)
-{
-	Definition	def = {0};
-
-	def.name = pstrdup(JS_HTTP_JOB);
-	def.owner = owner;
-	def.args = js_http_none();
-	def.timezone = pstrdup(js_guc_timezone);
-	def.mode = pstrdup("auto");
-	def.has_enabled = def.enabled = true;
-	def.description = pstrdup("Requests made by http_post() and its like.");
-	def.by_run = true;
-	js_retry_policy_none(&def.retry);
-	js_retry_policy_complete(&def.retry);
-	js_slot_policy_none(&def.slots);
-	js_slot_policy_complete(&def.slots);
-	define_job(&def, job);
-	(void) js_identity_read(&job->home);
-}
-
-/*
- * The job that the requests of http_post() and its like belong to, one for each
- * role; as it is or, with job_id 0, as it will be.  The scheduler makes it
- * for the first request (sched_jobless.c): two sessions that make a role's first
- * request would have to wait for each other.
- */
-void
-js_http_job(Oid owner, JsJob *job)
-{
-	if (!js_job_find(owner, JS_HTTP_JOB, job))
-		define_http_job(owner, job);
-	if (job->request == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("job \"%s\" of role \"%s\" is none for HTTP requests", job->name,
-						GetUserNameFromId(owner, false)),
-				 errhint("Requests that belong to no other job belong to the one of this name. Give yours another.")));
-}
-
-/* Who wants to change it need not wait for a request. */
-void
-js_http_job_make(Oid owner, JsJob *job)
-{
-	while (!js_job_find(owner, JS_HTTP_JOB, job))
-	{
-		define_http_job(owner, job);
-		if (insert_job(job))
-			break;
-	}
-}
-
-/* For the scheduler: its id, or 0 when it would have to wait for somebody. */
-int64
-js_http_job_settle(Oid owner)
-{
-	JsJob		job;
-
-	if (js_job_find(owner, JS_HTTP_JOB, &job))
-		return job.job_id;
-	define_http_job(owner, &job);
-	if (!js_job_name_try_lock(owner, job.name))
-		return 0;
-	(void) js_job_insert(&job);
-	js_job_name_unlock(owner, job.name);
-	return job.job_id;
 }
 
 /* ------------------------------------------------------------------------

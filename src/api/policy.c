@@ -21,14 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* What a job has that nothing is said of. */
-#define DEFAULT_BACKOFF "exponential"
-#define DEFAULT_BACKOFF_BASE (10 * USECS_PER_SEC)
-#define DEFAULT_BACKOFF_MAX USECS_PER_HOUR
-#define DEFAULT_BACKOFF_JITTER 0.2
-#define DEFAULT_QUEUE_LIMIT 1
-#define DEFAULT_MISFIRE_GRACE (5 * USECS_PER_SEC)
-
 #define NOT_GIVEN (-1)
 
 static const char *const backoff_names[] = {"exponential", "linear", "fixed"};
@@ -241,37 +233,17 @@ set_list(ArrayType **field, ArrayType *given)
 		*field = ArrayGetNItems(ARR_NDIM(given), ARR_DIMS(given)) == 0 ? NULL : given;
 }
 
-/* Of which nothing is given. */
-void
-js_retry_policy_none(JsRetryPolicy *policy)
-{
-	memset(policy, 0, sizeof(JsRetryPolicy));
-	policy->max_attempts = NOT_GIVEN;
-	policy->backoff_base = policy->backoff_max = NOT_GIVEN;
-	policy->backoff_jitter = NOT_GIVEN;
-}
-
-void
-js_slot_policy_none(JsSlotPolicy *policy)
-{
-	memset(policy, 0, sizeof(JsSlotPolicy));
-	policy->queue_limit = policy->max_runs = NOT_GIVEN;
-	policy->misfire_grace = policy->jitter = NOT_GIVEN;
-	policy->pause_after_failures = policy->max_concurrency = NOT_GIVEN;
-	policy->starts_at = policy->ends_at = DT_NOBEGIN;
-}
-
 /* For create_job(): what is not given is as by default, also in a job that there is. */
 void
 js_retry_policy_complete(JsRetryPolicy *policy)
 {
 	complete_number(&policy->max_attempts, 0);
 	if (policy->backoff == NULL)
-		policy->backoff = pstrdup(DEFAULT_BACKOFF);
-	complete_span(&policy->backoff_base, DEFAULT_BACKOFF_BASE);
-	complete_span(&policy->backoff_max, DEFAULT_BACKOFF_MAX);
+		policy->backoff = pstrdup(JS_DEFAULT_BACKOFF);
+	complete_span(&policy->backoff_base, JS_DEFAULT_BACKOFF_BASE);
+	complete_span(&policy->backoff_max, JS_DEFAULT_BACKOFF_MAX);
 	if (policy->backoff_jitter == NOT_GIVEN)
-		policy->backoff_jitter = DEFAULT_BACKOFF_JITTER;
+		policy->backoff_jitter = JS_DEFAULT_BACKOFF_JITTER;
 	complete_list(&policy->retry_delays, INTERVALOID);
 	complete_list(&policy->retry_on, TEXTOID);
 	complete_list(&policy->no_retry_on, TEXTOID);
@@ -302,8 +274,8 @@ js_slot_policy_complete(JsSlotPolicy *policy)
 	if (policy->misfire == NULL)
 		policy->misfire = pstrdup(js_misfire_names[JS_MISFIRE_ONCE]);
 	policy->has_starts_at = policy->has_ends_at = true; /* none, if not given */
-	complete_number(&policy->queue_limit, DEFAULT_QUEUE_LIMIT);
-	complete_span(&policy->misfire_grace, DEFAULT_MISFIRE_GRACE);
+	complete_number(&policy->queue_limit, JS_DEFAULT_QUEUE_LIMIT);
+	complete_span(&policy->misfire_grace, JS_DEFAULT_MISFIRE_GRACE);
 	complete_number(&policy->max_runs, 0);
 	complete_span(&policy->jitter, 0);
 	complete_number(&policy->pause_after_failures, 0);

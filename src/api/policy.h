@@ -44,12 +44,10 @@ typedef struct JsSlotPolicy
 } JsSlotPolicy;
 
 extern int	js_retry_policy_read(FunctionCallInfo fcinfo, int n, JsRetryPolicy *policy);
-extern void js_retry_policy_none(JsRetryPolicy *policy);
 extern void js_retry_policy_complete(JsRetryPolicy *policy);
 extern void js_retry_policy_apply(JsJob *job, const JsRetryPolicy *policy);
 
 extern int	js_slot_policy_read(FunctionCallInfo fcinfo, int n, JsSlotPolicy *policy);
-extern void js_slot_policy_none(JsSlotPolicy *policy);
 extern void js_slot_policy_complete(JsSlotPolicy *policy);
 extern void js_slot_policy_apply(JsJob *job, const JsSlotPolicy *policy);
 extern bool js_slot_policy_moves(const JsJob *job, const JsSlotPolicy *policy);

@@ -24,8 +24,6 @@
  */
 #include "postgres.h"
 
-#include <stdarg.h>
-
 #include "cron/calendar.h"
 #include "cron/cron_reader.h"
 
@@ -64,20 +62,6 @@ static const struct
 	{"month", INT64CONST(12000)},
 	{"year", INT64CONST(1000)}
 };
-
-/* Records an error and returns false, for the caller to pass on. */
-bool
-js_fail(JsReader *r, const char *at, const char *hint, const char *fmt,...)
-{
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(r->err->message, sizeof(r->err->message), fmt, args);
-	va_end(args);
-	strlcpy(r->err->hint, hint, sizeof(r->err->hint));
-	r->err->position = (int) (at - r->text) + 1;
-	return false;
-}
 
 /*
  * A number that depends on the job's name and on the field only: FNV-1a of

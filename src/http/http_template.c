@@ -28,7 +28,6 @@
 #include "compat.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
-#include "http/keys.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"

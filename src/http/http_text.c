@@ -81,6 +81,32 @@ js_json_text(const JsonbValue *value)
 	}
 }
 
+/* What a path of names leads to; NULL if there is nothing. */
+JsonbValue *
+js_args_find(Jsonb *args, const char *path)
+{
+	JsonbContainer *at = &args->root;
+	JsonbValue *value = NULL;
+
+	for (char *part = pstrdup(path), *dot; part != NULL; part = dot)
+	{
+		JsonbValue	key = {.type = jbvString};
+
+		dot = strchr(part, '.');
+		if (dot != NULL)
+			*dot++ = '\0';
+		if (at == NULL || !JsonContainerIsObject(at))
+			return NULL;
+		key.val.string.val = part;
+		key.val.string.len = strlen(part);
+		value = findJsonbValueFromContainer(at, JB_FOBJECT, &key);
+		if (value == NULL)
+			return NULL;
+		at = value->type == jbvBinary ? value->val.binary.data : NULL;
+	}
+	return value;
+}
+
 /* In UTC; NULL for no instant. */
 char *
 js_iso8601(TimestampTz time)

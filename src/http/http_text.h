@@ -18,6 +18,7 @@ extern char *js_http_utf8(char *text, const char *what);
 extern char *js_percent_encode(const char *text, const char *kept);
 extern bool js_contains_any(const List *needles, const char *text, size_t size);
 extern bool js_says_any(const List *texts, const char *text);
+extern JsonbValue *js_args_find(Jsonb *args, const char *path);
 extern char *js_json_text(const JsonbValue *value);
 extern bool js_json_is_longer(JsonbContainer *container, size_t limit);
 extern char *js_iso8601(TimestampTz time);

@@ -66,34 +66,8 @@ read_placeholder(const char *rest, char **path, char **problem)
 	return end + strlen(CLOSE);
 }
 
-/* What a path of names leads to; NULL if there is nothing. */
-JsonbValue *
-js_args_find(Jsonb *args, const char *path)
-{
-	JsonbContainer *at = &args->root;
-	JsonbValue *value = NULL;
-
-	for (char *part = pstrdup(path), *dot; part != NULL; part = dot)
-	{
-		JsonbValue	key = {.type = jbvString};
-
-		dot = strchr(part, '.');
-		if (dot != NULL)
-			*dot++ = '\0';
-		if (at == NULL || !JsonContainerIsObject(at))
-			return NULL;
-		key.val.string.val = part;
-		key.val.string.len = strlen(part);
-		value = findJsonbValueFromContainer(at, JB_FOBJECT, &key);
-		if (value == NULL)
-			return NULL;
-		at = value->type == jbvBinary ? value->val.binary.data : NULL;
-	}
-	return value;
-}
-
 /*
- * The text of that; NULL if there is none.  A number is the same key however
+ * The text of what a path leads to; NULL if there is none.  A number is the same key however
  * many zeros it ends with; in a host, of which it is a part, they count.
  */
 static char *

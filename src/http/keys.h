@@ -24,7 +24,6 @@ extern ArrayType *js_keys_argument(ArrayType *templates);
 extern ArrayType *js_keys_resolve(ArrayType *templates, Jsonb *args, char **problem);
 extern ArrayType *js_keys_require(ArrayType *templates, Jsonb *args);
 extern ArrayType *js_keys_with(ArrayType *templates, const char *one);
-extern JsonbValue *js_args_find(Jsonb *args, const char *path);
 extern int	js_keys_read(ArrayType *keys, char **names);
 
 #endif							/* JS_KEYS_H */

@@ -15,17 +15,8 @@
  *	    |                            |                                  |
  *	 WAITING (at its origin) --> ACTIVE (with libcurl) --> ENDED (a response)
  *
- * Origins.  Transfers to a scheme, host and port that come at once would each
- * look up the name, in a thread of its own, and each open a connection, though
- * over TLS one may be enough for all (HTTP/2, which is known only after the
- * handshake).  So those with a name or TLS wait at their origin until a pioneer
- * has found the way.  When it has a new connection the others follow at once;
- * when it was given one that there was, each pioneer that gets through lets two
- * follow.  A name that has no address is answered to all that wait for it.  A
- * pioneer whose handshake takes long is no longer waited for.  libcurl's own
- * way (CURLOPT_PIPEWAIT) has no such bound, and does nothing about names.
- * Origins take turns, so one with thousands of transfers is not in the way of
- * others.
+ * Transfers to the same server wait at their origin (mux_origin.c), so that one
+ * can find the way for all.
  *
  * Deadlines are ours, in a heap, not libcurl's: they count from start(), also
  * while a transfer waits in a queue, of libcurl's or of ours.
@@ -35,28 +26,20 @@
  * 8.14.  So the handle of a transfer that ends meanwhile stays with libcurl,
  * without its transfer, until the name is there; then its callbacks end it.
  *
- * So lookups can be more than transfers, and their number has a bound of its
- * own.  Whether a transfer needs one only libcurl knows, which has connections
- * and names from before; it asks us when it is about to begin (resolver_starts).
- * Beyond the bound it is told no, and the transfer goes back to its origin,
- * which is closed, as it were, until a lookup has ended.  Addresses, names that
- * are known and connections that there are go on meanwhile.  Parties share the
- * lookups as mux_share.h says, so one whose names hang leaves some to others;
- * and each has origins of its own, to wait behind nobody else's transfers.
+ * So lookups can be more than transfers, and mux_origin.c bounds their number.
  *
  * Threads that libcurl starts inherit our signal mask, so all signals are
  * blocked then: handlers of the process must not run there.
  *
  * Files: mux_call.c has all options, callbacks and results of a request,
- * mux_reply.c the buffers for what comes, mux_unpack.c what is packed
- * in them, mux_poll.c the descriptor, mux_module.c what makes a server load
- * all this.
+ * mux_origin.c what waits for a name or a handshake, mux_reply.c the buffers for
+ * what comes, mux_unpack.c what is packed in them, mux_poll.c the descriptor,
+ * mux_module.c what makes a server load all this.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -66,98 +49,23 @@
 #include <string.h>
 
 #include "mux/mux_internal.h"
-#include "mux/mux_share.h"
 
 /* A call of pump() does no more than this. */
 #define PUMP_EVENTS 128
 #define PUMP_ENTRIES 8			/* transfers given to libcurl at a time */
 #define PUMP_US 5000			/* before it begins with something else */
 
-/* So long others wait for a pioneer's handshake, once it has the address. */
-#define PIONEER_US 1000000
-
-/*
- * Lookups at a time, with those that nobody waits for any more.  Each has a
- * thread, with its stack and two descriptors, for as long as the resolver tries,
- * which is half a minute where its servers are silent; anyone who may send
- * requests can have names that do that.  As many as 256 at once are more than
- * other names need: where lookups work they take milliseconds.
- */
-#define MAX_LOOKUPS 256
-
 /* libcurl gives up later than we do. */
 #define CONNECT_GRACE_US 100000
 
-#define ID_BUCKETS 16384		/* powers of two */
-#define ORIGIN_BUCKETS 4096
-
-typedef struct MuxOrigin MuxOrigin;
-
-typedef enum MuxState
-{
-	MUX_WAITING,
-	MUX_ACTIVE,
-	MUX_ENDED
-} MuxState;
-
-struct MuxTransfer
-{
-	MuxLink		link;			/* at its origin, or in ended */
-	MuxTransfer *next_of_id;
-	uint64_t	id;
-	MuxState	state;
-	MuxCall    *call;			/* NULL: ENDED */
-	MuxOrigin  *origin;			/* NULL: has got through, or needs none */
-	bool		pioneer;
-
-	int64_t		started_at;
-	int64_t		entered_at;
-	int64_t		connect_due;
-	int64_t		total_due;
-	int64_t		due;			/* in the heap; may be too early */
-	size_t		position;		/* there */
-
-	JsMuxResponse response;
-};
-
-struct MuxOrigin
-{
-	MuxLink		link;			/* in open_origins or closed_origins */
-	MuxOrigin  *next_of_key;
-	uint32_t	hash;
-	uint32_t	party;
-	bool		listed;			/* there */
-	bool		closed;			/* one was turned back */
-	bool		unlimited;		/* all may follow */
-	int			pioneers;
-	int			width;			/* pioneers at a time */
-	MuxLink		waiting;
-	char		key[];
-};
-
-/* Whose lookups there are. */
-typedef struct MuxParty
-{
-	uint32_t	party;
-	int			lookups;
-} MuxParty;
-
-JsMuxConfig js_mux_config;
+#define ID_BUCKETS 16384		/* a power of two */
 
 static CURLM * multi = NULL;
 static int64_t multi_due = MUX_NEVER;	/* when libcurl wants to be called */
 static int	abandoned = 0;		/* calls without transfer */
-static int	lookups = 0;		/* calls that are resolving, with those */
-
-static MuxParty parties[MAX_LOOKUPS];	/* with one at least */
-static int	party_count = 0;
 
 static MuxTransfer *by_id[ID_BUCKETS];
 static int	transfers = 0;		/* in by_id */
-
-static MuxOrigin *by_key[ORIGIN_BUCKETS];
-static MUX_LIST(open_origins);	/* that have some to be let through */
-static MUX_LIST(closed_origins);	/* that would, but for MAX_LOOKUPS */
 
 static MuxTransfer **heap = NULL;
 static size_t heap_size = 0;
@@ -201,64 +109,6 @@ forget_transfer(const MuxTransfer *transfer)
 {
 	*find_transfer(transfer->id) = transfer->next_of_id;
 	transfers--;
-}
-
-/* ------------------------------------------------------------------------
- * Lookups
- * ------------------------------------------------------------------------
- */
-
-/* NULL: it has none. */
-static MuxParty *
-find_party(uint32_t party)
-{
-	for (int i = 0; i < party_count; i++)
-		if (parties[i].party == party)
-			return &parties[i];
-	return NULL;
-}
-
-/* Whether it may begin one, if so many more are about to begin. */
-static bool
-may_look_up(uint32_t id, int more)
-{
-	static JsShare share = {0, 0};
-	const MuxParty *party = find_party(id);
-
-	if (share.most == 0)
-		share = js_share_within(MAX_LOOKUPS, MAX_LOOKUPS);
-	return lookups + more < MAX_LOOKUPS &&
-		(id == 0 || js_share_may_have_more(share, (party ? party->lookups : 0) + more, lookups + more));
-}
-
-static void
-begin_lookup(MuxCall *call)
-{
-	MuxParty   *party = find_party(call->party);
-
-	if (party == NULL)
-	{
-		party = &parties[party_count++];
-		party->party = call->party;
-		party->lookups = 0;
-	}
-	party->lookups++;
-	lookups++;
-	call->resolving = true;
-}
-
-static void
-end_lookup(MuxCall *call)
-{
-	MuxParty   *party;
-
-	if (!call->resolving)
-		return;
-	call->resolving = false;
-	lookups--;
-	party = find_party(call->party);
-	if (--party->lookups == 0)
-		*party = parties[--party_count];
 }
 
 /* ------------------------------------------------------------------------
@@ -354,8 +204,6 @@ heap_remove(MuxTransfer *transfer)
  * ------------------------------------------------------------------------
  */
 
-static void leave_origin(MuxTransfer *transfer);
-
 /* Calls without a transfer shall not take a connection from others. */
 static void
 limit_connections(void)
@@ -408,7 +256,7 @@ detach(MuxTransfer *transfer)
 	if (transfer->state == MUX_WAITING)
 		mux_list_remove(&transfer->link);
 	if (transfer->origin != NULL)
-		leave_origin(transfer);
+		js_mux_origin_leave(transfer);
 	heap_remove(transfer);
 	drop_call(transfer);
 }
@@ -449,260 +297,6 @@ free_response(JsMuxResponse *response)
 }
 
 /* ------------------------------------------------------------------------
- * Origins
- * ------------------------------------------------------------------------
- */
-
-static bool
-is_address(const char *host)
-{
-	unsigned char address[16];
-
-	return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
-}
-
-/* An address without TLS has nothing to find out. */
-static bool
-needs_pioneer(const MuxCall *call)
-{
-	return call->secure || !is_address(call->host);
-}
-
-/* What http asks of a proxy all goes to the proxy. */
-static void
-write_key(const MuxCall *call, char *key, size_t size)
-{
-	if (call->proxied && !call->secure)
-		snprintf(key, size, "%u proxy", (unsigned) call->party);
-	else
-		snprintf(key, size, "%u %s %d %s", (unsigned) call->party,
-				 call->secure ? "https" : "http", call->port, call->host);
-}
-
-static uint32_t
-hash_of(const char *key)
-{
-	uint32_t	hash = UINT32_C(2166136261);
-
-	for (; *key != '\0'; key++)
-		hash = (hash ^ (unsigned char) *key) * UINT32_C(16777619);
-	return hash ^ hash >> 15;
-}
-
-static MuxOrigin **
-find_origin(uint32_t hash, const char *key)
-{
-	MuxOrigin **at = &by_key[hash & (ORIGIN_BUCKETS - 1)];
-
-	while (*at != NULL && ((*at)->hash != hash || strcmp((*at)->key, key) != 0))
-		at = &(*at)->next_of_key;
-	return at;
-}
-
-static MuxOrigin *
-create_origin(MuxOrigin **at, uint32_t hash, uint32_t party, const char *key)
-{
-	MuxOrigin  *origin = calloc(1, sizeof(MuxOrigin) + strlen(key) + 1);
-
-	if (origin == NULL)
-		return NULL;
-	strcpy(origin->key, key);
-	origin->hash = hash;
-	origin->party = party;
-	origin->width = 1;
-	mux_list_init(&origin->waiting);
-	*at = origin;
-	return origin;
-}
-
-static void
-unlist_origin(MuxOrigin *origin)
-{
-	if (origin->listed)
-		mux_list_remove(&origin->link);
-	origin->listed = false;
-	origin->closed = false;
-}
-
-/* Lists it if it has some to be let through; frees it if nobody is left. */
-static void
-review_origin(MuxOrigin *origin)
-{
-	bool		waits = !mux_list_is_empty(&origin->waiting);
-	bool		open = waits && (origin->unlimited || origin->pioneers < origin->width);
-
-	if (open && !origin->listed)
-		mux_list_append(&open_origins, &origin->link);
-	if (open)
-		origin->listed = true;
-	else
-		unlist_origin(origin);
-	if (!waits && origin->pioneers == 0)
-	{
-		MuxOrigin **at = &by_key[origin->hash & (ORIGIN_BUCKETS - 1)];
-
-		while (*at != origin)
-			at = &(*at)->next_of_key;
-		*at = origin->next_of_key;
-		free(origin);
-	}
-}
-
-/* Whether it waits there, or goes ahead, or has gone. */
-static void
-leave_origin(MuxTransfer *transfer)
-{
-	MuxOrigin  *origin = transfer->origin;
-
-	if (transfer->pioneer)
-		origin->pioneers--;
-	transfer->pioneer = false;
-	transfer->origin = NULL;
-	review_origin(origin);
-}
-
-static bool
-join_origin(MuxTransfer *transfer)
-{
-	char		key[MUX_MAX_HOST + 32];
-	uint32_t	hash;
-	MuxOrigin **at;
-	MuxOrigin  *origin;
-
-	write_key(transfer->call, key, sizeof(key));
-	hash = hash_of(key);
-	at = find_origin(hash, key);
-	origin = *at ? *at : create_origin(at, hash, transfer->call->party, key);
-	if (origin == NULL)
-		return false;
-	if (!needs_pioneer(transfer->call))
-		origin->unlimited = true;
-	transfer->origin = origin;
-	mux_list_append(&origin->waiting, &transfer->link);
-	review_origin(origin);
-	return true;
-}
-
-/* It has one that was turned back. */
-static void
-close_origin(MuxOrigin *origin)
-{
-	unlist_origin(origin);
-	mux_list_append(&closed_origins, &origin->link);
-	origin->listed = true;
-	origin->closed = true;
-}
-
-static void
-reopen_origin(MuxOrigin *origin)
-{
-	unlist_origin(origin);
-	review_origin(origin);
-}
-
-/*
- * As many as there can be lookups.  If they are too many, some are back soon; if
- * there could be more, the next ones follow when these have entered.
- */
-static void
-reopen_origins(void)
-{
-	MuxLink    *next;
-	int			reopened = 0;
-
-	for (MuxLink *at = closed_origins.next; at != &closed_origins; at = next)
-	{
-		MuxOrigin  *origin = (MuxOrigin *) at;
-
-		next = at->next;
-		if (lookups + reopened >= MAX_LOOKUPS)
-			break;
-		if (!may_look_up(origin->party, reopened))
-			continue;
-		reopen_origin(origin);
-		reopened++;
-	}
-}
-
-/* The pioneer has got through, or is no longer waited for. */
-static void
-pass(MuxTransfer *transfer, bool all_may_follow)
-{
-	if (!transfer->pioneer)
-		return;
-	if (all_may_follow)
-		transfer->origin->unlimited = true;
-	transfer->origin->width++;
-	if (transfer->origin->closed)
-		reopen_origin(transfer->origin);
-	leave_origin(transfer);
-}
-
-/* The name has just been looked up in vain. */
-static void
-fail_all_waiting(MuxTransfer *pioneer)
-{
-	MuxOrigin  *origin = pioneer->origin;
-
-	/* The pioneer keeps it there. */
-	while (!mux_list_is_empty(&origin->waiting))
-		fail((MuxTransfer *) origin->waiting.next, pioneer->response.result,
-			 pioneer->response.error);
-}
-
-/* ------------------------------------------------------------------------
- * What a call's callbacks have seen
- * ------------------------------------------------------------------------
- */
-
-/* False: it may not begin with a lookup now, and is to come back. */
-bool
-js_mux_call_may_resolve(MuxCall *call)
-{
-	if (call->resolving)
-		return true;
-	if (!call->proxied && is_address(call->host))
-		return true;
-	if (!may_look_up(call->party, 0))
-	{
-		call->turned_back = true;
-		return false;
-	}
-	begin_lookup(call);
-	return true;
-}
-
-/*
- * A connection is about to be opened.  If the call had one already, libcurl
- * has found it dead and begins again.
- */
-void
-js_mux_call_is_resolved(MuxCall *call)
-{
-	MuxTransfer *transfer = call->transfer;
-	int64_t		now;
-
-	end_lookup(call);
-	if (transfer == NULL || (call->fresh && call->ready_at == 0))
-		return;
-	now = js_mux_now();
-	call->fresh = true;
-	call->resolved_at = now;
-	call->ready_at = 0;
-	if (!call->secure || now - transfer->entered_at > PIONEER_US)
-		pass(transfer, true);
-}
-
-void
-js_mux_call_is_ready(MuxCall *call)
-{
-	end_lookup(call);
-	call->turned_back = false;
-	call->ready_at = js_mux_now();
-	pass(call->transfer, call->fresh);
-}
-
-/* ------------------------------------------------------------------------
  * Into libcurl, and out of it
  * ------------------------------------------------------------------------
  */
@@ -740,30 +334,21 @@ next_due(const MuxTransfer *transfer)
 
 	if (call->ready_at == 0 && transfer->connect_due < due)
 		due = transfer->connect_due;
-	if (transfer->pioneer && call->resolved_at > 0 && transfer->entered_at + PIONEER_US < due)
-		due = transfer->entered_at + PIONEER_US;
+	if (transfer->pioneer && call->resolved_at > 0 && transfer->entered_at + MUX_PIONEER_US < due)
+		due = transfer->entered_at + MUX_PIONEER_US;
 	return due;
 }
 
 static void
 enter(MuxTransfer *transfer)
 {
-	MuxOrigin  *origin = transfer->origin;
 	int64_t		now = js_mux_now();
 
-	mux_list_remove(&transfer->link);
 	transfer->state = MUX_ACTIVE;
 	transfer->entered_at = now;
-	if (origin->unlimited)
-		leave_origin(transfer);
-	else
-	{
-		transfer->pioneer = true;
-		origin->pioneers++;
-		review_origin(origin);
-		if (transfer->due > now + PIONEER_US)
-			heap_move(transfer, now + PIONEER_US);
-	}
+	js_mux_origin_enter(transfer);
+	if (transfer->pioneer && transfer->due > now + MUX_PIONEER_US)
+		heap_move(transfer, now + MUX_PIONEER_US);
 	js_mux_call_limit_connect(transfer->call,
 							  transfer->connect_due == MUX_NEVER ? (int64_t) INT_MAX * 1000 :
 							  transfer->connect_due - now + CONNECT_GRACE_US);
@@ -786,23 +371,12 @@ time_out(MuxTransfer *transfer)
 static void
 turn_back(MuxTransfer *transfer)
 {
-	MuxOrigin  *origin = transfer->origin;
-
 	curl_multi_remove_handle(multi, transfer->call->easy);
 	js_mux_call_restart(transfer->call);
-	if (origin == NULL && !join_origin(transfer))
-	{
+	if (js_mux_origin_turn_back(transfer))
+		transfer->state = MUX_WAITING;
+	else
 		fail(transfer, JS_MUX_NO_MEMORY, "out of memory");
-		return;
-	}
-	transfer->state = MUX_WAITING;
-	if (origin != NULL)
-	{
-		mux_list_push(&origin->waiting, &transfer->link);
-		transfer->pioneer = false;
-		origin->pioneers--;
-	}
-	close_origin(transfer->origin);
 }
 
 /* Once more, on a connection of its own; as a pioneer if it is one. */
@@ -815,6 +389,16 @@ begin_again(MuxTransfer *transfer)
 	js_mux_call_restart(call);
 	if (curl_multi_add_handle(multi, call->easy) != CURLM_OK)
 		fail(transfer, JS_MUX_NO_MEMORY, "out of memory");
+}
+
+/* The name has just been looked up in vain. */
+static void
+fail_all_waiting(const MuxTransfer *pioneer)
+{
+	MuxTransfer *next;
+
+	while ((next = js_mux_origin_follower(pioneer)) != NULL)
+		fail(next, pioneer->response.result, pioneer->response.error);
 }
 
 static void
@@ -859,7 +443,7 @@ collect(void)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
 		call = (MuxCall *) private;
-		end_lookup(call);
+		js_mux_lookup_end(call);
 		if (call->transfer == NULL)
 			end_abandoned(call);
 		else
@@ -885,8 +469,8 @@ static void
 meet_deadline(MuxTransfer *transfer, int64_t now)
 {
 	if (transfer->pioneer && transfer->call->resolved_at > 0 &&
-		now >= transfer->entered_at + PIONEER_US)
-		pass(transfer, true);
+		now >= transfer->entered_at + MUX_PIONEER_US)
+		js_mux_origin_pass(transfer, true);
 	if (next_due(transfer) > now)
 		heap_move(transfer, next_due(transfer));
 	else
@@ -921,14 +505,12 @@ serve_sockets(void)
 static int
 let_some_enter(void)
 {
+	MuxTransfer *next;
 	int			entered = 0;
 
-	while (entered < PUMP_ENTRIES && !mux_list_is_empty(&open_origins))
+	while (entered < PUMP_ENTRIES && (next = js_mux_origins_next()) != NULL)
 	{
-		MuxOrigin  *origin = mux_list_pop(&open_origins);
-
-		mux_list_append(&open_origins, &origin->link);
-		enter((MuxTransfer *) origin->waiting.next);
+		enter(next);
 		entered++;
 	}
 	return entered;
@@ -943,7 +525,7 @@ serve_origins(void)
 
 	do
 	{
-		reopen_origins();
+		js_mux_origins_reopen();
 		entered = let_some_enter();
 		if (entered > 0 || multi_due <= js_mux_now())
 		{
@@ -951,7 +533,7 @@ serve_origins(void)
 			multi_due = MUX_NEVER;
 			act(CURL_SOCKET_TIMEOUT, 0);
 		}
-	} while ((entered > 0 || !mux_list_is_empty(&open_origins)) && js_mux_now() < until);
+	} while ((entered > 0 || js_mux_origins_are_open()) && js_mux_now() < until);
 }
 
 static void
@@ -959,10 +541,10 @@ set_alarm(void)
 {
 	int64_t		due = multi_due;
 
-	reopen_origins();
+	js_mux_origins_reopen();
 	if (heap_size > 0 && heap[0]->due < due)
 		due = heap[0]->due;
-	if (!mux_list_is_empty(&open_origins))
+	if (js_mux_origins_are_open())
 		due = 0;
 	js_mux_poll_alarm(due);
 }
@@ -1160,7 +742,7 @@ begin(MuxTransfer *transfer, const JsMuxRequest *request)
 		end_transfer(transfer);
 		return true;
 	}
-	if (!heap_reserve() || !join_origin(transfer))
+	if (!heap_reserve() || !js_mux_origin_join(transfer))
 		return false;
 	heap_add(transfer);
 	return true;

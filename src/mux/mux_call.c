@@ -62,6 +62,8 @@
 			call->code = curl_easy_setopt(call->easy, option, value); \
 	} while (0)
 
+JsMuxConfig js_mux_config;
+
 /* The library that was found when the process began, not the one of the build. */
 static const curl_version_info_data *
 libcurl(void)

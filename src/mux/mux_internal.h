@@ -205,7 +205,57 @@ extern void js_mux_call_result(MuxCall *call, CURLcode code, int64_t started_at,
 /* As if it had never been with libcurl; on a connection of its own if elsewhere. */
 extern void js_mux_call_restart(MuxCall *call);
 
-/* In mux.c: what the callbacks of a call have seen. */
+/* ------------------------------------------------------------------------
+ * mux_origin.c: who waits until the way to a server is known
+ * ------------------------------------------------------------------------
+ */
+
+/* So long others wait for a pioneer's handshake, once it has the address. */
+#define MUX_PIONEER_US 1000000
+
+typedef struct MuxOrigin MuxOrigin;
+
+typedef enum MuxState
+{
+	MUX_WAITING,
+	MUX_ACTIVE,
+	MUX_ENDED
+} MuxState;
+
+struct MuxTransfer
+{
+	MuxLink		link;			/* at its origin, or in ended */
+	MuxTransfer *next_of_id;
+	uint64_t	id;
+	MuxState	state;
+	MuxCall    *call;			/* NULL: ENDED */
+	MuxOrigin  *origin;			/* NULL: has got through, or needs none */
+	bool		pioneer;
+
+	int64_t		started_at;
+	int64_t		entered_at;
+	int64_t		connect_due;
+	int64_t		total_due;
+	int64_t		due;			/* in the heap; may be too early */
+	size_t		position;		/* there */
+
+	JsMuxResponse response;
+};
+
+/* False: out of memory. */
+extern bool js_mux_origin_join(MuxTransfer *transfer);
+extern bool js_mux_origin_turn_back(MuxTransfer *transfer);
+extern void js_mux_origin_enter(MuxTransfer *transfer);
+extern void js_mux_origin_pass(MuxTransfer *transfer, bool all_may_follow);
+extern void js_mux_origin_leave(MuxTransfer *transfer);
+extern MuxTransfer *js_mux_origin_follower(const MuxTransfer *pioneer);
+
+extern MuxTransfer *js_mux_origins_next(void);
+extern bool js_mux_origins_are_open(void);
+extern void js_mux_origins_reopen(void);
+extern void js_mux_lookup_end(MuxCall *call);
+
+/* What the callbacks of a call have seen. */
 extern bool js_mux_call_may_resolve(MuxCall *call);
 extern void js_mux_call_is_resolved(MuxCall *call);
 extern void js_mux_call_is_ready(MuxCall *call);

@@ -26,9 +26,13 @@
 
 #include "catalog/namespace.h"
 #include "compat.h"
+#include "guc.h"
 #include "http/keys.h"
+#include "miscadmin.h"
 #include "run/http_job.h"
 #include "run/queue.h"
+#include "shmem/clock.h"
+#include "shmem/wakeup.h"
 #include "utils/catcache.h"
 #include "utils/fmgrprotos.h"
 #include "utils/syscache.h"
@@ -87,6 +91,88 @@ js_http_check_may_request(Oid role)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not make HTTP requests", GetUserNameFromId(role, false)),
 				 errhint("GRANT EXECUTE ON FUNCTION jobsched.http_request TO the role.")));
+}
+
+/* ------------------------------------------------------------------------
+ * The job "http"
+ * ------------------------------------------------------------------------
+ */
+
+/* As create_job() would make it of its defaults. */
+static void
+define_http_job(Oid owner, JsJob *job)
+{
+	TimestampTz now = js_clock_now();
+
+	*job = (JsJob)
+	{
+		.name = pstrdup(JS_HTTP_JOB),.owner = owner,
+			.timezone = pstrdup(js_guc_timezone),
+			.args = js_http_none(),.request = js_http_none(),
+			.mode = pstrdup("auto"),
+			.backoff = pstrdup(JS_DEFAULT_BACKOFF),.backoff_base = JS_DEFAULT_BACKOFF_BASE,
+			.backoff_max = JS_DEFAULT_BACKOFF_MAX,.backoff_jitter = JS_DEFAULT_BACKOFF_JITTER,
+			.queue_limit = JS_DEFAULT_QUEUE_LIMIT,.misfire_grace = JS_DEFAULT_MISFIRE_GRACE,
+			.overlap = JS_OVERLAP_SKIP,.misfire = JS_MISFIRE_ONCE,
+			.starts_at = DT_NOBEGIN,.ends_at = DT_NOBEGIN,
+			.enabled = true,
+			.description = pstrdup("Requests made by http_post() and its like."),
+			.created_at = now,.updated_at = now,.dropped_at = DT_NOBEGIN,
+			.revision = 1,.schedule_revision = 1,.anchor = now,.first_run_at = DT_NOBEGIN
+	};
+	(void) js_identity_read(&job->home);
+}
+
+/*
+ * The job that the requests of http_post() and its like belong to, one for each
+ * role; as it is or, with job_id 0, as it will be.  The scheduler makes it
+ * for the first request (sched_jobless.c): two sessions that make a role's first
+ * request would have to wait for each other.
+ */
+void
+js_http_job(Oid owner, JsJob *job)
+{
+	if (!js_job_find(owner, JS_HTTP_JOB, job))
+		define_http_job(owner, job);
+	if (job->request == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("job \"%s\" of role \"%s\" is none for HTTP requests", job->name,
+						GetUserNameFromId(owner, false)),
+				 errhint("Requests that belong to no other job belong to the one of this name. Give yours another.")));
+}
+
+/* Who wants to change it need not wait for a request. */
+void
+js_http_job_make(Oid owner, JsJob *job)
+{
+	while (!js_job_find(owner, JS_HTTP_JOB, job))
+	{
+		define_http_job(owner, job);
+		if (js_job_name_lock(owner, job->name))
+		{
+			(void) js_job_insert(job);
+			js_job_name_unlock(owner, job->name);
+			js_wakeup_job(job->job_id);
+			break;
+		}
+	}
+}
+
+/* For the scheduler: its id, or 0 when it would have to wait for somebody. */
+int64
+js_http_job_settle(Oid owner)
+{
+	JsJob		job;
+
+	if (js_job_find(owner, JS_HTTP_JOB, &job))
+		return job.job_id;
+	define_http_job(owner, &job);
+	if (!js_job_name_try_lock(owner, job.name))
+		return 0;
+	(void) js_job_insert(&job);
+	js_job_name_unlock(owner, job.name);
+	return job.job_id;
 }
 
 /* ------------------------------------------------------------------------

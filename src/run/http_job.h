@@ -29,8 +29,6 @@ extern void js_http_check_may_request(Oid role);
 extern void js_http_prepare_run(JsRun *run, const JsJob *job, Jsonb *request, ArrayType *templates);
 extern ArrayType *js_http_keys(const JsJob *job, ArrayType *templates);
 extern Jsonb *js_http_definition(const JsJob *job, const JsRun *run, JsHttpPlace *place);
-
-/* job.c */
 extern void js_http_job(Oid owner, JsJob *job);
 extern void js_http_job_make(Oid owner, JsJob *job);
 extern int64 js_http_job_settle(Oid owner);

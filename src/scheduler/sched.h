@@ -145,7 +145,7 @@ typedef struct OwnerEntry
 /* Somebody wants something of a run: a row of request. */
 typedef struct Request
 {
-	dlist_node	node;			/* waits (sched_cancel.c), or in requests_done */
+	dlist_node	node;			/* waits (sched_request.c), or in requests_done */
 	int64		request_id;
 	JsRequestKind kind;
 	int64		run_id;
@@ -218,6 +218,8 @@ typedef struct Sched
 	bool		enabled;		/* none of these, and it is on in the cluster */
 	bool		home;			/* the identity is this database's */
 	bool		careful;		/* a predecessor stumbled: isolate each job */
+	bool		stay_away;		/* at exit: the launcher need not start
+								 * another */
 	pg_uuid_t	token;
 	JsRing		rings[JS_RINGS];
 	TimestampTz last_now;		/* our clock at the last step */
@@ -230,10 +232,15 @@ typedef struct Sched
 	int64		asleep_count;	/* jobs whose home is elsewhere */
 	bool		any_woken;
 	int64		invalid_count;
+	bool		some_unread;	/* some role has runs that are in the table only */
 	List	   *promotable;		/* jobs one of whose runs behind may start:
 								 * ids, int64 pointers */
 	List	   *unplaced;		/* jobs whose runs are to be placed anew: ids,
 								 * likewise */
+	List	   *dropped_jobs;	/* JobEntry, to be seen to */
+	List	   *cut_off;		/* runs that the end of a server cut off: ids */
+	List	   *disowned;		/* runs whose job has got another owner than
+								 * what they execute: ids */
 	List	   *startup_jobs;	/* ids, int64 pointers; only right after the
 								 * start */
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
@@ -242,6 +249,7 @@ typedef struct Sched
 	slist_head	folds;
 	dlist_head	requests_done;	/* to be deleted */
 	SlotEntry  *slots;			/* js->total_slots of them */
+	int			http_slot;		/* the one of our HTTP worker; -1: none */
 } Sched;
 
 extern Sched sched;
@@ -260,14 +268,27 @@ sched_set_flag(bool *flag, bool value, int64 *count)
 	*flag = value;
 }
 
-/* scheduler.c */
-extern void sched_check_version(void);
-extern void sched_tell_error(const char *message);
-extern void sched_commit_durably(void);
+/* Whether something would be dealt out if there were workers. */
+static inline bool
+sched_can_assign(void)
+{
+	return sched.enabled && sched.ready_count > 0;
+}
 
-/* sched_owner.c */
+/* sched_process.c */
+extern void sched_leave(const char *reason);
+extern void sched_check_version(void);
+extern void sched_commit_durably(void);
+extern void sched_commit_asynchronously(void);
+extern void sched_tell_error(const char *message);
+extern void sched_note_no_process(void);
+
+/* sched_role.c */
 extern void sched_watch_owner(Oid role, bool is_stale);
 extern bool sched_owners_wait(void);
+extern bool sched_owners_have_changed(void);
+
+/* sched_owner.c */
 extern void sched_follow_roles(bool sweep);
 
 /* sched_memory.c */
@@ -281,37 +302,54 @@ extern void sched_job_set_next(JobEntry *job, TimestampTz next);
 extern void sched_job_hold_back(JobEntry *job, TimestampTz until);
 extern TimestampTz sched_job_due_at(const JobEntry *job);
 extern OwnerEntry *sched_owner(Oid owner, bool http);
+extern void sched_leave_unread(OwnerEntry *owner, int64 run_id);
+extern bool sched_may_end(void);
+extern void sched_note_cut_off(const RunEntry *run);
+extern void sched_note_dropped(JobEntry *job);
+extern void sched_note_disowned(RunEntry *run);
+extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
 extern bool sched_run_is_transactional(const RunEntry *run);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
-extern void sched_run_charge(RunEntry *run, int nkeys);
+extern bool sched_job_holds_all(const JobEntry *job);
+extern bool sched_job_fires(const JobEntry *job);
+extern void sched_run_free(RunEntry *run);
+extern int64 sched_job_count(void);
+extern void sched_runs_each(void (*visit) (RunEntry *run));
+extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
+
+/* sched_place.c */
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
-extern bool sched_job_fires(const JobEntry *job);
+extern void sched_run_put_off(RunEntry *run);
+extern bool sched_run_overlaps(const RunEntry *run);
 extern void sched_job_place_runs(JobEntry *job);
 extern void sched_place_some(void);
-extern bool sched_run_overlaps(const RunEntry *run);
-extern int64 sched_job_count(void);
-extern void sched_runs_each(void (*visit) (RunEntry *run));
 extern RunEntry *sched_first_ready(OwnerEntry *owner);
-extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
+extern void sched_load_limits(void);
+extern void sched_open_limits(void);
+extern void sched_wake_limited(TimestampTz now);
 
-/* sched_load.c */
-extern void sched_reload_job(int64 job_id);
+/* sched_news.c */
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
-extern void sched_leave_unread(OwnerEntry *owner, int64 run_id);
-extern void sched_run_read(int64 run_id, TimestampTz now);
 extern bool sched_reading(void);
 extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
-extern void sched_adopt_slots(void);
+extern void sched_settle_waiting(TimestampTz now);
+
+/* sched_load.c */
 extern void sched_apply_job(const JsJob *row);
+extern void sched_load_first_job(const JsJob *row, void *arg);
+extern void sched_load_job(const JsJob *row, void *arg);
+extern void sched_load_state(const JsJobState *state, void *arg);
+extern void sched_load_run(const JsRun *row, void *arg);
+extern void sched_reload_job(int64 job_id);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_log_jobs(void);
 
@@ -371,45 +409,48 @@ extern void sched_fire_due(TimestampTz now);
 extern void sched_fire_startup(TimestampTz now);
 extern void sched_rewind(TimestampTz now);
 
+/* sched_plan.c */
+
+/* Runs claimed in one step at most, so that a step stays short. */
+#define SCHED_MAX_CLAIMS 512
+
+extern void sched_plan_nothing(void);
+extern int	sched_plan_room(void);
+extern void sched_plan(RunEntry *run, int slotno);
+extern void sched_claim(TimestampTz now);
+extern void sched_deliver(void);
+
 /* sched_dispatch.c */
+extern void sched_adopt_slots(void);
 extern bool sched_look(void);
-extern void sched_take_back(int slot);
-extern void sched_take_back_all(void);
 extern void sched_give_up_claims(TimestampTz now);
 extern void sched_reap(void);
 extern void sched_release_reaped(void);
 extern void sched_ripen(TimestampTz now);
-extern bool sched_can_assign(void);
 extern void sched_assign(void);
-extern void sched_claim(TimestampTz now);
-extern void sched_deliver(void);
 extern TimestampTz sched_dispatch_deadline(void);
-extern void sched_plan(RunEntry *run, int slotno);
-extern void sched_note_no_process(void);
-extern void sched_take_outcome(const JsDone *done);
+
+/* sched_hand.c */
+extern bool sched_is_http_slot(int slotno);
+extern void sched_take_back(int slot);
+extern void sched_take_back_all(void);
+extern void sched_interrupt(RunEntry *run, JsCancel why);
 
 /* sched_http.c */
-extern bool sched_is_http_slot(int slotno);
 extern bool sched_http_look(void);
-extern void sched_http_take_back(int slotno);
-extern void sched_http_take_back_all(void);
 extern void sched_http_reap(void);
 extern void sched_http_release_reaped(void);
 extern void sched_http_assign(int most);
-extern bool sched_http_deliver(RunEntry *run, const JsMail *mail);
-extern void sched_http_interrupt(RunEntry *run, JsCancel why);
 extern TimestampTz sched_http_deadline(void);
 extern void sched_http_adopt(void);
 
-/* sched_end.c */
-extern bool sched_may_end(void);
-extern bool sched_may_end_more(void);
-extern void sched_note_cut_off(const RunEntry *run);
-extern void sched_note_dropped(JobEntry *job);
-extern void sched_note_disowned(RunEntry *run);
-extern bool sched_run_is_disowned(const RunEntry *run);
+/* sched_pending.c */
 extern bool sched_ends_waiting(void);
 extern void sched_end_pending(TimestampTz now);
+
+/* sched_end.c */
+extern void sched_begin_ends(void);
+extern bool sched_may_end_more(void);
 extern void sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 						  const char *sqlstate, const char *error);
 extern bool sched_row_is_free(const RunEntry *run);
@@ -432,16 +473,26 @@ extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz la
 extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
-/* sched_cancel.c */
+/* sched_request.c */
+
+/* Of so many turns one has a request, if there is any. */
+#define SCHED_REQUEST_TURNS 64
+
 extern void sched_requests_init(void);
+extern bool sched_take_request(const JsRequest *row);
 extern void sched_queue_request(Request *request, const RunEntry *run);
+extern Request *sched_next_request(void);
+extern int	sched_requests_left(void);
 extern bool sched_requests_waiting(void);
 extern bool sched_requests_unread(void);
 extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
-extern void sched_unpark_requests(void);
+extern void sched_forget_requests(void);
+extern void sched_note_replaced(int64 run_id);
 extern bool sched_was_replaced(int64 run_id);
+
+/* sched_cancel.c */
+extern void sched_unpark_requests(void);
 extern void sched_add_request(const JsRequest *row, void *arg);
-extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_requests(TimestampTz now);
 extern void sched_enforce(void);
@@ -451,7 +502,8 @@ extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
 
 /* sched_jobless.c */
 extern int64 sched_settle(const JsRun *row);
-extern void sched_settle_waiting(TimestampTz now);
+extern bool sched_settle_begin(OwnerEntry *owner, TimestampTz real_now);
+extern void sched_settle_later(OwnerEntry *owner, List *line, int served);
 extern bool sched_any_settled(void);
 extern TimestampTz sched_settle_deadline(void);
 
@@ -476,8 +528,19 @@ sched_fair_is_empty(const FairQueue *queue)
 }
 
 /* sched_limit.c */
+
+/* How far the limits have been gone through that may have room. */
+typedef struct LimitTurns
+{
+	int			kind;
+	Limit	   *at;				/* NULL: the next one is to be found */
+	int			left;			/* tried in this step at most */
+} LimitTurns;
+
 extern void sched_limits_init(void);
-extern void sched_limits_load(void);
+extern bool sched_limits_load(void);
+extern bool sched_limits_look(void);
+extern void sched_limits_forget(void);
 extern void sched_limits_recall(void);
 extern void sched_limits_open(void);
 extern bool sched_limits_changed(void);
@@ -487,8 +550,10 @@ extern void sched_job_set_limits(JobEntry *job, const JsJob *row);
 extern void sched_job_drop_limits(JobEntry *job);
 extern void sched_limits_attach(RunEntry *run, ArrayType *keys);
 extern void sched_limits_detach(RunEntry *run);
-extern void sched_limits_reattach(RunEntry *run);
-extern void sched_limits_take_back(RunEntry *run);
+extern bool sched_limits_hold_too_much(const RunEntry *run);
+extern LimitSet *sched_limits_of(const RunEntry *run);
+extern void sched_limits_exchange(RunEntry *run, LimitSet *set);
+extern void sched_limits_take_beyond(RunEntry *run);
 extern const void *sched_limits_turn(const LimitSet *set);
 extern bool sched_limits_take(RunEntry *run, bool in_any_case);
 extern void sched_limits_release(RunEntry *run);
@@ -497,10 +562,14 @@ extern void sched_limits_unwait(RunEntry *run);
 extern void sched_limits_pay(RunEntry *run);
 extern void sched_limits_save(void);
 extern bool sched_limits_have_room(TimestampTz now);
-extern void sched_limits_wake(TimestampTz now);
+extern void sched_limits_ring(TimestampTz now);
+extern bool sched_limits_were_exceeded(void);
+extern void sched_limits_begin(LimitTurns *turns);
+extern RunEntry *sched_limits_next(LimitTurns *turns);
 extern TimestampTz sched_limits_deadline(void);
 
 /* sched_fold.c */
+extern void sched_take_outcome(const JsDone *done);
 extern void sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done);
 extern void sched_fold_write(void);
 extern void sched_fold_recover(void);

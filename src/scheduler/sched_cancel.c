@@ -3,8 +3,7 @@
  * sched_cancel.c
  *		Runs that shall end early: on request, or because their time is up.
  *
- * Requests are rows.  One is deleted when it is done, so a successor finds it as
- * long as there is something to do.
+ * Requests are rows (sched_request.c).
  *
  * cancel_run() asks for the end of a run, wherever it is.  A run that
  * waits is ended at once.  One that is executed is interrupted as by
@@ -34,33 +33,10 @@
 #include "run/http_job.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
-#include "utils/hsearch.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Requests served in one step at most, so that a step stays short. */
 #define MAX_SERVED 256
-
-typedef struct RequestSlot
-{
-	int64		request_id;
-	Request    *request;
-	char		status;
-} RequestSlot;
-
-#define SH_PREFIX requesthash
-#define SH_ELEMENT_TYPE RequestSlot
-#define SH_KEY_TYPE int64
-#define SH_KEY request_id
-#define SH_HASH_KEY(tb, key) sched_hash_id(key)
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-/* All that there are, wherever they are: one may be read more than once. */
-static requesthash_hash * known = NULL;
 
 /* For runs that have no job yet (sched_jobless.c). */
 static dlist_head parked = DLIST_STATIC_INIT(parked);
@@ -69,115 +45,6 @@ static dlist_head parked = DLIST_STATIC_INIT(parked);
  * Requests
  * ------------------------------------------------------------------------
  */
-
-/*
- * Those that are to be seen to: roles take turns, so who cancels a million runs
- * delays nobody else.  (Roles whose OIDs fall together share a turn.)  As many
- * as are served soon are in memory; the others stay in the table until then.
- */
-#define TURNS 64
-#define MAX_READ_AHEAD 10000
-
-typedef struct Turn
-{
-	dlist_head	requests;
-	int			count;
-	int64		unread_from;	/* the first that is in the table only; 0: none
-								 * is */
-} Turn;
-
-static Turn turns[TURNS];
-static int	waiting_count = 0;
-static int	next_turn = 0;
-
-void
-sched_requests_init(void)
-{
-	for (int i = 0; i < TURNS; i++)
-		dlist_init(&turns[i].requests);
-	dlist_init(&sched.requests_done);
-}
-
-/* run: NULL if it is not known. */
-static Turn *
-turn_of(const RunEntry *run)
-{
-	return &turns[run != NULL ? run->job->owner % TURNS : 0];
-}
-
-void
-sched_queue_request(Request *request, const RunEntry *run)
-{
-	Turn	   *turn = turn_of(run);
-
-	dlist_push_tail(&turn->requests, &request->node);
-	turn->count++;
-	waiting_count++;
-}
-
-/* Of whose turn it is; NULL if there is none, or if it has to wait. */
-static Request *
-next_request(void)
-{
-	Turn	   *turn = &turns[next_turn];
-	Request    *request;
-
-	next_turn = (next_turn + 1) % TURNS;
-	if (dlist_is_empty(&turn->requests))
-		return NULL;
-	request = dlist_head_element(Request, node, &turn->requests);
-	if (request->again && !sched_may_end())
-		return NULL;			/* round to the first of those that wait */
-	dlist_delete(&request->node);
-	turn->count--;
-	waiting_count--;
-	return request;
-}
-
-static void
-leave_unread(Turn *turn, int64 request_id)
-{
-	if (turn->unread_from == 0 || request_id < turn->unread_from)
-		turn->unread_from = request_id;
-}
-
-static Turn *
-turn_with_room(void)
-{
-	for (int i = 0; i < TURNS; i++)
-		if (turns[i].unread_from != 0 && turns[i].count < MAX_READ_AHEAD / 2)
-			return &turns[i];
-	return NULL;
-}
-
-/* Whether some that are in the table only are to be read. */
-bool
-sched_requests_unread(void)
-{
-	return turn_with_room() != NULL;
-}
-
-/* Reads a part of them: read returns where to go on, 0 if that was all. */
-void
-sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
-{
-	Turn	   *turn = turn_with_room();
-	int64		from;
-	int64		next;
-
-	if (turn == NULL)
-		return;
-	from = turn->unread_from;
-	turn->unread_from = 0;
-	if ((next = read(from, false, now)) > 0)
-		leave_unread(turn, next);
-}
-
-bool
-sched_requests_waiting(void)
-{
-	return waiting_count > 0 || !dlist_is_empty(&sched.requests_done);
-}
 
 /*
  * Whether the run has been claimed.  One whose worker has given it back for
@@ -201,28 +68,6 @@ is_jobless(int64 run_id)
 	return js_run_see_head(run_id, &row) && row.job_id == 0;
 }
 
-/* Runs without a job that others replace: held back as soon as they get one. */
-static HTAB *replaced = NULL;
-
-static void
-note_replaced(int64 run_id)
-{
-	if (replaced == NULL)
-	{
-		HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(int64),.hcxt = sched.context};
-
-		replaced = hash_create("jobsched replaced runs", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	(void) hash_search(replaced, &run_id, HASH_ENTER, NULL);
-}
-
-/* Asked once, when the run has got its job. */
-bool
-sched_was_replaced(int64 run_id)
-{
-	return replaced != NULL && hash_search(replaced, &run_id, HASH_REMOVE, NULL) != NULL;
-}
-
 /* A run that another replaces does not start any more, if it waits. */
 static void
 hold_back(int64 run_id)
@@ -231,7 +76,7 @@ hold_back(int64 run_id)
 	RunEntry   *run = sched_run_load(run_id, now);
 
 	if (run == NULL && is_jobless(run_id))
-		note_replaced(run_id);
+		sched_note_replaced(run_id);
 	if (run == NULL || is_claimed(run))
 		return;
 	run->superseded = true;
@@ -248,34 +93,8 @@ replaces(JsRequestKind kind)
 void
 sched_add_request(const JsRequest *row, void *arg)
 {
-	Request    *request;
-	const RunEntry *run = sched_run_find(row->run_id);
-	bool		found;
-	RequestSlot *slot;
-
-	if (known == NULL)
-		known = requesthash_create(sched.context, 64, NULL);
-	if (turn_of(run)->count >= MAX_READ_AHEAD && requesthash_lookup(known, row->request_id) == NULL)
-	{
-		leave_unread(turn_of(run), row->request_id);
-		if (replaces(row->kind))
-			hold_back(row->run_id);
-		return;
-	}
-	slot = requesthash_insert(known, row->request_id, &found);
-	if (found)
-		return;					/* it has been read before */
-	request = MemoryContextAlloc(sched.context, sizeof(Request));
-	request->request_id = row->request_id;
-	request->kind = row->kind;
-	request->run_id = row->run_id;
-	request->attempt = row->attempt;
-	request->force = row->force;
-	request->again = false;
-	slot->request = request;
-	sched_queue_request(request, sched_run_find(request->run_id));
-	if (replaces(request->kind))
-		hold_back(request->run_id);
+	if (sched_take_request(row) && replaces(row->kind))
+		hold_back(row->run_id);
 }
 
 /* Runs have got jobs: requests of these may be among those that are parked. */
@@ -290,29 +109,6 @@ sched_unpark_requests(void)
 		if (replaces(request->kind))
 			hold_back(request->run_id);
 	}
-}
-
-static void
-forget_request(Request *request)
-{
-	js_request_delete(request->request_id);
-	requesthash_delete(known, request->request_id);
-	pfree(request);
-}
-
-void
-sched_interrupt(RunEntry *run, JsCancel why)
-{
-	if (run->cancel != JS_CANCEL_NONE)
-		return;
-	run->cancel = why;
-	run->cancel_at = GetCurrentTimestamp();
-	if (sched_is_http_slot(run->slot))
-	{
-		sched_http_interrupt(run, why);
-		return;
-	}
-	js_slot_signal(run->slot, sched.slots[run->slot].generation, run->run_id, why, SIGINT);
 }
 
 /* A second request for the same run takes the place of the first. */
@@ -421,9 +217,9 @@ sched_serve_requests(TimestampTz now)
 	int			served = 0;
 	int			in_vain = 0;	/* turns in a row */
 
-	while (served < MAX_SERVED && in_vain < TURNS && waiting_count > 0 && sched_may_end_more())
+	while (served < MAX_SERVED && in_vain < SCHED_REQUEST_TURNS && sched_requests_left() > 0 && sched_may_end_more())
 	{
-		Request    *request = next_request();
+		Request    *request = sched_next_request();
 
 		in_vain = request != NULL ? 0 : in_vain + 1;
 		if (request == NULL)
@@ -431,8 +227,7 @@ sched_serve_requests(TimestampTz now)
 		serve(request, now);
 		served++;
 	}
-	while (!dlist_is_empty(&sched.requests_done))
-		forget_request(dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done)));
+	sched_forget_requests();
 }
 
 /*

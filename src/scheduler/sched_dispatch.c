@@ -13,10 +13,7 @@
  *	claim		(transaction) mark what was assigned as running
  *	deliver		(after the commit) into the mailboxes
  *
- * A run is delivered only after its claim has committed, so a row that says
- * running is evidence for a successor.  Between claim and delivery a run is
- * in no slot; a scheduler that dies there leaves a row of this boot that no
- * slot knows of, which its successor delivers.
+ * The last two are in sched_plan.c.
  *
  * Runs of one owner are dealt by priority, then keys take turns, then age
  * (sched_fair.c); owners take turns.
@@ -36,10 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Runs claimed in one step at most, so that a step stays short. */
-#define MAX_CLAIMS 512
-
-/* As many of these may be HTTP requests. */
+/* Of the runs claimed in one step so many may be HTTP requests. */
 #define MAX_HTTP_CLAIMS 384
 
 /* A run is short, and may wait behind others, when its job's mean is below. */
@@ -57,11 +51,6 @@
 /* A place that should be free soon is asked for again after this. */
 #define PLACE_RETRY_US (150 * 1000)
 
-/* How long after a crash the next one is expected. */
-#define SUSPICION_US (10 * 60 * USECS_PER_SEC)
-
-static RunEntry *planned[MAX_CLAIMS];
-static int	planned_count = 0;
 static TimestampTz place_retry_at = DT_NOEND;	/* a worker could not be had yet */
 static int *reaped = NULL;		/* js->max_slots of them */
 static int	reaped_count = 0;
@@ -71,31 +60,6 @@ static int	reaped_count = 0;
  * ------------------------------------------------------------------------
  */
 
-/* A run that its worker could not take on is claimed anew a second later. */
-static void
-wait_again(RunEntry *run)
-{
-	if (run == NULL)
-		return;
-	run->claimed = false;
-	run->run_at = js_clock_now() + USECS_PER_SEC;
-	sched_run_wait(run, js_clock_now());
-}
-
-/* What has come of an attempt. */
-void
-sched_take_outcome(const JsDone *done)
-{
-	RunEntry   *run = sched_run_find(done->run_id);
-
-	if (!done->recorded)
-		wait_again(run);
-	else if (done->retry_at != 0)
-		sched_run_retry(run, done->retry_at);
-	else
-		sched_run_ended(run, sched_job_find(done->job_id), done);
-}
-
 static void
 take_done(int slotno)
 {
@@ -104,38 +68,6 @@ take_done(int slotno)
 
 	for (int i = 0; i < count; i++)
 		sched_take_outcome(&done[i]);
-}
-
-/* What a worker has not begun comes back. */
-void
-sched_take_back(int slotno)
-{
-	JsMail		mail[JS_MAILBOX_SIZE];
-	int			count;
-
-	if (sched_is_http_slot(slotno))
-	{
-		sched_http_take_back(slotno);
-		return;
-	}
-	count = js_slot_take_back(slotno, mail);
-	for (int i = 0; i < count; i++)
-	{
-		RunEntry   *run = sched_run_find(mail[i].run_id);
-
-		if (run != NULL)
-			sched_run_wait(run, js_clock_now());
-	}
-}
-
-/* Nothing that has not begun is with a worker after this. */
-void
-sched_take_back_all(void)
-{
-	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].mine && !sched.slots[i].foreign)
-			sched_take_back(i);
-	sched_http_take_back_all();
 }
 
 /* A claim that nobody has acted upon: the run is as it was before. */
@@ -245,7 +177,7 @@ refuse(RunEntry *run, const char *sqlstate, const char *message)
 	if (sched_row_is_free(run))
 		sched_end_run(run, JS_FAILED, "owner_cannot_connect", sqlstate, message);
 	else
-		wait_again(run);
+		sched_run_put_off(run);
 }
 
 /*
@@ -393,14 +325,6 @@ run_is_short(const RunEntry *run)
 		run->job->pause_after_failures == 0;
 }
 
-void
-sched_plan(RunEntry *run, int slotno)
-{
-	sched_run_place(run, RUN_ASSIGNED);
-	run->slot = slotno;
-	planned[planned_count++] = run;
-}
-
 static bool
 slot_takes_runs(const SlotEntry *slot)
 {
@@ -417,7 +341,7 @@ slot_is_idle(const SlotEntry *slot)
 static void
 assign_to_idle(void)
 {
-	for (int i = 0; i < js->max_slots && planned_count < MAX_CLAIMS; i++)
+	for (int i = 0; i < js->max_slots && sched_plan_room() > 0; i++)
 	{
 		SlotEntry  *slot = &sched.slots[i];
 		RunEntry   *run;
@@ -461,10 +385,10 @@ assign_to_mailboxes(void)
 {
 	bool		any = true;
 
-	while (any && planned_count < MAX_CLAIMS)
+	while (any && sched_plan_room() > 0)
 	{
 		any = false;
-		for (int i = 0; i < js->max_slots && planned_count < MAX_CLAIMS; i++)
+		for (int i = 0; i < js->max_slots && sched_plan_room() > 0; i++)
 			any |= assign_ahead(i);
 	}
 }
@@ -477,18 +401,6 @@ register_worker(int slotno, uint32 generation, BackgroundWorkerHandle **handle)
 	snprintf(name, sizeof(name), "%s %d", JS_TYPE_WORKER, slotno);
 	return js_process_register(JS_TYPE_WORKER, "jobsched_worker_main", name,
 							   Int32GetDatum(slotno), generation, sched.context, handle);
-}
-
-/* max_worker_processes is used up: by others, for all we know for a while. */
-void
-sched_note_no_process(void)
-{
-	if (sched.no_worker_until == 0)
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start a worker: no background worker slot is free"),
-				 errhint("Increase max_worker_processes.")));
-	sched.no_worker_until = GetCurrentTimestamp() + USECS_PER_SEC;
 }
 
 static bool
@@ -621,7 +533,7 @@ refuse_owners(void)
 		owner->refused = owner->ready_count > 0 && sched_owner_problem(owner, &sqlstate, &message);
 		if (!owner->refused)
 			continue;
-		for (int i = 0; i < MAX_CLAIMS && sched_may_end_more() && (run = sched_first_ready(owner)) != NULL; i++)
+		for (int i = 0; i < SCHED_MAX_CLAIMS && sched_may_end_more() && (run = sched_first_ready(owner)) != NULL; i++)
 			refuse(run, sqlstate, OidIsValid(owner->owner) ? message : dropped_owner(run));
 	}
 }
@@ -636,147 +548,18 @@ look_again(void)
 			elog(ERROR, "slot %d has been lost", i);
 }
 
-/* Whether a transaction for assigning would have anything to do. */
-bool
-sched_can_assign(void)
-{
-	return sched.enabled && sched.ready_count > 0;
-}
-
 void
 sched_assign(void)
 {
-	planned_count = 0;
+	sched_plan_nothing();
 	if (!sched_can_assign())
 		return;
 	refuse_owners();
 	look_again();
 	assign_to_idle();
 	start_workers();
-	sched_http_assign(Min(MAX_CLAIMS - planned_count, MAX_HTTP_CLAIMS));
+	sched_http_assign(Min(sched_plan_room(), MAX_HTTP_CLAIMS));
 	assign_to_mailboxes();
-}
-
-/* ------------------------------------------------------------------------
- * Claim and deliver
- * ------------------------------------------------------------------------
- */
-
-/*
- * The claim of a run that leaves no trace outside its transaction need not be
- * durable: if it is lost with the server, so is all that the run did.  But a
- * run that brings the server down each time must be counted, however quick it
- * is: after a crash all claims are durable for a while.
- */
-static bool
-must_be_durable(const RunEntry *run)
-{
-	return !sched_run_is_transactional(run) ||
-		(js->crashed_at != 0 && GetCurrentTimestamp() - js->crashed_at < SUSPICION_US);
-}
-
-static bool
-claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
-{
-	if (!js_run_claim(writer, run->run_id, run->owner->owner, run->attempt + 1,
-					  sched_run_is_transactional(run), now))
-		return false;
-	run->attempt++;
-	run->claimed = true;
-	sched_limits_pay(run);
-	if (must_be_durable(run))
-		sched_commit_durably();
-	return true;
-}
-
-/* A row that somebody else holds waits a second; one that is gone is gone. */
-static void
-put_aside(RunEntry *run)
-{
-	JsRun		row;
-
-	if (!js_run_read_head(run->run_id, &row))
-	{
-		sched_run_forget(run);
-		return;
-	}
-	wait_again(run);
-}
-
-void
-sched_claim(TimestampTz now)
-{
-	MemoryContext scratch;
-	MemoryContext outer;
-	JsRunWriter *writer;
-	int			kept = 0;
-
-	if (planned_count == 0)
-		return;
-	writer = js_run_writer_open();
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched claim",
-									ALLOCSET_DEFAULT_SIZES);
-	outer = MemoryContextSwitchTo(scratch);
-	for (int i = 0; i < planned_count; i++)
-	{
-		if (planned[i]->claimed || claim(writer, planned[i], now))
-			planned[kept++] = planned[i];
-		else
-			put_aside(planned[i]);
-		MemoryContextReset(scratch);
-	}
-	planned_count = kept;
-	MemoryContextSwitchTo(outer);
-	MemoryContextDelete(scratch);
-	js_run_writer_close(writer);
-	sched_limits_save();
-}
-
-static bool
-deliver(RunEntry *run)
-{
-	JsMail		mail = {0};
-
-	mail.run_id = run->run_id;
-	mail.job_id = run->job->job_id;
-	mail.owner = run->owner->owner;
-	mail.revision = run->job->revision;
-	mail.attempt = run->attempt;
-	mail.timeout = sched_timeout(run);
-	if (sched_is_http_slot(run->slot))
-		return sched_http_deliver(run, &mail);
-	/* A timeout is for one run, and so is its transaction. */
-	mail.shares = run->job->shares && !run->callback && mail.timeout == 0;
-	sched_note_timeout(&sched.slots[run->slot], mail.timeout);
-	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
-}
-
-/* One wake-up for each worker, after it has all its mail. */
-static void
-wake_workers(void)
-{
-	for (int i = 0; i < js->total_slots; i++)
-		if (sched.slots[i].has_mail)
-		{
-			js_slot_wake(i);
-			sched.slots[i].has_mail = false;
-		}
-}
-
-void
-sched_deliver(void)
-{
-	for (int i = 0; i < planned_count; i++)
-	{
-		RunEntry   *run = planned[i];
-
-		if (deliver(run))
-			sched.slots[run->slot].has_mail = true;
-		else
-			sched_run_wait(run, js_clock_now());
-	}
-	planned_count = 0;
-	wake_workers();
 }
 
 /* When, by the real clock, the next step has to look at the slots. */
@@ -818,4 +601,51 @@ sched_dispatch_deadline(void)
 			deadline = Min(deadline, owner->start_after);
 	}
 	return Min(deadline, sched_http_deadline());
+}
+
+/* ------------------------------------------------------------------------
+ * Start
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * Takes over the workers of a predecessor.  What they have not begun comes
+ * back; what they execute is theirs.  Those who work for an extension that is
+ * no longer there, but for one of the same name, are left alone until they end.
+ */
+void
+sched_adopt_slots(void)
+{
+	JsMail		mail[JS_MAILBOX_SIZE];
+
+	for (int i = 0; i < js->max_slots; i++)
+	{
+		SlotEntry  *slot = &sched.slots[i];
+
+		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+			continue;
+		slot->mine = true;
+		slot->foreign = slot->view.run_table != sched.run_table;
+		if (!slot->foreign)
+			(void) js_slot_take_back(i, mail);
+		(void) js_slot_look(i, MyDatabaseId, &slot->view);
+		slot->generation = slot->view.generation;
+		slot->owner = sched_owner(slot->view.owner, false);
+		slot->owner->workers++;
+		slot->handle = NULL;
+		if (slot->foreign)
+			continue;
+		for (int k = 0; k < slot->view.current_count; k++)
+		{
+			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+
+			if (run == NULL)
+				continue;
+			sched_run_place(run, RUN_ASSIGNED);
+			run->slot = i;
+			run->cancel = slot->view.current[k].cancel;
+			run->cancel_at = GetCurrentTimestamp();
+		}
+	}
+	sched_http_adopt();
 }

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sched_end.c
- *		Runs that end without a worker: cancelled, lost, refused, skipped; and
- *		what dropped jobs and a restart have left to be ended.
+ *		Runs that end without a worker: cancelled, lost, refused, skipped.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -25,30 +24,16 @@
 #include "store/bounds.h"
 #include "utils/syscache.h"
 
-/* Runs of dropped jobs ended in one step, so that a step stays short. */
-#define MAX_ENDED 256
-
 /* As much of what they carry is moved to history in one step, and one more. */
 #define MAX_ENDED_BYTES (16 * 1024 * 1024)
 
 static Size ended_bytes = 0;
 
-/* Jobs (JobEntry) that were dropped and are to be seen to. */
-static List *dropped_jobs = NIL;
-
-/* Runs that the end of a server cut off: ids, int64 pointers. */
-static List *cut_off = NIL;
-
-/* Runs whose job has got another owner than what they execute: likewise. */
-static List *disowned = NIL;
-
-/* Nothing is ended for a while after a row was found that somebody holds. */
-bool
-sched_may_end(void)
+/* A step begins. */
+void
+sched_begin_ends(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
+	ended_bytes = 0;
 }
 
 /* Whether one more may be ended in this step. */
@@ -446,204 +431,4 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	}
 	ReleaseSysCache(tuple);
 	return *message != NULL;
-}
-
-/* ------------------------------------------------------------------------
- * What is to be ended in the next step
- * ------------------------------------------------------------------------
- */
-
-/*
- * The next step accounts for a run that was cut off; not so for one of a job
- * that sleeps here: it may be executed elsewhere.
- */
-void
-sched_note_cut_off(const RunEntry *run)
-{
-	if (run->cut_off && !run->job->asleep)
-		cut_off = sched_keep_id(cut_off, run->run_id);
-}
-
-/* The next step ends what waits of this job, and forgets it if it can. */
-void
-sched_note_dropped(JobEntry *job)
-{
-	if (!job->drop_noted)
-		dropped_jobs = sched_keep(dropped_jobs, job);
-	job->drop_noted = true;
-}
-
-/* The next step cancels it. */
-void
-sched_note_disowned(RunEntry *run)
-{
-	if (!run->disowned)
-		disowned = sched_keep_id(disowned, run->run_id);
-	run->disowned = true;
-}
-
-static void
-cancel_if_disowned(RunEntry *run, TimestampTz now)
-{
-	run->disowned = false;
-	if (run->state == RUN_ASSIGNED)
-		return;					/* it is noted again if it comes back */
-	if (!sched_run_is_disowned(run))
-		sched_run_wait(run, now);	/* its job has gone back */
-	else if (sched_row_is_free(run))
-		sched_end_run(run, JS_CANCELLED, "owner_changed", NULL, NULL);
-	else
-		sched_note_disowned(run);
-}
-
-/* The oldest; a later step goes on. */
-static void
-cancel_disowned(TimestampTz now)
-{
-	List	   *ids = disowned;
-	int			count = Min(list_length(ids), MAX_ENDED);
-	MemoryContext outer;
-
-	disowned = NIL;
-	for (int i = 0; i < count; i++)
-	{
-		int64	   *id = list_nth(ids, i);
-		RunEntry   *run = sched_run_find(*id);
-
-		if (run != NULL && run->disowned)
-			cancel_if_disowned(run, now);
-		pfree(id);
-	}
-	outer = MemoryContextSwitchTo(sched.context);
-	disowned = list_concat(list_copy_tail(ids, count), disowned);
-	MemoryContextSwitchTo(outer);
-	list_free(ids);
-}
-
-/* Those whose row somebody else holds stay for a later step. */
-static void
-lose_cut_off(void)
-{
-	static const SchedLoss loss = {
-		.by_crash = true,
-		.reason = "server_restarted",
-		.error = "the server stopped while the run was in progress"
-	};
-	List	   *ids = cut_off;
-	ListCell   *lc;
-
-	cut_off = NIL;
-	foreach(lc, ids)
-	{
-		RunEntry   *run = sched_run_find(*(int64 *) lfirst(lc));
-
-		if (run != NULL && run->cut_off && sched_may_end_more() && sched_row_is_free(run))
-		{
-			run->cut_off = false;
-			sched_lose_run(run, &loss);
-		}
-		else if (run != NULL && run->cut_off)
-			sched_note_cut_off(run);
-	}
-	list_free_deep(ids);
-}
-
-/* Interrupts what is executed of a dropped job. */
-static void
-interrupt_runs(JobEntry *job)
-{
-	dlist_iter	iter;
-
-	sched_take_back_all();
-	dlist_foreach(iter, &job->runs)
-	{
-		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
-
-		if (run->state == RUN_ASSIGNED)
-			sched_interrupt(run, JS_CANCEL_DROP);
-	}
-}
-
-/* Returns whether all is done; left is how many may be ended in this step. */
-static bool
-end_waiting_runs(JobEntry *job, int *left)
-{
-	dlist_mutable_iter iter;
-	bool		all = true;
-
-	dlist_foreach_modify(iter, &job->runs)
-	{
-		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
-
-		if (run->state == RUN_ASSIGNED)
-			continue;
-		if (*left == 0 || !sched_may_end_more())
-			return false;
-		if (!sched_row_is_free(run))
-		{
-			all = false;
-			continue;
-		}
-		sched_end_run(run, JS_CANCELLED, "job_dropped", NULL, NULL);
-		(*left)--;
-	}
-	return all;
-}
-
-/* Cancels what waits of dropped jobs; forgets a job when nothing is left. */
-static void
-end_dropped(void)
-{
-	List	   *jobs = dropped_jobs;
-	List	   *untouched = NIL;
-	int			left = MAX_ENDED;
-	MemoryContext outer;
-	ListCell   *lc;
-
-	dropped_jobs = NIL;
-	foreach(lc, jobs)
-	{
-		JobEntry   *job = lfirst(lc);
-
-		if (left == 0 || !sched_may_end_more())
-		{
-			untouched = sched_keep(untouched, job);
-			continue;
-		}
-		if (job->cancel_running)
-			interrupt_runs(job);	/* what it takes back is noted already */
-		job->drop_noted = false;
-		if (!end_waiting_runs(job, &left))
-			sched_note_dropped(job);	/* a later step goes on */
-		else if (dlist_is_empty(&job->runs) && job->fold == NULL)
-			sched_job_forget(job);
-	}
-	list_free(jobs);
-	/* Those that have not had their turn come first in the next step. */
-	outer = MemoryContextSwitchTo(sched.context);
-	jobs = dropped_jobs;
-	dropped_jobs = list_concat(untouched, jobs);
-	list_free(jobs);
-	MemoryContextSwitchTo(outer);
-}
-
-/* Ends what a restart has cut off, and what is cancelled or dropped. */
-void
-sched_end_pending(TimestampTz now)
-{
-	ended_bytes = 0;
-	if (!sched_may_end())
-		return;
-	sched_serve_requests(now);
-	lose_cut_off();
-	cancel_disowned(now);
-	end_dropped();
-}
-
-/* Whether the next step has something to end. */
-bool
-sched_ends_waiting(void)
-{
-	return sched_may_end() &&
-		(dropped_jobs != NIL || cut_off != NIL || disowned != NIL || sched_requests_waiting());
 }

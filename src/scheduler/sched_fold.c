@@ -140,6 +140,20 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 		ConditionVariableBroadcast(&sched.db->finished);
 }
 
+/* What has come of an attempt. */
+void
+sched_take_outcome(const JsDone *done)
+{
+	RunEntry   *run = sched_run_find(done->run_id);
+
+	if (!done->recorded)
+		sched_run_put_off(run);
+	else if (done->retry_at != 0)
+		sched_run_retry(run, done->retry_at);
+	else
+		sched_run_ended(run, sched_job_find(done->job_id), done);
+}
+
 /*
  * Pauses the job if it has failed too often, not counting what was before the
  * last time that it was paused for that.  It holds for this revision of the

@@ -39,18 +39,11 @@
 /* How long a process that was registered may take to appear. */
 #define START_TIMEOUT (30 * USECS_PER_SEC)
 
-static int	http_slot = -1;		/* the one that is ours */
 static TimestampTz start_after = 0; /* by the real clock */
 static int	start_failures = 0; /* in a row */
 static int	reaped[PORTION];	/* entries, before the commit */
 static int	reaped_count = 0;
 static bool reaped_all = false;
-
-bool
-sched_is_http_slot(int slotno)
-{
-	return slotno >= js->max_slots;
-}
 
 /* ------------------------------------------------------------------------
  * Look
@@ -66,30 +59,6 @@ take_done(int slotno)
 	while ((count = js_flight_take_done(slotno, done, PORTION)) > 0)
 		for (int i = 0; i < count; i++)
 			sched_take_outcome(&done[i]);
-}
-
-/* What the worker has not begun comes back. */
-void
-sched_http_take_back(int slotno)
-{
-	int64		run_ids[PORTION];
-	int			count;
-
-	while ((count = js_flight_take_back(slotno, run_ids, PORTION)) > 0)
-		for (int i = 0; i < count; i++)
-		{
-			RunEntry   *run = sched_run_find(run_ids[i]);
-
-			if (run != NULL)
-				sched_run_wait(run, js_clock_now());
-		}
-}
-
-void
-sched_http_take_back_all(void)
-{
-	if (http_slot >= 0)
-		sched_http_take_back(http_slot);
 }
 
 /* Whether a predecessor has registered a process that has not appeared yet. */
@@ -185,7 +154,7 @@ reap(int slotno)
 	int			count;
 
 	take_done(slotno);
-	sched_http_take_back(slotno);
+	sched_take_back(slotno);
 	js_slot_last_error(slotno, sqlstate, message);
 	count = js_flight_look(slotno, slot->reap_from, views, PORTION);
 	for (int i = 0; i < count; i++)
@@ -234,8 +203,8 @@ release(int slotno)
 	if (slot->handle != NULL)
 		pfree(slot->handle);
 	slot->handle = NULL;
-	if (slotno == http_slot)
-		http_slot = -1;
+	if (slotno == sched.http_slot)
+		sched.http_slot = -1;
 }
 
 /* After the commit. */
@@ -243,10 +212,10 @@ void
 sched_http_release_reaped(void)
 {
 	for (int i = 0; i < reaped_count; i++)
-		js_flight_release(http_slot, reaped[i]);
+		js_flight_release(sched.http_slot, reaped[i]);
 	reaped_count = 0;
 	if (reaped_all)
-		release(http_slot);
+		release(sched.http_slot);
 	reaped_all = false;
 	for (int i = js->max_slots; i < js->total_slots; i++)
 		if (sched.slots[i].mine && sched.slots[i].foreign &&
@@ -283,7 +252,7 @@ start_worker(void)
 	slot->generation = generation;
 	slot->reap_from = 0;
 	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
-	http_slot = slotno;
+	sched.http_slot = slotno;
 	return true;
 }
 
@@ -302,9 +271,9 @@ takes_runs(void)
 {
 	const SlotEntry *slot;
 
-	if (http_slot < 0)
+	if (sched.http_slot < 0)
 		return false;
-	slot = &sched.slots[http_slot];
+	slot = &sched.slots[sched.http_slot];
 	return slot->view.state == JS_SLOT_READY && !slot->view.leave;
 }
 
@@ -321,7 +290,7 @@ places(void)
 	Places		places;
 	int			most;
 
-	js_flight_load(http_slot, &most, &places.in_use);
+	js_flight_load(sched.http_slot, &most, &places.in_use);
 	places.share = js_share_of_places(most);
 	return places;
 }
@@ -359,7 +328,7 @@ deal_round(Places *places, int most)
 
 		if (count == most || !may_have_more(owner, places) || (run = sched_first_ready(owner)) == NULL)
 			continue;
-		sched_plan(run, http_slot);
+		sched_plan(run, sched.http_slot);
 		places->in_use++;
 		count++;
 		dlist_delete(&owner->node);
@@ -403,7 +372,7 @@ sched_http_assign(int most)
 
 	if (!any_ready(NULL))
 		return;
-	if (http_slot < 0 && js->total_slots > js->max_slots && may_start())
+	if (sched.http_slot < 0 && js->total_slots > js->max_slots && may_start())
 		(void) start_worker();
 	if (!takes_runs())
 		return;
@@ -412,32 +381,17 @@ sched_http_assign(int most)
 		most -= count;
 }
 
-bool
-sched_http_deliver(RunEntry *run, const JsMail *mail)
-{
-	run->flight = js_flight_deliver(run->slot, sched.slots[run->slot].generation, mail);
-	return run->flight >= 0;
-}
-
-/* A run in the worker's hands is to end. */
-void
-sched_http_interrupt(RunEntry *run, JsCancel why)
-{
-	(void) js_flight_cancel(run->slot, sched.slots[run->slot].generation, run->flight,
-							run->run_id, why);
-}
-
 /* When, by the real clock, the next step has to look. */
 TimestampTz
 sched_http_deadline(void)
 {
 	TimestampTz deadline = DT_NOEND;
 
-	if (http_slot >= 0 && is_awaited(&sched.slots[http_slot]))
-		deadline = sched.slots[http_slot].view.started_at + START_TIMEOUT + 1;
-	else if (http_slot >= 0 && sched.slots[http_slot].view.state == JS_SLOT_DEAD)
-		deadline = sched.slots[http_slot].reap_after;
-	else if (http_slot < 0 && sched_can_assign() && any_ready(NULL) && js->total_slots > js->max_slots)
+	if (sched.http_slot >= 0 && is_awaited(&sched.slots[sched.http_slot]))
+		deadline = sched.slots[sched.http_slot].view.started_at + START_TIMEOUT + 1;
+	else if (sched.http_slot >= 0 && sched.slots[sched.http_slot].view.state == JS_SLOT_DEAD)
+		deadline = sched.slots[sched.http_slot].reap_after;
+	else if (sched.http_slot < 0 && sched_can_assign() && any_ready(NULL) && js->total_slots > js->max_slots)
 		deadline = start_after;
 	else if (takes_runs() && sched_can_assign() && may_deal())
 		deadline = DT_NOBEGIN;	/* a step takes on only so many */
@@ -492,7 +446,7 @@ sched_http_adopt(void)
 		slot->foreign = slot->view.run_table != sched.run_table;
 		if (slot->foreign)
 			continue;
-		http_slot = i;
+		sched.http_slot = i;
 		while (js_flight_take_back(i, ids, PORTION) > 0)
 			;
 		adopt_flights(i);

@@ -92,22 +92,12 @@ sched_settle(const JsRun *row)
 	return 0;
 }
 
-/* Those whose turn it is, oldest first; one for which it is not yet time goes to the end. */
-static void
-serve_owner(OwnerEntry *owner, TimestampTz now)
+/* Of a line so many have been served; who has come meanwhile is behind the others. */
+void
+sched_settle_later(OwnerEntry *owner, List *line, int served)
 {
-	List	   *line = owner->jobless;
 	List	   *again;
-	int			served = 0;
 
-	owner->jobless = NIL;
-	while (served < list_length(line) && owner->settle_left > 0)
-	{
-		int64	   *run_id = list_nth(line, served++);
-
-		sched_run_read(*run_id, now);
-		pfree(run_id);
-	}
 	waiting -= served;
 	line = list_delete_first_n(line, served);
 	if (line == NIL)
@@ -117,22 +107,13 @@ serve_owner(OwnerEntry *owner, TimestampTz now)
 	list_free(again);
 }
 
-/* At the beginning of a step. */
-void
-sched_settle_waiting(TimestampTz now)
+/* A step begins.  Whether some of the owner may be served in it. */
+bool
+sched_settle_begin(OwnerEntry *owner, TimestampTz real_now)
 {
-	TimestampTz real_now = GetCurrentTimestamp();
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &sched.owners)
-	{
-		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
-
-		owner->settle_left = owner->settle_after <= real_now ||
-			owner->settle_after - real_now > RETRY_US ? MAX_SETTLED : 0;
-		if (owner->jobless != NIL && owner->settle_left > 0)
-			serve_owner(owner, now);
-	}
+	owner->settle_left = owner->settle_after <= real_now ||
+		owner->settle_after - real_now > RETRY_US ? MAX_SETTLED : 0;
+	return owner->jobless != NIL && owner->settle_left > 0;
 }
 
 /* Whether some have been settled since this was asked last. */

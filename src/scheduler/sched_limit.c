@@ -11,7 +11,7 @@
  * once; so no limit is ever exceeded, whatever workers do, and no worker is
  * started for what cannot run.  (What a predecessor has started counts in any
  * case; and a limit that is lowered kills nothing.)  That is decided at one
- * point of each step, sched_limits_wake(), and until then each run waits: of
+ * point of each step, sched_wake_limited(), and until then each run waits: of
  * those that become due together not the first one found goes first, but whose
  * turn it is.
  *
@@ -192,7 +192,7 @@ static pairingheap *timers;
 /* Until all that is under way is known, nothing else takes anything. */
 static bool closed = true;
 
-/* Inside sched_limits_wake(). */
+/* Between sched_limits_begin() and the last sched_limits_next(). */
 static bool waking = false;
 
 /* A limit has more units out than it should since the last wake. */
@@ -563,6 +563,20 @@ set_unref(LimitSet *set)
  * ------------------------------------------------------------------------
  */
 
+/*
+ * What a run takes, at most: its entry, and what there is for its limits if no
+ * other run has the same.
+ */
+#define RUN_COST 768
+#define KEY_COST 512
+
+static void
+charge(RunEntry *run, int nkeys)
+{
+	run->cost = RUN_COST + nkeys * KEY_COST;
+	run->owner->memory += run->cost;
+}
+
 /* A run that is new here, and is nowhere yet. */
 void
 sched_limits_attach(RunEntry *run, ArrayType *keys)
@@ -571,7 +585,7 @@ sched_limits_attach(RunEntry *run, ArrayType *keys)
 	int			count = js_keys_read(keys, names);
 
 	run->limits = set_for(run, names, count);
-	sched_run_charge(run, count);
+	charge(run, count);
 }
 
 /* A run that is nowhere any more. */
@@ -584,8 +598,8 @@ sched_limits_detach(RunEntry *run)
 }
 
 /* Whether a limit that it has a unit of has too many out. */
-static bool
-holds_too_much(const RunEntry *run)
+bool
+sched_limits_hold_too_much(const RunEntry *run)
 {
 	if (run->holding)
 		for (int i = 0; i < run->limits->count; i++)
@@ -594,13 +608,15 @@ holds_too_much(const RunEntry *run)
 	return false;
 }
 
-/* What names a run may have changed; its keys have not. */
-void
-sched_limits_reattach(RunEntry *run)
+/*
+ * The limits that name a run now; its keys have not changed.  Other ones than it
+ * has have a reference for it.
+ */
+LimitSet *
+sched_limits_of(const RunEntry *run)
 {
 	char	   *names[JS_MAX_KEYS];
 	int			count = 0;
-	RunEntryState state = run->state;
 	LimitSet   *old = run->limits;
 	LimitSet   *set;
 
@@ -609,24 +625,16 @@ sched_limits_reattach(RunEntry *run)
 			names[count++] = (char *) old->limits[i]->key.name;
 	set = set_for(run, names, count);
 	if (set == old)
-	{
 		set_unref(set);
-		return;
-	}
-	if (state == RUN_ASSIGNED)
-		sched_limits_release(run);
-	else
-		sched_run_place(run, RUN_HELD);
-	set_unref(old);
+	return set;
+}
+
+/* The run holds nothing, and is nowhere or with a worker. */
+void
+sched_limits_exchange(RunEntry *run, LimitSet *set)
+{
+	set_unref(run->limits);
 	run->limits = set;
-	if (state == RUN_ASSIGNED)
-	{
-		(void) sched_limits_take(run, true);	/* beyond the limit, if need
-												 * be: others make room */
-		over_noted |= holds_too_much(run);
-	}
-	else
-		sched_run_place(run, state == RUN_LIMITED ? RUN_READY : state);
 }
 
 /* The key that a run takes turns by. */
@@ -678,6 +686,14 @@ sched_limits_release(RunEntry *run)
 		touch(limit);
 	}
 	run->holding = run->unpaid = false;
+}
+
+/* In any case; the next wake takes back what has become too much by it. */
+void
+sched_limits_take_beyond(RunEntry *run)
+{
+	(void) sched_limits_take(run, true);
+	over_noted |= sched_limits_hold_too_much(run);
 }
 
 static RunEntry *
@@ -759,30 +775,26 @@ sched_limits_pay(RunEntry *run)
  * ------------------------------------------------------------------------
  */
 
-/* Tries who waits at a limit, as long as it has room. */
-static void
-wake(Limit *limit, int *left)
+/* The next run whose turn it is at a limit; NULL: nobody waits there, or it has no room. */
+static RunEntry *
+next_at(Limit *limit, int *left)
 {
 	FairItem   *item;
 
-	set_dirty(limit, false);
 	while (*left > 0 && (item = sched_fair_first(&limit->waiting)) != NULL && !is_full(limit, false))
 	{
 		LimitSet   *set = pairingheap_container(LimitSet, item.node, &item->node);
 		RunEntry   *run = first_in_line(set);
 		Limit	   *other = obstacle(set, run);
+		int64		waited;
 
 		(*left)--;
 		if (other == NULL)
-			sched_run_place(run, RUN_READY);
-		else
-		{
-			int64		waited = sched_fair_remove(&set->item, false);
-
-			queue_set(set, other, waited);
-		}
+			return run;
+		waited = sched_fair_remove(&set->item, false);
+		queue_set(set, other, waited);
 	}
-	touch(limit);
+	return NULL;
 }
 
 static Limit *
@@ -812,12 +824,10 @@ sched_limits_have_room(TimestampTz now)
 	return sched_limits_deadline() <= now;
 }
 
-/* Runs that waited for a limit become ready, as far as there is room now. */
+/* Limits whose rate allows the next run are tried. */
 void
-sched_limits_wake(TimestampTz now)
+sched_limits_ring(TimestampTz now)
 {
-	int			left = MAX_TRIED;
-
 	while (sched_limits_deadline() <= now)
 	{
 		Limit	   *limit = first_timer();
@@ -825,14 +835,52 @@ sched_limits_wake(TimestampTz now)
 		set_timer(limit, DT_NOEND);
 		set_dirty(limit, !sched_fair_is_empty(&limit->waiting));
 	}
-	if (over_noted)
-		sched_runs_each(sched_limits_take_back);
+}
+
+/* Whether a limit has had more units out than it should; asked once. */
+bool
+sched_limits_were_exceeded(void)
+{
+	bool		were = over_noted;
+
 	over_noted = false;
+	return were;
+}
+
+/* Runs that wait for limits may become ready, until there is none whose turn it is. */
+void
+sched_limits_begin(LimitTurns *turns)
+{
+	turns->kind = lengthof(dirty) - 1;
+	turns->at = NULL;
+	turns->left = MAX_TRIED;
 	waking = true;
-	for (int kind = lengthof(dirty) - 1; kind >= 0; kind--)
-		while (left > 0 && !dlist_is_empty(&dirty[kind]))
-			wake(dlist_head_element(Limit, dirty_node, &dirty[kind]), &left);
+}
+
+/* The caller makes it ready, before he asks again; NULL: nobody's turn it is. */
+RunEntry *
+sched_limits_next(LimitTurns *turns)
+{
+	for (;;)
+	{
+		RunEntry   *run;
+
+		while (turns->at == NULL && turns->kind >= 0 && dlist_is_empty(&dirty[turns->kind]))
+			turns->kind--;
+		if (turns->at == NULL && (turns->kind < 0 || turns->left == 0))
+			break;
+		if (turns->at == NULL)
+		{
+			turns->at = dlist_head_element(Limit, dirty_node, &dirty[turns->kind]);
+			set_dirty(turns->at, false);
+		}
+		if ((run = next_at(turns->at, &turns->left)) != NULL)
+			return run;
+		touch(turns->at);
+		turns->at = NULL;
+	}
 	waking = false;
+	return NULL;
 }
 
 /* The clock was set back. */
@@ -899,24 +947,13 @@ look_at(Limit *limit)
 	any_over |= is_over(limit);
 }
 
-/* What is ready and would not become so now waits; what is with a worker stays. */
-void
-sched_limits_take_back(RunEntry *run)
-{
-	if (run->state != RUN_READY || !holds_too_much(run))
-		return;
-	sched_run_place(run, RUN_HELD);
-	sched_run_place(run, RUN_READY);
-}
-
-/* Who waits at limits that have room has its turn; what is beyond a limit waits. */
-static void
-settle(void)
+/* Looks at all of them; whether more runs have taken a unit of some than may. */
+bool
+sched_limits_look(void)
 {
 	any_over = false;
 	each_limit(look_at);
-	if (any_over)
-		sched_runs_each(sched_limits_take_back);
+	return any_over;
 }
 
 static List *forgettable;
@@ -929,8 +966,8 @@ note_forgettable(Limit *limit)
 }
 
 /* Those of queues and classes: no other is there without being needed. */
-static void
-forget_unneeded(void)
+void
+sched_limits_forget(void)
 {
 	ListCell   *lc;
 
@@ -948,17 +985,17 @@ apply_owner_max(Limit *limit)
 		limit->max = owner_max;
 }
 
-static void
+/* Whether other limits name all runs now. */
+static bool
 read_owner_max(void)
 {
 	bool		all = (js_guc_max_running_per_owner > 0) != (owner_max > 0);
 
 	if (js_guc_max_running_per_owner == owner_max)
-		return;
+		return false;
 	owner_max = js_guc_max_running_per_owner;
 	each_limit(apply_owner_max);
-	if (all)
-		sched_runs_each(sched_limits_reattach);
+	return all;
 }
 
 /* Whether a reload has changed what sched_limits_load() applies. */
@@ -968,8 +1005,8 @@ sched_limits_changed(void)
 	return js_guc_max_running_per_owner != owner_max || js_guc_http_max_per_host != host_max;
 }
 
-/* Reads what limits there are, all of them. */
-void
+/* Reads what limits there are, all of them.  Whether other ones name all runs now. */
+bool
 sched_limits_load(void)
 {
 	host_max = js_guc_http_max_per_host;
@@ -978,20 +1015,14 @@ sched_limits_load(void)
 	js_limits_visit(define, NULL);
 	if (class_made)
 		each_limit(find_rule);
-	read_owner_max();
-	forget_unneeded();
-	settle();
+	return read_owner_max();
 }
 
-/*
- * All that is under way is known: from now on there are turns.  What is claimed
- * and with no worker may have waited for a limit, and does so again.
- */
+/* From now on there are turns. */
 void
 sched_limits_open(void)
 {
 	closed = false;
-	settle();
 }
 
 /* What the row of a job says has changed; its runs are placed anew later. */

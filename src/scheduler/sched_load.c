@@ -3,12 +3,7 @@
  * sched_load.c
  *		From tables to the scheduler's memory.
  *
- * At its start the scheduler reads everything: jobs, their states, the queue;
- * and it looks into the slots of workers that a predecessor left.  After that
- * it reads what the news in shared memory name, row by row.  When the news
- * have overflowed, or a prepared transaction has committed, or once in a long
- * while to be safe, it reads everything again: what it knows already is
- * passed over, so that is always right.
+ * What is read, and when, is in sched_news.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -18,28 +13,14 @@
 
 #include "guc.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
-#include "store/table.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define MAX_LOGGED_JOBS 1000
-
-/* Rows read in one step, when all are read again. */
-#define READ_AT_A_TIME 5000
-
-/* Rows that news may name, to be read in one step. */
-#define MAX_READ 20000
-
-/* Some role has runs that are in the table only. */
-static bool some_unread = false;
-
-static JsNews news[JS_WAKE_SIZE];
 
 /* ------------------------------------------------------------------------
  * Jobs
@@ -103,7 +84,11 @@ moves_runs(const JobEntry *before, const JobEntry *job)
 		job->queue != before->queue || job->max_concurrency != before->max_concurrency;
 }
 
-/* Brings the entry of a job up to date with its row. */
+/*
+ * Brings the entry of a job up to date with its row.  Whether the job is at home
+ * does not only depend on that: the row may have been read after adopt(), and
+ * this database's token before.
+ */
 void
 sched_apply_job(const JsJob *row)
 {
@@ -118,7 +103,7 @@ sched_apply_job(const JsJob *row)
 		return;
 	if (is_new)
 		job = sched_job_make(row->job_id);
-	else if (job->revision == row->revision)
+	else if (job->revision == row->revision && job->asleep == !at_home)
 		return;
 	before = *job;
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
@@ -169,8 +154,8 @@ recall_skips(JobEntry *job, const JsJobState *state)
 }
 
 /* Only a job that is new to us has anything to learn from its state. */
-static void
-visit_state(const JsJobState *state, void *arg)
+void
+sched_load_state(const JsJobState *state, void *arg)
 {
 	JobEntry   *job = sched_job_find(state->job_id);
 
@@ -189,27 +174,27 @@ visit_state(const JsJobState *state, void *arg)
 		sched_job_set_next(job, job->next_run_at);
 }
 
-static void
-visit_job(const JsJob *row, void *arg)
+void
+sched_load_job(const JsJob *row, void *arg)
 {
 	bool		is_new = sched_job_find(row->job_id) == NULL;
 	JsJobState	state;
 
 	sched_apply_job(row);
 	if (is_new && js_job_state_read(row->job_id, &state))
-		visit_state(&state, NULL);
+		sched_load_state(&state, NULL);
 }
 
 /* The scheduler has changed its row. */
 void
 sched_reload_job(int64 job_id)
 {
-	js_jobs_visit(job_id, job_id, visit_job, NULL);
+	js_jobs_visit(job_id, job_id, sched_load_job, NULL);
 }
 
 /* At the first load the states are read in one go, after the jobs. */
-static void
-visit_first_job(const JsJob *row, void *arg)
+void
+sched_load_first_job(const JsJob *row, void *arg)
 {
 	JobEntry   *job;
 
@@ -230,7 +215,7 @@ load_job(int64 job_id, Oid owner)
 
 	if (found && row.dropped_at == DT_NOBEGIN)
 	{
-		visit_job(&row, NULL);
+		sched_load_job(&row, NULL);
 		return sched_job_find(job_id);
 	}
 	job = sched_job_make(job_id);
@@ -249,14 +234,6 @@ load_job(int64 job_id, Oid owner)
  * Runs
  * ------------------------------------------------------------------------
  */
-
-/* It is read when there is room for runs of its owner. */
-void
-sched_leave_unread(OwnerEntry *owner, int64 run_id)
-{
-	owner->unread_from = Min(owner->unread_from, run_id);
-	some_unread = true;
-}
 
 /*
  * Whose runs have as much memory as one role may have get no more: a run that
@@ -311,8 +288,8 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	sched_run_wait(run, now);
 }
 
-static void
-visit_run(const JsRun *row, void *arg)
+void
+sched_load_run(const JsRun *row, void *arg)
 {
 	take_in(row, *(TimestampTz *) arg, false);
 }
@@ -323,13 +300,6 @@ visit_wanted_run(const JsRun *row, void *arg)
 	take_in(row, *(TimestampTz *) arg, true);
 }
 
-/* Reads a run, if there is room for it. */
-void
-sched_run_read(int64 run_id, TimestampTz now)
-{
-	js_runs_visit(run_id, run_id, visit_run, &now);
-}
-
 /* A run that is not known may have committed before its news came. */
 RunEntry *
 sched_run_load(int64 run_id, TimestampTz now)
@@ -337,312 +307,6 @@ sched_run_load(int64 run_id, TimestampTz now)
 	if (sched_run_find(run_id) == NULL)
 		js_runs_visit(run_id, run_id, visit_wanted_run, &now);
 	return sched_run_find(run_id);
-}
-
-/* ------------------------------------------------------------------------
- * Entry points
- * ------------------------------------------------------------------------
- */
-
-/*
- * What the server has counted of changes to table job: sessions report them
- * when they are idle, or after a while.  -1: it does not count.
- */
-static int64
-changes_of_jobs(void)
-{
-	Datum		table = ObjectIdGetDatum(js_table_oid("job"));
-
-	if (!pgstat_track_counts)
-		return -1;
-	return DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_inserted, table)) +
-		DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_updated, table)) +
-		DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_deleted, table));
-}
-
-static int64 changes_seen = -1;
-
-static void
-load_jobs(void)
-{
-	bool		first = sched_job_count() == 0;
-
-	sched_check_version();
-	changes_seen = changes_of_jobs();
-	sched.home = js_identity_read(&sched.token);
-	js_jobs_visit_all(first ? visit_first_job : visit_job, NULL);
-	if (first)
-		js_job_states_visit(visit_state, NULL);
-}
-
-static void
-load_queue(TimestampTz now)
-{
-	js_runs_visit_all(visit_run, &now);
-	js_requests_visit_all(sched_add_request, NULL);
-}
-
-/*
- * A table that is read again, part by part, in as many steps as it takes; in
- * between others get their turn.  What is new has high ids, so one reader goes
- * down from the end, and starts again when asked to.  Another goes up through
- * all of it, and is never turned back, so nothing is passed over for ever.
- */
-typedef struct Reader
-{
-	int64		(*read) (int64 from, bool down, TimestampTz now);
-	int64		down;			/* where to go on; 0: done */
-	int64		up;				/* likewise */
-	bool		again;			/* asked for since the way up began */
-} Reader;
-
-static int64
-read_runs(int64 from, bool down, TimestampTz now)
-{
-	return js_runs_visit_some(from, down, READ_AT_A_TIME, visit_run, &now);
-}
-
-static int64
-read_requests(int64 from, bool down, TimestampTz now)
-{
-	return js_requests_visit_some(from, down, READ_AT_A_TIME, sched_add_request, NULL);
-}
-
-static Reader readers[] = {{.read = read_runs}, {.read = read_requests}};
-
-static void
-ask_for_all(void)
-{
-	for (int i = 0; i < lengthof(readers); i++)
-	{
-		readers[i].down = PG_INT64_MAX;
-		readers[i].again = true;
-	}
-}
-
-static void
-read_part(Reader *reader, TimestampTz now)
-{
-	if (reader->down == PG_INT64_MAX)
-	{
-		reader->down = reader->read(PG_INT64_MAX, true, now);
-		reader->again = reader->again && reader->down != 0; /* that was all */
-	}
-	else if (reader->down > 0)
-		reader->down = reader->read(reader->down, true, now);
-	if (reader->up == 0 && reader->again)
-	{
-		reader->up = 1;
-		reader->again = false;
-	}
-	if (reader->up > 0)
-		reader->up = reader->read(reader->up, false, now);
-}
-
-/* Who has room again for runs that are in the table only; NULL: nobody. */
-static OwnerEntry *
-owner_with_room(void)
-{
-	int64		most = js_guc_max_queue_memory * INT64CONST(1024);
-	dlist_iter	iter;
-
-	if (!some_unread)
-		return NULL;
-	some_unread = false;
-	dlist_foreach(iter, &sched.owners)
-	{
-		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
-
-		some_unread |= owner->unread_from != PG_INT64_MAX;
-		if (owner->unread_from != PG_INT64_MAX && owner->jobless == NIL && owner->memory < most - most / 8)
-			return owner;
-	}
-	return NULL;
-}
-
-static void
-read_unread(OwnerEntry *owner, TimestampTz now)
-{
-	int64		from = owner->unread_from;
-	int64		next;
-
-	owner->unread_from = PG_INT64_MAX;	/* unless there is still one */
-	next = read_runs(from, false, now);
-	if (next > 0)
-		owner->unread_from = Min(owner->unread_from, next);
-}
-
-/* Whether there is more to be read. */
-bool
-sched_reading(void)
-{
-	for (int i = 0; i < lengthof(readers); i++)
-		if (readers[i].down > 0 || readers[i].up > 0 || readers[i].again)
-			return true;
-	return owner_with_room() != NULL || sched_requests_unread();
-}
-
-/* A part of what there is to be read. */
-void
-sched_read_on(TimestampTz now)
-{
-	OwnerEntry *owner;
-
-	for (int i = 0; i < lengthof(readers); i++)
-		read_part(&readers[i], now);
-	if ((owner = owner_with_room()) != NULL)
-		read_unread(owner, now);
-	sched_read_requests(read_requests, now);
-}
-
-static void
-load_stopped(void)
-{
-	sched.stopped = js_stopped_at() != DT_NOBEGIN;
-}
-
-/* Reads everything, into an empty memory. */
-void
-sched_load_all(TimestampTz now)
-{
-	load_stopped();
-	sched_limits_recall();
-	sched_limits_load();
-	load_jobs();
-	load_queue(now);
-}
-
-/*
- * The safety net for what no news told of: changes made past the functions.
- * A million jobs that nobody has touched are not read again.
- */
-void
-sched_sweep(TimestampTz now)
-{
-	if (changes_seen == -1 || changes_of_jobs() != changes_seen)
-		load_jobs();
-	load_stopped();
-	ask_for_all();
-	sched_limits_load();
-	sched_limits_sweep(now);
-}
-
-bool
-sched_news_waiting(void)
-{
-	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting() ||
-		sched.unplaced != NIL || sched_reading();
-}
-
-/* However many of them have changed, they are read once. */
-static bool
-limits_are_new(int count)
-{
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == JS_NEWS_LIMITS)
-			return true;
-	return sched_limits_changed();
-}
-
-static void
-read_news(const JsNews *item, TimestampTz now)
-{
-	if (item->kind == JS_NEWS_RUNS)
-		js_runs_visit(item->first, item->last, visit_run, &now);
-	else
-		js_requests_visit(item->first, item->last, sched_add_request, NULL);
-}
-
-/*
- * Reads runs or requests that news name.  Those that name few rows come first;
- * what is more than can be read in one step is read in parts.
- */
-static void
-read_rows(JsNewsKind kind, int count, TimestampTz now)
-{
-	int64		left = MAX_READ;
-
-	for (int round = 0; round < 2; round++)
-		for (int i = 0; i < count; i++)
-		{
-			int64		span = news[i].last - news[i].first + 1;
-			bool		is_short = span <= MAX_READ / JS_WAKE_SIZE;
-
-			if (news[i].kind != kind || is_short != (round == 0))
-				continue;
-			if (span <= left)
-				read_news(&news[i], now);
-			else
-				ask_for_all();
-			left -= Min(span, left);
-		}
-}
-
-void
-sched_load_news(TimestampTz now)
-{
-	bool		overflow;
-	int			count = js_database_take_news(sched.db, news, &overflow);
-
-	if (overflow)
-	{
-		load_stopped();
-		sched_limits_load();
-		load_jobs();
-		ask_for_all();
-	}
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == JS_NEWS_PROCESSING)
-			load_stopped();
-	for (int i = 0; i < count; i++)
-		if (news[i].kind == JS_NEWS_JOBS)
-			js_jobs_visit(news[i].first, news[i].last, visit_job, NULL);
-	if (limits_are_new(count))
-		sched_limits_load();
-	read_rows(JS_NEWS_RUNS, count, now);
-	read_rows(JS_NEWS_REQUESTS, count, now);
-}
-
-/*
- * Takes over the workers of a predecessor.  What they have not begun comes
- * back; what they execute is theirs.  Those who work for an extension that is
- * no longer there, but for one of the same name, are left alone until they end.
- */
-void
-sched_adopt_slots(void)
-{
-	JsMail		mail[JS_MAILBOX_SIZE];
-
-	for (int i = 0; i < js->max_slots; i++)
-	{
-		SlotEntry  *slot = &sched.slots[i];
-
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
-			continue;
-		slot->mine = true;
-		slot->foreign = slot->view.run_table != sched.run_table;
-		if (!slot->foreign)
-			(void) js_slot_take_back(i, mail);
-		(void) js_slot_look(i, MyDatabaseId, &slot->view);
-		slot->generation = slot->view.generation;
-		slot->owner = sched_owner(slot->view.owner, false);
-		slot->owner->workers++;
-		slot->handle = NULL;
-		if (slot->foreign)
-			continue;
-		for (int k = 0; k < slot->view.current_count; k++)
-		{
-			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
-
-			if (run == NULL)
-				continue;
-			sched_run_place(run, RUN_ASSIGNED);
-			run->slot = i;
-			run->cancel = slot->view.current[k].cancel;
-			run->cancel_at = GetCurrentTimestamp();
-		}
-	}
-	sched_http_adopt();
 }
 
 /* ------------------------------------------------------------------------

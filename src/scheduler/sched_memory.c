@@ -5,7 +5,7 @@
  *
  * Each job and each run of the queue is in memory once and is found by its
  * id.  Jobs with a next slot are in a heap by its time; runs are in exactly
- * one place, by their state:
+ * one place, by their state (sched_place.c moves them):
  *
  *	RUN_FUTURE		heap by run_at
  *	RUN_READY		queue of their owner, by priority and turn
@@ -22,8 +22,8 @@
 #include "postgres.h"
 
 #include "scheduler/sched.h"
-#include "shmem/clock.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 Sched		sched;
 
@@ -111,11 +111,11 @@ sched_memory_init(void)
 	runs = runhash_create(sched.context, 256, NULL);
 	sched.due = pairingheap_allocate(compare_due, NULL);
 	sched.future = pairingheap_allocate(compare_future, NULL);
+	sched.http_slot = -1;
 	sched.slots = palloc0(js->total_slots * sizeof(SlotEntry));
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
 	slist_init(&sched.folds);
-	sched_requests_init();
 	sched_limits_init();
 }
 
@@ -208,8 +208,8 @@ sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now)
 }
 
 /* Whether nothing at all of the job may start now. */
-static bool
-holds_all(const JobEntry *job)
+bool
+sched_job_holds_all(const JobEntry *job)
 {
 	return job->paused || job->asleep || job->invalid || job->dropped;
 }
@@ -218,7 +218,7 @@ holds_all(const JobEntry *job)
 bool
 sched_job_fires(const JobEntry *job)
 {
-	return job->enabled && !job->auto_paused && !holds_all(job);
+	return job->enabled && !job->auto_paused && !sched_job_holds_all(job);
 }
 
 /*
@@ -283,6 +283,57 @@ sched_owner(Oid oid, bool http)
 	return owner;
 }
 
+/* It is read when there is room for runs of its owner. */
+void
+sched_leave_unread(OwnerEntry *owner, int64 run_id)
+{
+	owner->unread_from = Min(owner->unread_from, run_id);
+	sched.some_unread = true;
+}
+
+/* ------------------------------------------------------------------------
+ * What is to be ended in the next step
+ * ------------------------------------------------------------------------
+ */
+
+/* Nothing is ended for a while after a row was found that somebody holds. */
+bool
+sched_may_end(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= sched.busy_until || sched.busy_until - now > USECS_PER_SEC;
+}
+
+/*
+ * The next step accounts for a run that was cut off; not so for one of a job
+ * that sleeps here: it may be executed elsewhere.
+ */
+void
+sched_note_cut_off(const RunEntry *run)
+{
+	if (run->cut_off && !run->job->asleep)
+		sched.cut_off = sched_keep_id(sched.cut_off, run->run_id);
+}
+
+/* The next step ends what waits of this job, and forgets it if it can. */
+void
+sched_note_dropped(JobEntry *job)
+{
+	if (!job->drop_noted)
+		sched.dropped_jobs = sched_keep(sched.dropped_jobs, job);
+	job->drop_noted = true;
+}
+
+/* The next step cancels it. */
+void
+sched_note_disowned(RunEntry *run)
+{
+	if (!run->disowned)
+		sched.disowned = sched_keep_id(sched.disowned, run->run_id);
+	run->disowned = true;
+}
+
 /* ------------------------------------------------------------------------
  * Runs
  * ------------------------------------------------------------------------
@@ -328,20 +379,6 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
-/*
- * What a run takes, at most: its entry, and what there is for its limits if no
- * other run has the same.
- */
-#define RUN_COST 768
-#define KEY_COST 512
-
-void
-sched_run_charge(RunEntry *run, int nkeys)
-{
-	run->cost = RUN_COST + nkeys * KEY_COST;
-	run->owner->memory += run->cost;
-}
-
 /* Whether it is an HTTP request. */
 bool
 sched_run_is_http(const RunEntry *run)
@@ -376,358 +413,12 @@ sched_run_follow(RunEntry *run)
 	run->owner->memory += run->cost;
 }
 
-/*
- * For its job, which counts them: has begun, or would if there were a worker;
- * not one that is for later.
- */
-static bool
-is_live(const RunEntry *run)
-{
-	return !run->backfill && !run->callback &&
-		(run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
-		 (run->state == RUN_FUTURE && run->attempt > 0));
-}
-
-static bool
-is_waiting(const RunEntry *run)
-{
-	return run->of_slot && !is_live(run) &&
-		(run->state == RUN_FUTURE || run->state == RUN_BEHIND);
-}
-
-/* Whether a slot that comes now finds this run in its way. */
-bool
-sched_run_overlaps(const RunEntry *run)
-{
-	return run->live || run->waiting;
-}
-
-static void
-set_counted(bool *flag, bool value, int32 *count)
-{
-	*count += (int) value - (int) *flag;
-	*flag = value;
-}
-
-static int
-compare_behind(const pairingheap_node *a, const pairingheap_node *b, void *arg)
-{
-	const RunEntry *x = pairingheap_const_container(RunEntry, item.node, a);
-	const RunEntry *y = pairingheap_const_container(RunEntry, item.node, b);
-
-	return x->run_id < y->run_id ? 1 : x->run_id > y->run_id ? -1 : 0;
-}
-
-static void
-add_behind(RunEntry *run)
-{
-	JobEntry   *job = run->job;
-
-	if (job->behind == NULL)
-	{
-		MemoryContext outer = MemoryContextSwitchTo(sched.context);
-
-		job->behind = pairingheap_allocate(compare_behind, NULL);
-		MemoryContextSwitchTo(outer);
-	}
-	pairingheap_add(job->behind, &run->item.node);
-}
-
-static void
-leave_place(RunEntry *run, RunEntryState next)
-{
-	switch (run->state)
-	{
-		case RUN_FUTURE:
-			pairingheap_remove(sched.future, &run->item.node);
-			break;
-		case RUN_READY:
-			(void) sched_fair_remove(&run->item, next == RUN_ASSIGNED);
-			run->owner->ready_count--;
-			sched.ready_count--;
-			break;
-		case RUN_LIMITED:
-			sched_limits_unwait(run);
-			break;
-		case RUN_BEHIND:
-			pairingheap_remove(run->job->behind, &run->item.node);
-			break;
-		case RUN_ASSIGNED:
-			run->owner->assigned--;
-			break;
-		case RUN_HELD:
-			break;
-	}
-}
-
-static void
-enter_place(RunEntry *run)
-{
-	switch (run->state)
-	{
-		case RUN_FUTURE:
-			pairingheap_add(sched.future, &run->item.node);
-			break;
-		case RUN_READY:
-			sched_fair_add(&run->owner->ready, &run->item, sched_limits_turn(run->limits),
-						   run->priority, 0);
-			run->owner->ready_count++;
-			sched.ready_count++;
-			break;
-		case RUN_LIMITED:
-			sched_limits_wait(run);
-			break;
-		case RUN_BEHIND:
-			add_behind(run);
-			break;
-		case RUN_ASSIGNED:
-			run->owner->assigned++;
-			break;
-		case RUN_HELD:
-			break;
-	}
-}
-
-/*
- * What a run may be with regard to its limits: a unit of each is held by those
- * that are ready or assigned.
- */
-static RunEntryState
-state_by_limits(RunEntry *run, RunEntryState state)
-{
-	if (state == RUN_READY && !sched_limits_take(run, false))
-		return RUN_LIMITED;
-	if (state == RUN_ASSIGNED)
-		(void) sched_limits_take(run, true);
-	else if (state != RUN_READY)
-		sched_limits_release(run);
-	return state;
-}
-
-/* No run of the job is live: the first of those behind can start. */
-static void
-note_promotable(JobEntry *job)
-{
-	if (job->live > 0 || job->promote_noted ||
-		job->behind == NULL || pairingheap_is_empty(job->behind))
-		return;
-	sched.promotable = sched_keep_id(sched.promotable, job->job_id);
-	job->promote_noted = true;
-}
-
-/*
- * Moves a run to the place that belongs to a state; for one that is to be
- * ready, and that a limit does not let, that is RUN_LIMITED.
- */
+/* It is in no place any more. */
 void
-sched_run_place(RunEntry *run, RunEntryState state)
+sched_run_free(RunEntry *run)
 {
-	leave_place(run, state);
-	run->state = RUN_HELD;
-	run->state = state_by_limits(run, state);
-	set_counted(&run->live, is_live(run), &run->job->live);
-	set_counted(&run->waiting, is_waiting(run), &run->job->waiting);
-	enter_place(run);
-	note_promotable(run->job);
-}
-
-void
-sched_run_forget(RunEntry *run)
-{
-	sched_run_place(run, RUN_HELD);
-	sched_limits_detach(run);
-	if (run->request != NULL)
-		dlist_push_tail(&sched.requests_done, &run->request->node);
 	run->owner->memory -= run->cost;
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);
 	pfree(run);
-}
-
-/*
- * Runs that wait are executed as whoever owns the job when they start: they
- * execute what that role has defined.  What was claimed in the name of another
- * has to be claimed again.  (Those that bring along what another has defined are
- * cancelled: see sched_run_is_disowned().)
- */
-static void
-follow_owner(RunEntry *run)
-{
-	Oid			before = run->owner->owner;
-
-	if (run->owner->http == sched_run_is_http(run) && before == run->job->owner)
-		return;
-	sched_run_place(run, RUN_HELD);
-	sched_run_follow(run);
-	run->claimed = false;
-	if (before != run->job->owner)
-		sched_limits_reattach(run);
-}
-
-/* Whoever is to be told of a failure hears also of the one that paused the job. */
-static bool
-is_held(const RunEntry *run)
-{
-	return holds_all(run->job) || (run->job->auto_paused && !run->callback);
-}
-
-/* What was wanted of a run that is not over: it still is. */
-static void
-request_again(RunEntry *run)
-{
-	if (run->request != NULL)
-	{
-		run->request->again = true;
-		sched_queue_request(run->request, run);
-	}
-	run->request = NULL;
-	run->cancel = JS_CANCEL_NONE;
-	run->terminated = false;
-}
-
-/* Puts a run that is with no worker where its time and its job want it. */
-void
-sched_run_wait(RunEntry *run, TimestampTz now)
-{
-	run->slot = -1;
-	request_again(run);
-	follow_owner(run);
-	if (sched_run_is_disowned(run))
-		sched_note_disowned(run);
-	if (run->cut_off || run->superseded || run->disowned || is_held(run))
-		sched_run_place(run, RUN_HELD);
-	else if (run->run_at > now && !run->claimed)
-		sched_run_place(run, RUN_FUTURE);
-	else if (run->of_slot && run->job->serial)
-		sched_run_place(run, RUN_BEHIND);
-	else
-		sched_run_place(run, RUN_READY);
-	if (run->job->dropped)
-		sched_note_dropped(run->job);
-}
-
-/* An attempt has ended, and there will be another. */
-void
-sched_run_retry(RunEntry *run, TimestampTz retry_at)
-{
-	if (run == NULL)
-		return;
-	run->claimed = false;
-	run->run_at = retry_at;
-	sched_run_wait(run, js_clock_now());
-}
-
-/* ------------------------------------------------------------------------
- * Jobs that have changed
- *
- * A change of a job may move all its runs: they are held or let go, belong to
- * another owner, have other limits.  There may be a million of them, and
- * somebody who changes the job all the time; so they are placed anew a part at
- * a time, over several steps if need be, and once however often the job has
- * changed meanwhile.  Nothing starts before it has been: whoever is about to
- * deal out a run that has not sees to it first (sched_first_ready()).
- * ------------------------------------------------------------------------
- */
-
-/* Runs placed anew in one step, and of one job at a time. */
-#define MAX_PLACED 10000
-#define PLACED_AT_A_TIME 1000
-
-static bool
-is_unplaced(const RunEntry *run)
-{
-	return run->placed != run->job->placing;
-}
-
-static void
-place_anew(RunEntry *run, TimestampTz now)
-{
-	dlist_delete(&run->job_node);
-	dlist_push_tail(&run->job->runs, &run->job_node);
-	run->placed = run->job->placing;
-	sched_limits_reattach(run);
-	if (run->state == RUN_ASSIGNED)
-		return;
-	sched_run_wait(run, now);
-	sched_limits_take_back(run);
-}
-
-static void
-note_unplaced(JobEntry *job)
-{
-	if (!job->place_noted)
-		sched.unplaced = sched_keep_id(sched.unplaced, job->job_id);
-	job->place_noted = true;
-}
-
-/* After a change of the job: its runs have to be placed anew. */
-void
-sched_job_place_runs(JobEntry *job)
-{
-	if (dlist_is_empty(&job->runs))
-		return;
-	job->placing++;
-	note_unplaced(job);
-}
-
-/* Returns how many runs have been placed; those that have been are last. */
-static int
-place_some_of(JobEntry *job, TimestampTz now)
-{
-	int			count = 0;
-
-	while (count < PLACED_AT_A_TIME && !dlist_is_empty(&job->runs))
-	{
-		RunEntry   *run = dlist_head_element(RunEntry, job_node, &job->runs);
-
-		if (!is_unplaced(run))
-			break;
-		place_anew(run, now);
-		count++;
-	}
-	return count;
-}
-
-/* Jobs take turns; what is left is for the next step. */
-void
-sched_place_some(void)
-{
-	TimestampTz now = js_clock_now();
-	int			placed = 0;
-
-	while (placed < MAX_PLACED && sched.unplaced != NIL)
-	{
-		int64	   *id = linitial(sched.unplaced);
-		JobEntry   *job = sched_job_find(*id);
-		int			count = 0;
-
-		sched.unplaced = list_delete_first(sched.unplaced);
-		pfree(id);
-		if (job == NULL)
-			continue;
-		job->place_noted = false;
-		count = place_some_of(job, now);
-		if (count == PLACED_AT_A_TIME)
-			note_unplaced(job);
-		placed += count + 1;
-	}
-}
-
-/* Whose turn it is; NULL if nothing of the owner is ready, or known to be. */
-RunEntry *
-sched_first_ready(OwnerEntry *owner)
-{
-	for (int i = 0; i < PLACED_AT_A_TIME; i++)
-	{
-		FairItem   *item = sched_fair_first(&owner->ready);
-		RunEntry   *run;
-
-		if (item == NULL)
-			return NULL;
-		run = pairingheap_container(RunEntry, item.node, &item->node);
-		if (!is_unplaced(run))
-			return run;
-		place_anew(run, js_clock_now());
-	}
-	return NULL;
 }

@@ -10,10 +10,10 @@
  * it makes a step:
  *
  *		look at the workers' slots			sched_dispatch.c
- *		load what is new					sched_load.c
+ *		load what is new					sched_news.c, sched_load.c
  *		outcomes go to the jobs' states		sched_fold.c
  *		slots that are due become runs		sched_fire.c
- *		ready runs are dealt and claimed	sched_dispatch.c
+ *		ready runs are dealt and claimed	sched_dispatch.c, sched_plan.c
  *
  * All writing of a step is one transaction; it is not durable by itself
  * (synchronous_commit is off): whatever a crash takes of it is done again,
@@ -66,11 +66,7 @@ PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
 #define RING_RETRY_US (60 * USECS_PER_SEC)
 
 static TimestampTz next_sweep;
-static char *configured_commit; /* synchronous_commit as it was set */
 static bool stumbled = false;	/* at exit: an error of our own is the reason */
-static bool stay_away = false;	/* at exit: the launcher need not start
-								 * another */
-
 /* ------------------------------------------------------------------------
  * Coming and going
  * ------------------------------------------------------------------------
@@ -79,36 +75,7 @@ static bool stay_away = false;	/* at exit: the launcher need not start
 static void
 at_exit(int code, Datum arg)
 {
-	js_database_detach(!stay_away, stumbled);
-}
-
-static void
-leave(const char *reason)
-{
-	if (reason != NULL)
-		ereport(LOG, (errmsg("scheduler leaves: %s", reason)));
-	stay_away = true;
-	proc_exit(0);
-}
-
-/*
- * This transaction is the evidence of something that may leave effects of its
- * own: it is committed as the server's configuration says, to standbys too.
- */
-void
-sched_commit_durably(void)
-{
-	(void) set_config_option("synchronous_commit", configured_commit, PGC_SUSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-}
-
-/* It is set back for what must be known after a crash (sched_commit_durably). */
-static void
-commit_asynchronously(void)
-{
-	configured_commit = MemoryContextStrdup(TopMemoryContext,
-											GetConfigOption("synchronous_commit", false, false));
-	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	js_database_detach(!sched.stay_away, stumbled);
 }
 
 /*
@@ -121,18 +88,10 @@ check_extension(void)
 	Oid			table = js_table_oid("run");
 
 	if (!OidIsValid(table))
-		leave(OidIsValid(sched.run_table) ? "the extension has been dropped" : NULL);
+		sched_leave(OidIsValid(sched.run_table) ? "the extension has been dropped" : NULL);
 	if (OidIsValid(sched.run_table) && table != sched.run_table)
 		proc_exit(1);			/* dropped and created again: start afresh */
 	sched.run_table = table;
-}
-
-/* Before anything is read whole. */
-void
-sched_check_version(void)
-{
-	if (!js_version_is_known())
-		leave("the extension has a version that this library does not know; run ALTER EXTENSION jobsched UPDATE, or restart the server");
 }
 
 /* ------------------------------------------------------------------------
@@ -428,7 +387,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	if (sched.enabled)
 		sched_fire_due(now);
 	sched_promote();
-	sched_limits_wake(now);
+	sched_wake_limited(now);
 	sched_assign();
 	sched_claim(now);
 	if (sched_keys_expire_now())
@@ -569,7 +528,7 @@ start(void)
 	sched_load_all(now);
 	set_enabled();
 	sched_adopt_slots();
-	sched_limits_open();
+	sched_open_limits();
 	sched_limits_sweep(now);
 	sched_end_pending(now);
 	sched_rewind(now);
@@ -581,20 +540,6 @@ start(void)
 	js_process_commit();
 	sched.db->startup_fired = true;
 	next_sweep = GetCurrentTimestamp() + SWEEP_US;
-}
-
-/* For health(). */
-void
-sched_tell_error(const char *message)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	char		cut[JS_ERROR_TEXT];
-
-	js_clip_text(cut, message, sizeof(cut));
-	SpinLockAcquire(&sched.db->mutex);
-	sched.db->last_error_at = now;
-	memcpy(sched.db->last_error, cut, sizeof(cut));
-	SpinLockRelease(&sched.db->mutex);
 }
 
 /* Keeps what an error says, and lets it end the process. */
@@ -665,7 +610,8 @@ jobsched_scheduler_main(Datum arg)
 	sched.db->started_at = GetCurrentTimestamp();
 	SpinLockRelease(&sched.db->mutex);
 	js_process_fix_settings(JS_TYPE_SCHEDULER);
-	commit_asynchronously();
+	sched_commit_asynchronously();
 	sched_memory_init();
+	sched_requests_init();
 	run_steps();
 }

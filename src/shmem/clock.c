@@ -5,9 +5,8 @@
  *
  * All that decides what is due, and every time that is recorded, comes from
  * here, so that a test can put a month of schedules through in a second: it
- * sets the clock of the whole cluster with jobsched_set_clock(), which no
- * SQL object of the extension refers to.  (To declare it one has to be able
- * to create C functions.)  A mocked clock stands still between settings.
+ * sets the clock of the whole cluster (clock_sql.c).  A mocked clock stands
+ * still between settings.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -16,13 +15,9 @@
 #include "postgres.h"
 
 #include "common/int.h"
-#include "fmgr.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
 #include "utils/timestamp.h"
-
-PG_FUNCTION_INFO_V1(jobsched_set_clock);
-PG_FUNCTION_INFO_V1(jobsched_clock_now);
 
 /* Reads the mock; false when the clock is the real one. */
 static bool
@@ -68,20 +63,12 @@ js_clock_ms_until(TimestampTz when, long at_most)
 	return (long) ((us + 999) / 1000);
 }
 
-/* jobsched_set_clock(timestamptz): NULL gives the real clock back. */
-Datum
-jobsched_set_clock(PG_FUNCTION_ARGS)
+/* Has the clock of the whole cluster stand still; or, not mocked, gives the real one back. */
+void
+js_clock_set(bool mocked, TimestampTz now)
 {
 	SpinLockAcquire(&js->clock_mutex);
-	js->clock_mocked = !PG_ARGISNULL(0);
-	js->clock_now = PG_ARGISNULL(0) ? 0 : PG_GETARG_TIMESTAMPTZ(0);
+	js->clock_mocked = mocked;
+	js->clock_now = now;
 	SpinLockRelease(&js->clock_mutex);
-	js_databases_wake();
-	PG_RETURN_VOID();
-}
-
-Datum
-jobsched_clock_now(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_TIMESTAMPTZ(js_clock_now());
 }

@@ -14,5 +14,6 @@
 
 extern TimestampTz js_clock_now(void);
 extern long js_clock_ms_until(TimestampTz when, long at_most);
+extern void js_clock_set(bool mocked, TimestampTz now);
 
 #endif							/* JS_CLOCK_H */

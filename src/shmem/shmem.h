@@ -224,6 +224,19 @@ typedef struct JsSlot
 	char		last_sqlstate[6];
 } JsSlot;
 
+/*
+ * A role that has no worker, in no database, and has found no place for one.
+ * If there are more such roles, those that are not noted come after these.
+ */
+typedef struct JsWaiting
+{
+	Oid			owner;
+	TimestampTz since;
+	TimestampTz asked_at;		/* last; 0: this is free */
+} JsWaiting;
+
+#define JS_MAX_WAITING 128
+
 typedef struct JsShared
 {
 	LWLock	   *lock;
@@ -238,8 +251,7 @@ typedef struct JsShared
 								 * extension */
 	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
 	bool		slot_wanted;	/* some scheduler waits for a slot */
-	TimestampTz starving_since; /* by lock: a role without any worker has */
-	TimestampTz starving_seen;	/* found no place: first, last; 0: none has */
+	JsWaiting	waiting[JS_MAX_WAITING];	/* by lock: roles without a place */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
 	bool		clock_mocked;
@@ -308,7 +320,6 @@ typedef struct JsFlightView
 extern Size js_flights_size(void);
 extern void js_flights_init(JsSlot *slot, char *memory);
 extern void js_flights_reset(JsSlot *slot);
-extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
 extern void js_flight_load(int slot, int *most, int *in_use);
 extern int	js_flight_deliver(int slot, uint32 generation, const JsMail *mail);
 extern int	js_flight_take_back(int slot, int64 *run_ids, int max);
@@ -329,7 +340,7 @@ extern void js_flight_finish(const int *indexes, const JsDone *done, int count);
 typedef enum JsPlace
 {
 	JS_PLACE_GRANTED,
-	JS_PLACE_LATER,				/* soon, for all we know */
+	JS_PLACE_LATER,				/* ask again soon, to have its turn or keep it */
 	JS_PLACE_NONE
 } JsPlace;
 
@@ -339,9 +350,9 @@ typedef enum JsPlace
 /* slots, the scheduler's side (shmem_slot.c) */
 extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
 extern void js_slot_last_error(int slot, char *sqlstate, char *message);
-extern bool js_slot_is_busy(const JsSlot *slot);
 extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
 							JsPlace *place);
+extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
 
 /* A worker that does not react. */
 typedef struct JsUnresponsive
@@ -366,8 +377,6 @@ extern void js_slot_signal(int slot, uint32 generation, int64 run_id,
 						   JsCancel why, int signo);
 
 /* slots, the worker's side */
-extern void js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table,
-						 uint32 *generation);
 extern void js_slot_attach(int slot, uint32 generation);
 extern void js_slot_ready(void);
 extern bool js_slot_has_mail(void);

@@ -229,6 +229,13 @@ js_database_hold(Oid dboid, bool unlisted)
 	LWLockRelease(js->lock);
 }
 
+/* Whether runs have begun in a slot. */
+static bool
+slot_is_busy(const JsSlot *slot)
+{
+	return slot->flights != NULL ? slot->flights->taken > 0 : slot->current_count > 0;
+}
+
 /*
  * Whether all have gone that were sent away.  With patience (microseconds)
  * workers do not count that have been executing something for longer; an HTTP
@@ -249,7 +256,7 @@ js_database_is_clear(Oid dboid, int64 patience)
 		JsSlot	   *slot = &js->slots[i];
 
 		if (slot->dboid == dboid && slot->proc != NULL &&
-			(patience == 0 || slot->flights != NULL || !js_slot_is_busy(slot) ||
+			(patience == 0 || slot->flights != NULL || !slot_is_busy(slot) ||
 			 slot->busy_since > busy_since))
 			clear = false;
 	}
@@ -298,7 +305,7 @@ has_begun_runs(Oid dboid)
 {
 	for (int i = 0; i < js->total_slots; i++)
 		if (js->slots[i].state != JS_SLOT_FREE && js->slots[i].dboid == dboid &&
-			js_slot_is_busy(&js->slots[i]))
+			slot_is_busy(&js->slots[i]))
 			return true;
 	return false;
 }

@@ -119,25 +119,6 @@ view_entry(const JsFlights *flights, int index, JsFlightView *view)
  * ------------------------------------------------------------------------
  */
 
-/*
- * Takes the slot of an HTTP worker for one that is about to be started; -1:
- * there is none.
- */
-int
-js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation)
-{
-	int			found = -1;
-
-	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	for (int i = js->max_slots; i < js->total_slots && found < 0; i++)
-		if (js->slots[i].state == JS_SLOT_FREE)
-			found = i;
-	if (found >= 0)
-		js_slot_take(&js->slots[found], dboid, InvalidOid, run_table, generation);
-	LWLockRelease(js->lock);
-	return found;
-}
-
 /* How many places one owner alone may have, and how many are in use. */
 void
 js_flight_load(int slotno, int *most, int *in_use)

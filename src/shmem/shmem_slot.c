@@ -46,8 +46,8 @@ reset_slot(JsSlot *slot)
 }
 
 /* For a process that is about to be started.  Caller holds js->lock. */
-void
-js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table, uint32 *generation)
+static void
+take_slot(JsSlot *slot, Oid dboid, Oid owner, Oid run_table, uint32 *generation)
 {
 	reset_slot(slot);
 	slot->state = JS_SLOT_STARTING;
@@ -70,14 +70,19 @@ js_slot_take(JsSlot *slot, Oid dboid, Oid owner, Oid run_table, uint32 *generati
  * are jobsched.spare_workers for roles that have none at all, in no database;
  * so what one role executes cannot keep another's run from starting.  When
  * those are taken too, whoever has several places, or has had one for a while,
- * gives one back at the end of a run, and a role that has some gets no further
- * one as long as another that has none waits.  A worker that does not end
- * though it was told to counts only against its own role.
+ * gives one back at the end of a run.  A worker that does not end though it
+ * was told to counts only against its own role.
+ *
+ * Roles that have none and wait for one get it in the order in which they began
+ * to wait, whatever database they wait in; a role that has some gets no further
+ * one before that.  Without an order a place would go to the scheduler that
+ * notices first that it is free, which is the one whose worker has left, and
+ * another database's role could wait for ever.
  * ------------------------------------------------------------------------
  */
 
-/* How long a role that has found no place is thought to wait, unless it says so again. */
-#define STARVING_US USECS_PER_SEC
+/* How long a role is thought to wait, unless it asks again. */
+#define WAITING_US USECS_PER_SEC
 
 /* How long an idle worker may take to make room before a spare place is used. */
 #define CLEARING_US (100 * 1000)
@@ -208,45 +213,97 @@ longest_idle(Oid dboid, Oid owner)
 }
 
 static bool
-somebody_starves(TimestampTz now)
+still_waits(const JsWaiting *waiting, TimestampTz now)
 {
-	return js->starving_seen != 0 && now - js->starving_seen < STARVING_US;
+	return waiting->asked_at != 0 && now - waiting->asked_at < WAITING_US;
 }
 
-/* A role that has no place finds none.  Caller holds js->lock. */
-static void
-note_starving(TimestampTz now)
+/* How many roles have been waiting since before that.  Caller holds js->lock. */
+static int
+roles_waiting(TimestampTz before, TimestampTz now)
 {
-	if (!somebody_starves(now))
-		js->starving_since = now;
-	js->starving_seen = now;
+	int			count = 0;
+
+	for (int i = 0; i < JS_MAX_WAITING; i++)
+		count += still_waits(&js->waiting[i], now) && js->waiting[i].since < before;
+	return count;
 }
 
-/* It has found one: who was asked to make room need not.  Caller holds js->lock. */
-static void
-end_starving(void)
+/* The role's own note, or a free one, or NULL.  Caller holds js->lock. */
+static JsWaiting *
+find_waiting(Oid owner, TimestampTz now)
 {
-	js->starving_seen = 0;
+	JsWaiting  *unused = NULL;
+
+	for (int i = 0; i < JS_MAX_WAITING; i++)
+	{
+		JsWaiting  *waiting = &js->waiting[i];
+
+		if (!still_waits(waiting, now))
+			unused = waiting;
+		else if (waiting->owner == owner)
+			return waiting;
+	}
+	if (unused != NULL)
+		unused->asked_at = 0;
+	return unused;
+}
+
+/* A role that has no place asks for one: since when it has.  Caller holds js->lock. */
+static TimestampTz
+note_waiting(Oid owner, TimestampTz now)
+{
+	JsWaiting  *waiting = find_waiting(owner, now);
+
+	if (waiting == NULL)
+		return now;
+	if (waiting->asked_at == 0)
+		*waiting = (JsWaiting) {owner, now};
+	waiting->asked_at = now;
+	return waiting->since;
+}
+
+/* It has one: who was asked to make room need not, unless for others.  Caller holds js->lock. */
+static void
+end_waiting(Oid owner, TimestampTz now)
+{
+	JsWaiting  *waiting = find_waiting(owner, now);
+
+	if (waiting != NULL)
+		waiting->asked_at = 0;
+	if (roles_waiting(DT_NOEND, now) > 0)
+		return;
 	for (int i = 0; i < js->max_slots; i++)
 		js->slots[i].leave = false;
 }
 
-/* Whether the role may have one more place now.  Caller holds js->lock. */
+/* Whether a role that has some places may have one more now.  Caller holds js->lock. */
 static JsPlace
-judge_place(Oid dboid, Oid owner)
+judge_further_place(Oid owner, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	int			taken = places_taken(owner);
-	bool		has_none = slots_of_role(owner) == 0;
+	if (places_taken(owner) >= js_guc_max_workers)
+		return JS_PLACE_NONE;
+	return roles_waiting(DT_NOEND, now) > 0 ? JS_PLACE_LATER : JS_PLACE_GRANTED;
+}
 
+/*
+ * Whether a role that has none may have one now: what is left when all who have
+ * waited longer have theirs.  Caller holds js->lock.
+ */
+static JsPlace
+judge_first_place(Oid dboid, Oid owner, TimestampTz now)
+{
+	TimestampTz since;
+	int			taken;
+
+	if (js_guc_max_workers == 0)
+		return JS_PLACE_NONE;
+	since = note_waiting(owner, now);
+	taken = places_taken(owner) + roles_waiting(since, now);
 	if (taken < js_guc_max_workers)
-		return !has_none && somebody_starves(now) ? JS_PLACE_LATER : JS_PLACE_GRANTED;
-	if (!has_none)
-		return JS_PLACE_NONE;
-	note_starving(now);
-	if (js_guc_max_workers == 0 || taken >= js_guc_max_workers + js_guc_spare_workers)
-		return JS_PLACE_NONE;
-	if (longest_idle(dboid, owner) != NULL && now - js->starving_since < CLEARING_US)
+		return JS_PLACE_GRANTED;
+	if (taken >= js_guc_max_workers + js_guc_spare_workers ||
+		(longest_idle(dboid, owner) != NULL && now - since < CLEARING_US))
 		return JS_PLACE_LATER;
 	return JS_PLACE_GRANTED;
 }
@@ -263,27 +320,51 @@ free_slot(void)
 /*
  * Takes a slot for a worker that is about to be started, or returns -1 when the
  * owner can have no place now.  In that case the caller is woken when one
- * becomes free; with JS_PLACE_LATER it should ask again soon in any case.
+ * becomes free; with JS_PLACE_LATER it must ask again soon in any case.
  */
 int
 js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation, JsPlace *place)
 {
+	TimestampTz now = GetCurrentTimestamp();
+	bool		has_none;
 	int			found;
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	found = free_slot();
-	*place = found < 0 ? JS_PLACE_NONE : judge_place(dboid, owner);
+	has_none = slots_of_role(owner) == 0;
+	*place = has_none ? judge_first_place(dboid, owner, now) : judge_further_place(owner, now);
+	if (found < 0 && *place == JS_PLACE_GRANTED)
+		*place = JS_PLACE_LATER;
 	if (*place == JS_PLACE_GRANTED)
 	{
-		if (slots_of_role(owner) == 0)
-			end_starving();
-		js_slot_take(&js->slots[found], dboid, owner, run_table, generation);
+		if (has_none)
+			end_waiting(owner, now);
+		take_slot(&js->slots[found], dboid, owner, run_table, generation);
 	}
 	else
 	{
 		found = -1;
 		js->slot_wanted = true;
 	}
+	LWLockRelease(js->lock);
+	return found;
+}
+
+/*
+ * Takes the slot of an HTTP worker for one that is about to be started; -1:
+ * there is none.
+ */
+int
+js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation)
+{
+	int			found = -1;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	for (int i = js->max_slots; i < js->total_slots && found < 0; i++)
+		if (js->slots[i].state == JS_SLOT_FREE)
+			found = i;
+	if (found >= 0)
+		take_slot(&js->slots[found], dboid, InvalidOid, run_table, generation);
 	LWLockRelease(js->lock);
 	return found;
 }
@@ -332,13 +413,6 @@ static bool
 has_had_its_turn(const JsSlot *slot)
 {
 	return GetCurrentTimestamp() - slot->started_at > USECS_PER_SEC;
-}
-
-/* Whether runs have begun in it. */
-bool
-js_slot_is_busy(const JsSlot *slot)
-{
-	return slot->flights != NULL ? slot->flights->taken > 0 : slot->current_count > 0;
 }
 
 /*

@@ -48,6 +48,14 @@
 #define JS_MAX_CONCURRENCY 10000
 #define JS_MAX_PAUSE_AFTER 1000000
 
+/* What a job has of which nothing else is said. */
+#define JS_DEFAULT_BACKOFF "exponential"
+#define JS_DEFAULT_BACKOFF_BASE (10 * USECS_PER_SEC)
+#define JS_DEFAULT_BACKOFF_MAX USECS_PER_HOUR
+#define JS_DEFAULT_BACKOFF_JITTER 0.2
+#define JS_DEFAULT_QUEUE_LIMIT 1
+#define JS_DEFAULT_MISFIRE_GRACE (5 * USECS_PER_SEC)
+
 /* Before the status of a response that is no success, in column sqlstate. */
 #define JS_SQLSTATE_STATUS "JS"
 #define JS_SQLSTATE_GONE JS_SQLSTATE_STATUS "410"
@@ -302,6 +310,7 @@ extern bool js_job_state_read(int64 job_id, JsJobState *state);
 extern bool js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg);
 extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);
 
+/* identity (store_identity.c) */
 extern bool js_identity_read(pg_uuid_t *token);
 extern void js_identity_renew(pg_uuid_t *token);
 extern TimestampTz js_stopped_at(void);

@@ -26,7 +26,7 @@ typedef struct JsWork
 	int			nlines;
 } JsWork;
 
-/* worker.c */
+/* worker_run.c */
 extern MemoryContext js_run_context;
 extern void js_worker_enter(const JsWork *work);
 extern void js_worker_leave(void);

@@ -326,7 +326,7 @@ is(ended($single, 'owner, status'), 'near|succeeded', 'his requests are his');
 wait_until($node, $db, 'SELECT count(*) = 1 FROM work.done', 'and he is told of their ends');
 is(as('far', 'SELECT jobsched.adopt()'), '3', 'who has the name takes the jobs');
 is(psql(q{SELECT string_agg(DISTINCT as_role, ',') FROM work.done}), 'near', 'nothing of the other has been executed as him');
-is(as('far', 'SELECT count(*) FROM jobsched.runs'), '0', 'or waits for that');
+is(as('far', q{SELECT string_agg(concat_ws('/', run_id, job_name, source, status, reason, error), ' ') FROM jobsched.runs}), '', 'or waits for that');
 like(psql(q{SELECT error FROM jobsched.runs WHERE owner = 'near' AND status = 'skipped'}), qr/job "sender" of role "near" does not exist/, 'a webhook finds no job of another either');
 is(psql(q{SELECT string_agg(name || '/' || owner, ' ' ORDER BY name, owner) FROM jobsched.jobs WHERE owner IN ('far', 'near')}),
 	'http/far http/near same/far same/near sender/far', 'each has his own');
@@ -366,6 +366,20 @@ is(sql_as($origin, 'clone', 'friend', 'SELECT jobsched.adopt()'), '1', 'another 
 wait_until($origin, 'clone', q{SELECT bool_or(result ->> 'current_user' = 'friend') FROM jobsched.runs WHERE job_name = 'friendly' AND status = 'succeeded'}, 'which runs as him');
 is($origin->safe_psql('clone', 'SELECT count(*) FROM public.stolen'), '0', 'nothing of the thief\'s was executed as another');
 is($origin->safe_psql('clone', 'DROP FUNCTION public.nightly(jsonb); SELECT jobsched.adopt()'), '1', 'a superuser decides for himself');
+
+# adopt() commits while a scheduler that starts has read whose database this is,
+# and has not read the jobs.
+$origin->safe_psql('postgres', 'CREATE DATABASE between TEMPLATE model');
+wait_scheduler($origin, 'between');
+my $adopts = $origin->background_psql('between');
+$adopts->query_safe('BEGIN; LOCK TABLE jobsched_internal.job IN ACCESS EXCLUSIVE MODE');
+$origin->safe_psql('between', q{SELECT pg_terminate_backend(pid) FROM jobsched_internal.scheduler()});
+wait_until($origin, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE datname = 'between' AND backend_type = 'jobsched scheduler' AND wait_event_type = 'Lock' AND wait_event = 'relation'}, 'a scheduler is about to read the jobs');
+is($adopts->query_safe('SELECT jobsched.adopt()'), '2', 'they are adopted meanwhile');
+$adopts->query_safe('COMMIT');
+$adopts->quit;
+wait_until($origin, 'between', q{SELECT count(DISTINCT job_name) = 2 FROM jobsched.runs WHERE status = 'succeeded' AND source = 'schedule'}, 'they do not sleep on');
 
 # ------------------------------------------------------------------------
 # What the launcher can be made to do

@@ -104,9 +104,11 @@ sub alter_job
 	my $job = $self->{jobs}{$name};
 	my $is_new = exists $def{schedule} && $def{schedule} ne $job->{schedule};
 
+	my $before = {%$job};
+
 	%$job = (%$job, %def);
 	$self->_begin_schedule($job) if $is_new;
-	return $self->_changed($job);
+	return $self->_changed($job, $before);
 }
 
 sub pause_job  { my ($self, $name) = @_; return $self->alter_job($name, paused => 1); }
@@ -442,7 +444,7 @@ sub _is_serial
 {
 	my ($job) = @_;
 	return $job->{overlap} eq 'queue' || $job->{overlap} eq 'replace'
-	  || ($job->{overlap} eq 'skip' && $job->{misfire} eq 'all');
+	  || ($job->{overlap} eq 'skip' && $job->{misfire} eq 'all') ? 1 : 0;
 }
 
 sub _is_of_slot { my ($run) = @_; return $run->{source} eq 'schedule' || $run->{source} eq 'startup'; }
@@ -765,13 +767,15 @@ sub _brake
 	return $self->_place_anew($job);
 }
 
-# Any change of the job releases the brake, and places what waits anew.
+# Any change of the job releases the brake.  One that concerns what waits places
+# that anew; after others a run that has had its turn keeps it.
 sub _changed
 {
-	my ($self, $job) = @_;
+	my ($self, $job, $before) = @_;
+	my $moves = delete $job->{brake} || _is_serial($job) != _is_serial($before)
+	  || grep { ($job->{$_} // '') ne ($before->{$_} // '') } qw(paused queue max_concurrency);
 
-	delete $job->{brake};
-	return $self->_place_anew($job);
+	return $moves ? $self->_place_anew($job) : undef;
 }
 
 sub _place_anew

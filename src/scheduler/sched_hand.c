@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_hand.c
+ *		Runs in the hands of workers of either kind: taking back, interrupting.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "scheduler/sched.h"
+#include "shmem/clock.h"
+#include "utils/timestamp.h"
+
+/* Requests taken back in one go. */
+#define PORTION 256
+
+bool
+sched_is_http_slot(int slotno)
+{
+	return slotno >= js->max_slots;
+}
+
+static void
+take_back_requests(int slotno)
+{
+	int64		run_ids[PORTION];
+	int			count;
+
+	while ((count = js_flight_take_back(slotno, run_ids, PORTION)) > 0)
+		for (int i = 0; i < count; i++)
+		{
+			RunEntry   *run = sched_run_find(run_ids[i]);
+
+			if (run != NULL)
+				sched_run_wait(run, js_clock_now());
+		}
+}
+
+/* What a worker has not begun comes back. */
+void
+sched_take_back(int slotno)
+{
+	JsMail		mail[JS_MAILBOX_SIZE];
+	int			count;
+
+	if (sched_is_http_slot(slotno))
+	{
+		take_back_requests(slotno);
+		return;
+	}
+	count = js_slot_take_back(slotno, mail);
+	for (int i = 0; i < count; i++)
+	{
+		RunEntry   *run = sched_run_find(mail[i].run_id);
+
+		if (run != NULL)
+			sched_run_wait(run, js_clock_now());
+	}
+}
+
+/* Nothing that has not begun is with a worker after this. */
+void
+sched_take_back_all(void)
+{
+	for (int i = 0; i < js->max_slots; i++)
+		if (sched.slots[i].mine && !sched.slots[i].foreign)
+			sched_take_back(i);
+	if (sched.http_slot >= 0)
+		take_back_requests(sched.http_slot);
+}
+
+/* A run in a worker's hands is to end. */
+void
+sched_interrupt(RunEntry *run, JsCancel why)
+{
+	if (run->cancel != JS_CANCEL_NONE)
+		return;
+	run->cancel = why;
+	run->cancel_at = GetCurrentTimestamp();
+	if (sched_is_http_slot(run->slot))
+	{
+		(void) js_flight_cancel(run->slot, sched.slots[run->slot].generation, run->flight,
+								run->run_id, why);
+		return;
+	}
+	js_slot_signal(run->slot, sched.slots[run->slot].generation, run->run_id, why, SIGINT);
+}

@@ -1,0 +1,230 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_request.c
+ *		Rows of request that are known, and whose turn it is.
+ *
+ * What they ask for is done by sched_cancel.c.  One is deleted when it is done, so a
+ * successor finds it as long as there is something to do.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "scheduler/sched.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+typedef struct RequestSlot
+{
+	int64		request_id;
+	Request    *request;
+	char		status;
+} RequestSlot;
+
+#define SH_PREFIX requesthash
+#define SH_ELEMENT_TYPE RequestSlot
+#define SH_KEY_TYPE int64
+#define SH_KEY request_id
+#define SH_HASH_KEY(tb, key) sched_hash_id(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* All that there are, wherever they are: one may be read more than once. */
+static requesthash_hash * known = NULL;
+
+/*
+ * Those that are to be seen to: roles take turns, so who cancels a million runs
+ * delays nobody else.  (Roles whose OIDs fall together share a turn.)  As many
+ * as are served soon are in memory; the others stay in the table until then.
+ */
+#define MAX_READ_AHEAD 10000
+
+typedef struct Turn
+{
+	dlist_head	requests;
+	int			count;
+	int64		unread_from;	/* the first that is in the table only; 0: none
+								 * is */
+} Turn;
+
+static Turn turns[SCHED_REQUEST_TURNS];
+static int	waiting_count = 0;
+static int	next_turn = 0;
+
+void
+sched_requests_init(void)
+{
+	for (int i = 0; i < SCHED_REQUEST_TURNS; i++)
+		dlist_init(&turns[i].requests);
+	dlist_init(&sched.requests_done);
+}
+
+/* run: NULL if it is not known. */
+static Turn *
+turn_of(const RunEntry *run)
+{
+	return &turns[run != NULL ? run->job->owner % SCHED_REQUEST_TURNS : 0];
+}
+
+void
+sched_queue_request(Request *request, const RunEntry *run)
+{
+	Turn	   *turn = turn_of(run);
+
+	dlist_push_tail(&turn->requests, &request->node);
+	turn->count++;
+	waiting_count++;
+}
+
+/* Of whose turn it is; NULL if there is none, or if it has to wait. */
+Request *
+sched_next_request(void)
+{
+	Turn	   *turn = &turns[next_turn];
+	Request    *request;
+
+	next_turn = (next_turn + 1) % SCHED_REQUEST_TURNS;
+	if (dlist_is_empty(&turn->requests))
+		return NULL;
+	request = dlist_head_element(Request, node, &turn->requests);
+	if (request->again && !sched_may_end())
+		return NULL;			/* round to the first of those that wait */
+	dlist_delete(&request->node);
+	turn->count--;
+	waiting_count--;
+	return request;
+}
+
+static void
+leave_unread(Turn *turn, int64 request_id)
+{
+	if (turn->unread_from == 0 || request_id < turn->unread_from)
+		turn->unread_from = request_id;
+}
+
+static Turn *
+turn_with_room(void)
+{
+	for (int i = 0; i < SCHED_REQUEST_TURNS; i++)
+		if (turns[i].unread_from != 0 && turns[i].count < MAX_READ_AHEAD / 2)
+			return &turns[i];
+	return NULL;
+}
+
+/* Whether some that are in the table only are to be read. */
+bool
+sched_requests_unread(void)
+{
+	return turn_with_room() != NULL;
+}
+
+/* Reads a part of them: read returns where to go on, 0 if that was all. */
+void
+sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
+{
+	Turn	   *turn = turn_with_room();
+	int64		from;
+	int64		next;
+
+	if (turn == NULL)
+		return;
+	from = turn->unread_from;
+	turn->unread_from = 0;
+	if ((next = read(from, false, now)) > 0)
+		leave_unread(turn, next);
+}
+
+/*
+ * Takes in a row.  False: it has been read before.  What is beyond what is read
+ * ahead stays in the table.
+ */
+bool
+sched_take_request(const JsRequest *row)
+{
+	const RunEntry *run = sched_run_find(row->run_id);
+	Request    *request;
+	RequestSlot *slot;
+	bool		found;
+
+	if (known == NULL)
+		known = requesthash_create(sched.context, 64, NULL);
+	if (turn_of(run)->count >= MAX_READ_AHEAD && requesthash_lookup(known, row->request_id) == NULL)
+	{
+		leave_unread(turn_of(run), row->request_id);
+		return true;
+	}
+	slot = requesthash_insert(known, row->request_id, &found);
+	if (found)
+		return false;
+	request = MemoryContextAlloc(sched.context, sizeof(Request));
+	request->request_id = row->request_id;
+	request->kind = row->kind;
+	request->run_id = row->run_id;
+	request->attempt = row->attempt;
+	request->force = row->force;
+	request->again = false;
+	slot->request = request;
+	sched_queue_request(request, run);
+	return true;
+}
+
+bool
+sched_requests_waiting(void)
+{
+	return waiting_count > 0 || !dlist_is_empty(&sched.requests_done);
+}
+
+/* How many wait for their turn. */
+int
+sched_requests_left(void)
+{
+	return waiting_count;
+}
+
+static void
+forget_request(Request *request)
+{
+	js_request_delete(request->request_id);
+	requesthash_delete(known, request->request_id);
+	pfree(request);
+}
+
+/* Deletes those that are done. */
+void
+sched_forget_requests(void)
+{
+	while (!dlist_is_empty(&sched.requests_done))
+		forget_request(dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done)));
+}
+
+/* ------------------------------------------------------------------------
+ * Runs that others replace
+ * ------------------------------------------------------------------------
+ */
+
+/* Runs without a job that others replace: held back as soon as they get one. */
+static HTAB *replaced = NULL;
+
+void
+sched_note_replaced(int64 run_id)
+{
+	if (replaced == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(int64),.hcxt = sched.context};
+
+		replaced = hash_create("jobsched replaced runs", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(replaced, &run_id, HASH_ENTER, NULL);
+}
+
+/* Asked once, when the run has got its job. */
+bool
+sched_was_replaced(int64 run_id)
+{
+	return replaced != NULL && hash_search(replaced, &run_id, HASH_REMOVE, NULL) != NULL;
+}
