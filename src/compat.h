@@ -49,6 +49,11 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* Servers have raised it from 17 on. */
+#ifndef ERRCODE_TRANSACTION_TIMEOUT
+#define ERRCODE_TRANSACTION_TIMEOUT MAKE_SQLSTATE('2', '5', 'P', '0', '4')
+#endif
+
 /* Wait events have names of their own from 17 on. */
 static inline uint32
 js_wait_event(uint32 *cached, const char *name)

@@ -7,7 +7,9 @@
  * can put it right.
  *
  * The arguments of create_job() and alter_job() are the same from the name
- * on; alter_job() has the job in front.  NULL means "not given".
+ * on; alter_job() has the job in front.  Each for itself is checked where it is
+ * read, by the table of parameters (job_arguments.c); here is what they mean
+ * together.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -18,23 +20,17 @@
 #include "api/access.h"
 #include "api/cancel.h"
 #include "api/http.h"
+#include "api/job_arguments.h"
 #include "api/job_schedule.h"
-#include "api/limit.h"
-#include "api/policy.h"
-#include "base/interval.h"
-#include "catalog/pg_type.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "http/keys.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
-#include "run/retry.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
 #include "store/bounds.h"
 #include "store/owner.h"
-#include "store/store.h"
-#include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -49,148 +45,23 @@ PG_FUNCTION_INFO_V1(jobsched_announce);
 /* What a caller has given. */
 typedef struct Definition
 {
-	char	   *name;
-	char	   *schedule;
-	char	   *command;
-	char	   *handler;
-	Jsonb	   *args;
-	char	   *timezone;
-	bool		has_enabled;
-	bool		enabled;
-	char	   *description;
-	Jsonb	   *metadata;
-	Oid			owner;			/* InvalidOid: not given */
-	char	   *mode;
-	bool		has_share_transaction;
-	bool		share_transaction;
-	bool		has_timeout;
-	int64		timeout;		/* microseconds; 0: none */
-	JsRetryPolicy retry;
-	JsSlotPolicy slots;
-	char	   *queue;			/* empty: none */
-	ArrayType  *keys;			/* empty: none */
+	JsJobArguments args;
 	bool		has_http;		/* anything of what follows */
 	JsHttpDefinition http;
 } Definition;
-
-/* ------------------------------------------------------------------------
- * Arguments
- * ------------------------------------------------------------------------
- */
-
-static char *
-text_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-static Jsonb *
-jsonb_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P_COPY(n);
-}
-
-static Oid
-role_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? InvalidOid : get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
-}
-
-static bool
-bool_argument(FunctionCallInfo fcinfo, int n, bool *given)
-{
-	*given = !PG_ARGISNULL(n);
-	return *given && PG_GETARG_BOOL(n);
-}
-
-/* In microseconds, not negative. */
-static int64
-interval_argument(FunctionCallInfo fcinfo, int n, const char *name, bool *given)
-{
-	*given = !PG_ARGISNULL(n);
-	return *given ? js_interval_us(name, PG_GETARG_INTERVAL_P(n)) : 0;
-}
-
-static char *
-queue_argument(FunctionCallInfo fcinfo, int n)
-{
-	char	   *queue = text_argument(fcinfo, n);
-
-	if (queue != NULL && queue[0] != '\0')
-		js_limit_check_name("queue", queue);
-	return queue;
-}
-
-static ArrayType *
-keys_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : js_keys_argument(PG_GETARG_ARRAYTYPE_P_COPY(n));
-}
 
 /* The arguments from n on; returns the number of the one that follows. */
 static int
 read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 {
-	def->name = text_argument(fcinfo, n++);
-	def->schedule = text_argument(fcinfo, n++);
-	def->command = text_argument(fcinfo, n++);
-	def->handler = text_argument(fcinfo, n++);
-	def->args = jsonb_argument(fcinfo, n++);
-	def->timezone = text_argument(fcinfo, n++);
-	def->enabled = bool_argument(fcinfo, n++, &def->has_enabled);
-	def->description = text_argument(fcinfo, n++);
-	def->metadata = jsonb_argument(fcinfo, n++);
-	def->owner = role_argument(fcinfo, n++);
-	def->mode = text_argument(fcinfo, n++);
-	def->share_transaction = bool_argument(fcinfo, n++, &def->has_share_transaction);
-	def->timeout = interval_argument(fcinfo, n++, "timeout", &def->has_timeout);
-	n = js_retry_policy_read(fcinfo, n, &def->retry);
-	n = js_slot_policy_read(fcinfo, n, &def->slots);
-	def->queue = queue_argument(fcinfo, n++);
-	def->keys = keys_argument(fcinfo, n++);
+	n = js_job_arguments_read(fcinfo, n, &def->args);
 	return js_http_arguments(fcinfo, n, &def->http, &def->has_http);
 }
 
-static void
-check_name(const char *name)
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
 {
-	if (name[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the name of a job cannot be empty")));
-	if (strlen(name) > JS_MAX_JOB_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("the name of a job cannot be longer than %d bytes", JS_MAX_JOB_NAME)));
-}
-
-static void
-check_args(Jsonb *args)
-{
-	if (!JB_ROOT_IS_OBJECT(args))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("args must be a JSON object")));
-}
-
-static void
-check_choice(const char *parameter, const char *value, const char *const *choices, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (strcmp(value, choices[i]) == 0)
-			return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid %s \"%s\"", parameter, value),
-			 errhint("It is one of %s, %s and %s.", choices[0], choices[1], choices[2])));
-}
-
-static void
-check_mode(const char *mode)
-{
-	static const char *const modes[] = {"auto", "transaction", "autocommit"};
-
-	check_choice("mode", mode, modes, lengthof(modes));
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
 /* ------------------------------------------------------------------------
@@ -202,7 +73,6 @@ check_mode(const char *mode)
 static void
 set_work(JsJob *job)
 {
-	check_mode(job->mode);
 	if (job->request != NULL)
 		job->transactional = false;
 	else if (job->handler != NULL)
@@ -225,31 +95,34 @@ differ(const char *a, const char *b)
 	return (a == NULL) != (b == NULL) || (a != NULL && strcmp(a, b) != 0);
 }
 
-/* The job has its policies already, but for bounds that may be new. */
+/* The job is as it shall be, but for when its schedule begins. */
 static void
-set_schedule(JsJob *job, const Definition *def, bool slots_moved)
+set_schedule(JsJob *job, const JsJob *before)
 {
-	const char *schedule = def->schedule == NULL ? job->schedule :
-		def->schedule[0] == '\0' ? NULL : def->schedule;
-	const char *timezone = def->timezone ? def->timezone : job->timezone;
+	if (job->schedule_revision == 0 || differ(job->schedule, before->schedule) ||
+		differ(job->timezone, before->timezone))
+		js_job_begin_schedule(job);
+	else if (job->starts_at != before->starts_at || job->ends_at != before->ends_at ||
+			 job->max_runs != before->max_runs)
+		js_job_move_slots(job);
+}
 
-	if (job->schedule_revision > 0 && !differ(schedule, job->schedule) &&
-		!differ(timezone, job->timezone))
-	{
-		if (slots_moved)
-			js_job_move_slots(job);
-		return;
-	}
-	job->schedule = schedule ? pstrdup(schedule) : NULL;
-	job->timezone = pstrdup(timezone);
-	js_job_begin_schedule(job);
+static void
+check_slots(const JsJob *job)
+{
+	if (job->starts_at != DT_NOBEGIN && job->ends_at != DT_NOBEGIN && job->ends_at <= job->starts_at)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ends_at \"%s\" is not after starts_at", timestamptz_to_str(job->ends_at)),
+				 errhint("Give a later one, or remove a bound: '-infinity' for starts_at, 'infinity' for ends_at.")));
 }
 
 /* Whether the job is given another kind of work: at most one is. */
 static bool
 gives_work(const Definition *def)
 {
-	int			given = (def->command != NULL) + (def->handler != NULL) + (def->http.url != NULL);
+	int			given = (def->args.job.command != NULL) + (def->args.job.handler != NULL) +
+		(def->http.url != NULL);
 
 	if (given > 1)
 		ereport(ERROR,
@@ -264,8 +137,8 @@ set_kind(JsJob *job, const Definition *def)
 {
 	if (gives_work(def))
 	{
-		job->command = def->command;
-		job->handler = def->handler;
+		job->command = def->args.job.command;
+		job->handler = def->args.job.handler;
 		if (def->http.url == NULL)
 			job->request = NULL;
 	}
@@ -291,8 +164,10 @@ set_kind(JsJob *job, const Definition *def)
 static bool
 changes_work(const Definition *def)
 {
-	return def->command != NULL || def->handler != NULL || def->has_http ||
-		def->mode != NULL || def->has_share_transaction;
+	const bool *given = def->args.given;
+
+	return def->has_http || given[JS_JOB_COMMAND] || given[JS_JOB_HANDLER] ||
+		given[JS_JOB_MODE] || given[JS_JOB_SHARE_TRANSACTION];
 }
 
 /* The arguments of a scheduled run are the job's: its keys must be found there. */
@@ -308,20 +183,11 @@ check_keys(const JsJob *job)
 		(void) js_keys_require(js_http_keys(job, job->keys), job->args);
 }
 
-static void
-set_limits(JsJob *job, const Definition *def)
-{
-	if (def->queue != NULL)
-		job->queue = def->queue[0] == '\0' ? NULL : def->queue;
-	if (def->keys != NULL)
-		job->keys = ARR_NDIM(def->keys) == 0 ? NULL : def->keys;
-}
-
 /* A job whose work is SQL logs in as its owner; a request does not. */
 static bool
 needs_session(const Definition *def, const JsJob *job)
 {
-	if (def->command != NULL || def->handler != NULL)
+	if (def->args.job.command != NULL || def->args.job.handler != NULL)
 		return true;
 	return def->http.url == NULL && (job == NULL || job->request == NULL);
 }
@@ -330,50 +196,26 @@ needs_session(const Definition *def, const JsJob *job)
 static void
 apply_definition(JsJob *job, const Definition *def)
 {
-	bool		slots_moved = js_slot_policy_moves(job, &def->slots);
+	JsJob		before = *job;
 
-	if (def->owner != InvalidOid && def->owner != job->owner)
+	js_job_arguments_apply(&def->args, job);
+	if (job->owner != before.owner)
 	{
-		js_check_may_own(def->owner, needs_session(def, job));
+		js_check_may_own(job->owner, needs_session(def, job));
 		if (job->request != NULL)
 		{
-			js_http_check_may_request(def->owner);
-			js_http_check_may_be_told(job->request, def->owner);
+			js_http_check_may_request(job->owner);
+			js_http_check_may_be_told(job->request, job->owner);
 		}
-		job->owner = def->owner;
-	}
-	if (def->name != NULL)
-	{
-		check_name(def->name);
-		job->name = def->name;
 	}
 	set_kind(job, def);
-	if (def->mode != NULL)
-		job->mode = def->mode;
-	if (def->has_share_transaction)
-		job->share_transaction = def->share_transaction;
-	if (def->has_timeout)
-		job->timeout = def->timeout;
 	if (job->request != NULL)
 		js_http_check_timeout(job->timeout);
-	js_retry_policy_apply(job, &def->retry);
 	if (changes_work(def))
 		set_work(job);
-	js_slot_policy_apply(job, &def->slots);
-	set_schedule(job, def, slots_moved);
-	if (def->args != NULL)
-	{
-		check_args(def->args);
-		job->args = def->args;
-	}
-	set_limits(job, def);
+	check_slots(job);
+	set_schedule(job, &before);
 	check_keys(job);
-	if (def->has_enabled)
-		job->enabled = def->enabled;
-	if (def->description != NULL)
-		job->description = def->description;
-	if (def->metadata != NULL)
-		job->metadata = def->metadata;
 	js_bounds_check_job(job);
 }
 
@@ -407,11 +249,10 @@ static void
 define_job(const Definition *def, JsJob *job)
 {
 	memset(job, 0, sizeof(JsJob));
-	job->owner = def->owner;
+	job->owner = def->args.job.owner;
 	job->revision = 1;
 	job->created_at = job->updated_at = js_clock_now();
 	job->dropped_at = DT_NOBEGIN;
-	job->args = def->args;
 	apply_definition(job, def);
 }
 
@@ -431,45 +272,14 @@ insert_job(JsJob *job)
 static bool
 update_job(JsJob *job, const Definition *def)
 {
-	Definition	full = *def;
-
 	js_job_lock(job->job_id);
 	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN ||
-		job->owner != def->owner || strcmp(job->name, def->name) != 0)
+		job->owner != def->args.job.owner || strcmp(job->name, def->args.job.name) != 0)
 		return false;
-	/* what is not given is not there */
-	job->command = job->handler = NULL;
-	job->request = NULL;
-	if (full.schedule == NULL)
-		full.schedule = "";
-	job->description = NULL;
-	job->metadata = NULL;
-	job->timeout = 0;
-	job->max_concurrency = 0;
-	job->queue = NULL;
-	job->keys = NULL;
-	apply_definition(job, &full);
+	job->request = NULL;		/* what is not given is not there */
+	apply_definition(job, def);
 	write_job(job);
 	return true;
-}
-
-pg_noreturn static void
-refuse_null(const char *parameter)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s cannot be NULL", parameter)));
-}
-
-static void
-require_definition(const Definition *def)
-{
-	const char *missing = def->name == NULL ? "name" : def->args == NULL ? "args" :
-		def->timezone == NULL ? "timezone" : !def->has_enabled ? "enabled" :
-		def->owner == InvalidOid ? "owner" : def->mode == NULL ? "mode" : NULL;
-
-	if (missing != NULL)
-		refuse_null(missing);
 }
 
 /*
@@ -479,18 +289,20 @@ require_definition(const Definition *def)
 static int64
 create_job(const Definition *def, const char *if_exists)
 {
+	Oid			owner = def->args.job.owner;
+	const char *name = def->args.job.name;
 	JsJob		job;
 
 	for (;;)
 	{
-		if (!js_job_find(def->owner, def->name, &job))
+		if (!js_job_find(owner, name, &job))
 		{
 			define_job(def, &job);
 			if (insert_job(&job))
 				return job.job_id;
 		}
 		else if (strcmp(if_exists, "error") == 0)
-			refuse_duplicate(def->owner, def->name);
+			refuse_duplicate(owner, name);
 		else if (strcmp(if_exists, "keep") == 0 || update_job(&job, def))
 			return job.job_id;
 	}
@@ -504,20 +316,18 @@ create_job(const Definition *def, const char *if_exists)
 Datum
 jobsched_create_job(PG_FUNCTION_ARGS)
 {
-	static const char *const choices[] = {"error", "update", "keep"};
+	static const char *const choices[] = {"error", "update", "keep", NULL};
 	char	   *if_exists;
 	Definition	def;
 
 	js_check_may_write("create_job()");
 	if_exists = text_argument(fcinfo, read_definition(fcinfo, 0, &def));
-	js_retry_policy_complete(&def.retry);
-	js_slot_policy_complete(&def.slots);
-	require_definition(&def);
+	js_job_arguments_require(&def.args);
+	js_job_arguments_complete(&def.args);
 	if (if_exists == NULL)
-		refuse_null("if_exists");
-	check_choice("if_exists", if_exists, choices, lengthof(choices));
-	check_name(def.name);
-	js_check_may_own(def.owner, needs_session(&def, NULL));
+		js_refuse_null("if_exists");
+	(void) js_choice_argument("if_exists", if_exists, choices);
+	js_check_may_own(def.args.job.owner, needs_session(&def, NULL));
 	PG_RETURN_INT64(create_job(&def, if_exists));
 }
 
@@ -527,7 +337,7 @@ job_argument(FunctionCallInfo fcinfo, const char *function, JsJob *job)
 {
 	js_check_may_write(function);
 	if (PG_ARGISNULL(0))
-		refuse_null("job");
+		js_refuse_null("job");
 	js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), job);
 }
 
@@ -551,8 +361,8 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "alter_job()", &before);
 	job = before;
 	(void) read_definition(fcinfo, 1, &def);
-	if ((changes_work(&def) || def.args != NULL) &&
-		(def.owner == InvalidOid || def.owner == job.owner))
+	if ((changes_work(&def) || def.args.given[JS_JOB_ARGS]) &&
+		(!def.args.given[JS_JOB_OWNER] || def.args.job.owner == job.owner))
 		js_check_may_own(job.owner, needs_session(&def, &job));
 	apply_definition(&job, &def);
 	if (job.owner != before.owner || differ(job.name, before.name))

@@ -16,7 +16,6 @@
 
 #include "api/access.h"
 #include "api/limit.h"
-#include "api/policy.h"
 #include "base/interval.h"
 #include "compat.h"
 #include "fmgr.h"

@@ -151,14 +151,14 @@ statement_is_transactional(const Node *stmt)
  * *transactional says whether it can be run again after a crash.
  */
 void
-js_command_check(const char *command, const char *mode, bool *transactional)
+js_command_check(const char *command, JsMode mode, bool *transactional)
 {
 	List	   *statements = parse_command(command);
 
 	if (list_length(statements) > 1)
-		*transactional = strcmp(mode, "autocommit") != 0;
+		*transactional = mode != JS_MODE_AUTOCOMMIT;
 	else
-		*transactional = strcmp(mode, "transaction") == 0 ||
+		*transactional = mode == JS_MODE_TRANSACTION ||
 			statement_is_transactional(linitial_node(RawStmt, statements)->stmt);
 }
 
@@ -463,13 +463,13 @@ run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
  * given context, which also holds what the command needs on its way.
  */
 Jsonb *
-js_command_run(const char *command, const char *mode, MemoryContext context)
+js_command_run(const char *command, JsMode mode, MemoryContext context)
 {
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	List	   *statements = parse_command(command);
-	bool		each = strcmp(mode, "autocommit") == 0;
+	bool		each = mode == JS_MODE_AUTOCOMMIT;
 	bool		block = !each &&
-		(list_length(statements) > 1 || strcmp(mode, "transaction") == 0);
+		(list_length(statements) > 1 || mode == JS_MODE_TRANSACTION);
 	FirstRow	first;
 	Jsonb	   *result;
 	ListCell   *lc;

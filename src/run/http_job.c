@@ -33,6 +33,7 @@
 #include "run/queue.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
+#include "store/job_parameters.h"
 #include "utils/catcache.h"
 #include "utils/fmgrprotos.h"
 #include "utils/syscache.h"
@@ -104,22 +105,17 @@ define_http_job(Oid owner, JsJob *job)
 {
 	TimestampTz now = js_clock_now();
 
-	*job = (JsJob)
-	{
-		.name = pstrdup(JS_HTTP_JOB),.owner = owner,
-			.timezone = pstrdup(js_guc_timezone),
-			.args = js_http_none(),.request = js_http_none(),
-			.mode = pstrdup("auto"),
-			.backoff = pstrdup(JS_DEFAULT_BACKOFF),.backoff_base = JS_DEFAULT_BACKOFF_BASE,
-			.backoff_max = JS_DEFAULT_BACKOFF_MAX,.backoff_jitter = JS_DEFAULT_BACKOFF_JITTER,
-			.queue_limit = JS_DEFAULT_QUEUE_LIMIT,.misfire_grace = JS_DEFAULT_MISFIRE_GRACE,
-			.overlap = JS_OVERLAP_SKIP,.misfire = JS_MISFIRE_ONCE,
-			.starts_at = DT_NOBEGIN,.ends_at = DT_NOBEGIN,
-			.enabled = true,
-			.description = pstrdup("Requests made by http_post() and its like."),
-			.created_at = now,.updated_at = now,.dropped_at = DT_NOBEGIN,
-			.revision = 1,.schedule_revision = 1,.anchor = now,.first_run_at = DT_NOBEGIN
-	};
+	memset(job, 0, sizeof(JsJob));
+	js_job_parameters_default(job);
+	job->name = pstrdup(JS_HTTP_JOB);
+	job->owner = owner;
+	job->args = js_http_none();
+	job->timezone = pstrdup(js_guc_timezone);
+	job->description = pstrdup("Requests made by http_post() and its like.");
+	job->request = js_http_none();
+	job->created_at = job->updated_at = job->anchor = now;
+	job->first_run_at = job->dropped_at = DT_NOBEGIN;
+	job->revision = job->schedule_revision = 1;
 	(void) js_identity_read(&job->home);
 }
 

@@ -67,17 +67,17 @@ static const char *const default_conditions[] = {
 static bool
 is_timeout(const JsOutcome *outcome)
 {
-	static const char *const codes[] = {
-		"57014",				/* statement_timeout: a cancel has a status of
+	static const int codes[] = {
+		ERRCODE_QUERY_CANCELED, /* statement_timeout: a cancel has a status of
 								 * its own */
-		"25P03", "25P04"		/* idle_in_transaction_session_timeout,
-								 * transaction_timeout */
+		ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+		ERRCODE_TRANSACTION_TIMEOUT
 	};
 
 	if (outcome->status == JS_TIMED_OUT)
 		return true;
 	for (int i = 0; i < lengthof(codes) && outcome->sqlstate != NULL; i++)
-		if (strcmp(outcome->sqlstate, codes[i]) == 0)
+		if (strcmp(outcome->sqlstate, unpack_sql_state(codes[i])) == 0)
 			return true;
 	return false;
 }
@@ -261,10 +261,10 @@ computed_delay(const JsJob *job, int32 nth)
 {
 	int64		delay = job->backoff_base;
 
-	if (strcmp(job->backoff, "fixed") == 0)
+	if (job->backoff == JS_BACKOFF_FIXED)
 		return Min(delay, job->backoff_max);
 	for (int32 i = 1; i < nth && delay < job->backoff_max; i++)
-		delay = strcmp(job->backoff, "linear") == 0 ? delay + job->backoff_base : delay * BACKOFF_FACTOR;
+		delay = job->backoff == JS_BACKOFF_LINEAR ? delay + job->backoff_base : delay * BACKOFF_FACTOR;
 	return Min(delay, job->backoff_max);
 }
 

@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "store/bounds.h"
+#include "store/job_parameters.h"
 
 #define KB INT64CONST(1024)
 
@@ -46,20 +47,11 @@ size_of_jsonb(const Jsonb *json)
 	return json == NULL ? 0 : VARSIZE_ANY_EXHDR(json);
 }
 
-static Size
-size_of_array(const ArrayType *array)
-{
-	return array == NULL ? 0 : VARSIZE_ANY_EXHDR(array);
-}
-
 /* The same sum as JsJob.size of a row (store_job.c). */
 static Size
 size_of_job(const JsJob *job)
 {
-	return length(job->name) + length(job->schedule) + length(job->timezone) +
-		length(job->command) + length(job->handler) + size_of_jsonb(job->args) +
-		length(job->queue) + size_of_array(job->keys) + size_of_jsonb(job->request) +
-		length(job->pause_reason) + length(job->description) + size_of_jsonb(job->metadata);
+	return js_job_parameters_size(job) + size_of_jsonb(job->request) + length(job->pause_reason);
 }
 
 /* A job that is being created or changed; one that is too large may shrink. */

@@ -48,17 +48,25 @@
 #define JS_MAX_CONCURRENCY 10000
 #define JS_MAX_PAUSE_AFTER 1000000
 
-/* What a job has of which nothing else is said. */
-#define JS_DEFAULT_BACKOFF "exponential"
-#define JS_DEFAULT_BACKOFF_BASE (10 * USECS_PER_SEC)
-#define JS_DEFAULT_BACKOFF_MAX USECS_PER_HOUR
-#define JS_DEFAULT_BACKOFF_JITTER 0.2
-#define JS_DEFAULT_QUEUE_LIMIT 1
-#define JS_DEFAULT_MISFIRE_GRACE (5 * USECS_PER_SEC)
-
 /* Before the status of a response that is no success, in column sqlstate. */
 #define JS_SQLSTATE_STATUS "JS"
 #define JS_SQLSTATE_GONE JS_SQLSTATE_STATUS "410"
+
+/* How the statements of a command become transactions. */
+typedef enum JsMode
+{
+	JS_MODE_AUTO,
+	JS_MODE_TRANSACTION,
+	JS_MODE_AUTOCOMMIT
+} JsMode;
+
+/* How waits between attempts grow. */
+typedef enum JsBackoff
+{
+	JS_BACKOFF_EXPONENTIAL,
+	JS_BACKOFF_LINEAR,
+	JS_BACKOFF_FIXED
+} JsBackoff;
 
 /* What becomes of a slot that comes while a run of the job is live. */
 typedef enum JsOverlap
@@ -89,12 +97,12 @@ typedef struct JsJob
 	char	   *command;
 	char	   *handler;
 	Jsonb	   *args;
-	char	   *mode;
+	JsMode		mode;
 	bool		transactional;
 	bool		share_transaction;
 	int64		timeout;		/* of an attempt, in microseconds; 0: none */
 	int32		max_attempts;	/* 0: by what the run is */
-	char	   *backoff;
+	JsBackoff	backoff;
 	int64		backoff_base;	/* microseconds */
 	int64		backoff_max;
 	double		backoff_jitter;
@@ -279,7 +287,7 @@ typedef bool (*JsOwnerFilter) (Oid owner);
 /*
  * The head of a row is what decides when something runs and who may see it.  It
  * is small, however large the row is: without what a job or a run executes,
- * and without what is there for people only; these members are NULL.
+ * and without what is there for people only; these members are 0.
  */
 
 /* jobs (store_job.c) */

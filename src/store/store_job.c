@@ -18,30 +18,12 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "store/job_parameters.h"
 #include "store/owner.h"
-#include "store/store.h"
-#include "store/store_names.h"
-#include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-
-enum JobColumn
-{
-	JOB_ID = 1, JOB_NAME, JOB_OWNER, JOB_OWNER_NAME, JOB_HOME, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND,
-	JOB_HANDLER, JOB_ARGS, JOB_MODE, JOB_TRANSACTIONAL,
-	JOB_SHARE_TRANSACTION, JOB_TIMEOUT, JOB_MAX_ATTEMPTS, JOB_BACKOFF,
-	JOB_BACKOFF_BASE, JOB_BACKOFF_MAX, JOB_BACKOFF_JITTER, JOB_RETRY_DELAYS,
-	JOB_RETRY_ON, JOB_NO_RETRY_ON,
-	JOB_OVERLAP, JOB_QUEUE_LIMIT, JOB_MISFIRE, JOB_MISFIRE_GRACE,
-	JOB_STARTS_AT, JOB_ENDS_AT, JOB_MAX_RUNS, JOB_JITTER, JOB_PAUSE_AFTER_FAILURES,
-	JOB_MAX_CONCURRENCY, JOB_QUEUE, JOB_KEYS, JOB_REQUEST,
-	JOB_ENABLED,
-	JOB_PAUSED, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA,
-	JOB_CREATED_AT, JOB_UPDATED_AT, JOB_REVISION, JOB_SCHEDULE_REVISION,
-	JOB_ANCHOR, JOB_FIRST_RUN_AT, JOB_DROPPED_AT, JOB_CANCEL_RUNNING
-};
 
 enum StateColumn
 {
@@ -60,47 +42,6 @@ enum StateColumn
  * ------------------------------------------------------------------------
  */
 
-static void
-retry_policy_to_row(const JsJob *job, JsRow *row)
-{
-	js_row_set_number(row, JOB_MAX_ATTEMPTS, job->max_attempts);
-	js_row_set_text(row, JOB_BACKOFF, job->backoff);
-	js_row_set_interval(row, JOB_BACKOFF_BASE, job->backoff_base);
-	js_row_set_interval(row, JOB_BACKOFF_MAX, job->backoff_max);
-	js_row_set(row, JOB_BACKOFF_JITTER, Float8GetDatum(job->backoff_jitter));
-	js_row_set_array(row, JOB_RETRY_DELAYS, job->retry_delays);
-	js_row_set_array(row, JOB_RETRY_ON, job->retry_on);
-	js_row_set_array(row, JOB_NO_RETRY_ON, job->no_retry_on);
-}
-
-static void
-retry_policy_from_row(const JsRow *row, JsJob *job)
-{
-	job->max_attempts = js_row_number(row, JOB_MAX_ATTEMPTS, JS_MAX_ATTEMPTS);
-	job->backoff = js_row_head_text(row, JOB_BACKOFF);
-	job->backoff_base = js_row_interval(row, JOB_BACKOFF_BASE);
-	job->backoff_max = js_row_interval(row, JOB_BACKOFF_MAX);
-	job->backoff_jitter = DatumGetFloat8(row->values[JOB_BACKOFF_JITTER - 1]);
-	job->retry_delays = js_row_head_array(row, JOB_RETRY_DELAYS);
-	job->retry_on = js_row_head_array(row, JOB_RETRY_ON);
-	job->no_retry_on = js_row_head_array(row, JOB_NO_RETRY_ON);
-}
-
-static void
-policies_to_row(const JsJob *job, JsRow *row)
-{
-	js_row_set_text(row, JOB_OVERLAP, js_overlap_names[job->overlap]);
-	js_row_set(row, JOB_QUEUE_LIMIT, Int32GetDatum(job->queue_limit));
-	js_row_set_text(row, JOB_MISFIRE, js_misfire_names[job->misfire]);
-	js_row_set_span(row, JOB_MISFIRE_GRACE, job->misfire_grace);
-	js_row_set_timestamp(row, JOB_STARTS_AT, job->starts_at);
-	js_row_set_timestamp(row, JOB_ENDS_AT, job->ends_at);
-	js_row_set_number(row, JOB_MAX_RUNS, job->max_runs);
-	js_row_set_interval(row, JOB_JITTER, job->jitter);
-	js_row_set_number(row, JOB_PAUSE_AFTER_FAILURES, job->pause_after_failures);
-	js_row_set_number(row, JOB_MAX_CONCURRENCY, job->max_concurrency);
-}
-
 /* If it is nobody's the row goes on to say whose it was. */
 static void
 owner_to_row(Oid owner, JsRow *row)
@@ -109,8 +50,8 @@ owner_to_row(Oid owner, JsRow *row)
 
 	if (name == NULL)
 		return;
-	js_row_set(row, JOB_OWNER, ObjectIdGetDatum(owner));
-	js_row_set_text(row, JOB_OWNER_NAME, name);
+	js_row_set(row, JS_JOB_OWNER, ObjectIdGetDatum(owner));
+	js_row_set_text(row, JS_JOB_OWNER_NAME, name);
 }
 
 static void
@@ -118,9 +59,9 @@ owner_from_row(const JsRow *row, JsJob *job)
 {
 	JsStoredOwner stored;
 
-	stored.oid = DatumGetObjectId(row->values[JOB_OWNER - 1]);
-	stored.name = job->owner_name = js_row_text(row, JOB_OWNER_NAME);
-	stored.home = job->home = *DatumGetUUIDP(row->values[JOB_HOME - 1]);
+	stored.oid = DatumGetObjectId(row->values[JS_JOB_OWNER - 1]);
+	stored.name = job->owner_name = js_row_text(row, JS_JOB_OWNER_NAME);
+	stored.home = job->home = *DatumGetUUIDP(row->values[JS_JOB_HOME - 1]);
 	job->owner = js_owner_of(&stored);
 	job->owner_is_stale = js_owner_is_stale(&stored);
 }
@@ -129,124 +70,51 @@ static void
 job_to_row(const JsJob *job, JsRow *row)
 {
 	js_row_init(row);
-	js_row_set(row, JOB_ID, Int64GetDatum(job->job_id));
-	js_row_set_text(row, JOB_NAME, job->name);
+	js_row_set(row, JS_JOB_ID, Int64GetDatum(job->job_id));
+	js_job_parameters_to_row(job, row);
 	owner_to_row(job->owner, row);
-	js_row_set_text(row, JOB_SCHEDULE, job->schedule);
-	js_row_set_text(row, JOB_TIMEZONE, job->timezone);
-	js_row_set_text(row, JOB_COMMAND, job->command);
-	js_row_set_text(row, JOB_HANDLER, job->handler);
-	js_row_set(row, JOB_ARGS, JsonbPGetDatum(job->args));
-	js_row_set_text(row, JOB_MODE, job->mode);
-	js_row_set(row, JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
-	js_row_set(row, JOB_SHARE_TRANSACTION, BoolGetDatum(job->share_transaction));
-	js_row_set_interval(row, JOB_TIMEOUT, job->timeout);
-	retry_policy_to_row(job, row);
-	policies_to_row(job, row);
-	js_row_set_text(row, JOB_QUEUE, job->queue);
-	js_row_set_array(row, JOB_KEYS, job->keys);
-	js_row_set_jsonb(row, JOB_REQUEST, job->request);
-	js_row_set(row, JOB_ENABLED, BoolGetDatum(job->enabled));
-	js_row_set(row, JOB_PAUSED, BoolGetDatum(job->paused));
-	js_row_set_text(row, JOB_PAUSE_REASON, job->pause_reason);
-	js_row_set_text(row, JOB_DESCRIPTION, job->description);
-	js_row_set_jsonb(row, JOB_METADATA, job->metadata);
-	js_row_set(row, JOB_HOME, UUIDPGetDatum(&job->home));
-	js_row_set_timestamp(row, JOB_CREATED_AT, job->created_at);
-	js_row_set_timestamp(row, JOB_UPDATED_AT, job->updated_at);
-	js_row_set(row, JOB_REVISION, Int64GetDatum(job->revision));
-	js_row_set(row, JOB_SCHEDULE_REVISION, Int64GetDatum(job->schedule_revision));
-	js_row_set_timestamp(row, JOB_ANCHOR, job->anchor);
-	js_row_set_timestamp(row, JOB_FIRST_RUN_AT, job->first_run_at);
-	js_row_set_timestamp(row, JOB_DROPPED_AT, job->dropped_at);
-	js_row_set(row, JOB_CANCEL_RUNNING, BoolGetDatum(job->cancel_running));
+	js_row_set(row, JS_JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
+	js_row_set_jsonb(row, JS_JOB_REQUEST, job->request);
+	js_row_set(row, JS_JOB_PAUSED, BoolGetDatum(job->paused));
+	js_row_set_text(row, JS_JOB_PAUSE_REASON, job->pause_reason);
+	js_row_set(row, JS_JOB_HOME, UUIDPGetDatum(&job->home));
+	js_row_set_timestamp(row, JS_JOB_CREATED_AT, job->created_at);
+	js_row_set_timestamp(row, JS_JOB_UPDATED_AT, job->updated_at);
+	js_row_set(row, JS_JOB_REVISION, Int64GetDatum(job->revision));
+	js_row_set(row, JS_JOB_SCHEDULE_REVISION, Int64GetDatum(job->schedule_revision));
+	js_row_set_timestamp(row, JS_JOB_ANCHOR, job->anchor);
+	js_row_set_timestamp(row, JS_JOB_FIRST_RUN_AT, job->first_run_at);
+	js_row_set_timestamp(row, JS_JOB_DROPPED_AT, job->dropped_at);
+	js_row_set(row, JS_JOB_CANCEL_RUNNING, BoolGetDatum(job->cancel_running));
 }
 
-/* A span of a day at most. */
-static int64
-row_short_span(const JsRow *row, AttrNumber column)
-{
-	return Min(Max(js_row_interval(row, column), 0), USECS_PER_DAY);
-}
-
+/* whole: all of it, and not only its head. */
 static void
-policies_from_row(const JsRow *row, JsJob *job)
-{
-	job->overlap = js_overlap_of(js_row_head_text(row, JOB_OVERLAP));
-	job->queue_limit = js_row_number(row, JOB_QUEUE_LIMIT, JS_MAX_QUEUE_LIMIT);
-	job->misfire = js_misfire_of(js_row_head_text(row, JOB_MISFIRE));
-	job->misfire_grace = row_short_span(row, JOB_MISFIRE_GRACE);
-	job->starts_at = js_row_timestamp(row, JOB_STARTS_AT);
-	job->ends_at = js_row_timestamp(row, JOB_ENDS_AT);
-	job->max_runs = js_row_number(row, JOB_MAX_RUNS, PG_INT32_MAX);
-	job->jitter = row_short_span(row, JOB_JITTER);
-	job->pause_after_failures = js_row_number(row, JOB_PAUSE_AFTER_FAILURES, JS_MAX_PAUSE_AFTER);
-	job->max_concurrency = js_row_number(row, JOB_MAX_CONCURRENCY, JS_MAX_CONCURRENCY);
-}
-
-/* All that has no fixed size, but for the lists of the retry policy. */
-static const AttrNumber job_texts[] = {
-	JOB_NAME, JOB_SCHEDULE, JOB_TIMEZONE, JOB_COMMAND, JOB_HANDLER, JOB_ARGS, JOB_QUEUE,
-	JOB_KEYS, JOB_REQUEST, JOB_PAUSE_REASON, JOB_DESCRIPTION, JOB_METADATA
-};
-
-static Size
-size_of_row(const JsRow *row)
-{
-	Size		size = 0;
-
-	for (int i = 0; i < lengthof(job_texts); i++)
-		size += js_row_size(row, job_texts[i]);
-	return size;
-}
-
-static void
-head_from_row(const JsRow *row, JsJob *job)
+job_from_row(const JsRow *row, bool whole, JsJob *job)
 {
 	memset(job, 0, sizeof(JsJob));
-	job->job_id = DatumGetInt64(row->values[JOB_ID - 1]);
-	job->name = js_row_head_text(row, JOB_NAME);
+	job->job_id = DatumGetInt64(row->values[JS_JOB_ID - 1]);
+	js_job_parameters_from_row(row, whole, job);
 	owner_from_row(row, job);
-	job->schedule = js_row_head_text(row, JOB_SCHEDULE);
-	job->timezone = js_row_head_text(row, JOB_TIMEZONE);
-	job->transactional = DatumGetBool(row->values[JOB_TRANSACTIONAL - 1]);
-	job->share_transaction = DatumGetBool(row->values[JOB_SHARE_TRANSACTION - 1]);
-	job->timeout = js_row_interval(row, JOB_TIMEOUT);
-	retry_policy_from_row(row, job);
-	policies_from_row(row, job);
-	job->queue = js_row_head_text(row, JOB_QUEUE);
-	job->has_keys = !row->nulls[JOB_KEYS - 1];
-	job->sends_request = !row->nulls[JOB_REQUEST - 1];
-	job->enabled = DatumGetBool(row->values[JOB_ENABLED - 1]);
-	job->paused = DatumGetBool(row->values[JOB_PAUSED - 1]);
-	job->created_at = js_row_timestamp(row, JOB_CREATED_AT);
-	job->updated_at = js_row_timestamp(row, JOB_UPDATED_AT);
-	job->revision = DatumGetInt64(row->values[JOB_REVISION - 1]);
-	job->schedule_revision = DatumGetInt64(row->values[JOB_SCHEDULE_REVISION - 1]);
-	job->anchor = js_row_timestamp(row, JOB_ANCHOR);
-	job->first_run_at = js_row_timestamp(row, JOB_FIRST_RUN_AT);
-	job->dropped_at = js_row_timestamp(row, JOB_DROPPED_AT);
-	job->cancel_running = DatumGetBool(row->values[JOB_CANCEL_RUNNING - 1]);
-	job->size = size_of_row(row);
-}
-
-static void
-job_from_row(const JsRow *row, JsJob *job)
-{
-	head_from_row(row, job);
-	job->name = js_row_text(row, JOB_NAME);
-	job->schedule = js_row_text(row, JOB_SCHEDULE);
-	job->timezone = js_row_text(row, JOB_TIMEZONE);
-	job->command = js_row_text(row, JOB_COMMAND);
-	job->handler = js_row_text(row, JOB_HANDLER);
-	job->args = js_row_jsonb(row, JOB_ARGS);
-	job->mode = js_row_text(row, JOB_MODE);
-	job->queue = js_row_text(row, JOB_QUEUE);
-	job->keys = js_row_array(row, JOB_KEYS);
-	job->request = js_row_jsonb(row, JOB_REQUEST);
-	job->pause_reason = js_row_text(row, JOB_PAUSE_REASON);
-	job->description = js_row_text(row, JOB_DESCRIPTION);
-	job->metadata = js_row_jsonb(row, JOB_METADATA);
+	job->transactional = DatumGetBool(row->values[JS_JOB_TRANSACTIONAL - 1]);
+	job->has_keys = !row->nulls[JS_JOB_KEYS - 1];
+	job->sends_request = !row->nulls[JS_JOB_REQUEST - 1];
+	job->paused = DatumGetBool(row->values[JS_JOB_PAUSED - 1]);
+	job->created_at = js_row_timestamp(row, JS_JOB_CREATED_AT);
+	job->updated_at = js_row_timestamp(row, JS_JOB_UPDATED_AT);
+	job->revision = DatumGetInt64(row->values[JS_JOB_REVISION - 1]);
+	job->schedule_revision = DatumGetInt64(row->values[JS_JOB_SCHEDULE_REVISION - 1]);
+	job->anchor = js_row_timestamp(row, JS_JOB_ANCHOR);
+	job->first_run_at = js_row_timestamp(row, JS_JOB_FIRST_RUN_AT);
+	job->dropped_at = js_row_timestamp(row, JS_JOB_DROPPED_AT);
+	job->cancel_running = DatumGetBool(row->values[JS_JOB_CANCEL_RUNNING - 1]);
+	job->size = js_job_parameters_row_size(row) +
+		js_row_size(row, JS_JOB_REQUEST) + js_row_size(row, JS_JOB_PAUSE_REASON);
+	if (whole)
+	{
+		job->request = js_row_jsonb(row, JS_JOB_REQUEST);
+		job->pause_reason = js_row_text(row, JS_JOB_PAUSE_REASON);
+	}
 }
 
 static void
@@ -255,7 +123,7 @@ job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	job_from_row(&row, job);
+	job_from_row(&row, true, job);
 }
 
 static void
@@ -264,7 +132,7 @@ head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	head_from_row(&row, head);
+	job_from_row(&row, false, head);
 }
 
 /* Assigns job_id and home. */
@@ -278,7 +146,7 @@ js_job_insert(JsJob *job)
 	(void) js_identity_read(&job->home);
 	job_to_row(job, &row);
 	/* Of a role that has been dropped meanwhile the name is left out. */
-	js_row_set(&row, JOB_OWNER, ObjectIdGetDatum(job->owner));
+	js_row_set(&row, JS_JOB_OWNER, ObjectIdGetDatum(job->owner));
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
@@ -302,7 +170,7 @@ void
 js_job_lock(int64 job_id)
 {
 	Relation	rel = js_table_open("job", RowExclusiveLock);
-	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job_id);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JS_JOB_ID, job_id);
 	HeapTuple	tuple = systable_getnext(scan);
 
 	if (HeapTupleIsValid(tuple))
@@ -325,7 +193,7 @@ void
 js_job_update(const JsJob *job)
 {
 	Relation	rel = js_table_open("job", RowExclusiveLock);
-	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job->job_id);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JS_JOB_ID, job->job_id);
 	HeapTuple	old = systable_getnext(scan);
 	JsRow		row;
 
@@ -344,7 +212,7 @@ static bool
 read_job(int64 job_id, JobReader read, JsJob *job)
 {
 	Relation	rel = js_table_open("job", AccessShareLock);
-	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job_id);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JS_JOB_ID, job_id);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		found = HeapTupleIsValid(tuple);
 
@@ -376,7 +244,7 @@ bool
 js_job_refresh_owner(int64 job_id)
 {
 	Relation	rel = js_table_open("job", RowExclusiveLock);
-	SysScanDesc scan = scan_by_id(rel, "job_pkey", JOB_ID, job_id);
+	SysScanDesc scan = scan_by_id(rel, "job_pkey", JS_JOB_ID, job_id);
 	HeapTuple	old = systable_getnext(scan);
 	bool		free = HeapTupleIsValid(old) && js_tuple_lock_if_free(rel, old);
 	JsRow		row;
@@ -389,9 +257,9 @@ js_job_refresh_owner(int64 job_id)
 		head_from_tuple(rel, old, &job);
 		name = js_role_name(job.owner);
 		js_row_init(&row);
-		js_row_set_text(&row, JOB_OWNER_NAME, name);
+		js_row_set_text(&row, JS_JOB_OWNER_NAME, name);
 		if (name == NULL)
-			js_row_set(&row, JOB_REVISION, Int64GetDatum(job.revision + 1));
+			js_row_set(&row, JS_JOB_REVISION, Int64GetDatum(job.revision + 1));
 		js_table_update(rel, old, &row);
 	}
 	systable_endscan(scan);
@@ -413,7 +281,7 @@ js_jobs_named(const char *name)
 
 	(void) js_identity_read(&token);
 	/* ScanKeyInit() is for catalogs, whose collation is "C". */
-	ScanKeyEntryInitialize(&key, 0, JOB_NAME, BTEqualStrategyNumber, InvalidOid,
+	ScanKeyEntryInitialize(&key, 0, JS_JOB_NAME, BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(name));
 	scan = js_table_scan_key(rel, "job_name", &key, 1);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -453,9 +321,9 @@ find_named(Oid owner, const char *name, Snapshot snapshot, JsJob *job)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyEntryInitialize(&keys[0], 0, JOB_NAME, BTEqualStrategyNumber, InvalidOid,
+	ScanKeyEntryInitialize(&keys[0], 0, JS_JOB_NAME, BTEqualStrategyNumber, InvalidOid,
 						   DEFAULT_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(name));
-	ScanKeyInit(&keys[1], JOB_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(owner));
+	ScanKeyInit(&keys[1], JS_JOB_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(owner));
 	scan = systable_beginscan(rel, js_table_oid("job_name"), true, snapshot, 2, keys);
 	/* A dirty snapshot tells of the row that it has seen last. */
 	while (!(found && snapshot != NULL) && HeapTupleIsValid(tuple = systable_getnext(scan)))

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_names.c
- *		The names of statuses, sources and policies in rows.
+ *		The names of statuses and sources in rows.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -24,17 +24,9 @@ static const char *const source_names[] = {
 	[JS_SOURCE_CALLBACK] = "callback"
 };
 
-const char *const js_overlap_names[JS_OVERLAPS] = {
-	[JS_OVERLAP_SKIP] = "skip",[JS_OVERLAP_QUEUE] = "queue",
-	[JS_OVERLAP_ALLOW] = "allow",[JS_OVERLAP_REPLACE] = "replace"
-};
-
-const char *const js_misfire_names[JS_MISFIRES] = {
-	[JS_MISFIRE_ONCE] = "once",[JS_MISFIRE_SKIP] = "skip",[JS_MISFIRE_ALL] = "all"
-};
-
-int
-js_name_find(const char *name, const char *const *names, int n)
+/* The index of a name; -1: it is none of them, or NULL. */
+static int
+name_find(const char *name, const char *const *names, int n)
 {
 	for (int i = 0; i < n; i++)
 		if (name != NULL && strcmp(name, names[i]) == 0)
@@ -51,7 +43,7 @@ js_status_name(JsStatus status)
 JsStatus
 js_status_of(const char *name)
 {
-	int			found = js_name_find(name, status_names, lengthof(status_names));
+	int			found = name_find(name, status_names, lengthof(status_names));
 
 	if (found < 0)
 		elog(ERROR, "history has unknown status \"%s\"", name);
@@ -67,23 +59,7 @@ js_source_name(JsRunSource source)
 JsRunSource
 js_source_of(const char *name)
 {
-	int			found = js_name_find(name, source_names, lengthof(source_names));
+	int			found = name_find(name, source_names, lengthof(source_names));
 
 	return found < 0 ? JS_SOURCE_UNKNOWN : (JsRunSource) found;
-}
-
-JsOverlap
-js_overlap_of(const char *name)
-{
-	int			found = js_name_find(name, js_overlap_names, JS_OVERLAPS);
-
-	return found < 0 ? JS_OVERLAP_SKIP : (JsOverlap) found;
-}
-
-JsMisfire
-js_misfire_of(const char *name)
-{
-	int			found = js_name_find(name, js_misfire_names, JS_MISFIRES);
-
-	return found < 0 ? JS_MISFIRE_ONCE : (JsMisfire) found;
 }
