@@ -33,7 +33,7 @@ static void
 warn_if_unresponsive(int64 run_id)
 {
 	JsUnresponsive found[16];
-	int			count = js_slots_unresponsive(found, lengthof(found));
+	int			count = js_seats_unresponsive(found, lengthof(found));
 
 	for (int i = 0; i < count; i++)
 		if (found[i].run_id == run_id && found[i].dboid == MyDatabaseId)

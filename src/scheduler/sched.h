@@ -126,7 +126,7 @@ typedef struct OwnerEntry
 	FairQueue	ready;			/* RunEntry.item */
 	int			ready_count;
 	int			assigned;		/* runs that are with a worker */
-	int			workers;		/* slots, including starting ones */
+	int			workers;		/* seats, including starting ones */
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
@@ -179,7 +179,7 @@ typedef struct RunEntry
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
 	bool		own_request;	/* it sends one, whatever its job does */
-	int			slot;			/* when assigned */
+	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
 	JsCancel	cancel;			/* its worker has been told to end it */
@@ -193,7 +193,7 @@ typedef struct RunEntry
 	dlist_node	job_node;
 } RunEntry;
 
-typedef struct SlotEntry
+typedef struct SeatEntry
 {
 	bool		mine;
 	bool		foreign;		/* its runs are of a table that is gone */
@@ -205,8 +205,8 @@ typedef struct SlotEntry
 	int			reap_from;		/* the entry to go on with (HTTP) */
 	bool		reap_held;		/* a row was held on the way to there */
 	BackgroundWorkerHandle *handle; /* NULL for one that a predecessor started */
-	JsSlotView	view;
-} SlotEntry;
+	JsSeatView	view;
+} SeatEntry;
 
 typedef struct Sched
 {
@@ -241,7 +241,7 @@ typedef struct Sched
 	dlist_head	owners;
 	slist_head	folds;
 	dlist_head	requests_done;	/* to be deleted */
-	SlotEntry  *slots;			/* js->total_slots of them */
+	SeatEntry  *seats;			/* js->total_seats of them */
 } Sched;
 
 extern Sched sched;
@@ -310,7 +310,7 @@ extern bool sched_reading(void);
 extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);
 extern void sched_load_news(TimestampTz now);
-extern void sched_adopt_slots(void);
+extern void sched_adopt_seats(void);
 extern void sched_apply_job(const JsJob *row);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_log_jobs(void);
@@ -373,7 +373,7 @@ extern void sched_rewind(TimestampTz now);
 
 /* sched_dispatch.c */
 extern bool sched_look(void);
-extern void sched_take_back(int slot);
+extern void sched_take_back(int seat);
 extern void sched_take_back_all(void);
 extern void sched_give_up_claims(TimestampTz now);
 extern void sched_reap(void);
@@ -384,14 +384,14 @@ extern void sched_assign(void);
 extern void sched_claim(TimestampTz now);
 extern void sched_deliver(void);
 extern TimestampTz sched_dispatch_deadline(void);
-extern void sched_plan(RunEntry *run, int slotno);
+extern void sched_plan(RunEntry *run, int seatno);
 extern void sched_note_no_process(void);
 extern void sched_take_outcome(const JsDone *done);
 
 /* sched_http.c */
-extern bool sched_is_http_slot(int slotno);
+extern bool sched_is_http_seat(int seatno);
 extern bool sched_http_look(void);
-extern void sched_http_take_back(int slotno);
+extern void sched_http_take_back(int seatno);
 extern void sched_http_take_back_all(void);
 extern void sched_http_reap(void);
 extern void sched_http_release_reaped(void);
@@ -445,9 +445,9 @@ extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_requests(TimestampTz now);
 extern void sched_enforce(void);
-extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
+extern TimestampTz sched_enforce_deadline(const SeatEntry *seat);
 extern int64 sched_timeout(const RunEntry *run);
-extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
+extern void sched_note_timeout(SeatEntry *seat, int64 timeout);
 
 /* sched_jobless.c */
 extern int64 sched_settle(const JsRun *row);

@@ -8,7 +8,7 @@
  *
  * cancel_run() asks for the end of a run, wherever it is.  A run that
  * waits is ended at once.  One that is executed is interrupted as by
- * pg_cancel_backend(), with a mark in its slot: even if its code goes on, it
+ * pg_cancel_backend(), with a mark in its seat: even if its code goes on, it
  * cannot succeed any more.  If it still executes after jobsched.cancel_grace
  * its worker is terminated, which no code can catch.
  *
@@ -41,15 +41,15 @@
 /* Requests served in one step at most, so that a step stays short. */
 #define MAX_SERVED 256
 
-typedef struct RequestSlot
+typedef struct StopItem
 {
 	int64		request_id;
 	Request    *request;
 	char		status;
-} RequestSlot;
+} StopItem;
 
 #define SH_PREFIX requesthash
-#define SH_ELEMENT_TYPE RequestSlot
+#define SH_ELEMENT_TYPE StopItem
 #define SH_KEY_TYPE int64
 #define SH_KEY request_id
 #define SH_HASH_KEY(tb, key) sched_hash_id(key)
@@ -251,7 +251,7 @@ sched_add_request(const JsRequest *row, void *arg)
 	Request    *request;
 	const RunEntry *run = sched_run_find(row->run_id);
 	bool		found;
-	RequestSlot *slot;
+	StopItem   *item;
 
 	if (known == NULL)
 		known = requesthash_create(sched.context, 64, NULL);
@@ -262,7 +262,7 @@ sched_add_request(const JsRequest *row, void *arg)
 			hold_back(row->run_id);
 		return;
 	}
-	slot = requesthash_insert(known, row->request_id, &found);
+	item = requesthash_insert(known, row->request_id, &found);
 	if (found)
 		return;					/* it has been read before */
 	request = MemoryContextAlloc(sched.context, sizeof(Request));
@@ -272,7 +272,7 @@ sched_add_request(const JsRequest *row, void *arg)
 	request->attempt = row->attempt;
 	request->force = row->force;
 	request->again = false;
-	slot->request = request;
+	item->request = request;
 	sched_queue_request(request, sched_run_find(request->run_id));
 	if (replaces(request->kind))
 		hold_back(request->run_id);
@@ -307,12 +307,12 @@ sched_interrupt(RunEntry *run, JsCancel why)
 		return;
 	run->cancel = why;
 	run->cancel_at = GetCurrentTimestamp();
-	if (sched_is_http_slot(run->slot))
+	if (sched_is_http_seat(run->seat))
 	{
 		sched_http_interrupt(run, why);
 		return;
 	}
-	js_slot_signal(run->slot, sched.slots[run->slot].generation, run->run_id, why, SIGINT);
+	js_seat_signal(run->seat, sched.seats[run->seat].generation, run->run_id, why, SIGINT);
 }
 
 /* A second request for the same run takes the place of the first. */
@@ -326,14 +326,14 @@ take_request(RunEntry *run, Request *request)
 
 /*
  * Takes a run from its worker, which is terminated.  It does not end by that,
- * unless it was to anyway: what becomes of it shows when the slot is reaped.
+ * unless it was to anyway: what becomes of it shows when the seat is reaped.
  */
 static void
 reset_run(RunEntry *run)
 {
-	const SlotEntry *slot = &sched.slots[run->slot];
+	const SeatEntry *seat = &sched.seats[run->seat];
 
-	if (sched_is_http_slot(run->slot))
+	if (sched_is_http_seat(run->seat))
 	{
 		sched_interrupt(run, JS_CANCEL_RESET);	/* others go on */
 		return;
@@ -342,7 +342,7 @@ reset_run(RunEntry *run)
 		run->cancel = JS_CANCEL_RESET;
 	run->cancel_at = DT_NOBEGIN;
 	run->terminated = true;
-	js_slot_signal(run->slot, slot->generation, run->run_id, run->cancel, SIGTERM);
+	js_seat_signal(run->seat, seat->generation, run->run_id, run->cancel, SIGTERM);
 }
 
 static const char *
@@ -387,7 +387,7 @@ serve(Request *request, TimestampTz now)
 		return;
 	}
 	if (run->state == RUN_ASSIGNED)
-		sched_take_back(run->slot);
+		sched_take_back(run->seat);
 	if (request->kind == JS_REQUEST_RESET)
 	{
 		if (run->state == RUN_ASSIGNED)
@@ -448,7 +448,7 @@ sched_replace_run(RunEntry *run, bool at_once)
 	if (run->request != NULL)
 		return;					/* it is to end already */
 	if (run->state == RUN_ASSIGNED)
-		sched_take_back(run->slot);
+		sched_take_back(run->seat);
 	if (at_once && run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
 		run->superseded = true;
@@ -477,80 +477,80 @@ sched_timeout(const RunEntry *run)
 
 /* A run is being delivered: if it has a timeout, it will have to be watched. */
 void
-sched_note_timeout(SlotEntry *slot, int64 timeout)
+sched_note_timeout(SeatEntry *seat, int64 timeout)
 {
-	if (timeout > 0 && (slot->shortest_timeout == 0 || timeout < slot->shortest_timeout))
-		slot->shortest_timeout = timeout;
+	if (timeout > 0 && (seat->shortest_timeout == 0 || timeout < seat->shortest_timeout))
+		seat->shortest_timeout = timeout;
 }
 
 /* When something is to be done to a run that is being executed. */
 static TimestampTz
-deadline_of(const SlotEntry *slot, const JsMail *mail, const RunEntry *run)
+deadline_of(const SeatEntry *seat, const JsMail *mail, const RunEntry *run)
 {
 	if (run->terminated ||
-		(slot->view.turn != 0 && slot->view.turn != run->run_id))
+		(seat->view.turn != 0 && seat->view.turn != run->run_id))
 		return DT_NOEND;
 	if (run->cancel != JS_CANCEL_NONE)
 		return run->cancel_at == DT_NOBEGIN ? DT_NOBEGIN :
 			run->cancel_at + js_guc_cancel_grace * INT64CONST(1000);
-	return mail->timeout > 0 ? slot->view.busy_since + mail->timeout : DT_NOEND;
+	return mail->timeout > 0 ? seat->view.busy_since + mail->timeout : DT_NOEND;
 }
 
 static void
-enforce(int slotno, const JsMail *mail, RunEntry *run)
+enforce(int seatno, const JsMail *mail, RunEntry *run)
 {
-	const SlotEntry *slot = &sched.slots[slotno];
+	const SeatEntry *seat = &sched.seats[seatno];
 
-	if (deadline_of(slot, mail, run) > GetCurrentTimestamp())
+	if (deadline_of(seat, mail, run) > GetCurrentTimestamp())
 		return;
 	if (run->cancel == JS_CANCEL_NONE)
 		sched_interrupt(run, JS_CANCEL_TIMEOUT);
 	else
 	{
 		run->terminated = true;
-		js_slot_signal(slotno, slot->generation, run->run_id, run->cancel, SIGTERM);
+		js_seat_signal(seatno, seat->generation, run->run_id, run->cancel, SIGTERM);
 	}
 }
 
-/* Ends what has had its time, as far as the last look at the slots tells. */
+/* Ends what has had its time, as far as the last look at the seats tells. */
 void
 sched_enforce(void)
 {
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->max_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!slot->mine || slot->foreign || slot->view.state != JS_SLOT_READY)
+		if (!seat->mine || seat->foreign || seat->view.state != JS_SEAT_READY)
 			continue;
-		if (slot->view.mail_count == 0)
-			slot->shortest_timeout = 0;
-		for (int k = 0; k < slot->view.current_count; k++)
+		if (seat->view.mail_count == 0)
+			seat->shortest_timeout = 0;
+		for (int k = 0; k < seat->view.current_count; k++)
 		{
-			const JsMail *mail = &slot->view.current[k];
+			const JsMail *mail = &seat->view.current[k];
 			RunEntry   *run = sched_run_find(mail->run_id);
 
-			if (run != NULL && run->state == RUN_ASSIGNED && run->slot == i)
+			if (run != NULL && run->state == RUN_ASSIGNED && run->seat == i)
 				enforce(i, mail, run);
 		}
 	}
 }
 
-/* When a slot has to be looked at for this, by the real clock. */
+/* When a seat has to be looked at for this, by the real clock. */
 TimestampTz
-sched_enforce_deadline(const SlotEntry *slot)
+sched_enforce_deadline(const SeatEntry *seat)
 {
 	TimestampTz deadline = DT_NOEND;
 
-	for (int k = 0; k < slot->view.current_count; k++)
+	for (int k = 0; k < seat->view.current_count; k++)
 	{
-		const JsMail *mail = &slot->view.current[k];
+		const JsMail *mail = &seat->view.current[k];
 		RunEntry   *run = sched_run_find(mail->run_id);
 
 		if (run != NULL)
-			deadline = Min(deadline, deadline_of(slot, mail, run));
+			deadline = Min(deadline, deadline_of(seat, mail, run));
 	}
 	/* It may begin the next at any moment. */
-	if (slot->view.mail_count > 0 && slot->shortest_timeout > 0)
-		deadline = Min(deadline, GetCurrentTimestamp() + slot->shortest_timeout);
+	if (seat->view.mail_count > 0 && seat->shortest_timeout > 0)
+		deadline = Min(deadline, GetCurrentTimestamp() + seat->shortest_timeout);
 	return deadline;
 }

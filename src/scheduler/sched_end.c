@@ -373,9 +373,9 @@ limit_reached(Form_pg_authid role, bool at_all)
 	if (at_all)
 		return role->rolconnlimit == 0 || limit == 0;
 	return (role->rolconnlimit >= 0 &&
-			is_full(role->rolconnlimit, CountUserBackends(role->oid) + js_slot_sessions(InvalidOid, role->oid))) ||
+			is_full(role->rolconnlimit, CountUserBackends(role->oid) + js_seat_sessions(InvalidOid, role->oid))) ||
 		(limit >= 0 &&
-		 is_full(limit, CountDBConnections(MyDatabaseId) + js_slot_sessions(MyDatabaseId, InvalidOid)));
+		 is_full(limit, CountDBConnections(MyDatabaseId) + js_seat_sessions(MyDatabaseId, InvalidOid)));
 }
 
 /* Whether one more session of the owner would be too many at the moment. */

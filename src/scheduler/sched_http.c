@@ -39,7 +39,7 @@
 /* How long a process that was registered may take to appear. */
 #define START_TIMEOUT (30 * USECS_PER_SEC)
 
-static int	http_slot = -1;		/* the one that is ours */
+static int	http_seat = -1;		/* the one that is ours */
 static TimestampTz start_after = 0; /* by the real clock */
 static int	start_failures = 0; /* in a row */
 static int	reaped[PORTION];	/* entries, before the commit */
@@ -47,9 +47,9 @@ static int	reaped_count = 0;
 static bool reaped_all = false;
 
 bool
-sched_is_http_slot(int slotno)
+sched_is_http_seat(int seatno)
 {
-	return slotno >= js->max_slots;
+	return seatno >= js->max_seats;
 }
 
 /* ------------------------------------------------------------------------
@@ -58,24 +58,24 @@ sched_is_http_slot(int slotno)
  */
 
 static void
-take_done(int slotno)
+take_done(int seatno)
 {
 	static JsDone done[PORTION];
 	int			count;
 
-	while ((count = js_flight_take_done(slotno, done, PORTION)) > 0)
+	while ((count = js_flight_take_done(seatno, done, PORTION)) > 0)
 		for (int i = 0; i < count; i++)
 			sched_take_outcome(&done[i]);
 }
 
 /* What the worker has not begun comes back. */
 void
-sched_http_take_back(int slotno)
+sched_http_take_back(int seatno)
 {
 	int64		run_ids[PORTION];
 	int			count;
 
-	while ((count = js_flight_take_back(slotno, run_ids, PORTION)) > 0)
+	while ((count = js_flight_take_back(seatno, run_ids, PORTION)) > 0)
 		for (int i = 0; i < count; i++)
 		{
 			RunEntry   *run = sched_run_find(run_ids[i]);
@@ -88,32 +88,32 @@ sched_http_take_back(int slotno)
 void
 sched_http_take_back_all(void)
 {
-	if (http_slot >= 0)
-		sched_http_take_back(http_slot);
+	if (http_seat >= 0)
+		sched_http_take_back(http_seat);
 }
 
 /* Whether a predecessor has registered a process that has not appeared yet. */
 static bool
-is_awaited(const SlotEntry *slot)
+is_awaited(const SeatEntry *seat)
 {
-	return slot->view.state == JS_SLOT_STARTING && slot->handle == NULL && slot->view.pid == 0;
+	return seat->view.state == JS_SEAT_STARTING && seat->handle == NULL && seat->view.pid == 0;
 }
 
-/* A slot reserved for a process that never came to be. */
+/* A seat reserved for a process that never came to be. */
 static bool
-start_failed(const SlotEntry *slot)
+start_failed(const SeatEntry *seat)
 {
 	pid_t		pid;
 
-	if (slot->view.state == JS_SLOT_STARTING && slot->handle != NULL)
-		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
-	return is_awaited(slot) && GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+	if (seat->view.state == JS_SEAT_STARTING && seat->handle != NULL)
+		return GetBackgroundWorkerPid(seat->handle, &pid) == BGWH_STOPPED;
+	return is_awaited(seat) && GetCurrentTimestamp() - seat->view.started_at > START_TIMEOUT;
 }
 
 static bool
-is_over(const SlotEntry *slot)
+is_over(const SeatEntry *seat)
 {
-	return slot->view.state == JS_SLOT_DEAD || start_failed(slot);
+	return seat->view.state == JS_SEAT_DEAD || start_failed(seat);
 }
 
 /* Returns whether there is something to be reaped. */
@@ -122,23 +122,23 @@ sched_http_look(void)
 {
 	bool		dead = false;
 
-	for (int i = js->max_slots; i < js->total_slots; i++)
+	for (int i = js->max_seats; i < js->total_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!slot->mine)
+		if (!seat->mine)
 			continue;
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
-			elog(ERROR, "slot %d has been lost", i);
-		if (slot->foreign)
+		if (!js_seat_look(i, MyDatabaseId, &seat->view))
+			elog(ERROR, "seat %d has been lost", i);
+		if (seat->foreign)
 		{
-			dead |= slot->view.state == JS_SLOT_DEAD;
+			dead |= seat->view.state == JS_SEAT_DEAD;
 			continue;
 		}
 		take_done(i);
-		if (slot->view.state == JS_SLOT_READY)
+		if (seat->view.state == JS_SEAT_READY)
 			start_failures = 0;
-		dead |= is_over(slot) && GetCurrentTimestamp() >= slot->reap_after;
+		dead |= is_over(seat) && GetCurrentTimestamp() >= seat->reap_after;
 	}
 	return dead;
 }
@@ -158,7 +158,7 @@ note_start_failure(const char *message)
 }
 
 static void
-lose(const SlotEntry *slot, const JsFlightView *view, const char *sqlstate, const char *message)
+lose(const SeatEntry *seat, const JsFlightView *view, const char *sqlstate, const char *message)
 {
 	RunEntry   *run = sched_run_find(view->mail.run_id);
 	SchedLoss	loss = {0};
@@ -166,7 +166,7 @@ lose(const SlotEntry *slot, const JsFlightView *view, const char *sqlstate, cons
 	if (run == NULL)
 		return;
 	loss.cancel = view->mail.cancel;
-	loss.worker_pid = slot->view.pid;
+	loss.worker_pid = seat->view.pid;
 	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
 	loss.reason = "worker_died";
 	loss.error = message[0] ? message : "the HTTP worker ended without a message";
@@ -175,19 +175,19 @@ lose(const SlotEntry *slot, const JsFlightView *view, const char *sqlstate, cons
 
 /* Accounts for some of the runs that a dead worker had taken. */
 static void
-reap(int slotno)
+reap(int seatno)
 {
-	SlotEntry  *slot = &sched.slots[slotno];
+	SeatEntry  *seat = &sched.seats[seatno];
 	JsFlightView views[PORTION];
 	char		sqlstate[6];
 	char		message[JS_ERROR_TEXT];
 	bool		held = false;
 	int			count;
 
-	take_done(slotno);
-	sched_http_take_back(slotno);
-	js_slot_last_error(slotno, sqlstate, message);
-	count = js_flight_look(slotno, slot->reap_from, views, PORTION);
+	take_done(seatno);
+	sched_http_take_back(seatno);
+	js_seat_last_error(seatno, sqlstate, message);
+	count = js_flight_look(seatno, seat->reap_from, views, PORTION);
 	for (int i = 0; i < count; i++)
 	{
 		RunEntry   *run = sched_run_find(views[i].mail.run_id);
@@ -197,18 +197,18 @@ reap(int slotno)
 			held = true;		/* somebody has locked it: later */
 			continue;
 		}
-		lose(slot, &views[i], sqlstate, message);
+		lose(seat, &views[i], sqlstate, message);
 		reaped[reaped_count++] = views[i].index;
 	}
-	slot->reap_from = count == PORTION ? views[count - 1].index + 1 : 0;
-	slot->reap_held |= held;
+	seat->reap_from = count == PORTION ? views[count - 1].index + 1 : 0;
+	seat->reap_held |= held;
 	if (count == PORTION)
 		return;
-	reaped_all = !slot->reap_held;
-	slot->reap_held = false;
+	reaped_all = !seat->reap_held;
+	seat->reap_held = false;
 	if (!reaped_all)
-		slot->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
-	else if (!slot->view.was_ready)
+		seat->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
+	else if (!seat->view.was_ready)
 		note_start_failure(message);
 }
 
@@ -217,25 +217,25 @@ sched_http_reap(void)
 {
 	reaped_count = 0;
 	reaped_all = false;
-	for (int i = js->max_slots; i < js->total_slots; i++)
-		if (sched.slots[i].mine && !sched.slots[i].foreign && is_over(&sched.slots[i]))
+	for (int i = js->max_seats; i < js->total_seats; i++)
+		if (sched.seats[i].mine && !sched.seats[i].foreign && is_over(&sched.seats[i]))
 			reap(i);
 }
 
 static void
-release(int slotno)
+release(int seatno)
 {
-	SlotEntry  *slot = &sched.slots[slotno];
+	SeatEntry  *seat = &sched.seats[seatno];
 
-	js_slot_release(slotno);
-	slot->mine = slot->foreign = false;
-	slot->reap_after = 0;
-	slot->reap_from = 0;
-	if (slot->handle != NULL)
-		pfree(slot->handle);
-	slot->handle = NULL;
-	if (slotno == http_slot)
-		http_slot = -1;
+	js_seat_release(seatno);
+	seat->mine = seat->foreign = false;
+	seat->reap_after = 0;
+	seat->reap_from = 0;
+	if (seat->handle != NULL)
+		pfree(seat->handle);
+	seat->handle = NULL;
+	if (seatno == http_seat)
+		http_seat = -1;
 }
 
 /* After the commit. */
@@ -243,14 +243,14 @@ void
 sched_http_release_reaped(void)
 {
 	for (int i = 0; i < reaped_count; i++)
-		js_flight_release(http_slot, reaped[i]);
+		js_flight_release(http_seat, reaped[i]);
 	reaped_count = 0;
 	if (reaped_all)
-		release(http_slot);
+		release(http_seat);
 	reaped_all = false;
-	for (int i = js->max_slots; i < js->total_slots; i++)
-		if (sched.slots[i].mine && sched.slots[i].foreign &&
-			sched.slots[i].view.state == JS_SLOT_DEAD)
+	for (int i = js->max_seats; i < js->total_seats; i++)
+		if (sched.seats[i].mine && sched.seats[i].foreign &&
+			sched.seats[i].view.state == JS_SEAT_DEAD)
 			release(i);
 }
 
@@ -263,27 +263,27 @@ static bool
 start_worker(void)
 {
 	uint32		generation;
-	int			slotno = js_flight_reserve(MyDatabaseId, sched.run_table, &generation);
-	SlotEntry  *slot = slotno < 0 ? NULL : &sched.slots[slotno];
+	int			seatno = js_flight_reserve(MyDatabaseId, sched.run_table, &generation);
+	SeatEntry  *seat = seatno < 0 ? NULL : &sched.seats[seatno];
 
-	if (slot == NULL ||
+	if (seat == NULL ||
 		!js_process_register(JS_TYPE_HTTP, "jobsched_http_main", JS_TYPE_HTTP,
-							 Int32GetDatum(slotno), generation, sched.context, &slot->handle))
+							 Int32GetDatum(seatno), generation, sched.context, &seat->handle))
 	{
-		if (slot != NULL)
+		if (seat != NULL)
 		{
-			js_slot_release(slotno);
+			js_seat_release(seatno);
 			sched_note_no_process();
 		}
 		start_after = GetCurrentTimestamp() + USECS_PER_SEC;
 		return false;
 	}
-	slot->mine = true;
-	slot->foreign = false;
-	slot->generation = generation;
-	slot->reap_from = 0;
-	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
-	http_slot = slotno;
+	seat->mine = true;
+	seat->foreign = false;
+	seat->generation = generation;
+	seat->reap_from = 0;
+	(void) js_seat_look(seatno, MyDatabaseId, &seat->view);
+	http_seat = seatno;
 	return true;
 }
 
@@ -300,12 +300,12 @@ may_start(void)
 static bool
 takes_runs(void)
 {
-	const SlotEntry *slot;
+	const SeatEntry *seat;
 
-	if (http_slot < 0)
+	if (http_seat < 0)
 		return false;
-	slot = &sched.slots[http_slot];
-	return slot->view.state == JS_SLOT_READY && !slot->view.leave;
+	seat = &sched.seats[http_seat];
+	return seat->view.state == JS_SEAT_READY && !seat->view.leave;
 }
 
 /* The places of the worker. */
@@ -321,7 +321,7 @@ places(void)
 	Places		places;
 	int			most;
 
-	js_flight_load(http_slot, &most, &places.in_use);
+	js_flight_load(http_seat, &most, &places.in_use);
 	places.share = js_share_of_places(most);
 	return places;
 }
@@ -359,7 +359,7 @@ deal_round(Places *places, int most)
 
 		if (count == most || !may_have_more(owner, places) || (run = sched_first_ready(owner)) == NULL)
 			continue;
-		sched_plan(run, http_slot);
+		sched_plan(run, http_seat);
 		places->in_use++;
 		count++;
 		dlist_delete(&owner->node);
@@ -403,7 +403,7 @@ sched_http_assign(int most)
 
 	if (!any_ready(NULL))
 		return;
-	if (http_slot < 0 && js->total_slots > js->max_slots && may_start())
+	if (http_seat < 0 && js->total_seats > js->max_seats && may_start())
 		(void) start_worker();
 	if (!takes_runs())
 		return;
@@ -415,7 +415,7 @@ sched_http_assign(int most)
 bool
 sched_http_deliver(RunEntry *run, const JsMail *mail)
 {
-	run->flight = js_flight_deliver(run->slot, sched.slots[run->slot].generation, mail);
+	run->flight = js_flight_deliver(run->seat, sched.seats[run->seat].generation, mail);
 	return run->flight >= 0;
 }
 
@@ -423,7 +423,7 @@ sched_http_deliver(RunEntry *run, const JsMail *mail)
 void
 sched_http_interrupt(RunEntry *run, JsCancel why)
 {
-	(void) js_flight_cancel(run->slot, sched.slots[run->slot].generation, run->flight,
+	(void) js_flight_cancel(run->seat, sched.seats[run->seat].generation, run->flight,
 							run->run_id, why);
 }
 
@@ -433,11 +433,11 @@ sched_http_deadline(void)
 {
 	TimestampTz deadline = DT_NOEND;
 
-	if (http_slot >= 0 && is_awaited(&sched.slots[http_slot]))
-		deadline = sched.slots[http_slot].view.started_at + START_TIMEOUT + 1;
-	else if (http_slot >= 0 && sched.slots[http_slot].view.state == JS_SLOT_DEAD)
-		deadline = sched.slots[http_slot].reap_after;
-	else if (http_slot < 0 && sched_can_assign() && any_ready(NULL) && js->total_slots > js->max_slots)
+	if (http_seat >= 0 && is_awaited(&sched.seats[http_seat]))
+		deadline = sched.seats[http_seat].view.started_at + START_TIMEOUT + 1;
+	else if (http_seat >= 0 && sched.seats[http_seat].view.state == JS_SEAT_DEAD)
+		deadline = sched.seats[http_seat].reap_after;
+	else if (http_seat < 0 && sched_can_assign() && any_ready(NULL) && js->total_seats > js->max_seats)
 		deadline = start_after;
 	else if (takes_runs() && sched_can_assign() && may_deal())
 		deadline = DT_NOBEGIN;	/* a step takes on only so many */
@@ -450,7 +450,7 @@ sched_http_deadline(void)
  */
 
 static void
-adopt_flights(int slotno)
+adopt_flights(int seatno)
 {
 	JsFlightView views[PORTION];
 	int			from = 0;
@@ -458,7 +458,7 @@ adopt_flights(int slotno)
 
 	do
 	{
-		count = js_flight_look(slotno, from, views, PORTION);
+		count = js_flight_look(seatno, from, views, PORTION);
 		for (int i = 0; i < count; i++)
 		{
 			RunEntry   *run = sched_run_find(views[i].mail.run_id);
@@ -467,7 +467,7 @@ adopt_flights(int slotno)
 			if (run == NULL)
 				continue;
 			sched_run_place(run, RUN_ASSIGNED);
-			run->slot = slotno;
+			run->seat = seatno;
 			run->flight = views[i].index;
 			run->cancel = views[i].mail.cancel;
 			run->cancel_at = GetCurrentTimestamp();
@@ -481,18 +481,18 @@ sched_http_adopt(void)
 {
 	int64		ids[PORTION];
 
-	for (int i = js->max_slots; i < js->total_slots; i++)
+	for (int i = js->max_seats; i < js->total_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+		if (!js_seat_look(i, MyDatabaseId, &seat->view))
 			continue;
-		slot->mine = true;
-		slot->generation = slot->view.generation;
-		slot->foreign = slot->view.run_table != sched.run_table;
-		if (slot->foreign)
+		seat->mine = true;
+		seat->generation = seat->view.generation;
+		seat->foreign = seat->view.run_table != sched.run_table;
+		if (seat->foreign)
 			continue;
-		http_slot = i;
+		http_seat = i;
 		while (js_flight_take_back(i, ids, PORTION) > 0)
 			;
 		adopt_flights(i);

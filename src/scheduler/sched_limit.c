@@ -113,13 +113,13 @@ struct LimitSet
  * ------------------------------------------------------------------------
  */
 
-typedef struct LimitSlot
+typedef struct LimitItem
 {
 	LimitKey	key;
 	Limit	   *limit;
 	uint32		hash;
 	char		status;
-} LimitSlot;
+} LimitItem;
 
 static inline uint32
 hash_limit(LimitKey key)
@@ -135,24 +135,24 @@ same_limit(LimitKey a, LimitKey b)
 }
 
 #define SH_PREFIX limithash
-#define SH_ELEMENT_TYPE LimitSlot
+#define SH_ELEMENT_TYPE LimitItem
 #define SH_KEY_TYPE LimitKey
 #define SH_KEY key
 #define SH_HASH_KEY(tb, key) hash_limit(key)
 #define SH_EQUAL(tb, a, b) same_limit(a, b)
 #define SH_STORE_HASH
-#define SH_GET_HASH(tb, slot) (slot)->hash
+#define SH_GET_HASH(tb, item) (item)->hash
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-typedef struct SetSlot
+typedef struct SetItem
 {
 	LimitSet   *set;
 	uint32		hash;
 	char		status;
-} SetSlot;
+} SetItem;
 
 static inline uint32
 hash_set(const LimitSet *set)
@@ -170,13 +170,13 @@ same_set(const LimitSet *a, const LimitSet *b)
 }
 
 #define SH_PREFIX sethash
-#define SH_ELEMENT_TYPE SetSlot
+#define SH_ELEMENT_TYPE SetItem
 #define SH_KEY_TYPE LimitSet *
 #define SH_KEY set
 #define SH_HASH_KEY(tb, key) hash_set(key)
 #define SH_EQUAL(tb, a, b) same_set(a, b)
 #define SH_STORE_HASH
-#define SH_GET_HASH(tb, slot) (slot)->hash
+#define SH_GET_HASH(tb, item) (item)->hash
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -368,8 +368,8 @@ class_of(const Limit *limit)
 {
 	const char *name = limit->key.name;
 	LimitKey	key = {limit->key.owner, JS_LIMIT_CLASS, pnstrdup(name, strcspn(name, ":"))};
-	LimitSlot  *slot = limithash_lookup(limits, key);
-	Limit	   *class = slot != NULL ? slot->limit : NULL;
+	LimitItem  *item = limithash_lookup(limits, key);
+	Limit	   *class = item != NULL ? item->limit : NULL;
 
 	if (class == NULL && strcmp(key.name, JS_HOST_CLASS) == 0)
 		class = limit_get(key.owner, JS_LIMIT_CLASS, key.name);
@@ -406,12 +406,12 @@ static Limit *
 limit_get(Oid owner, JsLimitKind kind, const char *name)
 {
 	LimitKey	key = {owner, kind, name};
-	LimitSlot  *slot = limithash_lookup(limits, key);
+	LimitItem  *item = limithash_lookup(limits, key);
 	Limit	   *limit;
 	bool		found;
 
-	if (slot != NULL)
-		return slot->limit;
+	if (item != NULL)
+		return item->limit;
 	limit = MemoryContextAllocZero(limit_context, sizeof(Limit));
 	key.name = MemoryContextStrdup(sched.context, name);
 	limit->key = key;
@@ -456,11 +456,11 @@ static void
 each_limit(void (*visit) (Limit *limit))
 {
 	limithash_iterator iterator;
-	LimitSlot  *slot;
+	LimitItem  *item;
 
 	limithash_start_iterate(limits, &iterator);
-	while ((slot = limithash_iterate(limits, &iterator)) != NULL)
-		visit(slot->limit);
+	while ((item = limithash_iterate(limits, &iterator)) != NULL)
+		visit(item->limit);
 }
 
 static bool
@@ -524,19 +524,19 @@ static LimitSet *
 set_for(const RunEntry *run, char **keys, int nkeys)
 {
 	LimitSet	wanted;
-	SetSlot    *slot;
+	SetItem    *item;
 	LimitSet   *set;
 	bool		found;
 
 	fill_set(&wanted, run, keys, nkeys);
 	if (wanted.count == 0)
 		return NULL;
-	slot = sethash_lookup(sets, &wanted);
-	if (slot != NULL)
+	item = sethash_lookup(sets, &wanted);
+	if (item != NULL)
 	{
 		unref_limits(&wanted);
-		slot->set->refs++;
-		return slot->set;
+		item->set->refs++;
+		return item->set;
 	}
 	set = MemoryContextAlloc(sched.context, offsetof(LimitSet, limits) + wanted.count * sizeof(Limit *));
 	memcpy(set, &wanted, offsetof(LimitSet, limits) + wanted.count * sizeof(Limit *));

@@ -4,7 +4,7 @@
  *		From tables to the scheduler's memory.
  *
  * At its start the scheduler reads everything: jobs, their states, the queue;
- * and it looks into the slots of workers that a predecessor left.  After that
+ * and it looks at the seats of workers that a predecessor left.  After that
  * it reads what the news in shared memory name, row by row.  When the news
  * have overflowed, or a prepared transaction has committed, or once in a long
  * while to be safe, it reads everything again: what it knows already is
@@ -303,7 +303,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	run->superseded = row->job_id == 0 && sched_was_replaced(row->run_id);
 	sched_run_follow(run);
-	/* Until a slot shows one that runs: claimed and not handed over. */
+	/* Until a seat shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
 	sched_limits_attach(run, row->keys);
@@ -609,36 +609,36 @@ sched_load_news(TimestampTz now)
  * no longer there, but for one of the same name, are left alone until they end.
  */
 void
-sched_adopt_slots(void)
+sched_adopt_seats(void)
 {
 	JsMail		mail[JS_MAILBOX_SIZE];
 
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->max_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+		if (!js_seat_look(i, MyDatabaseId, &seat->view))
 			continue;
-		slot->mine = true;
-		slot->foreign = slot->view.run_table != sched.run_table;
-		if (!slot->foreign)
-			(void) js_slot_take_back(i, mail);
-		(void) js_slot_look(i, MyDatabaseId, &slot->view);
-		slot->generation = slot->view.generation;
-		slot->owner = sched_owner(slot->view.owner, false);
-		slot->owner->workers++;
-		slot->handle = NULL;
-		if (slot->foreign)
+		seat->mine = true;
+		seat->foreign = seat->view.run_table != sched.run_table;
+		if (!seat->foreign)
+			(void) js_seat_take_back(i, mail);
+		(void) js_seat_look(i, MyDatabaseId, &seat->view);
+		seat->generation = seat->view.generation;
+		seat->owner = sched_owner(seat->view.owner, false);
+		seat->owner->workers++;
+		seat->handle = NULL;
+		if (seat->foreign)
 			continue;
-		for (int k = 0; k < slot->view.current_count; k++)
+		for (int k = 0; k < seat->view.current_count; k++)
 		{
-			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+			RunEntry   *run = sched_run_find(seat->view.current[k].run_id);
 
 			if (run == NULL)
 				continue;
 			sched_run_place(run, RUN_ASSIGNED);
-			run->slot = i;
-			run->cancel = slot->view.current[k].cancel;
+			run->seat = i;
+			run->cancel = seat->view.current[k].cancel;
 			run->cancel_at = GetCurrentTimestamp();
 		}
 	}

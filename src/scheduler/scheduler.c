@@ -9,7 +9,7 @@
  * and sleeps on its latch until something happens or something is due.  Then
  * it makes a step:
  *
- *		look at the workers' slots			sched_dispatch.c
+ *		look at the workers' seats			sched_dispatch.c
  *		load what is new					sched_load.c
  *		outcomes go to the jobs' states		sched_fold.c
  *		slots that are due become runs		sched_fire.c
@@ -22,7 +22,7 @@
  * snapshot and no lock.
  *
  * Crash-only: on any error the process ends, and the launcher starts
- * another, which finds everything in the tables and in the slots.  There is
+ * another, which finds everything in the tables and in the seats.  There is
  * no other way to recover, so this one is well tried.  A row that makes
  * trouble does not stop the successor (sched.careful).
  *
@@ -568,7 +568,7 @@ start(void)
 	publish_rings();
 	sched_load_all(now);
 	set_enabled();
-	sched_adopt_slots();
+	sched_adopt_seats();
 	sched_limits_open();
 	sched_limits_sweep(now);
 	sched_end_pending(now);

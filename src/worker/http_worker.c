@@ -1173,7 +1173,7 @@ serve(void)
 		show_activity();
 		pgstat_report_stat(in_use == 0);
 		idle_too_long = wait_for_something(idle_since, is_new);
-		if ((idle_too_long || js_my_slot->expelled) && js_slot_leave_if_idle(idle_too_long))
+		if ((idle_too_long || js_my_seat->expelled) && js_seat_leave_if_idle(idle_too_long))
 		{
 			record_what_is_known();
 			return;
@@ -1190,7 +1190,7 @@ serve(void)
 	}
 }
 
-/* arg: the slot; bgw_extra: its generation. */
+/* arg: the seat; bgw_extra: its generation. */
 void
 jobsched_http_main(Datum arg)
 {
@@ -1200,18 +1200,18 @@ jobsched_http_main(Datum arg)
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	js_process_init();
 	pqsignal(SIGINT, SIG_IGN);	/* there is nothing to cancel */
-	js_slot_attach(DatumGetInt32(arg), generation);
+	js_seat_attach(DatumGetInt32(arg), generation);
 	js_capture_watch();
-	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(js_my_seat->dboid, InvalidOid, 0);
 	js_process_fix_settings(JS_TYPE_HTTP);
-	capacity = js_my_slot->flights->capacity;
+	capacity = js_my_seat->flights->capacity;
 	transfers = MemoryContextAllocHuge(TopMemoryContext, capacity * sizeof(JsTransfer));
 	memset(transfers, 0, capacity * sizeof(JsTransfer));
 	batch_context = AllocSetContextCreate(TopMemoryContext, "jobsched requests",
 										  ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(batch_context);
 	open_mux();
-	js_slot_ready();
+	js_seat_ready();
 	serve();
 	proc_exit(0);
 }

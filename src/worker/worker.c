@@ -26,7 +26,7 @@
  *
  * THE POINT OF NO RETURN
  *
- * From js_slot_close() on nobody can cancel the run through us, so a run that
+ * From js_seat_close() on nobody can cancel the run through us, so a run that
  * was cancelled never also succeeds.  (A pg_cancel_backend() that comes before
  * the commit takes back effects and record, and the cancel is recorded.)
  *
@@ -108,7 +108,7 @@ MemoryContext js_run_context;
 void
 js_worker_check_tables(void)
 {
-	if (js_table_oid("run") != js_my_slot->run_table)
+	if (js_table_oid("run") != js_my_seat->run_table)
 		ereport(FATAL,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("terminating jobsched worker because the extension has been dropped")));
@@ -293,7 +293,7 @@ void
 js_worker_close(int64 run_id)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (!js_slot_close(run_id))
+	if (!js_seat_close(run_id))
 		refuse_cancelled();
 }
 
@@ -336,9 +336,9 @@ execute(JsWork *work)
 	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	js_slot_begin(work->run.run_id);
+	js_seat_begin(work->run.run_id);
 	JS_INJECTION_POINT("jobsched-run-begins");
-	if (js_slot_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
+	if (js_seat_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
 		refuse_cancelled();
 	if (handler != NULL)
 		work->outcome.result = js_handler_run(handler, work->run.args, js_run_context);
@@ -397,7 +397,7 @@ timeout_message(const JsWork *work)
 static JsStatus
 status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 {
-	JsCancel	cancel = js_slot_is_cancelled(run_id);
+	JsCancel	cancel = js_seat_is_cancelled(run_id);
 
 	if (cancel != JS_CANCEL_NONE)
 		return js_cancel_outcome(cancel, reason);
@@ -419,7 +419,7 @@ status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 static void
 leave_if_no_end(const JsRun *run)
 {
-	JsCancel	cancel = js_slot_is_cancelled(run->run_id);
+	JsCancel	cancel = js_seat_is_cancelled(run->run_id);
 
 	if (cancel == JS_CANCEL_RESET)
 		ereport(FATAL,
@@ -571,7 +571,7 @@ finish_works(const JsWork *works, int count)
 		done[i].finished_at = works[i].outcome.finished_at;
 		done[i].retry_at = works[i].goes_on ? works[i].next.run_at : 0;
 	}
-	js_slot_finish(done, count);
+	js_seat_finish(done, count);
 }
 
 static void
@@ -607,7 +607,7 @@ empty_mailbox(void)
 	JsMail		mail[JS_BATCH_SIZE];
 	int			count;
 
-	while (!js_shutdown_begun() && (count = js_slot_next(mail)) > 0)
+	while (!js_shutdown_begun() && (count = js_seat_next(mail)) > 0)
 	{
 		js_shutdown_run_until(mail->timeout > 0 ? GetCurrentTimestamp() + mail->timeout : DT_NOEND);
 		run_mail(mail, count);
@@ -652,9 +652,9 @@ serve(void)
 		pgstat_report_stat(true);
 		set_ps_display("idle");
 		idle_too_long = wait_for_mail(idle_since, is_new);
-		if (js_shutdown_begun() || js_slot_leave_if_idle(idle_too_long))
+		if (js_shutdown_begun() || js_seat_leave_if_idle(idle_too_long))
 			return;
-		if (js_slot_has_mail())
+		if (js_seat_has_mail())
 		{
 			empty_mailbox();
 			SetLatch(MyLatch);	/* a run that waited has reset it */
@@ -673,13 +673,13 @@ serve(void)
 static void
 open_session(void)
 {
-	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, js_my_slot->owner, 0);
+	BackgroundWorkerInitializeConnectionByOid(js_my_seat->dboid, js_my_seat->owner, 0);
 	StartTransactionCommand();
 	process_session_preload_libraries();
 	CommitTransactionCommand();
 }
 
-/* arg: the slot; bgw_extra: its generation. */
+/* arg: the seat; bgw_extra: its generation. */
 void
 jobsched_worker_main(Datum arg)
 {
@@ -690,7 +690,7 @@ jobsched_worker_main(Datum arg)
 	js_process_init();
 	js_shutdown_watch();
 	js_session_watch();
-	js_slot_attach(DatumGetInt32(arg), generation);
+	js_seat_attach(DatumGetInt32(arg), generation);
 	js_capture_watch();
 	open_session();
 	js_capture_open();
@@ -698,7 +698,7 @@ jobsched_worker_main(Datum arg)
 	js_run_context = AllocSetContextCreate(TopMemoryContext, "jobsched run",
 										   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(js_run_context);
-	js_slot_ready();
+	js_seat_ready();
 	serve();
 	proc_exit(0);
 }
