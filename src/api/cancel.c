@@ -3,7 +3,7 @@
  * cancel.c
  *		Functions that cancel runs, or take them from their workers.
  *
- * What is wanted is a row in request, inserted in the caller's transaction;
+ * What is wanted is a row in run_stop, inserted in the caller's transaction;
  * the scheduler hears of it at commit and does it (sched_cancel.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
@@ -53,11 +53,11 @@ may_cancel(const JsRun *run)
 }
 
 static void
-request(int64 run_id, bool force)
+stop_run(int64 run_id, bool force)
 {
-	JsRequest	row = {.kind = JS_REQUEST_CANCEL,.run_id = run_id,.force = force};
+	JsStop		row = {.kind = JS_STOP_CANCEL,.run_id = run_id,.force = force};
 
-	js_wakeup_request(js_request_insert(&row));
+	js_wakeup_stop(js_stop_insert(&row));
 }
 
 Datum
@@ -76,7 +76,7 @@ jobsched_cancel_run(PG_FUNCTION_ARGS)
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
 	if (live)
 	{
-		request(run_id, PG_GETARG_BOOL(1));
+		stop_run(run_id, PG_GETARG_BOOL(1));
 		warn_if_unresponsive(run_id);
 	}
 	PG_RETURN_BOOL(live);
@@ -112,7 +112,7 @@ cancel_if_meant(const JsRun *run, void *arg)
 		(!filter->any_status && run->status != filter->status) ||
 		run->queued_at >= filter->queued_before || !may_cancel(run))
 		return;
-	request(run->run_id, filter->force);
+	stop_run(run->run_id, filter->force);
 	if (run->status == JS_RUN_RUNNING)
 		warn_if_unresponsive(run->run_id);
 	filter->count++;
@@ -153,7 +153,7 @@ static void
 cancel_if_owned(const JsRun *run, void *arg)
 {
 	if (run->owner == *(Oid *) arg)
-		request(run->run_id, false);
+		stop_run(run->run_id, false);
 }
 
 /* What has no job yet, when the job that it would have had is dropped. */
@@ -175,11 +175,11 @@ static void
 reset_if_stuck(const JsRun *run, void *arg)
 {
 	Stuck	   *stuck = arg;
-	JsRequest	row = {.kind = JS_REQUEST_RESET,.run_id = run->run_id,.attempt = run->attempt};
+	JsStop		row = {.kind = JS_STOP_RESET,.run_id = run->run_id,.attempt = run->attempt};
 
 	if (run->status != JS_RUN_RUNNING || run->claimed_at >= stuck->claimed_before || !may_cancel(run))
 		return;
-	js_wakeup_request(js_request_insert(&row));
+	js_wakeup_stop(js_stop_insert(&row));
 	warn_if_unresponsive(run->run_id);
 	stuck->count++;
 }

@@ -10,9 +10,9 @@
  * or an error, or a new run which takes the key over.
  *
  * A session never changes a run.  That the run which loses its key shall not
- * start is a request, in the same transaction as the new run: the scheduler
- * holds the old one back from when it reads the request, and ends it; or it has
- * claimed it before, and drops the request.
+ * start is a stop, in the same transaction as the new run: the scheduler
+ * holds the old one back from when it reads the stop, and ends it; or it has
+ * claimed it before, and drops the stop.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -161,11 +161,11 @@ refuse_taken(const JsKeptKey *kept)
 }
 
 static void
-push_out(int64 run_id, JsRequestKind kind)
+push_out(int64 run_id, JsStopKind kind)
 {
-	JsRequest	request = {.kind = kind,.run_id = run_id};
+	JsStop		stop = {.kind = kind,.run_id = run_id};
 
-	js_wakeup_request(js_request_insert(&request));
+	js_wakeup_stop(js_stop_insert(&stop));
 }
 
 /* Whether the run that keeps the key is what the caller shall get. */
@@ -182,11 +182,11 @@ keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, Timestamp
 	{
 		case JS_CONFLICT_REPLACE:
 			if (state == KEEPER_WAITS)
-				push_out(kept->run_id, JS_REQUEST_REPLACE);
+				push_out(kept->run_id, JS_STOP_REPLACE);
 			return false;
 		case JS_CONFLICT_DEBOUNCE:
 			if (state == KEEPER_WAITS)
-				push_out(kept->run_id, JS_REQUEST_DEBOUNCE);
+				push_out(kept->run_id, JS_STOP_DEBOUNCE);
 			return false;
 		case JS_CONFLICT_ERROR:
 			if (!expired || state != KEEPER_ENDED)

@@ -142,17 +142,17 @@ typedef struct OwnerEntry
 	dlist_node	node;			/* in sched.owners */
 } OwnerEntry;
 
-/* Somebody wants something of a run: a row of request. */
-typedef struct Request
+/* Somebody wants a run to end: a row of run_stop. */
+typedef struct StopEntry
 {
-	dlist_node	node;			/* waits (sched_cancel.c), or in requests_done */
-	int64		request_id;
-	JsRequestKind kind;
+	dlist_node	node;			/* waits (sched_cancel.c), or in stops_done */
+	int64		stop_id;
+	JsStopKind	kind;
 	int64		run_id;
 	int32		attempt;		/* the only one that is meant; 0: any */
 	bool		force;
 	bool		again;			/* it was tried once */
-} Request;
+} StopEntry;
 
 typedef struct RunEntry
 {
@@ -170,7 +170,7 @@ typedef struct RunEntry
 	bool		waiting;		/* counts as a waiting one */
 	bool		claimed;		/* its row says running, this attempt */
 	bool		cut_off;		/* in another life of the server */
-	bool		superseded;		/* a request will end it: does not start */
+	bool		superseded;		/* a stop will end it: does not start */
 	bool		disowned;		/* sched_note_disowned() knows of it */
 	Oid			brought_by;		/* whose is what it executes instead of what its
 								 * job does; InvalidOid: it does not */
@@ -185,7 +185,7 @@ typedef struct RunEntry
 	JsCancel	cancel;			/* its worker has been told to end it */
 	TimestampTz cancel_at;		/* when, by the real clock */
 	bool		terminated;		/* and then to end itself */
-	Request    *request;		/* NULL: nobody wants it to be cancelled */
+	StopEntry  *stop;			/* NULL: nobody wants it to be cancelled */
 	LimitSet   *limits;			/* that name it; NULL: none does */
 	bool		holding;		/* it has its units of them */
 	bool		unpaid;			/* and is yet to use up what rates allow */
@@ -240,7 +240,7 @@ typedef struct Sched
 	pairingheap *future;		/* RunEntry.item by run_at */
 	dlist_head	owners;
 	slist_head	folds;
-	dlist_head	requests_done;	/* to be deleted */
+	dlist_head	stops_done;		/* to be deleted */
 	SeatEntry  *seats;			/* js->total_seats of them */
 } Sched;
 
@@ -433,17 +433,17 @@ extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
 /* sched_cancel.c */
-extern void sched_requests_init(void);
-extern void sched_queue_request(Request *request, const RunEntry *run);
-extern bool sched_requests_waiting(void);
-extern bool sched_requests_unread(void);
-extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
-extern void sched_unpark_requests(void);
+extern void sched_stops_init(void);
+extern void sched_queue_stop(StopEntry *stop, const RunEntry *run);
+extern bool sched_stops_waiting(void);
+extern bool sched_stops_unread(void);
+extern void sched_read_stops(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
+extern void sched_unpark_stops(void);
 extern bool sched_was_replaced(int64 run_id);
-extern void sched_add_request(const JsRequest *row, void *arg);
+extern void sched_add_stop(const JsStop *row, void *arg);
 extern void sched_interrupt(RunEntry *run, JsCancel why);
 extern void sched_replace_run(RunEntry *run, bool at_once);
-extern void sched_serve_requests(TimestampTz now);
+extern void sched_serve_stops(TimestampTz now);
 extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SeatEntry *seat);
 extern int64 sched_timeout(const RunEntry *run);

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * sched_cancel.c
- *		Runs that shall end early: on request, or because their time is up.
+ *		Runs that shall end early: somebody asks for it, or their time is up.
  *
- * Requests are rows.  One is deleted when it is done, so a successor finds it as
- * long as there is something to do.
+ * Who asks writes a row, a stop.  It is deleted when it is done, so a successor
+ * finds it as long as there is something to do.
  *
  * cancel_run() asks for the end of a run, wherever it is.  A run that
  * waits is ended at once.  One that is executed is interrupted as by
@@ -15,14 +15,14 @@
  * A run whose place a slot's run takes (overlap 'replace') gets such a row from
  * us, in the transaction that makes the new run.
  *
- * A timeout is the same, without a request.  It is watched over here and not
+ * A timeout is the same, without a row.  It is watched over here and not
  * by the worker, where the job's own code could get at it; it counts from
  * when the worker began the run, by the real clock.
  *
  * A trigger() that takes a key from a run which waits asks for the end of that
- * run, if it waits still when the request is read: it is held back at once, for
+ * run, if it waits still when the stop is read: it is held back at once, for
  * the row of the run that replaces it is committed, and ended in its turn.  A
- * run that has been claimed by then goes on, and the request is dropped.
+ * run that has been claimed by then goes on, and the stop is dropped.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -38,20 +38,20 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Requests served in one step at most, so that a step stays short. */
+/* Stops served in one step at most, so that a step stays short. */
 #define MAX_SERVED 256
 
 typedef struct StopItem
 {
-	int64		request_id;
-	Request    *request;
+	int64		stop_id;
+	StopEntry  *stop;
 	char		status;
 } StopItem;
 
-#define SH_PREFIX requesthash
+#define SH_PREFIX stophash
 #define SH_ELEMENT_TYPE StopItem
 #define SH_KEY_TYPE int64
-#define SH_KEY request_id
+#define SH_KEY stop_id
 #define SH_HASH_KEY(tb, key) sched_hash_id(key)
 #define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
@@ -60,13 +60,13 @@ typedef struct StopItem
 #include "lib/simplehash.h"
 
 /* All that there are, wherever they are: one may be read more than once. */
-static requesthash_hash * known = NULL;
+static stophash_hash * known = NULL;
 
 /* For runs that have no job yet (sched_jobless.c). */
 static dlist_head parked = DLIST_STATIC_INIT(parked);
 
 /* ------------------------------------------------------------------------
- * Requests
+ * Stops
  * ------------------------------------------------------------------------
  */
 
@@ -80,7 +80,7 @@ static dlist_head parked = DLIST_STATIC_INIT(parked);
 
 typedef struct Turn
 {
-	dlist_head	requests;
+	dlist_head	stops;
 	int			count;
 	int64		unread_from;	/* the first that is in the table only; 0: none
 								 * is */
@@ -91,11 +91,11 @@ static int	waiting_count = 0;
 static int	next_turn = 0;
 
 void
-sched_requests_init(void)
+sched_stops_init(void)
 {
 	for (int i = 0; i < TURNS; i++)
-		dlist_init(&turns[i].requests);
-	dlist_init(&sched.requests_done);
+		dlist_init(&turns[i].stops);
+	dlist_init(&sched.stops_done);
 }
 
 /* run: NULL if it is not known. */
@@ -106,39 +106,39 @@ turn_of(const RunEntry *run)
 }
 
 void
-sched_queue_request(Request *request, const RunEntry *run)
+sched_queue_stop(StopEntry *stop, const RunEntry *run)
 {
 	Turn	   *turn = turn_of(run);
 
-	dlist_push_tail(&turn->requests, &request->node);
+	dlist_push_tail(&turn->stops, &stop->node);
 	turn->count++;
 	waiting_count++;
 }
 
 /* Of whose turn it is; NULL if there is none, or if it has to wait. */
-static Request *
-next_request(void)
+static StopEntry *
+next_stop(void)
 {
 	Turn	   *turn = &turns[next_turn];
-	Request    *request;
+	StopEntry  *stop;
 
 	next_turn = (next_turn + 1) % TURNS;
-	if (dlist_is_empty(&turn->requests))
+	if (dlist_is_empty(&turn->stops))
 		return NULL;
-	request = dlist_head_element(Request, node, &turn->requests);
-	if (request->again && !sched_may_end())
+	stop = dlist_head_element(StopEntry, node, &turn->stops);
+	if (stop->again && !sched_may_end())
 		return NULL;			/* round to the first of those that wait */
-	dlist_delete(&request->node);
+	dlist_delete(&stop->node);
 	turn->count--;
 	waiting_count--;
-	return request;
+	return stop;
 }
 
 static void
-leave_unread(Turn *turn, int64 request_id)
+leave_unread(Turn *turn, int64 stop_id)
 {
-	if (turn->unread_from == 0 || request_id < turn->unread_from)
-		turn->unread_from = request_id;
+	if (turn->unread_from == 0 || stop_id < turn->unread_from)
+		turn->unread_from = stop_id;
 }
 
 static Turn *
@@ -152,14 +152,14 @@ turn_with_room(void)
 
 /* Whether some that are in the table only are to be read. */
 bool
-sched_requests_unread(void)
+sched_stops_unread(void)
 {
 	return turn_with_room() != NULL;
 }
 
 /* Reads a part of them: read returns where to go on, 0 if that was all. */
 void
-sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
+sched_read_stops(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
 {
 	Turn	   *turn = turn_with_room();
 	int64		from;
@@ -174,9 +174,9 @@ sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), Time
 }
 
 bool
-sched_requests_waiting(void)
+sched_stops_waiting(void)
 {
-	return waiting_count > 0 || !dlist_is_empty(&sched.requests_done);
+	return waiting_count > 0 || !dlist_is_empty(&sched.stops_done);
 }
 
 /*
@@ -240,64 +240,64 @@ hold_back(int64 run_id)
 }
 
 static bool
-replaces(JsRequestKind kind)
+replaces(JsStopKind kind)
 {
-	return kind == JS_REQUEST_REPLACE || kind == JS_REQUEST_DEBOUNCE;
+	return kind == JS_STOP_REPLACE || kind == JS_STOP_DEBOUNCE;
 }
 
 void
-sched_add_request(const JsRequest *row, void *arg)
+sched_add_stop(const JsStop *row, void *arg)
 {
-	Request    *request;
+	StopEntry  *stop;
 	const RunEntry *run = sched_run_find(row->run_id);
 	bool		found;
 	StopItem   *item;
 
 	if (known == NULL)
-		known = requesthash_create(sched.context, 64, NULL);
-	if (turn_of(run)->count >= MAX_READ_AHEAD && requesthash_lookup(known, row->request_id) == NULL)
+		known = stophash_create(sched.context, 64, NULL);
+	if (turn_of(run)->count >= MAX_READ_AHEAD && stophash_lookup(known, row->stop_id) == NULL)
 	{
-		leave_unread(turn_of(run), row->request_id);
+		leave_unread(turn_of(run), row->stop_id);
 		if (replaces(row->kind))
 			hold_back(row->run_id);
 		return;
 	}
-	item = requesthash_insert(known, row->request_id, &found);
+	item = stophash_insert(known, row->stop_id, &found);
 	if (found)
 		return;					/* it has been read before */
-	request = MemoryContextAlloc(sched.context, sizeof(Request));
-	request->request_id = row->request_id;
-	request->kind = row->kind;
-	request->run_id = row->run_id;
-	request->attempt = row->attempt;
-	request->force = row->force;
-	request->again = false;
-	item->request = request;
-	sched_queue_request(request, sched_run_find(request->run_id));
-	if (replaces(request->kind))
-		hold_back(request->run_id);
+	stop = MemoryContextAlloc(sched.context, sizeof(StopEntry));
+	stop->stop_id = row->stop_id;
+	stop->kind = row->kind;
+	stop->run_id = row->run_id;
+	stop->attempt = row->attempt;
+	stop->force = row->force;
+	stop->again = false;
+	item->stop = stop;
+	sched_queue_stop(stop, sched_run_find(stop->run_id));
+	if (replaces(stop->kind))
+		hold_back(stop->run_id);
 }
 
-/* Runs have got jobs: requests of these may be among those that are parked. */
+/* Runs have got jobs: stops of these may be among those that are parked. */
 void
-sched_unpark_requests(void)
+sched_unpark_stops(void)
 {
 	while (!dlist_is_empty(&parked))
 	{
-		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&parked));
+		StopEntry  *stop = dlist_container(StopEntry, node, dlist_pop_head_node(&parked));
 
-		sched_queue_request(request, sched_run_find(request->run_id));
-		if (replaces(request->kind))
-			hold_back(request->run_id);
+		sched_queue_stop(stop, sched_run_find(stop->run_id));
+		if (replaces(stop->kind))
+			hold_back(stop->run_id);
 	}
 }
 
 static void
-forget_request(Request *request)
+forget_stop(StopEntry *stop)
 {
-	js_request_delete(request->request_id);
-	requesthash_delete(known, request->request_id);
-	pfree(request);
+	js_stop_delete(stop->stop_id);
+	stophash_delete(known, stop->stop_id);
+	pfree(stop);
 }
 
 void
@@ -315,13 +315,13 @@ sched_interrupt(RunEntry *run, JsCancel why)
 	js_seat_signal(run->seat, sched.seats[run->seat].generation, run->run_id, why, SIGINT);
 }
 
-/* A second request for the same run takes the place of the first. */
+/* A second stop for the same run takes the place of the first. */
 static void
-take_request(RunEntry *run, Request *request)
+take_stop(RunEntry *run, StopEntry *stop)
 {
-	if (run->request != NULL)
-		dlist_push_tail(&sched.requests_done, &run->request->node);
-	run->request = request;
+	if (run->stop != NULL)
+		dlist_push_tail(&sched.stops_done, &run->stop->node);
+	run->stop = stop;
 }
 
 /*
@@ -346,106 +346,106 @@ reset_run(RunEntry *run)
 }
 
 static const char *
-reason_of(const Request *request)
+reason_of(const StopEntry *stop)
 {
-	switch (request->kind)
+	switch (stop->kind)
 	{
-		case JS_REQUEST_REPLACE:
-		case JS_REQUEST_OVERLAP:
+		case JS_STOP_REPLACE:
+		case JS_STOP_OVERLAP:
 			return "replaced";
-		case JS_REQUEST_DEBOUNCE:
+		case JS_STOP_DEBOUNCE:
 			return "debounced";
 		default:
 			return "cancelled";
 	}
 }
 
-/* Whether the request asks for something that can still be done. */
+/* Whether the stop asks for something that can still be done. */
 static bool
-is_open(const Request *request, const RunEntry *run)
+is_open(const StopEntry *stop, const RunEntry *run)
 {
-	if (run == NULL || request->kind == JS_REQUEST_UNKNOWN)
+	if (run == NULL || stop->kind == JS_STOP_UNKNOWN)
 		return false;
-	if (request->kind == JS_REQUEST_RESET)
-		return run->state == RUN_ASSIGNED && run->attempt == request->attempt;
-	return !replaces(request->kind) || run->superseded;
+	if (stop->kind == JS_STOP_RESET)
+		return run->state == RUN_ASSIGNED && run->attempt == stop->attempt;
+	return !replaces(stop->kind) || run->superseded;
 }
 
 static void
-serve(Request *request, TimestampTz now)
+serve(StopEntry *stop, TimestampTz now)
 {
-	RunEntry   *run = sched_run_load(request->run_id, now);
+	RunEntry   *run = sched_run_load(stop->run_id, now);
 
-	if (run == NULL && is_jobless(request->run_id))
+	if (run == NULL && is_jobless(stop->run_id))
 	{
-		dlist_push_tail(&parked, &request->node);
+		dlist_push_tail(&parked, &stop->node);
 		return;
 	}
-	if (!is_open(request, run))
+	if (!is_open(stop, run))
 	{
-		dlist_push_tail(&sched.requests_done, &request->node);
+		dlist_push_tail(&sched.stops_done, &stop->node);
 		return;
 	}
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->seat);
-	if (request->kind == JS_REQUEST_RESET)
+	if (stop->kind == JS_STOP_RESET)
 	{
 		if (run->state == RUN_ASSIGNED)
 			reset_run(run);
-		dlist_push_tail(&sched.requests_done, &request->node);
+		dlist_push_tail(&sched.stops_done, &stop->node);
 		return;
 	}
-	take_request(run, request);
+	take_stop(run, stop);
 	if (run->job->asleep)
 		return;					/* not ours to touch, until it is adopted */
-	if (run->state == RUN_ASSIGNED && replaces(request->kind))
+	if (run->state == RUN_ASSIGNED && replaces(stop->kind))
 		return;					/* until its worker has told us that it waits */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
-		sched_end_run(run, JS_CANCELLED, reason_of(request), NULL, NULL);
+		sched_end_run(run, JS_CANCELLED, reason_of(stop), NULL, NULL);
 		return;
 	}
 	if (run->state != RUN_ASSIGNED)
 	{
-		sched_run_wait(run, now);	/* and the request with it */
+		sched_run_wait(run, now);	/* and the stop with it */
 		return;
 	}
-	sched_interrupt(run, request->kind == JS_REQUEST_OVERLAP ? JS_CANCEL_REPLACE : JS_CANCEL_REQUEST);
-	if (request->force)
+	sched_interrupt(run, stop->kind == JS_STOP_OVERLAP ? JS_CANCEL_REPLACE : JS_CANCEL_ASKED);
+	if (stop->force)
 		run->cancel_at = DT_NOBEGIN;	/* no grace */
 }
 
 void
-sched_serve_requests(TimestampTz now)
+sched_serve_stops(TimestampTz now)
 {
 	int			served = 0;
 	int			in_vain = 0;	/* turns in a row */
 
 	while (served < MAX_SERVED && in_vain < TURNS && waiting_count > 0 && sched_may_end_more())
 	{
-		Request    *request = next_request();
+		StopEntry  *stop = next_stop();
 
-		in_vain = request != NULL ? 0 : in_vain + 1;
-		if (request == NULL)
+		in_vain = stop != NULL ? 0 : in_vain + 1;
+		if (stop == NULL)
 			continue;
-		serve(request, now);
+		serve(stop, now);
 		served++;
 	}
-	while (!dlist_is_empty(&sched.requests_done))
-		forget_request(dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done)));
+	while (!dlist_is_empty(&sched.stops_done))
+		forget_stop(dlist_container(StopEntry, node, dlist_pop_head_node(&sched.stops_done)));
 }
 
 /*
  * A slot's run is to take the place of this one.  If it cannot be ended at once,
- * or shall not be, there is a request, as if somebody had cancelled it: that
+ * or shall not be, there is a stop, as if somebody had cancelled it: that
  * survives us and the server, so what was replaced does not come back.
  */
 void
 sched_replace_run(RunEntry *run, bool at_once)
 {
-	JsRequest	row = {.kind = JS_REQUEST_OVERLAP,.run_id = run->run_id};
+	JsStop		row = {.kind = JS_STOP_OVERLAP,.run_id = run->run_id};
 
-	if (run->request != NULL)
+	if (run->stop != NULL)
 		return;					/* it is to end already */
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->seat);
@@ -455,8 +455,8 @@ sched_replace_run(RunEntry *run, bool at_once)
 		sched_end_run(run, JS_CANCELLED, "replaced", NULL, NULL);
 		return;
 	}
-	(void) js_request_insert(&row);
-	sched_add_request(&row, NULL);
+	(void) js_stop_insert(&row);
+	sched_add_stop(&row, NULL);
 }
 
 /* ------------------------------------------------------------------------

@@ -634,7 +634,7 @@ sched_end_pending(TimestampTz now)
 	ended_bytes = 0;
 	if (!sched_may_end())
 		return;
-	sched_serve_requests(now);
+	sched_serve_stops(now);
 	lose_cut_off();
 	cancel_disowned(now);
 	end_dropped();
@@ -645,5 +645,5 @@ bool
 sched_ends_waiting(void)
 {
 	return sched_may_end() &&
-		(dropped_jobs != NIL || cut_off != NIL || disowned != NIL || sched_requests_waiting());
+		(dropped_jobs != NIL || cut_off != NIL || disowned != NIL || sched_stops_waiting());
 }

@@ -403,7 +403,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_read_on(now);
 	sched_fold_recover_woken();
 	if (sched_any_settled())
-		sched_unpark_requests();
+		sched_unpark_stops();
 	set_enabled();
 	sched_place_some();
 	sched_end_pending(now);

@@ -39,7 +39,7 @@ typedef enum JsNewsKind
 {
 	JS_NEWS_RUNS,				/* runs first..last were queued */
 	JS_NEWS_JOBS,				/* jobs first..last changed */
-	JS_NEWS_REQUESTS,			/* requests first..last were made */
+	JS_NEWS_STOPS,				/* stops first..last were asked for */
 	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
 	JS_NEWS_LIMITS				/* queues or limits were defined anew */
 } JsNewsKind;
@@ -115,7 +115,7 @@ typedef enum JsSeatState
 typedef enum JsCancel
 {
 	JS_CANCEL_NONE,
-	JS_CANCEL_REQUEST,			/* cancel_run() */
+	JS_CANCEL_ASKED,			/* cancel_run() */
 	JS_CANCEL_DROP,				/* drop_job(cancel_running => true) */
 	JS_CANCEL_TIMEOUT,
 	JS_CANCEL_RESET,			/* reset_stuck(): not its end, its worker's */
