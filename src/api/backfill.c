@@ -168,7 +168,7 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 	int			count;
 	TimestampTz *slots = find_slots(wanted, &count);
 	ArrayType  *keys = wanted->dry_run ? NULL :
-		js_keys_require(js_http_keys(&wanted->job, wanted->job.keys), js_run_args(wanted->job.args, NULL));
+		js_limit_keys_require(js_http_keys(&wanted->job, wanted->job.keys), js_run_args(wanted->job.args, NULL));
 	JsRunWriter *writer = wanted->dry_run ? NULL : js_run_writer_open();
 
 	for (int i = 0; i < count; i++)

@@ -141,11 +141,11 @@ find_keeper(JsKeptKey *kept)
 		TransactionId writer;
 		bool		found;
 
-		js_key_lock(kept);
-		found = js_key_find(kept, &writer);
+		js_idempotency_lock(kept);
+		found = js_idempotency_find(kept, &writer);
 		if (!TransactionIdIsValid(writer))
 			return found;
-		js_key_unlock(kept);
+		js_idempotency_unlock(kept);
 		XactLockTableWait(writer, NULL, NULL, XLTW_None);
 	}
 }
@@ -230,8 +230,8 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 		kept.run_id = run->run_id = js_run_next_id();
 		kept.queued_at = run->queued_at;
 		kept.expires_at = run->queued_at + idempotency->period;
-		js_key_write(&kept);
+		js_idempotency_write(&kept);
 	}
-	js_key_unlock(&kept);
+	js_idempotency_unlock(&kept);
 	return !stands;
 }

@@ -126,7 +126,7 @@ queue_argument(FunctionCallInfo fcinfo, int n)
 static ArrayType *
 keys_argument(FunctionCallInfo fcinfo, int n)
 {
-	return PG_ARGISNULL(n) ? NULL : js_keys_argument(PG_GETARG_ARRAYTYPE_P_COPY(n));
+	return PG_ARGISNULL(n) ? NULL : js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P_COPY(n));
 }
 
 /* The arguments from n on; returns the number of the one that follows. */
@@ -310,7 +310,7 @@ check_keys(const JsJob *job)
 				 errmsg("job \"%s\" cannot have a schedule: it has no request of its own", job->name),
 				 errhint("Create another job, with a url.")));
 	if (job->schedule != NULL)
-		(void) js_keys_require(js_http_keys(job, job->keys), job->args);
+		(void) js_limit_keys_require(js_http_keys(job, job->keys), job->args);
 }
 
 static void

@@ -68,7 +68,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource
 	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
 	source->job_args = job.args;
 	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :
-									 js_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
+									 js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
 }
 
 static Jsonb *
@@ -86,7 +86,7 @@ resolve_keys(const KeySource *source, Jsonb *args)
 {
 	if (source->templates == NULL)
 		return NULL;
-	return js_keys_require(source->templates, js_run_args(source->job_args, args));
+	return js_limit_keys_require(source->templates, js_run_args(source->job_args, args));
 }
 
 /* The id is assigned here unless it is set. */

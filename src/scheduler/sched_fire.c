@@ -364,7 +364,7 @@ read_keys(DueJob *due)
 		invalidate(due->job, "its definition is larger than jobsched.max_job_size");
 		return false;
 	}
-	due->keys = js_keys_resolve(js_http_keys(&due->row, due->row.keys), due->row.args, &problem);
+	due->keys = js_limit_keys_resolve(js_http_keys(&due->row, due->row.keys), due->row.args, &problem);
 	if (problem != NULL)
 		invalidate(due->job, problem);
 	return problem == NULL;

@@ -568,7 +568,7 @@ void
 sched_limits_attach(RunEntry *run, ArrayType *keys)
 {
 	char	   *names[JS_MAX_KEYS];
-	int			count = js_keys_read(keys, names);
+	int			count = js_limit_keys_read(keys, names);
 
 	run->limits = set_for(run, names, count);
 	sched_run_charge(run, count);

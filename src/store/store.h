@@ -387,12 +387,12 @@ typedef struct JsKeptKey
 
 typedef bool (*JsKeyFilter) (const JsKeptKey *kept);
 
-extern void js_key_lock(const JsKeptKey *kept);
-extern void js_key_unlock(const JsKeptKey *kept);
-extern bool js_key_find(JsKeptKey *kept, TransactionId *writer);
-extern void js_key_write(const JsKeptKey *kept);
-extern bool js_keys_expire(TimestampTz *from, TimestampTz until, int limit,
-						   JsKeyFilter may_go);
+extern void js_idempotency_lock(const JsKeptKey *kept);
+extern void js_idempotency_unlock(const JsKeptKey *kept);
+extern bool js_idempotency_find(JsKeptKey *kept, TransactionId *writer);
+extern void js_idempotency_write(const JsKeptKey *kept);
+extern bool js_idempotency_expire(TimestampTz *from, TimestampTz until, int limit,
+								  JsKeyFilter may_go);
 
 /* limits (store_limit.c) */
 

@@ -360,7 +360,7 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 	snprintf(name, sizeof(name), "history_%03d", segment);
 	rel = js_table_open(name, AccessShareLock);
 	snprintf(name, sizeof(name), "history_%03d_pkey", segment);
-	js_key_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
 	scan = js_table_scan_key(rel, name, &key, 1);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);

@@ -297,7 +297,7 @@ scan_by_id(Relation rel, const char *index, AttrNumber column, int64 id)
 {
 	ScanKeyData key;
 
-	js_key_int64(&key, column, BTEqualStrategyNumber, id);
+	js_scan_int64(&key, column, BTEqualStrategyNumber, id);
 	return js_table_scan_key(rel, index, &key, 1);
 }
 

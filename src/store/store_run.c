@@ -223,7 +223,7 @@ scan_run(Relation rel, int64 run_id)
 {
 	ScanKeyData key;
 
-	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
 	return js_table_scan_self(rel, "run_pkey", &key, 1);
 }
 
@@ -254,7 +254,7 @@ see(int64 run_id, RunReader read, JsRun *run)
 	Relation	rel = js_table_open("run", AccessShareLock);
 	ScanKeyData key;
 
-	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
 	return read_run(rel, js_table_scan_key(rel, "run_pkey", &key, 1), read, run);
 }
 
@@ -307,7 +307,7 @@ js_run_exists_for(int64 job_id, TimestampTz slot, JsRunSource source)
 	SysScanDesc scan;
 	bool		found;
 
-	js_key_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
+	js_scan_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
 	ScanKeyInit(&keys[1], RUN_SCHEDULED_FOR, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(slot));
 	if (source != JS_SOURCE_UNKNOWN)
@@ -451,7 +451,7 @@ js_runs_visit_jobless(JsRunVisitor visit, void *arg)
 	RunVisit	each = {visit, arg};
 	ScanKeyData key;
 
-	js_key_int64(&key, RUN_JOB_ID, BTEqualStrategyNumber, 0);
+	js_scan_int64(&key, RUN_JOB_ID, BTEqualStrategyNumber, 0);
 	js_table_visit_keys("run", "run_slot", &key, 1, visit_run_tuple, &each);
 }
 
