@@ -24,9 +24,9 @@
 #define JS_MAX_LOST 3
 
 /* Outcomes of a job's runs that are not yet in job_state. */
-typedef struct JobFold
+typedef struct JobTally
 {
-	slist_node	node;			/* in sched.folds */
+	slist_node	node;			/* in sched.tallies */
 	struct JobEntry *job;
 	int32		failures;		/* since the last success in recent */
 	int64		failed_run;		/* the last of them; 0: none */
@@ -35,7 +35,7 @@ typedef struct JobFold
 	bool		success_seen;
 	JsDone		last;
 	char		recent[JS_RECENT_SIZE + 1];
-} JobFold;
+} JobTally;
 
 /* What waits in lanes that take turns (sched_fair.c). */
 typedef struct FairQueue
@@ -105,7 +105,7 @@ typedef struct JobEntry
 	dlist_head	runs;			/* RunEntry.job_node: first those to be placed
 								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
-	JobFold    *fold;			/* NULL: none */
+	JobTally   *tally;			/* NULL: none */
 } JobEntry;
 
 typedef enum RunEntryState
@@ -223,7 +223,7 @@ typedef struct Sched
 	TimestampTz last_now;		/* our clock at the last step */
 	TimestampTz last_real_now;	/* and the real one */
 	TimestampTz ring_retry_at;
-	TimestampTz folds_since;	/* first of the folds; 0: none */
+	TimestampTz tallies_since;	/* first of the tallies; 0: none */
 	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
 	TimestampTz busy_until;		/* a row was held: what is to end waits */
 	int64		ready_count;
@@ -239,7 +239,7 @@ typedef struct Sched
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
 	pairingheap *future;		/* RunEntry.item by run_at */
 	dlist_head	owners;
-	slist_head	folds;
+	slist_head	tallies;
 	dlist_head	stops_done;		/* to be deleted */
 	SeatEntry  *seats;			/* js->total_seats of them */
 } Sched;
@@ -500,10 +500,10 @@ extern bool sched_limits_have_room(TimestampTz now);
 extern void sched_limits_wake(TimestampTz now);
 extern TimestampTz sched_limits_deadline(void);
 
-/* sched_fold.c */
+/* sched_tally.c */
 extern void sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done);
-extern void sched_fold_write(void);
-extern void sched_fold_recover(void);
-extern void sched_fold_recover_woken(void);
+extern void sched_tally_write(void);
+extern void sched_tally_recover(void);
+extern void sched_tally_recover_woken(void);
 
 #endif							/* JS_SCHED_H */

@@ -114,7 +114,7 @@ sched_memory_init(void)
 	sched.seats = palloc0(js->total_seats * sizeof(SeatEntry));
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
-	slist_init(&sched.folds);
+	slist_init(&sched.tallies);
 	sched_stops_init();
 	sched_limits_init();
 }
@@ -177,7 +177,7 @@ sched_job_make(int64 job_id)
 void
 sched_job_forget(JobEntry *job)
 {
-	Assert(dlist_is_empty(&job->runs) && job->fold == NULL && !job->drop_noted);
+	Assert(dlist_is_empty(&job->runs) && job->tally == NULL && !job->drop_noted);
 	Assert(job->live == 0 && job->waiting == 0);
 	if (job->behind != NULL)
 		pairingheap_free(job->behind);
