@@ -372,7 +372,7 @@ is_open(const StopEntry *stop, const RunEntry *run)
 }
 
 static void
-serve(StopEntry *stop, TimestampTz now)
+serve_stop(StopEntry *stop, TimestampTz now)
 {
 	RunEntry   *run = sched_run_load(stop->run_id, now);
 
@@ -428,7 +428,7 @@ sched_serve_stops(TimestampTz now)
 		in_vain = stop != NULL ? 0 : in_vain + 1;
 		if (stop == NULL)
 			continue;
-		serve(stop, now);
+		serve_stop(stop, now);
 		served++;
 	}
 	while (!dlist_is_empty(&sched.stops_done))

@@ -58,7 +58,7 @@ sched_is_http_seat(int seatno)
  */
 
 static void
-take_done(int seatno)
+take_http_done(int seatno)
 {
 	static JsDone done[PORTION];
 	int			count;
@@ -101,7 +101,7 @@ is_awaited(const SeatEntry *seat)
 
 /* A seat reserved for a process that never came to be. */
 static bool
-start_failed(const SeatEntry *seat)
+http_start_failed(const SeatEntry *seat)
 {
 	pid_t		pid;
 
@@ -111,9 +111,9 @@ start_failed(const SeatEntry *seat)
 }
 
 static bool
-is_over(const SeatEntry *seat)
+http_seat_is_over(const SeatEntry *seat)
 {
-	return seat->view.state == JS_SEAT_DEAD || start_failed(seat);
+	return seat->view.state == JS_SEAT_DEAD || http_start_failed(seat);
 }
 
 /* Returns whether there is something to be reaped. */
@@ -135,10 +135,10 @@ sched_http_look(void)
 			dead |= seat->view.state == JS_SEAT_DEAD;
 			continue;
 		}
-		take_done(i);
+		take_http_done(i);
 		if (seat->view.state == JS_SEAT_READY)
 			start_failures = 0;
-		dead |= is_over(seat) && GetCurrentTimestamp() >= seat->reap_after;
+		dead |= http_seat_is_over(seat) && GetCurrentTimestamp() >= seat->reap_after;
 	}
 	return dead;
 }
@@ -149,7 +149,7 @@ sched_http_look(void)
  */
 
 static void
-note_start_failure(const char *message)
+note_http_start_failure(const char *message)
 {
 	start_failures++;
 	start_after = GetCurrentTimestamp() + Min((1 << Min(start_failures, 6)) * USECS_PER_SEC, LONGEST_DELAY);
@@ -184,7 +184,7 @@ reap(int seatno)
 	bool		held = false;
 	int			count;
 
-	take_done(seatno);
+	take_http_done(seatno);
 	sched_http_take_back(seatno);
 	js_seat_last_error(seatno, sqlstate, message);
 	count = js_flight_look(seatno, seat->reap_from, views, PORTION);
@@ -209,7 +209,7 @@ reap(int seatno)
 	if (!reaped_all)
 		seat->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
 	else if (!seat->view.was_ready)
-		note_start_failure(message);
+		note_http_start_failure(message);
 }
 
 void
@@ -218,7 +218,7 @@ sched_http_reap(void)
 	reaped_count = 0;
 	reaped_all = false;
 	for (int i = js->max_seats; i < js->total_seats; i++)
-		if (sched.seats[i].mine && !sched.seats[i].foreign && is_over(&sched.seats[i]))
+		if (sched.seats[i].mine && !sched.seats[i].foreign && http_seat_is_over(&sched.seats[i]))
 			reap(i);
 }
 
@@ -260,7 +260,7 @@ sched_http_release_reaped(void)
  */
 
 static bool
-start_worker(void)
+start_http_worker(void)
 {
 	uint32		generation;
 	int			seatno = js_flight_reserve(MyDatabaseId, sched.run_table, &generation);
@@ -404,7 +404,7 @@ sched_http_assign(int most)
 	if (!any_ready(NULL))
 		return;
 	if (http_seat < 0 && js->total_seats > js->max_seats && may_start())
-		(void) start_worker();
+		(void) start_http_worker();
 	if (!takes_runs())
 		return;
 	there = places();

@@ -276,7 +276,7 @@ rate_allows(Limit *limit, int64 count)
 
 /* Whether no further run can take a unit.  One that has paid need not again. */
 static bool
-is_full(Limit *limit, bool paid)
+limit_is_full(Limit *limit, bool paid)
 {
 	const Limit *rule = limit->rule;
 
@@ -287,7 +287,7 @@ is_full(Limit *limit, bool paid)
 
 /* Whether more runs have taken a unit than may, since it was defined anew. */
 static bool
-is_over(Limit *limit)
+limit_is_over(Limit *limit)
 {
 	const Limit *rule = limit->rule;
 
@@ -304,7 +304,7 @@ static Limit *
 obstacle(const LimitSet *set, const RunEntry *run)
 {
 	for (int i = 0; i < set->count; i++)
-		if (closed || is_full(set->limits[i], run->claimed) ||
+		if (closed || limit_is_full(set->limits[i], run->claimed) ||
 			(!waking && !sched_fair_is_empty(&set->limits[i]->waiting)))
 			return set->limits[i];
 	return NULL;
@@ -341,7 +341,7 @@ touch(Limit *limit)
 
 	if (!sched_fair_is_empty(&limit->waiting))
 	{
-		if (!is_full(limit, false))
+		if (!limit_is_full(limit, false))
 			set_dirty(limit, true);
 		else if (!rate_allows(limit, limit->unpaid + INT64CONST(1)))
 			when = instant_for(limit, limit->unpaid + INT64CONST(1), js_clock_now());
@@ -589,7 +589,7 @@ holds_too_much(const RunEntry *run)
 {
 	if (run->holding)
 		for (int i = 0; i < run->limits->count; i++)
-			if (is_over(run->limits->limits[i]))
+			if (limit_is_over(run->limits->limits[i]))
 				return true;
 	return false;
 }
@@ -766,7 +766,7 @@ wake(Limit *limit, int *left)
 	FairItem   *item;
 
 	set_dirty(limit, false);
-	while (*left > 0 && (item = sched_fair_first(&limit->waiting)) != NULL && !is_full(limit, false))
+	while (*left > 0 && (item = sched_fair_first(&limit->waiting)) != NULL && !limit_is_full(limit, false))
 	{
 		LimitSet   *set = pairingheap_container(LimitSet, item.node, &item->node);
 		RunEntry   *run = first_in_line(set);
@@ -861,7 +861,7 @@ undefine(Limit *limit)
 
 /* Rounded up, so that there are never more than the rate says. */
 static void
-define(const JsLimitDefinition *row, void *arg)
+define_limit(const JsLimitDefinition *row, void *arg)
 {
 	int64		longest = JS_MAX_INTERVAL_DAYS * USECS_PER_DAY;
 	Limit	   *limit;
@@ -893,10 +893,10 @@ find_rule(Limit *limit)
 static bool any_over;
 
 static void
-look_at(Limit *limit)
+look_at_limit(Limit *limit)
 {
 	touch(limit);
-	any_over |= is_over(limit);
+	any_over |= limit_is_over(limit);
 }
 
 /* What is ready and would not become so now waits; what is with a worker stays. */
@@ -911,10 +911,10 @@ sched_limits_take_back(RunEntry *run)
 
 /* Who waits at limits that have room has its turn; what is beyond a limit waits. */
 static void
-settle(void)
+settle_limits(void)
 {
 	any_over = false;
-	each_limit(look_at);
+	each_limit(look_at_limit);
 	if (any_over)
 		sched_runs_each(sched_limits_take_back);
 }
@@ -975,12 +975,12 @@ sched_limits_load(void)
 	host_max = js_guc_http_max_per_host;
 	each_limit(undefine);
 	class_made = false;
-	js_limits_visit(define, NULL);
+	js_limits_visit(define_limit, NULL);
 	if (class_made)
 		each_limit(find_rule);
 	read_owner_max();
 	forget_unneeded();
-	settle();
+	settle_limits();
 }
 
 /*
@@ -991,7 +991,7 @@ void
 sched_limits_open(void)
 {
 	closed = false;
-	settle();
+	settle_limits();
 }
 
 /* What the row of a job says has changed; its runs are placed anew later. */
@@ -1023,7 +1023,7 @@ sched_job_drop_limits(JobEntry *job)
  */
 
 static void
-visit_state(const JsLimitState *row, void *arg)
+visit_limit_state(const JsLimitState *row, void *arg)
 {
 	Limit	   *limit;
 
@@ -1038,7 +1038,7 @@ visit_state(const JsLimitState *row, void *arg)
 void
 sched_limits_recall(void)
 {
-	js_limit_states_visit(visit_state, NULL);
+	js_limit_states_visit(visit_limit_state, NULL);
 }
 
 static JsLimitState

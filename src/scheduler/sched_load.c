@@ -170,7 +170,7 @@ recall_skips(JobEntry *job, const JsJobState *state)
 
 /* Only a job that is new to us has anything to learn from its state. */
 static void
-visit_state(const JsJobState *state, void *arg)
+visit_job_state(const JsJobState *state, void *arg)
 {
 	JobEntry   *job = sched_job_find(state->job_id);
 
@@ -197,7 +197,7 @@ visit_job(const JsJob *row, void *arg)
 
 	sched_apply_job(row);
 	if (is_new && js_job_state_read(row->job_id, &state))
-		visit_state(&state, NULL);
+		visit_job_state(&state, NULL);
 }
 
 /* The scheduler has changed its row. */
@@ -372,7 +372,7 @@ load_jobs(void)
 	sched.home = js_identity_read(&sched.token);
 	js_jobs_visit_all(first ? visit_first_job : visit_job, NULL);
 	if (first)
-		js_job_states_visit(visit_state, NULL);
+		js_job_states_visit(visit_job_state, NULL);
 }
 
 static void

@@ -40,7 +40,7 @@ static bool stale = false;
 static bool held = false;		/* a row was: it has to be tried again */
 
 static void
-remember(Oid role)
+remember_role(Oid role)
 {
 	char	   *name = js_role_name(role);
 	KnownOwner *owner;
@@ -64,7 +64,7 @@ sched_watch_owner(Oid role, bool is_stale)
 		known = hash_create("jobsched owners", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	if (OidIsValid(role) && hash_search(known, &role, HASH_FIND, NULL) == NULL)
-		remember(role);
+		remember_role(role);
 }
 
 static bool

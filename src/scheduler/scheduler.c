@@ -77,7 +77,7 @@ static bool stay_away = false;	/* at exit: the launcher need not start
  */
 
 static void
-at_exit(int code, Datum arg)
+scheduler_exit(int code, Datum arg)
 {
 	js_database_detach(!stay_away, stumbled);
 }
@@ -184,7 +184,7 @@ look_for_prepared(void)
 }
 
 static void
-reload(void)
+reload_scheduler(void)
 {
 	if (!ConfigReloadPending)
 		return;
@@ -538,7 +538,7 @@ sleep_until_needed(void)
 					 ms_to_sleep(), js_wait_event(&wait_event, "JobschedSchedulerMain"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	reload();
+	reload_scheduler();
 }
 
 /* ------------------------------------------------------------------------
@@ -658,7 +658,7 @@ jobsched_scheduler_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
 	if (!js_database_attach(dboid))
 		proc_exit(0);
-	before_shmem_exit(at_exit, 0);
+	before_shmem_exit(scheduler_exit, 0);
 	sched.db = js_database_find(dboid);
 	sched.careful = sched.db->failures > 0;
 	SpinLockAcquire(&sched.db->mutex);

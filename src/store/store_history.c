@@ -259,7 +259,7 @@ typedef struct Segment
 } Segment;
 
 static void
-put_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row)
+put_segment_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row)
 {
 	HeapTuple	tuple;
 
@@ -297,18 +297,18 @@ insert_ending(Segment *segment, const JsEnding *ending)
 	if (ending->next == NULL)
 	{
 		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
-		put_row(segment, &segment->history, "history", &row);
+		put_segment_row(segment, &segment->history, "history", &row);
 	}
 	else
 	{
 		attempt_to_row(ending, segment->number, &row);
-		put_row(segment, &segment->attempt, "attempt", &row);
+		put_segment_row(segment, &segment->attempt, "attempt", &row);
 	}
 	insert_log(ending->run, segment->number, ending->lines, ending->nlines);
 	if (ending->response != NULL)
 	{
 		response_to_row(ending, segment->number, &row);
-		put_row(segment, &segment->response, "http_response", &row);
+		put_segment_row(segment, &segment->response, "http_response", &row);
 	}
 }
 

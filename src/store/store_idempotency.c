@@ -44,7 +44,7 @@ enum IdempotencyColumn
  */
 
 static uint32
-hash_of(const JsKeptKey *kept)
+hash_of_key(const JsKeptKey *kept)
 {
 	uint32		hash = hash_bytes((const unsigned char *) kept->key, strlen(kept->key));
 
@@ -55,13 +55,13 @@ hash_of(const JsKeptKey *kept)
 void
 js_idempotency_lock(const JsKeptKey *kept)
 {
-	js_table_lock_key("idempotency", hash_of(kept));
+	js_table_lock_key("idempotency", hash_of_key(kept));
 }
 
 void
 js_idempotency_unlock(const JsKeptKey *kept)
 {
-	js_table_unlock_key("idempotency", hash_of(kept));
+	js_table_unlock_key("idempotency", hash_of_key(kept));
 }
 
 /* ------------------------------------------------------------------------
@@ -161,7 +161,7 @@ delete_free(Relation rel, HeapTuple tuple, const JsKeptKey *kept)
 	TM_FailureData failure;
 	TM_Result	result;
 
-	if (!js_table_try_lock_key("idempotency", hash_of(kept)))
+	if (!js_table_try_lock_key("idempotency", hash_of_key(kept)))
 		return false;
 	result = heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot,
 						 false, &failure, false);

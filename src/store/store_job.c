@@ -208,7 +208,7 @@ size_of_row(const JsRow *row)
 }
 
 static void
-head_from_row(const JsRow *row, JsJob *job)
+job_head_from_row(const JsRow *row, JsJob *job)
 {
 	memset(job, 0, sizeof(JsJob));
 	job->job_id = DatumGetInt64(row->values[JOB_ID - 1]);
@@ -240,7 +240,7 @@ head_from_row(const JsRow *row, JsJob *job)
 static void
 job_from_row(const JsRow *row, JsJob *job)
 {
-	head_from_row(row, job);
+	job_head_from_row(row, job);
 	job->name = js_row_text(row, JOB_NAME);
 	job->schedule = js_row_text(row, JOB_SCHEDULE);
 	job->timezone = js_row_text(row, JOB_TIMEZONE);
@@ -266,12 +266,12 @@ job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
 }
 
 static void
-head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
+job_head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
 {
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	head_from_row(&row, head);
+	job_head_from_row(&row, head);
 }
 
 /* Assigns job_id and home. */
@@ -371,7 +371,7 @@ js_job_read(int64 job_id, JsJob *job)
 bool
 js_job_read_head(int64 job_id, JsJob *head)
 {
-	return read_job(job_id, head_from_tuple, head);
+	return read_job(job_id, job_head_from_tuple, head);
 }
 
 /*
@@ -393,7 +393,7 @@ js_job_refresh_owner(int64 job_id)
 	{
 		char	   *name;
 
-		head_from_tuple(rel, old, &job);
+		job_head_from_tuple(rel, old, &job);
 		name = js_role_name(job.owner);
 		js_row_init(&row);
 		js_row_set_text(&row, JOB_OWNER_NAME, name);
@@ -427,7 +427,7 @@ js_jobs_named(const char *name)
 	{
 		JsJob	   *job = palloc(sizeof(JsJob));
 
-		head_from_tuple(rel, tuple, job);
+		job_head_from_tuple(rel, tuple, job);
 		if (job->dropped_at != DT_NOBEGIN)
 			continue;
 		jobs = memcmp(&job->home, &token, sizeof(pg_uuid_t)) == 0 ? lcons(job, jobs) : lappend(jobs, job);
@@ -562,7 +562,7 @@ visit_job_tuple(Relation rel, HeapTuple tuple, void *arg)
 	JobVisit   *visit = arg;
 	JsJob		job;
 
-	head_from_tuple(rel, tuple, &job);
+	job_head_from_tuple(rel, tuple, &job);
 	visit->visit(&job, visit->arg);
 }
 
@@ -773,7 +773,7 @@ typedef struct StateVisit
 } StateVisit;
 
 static void
-visit_state_tuple(Relation rel, HeapTuple tuple, void *arg)
+visit_job_state_tuple(Relation rel, HeapTuple tuple, void *arg)
 {
 	StateVisit *visit = arg;
 	JsJobState	state;
@@ -787,7 +787,7 @@ js_job_states_visit(JsJobStateVisitor visit, void *arg)
 {
 	StateVisit	each = {visit, arg};
 
-	js_table_visit("job_state", NULL, 0, 0, visit_state_tuple, &each);
+	js_table_visit("job_state", NULL, 0, 0, visit_job_state_tuple, &each);
 }
 
 int64

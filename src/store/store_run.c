@@ -163,7 +163,7 @@ run_status_of(const char *name)
 }
 
 static void
-head_from_row(const JsRow *row, JsRun *run)
+run_head_from_row(const JsRow *row, JsRun *run)
 {
 	memset(run, 0, sizeof(JsRun));
 	run->run_id = DatumGetInt64(row->values[RUN_ID - 1]);
@@ -197,12 +197,12 @@ head_from_row(const JsRow *row, JsRun *run)
 typedef void (*RunReader) (Relation rel, HeapTuple tuple, JsRun *run);
 
 static void
-head_from_tuple(Relation rel, HeapTuple tuple, JsRun *head)
+run_head_from_tuple(Relation rel, HeapTuple tuple, JsRun *head)
 {
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	head_from_row(&row, head);
+	run_head_from_row(&row, head);
 }
 
 static void
@@ -211,7 +211,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	head_from_row(&row, run);
+	run_head_from_row(&row, run);
 	run->args = js_row_jsonb(&row, RUN_ARGS);
 	run->handler = js_row_text(&row, RUN_HANDLER);
 	run->request = js_row_jsonb(&row, RUN_REQUEST);
@@ -268,7 +268,7 @@ js_run_read(int64 run_id, JsRun *run)
 bool
 js_run_read_head(int64 run_id, JsRun *head)
 {
-	return read_own(run_id, head_from_tuple, head);
+	return read_own(run_id, run_head_from_tuple, head);
 }
 
 /* For anybody else. */
@@ -281,7 +281,7 @@ js_run_see(int64 run_id, JsRun *run)
 bool
 js_run_see_head(int64 run_id, JsRun *head)
 {
-	return see(run_id, head_from_tuple, head);
+	return see(run_id, run_head_from_tuple, head);
 }
 
 /* Whether somebody else holds the row of a run. */
@@ -411,7 +411,7 @@ visit_run_tuple(Relation rel, HeapTuple tuple, void *arg)
 	RunVisit   *visit = arg;
 	JsRun		run;
 
-	head_from_tuple(rel, tuple, &run);
+	run_head_from_tuple(rel, tuple, &run);
 	visit->visit(&run, visit->arg);
 }
 

@@ -27,7 +27,7 @@ static const char *const kind_names[] = {
 };
 
 static JsStopKind
-kind_of(const char *name)
+stop_kind_of(const char *name)
 {
 	for (int i = 0; i < lengthof(kind_names); i++)
 		if (strcmp(name, kind_names[i]) == 0)
@@ -69,7 +69,7 @@ visit_stop_tuple(Relation rel, HeapTuple tuple, void *arg)
 
 	js_row_get(&row, tuple, rel);
 	stop.stop_id = DatumGetInt64(row.values[STOP_ID - 1]);
-	stop.kind = kind_of(js_row_text(&row, STOP_KIND));
+	stop.kind = stop_kind_of(js_row_text(&row, STOP_KIND));
 	stop.run_id = DatumGetInt64(row.values[STOP_RUN_ID - 1]);
 	stop.attempt = DatumGetInt32(row.values[STOP_ATTEMPT - 1]);
 	stop.force = DatumGetBool(row.values[STOP_FORCE - 1]);

@@ -639,7 +639,7 @@ wait_for_mail(TimestampTz idle_since, bool is_new)
 }
 
 static void
-serve(void)
+serve_mailbox(void)
 {
 	TimestampTz idle_since = GetCurrentTimestamp();
 	bool		is_new = true;
@@ -699,6 +699,6 @@ jobsched_worker_main(Datum arg)
 										   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(js_run_context);
 	js_seat_ready();
-	serve();
+	serve_mailbox();
 	proc_exit(0);
 }
