@@ -3,7 +3,7 @@
  * mux_api.h
  *		Many HTTP transfers at once, behind one file descriptor.
  *
- * The only part that knows libcurl.  It is a library of its own, jobsched_http,
+ * The only part that knows libcurl.  It is a library of its own, jobsched_curl,
  * that is loaded in the HTTP worker and nowhere else; that gets at it through
  * the table of functions below.  Plain C: nothing here throws, allocates in a
  * memory context, or looks at the server's state.
@@ -21,7 +21,7 @@
 
 struct sockaddr;
 
-#define JS_MUX_LIBRARY "$libdir/jobsched_http"
+#define JS_MUX_LIBRARY "$libdir/jobsched_curl"
 #define JS_MUX_ENTRY "js_mux_api"
 #define JS_MUX_VERSION 2		/* of this interface */
 

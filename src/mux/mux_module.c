@@ -3,7 +3,7 @@
  * mux_module.c
  *		Makes mux.c a library that a server loads.
  *
- * All that jobsched_http has of PostgreSQL.
+ * All that jobsched_curl has of PostgreSQL.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

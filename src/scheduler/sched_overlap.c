@@ -21,7 +21,7 @@
  * same order again: those that were executed go on first, or are behind with
  * the others, by age.  It takes no search: a job counts its live runs, and
  * tells when there are none (sched_run_place).  Runs to be replaced that were
- * being executed have a request each (sched_cancel.c).
+ * being executed have a stop each (sched_cancel.c).
  *
  * Triggered runs never wait for this, but are waited for.  Backfilled ones do
  * neither.

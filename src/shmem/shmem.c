@@ -5,25 +5,25 @@
  *
  * DESIGN
  *
- * One array of databases, one of worker slots, both of fixed size.  The
+ * One array of databases, one of worker seats, both of fixed size.  The
  * launcher keeps one scheduler per database entry; a scheduler reserves a
- * slot, starts a worker in it, and from then on hands it runs through the
- * slot's mailbox and takes the outcomes from the slot's list of done ones.
+ * seat, starts a worker in it, and from then on hands it runs through the
+ * seat's mailbox and takes the outcomes from the seat's list of done ones.
  *
  * LOCK PROTOCOL
  *
- * js->lock (LWLock) guards which database has which scheduler and which slot
+ * js->lock (LWLock) guards which database has which scheduler and which seat
  * belongs to whom: every field marked "by lock".  To change one, hold it
  * exclusively; to set the latch of a process found here, hold it at least
  * shared: its owner clears the pointer under the exclusive lock before it
  * exits, so the PGPROC cannot change hands meanwhile.
  *
- * The mutex (spinlock) of a database or slot guards the fields marked "by
+ * The mutex (spinlock) of a database or seat guards the fields marked "by
  * mutex".  It may be taken while holding js->lock, never the other way round,
  * and only around straight-line code.  Nothing is held across a transaction,
  * a wait or anything that can report an error.
  *
- * SLOTS
+ * SEATS
  *
  *	 FREE --reserve--> STARTING --ready--> READY --leave--> LEAVING --+
  *	   ^                  |                   |                       |
@@ -31,16 +31,16 @@
  *	   |                                      v
  *	   +--------------- release ------------ DEAD
  *
- * A worker that exits, for whatever reason, leaves its slot DEAD with all
+ * A worker that exits, for whatever reason, leaves its seat DEAD with all
  * that it held: the run it was executing, those it had not begun, outcomes
- * not yet read.  Its scheduler takes them over and frees the slot.  So for
- * each run that is marked as running under this boot id some slot has it;
+ * not yet read.  Its scheduler takes them over and frees the seat.  So for
+ * each run that is marked as running under this boot id some seat has it;
  * and one that is marked with another boot id was cut off by the end of its
  * server.  The generation tells a worker that comes late from one that uses
- * the slot now.
+ * the seat now.
  *
- * An HTTP worker's slot is one too; instead of a mailbox it has flights
- * (shmem_flight.c).  There is one such slot for each database.
+ * An HTTP worker's seat is one too; instead of a mailbox it has flights
+ * (shmem_flight.c).  There is one such seat for each database.
  *
  * A mailbox never overflows: a scheduler delivers only as many runs as there
  * is room for their outcomes.
@@ -67,7 +67,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 /* One for each database, unless there are to be none. */
 static int
-http_slots(void)
+http_seats(void)
 {
 	return js_guc_http_max_inflight > 0 ? js_guc_max_databases : 0;
 }
@@ -79,9 +79,9 @@ shared_size(void)
 
 	size = add_size(size, mul_size(js_guc_max_databases, sizeof(JsDatabase)));
 	size = MAXALIGN(size);
-	size = add_size(size, mul_size(max_worker_processes + http_slots(), sizeof(JsSlot)));
+	size = add_size(size, mul_size(max_worker_processes + http_seats(), sizeof(JsSeat)));
 	size = MAXALIGN(size);
-	return add_size(size, mul_size(http_slots(), js_flights_size()));
+	return add_size(size, mul_size(http_seats(), js_flights_size()));
 }
 
 static void
@@ -127,16 +127,16 @@ init_shared(void)
 	for (int i = 0; i < js->max_databases; i++)
 		init_database(&js->databases[i]);
 	rest += MAXALIGN(js->max_databases * sizeof(JsDatabase));
-	js->max_slots = max_worker_processes;
-	js->total_slots = js->max_slots + http_slots();
-	js->slots = (JsSlot *) rest;
-	rest += MAXALIGN(js->total_slots * sizeof(JsSlot));
-	for (int i = 0; i < js->total_slots; i++)
+	js->max_seats = max_worker_processes;
+	js->total_seats = js->max_seats + http_seats();
+	js->seats = (JsSeat *) rest;
+	rest += MAXALIGN(js->total_seats * sizeof(JsSeat));
+	for (int i = 0; i < js->total_seats; i++)
 	{
-		SpinLockInit(&js->slots[i].mutex);
-		if (i < js->max_slots)
+		SpinLockInit(&js->seats[i].mutex);
+		if (i < js->max_seats)
 			continue;
-		js_flights_init(&js->slots[i], rest);
+		js_flights_init(&js->seats[i], rest);
 		rest += js_flights_size();
 	}
 }
@@ -148,7 +148,7 @@ start_shmem(void)
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
-	js_my_slot = NULL;
+	js_my_seat = NULL;
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	js = ShmemInitStruct(JS_EXTENSION, shared_size(), &found);
 	if (!found)
