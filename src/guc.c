@@ -213,7 +213,7 @@ check_traceparent(char **newval, void **extra, GucSource source)
 	for (int i = 0; ok && form[i] != '\0'; i++)
 		ok = form[i] == 'h' ? strchr("0123456789abcdef", text[i]) != NULL : text[i] == form[i];
 
-	if (ok && strspn(text +3, "0") < 32 && strspn(text +36, "0") < 16)
+	if (ok && strspn(text + 3, "0") < 32 && strspn(text + 36, "0") < 16)
 		return true;
 	GUC_check_errdetail("\"%s\" is no traceparent of version 00 of W3C Trace Context.", text);
 	return false;

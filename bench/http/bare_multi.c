@@ -23,7 +23,7 @@
 
 #define BODY "{\"job\": \"bench\", \"run_id\": 1, \"attempt\": 1, \"args\": {\"n\": 1}}"
 
-static CURLM * multi;
+static CURLM *multi;
 static int	epoll;
 static long timeout_ms = 0;
 static long left;				/* to be started */
@@ -40,7 +40,7 @@ now(void)
 }
 
 static int
-socket_changed(CURL * easy, curl_socket_t fd, int what, void *arg, void *known)
+socket_changed(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	struct epoll_event event = {0};
 
@@ -59,7 +59,7 @@ socket_changed(CURL * easy, curl_socket_t fd, int what, void *arg, void *known)
 }
 
 static int
-timer_changed(CURLM * which, long ms, void *arg)
+timer_changed(CURLM *which, long ms, void *arg)
 {
 	(void) which;
 	(void) arg;
@@ -76,7 +76,7 @@ throw_away(char *data, size_t one, size_t size, void *arg)
 }
 
 static void
-start(CURL * easy)
+start(CURL *easy)
 {
 	if (left <= 0)
 		return;

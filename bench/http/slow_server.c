@@ -140,7 +140,7 @@ drop(Connection *connection)
 static void
 answer(Connection *connection, const char *body)
 {
-	char text[	512];
+	char		text[512];
 	int			size = snprintf(text, sizeof(text),
 								"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s",
 								strlen(body), body);

@@ -137,6 +137,6 @@ extern void js_schedule_describe(const JsSchedule *s, const char *text,
 								 pg_tz *tz, TimestampTz from, StringInfo out);
 
 extern TimestampTz js_schedule_slots_after(const JsSchedule *schedule, TimestampTz anchor,
-									  TimestampTz starts_at, TimestampTz after);
+										   TimestampTz starts_at, TimestampTz after);
 
 #endif							/* JS_CRON_H */

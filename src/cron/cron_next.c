@@ -335,7 +335,7 @@ js_schedule_next(const JsSchedule *s, pg_tz *tz, TimestampTz anchor,
  */
 TimestampTz
 js_schedule_slots_after(const JsSchedule *schedule, TimestampTz anchor,
-				   TimestampTz starts_at, TimestampTz after)
+						TimestampTz starts_at, TimestampTz after)
 {
 	if (starts_at != DT_NOBEGIN)
 		return Max(after, starts_at - 1);

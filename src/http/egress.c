@@ -315,11 +315,11 @@ read_number(const char *text, int most, int *number)
 	*number = 0;
 	if (*text == '\0')
 		return false;
-	for (; *text !='\0'; text ++)
+	for (; *text != '\0'; text++)
 	{
-		if (*text <'0' || *text >'9')
+		if (*text < '0' || *text > '9')
 			return false;
-		*number = *number * 10 + (*text -'0');
+		*number = *number * 10 + (*text - '0');
 		if (*number > most)
 			return false;
 	}
@@ -514,7 +514,7 @@ static bool
 is_blank_text(const char *text)
 {
 	while (is_space(*text))
-		text	  ++;
+		text++;
 
 	return *text == '\0';
 }
@@ -536,7 +536,7 @@ js_egress_parse(const char *text, char *error, size_t size)
 	rules->count = count;
 	for (int i = 0; i < count; i++)
 	{
-		const char *end = text +strcspn(text, ",");
+		const char *end = text + strcspn(text, ",");
 
 		if (!parse_item(text, end, &rules->rules[i], error, size))
 		{

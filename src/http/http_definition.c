@@ -216,7 +216,7 @@ check_body(Jsonb *body)
 static void
 check_body_size(Jsonb *body, const char *text)
 {
-	if (text !=NULL)
+	if (text != NULL)
 		js_check_body_size(strlen(text));
 	if (body != NULL && js_json_is_longer(&body->root, JS_HTTP_MAX_BODY))
 		js_check_body_size(JS_HTTP_MAX_BODY + 1);
@@ -228,12 +228,12 @@ check_bodies(Jsonb *definition, JsHttpPlace place)
 	Jsonb	   *body = js_definition_jsonb(definition, "body");
 	char	   *text = js_http_text(definition, "body_text");
 
-	if (body != NULL || text !=NULL)
+	if (body != NULL || text != NULL)
 		js_method_check_body(js_definition_method(definition));
 	check_body_size(body, text);
 	if (place == JS_HTTP_OF_JOB && body != NULL)
 		check_body(body);
-	if (place == JS_HTTP_OF_JOB && text !=NULL)
+	if (place == JS_HTTP_OF_JOB && text != NULL)
 		js_template_check(text, JS_ANY_PLACEHOLDER, "body");
 }
 
@@ -266,7 +266,7 @@ check_secrets(Jsonb *definition, JsHttpPlace place)
 	{
 		url = pnstrdup(url, js_template_find(url, "#") - url);
 		names = js_template_secrets(names, url, "url");
-		if (text !=NULL)
+		if (text != NULL)
 			names = js_template_secrets(names, text, "body");
 		if (body != NULL)
 			names = secrets_of_json(names, body, "body");
@@ -398,7 +398,7 @@ check_range(const char *name, int64 value, int64 most, const char *unit)
 static bool
 is_given(const char *text)
 {
-	return text !=NULL && *text !='\0';
+	return text != NULL && *text != '\0';
 }
 
 /* Numbers, and what else is neither URL, headers nor body. */
@@ -460,7 +460,7 @@ without_if(bool removed, Jsonb *definition, const char *name)
 static bool
 is_empty(const char *text)
 {
-	return text !=NULL && *text == '\0';
+	return text != NULL && *text == '\0';
 }
 
 /* A body of one kind takes the place of one of the other. */

@@ -109,11 +109,11 @@ read_seconds(const char *text, int64 *us)
 
 	if (*text == '\0')
 		return false;
-	for (; *text !='\0'; text ++)
+	for (; *text != '\0'; text++)
 	{
-		if (*text <'0' || *text >'9')
+		if (*text < '0' || *text > '9')
 			return false;
-		seconds = Min(seconds * 10 + (*text -'0'), most);
+		seconds = Min(seconds * 10 + (*text - '0'), most);
 	}
 	*us = seconds * USECS_PER_SEC;
 	return true;

@@ -84,11 +84,11 @@ is_hex_id(const char *text, int length)
 static bool
 is_traceparent(const char *text)
 {
-	return text !=NULL && strlen(text) >= TRACEPARENT_LENGTH &&
-				strspn(text, HEX_DIGITS) == 2 && strncmp(text, "ff", 2) != 0 &&
-		text[2] == '-' && is_hex_id(text +3, TRACE_LENGTH) &&
-		text[35] == '-' && is_hex_id(text +36, SPAN_LENGTH) &&
-		text[52] == '-' && strspn(text +FLAGS_OFFSET, HEX_DIGITS) == 2 &&
+	return text != NULL && strlen(text) >= TRACEPARENT_LENGTH &&
+		strspn(text, HEX_DIGITS) == 2 && strncmp(text, "ff", 2) != 0 &&
+		text[2] == '-' && is_hex_id(text + 3, TRACE_LENGTH) &&
+		text[35] == '-' && is_hex_id(text + 36, SPAN_LENGTH) &&
+		text[52] == '-' && strspn(text + FLAGS_OFFSET, HEX_DIGITS) == 2 &&
 		(text[TRACEPARENT_LENGTH] == '\0' ||
 		 (strncmp(text, "00", 2) != 0 && text[TRACEPARENT_LENGTH] == '-'));
 }
@@ -245,7 +245,7 @@ base64(const uint8 *bytes, int size)
 
 	if (length < 0)
 		elog(ERROR, "could not encode a signature");
-	text[		length] = '\0';
+	text[length] = '\0';
 	return text;
 }
 

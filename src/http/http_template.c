@@ -497,7 +497,7 @@ evaluate_text(JsRendering *rendering, const JsPiece *piece, const char *what)
 		check_size(JS_HTTP_MAX_BODY + 1, what);
 	text = js_json_text(&value);
 
-	if (text !=NULL)
+	if (text != NULL)
 		return text;
 
 	if (piece->kind == JS_ARG)

@@ -49,7 +49,7 @@ js_percent_encode(const char *text, const char *kept)
 	StringInfoData encoded;
 
 	initStringInfo(&encoded);
-	for (; *text !='\0'; text ++)
+	for (; *text != '\0'; text++)
 	{
 		unsigned char c = *text;
 
@@ -111,7 +111,7 @@ js_args_find(Jsonb *args, const char *path)
 char *
 js_iso8601(TimestampTz time)
 {
-	char text[	MAXDATELEN + 1];
+	char		text[MAXDATELEN + 1];
 	struct pg_tm tm;
 	fsec_t		fsec;
 

@@ -72,7 +72,7 @@ has_control(const char *url, bool template)
 static const char *
 find(const char *text, const char *stops, bool template)
 {
-	return template ? js_template_find(text, stops) : text +strcspn(text, stops);
+	return template ? js_template_find(text, stops) : text + strcspn(text, stops);
 }
 
 /* In lower case, but for placeholders. */
@@ -204,7 +204,7 @@ read_host_template(const char *host)
 static bool
 is_ascii(const char *text)
 {
-	while (*text !='\0' && !IS_HIGHBIT_SET(*text))
+	while (*text != '\0' && !IS_HIGHBIT_SET(*text))
 		text++;
 	return *text == '\0';
 }

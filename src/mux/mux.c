@@ -60,7 +60,7 @@
 
 #define ID_BUCKETS 16384		/* a power of two */
 
-static CURLM * multi = NULL;
+static CURLM *multi = NULL;
 static int64_t multi_due = MUX_NEVER;	/* when libcurl wants to be called */
 static int	abandoned = 0;		/* calls without transfer */
 
@@ -302,7 +302,7 @@ free_response(JsMuxResponse *response)
  */
 
 static int
-socket_changed(CURL * easy, curl_socket_t fd, int what, void *arg, void *known)
+socket_changed(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	(void) easy;
 	(void) arg;
@@ -317,7 +317,7 @@ socket_changed(CURL * easy, curl_socket_t fd, int what, void *arg, void *known)
 }
 
 static int
-timer_changed(CURLM * which, long ms, void *arg)
+timer_changed(CURLM *which, long ms, void *arg)
 {
 	(void) which;
 	(void) arg;
@@ -604,7 +604,7 @@ mux_configure(const JsMuxConfig *config)
 
 /* NULL: it can do all that we need. */
 static const char *
-lacking(const curl_version_info_data * info)
+lacking(const curl_version_info_data *info)
 {
 	if (info->version_num < MUX_OLDEST_LIBCURL)
 		return "libcurl is older than 7.80";
@@ -665,7 +665,7 @@ static const char *
 mux_describe(void)
 {
 	static char text[256];
-	const		curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+	const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
 	bool		has_ares = info->ares != NULL;
 
 	snprintf(text, sizeof(text), "libcurl %s, %s, %s%s, names looked up by %s%s",

@@ -285,7 +285,7 @@ take_body(char *data, size_t one, size_t size, void *arg)
  */
 
 static bool
-get_part(CURLU * url, CURLUPart part, unsigned int flags, char **value)
+get_part(CURLU *url, CURLUPart part, unsigned int flags, char **value)
 {
 	return curl_url_get(url, part, value, flags) == CURLUE_OK;
 }
@@ -849,7 +849,7 @@ js_mux_call_result(MuxCall *call, CURLcode code, int64_t started_at, JsMuxRespon
 	Meaning		meaning = explain(call, code);
 
 	response->result = meaning.result;
-	if (meaning.text !=NULL)
+	if (meaning.text != NULL)
 		snprintf(response->error, sizeof(response->error), "%s", meaning.text);
 	else
 		snprintf(response->error, sizeof(response->error), "libcurl error %d", (int) code);

@@ -69,7 +69,8 @@ typedef struct MuxParty
 	int			lookups;
 } MuxParty;
 
-static int	lookups = 0;		/* calls that are resolving, with abandoned ones */
+static int	lookups = 0;		/* calls that are resolving, with abandoned
+								 * ones */
 static MuxParty parties[MAX_LOOKUPS];	/* with one at least */
 static int	party_count = 0;
 

@@ -76,7 +76,7 @@ trim(const char **text, size_t *size)
 	while (*size > 0 && is_blank((*text)[*size - 1]))
 		(*size)--;
 	for (; *size > 0 && is_blank(**text); (*size)--)
-		(*text) ++;
+		(*text)++;
 }
 
 /* Who splits headers into lines is not to find more than there are. */

@@ -61,13 +61,13 @@ start_timer(void)
 }
 
 static bool
-is_shutdown(const siginfo_t * info)
+is_shutdown(const siginfo_t *info)
 {
 	return info->si_code == SI_USER && info->si_pid == PostmasterPid;
 }
 
 static void
-handle_sigterm(int signo, siginfo_t * info, void *context)
+handle_sigterm(int signo, siginfo_t *info, void *context)
 {
 	int			save_errno = errno;
 

@@ -94,7 +94,7 @@ base64(const bytea *bytes)
 
 	if (written < 0)
 		elog(ERROR, "could not encode a response");
-	text[		written] = '\0';
+	text[written] = '\0';
 	return text;
 }
 

@@ -415,9 +415,10 @@ open_portal(RawStmt *statement, const char *command)
 	PortalStart(portal, NULL, 0, InvalidSnapshot);
 
 	/*
-	 * Rows of EXECUTE, FETCH or CALL would go through a store with the row type
-	 * that was announced before anything ran; what runs may have another.  They
-	 * come directly, each with its own, as if nothing had been announced.
+	 * Rows of EXECUTE, FETCH or CALL would go through a store with the row
+	 * type that was announced before anything ran; what runs may have
+	 * another.  They come directly, each with its own, as if nothing had been
+	 * announced.
 	 */
 	if (portal->strategy == PORTAL_UTIL_SELECT)
 		portal->strategy = PORTAL_MULTI_QUERY;

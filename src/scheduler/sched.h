@@ -130,8 +130,8 @@ typedef struct OwnerEntry
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
-	bool		refused;		/* no session can be opened as it: its runs are
-								 * ended, and none is dealt out */
+	bool		refused;		/* no session can be opened as it: its runs
+								 * are ended, and none is dealt out */
 	List	   *jobless;		/* requests whose job is yet to be made: ids,
 								 * int64 pointers */
 	int			settle_left;	/* so many may get it in this step */
@@ -172,8 +172,8 @@ typedef struct RunEntry
 	bool		cut_off;		/* in another life of the server */
 	bool		superseded;		/* a stop will end it: does not start */
 	bool		disowned;		/* sched_note_disowned() knows of it */
-	Oid			brought_by;		/* whose is what it executes instead of what its
-								 * job does; InvalidOid: it does not */
+	Oid			brought_by;		/* whose is what it executes instead of what
+								 * its job does; InvalidOid: it does not */
 	bool		of_slot;		/* the schedule has made it */
 	bool		backfill;		/* does not count as live; */
 	bool		callback;		/* nor does one that calls a function of its
@@ -232,7 +232,8 @@ typedef struct Sched
 	int64		asleep_count;	/* jobs whose home is elsewhere */
 	bool		any_woken;
 	int64		invalid_count;
-	bool		some_unread;	/* some role has runs that are in the table only */
+	bool		some_unread;	/* some role has runs that are in the table
+								 * only */
 	List	   *promotable;		/* jobs one of whose runs behind may start:
 								 * ids, int64 pointers */
 	List	   *unplaced;		/* jobs whose runs are to be placed anew: ids,

@@ -79,7 +79,7 @@ same_lane(LaneKey a, LaneKey b)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-static lanehash_hash * lanes = NULL;
+static lanehash_hash *lanes = NULL;
 static MemoryContext lane_context;
 
 static int

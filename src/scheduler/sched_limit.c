@@ -182,9 +182,9 @@ same_set(const LimitSet *a, const LimitSet *b)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-static limithash_hash * limits;
+static limithash_hash *limits;
 static MemoryContext limit_context;
-static sethash_hash * sets;
+static sethash_hash *sets;
 static dlist_head dirty[JS_LIMIT_CLASS];	/* by kind */
 static dlist_head unsaved;
 static pairingheap *timers;

@@ -63,8 +63,8 @@ typedef struct RunItem
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-static jobhash_hash * jobs;
-static runhash_hash * runs;
+static jobhash_hash *jobs;
+static runhash_hash *runs;
 static MemoryContext job_context;
 static MemoryContext run_context;
 

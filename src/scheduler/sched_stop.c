@@ -35,7 +35,7 @@ typedef struct StopItem
 #include "lib/simplehash.h"
 
 /* All that there are, wherever they are: one may be read more than once. */
-static stophash_hash * known = NULL;
+static stophash_hash *known = NULL;
 
 /*
  * Those that are to be seen to: roles take turns, so who cancels a million runs
@@ -48,8 +48,8 @@ typedef struct Turn
 {
 	dlist_head	stops;
 	int			count;
-	int64		unread_from;	/* the first that is in the table only; 0: none
-								 * is */
+	int64		unread_from;	/* the first that is in the table only; 0:
+								 * none is */
 } Turn;
 
 static Turn turns[SCHED_STOP_TURNS];

@@ -67,6 +67,7 @@ PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
 
 static TimestampTz next_sweep;
 static bool stumbled = false;	/* at exit: an error of our own is the reason */
+
 /* ------------------------------------------------------------------------
  * Coming and going
  * ------------------------------------------------------------------------

@@ -258,7 +258,10 @@ note_waiting(Oid owner, TimestampTz now)
 	if (waiting == NULL)
 		return now;
 	if (waiting->asked_at == 0)
-		*waiting = (JsWaiting) {owner, now};
+		*waiting = (JsWaiting)
+	{
+		owner, now
+	};
 	waiting->asked_at = now;
 	return waiting->since;
 }

@@ -1139,7 +1139,7 @@ static void
 show_activity(void)
 {
 	static int	shown = -1;
-	char text[	64];
+	char		text[64];
 
 	if (shown == in_use)
 		return;

@@ -344,14 +344,14 @@ test_noise(void)
 
 	for (int round = 0; round < 200000; round++)
 	{
-		char text[	40];
+		char		text[40];
 		char		error[60];
 		int			length = rand_r(&seed) % (sizeof(text) - 1);
 		JsEgressRules *rules;
 
 		for (int i = 0; i < length; i++)
-			text[		i] = alphabet[rand_r(&seed) % (sizeof(alphabet) - 1)];
-		text[		length] = '\0';
+			text[i] = alphabet[rand_r(&seed) % (sizeof(alphabet) - 1)];
+		text[length] = '\0';
 
 		rules = js_egress_parse(text, error, sizeof(error));
 		if (rules != NULL)

@@ -36,7 +36,7 @@ typedef struct Request
 	int			connection;		/* which of the server's */
 	int			count;			/* which of the connection's */
 	char		path[1024];		/* what follows the method */
-	char text[	64 * 1024];		/* all of it */
+	char		text[64 * 1024];	/* all of it */
 	size_t		size;
 } Request;
 
@@ -63,7 +63,7 @@ send_bytes(int fd, const char *data, size_t size)
 static bool
 send_text(int fd, const char *format,...)
 {
-	char text[	4096];
+	char		text[4096];
 	va_list		args;
 
 	va_start(args, format);
@@ -98,7 +98,7 @@ read_request(Request *request)
 	request->text[0] = '\0';
 	while (request->size < whole_size(request))
 	{
-		ssize_t		got = read(request->fd, request->text +request->size,
+		ssize_t		got = read(request->fd, request->text + request->size,
 							   sizeof(request->text) - 1 - request->size);
 
 		if (got <= 0)

@@ -243,12 +243,12 @@ name_is(const char *name, const char *address)
 static CURLoption failing_option = 0;
 static int	option_failures = 0;	/* so often from now on */
 
-extern CURLcode __real_curl_easy_setopt(CURL * easy, CURLoption option,...);
-extern CURLcode __wrap_curl_easy_setopt(CURL * easy, CURLoption option,...);
+extern CURLcode __real_curl_easy_setopt(CURL *easy, CURLoption option,...);
+extern CURLcode __wrap_curl_easy_setopt(CURL *easy, CURLoption option,...);
 
 /* Instead of libcurl's, whose macro of that name hides nothing of it. */
 CURLcode
-__wrap_curl_easy_setopt(CURL * easy, CURLoption option,...)
+__wrap_curl_easy_setopt(CURL *easy, CURLoption option,...)
 {
 	CURLcode	code;
 	va_list		args;
@@ -496,7 +496,7 @@ limit_connections(int count)
 }
 
 static void
-check_result(const JsMuxResponse * response, JsMuxResult result, const char *what)
+check_result(const JsMuxResponse *response, JsMuxResult result, const char *what)
 {
 	check(response->result == result, "%s: result %d, not %d (%s)", what,
 		  response->result, result, response->error);
@@ -504,14 +504,14 @@ check_result(const JsMuxResponse * response, JsMuxResult result, const char *wha
 }
 
 static bool
-has_body(const JsMuxResponse * response, const char *body)
+has_body(const JsMuxResponse *response, const char *body)
 {
 	return response->body_size == strlen(body) &&
 		memcmp(response->body, body, response->body_size) == 0;
 }
 
 static bool
-has_headers(const JsMuxResponse * response, const char *headers)
+has_headers(const JsMuxResponse *response, const char *headers)
 {
 	return response->headers_size == strlen(headers) &&
 		memcmp(response->headers, headers, response->headers_size) == 0;
@@ -519,7 +519,7 @@ has_headers(const JsMuxResponse * response, const char *headers)
 
 /* The echo of a request has this, as a line. */
 static bool
-sent(const JsMuxResponse * response, const char *line)
+sent(const JsMuxResponse *response, const char *line)
 {
 	size_t		size = strlen(line);
 	const char *at = memmem(response->body, response->body_size, line, size);
@@ -528,7 +528,7 @@ sent(const JsMuxResponse * response, const char *line)
 }
 
 static bool
-sent_name(const JsMuxResponse * response, const char *name)
+sent_name(const JsMuxResponse *response, const char *name)
 {
 	char		start_of_line[128];
 
@@ -544,7 +544,7 @@ sent_name(const JsMuxResponse * response, const char *name)
 static void
 test_plain(void)
 {
-	const		JsMuxResponse *response = get("/hello");
+	const JsMuxResponse *response = get("/hello");
 
 	check_result(response, JS_MUX_OK, "plain");
 	check(response->status == 200 && response->http_version == 11, "status and version");
@@ -586,7 +586,7 @@ static void
 test_methods(void)
 {
 	JsMuxRequest what = request(1, url("/echo"));
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	response = ask(what);
 	check(sent(response, "GET /echo HTTP/1.1"), "GET");
@@ -626,7 +626,7 @@ test_large_request(void)
 	JsMuxRequest what = request(1, url("/echo"));
 	size_t		size = 50000;
 	char	   *body = malloc(size);
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	memset(body, 'y', size);
 	what.method = "POST";
@@ -647,7 +647,7 @@ test_request_headers(void)
 		"X-A: 1", "x-b:2", "X-Empty: ", "X-Void:", "Content-Type: text/x", "Accept: ", "X-Semi: a;b", NULL
 	};
 	JsMuxRequest what = request(1, url("/echo?a=b/../c"));
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	what.method = "POST";
 	what.body = "x";
@@ -674,7 +674,7 @@ static void
 test_responses(void)
 {
 	JsMuxRequest what = request(1, url("/head"));
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	what.method = "HEAD";
 	response = ask(what);
@@ -706,7 +706,7 @@ static void
 test_max_body(void)
 {
 	JsMuxRequest what = request(1, url("/size/1000"));
-	const		JsMuxResponse *response = ask(what);
+	const JsMuxResponse *response = ask(what);
 
 	check(response->result == JS_MUX_OK && response->body_size == 1000 && !response->truncated,
 		  "body of exactly max_body");
@@ -738,7 +738,7 @@ test_max_body(void)
 static void
 test_bad_responses(void)
 {
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	check_result(get("/endless-headers"), JS_MUX_PROTOCOL, "endless headers");
 	check_result(get("/endless-interim"), JS_MUX_PROTOCOL, "endless interim responses");
@@ -806,7 +806,7 @@ are_lines(const char *headers, size_t size)
 
 /* Whatever it is that has come: what may be written of it. */
 static void
-check_shape(const JsMuxResponse * response, const char *what)
+check_shape(const JsMuxResponse *response, const char *what)
 {
 	check(response->result == JS_MUX_OK || response->result == JS_MUX_PROTOCOL ||
 		  response->result == JS_MUX_NETWORK || response->result == JS_MUX_TIMEOUT,
@@ -821,7 +821,7 @@ check_shape(const JsMuxResponse * response, const char *what)
 
 /* The answer to a good request among them is its own; HTTP/1.0 is what the server may have spoken before. */
 static void
-check_own(const JsMuxResponse * response, const char *path)
+check_own(const JsMuxResponse *response, const char *path)
 {
 	char		line[64];
 	size_t		size = snprintf(line, sizeof(line), "GET %s HTTP/1.", path);
@@ -913,7 +913,7 @@ test_shapes_refused(void)
 	{
 		char		path[64];
 		JsMuxRequest what;
-		const		JsMuxResponse *response;
+		const JsMuxResponse *response;
 
 		check_result(get("/fold"), JS_MUX_OK, "before");
 		snprintf(path, sizeof(path), "/shape/%s", refused[i]);
@@ -975,7 +975,7 @@ check_unpacked(const char *encoding, int bits)
 {
 	unsigned char packed[256];
 	size_t		size = pack(bits, "hello, hello, hello", 19, packed, sizeof(packed));
-	const		JsMuxResponse *response = get_packed(encoding, packed, size);
+	const JsMuxResponse *response = get_packed(encoding, packed, size);
 
 	check(has_body(response, "hello, hello, hello") && !response->truncated, "%s is unpacked: %s", encoding, response->body);
 }
@@ -983,7 +983,7 @@ check_unpacked(const char *encoding, int bits)
 static void
 check_as_it_came(const char *what, const char *encoding, const unsigned char *packed, size_t size)
 {
-	const		JsMuxResponse *response = get_packed(encoding, packed, size);
+	const JsMuxResponse *response = get_packed(encoding, packed, size);
 
 	check(response->body_size == size && memcmp(response->body, packed, size) == 0 && !response->truncated,
 		  "%s is left as it came: %zu bytes", what, response->body_size);
@@ -996,7 +996,7 @@ test_packed(void)
 	unsigned char twice[400];
 	char		zeros[100000] = {0};
 	size_t		size;
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	check_unpacked("gzip", GZIP);
 	check_unpacked("X-GZip", GZIP);
@@ -1047,7 +1047,7 @@ test_bad_requests(void)
 
 	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
 	{
-		const		JsMuxResponse *response = ask(request(1, urls[i]));
+		const JsMuxResponse *response = ask(request(1, urls[i]));
 
 		check(response->result == JS_MUX_BAD_REQUEST, "bad URL %s: result %d", urls[i],
 			  response->result);
@@ -1063,7 +1063,7 @@ test_timeouts(void)
 {
 	static const char *const paths[] = {"/never", "/body-never", "/slowly"};
 	JsMuxRequest what = request(1, "");
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 	double		begin;
 
 	what.timeout_ms = 300;
@@ -1112,7 +1112,7 @@ test_connect_timeout(void)
 	int			clients[8];
 	char		full_url[64];
 	JsMuxRequest what;
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 	double		begin = now();
 
 	snprintf(full_url, sizeof(full_url), "http://127.0.0.1:%d/",
@@ -1210,7 +1210,7 @@ test_options_not_taken(void)
 static void
 test_refused(void)
 {
-	const		JsMuxResponse *response = ask(request(1, url_at("127.0.0.9", "/hello")));
+	const JsMuxResponse *response = ask(request(1, url_at("127.0.0.9", "/hello")));
 
 	check_result(response, JS_MUX_REFUSED, "refused address");
 	check(response->remote_address[0] == '\0', "no address when refused");
@@ -1235,7 +1235,7 @@ test_odd_addresses(void)
 	policy.refused = "127.0.0.1";
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
 	{
-		const		JsMuxResponse *response = ask(request(1, url_at(hosts[i], "/hello")));
+		const JsMuxResponse *response = ask(request(1, url_at(hosts[i], "/hello")));
 
 		/* or it is not taken for an address, and no name */
 		check(response->result == JS_MUX_REFUSED || response->result == JS_MUX_RESOLVE,
@@ -1349,7 +1349,7 @@ static void
 test_proxy(void)
 {
 	char		proxy[64];
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 	int			asked;
 
 	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port);
@@ -1828,7 +1828,7 @@ set_ca_file(const char *file)
 static void
 test_tls(void)
 {
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	check_result(ask(request(1, tls_url(tls_port, "localhost", "/"))), JS_MUX_TLS, "unknown authority");
 	set_ca_file(other_ca_file);
@@ -1883,7 +1883,7 @@ static void
 test_tls_by_proxy(void)
 {
 	char		proxy[64];
-	const		JsMuxResponse *response;
+	const JsMuxResponse *response;
 
 	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port);
 	config.proxy = proxy;

@@ -89,7 +89,7 @@ make_list(Resolve real, char *addresses, const char *service,
 
 	if (hints != NULL)
 		numeric = *hints;
-	numeric.	ai_flags = (numeric.ai_flags & AI_NUMERICSERV) |AI_NUMERICHOST;
+	numeric.ai_flags = (numeric.ai_flags & AI_NUMERICSERV) | AI_NUMERICHOST;
 
 	*result = NULL;
 	for (char *address = strtok_r(addresses, ",", &save); address != NULL;
