@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mux_internal.h
- *		What the files of library jobsched_http share: see mux.c.
+ *		What the files of library jobsched_curl share: see mux.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_slot.c
- *		Shared memory: worker slots, mailboxes and outcomes.
+ *		Shared memory: seats of workers, mailboxes and outcomes.
  *
- * The states of a slot and the lock protocol are in shmem.c.
+ * The states of a seat and the lock protocol are in shmem.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
