@@ -5,7 +5,7 @@
  *
  * The table of parameters (job_parameters.c) says how to fetch and check them.
  * An argument that is NULL is not given: then alter_job() keeps the job's
- * value, and create_job() uses the table's default. job.c refuses combinations
+ * value, and create_job() uses the table's default.  job.c refuses combinations
  * of values that a job may not have.
  *
  * Portions Copyright (c) 2026, jobsched contributors

@@ -12,7 +12,7 @@
  *	bounds.c	adds up the size of a job
  *
  * To add a parameter, add a row, a member of JsJob, and a column here and in
- * src/sql/30_jobs.sql; CONTRIBUTING.md has the list. sql/parameters.sql takes
+ * src/sql/30_jobs.sql; CONTRIBUTING.md has the list.  sql/parameters.sql takes
  * the parameters from the declarations of the functions, and fails if one is
  * missing or in another place.
  *
