@@ -8,8 +8,8 @@ srcdir ?= .
 
 # src/mux is the other library; all else is the extension's own.
 sources = $(patsubst $(srcdir)/%,%,$(sort $(wildcard $(1:%=$(srcdir)/src/%))))
-HTTP_OBJS = $(patsubst %.c,%.o,$(call sources,mux/*.c))
-OBJS = $(filter-out $(HTTP_OBJS),$(patsubst %.c,%.o,$(call sources,*.c */*.c)))
+CURL_OBJS = $(patsubst %.c,%.o,$(call sources,mux/*.c))
+OBJS = $(filter-out $(CURL_OBJS),$(patsubst %.c,%.o,$(call sources,*.c */*.c)))
 
 # The install script is written by topic, and joined in the order of the numbers.
 SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
@@ -31,7 +31,7 @@ CURL_CPPFLAGS ?= $(shell $(CURL_CONFIG) --cflags)
 CURL_LIBS ?= $(shell $(CURL_CONFIG) --libs)
 # Without its header compressed bodies stay as they are.
 ZLIB_LIBS ?= $(shell printf '\#include <zlib.h>\n' | $(CC) -E - >/dev/null 2>&1 && echo -lz)
-EXTRA_CLEAN += $(HTTP_OBJS) jobsched_http$(DLSUFFIX)
+EXTRA_CLEAN += $(CURL_OBJS) jobsched_curl$(DLSUFFIX)
 
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
@@ -51,23 +51,23 @@ sql/jobsched--1.0.sql: $(SQL_PIECES)
 
 # Every object sees every header: the tree is small and a stale object is not
 # worth the seconds.
-$(OBJS) $(HTTP_OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+$(OBJS) $(CURL_OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
 
 # PGXS builds one library of several objects; this is the other.
-$(HTTP_OBJS): override CPPFLAGS += $(CURL_CPPFLAGS) $(if $(ZLIB_LIBS),-DHAVE_ZLIB)
+$(CURL_OBJS): override CPPFLAGS += $(CURL_CPPFLAGS) $(if $(ZLIB_LIBS),-DHAVE_ZLIB)
 
-jobsched_http$(DLSUFFIX): $(HTTP_OBJS)
-	$(LINK.shared) -o $@ $(HTTP_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(CURL_LIBS) $(ZLIB_LIBS)
+jobsched_curl$(DLSUFFIX): $(CURL_OBJS)
+	$(LINK.shared) -o $@ $(CURL_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(CURL_LIBS) $(ZLIB_LIBS)
 
-all: jobsched_http$(DLSUFFIX)
+all: jobsched_curl$(DLSUFFIX)
 
-install: install-http
-uninstall: uninstall-http
+install: install-curl
+uninstall: uninstall-curl
 
-install-http: jobsched_http$(DLSUFFIX) installdirs
+install-curl: jobsched_curl$(DLSUFFIX) installdirs
 	$(INSTALL_SHLIB) $< '$(DESTDIR)$(pkglibdir)/'
 
-uninstall-http:
-	rm -f '$(DESTDIR)$(pkglibdir)/jobsched_http$(DLSUFFIX)'
+uninstall-curl:
+	rm -f '$(DESTDIR)$(pkglibdir)/jobsched_curl$(DLSUFFIX)'
 
-.PHONY: install-http uninstall-http
+.PHONY: install-curl uninstall-curl

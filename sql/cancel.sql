@@ -96,7 +96,7 @@ SELECT message FROM jobsched.run_logs WHERE run_id = :timed_out;
 
 -- nothing is left of what has been done
 RESET ROLE;
-SELECT count(*) FROM jobsched_internal.request;
+SELECT count(*) FROM jobsched_internal.run_stop;
 SELECT jobsched.drop_job(name) FROM (VALUES ('nap'), ('limited'), ('catches')) j (name);
 REVOKE USAGE ON SCHEMA jobsched FROM regress_cancel_owner, regress_cancel_other;
 DROP ROLE regress_cancel_owner, regress_cancel_other;

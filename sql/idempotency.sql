@@ -141,7 +141,7 @@ ROLLBACK;
 RESET ROLE;
 SELECT jobsched.trigger('also keyed') AS last \gset
 CALL jobsched.wait_run(:last, '1 min');
-SELECT count(*) FROM jobsched_internal.request;
+SELECT count(*) FROM jobsched_internal.run_stop;
 SELECT jobsched.drop_job(name) FROM (VALUES ('keyed'), ('also keyed')) j (name);
 REVOKE USAGE ON SCHEMA jobsched FROM regress_key_owner, regress_key_other;
 DROP ROLE regress_key_owner, regress_key_other;

@@ -49,7 +49,7 @@ int			js_guc_http_max_per_host = 64;
 int			js_guc_http_max_inflight = 1000;
 
 static bool
-check_timezone(char **newval, void **extra, GucSource source)
+check_timezone_setting(char **newval, void **extra, GucSource source)
 {
 	if (js_timezone_lookup(*newval) != NULL)
 		return true;
@@ -270,7 +270,7 @@ js_guc_init(void)
 							   "The time zone of jobs that name none.",
 							   "An IANA name.",
 							   &js_guc_timezone, "UTC",
-							   PGC_USERSET, 0, check_timezone, NULL, NULL);
+							   PGC_USERSET, 0, check_timezone_setting, NULL, NULL);
 	DefineCustomStringVariable("jobsched.instance_id",
 							   "Tells a physical copy of a cluster from its original.",
 							   "Where it differs from the value at CREATE EXTENSION or adopt(), jobs sleep.",

@@ -115,7 +115,7 @@ main(int argc, char **argv)
 		}
 	} while (mux->in_flight() > 0 || started < count);
 	getrusage(RUSAGE_SELF, &usage);
-	printf("jobsched_http: %.0f requests/s (%ld failed), %ld MB, longest pump() %.1f ms\n",
+	printf("jobsched_curl: %.0f requests/s (%ld failed), %ld MB, longest pump() %.1f ms\n",
 		   count / (now(CLOCK_MONOTONIC) - begin), failed, usage.ru_maxrss / 1024, longest * 1000);
 	return failed > 0;
 }

@@ -143,7 +143,7 @@ find_slots(const Backfill *wanted, int *count)
 }
 
 static int64
-queue_run(JsRunWriter *writer, const JsJob *job, ArrayType *keys, TimestampTz slot)
+queue_slot_run(JsRunWriter *writer, const JsJob *job, ArrayType *keys, TimestampTz slot)
 {
 	JsRun		run;
 
@@ -154,7 +154,7 @@ queue_run(JsRunWriter *writer, const JsJob *job, ArrayType *keys, TimestampTz sl
 }
 
 static void
-put_row(ReturnSetInfo *result, TimestampTz slot, int64 run_id)
+put_slot_row(ReturnSetInfo *result, TimestampTz slot, int64 run_id)
 {
 	Datum		values[2] = {TimestampTzGetDatum(slot), Int64GetDatum(run_id)};
 	bool		nulls[2] = {false, run_id == 0};
@@ -168,7 +168,7 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 	int			count;
 	TimestampTz *slots = find_slots(wanted, &count);
 	ArrayType  *keys = wanted->dry_run ? NULL :
-		js_keys_require(js_http_keys(&wanted->job, wanted->job.keys), js_run_args(wanted->job.args, NULL));
+		js_limit_keys_require(js_http_keys(&wanted->job, wanted->job.keys), js_run_args(wanted->job.args, NULL));
 	JsRunWriter *writer = wanted->dry_run ? NULL : js_run_writer_open();
 
 	for (int i = 0; i < count; i++)
@@ -176,8 +176,8 @@ backfill(const Backfill *wanted, ReturnSetInfo *result)
 		int64		run_id = 0;
 
 		if (writer != NULL && !js_run_exists_for(wanted->job.job_id, slots[i], JS_SOURCE_UNKNOWN))
-			run_id = queue_run(writer, &wanted->job, keys, slots[i]);
-		put_row(result, slots[i], run_id);
+			run_id = queue_slot_run(writer, &wanted->job, keys, slots[i]);
+		put_slot_row(result, slots[i], run_id);
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (writer != NULL)

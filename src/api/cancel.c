@@ -33,7 +33,7 @@ static void
 warn_if_unresponsive(int64 run_id)
 {
 	JsUnresponsive found[16];
-	int			count = js_slots_unresponsive(found, lengthof(found));
+	int			count = js_seats_unresponsive(found, lengthof(found));
 
 	for (int i = 0; i < count; i++)
 		if (found[i].run_id == run_id && found[i].dboid == MyDatabaseId)
@@ -53,11 +53,11 @@ may_cancel(const JsRun *run)
 }
 
 static void
-request(int64 run_id, bool force)
+stop_run(int64 run_id, bool force)
 {
-	JsRequest	row = {.kind = JS_REQUEST_CANCEL,.run_id = run_id,.force = force};
+	JsStop		row = {.kind = JS_STOP_CANCEL,.run_id = run_id,.force = force};
 
-	js_wakeup_request(js_request_insert(&row));
+	js_wakeup_stop(js_stop_insert(&row));
 }
 
 Datum
@@ -76,7 +76,7 @@ jobsched_cancel_run(PG_FUNCTION_ARGS)
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
 	if (live)
 	{
-		request(run_id, PG_GETARG_BOOL(1));
+		stop_run(run_id, PG_GETARG_BOOL(1));
 		warn_if_unresponsive(run_id);
 	}
 	PG_RETURN_BOOL(live);
@@ -112,7 +112,7 @@ cancel_if_meant(const JsRun *run, void *arg)
 		(!filter->any_status && run->status != filter->status) ||
 		run->queued_at >= filter->queued_before || !may_cancel(run))
 		return;
-	request(run->run_id, filter->force);
+	stop_run(run->run_id, filter->force);
 	if (run->status == JS_RUN_RUNNING)
 		warn_if_unresponsive(run->run_id);
 	filter->count++;
@@ -153,7 +153,7 @@ static void
 cancel_if_owned(const JsRun *run, void *arg)
 {
 	if (run->owner == *(Oid *) arg)
-		request(run->run_id, false);
+		stop_run(run->run_id, false);
 }
 
 /* What has no job yet, when the job that it would have had is dropped. */
@@ -175,11 +175,11 @@ static void
 reset_if_stuck(const JsRun *run, void *arg)
 {
 	Stuck	   *stuck = arg;
-	JsRequest	row = {.kind = JS_REQUEST_RESET,.run_id = run->run_id,.attempt = run->attempt};
+	JsStop		row = {.kind = JS_STOP_RESET,.run_id = run->run_id,.attempt = run->attempt};
 
 	if (run->status != JS_RUN_RUNNING || run->claimed_at >= stuck->claimed_before || !may_cancel(run))
 		return;
-	js_wakeup_request(js_request_insert(&row));
+	js_wakeup_stop(js_stop_insert(&row));
 	warn_if_unresponsive(run->run_id);
 	stuck->count++;
 }

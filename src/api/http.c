@@ -171,7 +171,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	(void) common_arguments(fcinfo, 14, &given, &any);
 	js_http_check_may_request(GetUserId());
 	js_http_job(GetUserId(), &job);
-	templates = PG_ARGISNULL(7) ? NULL : js_keys_argument(PG_GETARG_ARRAYTYPE_P(7));
+	templates = PG_ARGISNULL(7) ? NULL : js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(7));
 	request = js_http_define(NULL, &given, JS_HTTP_OF_RUN);
 	js_http_check_callbacks(request, GetUserId());
 	js_http_prepare_run(&run, &job, request, templates);

@@ -110,7 +110,7 @@ read_given(Jsonb *definition, JsHttpDefinition *given)
 }
 
 static Jsonb *
-define(Jsonb *definition, Jsonb *more, JsHttpPlace place)
+define_request(Jsonb *definition, Jsonb *more, JsHttpPlace place)
 {
 	JsHttpDefinition given;
 	Jsonb	   *params = js_definition_jsonb(more, "params");
@@ -153,7 +153,7 @@ append_name(StringInfo json, const char *name)
 }
 
 static void
-append_text(StringInfo json, const char *text)
+append_json_text(StringInfo json, const char *text)
 {
 	if (text == NULL)
 		appendStringInfoString(json, "null");
@@ -165,11 +165,11 @@ static void
 append_field(StringInfo json, const char *name, const char *text)
 {
 	append_name(json, name);
-	append_text(json, text);
+	append_json_text(json, text);
 }
 
 static void
-append_list(StringInfo json, const char *name, const List *list)
+append_json_list(StringInfo json, const char *name, const List *list)
 {
 	ListCell   *lc;
 
@@ -179,7 +179,7 @@ append_list(StringInfo json, const char *name, const List *list)
 	{
 		if (lc != list_head(list))
 			appendStringInfoString(json, ", ");
-		append_text(json, lfirst(lc));
+		append_json_text(json, lfirst(lc));
 	}
 	appendStringInfoChar(json, ']');
 }
@@ -190,7 +190,7 @@ append_request(StringInfo json, const JsHttpRequest *request)
 	append_field(json, "method", request->method);
 	append_field(json, "url", request->url);
 	append_field(json, "shown_url", request->shown_url);
-	append_list(json, "headers", request->headers);
+	append_json_list(json, "headers", request->headers);
 	append_field(json, "body", request->body);
 	append_name(json, "connect_timeout_ms");
 	appendStringInfo(json, "%d", request->connect_timeout_ms);
@@ -249,7 +249,7 @@ jobsched_http_render(PG_FUNCTION_ARGS)
 {
 	JsHttpPlace place = PG_GETARG_BOOL(1) ? JS_HTTP_OF_RUN : JS_HTTP_OF_JOB;
 	Jsonb	   *more = object_argument(fcinfo, 4);
-	Jsonb	   *definition = define(PG_GETARG_JSONB_P(0), more, place);
+	Jsonb	   *definition = define_request(PG_GETARG_JSONB_P(0), more, place);
 	Jsonb	   *redirects = js_definition_jsonb(more, "redirects");
 	char	   *token = js_http_text(more, "token");
 	JsJob		job = {.name = js_http_text(more, "job")};

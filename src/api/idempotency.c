@@ -141,11 +141,11 @@ find_keeper(JsKeptKey *kept)
 		TransactionId writer;
 		bool		found;
 
-		js_key_lock(kept);
-		found = js_key_find(kept, &writer);
+		js_idempotency_lock(kept);
+		found = js_idempotency_find(kept, &writer);
 		if (!TransactionIdIsValid(writer))
 			return found;
-		js_key_unlock(kept);
+		js_idempotency_unlock(kept);
 		XactLockTableWait(writer, NULL, NULL, XLTW_None);
 	}
 }
@@ -161,11 +161,11 @@ refuse_taken(const JsKeptKey *kept)
 }
 
 static void
-push_out(int64 run_id, JsRequestKind kind)
+push_out(int64 run_id, JsStopKind kind)
 {
-	JsRequest	request = {.kind = kind,.run_id = run_id};
+	JsStop		stop = {.kind = kind,.run_id = run_id};
 
-	js_wakeup_request(js_request_insert(&request));
+	js_wakeup_stop(js_stop_insert(&stop));
 }
 
 /* Whether the run that keeps the key is what the caller shall get. */
@@ -182,11 +182,11 @@ keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, Timestamp
 	{
 		case JS_CONFLICT_REPLACE:
 			if (state == KEEPER_WAITS)
-				push_out(kept->run_id, JS_REQUEST_REPLACE);
+				push_out(kept->run_id, JS_STOP_REPLACE);
 			return false;
 		case JS_CONFLICT_DEBOUNCE:
 			if (state == KEEPER_WAITS)
-				push_out(kept->run_id, JS_REQUEST_DEBOUNCE);
+				push_out(kept->run_id, JS_STOP_DEBOUNCE);
 			return false;
 		case JS_CONFLICT_ERROR:
 			if (!expired || state != KEEPER_ENDED)
@@ -230,8 +230,8 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 		kept.run_id = run->run_id = js_run_next_id();
 		kept.queued_at = run->queued_at;
 		kept.expires_at = run->queued_at + idempotency->period;
-		js_key_write(&kept);
+		js_idempotency_write(&kept);
 	}
-	js_key_unlock(&kept);
+	js_idempotency_unlock(&kept);
 	return !stands;
 }

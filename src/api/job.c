@@ -178,7 +178,7 @@ check_keys(const JsJob *job)
 				 errmsg("job \"%s\" cannot have a schedule: it has no request of its own", job->name),
 				 errhint("Create another job, with a url.")));
 	if (job->schedule != NULL)
-		(void) js_keys_require(js_http_keys(job, job->keys), job->args);
+		(void) js_limit_keys_require(js_http_keys(job, job->keys), job->args);
 }
 
 /* A job whose work is SQL logs in as its owner; a request does not. */

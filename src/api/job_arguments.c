@@ -161,7 +161,7 @@ static ArrayType *
 list_argument(const JsJobParameter *parameter, ArrayType *list)
 {
 	if (parameter->kind == JS_PARAMETER_KEYS)
-		(void) js_keys_argument(list);
+		(void) js_limit_keys_argument(list);
 	else if (parameter->kind == JS_PARAMETER_CONDITIONS)
 		js_retry_check_conditions(parameter->name, list);
 	else

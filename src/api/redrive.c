@@ -66,7 +66,7 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 	if (!js_may_manage(job->owner))
 		refuse_unknown(run_id);
 	if (outcome.status == JS_SKIPPED || outcome.status == JS_MISSED)
-		run->keys = js_keys_require(js_http_keys(job, job->keys), job->args);	/* it never had any */
+		run->keys = js_limit_keys_require(js_http_keys(job, job->keys), job->args);	/* it never had any */
 }
 
 /* A slot may have had several runs, of which one at a time is retried. */

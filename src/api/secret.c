@@ -69,7 +69,7 @@ owner_argument(FunctionCallInfo fcinfo, int n)
 }
 
 static void
-check_value(const char *name, const char *value)
+check_secret_value(const char *name, const char *value)
 {
 	const char *problem = js_signing_problem(value);
 
@@ -102,7 +102,7 @@ set_secret(FunctionCallInfo fcinfo)
 	name = text_argument(fcinfo, 0, "name");
 	js_secret_check_name(name);
 	value = text_argument(fcinfo, 1, "value");
-	check_value(name, value);
+	check_secret_value(name, value);
 	owner = owner_argument(fcinfo, 2);
 	js_check_may_own(owner, false);
 	js_secret_write(owner, name, value);

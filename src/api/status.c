@@ -84,69 +84,69 @@ put(FunctionCallInfo fcinfo, ResultRow *row)
  */
 
 static const char *
-slot_state_name(const JsSlot *slot)
+seat_state_name(const JsSeat *seat)
 {
-	switch (slot->state)
+	switch (seat->state)
 	{
-		case JS_SLOT_STARTING:
+		case JS_SEAT_STARTING:
 			return "starting";
-		case JS_SLOT_READY:
-			return slot->current_count > 0 ? "running" : "idle";
+		case JS_SEAT_READY:
+			return seat->current_count > 0 ? "running" : "idle";
 		default:
 			return "leaving";
 	}
 }
 
-/* A consistent copy of a slot of this database. */
+/* A consistent copy of a seat of this database. */
 static bool
-copy_slot(int i, JsSlot *copy)
+copy_seat(int i, JsSeat *copy)
 {
-	JsSlot	   *slot = &js->slots[i];
+	JsSeat	   *seat = &js->seats[i];
 	bool		ours;
 
 	LWLockAcquire(js->lock, LW_SHARED);
-	ours = slot->state != JS_SLOT_FREE && slot->dboid == MyDatabaseId;
+	ours = seat->state != JS_SEAT_FREE && seat->dboid == MyDatabaseId;
 	if (ours)
 	{
-		SpinLockAcquire(&slot->mutex);
-		memcpy(copy, slot, sizeof(JsSlot));
-		SpinLockRelease(&slot->mutex);
+		SpinLockAcquire(&seat->mutex);
+		memcpy(copy, seat, sizeof(JsSeat));
+		SpinLockRelease(&seat->mutex);
 	}
 	LWLockRelease(js->lock);
 	return ours;
 }
 
 static void
-add_run(ResultRow *row, const JsSlot *slot)
+add_run(ResultRow *row, const JsSeat *seat)
 {
-	bool		none = slot->current_count == 0;
+	bool		none = seat->current_count == 0;
 
-	add(row, Int64GetDatum(slot->current[0].run_id), none);
-	add(row, Int32GetDatum(slot->current[0].attempt), none);
-	add(row, Int64GetDatum(slot->current[0].job_id), none);
-	add(row, TimestampTzGetDatum(slot->current_since), none);
-	add(row, Int32GetDatum(slot->mail_count), false);
-	add(row, Int64GetDatum(slot->progress_done), none || slot->progress_done < 0);
-	add(row, Int64GetDatum(slot->progress_total), none || slot->progress_total < 0);
-	add_text(row, none ? NULL : slot->progress_text);
+	add(row, Int64GetDatum(seat->current[0].run_id), none);
+	add(row, Int32GetDatum(seat->current[0].attempt), none);
+	add(row, Int64GetDatum(seat->current[0].job_id), none);
+	add(row, TimestampTzGetDatum(seat->current_since), none);
+	add(row, Int32GetDatum(seat->mail_count), false);
+	add(row, Int64GetDatum(seat->progress_done), none || seat->progress_done < 0);
+	add(row, Int64GetDatum(seat->progress_total), none || seat->progress_total < 0);
+	add_text(row, none ? NULL : seat->progress_text);
 }
 
 Datum
 jobsched_workers(PG_FUNCTION_ARGS)
 {
-	JsSlot	   *copy = palloc(sizeof(JsSlot));
+	JsSeat	   *copy = palloc(sizeof(JsSeat));
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->max_seats; i++)
 	{
 		ResultRow	row = {0};
 
-		if (!copy_slot(i, copy) || !js_may_see(copy->owner))
+		if (!copy_seat(i, copy) || !js_may_see(copy->owner))
 			continue;
 		add(&row, Int32GetDatum(i), false);
 		add(&row, ObjectIdGetDatum(copy->owner), false);
 		add(&row, Int32GetDatum(copy->pid), copy->pid == 0);
-		add_text(&row, slot_state_name(copy));
+		add_text(&row, seat_state_name(copy));
 		add_timestamp(&row, copy->started_at);
 		add(&row, Int64GetDatum(copy->runs), false);
 		add_run(&row, copy);
@@ -155,18 +155,18 @@ jobsched_workers(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* The slot of this database's HTTP worker, and its pid; -1: there is none. */
+/* The seat of this database's HTTP worker, and its pid; -1: there is none. */
 static int
-http_slot(int *pid)
+http_seat(int *pid)
 {
 	int			found = -1;
 
 	LWLockAcquire(js->lock, LW_SHARED);
-	for (int i = js->max_slots; i < js->total_slots && found < 0; i++)
-		if (js->slots[i].state == JS_SLOT_READY && js->slots[i].dboid == MyDatabaseId)
+	for (int i = js->max_seats; i < js->total_seats && found < 0; i++)
+		if (js->seats[i].state == JS_SEAT_READY && js->seats[i].dboid == MyDatabaseId)
 		{
 			found = i;
-			*pid = js->slots[i].pid;
+			*pid = js->seats[i].pid;
 		}
 	LWLockRelease(js->lock);
 	return found;
@@ -193,16 +193,16 @@ jobsched_flights(PG_FUNCTION_ARGS)
 {
 	JsFlightView views[64];
 	int			pid;
-	int			slot = http_slot(&pid);
+	int			seat = http_seat(&pid);
 	int			from = 0;
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (slot < 0)
+	if (seat < 0)
 		return (Datum) 0;
 	do
 	{
-		count = js_flight_look(slot, from, views, lengthof(views));
+		count = js_flight_look(seat, from, views, lengthof(views));
 		for (int i = 0; i < count; i++)
 			put_flight(fcinfo, &views[i], pid);
 		from = count > 0 ? views[count - 1].index + 1 : 0;
@@ -237,8 +237,8 @@ copy_scheduler(SchedulerStatus *status)
 	memset(status, 0, sizeof(SchedulerStatus));
 	LWLockAcquire(js->lock, LW_SHARED);
 	status->launcher_pid = js->launcher_pid;
-	for (int i = 0; i < js->max_slots; i++)
-		status->workers += js->slots[i].state != JS_SLOT_FREE;
+	for (int i = 0; i < js->max_seats; i++)
+		status->workers += js->seats[i].state != JS_SEAT_FREE;
 	if (db != NULL)
 	{
 		status->known = true;
@@ -383,8 +383,8 @@ processes_needed(void)
 	LWLockAcquire(js->lock, LW_SHARED);
 	for (int i = 0; i < js->max_databases; i++)
 		ours += js->databases[i].state != JS_DATABASE_FREE;
-	for (int i = js->max_slots; i < js->total_slots; i++)
-		ours += js->slots[i].state != JS_SLOT_FREE;
+	for (int i = js->max_seats; i < js->total_seats; i++)
+		ours += js->seats[i].state != JS_SEAT_FREE;
 	LWLockRelease(js->lock);
 	return 1 + (max_logical_replication_workers > 0) + ours + js_guc_max_workers +
 		(js_guc_spare_workers > 0);
@@ -413,7 +413,7 @@ static void
 check_unresponsive(FunctionCallInfo fcinfo)
 {
 	JsUnresponsive found[16];
-	int			count = js_slots_unresponsive(found, lengthof(found));
+	int			count = js_seats_unresponsive(found, lengthof(found));
 
 	if (count == 0)
 	{
@@ -435,13 +435,13 @@ static void
 check_http(FunctionCallInfo fcinfo)
 {
 	int			pid;
-	int			slot = http_slot(&pid);
+	int			seat = http_seat(&pid);
 
-	if (js->total_slots == js->max_slots)
+	if (js->total_seats == js->max_seats)
 		report(fcinfo, "http", "ok", "off", "jobsched.http_max_inflight is 0: no HTTP request is sent");
 	else
-		report(fcinfo, "http", "ok", slot < 0 ? "idle" :
-			   psprintf("%d of %d in flight", js->slots[slot].flights->taken, js_guc_http_max_inflight), NULL);
+		report(fcinfo, "http", "ok", seat < 0 ? "idle" :
+			   psprintf("%d of %d in flight", js->seats[seat].flights->taken, js_guc_http_max_inflight), NULL);
 }
 
 /* Owners of jobs that sleep here, who do not exist: so many are named. */

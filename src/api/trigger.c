@@ -68,11 +68,11 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource
 	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
 	source->job_args = job.args;
 	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :
-									 js_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
+									 js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
 }
 
 static Jsonb *
-check_args(Jsonb *args)
+check_run_args(Jsonb *args)
 {
 	if (!JB_ROOT_IS_OBJECT(args))
 		ereport(ERROR,
@@ -86,12 +86,12 @@ resolve_keys(const KeySource *source, Jsonb *args)
 {
 	if (source->templates == NULL)
 		return NULL;
-	return js_keys_require(source->templates, js_run_args(source->job_args, args));
+	return js_limit_keys_require(source->templates, js_run_args(source->job_args, args));
 }
 
 /* The id is assigned here unless it is set. */
 static int64
-queue_run(JsRunWriter *writer, const KeySource *source, JsRun *run)
+queue_triggered_run(JsRunWriter *writer, const KeySource *source, JsRun *run)
 {
 	js_bounds_check_run(run);
 	run->keys = resolve_keys(source, run->args);
@@ -107,12 +107,12 @@ jobsched_trigger(PG_FUNCTION_ARGS)
 	JsRun		run;
 
 	prepare_run(fcinfo, "trigger()", &run, &source);
-	run.args = PG_ARGISNULL(1) ? NULL : check_args(PG_GETARG_JSONB_P(1));
+	run.args = PG_ARGISNULL(1) ? NULL : check_run_args(PG_GETARG_JSONB_P(1));
 	js_idempotency_arguments(fcinfo, 7, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 2)))
 	{
 		writer = js_run_writer_open();
-		(void) queue_run(writer, &source, &run);
+		(void) queue_triggered_run(writer, &source, &run);
 		js_run_writer_close(writer);
 	}
 	PG_RETURN_INT64(run.run_id);
@@ -135,8 +135,8 @@ queue_each(const KeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *
 		bool		id_isnull = false;
 
 		run->run_id = 0;
-		run->args = isnull ? NULL : check_args(DatumGetJsonbP(element));
-		id = Int64GetDatum(queue_run(writer, source, run));
+		run->args = isnull ? NULL : check_run_args(DatumGetJsonbP(element));
+		id = Int64GetDatum(queue_triggered_run(writer, source, run));
 		MemoryContextSwitchTo(outer);
 		tuplestore_putvalues(result->setResult, result->setDesc, &id, &id_isnull);
 		MemoryContextReset(scratch);

@@ -186,9 +186,9 @@ check_all_react(void)
 	static TimeoutId timeout = MAX_TIMEOUTS;
 	JsUnresponsive worker;
 
-	if (js_slots_unresponsive(&worker, 1) > 0)
+	if (js_seats_unresponsive(&worker, 1) > 0)
 		refuse_unresponsive(&worker);
-	if (js_slots_busy(PATIENCE_US, &worker, 1) == 0)
+	if (js_seats_busy(PATIENCE_US, &worker, 1) == 0)
 		return;
 	if (timeout == MAX_TIMEOUTS)
 		timeout = RegisterTimeout(USER_TIMEOUT, end_probe);
@@ -202,7 +202,7 @@ check_all_react(void)
 	{
 		disable_timeout(timeout, false);
 		/* It is one of those that are busy; the first is named. */
-		if (probe_failed && js_slots_busy(DEPARTURE_MS * INT64CONST(1000), &worker, 1) > 0)
+		if (probe_failed && js_seats_busy(DEPARTURE_MS * INT64CONST(1000), &worker, 1) > 0)
 		{
 			FlushErrorState();
 			refuse_unresponsive(&worker);

@@ -240,7 +240,7 @@ prepare_run_of_job(Webhook *hook, Jsonb *change)
 		js_check_body_size(JS_HTTP_MAX_BODY + 1);
 	js_queue_prepare(&hook->run, job, JS_SOURCE_TRIGGER);
 	hook->run.args = change;
-	hook->run.keys = js_keys_require(js_http_keys(job, job->keys), js_run_args(job->args, change));
+	hook->run.keys = js_limit_keys_require(js_http_keys(job, job->keys), js_run_args(job->args, change));
 }
 
 /* Raises what is in the way; writes nothing. */

@@ -169,21 +169,21 @@ js_timezone_lookup(const char *name)
 		char		name[64];
 		pg_tz	   *tz;
 	}			found[32];
-	uint32		slot = 0;
+	uint32		bucket = 0;
 	const char *at;
 	pg_tz	   *tz;
 
 	for (at = name; *at != '\0'; at++)
-		slot = slot * 31 + (unsigned char) *at;
-	slot %= lengthof(found);
-	if (found[slot].tz != NULL && strcmp(found[slot].name, name) == 0)
-		return found[slot].tz;
+		bucket = bucket * 31 + (unsigned char) *at;
+	bucket %= lengthof(found);
+	if (found[bucket].tz != NULL && strcmp(found[bucket].name, name) == 0)
+		return found[bucket].tz;
 
 	tz = load_zone(name);
-	if (tz != NULL && at - name < (int) sizeof(found[slot].name))
+	if (tz != NULL && at - name < (int) sizeof(found[bucket].name))
 	{
-		strlcpy(found[slot].name, name, sizeof(found[slot].name));
-		found[slot].tz = tz;
+		strlcpy(found[bucket].name, name, sizeof(found[bucket].name));
+		found[bucket].tz = tz;
 	}
 	return tz;
 }

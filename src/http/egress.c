@@ -327,7 +327,7 @@ read_number(const char *text, int most, int *number)
 }
 
 static const char *
-read_port(const char *text, Rule *rule)
+read_rule_port(const char *text, Rule *rule)
 {
 	if (!read_number(text, 65535, &rule->port) || rule->port == 0)
 		return "has a port that is not from 1 to 65535";
@@ -399,7 +399,7 @@ read_bracketed(char *item, Rule *rule)
 		return "has something behind its bracket that is no length and no port";
 	problem = read_network(RULE_IPV6, item + 1, *rest == '/' ? rest + 1 : NULL, rule);
 	if (problem == NULL && port != NULL)
-		problem = read_port(port, rule);
+		problem = read_rule_port(port, rule);
 	return problem;
 }
 
@@ -411,7 +411,7 @@ is_name_character(char c)
 
 /* Into rule->name, in lower case and without a dot at the end. */
 static const char *
-read_name(const char *name, Rule *rule)
+read_rule_name(const char *name, Rule *rule)
 {
 	size_t		length = name_length(name);
 	char		last = '.';
@@ -450,7 +450,7 @@ looks_like_v4(const char *text, bool has_length)
 }
 
 static const char *
-read_item(char *item, Rule *rule)
+read_rule_item(char *item, Rule *rule)
 {
 	char	   *port;
 	char	   *length;
@@ -471,10 +471,10 @@ read_item(char *item, Rule *rule)
 	else
 	{
 		rule->kind = strncmp(item, "*.", 2) == 0 ? RULE_SUFFIX : RULE_NAME;
-		problem = read_name(item + (rule->kind == RULE_SUFFIX ? 2 : 0), rule);
+		problem = read_rule_name(item + (rule->kind == RULE_SUFFIX ? 2 : 0), rule);
 	}
 	if (problem == NULL && port != NULL)
-		problem = read_port(port, rule);
+		problem = read_rule_port(port, rule);
 	return problem;
 }
 
@@ -504,14 +504,14 @@ parse_item(const char *start, const char *end, Rule *rule, char *error, size_t s
 	}
 	memcpy(item, start, length);
 	item[length] = '\0';
-	problem = read_item(item, rule);
+	problem = read_rule_item(item, rule);
 	if (problem != NULL)
 		snprintf(error, size, "\"%.*s\" %s.", length, start, problem);
 	return problem == NULL;
 }
 
 static bool
-is_blank(const char *text)
+is_blank_text(const char *text)
 {
 	while (is_space(*text))
 		text	  ++;
@@ -522,7 +522,7 @@ is_blank(const char *text)
 JsEgressRules *
 js_egress_parse(const char *text, char *error, size_t size)
 {
-	int			count = is_blank(text) ? 0 : 1;
+	int			count = is_blank_text(text) ? 0 : 1;
 	JsEgressRules *rules;
 
 	for (const char *c = text; *c != '\0'; c++)

@@ -106,7 +106,7 @@ is_reserved(const char *name, bool is_signed)
 }
 
 static void
-check_name(const char *name, bool is_signed)
+check_header_name(const char *name, bool is_signed)
 {
 	if (!is_token(name) || strlen(name) > SHOWN)
 		ereport(ERROR,
@@ -121,7 +121,7 @@ check_name(const char *name, bool is_signed)
 }
 
 static void
-check_value(const char *name, const char *value)
+check_header_value(const char *name, const char *value)
 {
 	for (; *value != '\0'; value++)
 		if (((unsigned char) *value < ' ' && *value != '\t') || *value == '\177')
@@ -166,7 +166,7 @@ visit_value(HeaderVisit *visit, const char *name, const JsonbValue *value)
 
 	if (value->type != jbvString)
 		refuse_shape();
-	check_name(name, visit->is_signed);
+	check_header_name(name, visit->is_signed);
 	text = pnstrdup(value->val.string.val, value->val.string.len);
 
 	visit->visit(visit, name, text);
@@ -213,7 +213,7 @@ kinds_of(JsHttpPlace place)
 static void
 check_template(HeaderVisit *visit, const char *name, const char *value)
 {
-	check_value(name, value);
+	check_header_value(name, value);
 	js_template_check(value, visit->kinds, psprintf("header \"%s\"", name));
 	count_header(visit, name, value);
 }
@@ -233,7 +233,7 @@ render_header(HeaderVisit *visit, const char *name, const char *template)
 	char	   *value = js_http_utf8(js_template_expand(visit->rendering, template, visit->kinds, what, NULL),
 									 what);
 
-	check_value(name, value);
+	check_header_value(name, value);
 	count_header(visit, name, value);
 	visit->lines = js_header_add(visit->lines, name, value);
 }

@@ -56,7 +56,7 @@ loses_body(Jsonb *definition, int status, const char *method)
 }
 
 static bool
-is_redirect(int status)
+status_is_redirect(int status)
 {
 	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
@@ -162,7 +162,7 @@ find_problem(const JsHttpRequest *request, Jsonb *definition, int status, const 
 	const char *problem;
 	JsUrl		target;
 
-	if (!is_redirect(status))
+	if (!status_is_redirect(status))
 		return "its status is none of 301, 302, 303, 307 and 308";
 	if (location == NULL)
 		return "it redirects without saying where to";

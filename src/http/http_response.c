@@ -76,7 +76,7 @@ scan_date(const char *text, TimestampTz now, struct pg_tm *tm, char *month)
 }
 
 static bool
-read_date(const char *text, TimestampTz now, TimestampTz *date)
+read_http_date(const char *text, TimestampTz now, TimestampTz *date)
 {
 	struct pg_tm tm = {0};
 	char		month[4];
@@ -127,7 +127,7 @@ read_retry_after(const char *text, TimestampTz now)
 
 	if (read_seconds(text, &us))
 		return us;
-	if (!read_date(text, now, &date))
+	if (!read_http_date(text, now, &date))
 		return -1;
 	return Min(Max(date - now, 0), JS_MAX_INTERVAL_DAYS * USECS_PER_DAY);
 }

@@ -310,7 +310,7 @@ js_template_find(const char *template, const char *stops)
 
 /* False if it is known. */
 static bool
-remember(JsRendering *rendering, char *value)
+remember_value(JsRendering *rendering, char *value)
 {
 	ListCell   *lc;
 
@@ -329,17 +329,17 @@ remember_secret(JsRendering *rendering, char *value, const char *what)
 	char	   *encoded;
 	StringInfoData escaped;
 
-	if (!remember(rendering, sent))
+	if (!remember_value(rendering, sent))
 		return;
 	js_check_secret_count(++rendering->secret_count);
 	encoded = js_percent_encode(sent, "-._~");
 	if (strcmp(encoded, sent) != 0)
-		remember(rendering, encoded);
+		remember_value(rendering, encoded);
 	initStringInfo(&escaped);
 	escape_json(&escaped, sent);
 	escaped.data[escaped.len - 1] = '\0';	/* its quotes */
 	if (strcmp(escaped.data + 1, sent) != 0)
-		remember(rendering, escaped.data + 1);
+		remember_value(rendering, escaped.data + 1);
 }
 
 /* One is read once, however often it is named: the vault is a query each time. */
@@ -411,7 +411,7 @@ set_string(JsonbValue *value, char *text)
 }
 
 static void
-set_number(JsonbValue *value, int64 number)
+set_json_number(JsonbValue *value, int64 number)
 {
 	value->type = jbvNumeric;
 	value->val.numeric = int64_to_numeric(number);
@@ -421,9 +421,9 @@ static void
 set_run_field(JsonbValue *value, const JsRun *run, const char *field)
 {
 	if (strcmp(field, "id") == 0)
-		set_number(value, run->run_id);
+		set_json_number(value, run->run_id);
 	else if (strcmp(field, "attempt") == 0)
-		set_number(value, run->attempt);
+		set_json_number(value, run->attempt);
 	else
 		set_string(value, js_iso8601(run->scheduled_for));
 }

@@ -98,7 +98,7 @@ name_length(const char *host)
 
 /* Labels of 1 to 63 characters with dots between them; one more at the end. */
 static bool
-is_name(const char *host)
+is_host_name(const char *host)
 {
 	size_t		length = strlen(host);
 
@@ -170,7 +170,7 @@ read_host(const char *host)
 {
 	if (*host == '[')
 		return read_ipv6(host);
-	if (!is_name(host))
+	if (!is_host_name(host))
 		return NULL;
 	return ends_in_number(host) ? read_ipv4(host) : lower(host, false);
 }
@@ -346,7 +346,7 @@ ends_in_escape(const JsPiece *literal)
 
 /* Path and query of a template: a value stays what it is in them. */
 static void
-check_target(const char *target)
+check_url_target(const char *target)
 {
 	bool		cut = false;
 	JsPiece		piece;
@@ -370,7 +370,7 @@ js_url_check(const char *url, JsHttpPlace place)
 	if (!js_url_split(url, template, &parts, &problem))
 		refuse(problem);
 	if (template)
-		check_target(parts.target);
+		check_url_target(parts.target);
 }
 
 /* A value that stands for itself, whatever it is, within path or query. */
@@ -444,7 +444,7 @@ js_url_expand(JsRendering *rendering, const char *template)
 
 	if (!js_url_split(template, true, &parts, &problem))
 		refuse(problem);
-	check_target(parts.target);
+	check_url_target(parts.target);
 	parts.host = js_template_expand(rendering, parts.host, JS_ARG, WHAT, check_host_value);
 	target = js_template_expand(rendering, parts.target, JS_ANY_PLACEHOLDER, WHAT, js_url_encode_value);
 	check_path(parts.target, target);

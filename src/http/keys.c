@@ -156,7 +156,7 @@ expand(const char *template, Jsonb *args, char **problem)
 
 /* The texts of an array: NULLs, and whatever is too many, are passed over. */
 int
-js_keys_read(ArrayType *keys, char **names)
+js_limit_keys_read(ArrayType *keys, char **names)
 {
 	int			count = 0;
 	Datum	   *elements;
@@ -174,11 +174,11 @@ js_keys_read(ArrayType *keys, char **names)
 
 /* The templates and one more; templates NULL: none. */
 ArrayType *
-js_keys_with(ArrayType *templates, const char *one)
+js_limit_keys_with(ArrayType *templates, const char *one)
 {
 	char	   *names[JS_MAX_KEYS];
 	Datum		all[JS_MAX_KEYS];
-	int			count = Min(js_keys_read(templates, names), JS_MAX_GIVEN_KEYS);
+	int			count = Min(js_limit_keys_read(templates, names), JS_MAX_GIVEN_KEYS);
 
 	for (int i = 0; i < count; i++)
 		all[i] = CStringGetTextDatum(names[i]);
@@ -197,11 +197,11 @@ is_among(const char *key, const Datum *keys, int count)
 
 /* The keys, each once.  NULL if there are none, or, with a problem, in error. */
 ArrayType *
-js_keys_resolve(ArrayType *templates, Jsonb *args, char **problem)
+js_limit_keys_resolve(ArrayType *templates, Jsonb *args, char **problem)
 {
 	char	   *texts[JS_MAX_KEYS];
 	Datum		keys[JS_MAX_KEYS];
-	int			n = js_keys_read(templates, texts);
+	int			n = js_limit_keys_read(templates, texts);
 	int			count = 0;
 
 	*problem = NULL;
@@ -225,10 +225,10 @@ js_keys_resolve(ArrayType *templates, Jsonb *args, char **problem)
 
 /* The same, for a session. */
 ArrayType *
-js_keys_require(ArrayType *templates, Jsonb *args)
+js_limit_keys_require(ArrayType *templates, Jsonb *args)
 {
 	char	   *problem;
-	ArrayType  *keys = js_keys_resolve(templates, args, &problem);
+	ArrayType  *keys = js_limit_keys_resolve(templates, args, &problem);
 
 	if (problem != NULL)
 		ereport(ERROR,
@@ -250,7 +250,7 @@ refuse(const char *what)
 
 /* Templates as a user gives them, which are right if this returns. */
 ArrayType *
-js_keys_argument(ArrayType *templates)
+js_limit_keys_argument(ArrayType *templates)
 {
 	char	   *texts[JS_MAX_KEYS];
 	int			n;
@@ -261,7 +261,7 @@ js_keys_argument(ArrayType *templates)
 		refuse("keys contains NULL");
 	if (ArrayGetNItems(ARR_NDIM(templates), ARR_DIMS(templates)) > JS_MAX_GIVEN_KEYS)
 		refuse(psprintf("keys has more than %d elements", JS_MAX_GIVEN_KEYS));
-	n = js_keys_read(templates, texts);
+	n = js_limit_keys_read(templates, texts);
 	for (int i = 0; i < n; i++)
 	{
 		char	   *problem;

@@ -20,10 +20,10 @@
 /* Keys of this class name the host of an HTTP request. */
 #define JS_HOST_CLASS "http_host"
 
-extern ArrayType *js_keys_argument(ArrayType *templates);
-extern ArrayType *js_keys_resolve(ArrayType *templates, Jsonb *args, char **problem);
-extern ArrayType *js_keys_require(ArrayType *templates, Jsonb *args);
-extern ArrayType *js_keys_with(ArrayType *templates, const char *one);
-extern int	js_keys_read(ArrayType *keys, char **names);
+extern ArrayType *js_limit_keys_argument(ArrayType *templates);
+extern ArrayType *js_limit_keys_resolve(ArrayType *templates, Jsonb *args, char **problem);
+extern ArrayType *js_limit_keys_require(ArrayType *templates, Jsonb *args);
+extern ArrayType *js_limit_keys_with(ArrayType *templates, const char *one);
+extern int	js_limit_keys_read(ArrayType *keys, char **names);
 
 #endif							/* JS_KEYS_H */

@@ -21,7 +21,7 @@
 
 struct sockaddr;
 
-#define JS_MUX_LIBRARY "$libdir/jobsched_http"
+#define JS_MUX_LIBRARY "$libdir/jobsched_curl"
 #define JS_MUX_ENTRY "js_mux_api"
 #define JS_MUX_VERSION 2		/* of this interface */
 

@@ -437,7 +437,7 @@ set_method(MuxCall *call, const JsMuxRequest *request)
 }
 
 static void
-set_limits(MuxCall *call)
+set_call_limits(MuxCall *call)
 {
 	SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 	SET(CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
@@ -576,7 +576,7 @@ js_mux_call_prepare(MuxCall *call, const JsMuxRequest *request, char *error)
 	set_method(call, request);
 	if (call->code != CURLE_OK)
 		return not_taken(call, JS_MUX_BAD_REQUEST, "the request", error);
-	set_limits(call);
+	set_call_limits(call);
 	set_connection(call);
 	if (call->secure || call->proxied)
 		set_tls(call);

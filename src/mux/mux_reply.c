@@ -81,7 +81,7 @@ trim(const char **text, size_t *size)
 
 /* Who splits headers into lines is not to find more than there are. */
 static bool
-append_text(MuxBuffer *headers, const char *text, size_t size)
+append_header_text(MuxBuffer *headers, const char *text, size_t size)
 {
 	size_t		start = headers->size;
 
@@ -94,15 +94,15 @@ append_text(MuxBuffer *headers, const char *text, size_t size)
 }
 
 static bool
-append_value(MuxBuffer *headers, const char *value, size_t size)
+append_header_value(MuxBuffer *headers, const char *value, size_t size)
 {
 	trim(&value, &size);
-	return append_text(headers, value, size) && append(headers, "\r\n", 2);
+	return append_header_text(headers, value, size) && append(headers, "\r\n", 2);
 }
 
 /* What is no header is left out. */
 static bool
-add_header(MuxBuffer *headers, const char *line, size_t size)
+add_reply_header(MuxBuffer *headers, const char *line, size_t size)
 {
 	const char *colon = memchr(line, ':', size);
 	size_t		name_size;
@@ -114,9 +114,9 @@ add_header(MuxBuffer *headers, const char *line, size_t size)
 		name_size--;
 	if (name_size == 0)
 		return true;
-	return append_text(headers, line, name_size) &&
+	return append_header_text(headers, line, name_size) &&
 		append(headers, ": ", 2) &&
-		append_value(headers, colon + 1, size - (colon + 1 - line));
+		append_header_value(headers, colon + 1, size - (colon + 1 - line));
 }
 
 /* A line that continues the one before. */
@@ -126,7 +126,7 @@ continue_header(MuxBuffer *headers, const char *line, size_t size)
 	if (headers->size == 0)
 		return true;
 	headers->size -= 2;
-	return append(headers, " ", 1) && append_value(headers, line, size);
+	return append(headers, " ", 1) && append_header_value(headers, line, size);
 }
 
 /* HTTP/1.1 200 OK */
@@ -173,7 +173,7 @@ js_mux_reply_header(MuxReply *reply, const char *line, size_t size)
 	else if (reply->part == MUX_REPLY_HEADERS && is_blank(line[0]))
 		stored = continue_header(&reply->headers, line, size);
 	else if (reply->part == MUX_REPLY_HEADERS)
-		stored = add_header(&reply->headers, line, size);
+		stored = add_reply_header(&reply->headers, line, size);
 	reply->no_memory |= !stored;
 	return stored;
 }

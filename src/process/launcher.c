@@ -79,7 +79,7 @@ static bool no_process_logged = false;
 static bool no_place_logged = false;
 
 static void
-at_exit(int code, Datum arg)
+launcher_exit(int code, Datum arg)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	js->launcher = NULL;
@@ -98,7 +98,7 @@ attach(void)
 		if (js->databases[i].state == JS_DATABASE_STARTING)
 			js->databases[i].state = JS_DATABASE_WANTED;
 	LWLockRelease(js->lock);
-	before_shmem_exit(at_exit, 0);
+	before_shmem_exit(launcher_exit, 0);
 }
 
 /* ------------------------------------------------------------------------
@@ -327,7 +327,7 @@ typedef struct Look
 } Look;
 
 static Look
-look_at(const JsDatabase *db)
+look_at_database(const JsDatabase *db)
 {
 	Look		look;
 
@@ -358,10 +358,10 @@ wait_is_over(TimestampTz when)
 
 /* Moves an entry on whose wait is over. */
 static void
-settle(int i)
+settle_database(int i)
 {
 	JsDatabase *db = &js->databases[i];
-	Look		look = look_at(db);
+	Look		look = look_at_database(db);
 
 	if (look.state == JS_DATABASE_STARTING)
 		note_stillborn(i);
@@ -377,8 +377,8 @@ serve_database(int i)
 {
 	Look		look;
 
-	settle(i);
-	look = look_at(&js->databases[i]);
+	settle_database(i);
+	look = look_at_database(&js->databases[i]);
 	if (look.state == JS_DATABASE_HELD && !look.unlisted)
 		return ms_until(look.held_until);
 	if (look.state != JS_DATABASE_WANTED)

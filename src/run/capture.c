@@ -109,8 +109,8 @@ static void
 see_message(ErrorData *edata)
 {
 	in_hook = true;
-	if (js_my_slot != NULL && (edata->elevel >= FATAL || (edata->elevel == ERROR && !capturing)))
-		js_slot_note_error(unpack_sql_state(edata->sqlerrcode),
+	if (js_my_seat != NULL && (edata->elevel >= FATAL || (edata->elevel == ERROR && !capturing)))
+		js_seat_note_error(unpack_sql_state(edata->sqlerrcode),
 						   edata->message ? edata->message : "");
 	else if (capturing && edata->message != NULL &&
 			 edata->elevel >= INFO && edata->elevel < ERROR)

@@ -99,7 +99,7 @@ jobsched_progress(PG_FUNCTION_ARGS)
 {
 	if (js_current_run == NULL)
 		PG_RETURN_VOID();
-	js_slot_progress(PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0),
+	js_seat_progress(PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0),
 					 PG_ARGISNULL(1) ? -1 : PG_GETARG_INT64(1),
 					 PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	PG_RETURN_VOID();

@@ -31,7 +31,7 @@ js_cancel_outcome(JsCancel cancel, const char **reason)
 			*reason = "replaced";
 			return JS_CANCELLED;
 		case JS_CANCEL_NONE:
-		case JS_CANCEL_REQUEST:
+		case JS_CANCEL_ASKED:
 			break;
 	}
 	*reason = "cancelled";

@@ -182,16 +182,16 @@ js_http_keys(const JsJob *job, ArrayType *templates)
 {
 	if (job->request == NULL || js_http_text(job->request, "url") == NULL)
 		return templates;
-	return js_keys_with(templates, js_http_host_template(job->request, JS_HTTP_OF_JOB));
+	return js_limit_keys_with(templates, js_http_host_template(job->request, JS_HTTP_OF_JOB));
 }
 
 /* A run that sends what it brings along. */
 void
 js_http_prepare_run(JsRun *run, const JsJob *job, Jsonb *request, ArrayType *templates)
 {
-	templates = js_keys_with(templates != NULL ? templates : job->keys,
-							 js_http_host_template(request, JS_HTTP_OF_RUN));
+	templates = js_limit_keys_with(templates != NULL ? templates : job->keys,
+								   js_http_host_template(request, JS_HTTP_OF_RUN));
 	js_queue_prepare(run, job, JS_SOURCE_TRIGGER);
 	run->request = request;
-	run->keys = js_keys_require(templates, job->args);
+	run->keys = js_limit_keys_require(templates, job->args);
 }

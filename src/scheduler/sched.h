@@ -24,9 +24,9 @@
 #define JS_MAX_LOST 3
 
 /* Outcomes of a job's runs that are not yet in job_state. */
-typedef struct JobFold
+typedef struct JobTally
 {
-	slist_node	node;			/* in sched.folds */
+	slist_node	node;			/* in sched.tallies */
 	struct JobEntry *job;
 	int32		failures;		/* since the last success in recent */
 	int64		failed_run;		/* the last of them; 0: none */
@@ -35,7 +35,7 @@ typedef struct JobFold
 	bool		success_seen;
 	JsDone		last;
 	char		recent[JS_RECENT_SIZE + 1];
-} JobFold;
+} JobTally;
 
 /* What waits in lanes that take turns (sched_fair.c). */
 typedef struct FairQueue
@@ -105,7 +105,7 @@ typedef struct JobEntry
 	dlist_head	runs;			/* RunEntry.job_node: first those to be placed
 								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
-	JobFold    *fold;			/* NULL: none */
+	JobTally   *tally;			/* NULL: none */
 } JobEntry;
 
 typedef enum RunEntryState
@@ -126,7 +126,7 @@ typedef struct OwnerEntry
 	FairQueue	ready;			/* RunEntry.item */
 	int			ready_count;
 	int			assigned;		/* runs that are with a worker */
-	int			workers;		/* slots, including starting ones */
+	int			workers;		/* seats, including starting ones */
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
 	TimestampTz start_after;	/* no worker is started before */
@@ -142,17 +142,17 @@ typedef struct OwnerEntry
 	dlist_node	node;			/* in sched.owners */
 } OwnerEntry;
 
-/* Somebody wants something of a run: a row of request. */
-typedef struct Request
+/* Somebody wants a run to end: a row of run_stop. */
+typedef struct StopEntry
 {
-	dlist_node	node;			/* waits (sched_request.c), or in requests_done */
-	int64		request_id;
-	JsRequestKind kind;
+	dlist_node	node;			/* waits (sched_stop.c), or in stops_done */
+	int64		stop_id;
+	JsStopKind	kind;
 	int64		run_id;
 	int32		attempt;		/* the only one that is meant; 0: any */
 	bool		force;
 	bool		again;			/* it was tried once */
-} Request;
+} StopEntry;
 
 typedef struct RunEntry
 {
@@ -170,7 +170,7 @@ typedef struct RunEntry
 	bool		waiting;		/* counts as a waiting one */
 	bool		claimed;		/* its row says running, this attempt */
 	bool		cut_off;		/* in another life of the server */
-	bool		superseded;		/* a request will end it: does not start */
+	bool		superseded;		/* a stop will end it: does not start */
 	bool		disowned;		/* sched_note_disowned() knows of it */
 	Oid			brought_by;		/* whose is what it executes instead of what its
 								 * job does; InvalidOid: it does not */
@@ -179,13 +179,13 @@ typedef struct RunEntry
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
 	bool		own_request;	/* it sends one, whatever its job does */
-	int			slot;			/* when assigned */
+	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
 	JsCancel	cancel;			/* its worker has been told to end it */
 	TimestampTz cancel_at;		/* when, by the real clock */
 	bool		terminated;		/* and then to end itself */
-	Request    *request;		/* NULL: nobody wants it to be cancelled */
+	StopEntry  *stop;			/* NULL: nobody wants it to be cancelled */
 	LimitSet   *limits;			/* that name it; NULL: none does */
 	bool		holding;		/* it has its units of them */
 	bool		unpaid;			/* and is yet to use up what rates allow */
@@ -193,7 +193,7 @@ typedef struct RunEntry
 	dlist_node	job_node;
 } RunEntry;
 
-typedef struct SlotEntry
+typedef struct SeatEntry
 {
 	bool		mine;
 	bool		foreign;		/* its runs are of a table that is gone */
@@ -205,8 +205,8 @@ typedef struct SlotEntry
 	int			reap_from;		/* the entry to go on with (HTTP) */
 	bool		reap_held;		/* a row was held on the way to there */
 	BackgroundWorkerHandle *handle; /* NULL for one that a predecessor started */
-	JsSlotView	view;
-} SlotEntry;
+	JsSeatView	view;
+} SeatEntry;
 
 typedef struct Sched
 {
@@ -225,7 +225,7 @@ typedef struct Sched
 	TimestampTz last_now;		/* our clock at the last step */
 	TimestampTz last_real_now;	/* and the real one */
 	TimestampTz ring_retry_at;
-	TimestampTz folds_since;	/* first of the folds; 0: none */
+	TimestampTz tallies_since;	/* first of the tallies; 0: none */
 	TimestampTz no_worker_until;	/* max_worker_processes was exhausted */
 	TimestampTz busy_until;		/* a row was held: what is to end waits */
 	int64		ready_count;
@@ -246,10 +246,10 @@ typedef struct Sched
 	pairingheap *due;			/* JobEntry.due_node by next_run_at */
 	pairingheap *future;		/* RunEntry.item by run_at */
 	dlist_head	owners;
-	slist_head	folds;
-	dlist_head	requests_done;	/* to be deleted */
-	SlotEntry  *slots;			/* js->total_slots of them */
-	int			http_slot;		/* the one of our HTTP worker; -1: none */
+	slist_head	tallies;
+	dlist_head	stops_done;		/* to be deleted */
+	SeatEntry  *seats;			/* js->total_seats of them */
+	int			http_seat;		/* the one of our HTTP worker; -1: none */
 } Sched;
 
 extern Sched sched;
@@ -416,12 +416,12 @@ extern void sched_rewind(TimestampTz now);
 
 extern void sched_plan_nothing(void);
 extern int	sched_plan_room(void);
-extern void sched_plan(RunEntry *run, int slotno);
+extern void sched_plan(RunEntry *run, int seatno);
 extern void sched_claim(TimestampTz now);
 extern void sched_deliver(void);
 
 /* sched_dispatch.c */
-extern void sched_adopt_slots(void);
+extern void sched_adopt_seats(void);
 extern bool sched_look(void);
 extern void sched_give_up_claims(TimestampTz now);
 extern void sched_reap(void);
@@ -431,8 +431,8 @@ extern void sched_assign(void);
 extern TimestampTz sched_dispatch_deadline(void);
 
 /* sched_hand.c */
-extern bool sched_is_http_slot(int slotno);
-extern void sched_take_back(int slot);
+extern bool sched_is_http_seat(int seatno);
+extern void sched_take_back(int seat);
 extern void sched_take_back_all(void);
 extern void sched_interrupt(RunEntry *run, JsCancel why);
 
@@ -473,32 +473,32 @@ extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz la
 extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
-/* sched_request.c */
+/* sched_stop.c */
 
-/* Of so many turns one has a request, if there is any. */
-#define SCHED_REQUEST_TURNS 64
+/* Of so many turns one has a stop, if there is any. */
+#define SCHED_STOP_TURNS 64
 
-extern void sched_requests_init(void);
-extern bool sched_take_request(const JsRequest *row);
-extern void sched_queue_request(Request *request, const RunEntry *run);
-extern Request *sched_next_request(void);
-extern int	sched_requests_left(void);
-extern bool sched_requests_waiting(void);
-extern bool sched_requests_unread(void);
-extern void sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
-extern void sched_forget_requests(void);
+extern void sched_stops_init(void);
+extern bool sched_take_stop(const JsStop *row);
+extern void sched_queue_stop(StopEntry *stop, const RunEntry *run);
+extern StopEntry *sched_next_stop(void);
+extern int	sched_stops_left(void);
+extern bool sched_stops_waiting(void);
+extern bool sched_stops_unread(void);
+extern void sched_read_stops(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now);
+extern void sched_forget_stops(void);
 extern void sched_note_replaced(int64 run_id);
 extern bool sched_was_replaced(int64 run_id);
 
 /* sched_cancel.c */
-extern void sched_unpark_requests(void);
-extern void sched_add_request(const JsRequest *row, void *arg);
+extern void sched_unpark_stops(void);
+extern void sched_add_stop(const JsStop *row, void *arg);
 extern void sched_replace_run(RunEntry *run, bool at_once);
-extern void sched_serve_requests(TimestampTz now);
+extern void sched_serve_stops(TimestampTz now);
 extern void sched_enforce(void);
-extern TimestampTz sched_enforce_deadline(const SlotEntry *slot);
+extern TimestampTz sched_enforce_deadline(const SeatEntry *seat);
 extern int64 sched_timeout(const RunEntry *run);
-extern void sched_note_timeout(SlotEntry *slot, int64 timeout);
+extern void sched_note_timeout(SeatEntry *seat, int64 timeout);
 
 /* sched_jobless.c */
 extern int64 sched_settle(const JsRun *row);
@@ -568,11 +568,11 @@ extern void sched_limits_begin(LimitTurns *turns);
 extern RunEntry *sched_limits_next(LimitTurns *turns);
 extern TimestampTz sched_limits_deadline(void);
 
-/* sched_fold.c */
+/* sched_tally.c */
 extern void sched_take_outcome(const JsDone *done);
 extern void sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done);
-extern void sched_fold_write(void);
-extern void sched_fold_recover(void);
-extern void sched_fold_recover_woken(void);
+extern void sched_tally_write(void);
+extern void sched_tally_recover(void);
+extern void sched_tally_recover_woken(void);
 
 #endif							/* JS_SCHED_H */

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * sched_cancel.c
- *		Runs that are to stop early: on request, or because their time is up.
+ *		Runs that are to stop early: on stop, or because their time is up.
  *
- * Requests to stop are rows of run_stop (sched_request.c).
+ * Stops to stop are rows of run_stop (sched_stop.c).
  *
  * cancel_run() asks for the end of a run, wherever it is.  A waiting run is
  * ended at once.  A running one is interrupted as by pg_cancel_backend(), with
@@ -36,14 +36,14 @@
 #include "shmem/clock.h"
 #include "utils/timestamp.h"
 
-/* Requests served in one step at most, so that a step stays short. */
+/* Stops served in one step at most, so that a step stays short. */
 #define MAX_SERVED 256
 
 /* For runs that have no job yet (sched_jobless.c). */
 static dlist_head parked = DLIST_STATIC_INIT(parked);
 
 /* ------------------------------------------------------------------------
- * Requests
+ * Stops
  * ------------------------------------------------------------------------
  */
 
@@ -86,51 +86,51 @@ hold_back(int64 run_id)
 }
 
 static bool
-replaces(JsRequestKind kind)
+replaces(JsStopKind kind)
 {
-	return kind == JS_REQUEST_REPLACE || kind == JS_REQUEST_DEBOUNCE;
+	return kind == JS_STOP_REPLACE || kind == JS_STOP_DEBOUNCE;
 }
 
 void
-sched_add_request(const JsRequest *row, void *arg)
+sched_add_stop(const JsStop *row, void *arg)
 {
-	if (sched_take_request(row) && replaces(row->kind))
+	if (sched_take_stop(row) && replaces(row->kind))
 		hold_back(row->run_id);
 }
 
-/* Runs have got jobs: requests of these may be among those that are parked. */
+/* Runs have got jobs: stops of these may be among those that are parked. */
 void
-sched_unpark_requests(void)
+sched_unpark_stops(void)
 {
 	while (!dlist_is_empty(&parked))
 	{
-		Request    *request = dlist_container(Request, node, dlist_pop_head_node(&parked));
+		StopEntry  *stop = dlist_container(StopEntry, node, dlist_pop_head_node(&parked));
 
-		sched_queue_request(request, sched_run_find(request->run_id));
-		if (replaces(request->kind))
-			hold_back(request->run_id);
+		sched_queue_stop(stop, sched_run_find(stop->run_id));
+		if (replaces(stop->kind))
+			hold_back(stop->run_id);
 	}
 }
 
-/* A second request for the same run takes the place of the first. */
+/* A second stop for the same run takes the place of the first. */
 static void
-take_request(RunEntry *run, Request *request)
+take_stop(RunEntry *run, StopEntry *stop)
 {
-	if (run->request != NULL)
-		dlist_push_tail(&sched.requests_done, &run->request->node);
-	run->request = request;
+	if (run->stop != NULL)
+		dlist_push_tail(&sched.stops_done, &run->stop->node);
+	run->stop = stop;
 }
 
 /*
  * Takes a run from its worker, which is terminated.  It does not end by that,
- * unless it was to anyway: what becomes of it shows when the slot is reaped.
+ * unless it was to anyway: what becomes of it shows when the seat is reaped.
  */
 static void
 reset_run(RunEntry *run)
 {
-	const SlotEntry *slot = &sched.slots[run->slot];
+	const SeatEntry *seat = &sched.seats[run->seat];
 
-	if (sched_is_http_slot(run->slot))
+	if (sched_is_http_seat(run->seat))
 	{
 		sched_interrupt(run, JS_CANCEL_RESET);	/* others go on */
 		return;
@@ -139,120 +139,120 @@ reset_run(RunEntry *run)
 		run->cancel = JS_CANCEL_RESET;
 	run->cancel_at = DT_NOBEGIN;
 	run->terminated = true;
-	js_slot_signal(run->slot, slot->generation, run->run_id, run->cancel, SIGTERM);
+	js_seat_signal(run->seat, seat->generation, run->run_id, run->cancel, SIGTERM);
 }
 
 static const char *
-reason_of(const Request *request)
+reason_of(const StopEntry *stop)
 {
-	switch (request->kind)
+	switch (stop->kind)
 	{
-		case JS_REQUEST_REPLACE:
-		case JS_REQUEST_OVERLAP:
+		case JS_STOP_REPLACE:
+		case JS_STOP_OVERLAP:
 			return "replaced";
-		case JS_REQUEST_DEBOUNCE:
+		case JS_STOP_DEBOUNCE:
 			return "debounced";
 		default:
 			return "cancelled";
 	}
 }
 
-/* Whether the request asks for something that can still be done. */
+/* Whether the stop asks for something that can still be done. */
 static bool
-is_open(const Request *request, const RunEntry *run)
+is_open(const StopEntry *stop, const RunEntry *run)
 {
-	if (run == NULL || request->kind == JS_REQUEST_UNKNOWN)
+	if (run == NULL || stop->kind == JS_STOP_UNKNOWN)
 		return false;
-	if (request->kind == JS_REQUEST_RESET)
-		return run->state == RUN_ASSIGNED && run->attempt == request->attempt;
-	return !replaces(request->kind) || run->superseded;
+	if (stop->kind == JS_STOP_RESET)
+		return run->state == RUN_ASSIGNED && run->attempt == stop->attempt;
+	return !replaces(stop->kind) || run->superseded;
 }
 
 static void
-serve(Request *request, TimestampTz now)
+serve_stop(StopEntry *stop, TimestampTz now)
 {
-	RunEntry   *run = sched_run_load(request->run_id, now);
+	RunEntry   *run = sched_run_load(stop->run_id, now);
 
-	if (run == NULL && is_jobless(request->run_id))
+	if (run == NULL && is_jobless(stop->run_id))
 	{
-		dlist_push_tail(&parked, &request->node);
+		dlist_push_tail(&parked, &stop->node);
 		return;
 	}
-	if (!is_open(request, run))
+	if (!is_open(stop, run))
 	{
-		dlist_push_tail(&sched.requests_done, &request->node);
+		dlist_push_tail(&sched.stops_done, &stop->node);
 		return;
 	}
 	if (run->state == RUN_ASSIGNED)
-		sched_take_back(run->slot);
-	if (request->kind == JS_REQUEST_RESET)
+		sched_take_back(run->seat);
+	if (stop->kind == JS_STOP_RESET)
 	{
 		if (run->state == RUN_ASSIGNED)
 			reset_run(run);
-		dlist_push_tail(&sched.requests_done, &request->node);
+		dlist_push_tail(&sched.stops_done, &stop->node);
 		return;
 	}
-	take_request(run, request);
+	take_stop(run, stop);
 	if (run->job->asleep)
 		return;					/* not ours to touch, until it is adopted */
-	if (run->state == RUN_ASSIGNED && replaces(request->kind))
+	if (run->state == RUN_ASSIGNED && replaces(stop->kind))
 		return;					/* until its worker has told us that it waits */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
-		sched_end_run(run, JS_CANCELLED, reason_of(request), NULL, NULL);
+		sched_end_run(run, JS_CANCELLED, reason_of(stop), NULL, NULL);
 		return;
 	}
 	if (run->state != RUN_ASSIGNED)
 	{
-		sched_run_wait(run, now);	/* and the request with it */
+		sched_run_wait(run, now);	/* and the stop with it */
 		return;
 	}
-	sched_interrupt(run, request->kind == JS_REQUEST_OVERLAP ? JS_CANCEL_REPLACE : JS_CANCEL_REQUEST);
-	if (request->force)
+	sched_interrupt(run, stop->kind == JS_STOP_OVERLAP ? JS_CANCEL_REPLACE : JS_CANCEL_ASKED);
+	if (stop->force)
 		run->cancel_at = DT_NOBEGIN;	/* no grace */
 }
 
 void
-sched_serve_requests(TimestampTz now)
+sched_serve_stops(TimestampTz now)
 {
 	int			served = 0;
 	int			in_vain = 0;	/* turns in a row */
 
-	while (served < MAX_SERVED && in_vain < SCHED_REQUEST_TURNS && sched_requests_left() > 0 && sched_may_end_more())
+	while (served < MAX_SERVED && in_vain < SCHED_STOP_TURNS && sched_stops_left() > 0 && sched_may_end_more())
 	{
-		Request    *request = sched_next_request();
+		StopEntry  *stop = sched_next_stop();
 
-		in_vain = request != NULL ? 0 : in_vain + 1;
-		if (request == NULL)
+		in_vain = stop != NULL ? 0 : in_vain + 1;
+		if (stop == NULL)
 			continue;
-		serve(request, now);
+		serve_stop(stop, now);
 		served++;
 	}
-	sched_forget_requests();
+	sched_forget_stops();
 }
 
 /*
  * A slot's run is to take the place of this one.  If it cannot be ended at once,
- * or shall not be, there is a request, as if somebody had cancelled it: that
+ * or shall not be, there is a stop, as if somebody had cancelled it: that
  * survives us and the server, so what was replaced does not come back.
  */
 void
 sched_replace_run(RunEntry *run, bool at_once)
 {
-	JsRequest	row = {.kind = JS_REQUEST_OVERLAP,.run_id = run->run_id};
+	JsStop		row = {.kind = JS_STOP_OVERLAP,.run_id = run->run_id};
 
-	if (run->request != NULL)
+	if (run->stop != NULL)
 		return;					/* it is to end already */
 	if (run->state == RUN_ASSIGNED)
-		sched_take_back(run->slot);
+		sched_take_back(run->seat);
 	if (at_once && run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
 		run->superseded = true;
 		sched_end_run(run, JS_CANCELLED, "replaced", NULL, NULL);
 		return;
 	}
-	(void) js_request_insert(&row);
-	sched_add_request(&row, NULL);
+	(void) js_stop_insert(&row);
+	sched_add_stop(&row, NULL);
 }
 
 /* ------------------------------------------------------------------------
@@ -273,80 +273,80 @@ sched_timeout(const RunEntry *run)
 
 /* A run is being delivered: if it has a timeout, it will have to be watched. */
 void
-sched_note_timeout(SlotEntry *slot, int64 timeout)
+sched_note_timeout(SeatEntry *seat, int64 timeout)
 {
-	if (timeout > 0 && (slot->shortest_timeout == 0 || timeout < slot->shortest_timeout))
-		slot->shortest_timeout = timeout;
+	if (timeout > 0 && (seat->shortest_timeout == 0 || timeout < seat->shortest_timeout))
+		seat->shortest_timeout = timeout;
 }
 
 /* When something is to be done to a run that is being executed. */
 static TimestampTz
-deadline_of(const SlotEntry *slot, const JsMail *mail, const RunEntry *run)
+deadline_of(const SeatEntry *seat, const JsMail *mail, const RunEntry *run)
 {
 	if (run->terminated ||
-		(slot->view.turn != 0 && slot->view.turn != run->run_id))
+		(seat->view.turn != 0 && seat->view.turn != run->run_id))
 		return DT_NOEND;
 	if (run->cancel != JS_CANCEL_NONE)
 		return run->cancel_at == DT_NOBEGIN ? DT_NOBEGIN :
 			run->cancel_at + js_guc_cancel_grace * INT64CONST(1000);
-	return mail->timeout > 0 ? slot->view.busy_since + mail->timeout : DT_NOEND;
+	return mail->timeout > 0 ? seat->view.busy_since + mail->timeout : DT_NOEND;
 }
 
 static void
-enforce(int slotno, const JsMail *mail, RunEntry *run)
+enforce(int seatno, const JsMail *mail, RunEntry *run)
 {
-	const SlotEntry *slot = &sched.slots[slotno];
+	const SeatEntry *seat = &sched.seats[seatno];
 
-	if (deadline_of(slot, mail, run) > GetCurrentTimestamp())
+	if (deadline_of(seat, mail, run) > GetCurrentTimestamp())
 		return;
 	if (run->cancel == JS_CANCEL_NONE)
 		sched_interrupt(run, JS_CANCEL_TIMEOUT);
 	else
 	{
 		run->terminated = true;
-		js_slot_signal(slotno, slot->generation, run->run_id, run->cancel, SIGTERM);
+		js_seat_signal(seatno, seat->generation, run->run_id, run->cancel, SIGTERM);
 	}
 }
 
-/* Ends what has had its time, as far as the last look at the slots tells. */
+/* Ends what has had its time, as far as the last look at the seats tells. */
 void
 sched_enforce(void)
 {
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->max_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!slot->mine || slot->foreign || slot->view.state != JS_SLOT_READY)
+		if (!seat->mine || seat->foreign || seat->view.state != JS_SEAT_READY)
 			continue;
-		if (slot->view.mail_count == 0)
-			slot->shortest_timeout = 0;
-		for (int k = 0; k < slot->view.current_count; k++)
+		if (seat->view.mail_count == 0)
+			seat->shortest_timeout = 0;
+		for (int k = 0; k < seat->view.current_count; k++)
 		{
-			const JsMail *mail = &slot->view.current[k];
+			const JsMail *mail = &seat->view.current[k];
 			RunEntry   *run = sched_run_find(mail->run_id);
 
-			if (run != NULL && run->state == RUN_ASSIGNED && run->slot == i)
+			if (run != NULL && run->state == RUN_ASSIGNED && run->seat == i)
 				enforce(i, mail, run);
 		}
 	}
 }
 
-/* When a slot has to be looked at for this, by the real clock. */
+/* When a seat has to be looked at for this, by the real clock. */
 TimestampTz
-sched_enforce_deadline(const SlotEntry *slot)
+sched_enforce_deadline(const SeatEntry *seat)
 {
 	TimestampTz deadline = DT_NOEND;
 
-	for (int k = 0; k < slot->view.current_count; k++)
+	for (int k = 0; k < seat->view.current_count; k++)
 	{
-		const JsMail *mail = &slot->view.current[k];
+		const JsMail *mail = &seat->view.current[k];
 		RunEntry   *run = sched_run_find(mail->run_id);
 
 		if (run != NULL)
-			deadline = Min(deadline, deadline_of(slot, mail, run));
+			deadline = Min(deadline, deadline_of(seat, mail, run));
 	}
 	/* It may begin the next at any moment. */
-	if (slot->view.mail_count > 0 && slot->shortest_timeout > 0)
-		deadline = Min(deadline, GetCurrentTimestamp() + slot->shortest_timeout);
+	if (seat->view.mail_count > 0 && seat->shortest_timeout > 0)
+		deadline = Min(deadline, GetCurrentTimestamp() + seat->shortest_timeout);
 	return deadline;
 }

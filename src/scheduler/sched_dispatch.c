@@ -52,7 +52,7 @@
 #define PLACE_RETRY_US (150 * 1000)
 
 static TimestampTz place_retry_at = DT_NOEND;	/* a worker could not be had yet */
-static int *reaped = NULL;		/* js->max_slots of them */
+static int *reaped = NULL;		/* js->max_seats of them */
 static int	reaped_count = 0;
 
 /* ------------------------------------------------------------------------
@@ -61,10 +61,10 @@ static int	reaped_count = 0;
  */
 
 static void
-take_done(int slotno)
+take_done(int seatno)
 {
 	JsDone		done[JS_MAILBOX_SIZE + 1];
-	int			count = js_slot_take_done(slotno, done);
+	int			count = js_seat_take_done(seatno, done);
 
 	for (int i = 0; i < count; i++)
 		sched_take_outcome(&done[i]);
@@ -110,29 +110,29 @@ sched_give_up_claims(TimestampTz now)
 	sched_jobs_each(give_up_claims_of, now);
 }
 
-/* A slot reserved for a process that never came to be. */
+/* A seat reserved for a process that never came to be. */
 static bool
-start_failed(const SlotEntry *slot)
+start_failed(const SeatEntry *seat)
 {
 	pid_t		pid;
 
-	if (slot->view.state != JS_SLOT_STARTING)
+	if (seat->view.state != JS_SEAT_STARTING)
 		return false;
-	if (slot->handle != NULL)
-		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
-	return slot->view.pid == 0 &&
-		GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+	if (seat->handle != NULL)
+		return GetBackgroundWorkerPid(seat->handle, &pid) == BGWH_STOPPED;
+	return seat->view.pid == 0 &&
+		GetCurrentTimestamp() - seat->view.started_at > START_TIMEOUT;
 }
 
 /* What is behind a run that takes this long had better go elsewhere. */
 static bool
-is_stuck(const SlotEntry *slot, TimestampTz now)
+is_stuck(const SeatEntry *seat, TimestampTz now)
 {
-	return slot->view.current_count > 0 && now - slot->view.busy_since >= STUCK_US;
+	return seat->view.current_count > 0 && now - seat->view.busy_since >= STUCK_US;
 }
 
 /*
- * Sees what the slots are doing.  Returns whether one is to be reaped, which
+ * Sees what the seats are doing.  Returns whether one is to be reaped, which
  * takes a transaction.
  */
 bool
@@ -141,26 +141,26 @@ sched_look(void)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		dead = false;
 
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->max_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!slot->mine)
+		if (!seat->mine)
 			continue;
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
-			elog(ERROR, "slot %d has been lost", i);
-		if (slot->foreign)
+		if (!js_seat_look(i, MyDatabaseId, &seat->view))
+			elog(ERROR, "seat %d has been lost", i);
+		if (seat->foreign)
 		{
-			dead |= slot->view.state == JS_SLOT_DEAD;
+			dead |= seat->view.state == JS_SEAT_DEAD;
 			continue;
 		}
-		if (slot->view.done_count > 0)
+		if (seat->view.done_count > 0)
 			take_done(i);
-		if (slot->view.state == JS_SLOT_READY && slot->owner->start_failures > 0)
-			slot->owner->start_failures = 0;
-		if (slot->view.mail_count > 0 && is_stuck(slot, now))
+		if (seat->view.state == JS_SEAT_READY && seat->owner->start_failures > 0)
+			seat->owner->start_failures = 0;
+		if (seat->view.mail_count > 0 && is_stuck(seat, now))
 			sched_take_back(i);
-		dead |= (slot->view.state == JS_SLOT_DEAD && now >= slot->reap_after) || start_failed(slot);
+		dead |= (seat->view.state == JS_SEAT_DEAD && now >= seat->reap_after) || start_failed(seat);
 	}
 	return sched_http_look() || dead;
 }
@@ -201,11 +201,11 @@ note_start_failure(OwnerEntry *owner, const char *sqlstate, const char *message)
 
 /* Of all runs that a dead worker was executing. */
 static bool
-rows_are_free(const SlotEntry *slot)
+rows_are_free(const SeatEntry *seat)
 {
-	for (int i = 0; i < slot->view.current_count; i++)
+	for (int i = 0; i < seat->view.current_count; i++)
 	{
-		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
+		RunEntry   *run = sched_run_find(seat->view.current[i].run_id);
 
 		if (run != NULL && !sched_row_is_free(run))
 			return false;
@@ -214,71 +214,71 @@ rows_are_free(const SlotEntry *slot)
 }
 
 static void
-reap_slot(int slotno)
+reap_seat(int seatno)
 {
-	SlotEntry  *slot = &sched.slots[slotno];
+	SeatEntry  *seat = &sched.seats[seatno];
 	char		sqlstate[6];
 	char		message[JS_ERROR_TEXT];
 	SchedLoss	loss = {0};
 
 	/* What happened between the look and now belongs to it. */
-	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
-	take_done(slotno);
-	sched_take_back(slotno);
-	if (!rows_are_free(slot))
+	(void) js_seat_look(seatno, MyDatabaseId, &seat->view);
+	take_done(seatno);
+	sched_take_back(seatno);
+	if (!rows_are_free(seat))
 	{
-		slot->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
+		seat->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
 		return;
 	}
-	js_slot_last_error(slotno, sqlstate, message);
-	loss.worker_pid = slot->view.pid;
+	js_seat_last_error(seatno, sqlstate, message);
+	loss.worker_pid = seat->view.pid;
 	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
-	for (int i = 0; i < slot->view.current_count; i++)
+	for (int i = 0; i < seat->view.current_count; i++)
 	{
-		RunEntry   *run = sched_run_find(slot->view.current[i].run_id);
+		RunEntry   *run = sched_run_find(seat->view.current[i].run_id);
 
-		loss.cancel = slot->view.current[i].cancel;
+		loss.cancel = seat->view.current[i].cancel;
 		loss.reason = loss.cancel == JS_CANCEL_RESET ? "reset" : "worker_died";
 		loss.error = loss.cancel == JS_CANCEL_RESET ? "reset_stuck() has taken the run from its worker" :
 			message[0] ? message : "the worker process ended without a message";
 		if (run != NULL)
 			sched_lose_run(run, &loss);
 	}
-	if (slot->view.current_count == 0 && !slot->view.was_ready)
-		note_start_failure(slot->owner, sqlstate, message);
-	reaped[reaped_count++] = slotno;
+	if (seat->view.current_count == 0 && !seat->view.was_ready)
+		note_start_failure(seat->owner, sqlstate, message);
+	reaped[reaped_count++] = seatno;
 }
 
 void
 sched_reap(void)
 {
 	if (reaped == NULL)
-		reaped = MemoryContextAlloc(sched.context, js->max_slots * sizeof(int));
+		reaped = MemoryContextAlloc(sched.context, js->max_seats * sizeof(int));
 	reaped_count = 0;
-	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].foreign && sched.slots[i].view.state == JS_SLOT_DEAD)
+	for (int i = 0; i < js->max_seats; i++)
+		if (sched.seats[i].foreign && sched.seats[i].view.state == JS_SEAT_DEAD)
 			reaped[reaped_count++] = i;
-		else if (sched.slots[i].mine && !sched.slots[i].foreign &&
-				 (sched.slots[i].view.state == JS_SLOT_DEAD || start_failed(&sched.slots[i])))
-			reap_slot(i);
+		else if (sched.seats[i].mine && !sched.seats[i].foreign &&
+				 (sched.seats[i].view.state == JS_SEAT_DEAD || start_failed(&sched.seats[i])))
+			reap_seat(i);
 	sched_http_reap();
 }
 
-/* After the commit: only now the slots may forget what they held. */
+/* After the commit: only now the seats may forget what they held. */
 void
 sched_release_reaped(void)
 {
 	for (int i = 0; i < reaped_count; i++)
 	{
-		SlotEntry  *slot = &sched.slots[reaped[i]];
+		SeatEntry  *seat = &sched.seats[reaped[i]];
 
-		js_slot_release(reaped[i]);
-		slot->mine = slot->foreign = false;
-		slot->reap_after = 0;
-		slot->owner->workers--;
-		if (slot->handle != NULL)
-			pfree(slot->handle);
-		slot->handle = NULL;
+		js_seat_release(reaped[i]);
+		seat->mine = seat->foreign = false;
+		seat->reap_after = 0;
+		seat->owner->workers--;
+		if (seat->handle != NULL)
+			pfree(seat->handle);
+		seat->handle = NULL;
 	}
 	reaped_count = 0;
 	sched_http_release_reaped();
@@ -326,30 +326,30 @@ run_is_short(const RunEntry *run)
 }
 
 static bool
-slot_takes_runs(const SlotEntry *slot)
+seat_takes_runs(const SeatEntry *seat)
 {
-	return slot->mine && !slot->foreign && slot->view.state == JS_SLOT_READY && !slot->view.leave &&
-		!slot->owner->refused;
+	return seat->mine && !seat->foreign && seat->view.state == JS_SEAT_READY && !seat->view.leave &&
+		!seat->owner->refused;
 }
 
 static bool
-slot_is_idle(const SlotEntry *slot)
+seat_is_idle(const SeatEntry *seat)
 {
-	return slot_takes_runs(slot) && slot->view.current_count == 0 && slot->view.mail_count == 0;
+	return seat_takes_runs(seat) && seat->view.current_count == 0 && seat->view.mail_count == 0;
 }
 
 static void
 assign_to_idle(void)
 {
-	for (int i = 0; i < js->max_slots && sched_plan_room() > 0; i++)
+	for (int i = 0; i < js->max_seats && sched_plan_room() > 0; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 		RunEntry   *run;
 
-		if (!slot_is_idle(slot) || (run = sched_first_ready(slot->owner)) == NULL)
+		if (!seat_is_idle(seat) || (run = sched_first_ready(seat->owner)) == NULL)
 			continue;
 		sched_plan(run, i);
-		slot->view.mail_count = 1;
+		seat->view.mail_count = 1;
 	}
 }
 
@@ -363,20 +363,20 @@ mailbox_depth(const RunEntry *run)
 
 /* One more run for a worker whose runs are short, if the next one is too. */
 static bool
-assign_ahead(int slotno)
+assign_ahead(int seatno)
 {
-	SlotEntry  *slot = &sched.slots[slotno];
-	RunEntry   *run = slot_takes_runs(slot) ? sched_first_ready(slot->owner) : NULL;
+	SeatEntry  *seat = &sched.seats[seatno];
+	RunEntry   *run = seat_takes_runs(seat) ? sched_first_ready(seat->owner) : NULL;
 	RunEntry   *current;
 
-	if (run == NULL || is_stuck(slot, GetCurrentTimestamp()) || !run_is_short(run) || slot->view.mail_count >= mailbox_depth(run))
+	if (run == NULL || is_stuck(seat, GetCurrentTimestamp()) || !run_is_short(run) || seat->view.mail_count >= mailbox_depth(run))
 		return false;
-	current = slot->view.current_count > 0 ?
-		sched_run_find(slot->view.current[0].run_id) : NULL;
+	current = seat->view.current_count > 0 ?
+		sched_run_find(seat->view.current[0].run_id) : NULL;
 	if (current != NULL && !run_is_short(current))
 		return false;
-	sched_plan(run, slotno);
-	slot->view.mail_count++;
+	sched_plan(run, seatno);
+	seat->view.mail_count++;
 	return true;
 }
 
@@ -388,19 +388,19 @@ assign_to_mailboxes(void)
 	while (any && sched_plan_room() > 0)
 	{
 		any = false;
-		for (int i = 0; i < js->max_slots && sched_plan_room() > 0; i++)
+		for (int i = 0; i < js->max_seats && sched_plan_room() > 0; i++)
 			any |= assign_ahead(i);
 	}
 }
 
 static bool
-register_worker(int slotno, uint32 generation, BackgroundWorkerHandle **handle)
+register_worker(int seatno, uint32 generation, BackgroundWorkerHandle **handle)
 {
 	char		name[BGW_MAXLEN];
 
-	snprintf(name, sizeof(name), "%s %d", JS_TYPE_WORKER, slotno);
+	snprintf(name, sizeof(name), "%s %d", JS_TYPE_WORKER, seatno);
 	return js_process_register(JS_TYPE_WORKER, "jobsched_worker_main", name,
-							   Int32GetDatum(slotno), generation, sched.context, handle);
+							   Int32GetDatum(seatno), generation, sched.context, handle);
 }
 
 static bool
@@ -408,8 +408,8 @@ start_worker(OwnerEntry *owner)
 {
 	JsPlace		place;
 	uint32		generation;
-	int			slotno;
-	SlotEntry  *slot;
+	int			seatno;
+	SeatEntry  *seat;
 
 	/* Nobody tells when another of its sessions ends. */
 	if (sched_owner_is_at_limit(owner))
@@ -417,27 +417,27 @@ start_worker(OwnerEntry *owner)
 		owner->start_after = GetCurrentTimestamp() + USECS_PER_SEC;
 		return false;
 	}
-	slotno = js_slot_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation, &place);
-	slot = &sched.slots[slotno];
-	if (slotno < 0)
+	seatno = js_seat_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation, &place);
+	seat = &sched.seats[seatno];
+	if (seatno < 0)
 	{
-		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
+		js_seat_ask_to_leave(MyDatabaseId, owner->owner);
 		if (place == JS_PLACE_LATER)
 			place_retry_at = GetCurrentTimestamp() + PLACE_RETRY_US;
 		return false;
 	}
-	if (!register_worker(slotno, generation, &slot->handle))
+	if (!register_worker(seatno, generation, &seat->handle))
 	{
-		js_slot_release(slotno);
-		js_slot_ask_to_leave(MyDatabaseId, owner->owner);
+		js_seat_release(seatno);
+		js_seat_ask_to_leave(MyDatabaseId, owner->owner);
 		sched_note_no_process();
 		return false;
 	}
 	sched.no_worker_until = 0;
-	slot->mine = true;
-	slot->generation = generation;
-	slot->owner = owner;
-	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
+	seat->mine = true;
+	seat->generation = generation;
+	seat->owner = owner;
+	(void) js_seat_look(seatno, MyDatabaseId, &seat->view);
 	owner->workers++;
 	return true;
 }
@@ -447,9 +447,9 @@ starting_workers(const OwnerEntry *owner)
 {
 	int			count = 0;
 
-	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].mine && sched.slots[i].owner == owner &&
-			sched.slots[i].view.state == JS_SLOT_STARTING)
+	for (int i = 0; i < js->max_seats; i++)
+		if (sched.seats[i].mine && sched.seats[i].owner == owner &&
+			sched.seats[i].view.state == JS_SEAT_STARTING)
 			count++;
 	return count;
 }
@@ -542,10 +542,10 @@ refuse_owners(void)
 static void
 look_again(void)
 {
-	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].mine && js_slot_look(i, MyDatabaseId, &sched.slots[i].view) &&
-			sched.slots[i].generation != sched.slots[i].view.generation)
-			elog(ERROR, "slot %d has been lost", i);
+	for (int i = 0; i < js->max_seats; i++)
+		if (sched.seats[i].mine && js_seat_look(i, MyDatabaseId, &sched.seats[i].view) &&
+			sched.seats[i].generation != sched.seats[i].view.generation)
+			elog(ERROR, "seat %d has been lost", i);
 }
 
 void
@@ -562,7 +562,7 @@ sched_assign(void)
 	assign_to_mailboxes();
 }
 
-/* When, by the real clock, the next step has to look at the slots. */
+/* When, by the real clock, the next step has to look at the seats. */
 TimestampTz
 sched_dispatch_deadline(void)
 {
@@ -570,22 +570,22 @@ sched_dispatch_deadline(void)
 	TimestampTz deadline = DT_NOEND;
 	dlist_iter	iter;
 
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->max_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!slot->mine || slot->foreign || !js_slot_look(i, MyDatabaseId, &slot->view))
+		if (!seat->mine || seat->foreign || !js_seat_look(i, MyDatabaseId, &seat->view))
 			continue;
-		if (slot->view.mail_count > 0 && slot->view.current_count > 0)
-			deadline = Min(deadline, slot->view.busy_since + STUCK_US);
-		else if (slot->view.mail_count > 1)
+		if (seat->view.mail_count > 0 && seat->view.current_count > 0)
+			deadline = Min(deadline, seat->view.busy_since + STUCK_US);
+		else if (seat->view.mail_count > 1)
 			deadline = Min(deadline, now + STUCK_US);	/* it is about to begin
 														 * the first of them */
-		deadline = Min(deadline, sched_enforce_deadline(slot));
-		if (slot->view.state == JS_SLOT_DEAD)
-			deadline = Min(deadline, slot->reap_after);
-		if (slot->view.state == JS_SLOT_STARTING)
-			deadline = Min(deadline, slot->view.started_at + START_TIMEOUT + 1);
+		deadline = Min(deadline, sched_enforce_deadline(seat));
+		if (seat->view.state == JS_SEAT_DEAD)
+			deadline = Min(deadline, seat->reap_after);
+		if (seat->view.state == JS_SEAT_STARTING)
+			deadline = Min(deadline, seat->view.started_at + START_TIMEOUT + 1);
 	}
 	if (sched.no_worker_until != 0 && sched.ready_count > 0)
 		deadline = Min(deadline, sched.no_worker_until);
@@ -614,36 +614,36 @@ sched_dispatch_deadline(void)
  * no longer there, but for one of the same name, are left alone until they end.
  */
 void
-sched_adopt_slots(void)
+sched_adopt_seats(void)
 {
 	JsMail		mail[JS_MAILBOX_SIZE];
 
-	for (int i = 0; i < js->max_slots; i++)
+	for (int i = 0; i < js->max_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+		if (!js_seat_look(i, MyDatabaseId, &seat->view))
 			continue;
-		slot->mine = true;
-		slot->foreign = slot->view.run_table != sched.run_table;
-		if (!slot->foreign)
-			(void) js_slot_take_back(i, mail);
-		(void) js_slot_look(i, MyDatabaseId, &slot->view);
-		slot->generation = slot->view.generation;
-		slot->owner = sched_owner(slot->view.owner, false);
-		slot->owner->workers++;
-		slot->handle = NULL;
-		if (slot->foreign)
+		seat->mine = true;
+		seat->foreign = seat->view.run_table != sched.run_table;
+		if (!seat->foreign)
+			(void) js_seat_take_back(i, mail);
+		(void) js_seat_look(i, MyDatabaseId, &seat->view);
+		seat->generation = seat->view.generation;
+		seat->owner = sched_owner(seat->view.owner, false);
+		seat->owner->workers++;
+		seat->handle = NULL;
+		if (seat->foreign)
 			continue;
-		for (int k = 0; k < slot->view.current_count; k++)
+		for (int k = 0; k < seat->view.current_count; k++)
 		{
-			RunEntry   *run = sched_run_find(slot->view.current[k].run_id);
+			RunEntry   *run = sched_run_find(seat->view.current[k].run_id);
 
 			if (run == NULL)
 				continue;
 			sched_run_place(run, RUN_ASSIGNED);
-			run->slot = i;
-			run->cancel = slot->view.current[k].cancel;
+			run->seat = i;
+			run->cancel = seat->view.current[k].cancel;
 			run->cancel_at = GetCurrentTimestamp();
 		}
 	}

@@ -48,7 +48,7 @@ sched_may_end_more(void)
  * for somebody has written it past the functions, is left behind.
  */
 static bool
-read_row(int64 run_id, JsRun *row)
+read_ending_run(int64 run_id, JsRun *row)
 {
 	if (!js_run_read_head(run_id, row))
 		return false;
@@ -93,7 +93,7 @@ note_end(RunEntry *run, const JsOutcome *outcome)
 
 /* What decides how a run goes on; who is to be told is in a request only. */
 static bool
-read_job(int64 job_id, const JsRun *row, JsJob *job)
+read_ending_job(int64 job_id, const JsRun *row, JsJob *job)
 {
 	if (!js_job_read_head(job_id, job))
 		return false;
@@ -130,13 +130,13 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	outcome.finished_at = js_clock_now();
 	outcome.sqlstate = sqlstate;
 	outcome.error = error;
-	if (!read_row(run->run_id, &row))
+	if (!read_ending_run(run->run_id, &row))
 	{
 		sched_run_forget(run);
 		return;
 	}
 	tells = js_callback_tells(&outcome) && !run->job->dropped &&
-		read_job(run->job->job_id, &row, &job);
+		read_ending_job(run->job->job_id, &row, &job);
 	end_attempt(run, &row, tells ? &job : NULL, &outcome);
 }
 
@@ -238,7 +238,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	JsRun		next;
 	JsJob		job;
 
-	if (!read_row(run->run_id, &row))
+	if (!read_ending_run(run->run_id, &row))
 	{
 		note_ended(run);
 		return;
@@ -249,7 +249,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 		return;
 	}
 	outcome = outcome_of_loss(&row, loss);
-	if (run->job->dropped || !read_job(run->job->job_id, &row, &job))
+	if (run->job->dropped || !read_ending_job(run->job->job_id, &row, &job))
 		end_attempt(run, &row, NULL, &outcome);
 	else if (outcome.status == JS_LOST && row.repeatable)
 	{
@@ -336,7 +336,7 @@ database_row(HeapTuple *tuple)
 }
 
 static bool
-is_full(int limit, int sessions)
+is_used_up(int limit, int sessions)
 {
 	return limit >= 0 && sessions >= limit;
 }
@@ -358,9 +358,9 @@ limit_reached(Form_pg_authid role, bool at_all)
 	if (at_all)
 		return role->rolconnlimit == 0 || limit == 0;
 	return (role->rolconnlimit >= 0 &&
-			is_full(role->rolconnlimit, CountUserBackends(role->oid) + js_slot_sessions(InvalidOid, role->oid))) ||
+			is_used_up(role->rolconnlimit, CountUserBackends(role->oid) + js_seat_sessions(InvalidOid, role->oid))) ||
 		(limit >= 0 &&
-		 is_full(limit, CountDBConnections(MyDatabaseId) + js_slot_sessions(MyDatabaseId, InvalidOid)));
+		 is_used_up(limit, CountDBConnections(MyDatabaseId) + js_seat_sessions(MyDatabaseId, InvalidOid)));
 }
 
 /* Whether one more session of the owner would be too many at the moment. */

@@ -48,12 +48,12 @@ struct FairLane
 	pairingheap_node node;
 };
 
-typedef struct LaneSlot
+typedef struct LaneItem
 {
 	LaneKey		key;
 	FairLane   *lane;
 	char		status;
-} LaneSlot;
+} LaneItem;
 
 static inline uint32
 hash_lane(LaneKey key)
@@ -69,7 +69,7 @@ same_lane(LaneKey a, LaneKey b)
 }
 
 #define SH_PREFIX lanehash
-#define SH_ELEMENT_TYPE LaneSlot
+#define SH_ELEMENT_TYPE LaneItem
 #define SH_KEY_TYPE LaneKey
 #define SH_KEY key
 #define SH_HASH_KEY(tb, key) hash_lane(key)
@@ -155,12 +155,12 @@ sched_fair_add(FairQueue *queue, FairItem *item, const void *key, int32 priority
 {
 	LaneKey		lane_key = {queue, key, priority};
 	bool		found;
-	LaneSlot   *slot = lanehash_insert(lanes, lane_key, &found);
+	LaneItem   *known = lanehash_insert(lanes, lane_key, &found);
 	bool		first;
 
 	if (!found)
-		slot->lane = make_lane(lane_key);
-	item->lane = slot->lane;
+		known->lane = make_lane(lane_key);
+	item->lane = known->lane;
 	first = !found || item->age < head_of(item->lane)->age || waited > 0;
 	if (found && first)
 		pairingheap_remove(&queue->lanes, &item->lane->node);

@@ -306,7 +306,7 @@ makes_keys(const JsJob *row)
 }
 
 static bool
-read_row(int64 job_id, JsJob *row)
+read_due_job(int64 job_id, JsJob *row)
 {
 	if (!js_job_read_head(job_id, row))
 		return false;
@@ -317,7 +317,7 @@ read_row(int64 job_id, JsJob *row)
 static bool
 read_firing_job(JobEntry *job, JsJob *row)
 {
-	if (!read_row(job->job_id, row))
+	if (!read_due_job(job->job_id, row))
 	{
 		sched_job_set_next(job, DT_NOEND);
 		return false;
@@ -363,7 +363,7 @@ read_keys(DueJob *due)
 		invalidate(due->job, "its definition is larger than jobsched.max_job_size");
 		return false;
 	}
-	due->keys = js_keys_resolve(js_http_keys(&due->row, due->row.keys), due->row.args, &problem);
+	due->keys = js_limit_keys_resolve(js_http_keys(&due->row, due->row.keys), due->row.args, &problem);
 	if (problem != NULL)
 		invalidate(due->job, problem);
 	return problem == NULL;

@@ -17,18 +17,18 @@
 #define PORTION 256
 
 bool
-sched_is_http_slot(int slotno)
+sched_is_http_seat(int seatno)
 {
-	return slotno >= js->max_slots;
+	return seatno >= js->max_seats;
 }
 
 static void
-take_back_requests(int slotno)
+take_back_requests(int seatno)
 {
 	int64		run_ids[PORTION];
 	int			count;
 
-	while ((count = js_flight_take_back(slotno, run_ids, PORTION)) > 0)
+	while ((count = js_flight_take_back(seatno, run_ids, PORTION)) > 0)
 		for (int i = 0; i < count; i++)
 		{
 			RunEntry   *run = sched_run_find(run_ids[i]);
@@ -40,17 +40,17 @@ take_back_requests(int slotno)
 
 /* What a worker has not begun comes back. */
 void
-sched_take_back(int slotno)
+sched_take_back(int seatno)
 {
 	JsMail		mail[JS_MAILBOX_SIZE];
 	int			count;
 
-	if (sched_is_http_slot(slotno))
+	if (sched_is_http_seat(seatno))
 	{
-		take_back_requests(slotno);
+		take_back_requests(seatno);
 		return;
 	}
-	count = js_slot_take_back(slotno, mail);
+	count = js_seat_take_back(seatno, mail);
 	for (int i = 0; i < count; i++)
 	{
 		RunEntry   *run = sched_run_find(mail[i].run_id);
@@ -64,11 +64,11 @@ sched_take_back(int slotno)
 void
 sched_take_back_all(void)
 {
-	for (int i = 0; i < js->max_slots; i++)
-		if (sched.slots[i].mine && !sched.slots[i].foreign)
+	for (int i = 0; i < js->max_seats; i++)
+		if (sched.seats[i].mine && !sched.seats[i].foreign)
 			sched_take_back(i);
-	if (sched.http_slot >= 0)
-		take_back_requests(sched.http_slot);
+	if (sched.http_seat >= 0)
+		take_back_requests(sched.http_seat);
 }
 
 /* A run in a worker's hands is to end. */
@@ -79,11 +79,11 @@ sched_interrupt(RunEntry *run, JsCancel why)
 		return;
 	run->cancel = why;
 	run->cancel_at = GetCurrentTimestamp();
-	if (sched_is_http_slot(run->slot))
+	if (sched_is_http_seat(run->seat))
 	{
-		(void) js_flight_cancel(run->slot, sched.slots[run->slot].generation, run->flight,
+		(void) js_flight_cancel(run->seat, sched.seats[run->seat].generation, run->flight,
 								run->run_id, why);
 		return;
 	}
-	js_slot_signal(run->slot, sched.slots[run->slot].generation, run->run_id, why, SIGINT);
+	js_seat_signal(run->seat, sched.seats[run->seat].generation, run->run_id, why, SIGINT);
 }

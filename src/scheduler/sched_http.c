@@ -51,38 +51,38 @@ static bool reaped_all = false;
  */
 
 static void
-take_done(int slotno)
+take_http_done(int seatno)
 {
 	static JsDone done[PORTION];
 	int			count;
 
-	while ((count = js_flight_take_done(slotno, done, PORTION)) > 0)
+	while ((count = js_flight_take_done(seatno, done, PORTION)) > 0)
 		for (int i = 0; i < count; i++)
 			sched_take_outcome(&done[i]);
 }
 
 /* Whether a predecessor has registered a process that has not appeared yet. */
 static bool
-is_awaited(const SlotEntry *slot)
+is_awaited(const SeatEntry *seat)
 {
-	return slot->view.state == JS_SLOT_STARTING && slot->handle == NULL && slot->view.pid == 0;
+	return seat->view.state == JS_SEAT_STARTING && seat->handle == NULL && seat->view.pid == 0;
 }
 
-/* A slot reserved for a process that never came to be. */
+/* A seat reserved for a process that never came to be. */
 static bool
-start_failed(const SlotEntry *slot)
+http_start_failed(const SeatEntry *seat)
 {
 	pid_t		pid;
 
-	if (slot->view.state == JS_SLOT_STARTING && slot->handle != NULL)
-		return GetBackgroundWorkerPid(slot->handle, &pid) == BGWH_STOPPED;
-	return is_awaited(slot) && GetCurrentTimestamp() - slot->view.started_at > START_TIMEOUT;
+	if (seat->view.state == JS_SEAT_STARTING && seat->handle != NULL)
+		return GetBackgroundWorkerPid(seat->handle, &pid) == BGWH_STOPPED;
+	return is_awaited(seat) && GetCurrentTimestamp() - seat->view.started_at > START_TIMEOUT;
 }
 
 static bool
-is_over(const SlotEntry *slot)
+http_seat_is_over(const SeatEntry *seat)
 {
-	return slot->view.state == JS_SLOT_DEAD || start_failed(slot);
+	return seat->view.state == JS_SEAT_DEAD || http_start_failed(seat);
 }
 
 /* Returns whether there is something to be reaped. */
@@ -91,23 +91,23 @@ sched_http_look(void)
 {
 	bool		dead = false;
 
-	for (int i = js->max_slots; i < js->total_slots; i++)
+	for (int i = js->max_seats; i < js->total_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!slot->mine)
+		if (!seat->mine)
 			continue;
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
-			elog(ERROR, "slot %d has been lost", i);
-		if (slot->foreign)
+		if (!js_seat_look(i, MyDatabaseId, &seat->view))
+			elog(ERROR, "seat %d has been lost", i);
+		if (seat->foreign)
 		{
-			dead |= slot->view.state == JS_SLOT_DEAD;
+			dead |= seat->view.state == JS_SEAT_DEAD;
 			continue;
 		}
-		take_done(i);
-		if (slot->view.state == JS_SLOT_READY)
+		take_http_done(i);
+		if (seat->view.state == JS_SEAT_READY)
 			start_failures = 0;
-		dead |= is_over(slot) && GetCurrentTimestamp() >= slot->reap_after;
+		dead |= http_seat_is_over(seat) && GetCurrentTimestamp() >= seat->reap_after;
 	}
 	return dead;
 }
@@ -118,7 +118,7 @@ sched_http_look(void)
  */
 
 static void
-note_start_failure(const char *message)
+note_http_start_failure(const char *message)
 {
 	start_failures++;
 	start_after = GetCurrentTimestamp() + Min((1 << Min(start_failures, 6)) * USECS_PER_SEC, LONGEST_DELAY);
@@ -127,7 +127,7 @@ note_start_failure(const char *message)
 }
 
 static void
-lose(const SlotEntry *slot, const JsFlightView *view, const char *sqlstate, const char *message)
+lose(const SeatEntry *seat, const JsFlightView *view, const char *sqlstate, const char *message)
 {
 	RunEntry   *run = sched_run_find(view->mail.run_id);
 	SchedLoss	loss = {0};
@@ -135,7 +135,7 @@ lose(const SlotEntry *slot, const JsFlightView *view, const char *sqlstate, cons
 	if (run == NULL)
 		return;
 	loss.cancel = view->mail.cancel;
-	loss.worker_pid = slot->view.pid;
+	loss.worker_pid = seat->view.pid;
 	loss.sqlstate = sqlstate[0] ? sqlstate : NULL;
 	loss.reason = "worker_died";
 	loss.error = message[0] ? message : "the HTTP worker ended without a message";
@@ -144,19 +144,19 @@ lose(const SlotEntry *slot, const JsFlightView *view, const char *sqlstate, cons
 
 /* Accounts for some of the runs that a dead worker had taken. */
 static void
-reap(int slotno)
+reap(int seatno)
 {
-	SlotEntry  *slot = &sched.slots[slotno];
+	SeatEntry  *seat = &sched.seats[seatno];
 	JsFlightView views[PORTION];
 	char		sqlstate[6];
 	char		message[JS_ERROR_TEXT];
 	bool		held = false;
 	int			count;
 
-	take_done(slotno);
-	sched_take_back(slotno);
-	js_slot_last_error(slotno, sqlstate, message);
-	count = js_flight_look(slotno, slot->reap_from, views, PORTION);
+	take_http_done(seatno);
+	sched_take_back(seatno);
+	js_seat_last_error(seatno, sqlstate, message);
+	count = js_flight_look(seatno, seat->reap_from, views, PORTION);
 	for (int i = 0; i < count; i++)
 	{
 		RunEntry   *run = sched_run_find(views[i].mail.run_id);
@@ -166,19 +166,19 @@ reap(int slotno)
 			held = true;		/* somebody has locked it: later */
 			continue;
 		}
-		lose(slot, &views[i], sqlstate, message);
+		lose(seat, &views[i], sqlstate, message);
 		reaped[reaped_count++] = views[i].index;
 	}
-	slot->reap_from = count == PORTION ? views[count - 1].index + 1 : 0;
-	slot->reap_held |= held;
+	seat->reap_from = count == PORTION ? views[count - 1].index + 1 : 0;
+	seat->reap_held |= held;
 	if (count == PORTION)
 		return;
-	reaped_all = !slot->reap_held;
-	slot->reap_held = false;
+	reaped_all = !seat->reap_held;
+	seat->reap_held = false;
 	if (!reaped_all)
-		slot->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
-	else if (!slot->view.was_ready)
-		note_start_failure(message);
+		seat->reap_after = GetCurrentTimestamp() + USECS_PER_SEC;
+	else if (!seat->view.was_ready)
+		note_http_start_failure(message);
 }
 
 void
@@ -186,25 +186,25 @@ sched_http_reap(void)
 {
 	reaped_count = 0;
 	reaped_all = false;
-	for (int i = js->max_slots; i < js->total_slots; i++)
-		if (sched.slots[i].mine && !sched.slots[i].foreign && is_over(&sched.slots[i]))
+	for (int i = js->max_seats; i < js->total_seats; i++)
+		if (sched.seats[i].mine && !sched.seats[i].foreign && http_seat_is_over(&sched.seats[i]))
 			reap(i);
 }
 
 static void
-release(int slotno)
+release(int seatno)
 {
-	SlotEntry  *slot = &sched.slots[slotno];
+	SeatEntry  *seat = &sched.seats[seatno];
 
-	js_slot_release(slotno);
-	slot->mine = slot->foreign = false;
-	slot->reap_after = 0;
-	slot->reap_from = 0;
-	if (slot->handle != NULL)
-		pfree(slot->handle);
-	slot->handle = NULL;
-	if (slotno == sched.http_slot)
-		sched.http_slot = -1;
+	js_seat_release(seatno);
+	seat->mine = seat->foreign = false;
+	seat->reap_after = 0;
+	seat->reap_from = 0;
+	if (seat->handle != NULL)
+		pfree(seat->handle);
+	seat->handle = NULL;
+	if (seatno == sched.http_seat)
+		sched.http_seat = -1;
 }
 
 /* After the commit. */
@@ -212,14 +212,14 @@ void
 sched_http_release_reaped(void)
 {
 	for (int i = 0; i < reaped_count; i++)
-		js_flight_release(sched.http_slot, reaped[i]);
+		js_flight_release(sched.http_seat, reaped[i]);
 	reaped_count = 0;
 	if (reaped_all)
-		release(sched.http_slot);
+		release(sched.http_seat);
 	reaped_all = false;
-	for (int i = js->max_slots; i < js->total_slots; i++)
-		if (sched.slots[i].mine && sched.slots[i].foreign &&
-			sched.slots[i].view.state == JS_SLOT_DEAD)
+	for (int i = js->max_seats; i < js->total_seats; i++)
+		if (sched.seats[i].mine && sched.seats[i].foreign &&
+			sched.seats[i].view.state == JS_SEAT_DEAD)
 			release(i);
 }
 
@@ -229,30 +229,30 @@ sched_http_release_reaped(void)
  */
 
 static bool
-start_worker(void)
+start_http_worker(void)
 {
 	uint32		generation;
-	int			slotno = js_flight_reserve(MyDatabaseId, sched.run_table, &generation);
-	SlotEntry  *slot = slotno < 0 ? NULL : &sched.slots[slotno];
+	int			seatno = js_flight_reserve(MyDatabaseId, sched.run_table, &generation);
+	SeatEntry  *seat = seatno < 0 ? NULL : &sched.seats[seatno];
 
-	if (slot == NULL ||
+	if (seat == NULL ||
 		!js_process_register(JS_TYPE_HTTP, "jobsched_http_main", JS_TYPE_HTTP,
-							 Int32GetDatum(slotno), generation, sched.context, &slot->handle))
+							 Int32GetDatum(seatno), generation, sched.context, &seat->handle))
 	{
-		if (slot != NULL)
+		if (seat != NULL)
 		{
-			js_slot_release(slotno);
+			js_seat_release(seatno);
 			sched_note_no_process();
 		}
 		start_after = GetCurrentTimestamp() + USECS_PER_SEC;
 		return false;
 	}
-	slot->mine = true;
-	slot->foreign = false;
-	slot->generation = generation;
-	slot->reap_from = 0;
-	(void) js_slot_look(slotno, MyDatabaseId, &slot->view);
-	sched.http_slot = slotno;
+	seat->mine = true;
+	seat->foreign = false;
+	seat->generation = generation;
+	seat->reap_from = 0;
+	(void) js_seat_look(seatno, MyDatabaseId, &seat->view);
+	sched.http_seat = seatno;
 	return true;
 }
 
@@ -269,12 +269,12 @@ may_start(void)
 static bool
 takes_runs(void)
 {
-	const SlotEntry *slot;
+	const SeatEntry *seat;
 
-	if (sched.http_slot < 0)
+	if (sched.http_seat < 0)
 		return false;
-	slot = &sched.slots[sched.http_slot];
-	return slot->view.state == JS_SLOT_READY && !slot->view.leave;
+	seat = &sched.seats[sched.http_seat];
+	return seat->view.state == JS_SEAT_READY && !seat->view.leave;
 }
 
 /* The places of the worker. */
@@ -290,7 +290,7 @@ places(void)
 	Places		places;
 	int			most;
 
-	js_flight_load(sched.http_slot, &most, &places.in_use);
+	js_flight_load(sched.http_seat, &most, &places.in_use);
 	places.share = js_share_of_places(most);
 	return places;
 }
@@ -328,7 +328,7 @@ deal_round(Places *places, int most)
 
 		if (count == most || !may_have_more(owner, places) || (run = sched_first_ready(owner)) == NULL)
 			continue;
-		sched_plan(run, sched.http_slot);
+		sched_plan(run, sched.http_seat);
 		places->in_use++;
 		count++;
 		dlist_delete(&owner->node);
@@ -372,8 +372,8 @@ sched_http_assign(int most)
 
 	if (!any_ready(NULL))
 		return;
-	if (sched.http_slot < 0 && js->total_slots > js->max_slots && may_start())
-		(void) start_worker();
+	if (sched.http_seat < 0 && js->total_seats > js->max_seats && may_start())
+		(void) start_http_worker();
 	if (!takes_runs())
 		return;
 	there = places();
@@ -387,11 +387,11 @@ sched_http_deadline(void)
 {
 	TimestampTz deadline = DT_NOEND;
 
-	if (sched.http_slot >= 0 && is_awaited(&sched.slots[sched.http_slot]))
-		deadline = sched.slots[sched.http_slot].view.started_at + START_TIMEOUT + 1;
-	else if (sched.http_slot >= 0 && sched.slots[sched.http_slot].view.state == JS_SLOT_DEAD)
-		deadline = sched.slots[sched.http_slot].reap_after;
-	else if (sched.http_slot < 0 && sched_can_assign() && any_ready(NULL) && js->total_slots > js->max_slots)
+	if (sched.http_seat >= 0 && is_awaited(&sched.seats[sched.http_seat]))
+		deadline = sched.seats[sched.http_seat].view.started_at + START_TIMEOUT + 1;
+	else if (sched.http_seat >= 0 && sched.seats[sched.http_seat].view.state == JS_SEAT_DEAD)
+		deadline = sched.seats[sched.http_seat].reap_after;
+	else if (sched.http_seat < 0 && sched_can_assign() && any_ready(NULL) && js->total_seats > js->max_seats)
 		deadline = start_after;
 	else if (takes_runs() && sched_can_assign() && may_deal())
 		deadline = DT_NOBEGIN;	/* a step takes on only so many */
@@ -404,7 +404,7 @@ sched_http_deadline(void)
  */
 
 static void
-adopt_flights(int slotno)
+adopt_flights(int seatno)
 {
 	JsFlightView views[PORTION];
 	int			from = 0;
@@ -412,7 +412,7 @@ adopt_flights(int slotno)
 
 	do
 	{
-		count = js_flight_look(slotno, from, views, PORTION);
+		count = js_flight_look(seatno, from, views, PORTION);
 		for (int i = 0; i < count; i++)
 		{
 			RunEntry   *run = sched_run_find(views[i].mail.run_id);
@@ -421,7 +421,7 @@ adopt_flights(int slotno)
 			if (run == NULL)
 				continue;
 			sched_run_place(run, RUN_ASSIGNED);
-			run->slot = slotno;
+			run->seat = seatno;
 			run->flight = views[i].index;
 			run->cancel = views[i].mail.cancel;
 			run->cancel_at = GetCurrentTimestamp();
@@ -435,18 +435,18 @@ sched_http_adopt(void)
 {
 	int64		ids[PORTION];
 
-	for (int i = js->max_slots; i < js->total_slots; i++)
+	for (int i = js->max_seats; i < js->total_seats; i++)
 	{
-		SlotEntry  *slot = &sched.slots[i];
+		SeatEntry  *seat = &sched.seats[i];
 
-		if (!js_slot_look(i, MyDatabaseId, &slot->view))
+		if (!js_seat_look(i, MyDatabaseId, &seat->view))
 			continue;
-		slot->mine = true;
-		slot->generation = slot->view.generation;
-		slot->foreign = slot->view.run_table != sched.run_table;
-		if (slot->foreign)
+		seat->mine = true;
+		seat->generation = seat->view.generation;
+		seat->foreign = seat->view.run_table != sched.run_table;
+		if (seat->foreign)
 			continue;
-		sched.http_slot = i;
+		sched.http_seat = i;
 		while (js_flight_take_back(i, ids, PORTION) > 0)
 			;
 		adopt_flights(i);

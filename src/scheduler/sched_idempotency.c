@@ -66,7 +66,7 @@ sched_keys_expire_now(void)
 void
 sched_expire_keys(TimestampTz now)
 {
-	if (!js_keys_expire(&position, now, MAX_EXPIRED, may_go))
+	if (!js_idempotency_expire(&position, now, MAX_EXPIRED, may_go))
 		position = DT_NOEND;
 	next_step = GetCurrentTimestamp() + PAUSE_US;
 }

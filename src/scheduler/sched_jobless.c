@@ -61,7 +61,7 @@ wait_for_turn(OwnerEntry *owner, int64 run_id)
 }
 
 static bool
-settle(OwnerEntry *owner, int64 run_id, int64 *job_id)
+settle_run(OwnerEntry *owner, int64 run_id, int64 *job_id)
 {
 	*job_id = js_http_job_settle(owner->owner);
 	if (*job_id != 0 && js_run_give_job(run_id, *job_id))
@@ -85,7 +85,7 @@ sched_settle(const JsRun *row)
 	if (!sched.home || memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) != 0)
 		return 0;
 	owner = sched_owner(row->owner, true);
-	if (owner->settle_left > 0 && settle(owner, row->run_id, &job_id))
+	if (owner->settle_left > 0 && settle_run(owner, row->run_id, &job_id))
 		return job_id;
 	wait_for_turn(owner, row->run_id);
 	return 0;

@@ -114,13 +114,13 @@ struct LimitSet
  * ------------------------------------------------------------------------
  */
 
-typedef struct LimitSlot
+typedef struct LimitItem
 {
 	LimitKey	key;
 	Limit	   *limit;
 	uint32		hash;
 	char		status;
-} LimitSlot;
+} LimitItem;
 
 static inline uint32
 hash_limit(LimitKey key)
@@ -136,24 +136,24 @@ same_limit(LimitKey a, LimitKey b)
 }
 
 #define SH_PREFIX limithash
-#define SH_ELEMENT_TYPE LimitSlot
+#define SH_ELEMENT_TYPE LimitItem
 #define SH_KEY_TYPE LimitKey
 #define SH_KEY key
 #define SH_HASH_KEY(tb, key) hash_limit(key)
 #define SH_EQUAL(tb, a, b) same_limit(a, b)
 #define SH_STORE_HASH
-#define SH_GET_HASH(tb, slot) (slot)->hash
+#define SH_GET_HASH(tb, item) (item)->hash
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-typedef struct SetSlot
+typedef struct SetItem
 {
 	LimitSet   *set;
 	uint32		hash;
 	char		status;
-} SetSlot;
+} SetItem;
 
 static inline uint32
 hash_set(const LimitSet *set)
@@ -171,13 +171,13 @@ same_set(const LimitSet *a, const LimitSet *b)
 }
 
 #define SH_PREFIX sethash
-#define SH_ELEMENT_TYPE SetSlot
+#define SH_ELEMENT_TYPE SetItem
 #define SH_KEY_TYPE LimitSet *
 #define SH_KEY set
 #define SH_HASH_KEY(tb, key) hash_set(key)
 #define SH_EQUAL(tb, a, b) same_set(a, b)
 #define SH_STORE_HASH
-#define SH_GET_HASH(tb, slot) (slot)->hash
+#define SH_GET_HASH(tb, item) (item)->hash
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -277,7 +277,7 @@ rate_allows(Limit *limit, int64 count)
 
 /* Whether no further run can take a unit.  One that has paid need not again. */
 static bool
-is_full(Limit *limit, bool paid)
+limit_is_full(Limit *limit, bool paid)
 {
 	const Limit *rule = limit->rule;
 
@@ -288,7 +288,7 @@ is_full(Limit *limit, bool paid)
 
 /* Whether more runs have taken a unit than may, since it was defined anew. */
 static bool
-is_over(Limit *limit)
+limit_is_over(Limit *limit)
 {
 	const Limit *rule = limit->rule;
 
@@ -305,7 +305,7 @@ static Limit *
 obstacle(const LimitSet *set, const RunEntry *run)
 {
 	for (int i = 0; i < set->count; i++)
-		if (closed || is_full(set->limits[i], run->claimed) ||
+		if (closed || limit_is_full(set->limits[i], run->claimed) ||
 			(!waking && !sched_fair_is_empty(&set->limits[i]->waiting)))
 			return set->limits[i];
 	return NULL;
@@ -342,7 +342,7 @@ touch(Limit *limit)
 
 	if (!sched_fair_is_empty(&limit->waiting))
 	{
-		if (!is_full(limit, false))
+		if (!limit_is_full(limit, false))
 			set_dirty(limit, true);
 		else if (!rate_allows(limit, limit->unpaid + INT64CONST(1)))
 			when = instant_for(limit, limit->unpaid + INT64CONST(1), js_clock_now());
@@ -369,8 +369,8 @@ class_of(const Limit *limit)
 {
 	const char *name = limit->key.name;
 	LimitKey	key = {limit->key.owner, JS_LIMIT_CLASS, pnstrdup(name, strcspn(name, ":"))};
-	LimitSlot  *slot = limithash_lookup(limits, key);
-	Limit	   *class = slot != NULL ? slot->limit : NULL;
+	LimitItem  *item = limithash_lookup(limits, key);
+	Limit	   *class = item != NULL ? item->limit : NULL;
 
 	if (class == NULL && strcmp(key.name, JS_HOST_CLASS) == 0)
 		class = limit_get(key.owner, JS_LIMIT_CLASS, key.name);
@@ -407,12 +407,12 @@ static Limit *
 limit_get(Oid owner, JsLimitKind kind, const char *name)
 {
 	LimitKey	key = {owner, kind, name};
-	LimitSlot  *slot = limithash_lookup(limits, key);
+	LimitItem  *item = limithash_lookup(limits, key);
 	Limit	   *limit;
 	bool		found;
 
-	if (slot != NULL)
-		return slot->limit;
+	if (item != NULL)
+		return item->limit;
 	limit = MemoryContextAllocZero(limit_context, sizeof(Limit));
 	key.name = MemoryContextStrdup(sched.context, name);
 	limit->key = key;
@@ -457,11 +457,11 @@ static void
 each_limit(void (*visit) (Limit *limit))
 {
 	limithash_iterator iterator;
-	LimitSlot  *slot;
+	LimitItem  *item;
 
 	limithash_start_iterate(limits, &iterator);
-	while ((slot = limithash_iterate(limits, &iterator)) != NULL)
-		visit(slot->limit);
+	while ((item = limithash_iterate(limits, &iterator)) != NULL)
+		visit(item->limit);
 }
 
 static bool
@@ -525,19 +525,19 @@ static LimitSet *
 set_for(const RunEntry *run, char **keys, int nkeys)
 {
 	LimitSet	wanted;
-	SetSlot    *slot;
+	SetItem    *item;
 	LimitSet   *set;
 	bool		found;
 
 	fill_set(&wanted, run, keys, nkeys);
 	if (wanted.count == 0)
 		return NULL;
-	slot = sethash_lookup(sets, &wanted);
-	if (slot != NULL)
+	item = sethash_lookup(sets, &wanted);
+	if (item != NULL)
 	{
 		unref_limits(&wanted);
-		slot->set->refs++;
-		return slot->set;
+		item->set->refs++;
+		return item->set;
 	}
 	set = MemoryContextAlloc(sched.context, offsetof(LimitSet, limits) + wanted.count * sizeof(Limit *));
 	memcpy(set, &wanted, offsetof(LimitSet, limits) + wanted.count * sizeof(Limit *));
@@ -583,7 +583,7 @@ void
 sched_limits_attach(RunEntry *run, ArrayType *keys)
 {
 	char	   *names[JS_MAX_KEYS];
-	int			count = js_keys_read(keys, names);
+	int			count = js_limit_keys_read(keys, names);
 
 	run->limits = set_for(run, names, count);
 	charge(run, count);
@@ -604,7 +604,7 @@ sched_limits_hold_too_much(const RunEntry *run)
 {
 	if (run->holding)
 		for (int i = 0; i < run->limits->count; i++)
-			if (is_over(run->limits->limits[i]))
+			if (limit_is_over(run->limits->limits[i]))
 				return true;
 	return false;
 }
@@ -782,7 +782,7 @@ next_at(Limit *limit, int *left)
 {
 	FairItem   *item;
 
-	while (*left > 0 && (item = sched_fair_first(&limit->waiting)) != NULL && !is_full(limit, false))
+	while (*left > 0 && (item = sched_fair_first(&limit->waiting)) != NULL && !limit_is_full(limit, false))
 	{
 		LimitSet   *set = pairingheap_container(LimitSet, item.node, &item->node);
 		RunEntry   *run = first_in_line(set);
@@ -910,7 +910,7 @@ undefine(Limit *limit)
 
 /* Rounded up, so that there are never more than the rate says. */
 static void
-define(const JsLimitDefinition *row, void *arg)
+define_limit(const JsLimitDefinition *row, void *arg)
 {
 	int64		longest = JS_MAX_INTERVAL_DAYS * USECS_PER_DAY;
 	Limit	   *limit;
@@ -942,10 +942,10 @@ find_rule(Limit *limit)
 static bool any_over;
 
 static void
-look_at(Limit *limit)
+look_at_limit(Limit *limit)
 {
 	touch(limit);
-	any_over |= is_over(limit);
+	any_over |= limit_is_over(limit);
 }
 
 /* Looks at all of them; whether more runs have taken a unit of some than may. */
@@ -953,7 +953,7 @@ bool
 sched_limits_look(void)
 {
 	any_over = false;
-	each_limit(look_at);
+	each_limit(look_at_limit);
 	return any_over;
 }
 
@@ -1013,7 +1013,7 @@ sched_limits_load(void)
 	host_max = js_guc_http_max_per_host;
 	each_limit(undefine);
 	class_made = false;
-	js_limits_visit(define, NULL);
+	js_limits_visit(define_limit, NULL);
 	if (class_made)
 		each_limit(find_rule);
 	return read_owner_max();
@@ -1055,7 +1055,7 @@ sched_job_drop_limits(JobEntry *job)
  */
 
 static void
-visit_state(const JsLimitState *row, void *arg)
+visit_limit_state(const JsLimitState *row, void *arg)
 {
 	Limit	   *limit;
 
@@ -1070,7 +1070,7 @@ visit_state(const JsLimitState *row, void *arg)
 void
 sched_limits_recall(void)
 {
-	js_limit_states_visit(visit_state, NULL);
+	js_limit_states_visit(visit_limit_state, NULL);
 }
 
 static JsLimitState

@@ -280,7 +280,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	run->superseded = row->job_id == 0 && sched_was_replaced(row->run_id);
 	sched_run_follow(run);
-	/* Until a slot shows one that runs: claimed and not handed over. */
+	/* Until a seat shows one that runs: claimed and not handed over. */
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
 	sched_limits_attach(run, row->keys);

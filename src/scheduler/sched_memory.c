@@ -27,15 +27,15 @@
 
 Sched		sched;
 
-typedef struct JobSlot
+typedef struct JobItem
 {
 	int64		job_id;
 	char		status;
 	JobEntry   *entry;
-} JobSlot;
+} JobItem;
 
 #define SH_PREFIX jobhash
-#define SH_ELEMENT_TYPE JobSlot
+#define SH_ELEMENT_TYPE JobItem
 #define SH_KEY_TYPE int64
 #define SH_KEY job_id
 #define SH_HASH_KEY(tb, key) sched_hash_id(key)
@@ -45,15 +45,15 @@ typedef struct JobSlot
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-typedef struct RunSlot
+typedef struct RunItem
 {
 	int64		run_id;
 	char		status;
 	RunEntry   *entry;
-} RunSlot;
+} RunItem;
 
 #define SH_PREFIX runhash
-#define SH_ELEMENT_TYPE RunSlot
+#define SH_ELEMENT_TYPE RunItem
 #define SH_KEY_TYPE int64
 #define SH_KEY run_id
 #define SH_HASH_KEY(tb, key) sched_hash_id(key)
@@ -111,11 +111,11 @@ sched_memory_init(void)
 	runs = runhash_create(sched.context, 256, NULL);
 	sched.due = pairingheap_allocate(compare_due, NULL);
 	sched.future = pairingheap_allocate(compare_future, NULL);
-	sched.http_slot = -1;
-	sched.slots = palloc0(js->total_slots * sizeof(SlotEntry));
+	sched.http_seat = -1;
+	sched.seats = palloc0(js->total_seats * sizeof(SeatEntry));
 	MemoryContextSwitchTo(outer);
 	dlist_init(&sched.owners);
-	slist_init(&sched.folds);
+	slist_init(&sched.tallies);
 	sched_limits_init();
 }
 
@@ -152,9 +152,9 @@ sched_keep_id(List *list, int64 id)
 JobEntry *
 sched_job_find(int64 job_id)
 {
-	JobSlot    *slot = jobhash_lookup(jobs, job_id);
+	JobItem    *item = jobhash_lookup(jobs, job_id);
 
-	return slot ? slot->entry : NULL;
+	return item ? item->entry : NULL;
 }
 
 JobEntry *
@@ -177,7 +177,7 @@ sched_job_make(int64 job_id)
 void
 sched_job_forget(JobEntry *job)
 {
-	Assert(dlist_is_empty(&job->runs) && job->fold == NULL && !job->drop_noted);
+	Assert(dlist_is_empty(&job->runs) && job->tally == NULL && !job->drop_noted);
 	Assert(job->live == 0 && job->waiting == 0);
 	if (job->behind != NULL)
 		pairingheap_free(job->behind);
@@ -200,11 +200,11 @@ void
 sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now)
 {
 	jobhash_iterator iterator;
-	JobSlot    *slot;
+	JobItem    *item;
 
 	jobhash_start_iterate(jobs, &iterator);
-	while ((slot = jobhash_iterate(jobs, &iterator)) != NULL)
-		visit(slot->entry, now);
+	while ((item = jobhash_iterate(jobs, &iterator)) != NULL)
+		visit(item->entry, now);
 }
 
 /* Whether nothing at all of the job may start now. */
@@ -342,9 +342,9 @@ sched_note_disowned(RunEntry *run)
 RunEntry *
 sched_run_find(int64 run_id)
 {
-	RunSlot    *slot = runhash_lookup(runs, run_id);
+	RunItem    *item = runhash_lookup(runs, run_id);
 
-	return slot ? slot->entry : NULL;
+	return item ? item->entry : NULL;
 }
 
 /* The visitor must not make or forget runs. */
@@ -352,11 +352,11 @@ void
 sched_runs_each(void (*visit) (RunEntry *run))
 {
 	runhash_iterator iterator;
-	RunSlot    *slot;
+	RunItem    *item;
 
 	runhash_start_iterate(runs, &iterator);
-	while ((slot = runhash_iterate(runs, &iterator)) != NULL)
-		visit(slot->entry);
+	while ((item = runhash_iterate(runs, &iterator)) != NULL)
+		visit(item->entry);
 }
 
 /* The caller fills it in, attaches it to its limits, and places it. */
@@ -370,7 +370,7 @@ sched_run_make(int64 run_id, JobEntry *job)
 	run->job = job;
 	run->owner = sched_owner(job->owner, job->http);
 	run->state = RUN_HELD;
-	run->slot = -1;
+	run->seat = -1;
 	run->item.age = run_id;
 	run->placed = job->placing;
 	dlist_push_tail(&job->runs, &run->job_node);

@@ -65,7 +65,7 @@ static void
 load_queue(TimestampTz now)
 {
 	js_runs_visit_all(sched_load_run, &now);
-	js_requests_visit_all(sched_add_request, NULL);
+	js_stops_visit_all(sched_add_stop, NULL);
 }
 
 /*
@@ -89,12 +89,12 @@ read_runs(int64 from, bool down, TimestampTz now)
 }
 
 static int64
-read_requests(int64 from, bool down, TimestampTz now)
+read_stops(int64 from, bool down, TimestampTz now)
 {
-	return js_requests_visit_some(from, down, READ_AT_A_TIME, sched_add_request, NULL);
+	return js_stops_visit_some(from, down, READ_AT_A_TIME, sched_add_stop, NULL);
 }
 
-static Reader readers[] = {{.read = read_runs}, {.read = read_requests}};
+static Reader readers[] = {{.read = read_runs}, {.read = read_stops}};
 
 static void
 ask_for_all(void)
@@ -165,7 +165,7 @@ sched_reading(void)
 	for (int i = 0; i < lengthof(readers); i++)
 		if (readers[i].down > 0 || readers[i].up > 0 || readers[i].again)
 			return true;
-	return owner_with_room() != NULL || sched_requests_unread();
+	return owner_with_room() != NULL || sched_stops_unread();
 }
 
 /* A part of what there is to be read. */
@@ -178,7 +178,7 @@ sched_read_on(TimestampTz now)
 		read_part(&readers[i], now);
 	if ((owner = owner_with_room()) != NULL)
 		read_unread(owner, now);
-	sched_read_requests(read_requests, now);
+	sched_read_stops(read_stops, now);
 }
 
 static void
@@ -236,11 +236,11 @@ read_news(const JsNews *item, TimestampTz now)
 	if (item->kind == JS_NEWS_RUNS)
 		js_runs_visit(item->first, item->last, sched_load_run, &now);
 	else
-		js_requests_visit(item->first, item->last, sched_add_request, NULL);
+		js_stops_visit(item->first, item->last, sched_add_stop, NULL);
 }
 
 /*
- * Reads runs or requests that news name.  Those that name few rows come first;
+ * Reads runs or stops that news name.  Those that name few rows come first;
  * what is more than can be read in one step is read in parts.
  */
 static void
@@ -286,7 +286,7 @@ sched_load_news(TimestampTz now)
 	if (limits_are_new(count))
 		sched_load_limits();
 	read_rows(JS_NEWS_RUNS, count, now);
-	read_rows(JS_NEWS_REQUESTS, count, now);
+	read_rows(JS_NEWS_STOPS, count, now);
 }
 
 /* ------------------------------------------------------------------------

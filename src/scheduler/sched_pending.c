@@ -149,7 +149,7 @@ end_dropped(void)
 		job->drop_noted = false;
 		if (!end_waiting_runs(job, &left))
 			sched_note_dropped(job);	/* a later step goes on */
-		else if (dlist_is_empty(&job->runs) && job->fold == NULL)
+		else if (dlist_is_empty(&job->runs) && job->tally == NULL)
 			sched_job_forget(job);
 	}
 	list_free(jobs);
@@ -168,7 +168,7 @@ sched_end_pending(TimestampTz now)
 	sched_begin_ends();
 	if (!sched_may_end())
 		return;
-	sched_serve_requests(now);
+	sched_serve_stops(now);
 	lose_cut_off();
 	cancel_disowned(now);
 	end_dropped();
@@ -179,5 +179,5 @@ bool
 sched_ends_waiting(void)
 {
 	return sched_may_end() &&
-		(sched.dropped_jobs != NIL || sched.cut_off != NIL || sched.disowned != NIL || sched_requests_waiting());
+		(sched.dropped_jobs != NIL || sched.cut_off != NIL || sched.disowned != NIL || sched_stops_waiting());
 }

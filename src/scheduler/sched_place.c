@@ -177,8 +177,8 @@ sched_run_forget(RunEntry *run)
 {
 	sched_run_place(run, RUN_HELD);
 	sched_limits_detach(run);
-	if (run->request != NULL)
-		dlist_push_tail(&sched.requests_done, &run->request->node);
+	if (run->stop != NULL)
+		dlist_push_tail(&sched.stops_done, &run->stop->node);
 	sched_run_free(run);
 }
 
@@ -244,14 +244,14 @@ is_held(const RunEntry *run)
 
 /* What was wanted of a run that is not over: it still is. */
 static void
-request_again(RunEntry *run)
+queue_stop_again(RunEntry *run)
 {
-	if (run->request != NULL)
+	if (run->stop != NULL)
 	{
-		run->request->again = true;
-		sched_queue_request(run->request, run);
+		run->stop->again = true;
+		sched_queue_stop(run->stop, run);
 	}
-	run->request = NULL;
+	run->stop = NULL;
 	run->cancel = JS_CANCEL_NONE;
 	run->terminated = false;
 }
@@ -260,8 +260,8 @@ request_again(RunEntry *run)
 void
 sched_run_wait(RunEntry *run, TimestampTz now)
 {
-	run->slot = -1;
-	request_again(run);
+	run->seat = -1;
+	queue_stop_again(run);
 	follow_owner(run);
 	if (sched_run_is_disowned(run))
 		sched_note_disowned(run);

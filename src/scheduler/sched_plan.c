@@ -40,10 +40,10 @@ sched_plan_room(void)
 
 /* A ready run is to go to a worker. */
 void
-sched_plan(RunEntry *run, int slotno)
+sched_plan(RunEntry *run, int seatno)
 {
 	sched_run_place(run, RUN_ASSIGNED);
-	run->slot = slotno;
+	run->seat = seatno;
 	planned[planned_count++] = run;
 }
 
@@ -120,7 +120,7 @@ sched_claim(TimestampTz now)
 static bool
 deliver_request(RunEntry *run, const JsMail *mail)
 {
-	run->flight = js_flight_deliver(run->slot, sched.slots[run->slot].generation, mail);
+	run->flight = js_flight_deliver(run->seat, sched.seats[run->seat].generation, mail);
 	return run->flight >= 0;
 }
 
@@ -135,23 +135,23 @@ deliver(RunEntry *run)
 	mail.revision = run->job->revision;
 	mail.attempt = run->attempt;
 	mail.timeout = sched_timeout(run);
-	if (sched_is_http_slot(run->slot))
+	if (sched_is_http_seat(run->seat))
 		return deliver_request(run, &mail);
 	/* A timeout is for one run, and so is its transaction. */
 	mail.shares = run->job->shares && !run->callback && mail.timeout == 0;
-	sched_note_timeout(&sched.slots[run->slot], mail.timeout);
-	return js_slot_deliver(run->slot, sched.slots[run->slot].generation, &mail);
+	sched_note_timeout(&sched.seats[run->seat], mail.timeout);
+	return js_seat_deliver(run->seat, sched.seats[run->seat].generation, &mail);
 }
 
 /* One wake-up for each worker, after it has all its mail. */
 static void
 wake_workers(void)
 {
-	for (int i = 0; i < js->total_slots; i++)
-		if (sched.slots[i].has_mail)
+	for (int i = 0; i < js->total_seats; i++)
+		if (sched.seats[i].has_mail)
 		{
-			js_slot_wake(i);
-			sched.slots[i].has_mail = false;
+			js_seat_wake(i);
+			sched.seats[i].has_mail = false;
 		}
 }
 
@@ -163,7 +163,7 @@ sched_deliver(void)
 		RunEntry   *run = planned[i];
 
 		if (deliver(run))
-			sched.slots[run->slot].has_mail = true;
+			sched.seats[run->seat].has_mail = true;
 		else
 			sched_run_wait(run, js_clock_now());
 	}

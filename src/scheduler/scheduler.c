@@ -11,7 +11,7 @@
  *
  *		look at the workers' seats			sched_dispatch.c
  *		load what is new					sched_load.c
- *		tally outcomes in the jobs' states	sched_fold.c
+ *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
  *		deal and claim ready runs			sched_dispatch.c
  *
@@ -60,7 +60,7 @@ PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
 #define SWEEP_US (300 * USECS_PER_SEC)
 
 /* Outcomes wait this long for company before they are written. */
-#define FOLD_US (50 * 1000)
+#define TALLY_US (50 * 1000)
 
 /* A segment that could not be emptied is tried again after this. */
 #define RING_RETRY_US (60 * USECS_PER_SEC)
@@ -73,7 +73,7 @@ static bool stumbled = false;	/* at exit: an error of our own is the reason */
  */
 
 static void
-at_exit(int code, Datum arg)
+scheduler_exit(int code, Datum arg)
 {
 	js_database_detach(!sched.stay_away, stumbled);
 }
@@ -143,7 +143,7 @@ look_for_prepared(void)
 }
 
 static void
-reload(void)
+reload_scheduler(void)
 {
 	if (!ConfigReloadPending)
 		return;
@@ -266,10 +266,10 @@ first_future(void)
 
 /* Outcomes are written when enough time has passed, or when somebody waits. */
 static bool
-fold_is_due(void)
+tally_is_due(void)
 {
-	return sched.folds_since != 0 &&
-		(GetCurrentTimestamp() - sched.folds_since >= FOLD_US ||
+	return sched.tallies_since != 0 &&
+		(GetCurrentTimestamp() - sched.tallies_since >= TALLY_US ||
 		 pg_atomic_read_u32(&sched.db->waiters) > 0);
 }
 
@@ -293,9 +293,9 @@ report_skips(TimestampTz now)
 	List	   *done = NIL;
 	ListCell   *lc;
 
-	slist_foreach(iter, &sched.folds)
+	slist_foreach(iter, &sched.tallies)
 	{
-		JobEntry   *job = slist_container(JobFold, node, iter.cur)->job;
+		JobEntry   *job = slist_container(JobTally, node, iter.cur)->job;
 
 		if (tells_skips(job))
 			done = lappend(done, job);
@@ -323,7 +323,7 @@ forget_real_deadlines(void)
 	if (now < sched.last_real_now - STEP_BACK_US)
 	{
 		next_sweep = sched.no_worker_until = sched.ring_retry_at = 0;
-		sched.folds_since = Min(sched.folds_since, now);
+		sched.tallies_since = Min(sched.tallies_since, now);
 		dlist_foreach(iter, &sched.owners)
 		{
 			OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
@@ -340,7 +340,7 @@ step_needed(bool dead, TimestampTz now)
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
 		first_due() <= now || first_future() <= now || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
-		sched_can_assign() || must_give_up_claims() || fold_is_due() || sched_keys_expire_now() ||
+		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
 		sched_settle_deadline() <= GetCurrentTimestamp();
 }
 
@@ -360,18 +360,18 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_settle_waiting(now);
 	sched_load_news(now);
 	sched_read_on(now);
-	sched_fold_recover_woken();
+	sched_tally_recover_woken();
 	if (sched_any_settled())
-		sched_unpark_requests();
+		sched_unpark_stops();
 	set_enabled();
 	sched_place_some();
 	sched_end_pending(now);
 	if (dead)
 		sched_reap();
-	if (fold_is_due())
+	if (tally_is_due())
 	{
 		report_skips(now);
-		sched_fold_write();
+		sched_tally_write();
 	}
 	sched_ripen(now);
 	if (clock_was_set_back(now))
@@ -483,8 +483,8 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_settle_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
-	if (sched.folds_since != 0)
-		ms = real_ms_until(sched.folds_since + FOLD_US, ms);
+	if (sched.tallies_since != 0)
+		ms = real_ms_until(sched.tallies_since + TALLY_US, ms);
 	return ms;
 }
 
@@ -497,7 +497,7 @@ sleep_until_needed(void)
 					 ms_to_sleep(), js_wait_event(&wait_event, "JobschedSchedulerMain"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	reload();
+	reload_scheduler();
 }
 
 /* ------------------------------------------------------------------------
@@ -527,12 +527,12 @@ start(void)
 	publish_rings();
 	sched_load_all(now);
 	set_enabled();
-	sched_adopt_slots();
+	sched_adopt_seats();
 	sched_open_limits();
 	sched_limits_sweep(now);
 	sched_end_pending(now);
 	sched_rewind(now);
-	sched_fold_recover();
+	sched_tally_recover();
 	sched_jobs_each(report_left_skips, now);
 	if (!sched.db->startup_fired && sched.enabled)
 		sched_fire_startup(now);
@@ -603,7 +603,7 @@ jobsched_scheduler_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
 	if (!js_database_attach(dboid))
 		proc_exit(0);
-	before_shmem_exit(at_exit, 0);
+	before_shmem_exit(scheduler_exit, 0);
 	sched.db = js_database_find(dboid);
 	sched.careful = sched.db->failures > 0;
 	SpinLockAcquire(&sched.db->mutex);
@@ -612,6 +612,6 @@ jobsched_scheduler_main(Datum arg)
 	js_process_fix_settings(JS_TYPE_SCHEDULER);
 	sched_commit_asynchronously();
 	sched_memory_init();
-	sched_requests_init();
+	sched_stops_init();
 	run_steps();
 }

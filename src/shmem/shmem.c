@@ -67,7 +67,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 /* One for each database, unless there are to be none. */
 static int
-http_slots(void)
+http_seats(void)
 {
 	return js_guc_http_max_inflight > 0 ? js_guc_max_databases : 0;
 }
@@ -79,9 +79,9 @@ shared_size(void)
 
 	size = add_size(size, mul_size(js_guc_max_databases, sizeof(JsDatabase)));
 	size = MAXALIGN(size);
-	size = add_size(size, mul_size(max_worker_processes + http_slots(), sizeof(JsSlot)));
+	size = add_size(size, mul_size(max_worker_processes + http_seats(), sizeof(JsSeat)));
 	size = MAXALIGN(size);
-	return add_size(size, mul_size(http_slots(), js_flights_size()));
+	return add_size(size, mul_size(http_seats(), js_flights_size()));
 }
 
 static void
@@ -127,16 +127,16 @@ init_shared(void)
 	for (int i = 0; i < js->max_databases; i++)
 		init_database(&js->databases[i]);
 	rest += MAXALIGN(js->max_databases * sizeof(JsDatabase));
-	js->max_slots = max_worker_processes;
-	js->total_slots = js->max_slots + http_slots();
-	js->slots = (JsSlot *) rest;
-	rest += MAXALIGN(js->total_slots * sizeof(JsSlot));
-	for (int i = 0; i < js->total_slots; i++)
+	js->max_seats = max_worker_processes;
+	js->total_seats = js->max_seats + http_seats();
+	js->seats = (JsSeat *) rest;
+	rest += MAXALIGN(js->total_seats * sizeof(JsSeat));
+	for (int i = 0; i < js->total_seats; i++)
 	{
-		SpinLockInit(&js->slots[i].mutex);
-		if (i < js->max_slots)
+		SpinLockInit(&js->seats[i].mutex);
+		if (i < js->max_seats)
 			continue;
-		js_flights_init(&js->slots[i], rest);
+		js_flights_init(&js->seats[i], rest);
 		rest += js_flights_size();
 	}
 }
@@ -148,7 +148,7 @@ start_shmem(void)
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
-	js_my_slot = NULL;
+	js_my_seat = NULL;
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	js = ShmemInitStruct(JS_EXTENSION, shared_size(), &found);
 	if (!found)

@@ -39,7 +39,7 @@ typedef enum JsNewsKind
 {
 	JS_NEWS_RUNS,				/* runs first..last were queued */
 	JS_NEWS_JOBS,				/* jobs first..last changed */
-	JS_NEWS_REQUESTS,			/* requests first..last were made */
+	JS_NEWS_STOPS,				/* stops first..last were asked for */
 	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
 	JS_NEWS_LIMITS				/* queues or limits were defined anew */
 } JsNewsKind;
@@ -101,21 +101,21 @@ typedef struct JsDatabase
 
 /* ---- a worker ---- */
 
-typedef enum JsSlotState
+typedef enum JsSeatState
 {
-	JS_SLOT_FREE,
-	JS_SLOT_STARTING,			/* registered, not yet ready for runs */
-	JS_SLOT_READY,				/* connected as its owner */
-	JS_SLOT_LEAVING,			/* takes no more runs */
-	JS_SLOT_DEAD				/* its process is gone, its scheduler must
+	JS_SEAT_FREE,
+	JS_SEAT_STARTING,			/* registered, not yet ready for runs */
+	JS_SEAT_READY,				/* connected as its owner */
+	JS_SEAT_LEAVING,			/* takes no more runs */
+	JS_SEAT_DEAD				/* its process is gone, its scheduler must
 								 * look */
-} JsSlotState;
+} JsSeatState;
 
 /* Why a run shall end before it comes to its end by itself. */
 typedef enum JsCancel
 {
 	JS_CANCEL_NONE,
-	JS_CANCEL_REQUEST,			/* cancel_run() */
+	JS_CANCEL_ASKED,			/* cancel_run() */
 	JS_CANCEL_DROP,				/* drop_job(cancel_running => true) */
 	JS_CANCEL_TIMEOUT,
 	JS_CANCEL_RESET,			/* reset_stuck(): not its end, its worker's */
@@ -151,7 +151,7 @@ typedef struct JsDone
 
 /*
  * What an HTTP worker has in hand, thousands of runs at a time; by the mutex of
- * its slot.  Each run is in an entry of its own, which only the scheduler fills
+ * its seat.  Each run is in an entry of its own, which only the scheduler fills
  * and only the worker empties, or the scheduler when that is dead.
  */
 typedef struct JsFlight
@@ -182,13 +182,13 @@ typedef struct JsFlights
 	JsDone	   *done;
 } JsFlights;
 
-typedef struct JsSlot
+typedef struct JsSeat
 {
 	JsFlights  *flights;		/* of an HTTP worker; NULL: it is another */
 
 	/* by lock */
-	JsSlotState state;
-	uint32		generation;		/* counts the uses of the slot */
+	JsSeatState state;
+	uint32		generation;		/* counts the uses of the seat */
 	Oid			dboid;
 	Oid			owner;
 	Oid			run_table;		/* whose runs it executes: tells an extension
@@ -222,7 +222,7 @@ typedef struct JsSlot
 	char		progress_text[JS_PROGRESS_TEXT];
 	char		last_error[JS_ERROR_TEXT];
 	char		last_sqlstate[6];
-} JsSlot;
+} JsSeat;
 
 /*
  * A role that has no worker, in no database, and has found no place for one.
@@ -250,17 +250,17 @@ typedef struct JsShared
 	bool		sweep_wanted;	/* there may be a new database with the
 								 * extension */
 	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
-	bool		slot_wanted;	/* some scheduler waits for a slot */
+	bool		seat_wanted;	/* some scheduler waits for a seat */
 	JsWaiting	waiting[JS_MAX_WAITING];	/* by lock: roles without a place */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
 	bool		clock_mocked;
 	TimestampTz clock_now;
 	int			max_databases;
-	int			max_slots;		/* of workers; */
-	int			total_slots;	/* those of HTTP workers come after them */
+	int			max_seats;		/* of workers; */
+	int			total_seats;	/* those of HTTP workers come after them */
 	JsDatabase *databases;
-	JsSlot	   *slots;
+	JsSeat	   *seats;
 } JsShared;
 
 extern JsShared *js;
@@ -289,10 +289,10 @@ extern void js_databases_wake(void);
 extern void js_databases_follow_roles(void);
 extern void js_launcher_sweep(void);
 
-/* What a scheduler sees of a slot when it looks. */
-typedef struct JsSlotView
+/* What a scheduler sees of a seat when it looks. */
+typedef struct JsSeatView
 {
-	JsSlotState state;
+	JsSeatState state;
 	uint32		generation;
 	Oid			owner;
 	Oid			run_table;
@@ -306,7 +306,7 @@ typedef struct JsSlotView
 	int			done_count;
 	bool		leave;
 	bool		was_ready;
-} JsSlotView;					/* mail, current and done are of workers */
+} JsSeatView;					/* mail, current and done are of workers */
 
 /* HTTP workers (shmem_flight.c): the scheduler's side */
 typedef struct JsFlightView
@@ -318,16 +318,16 @@ typedef struct JsFlightView
 } JsFlightView;
 
 extern Size js_flights_size(void);
-extern void js_flights_init(JsSlot *slot, char *memory);
-extern void js_flights_reset(JsSlot *slot);
-extern void js_flight_load(int slot, int *most, int *in_use);
-extern int	js_flight_deliver(int slot, uint32 generation, const JsMail *mail);
-extern int	js_flight_take_back(int slot, int64 *run_ids, int max);
-extern int	js_flight_take_done(int slot, JsDone *done, int max);
-extern bool js_flight_cancel(int slot, uint32 generation, int index,
+extern void js_flights_init(JsSeat *seat, char *memory);
+extern void js_flights_reset(JsSeat *seat);
+extern void js_flight_load(int seat, int *most, int *in_use);
+extern int	js_flight_deliver(int seat, uint32 generation, const JsMail *mail);
+extern int	js_flight_take_back(int seat, int64 *run_ids, int max);
+extern int	js_flight_take_done(int seat, JsDone *done, int max);
+extern bool js_flight_cancel(int seat, uint32 generation, int index,
 							 int64 run_id, JsCancel why);
-extern int	js_flight_look(int slot, int from, JsFlightView *views, int max);
-extern void js_flight_release(int slot, int index);
+extern int	js_flight_look(int seat, int from, JsFlightView *views, int max);
+extern void js_flight_release(int seat, int index);
 
 /* its own */
 extern void js_flight_limit(int most);
@@ -347,10 +347,10 @@ typedef enum JsPlace
 /* A process that was told to end this long ago does not react. */
 #define JS_UNRESPONSIVE_US (5 * USECS_PER_SEC)
 
-/* slots, the scheduler's side (shmem_slot.c) */
-extern bool js_slot_look(int slot, Oid dboid, JsSlotView *view);
-extern void js_slot_last_error(int slot, char *sqlstate, char *message);
-extern int	js_slot_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
+/* seats, the scheduler's side (shmem_seat.c) */
+extern bool js_seat_look(int seat, Oid dboid, JsSeatView *view);
+extern void js_seat_last_error(int seat, char *sqlstate, char *message);
+extern int	js_seat_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
 							JsPlace *place);
 extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
 
@@ -364,32 +364,32 @@ typedef struct JsUnresponsive
 	TimestampTz since;			/* told to end, or begun */
 } JsUnresponsive;
 
-extern int	js_slots_unresponsive(JsUnresponsive *found, int most);
-extern int	js_slots_busy(int64 for_us, JsUnresponsive *found, int most);
-extern void js_slot_release(int slot);
-extern int	js_slot_sessions(Oid dboid, Oid owner);
-extern void js_slot_ask_to_leave(Oid dboid, Oid owner);
-extern bool js_slot_deliver(int slot, uint32 generation, const JsMail *mail);
-extern int	js_slot_take_back(int slot, JsMail *mail);
-extern int	js_slot_take_done(int slot, JsDone *done);
-extern void js_slot_wake(int slot);
-extern void js_slot_signal(int slot, uint32 generation, int64 run_id,
+extern int	js_seats_unresponsive(JsUnresponsive *found, int most);
+extern int	js_seats_busy(int64 for_us, JsUnresponsive *found, int most);
+extern void js_seat_release(int seat);
+extern int	js_seat_sessions(Oid dboid, Oid owner);
+extern void js_seat_ask_to_leave(Oid dboid, Oid owner);
+extern bool js_seat_deliver(int seat, uint32 generation, const JsMail *mail);
+extern int	js_seat_take_back(int seat, JsMail *mail);
+extern int	js_seat_take_done(int seat, JsDone *done);
+extern void js_seat_wake(int seat);
+extern void js_seat_signal(int seat, uint32 generation, int64 run_id,
 						   JsCancel why, int signo);
 
-/* slots, the worker's side */
-extern void js_slot_attach(int slot, uint32 generation);
-extern void js_slot_ready(void);
-extern bool js_slot_has_mail(void);
-extern int	js_slot_next(JsMail *mail);
-extern void js_slot_begin(int64 run_id);
-extern void js_slot_await_cancel(void);
-extern bool js_slot_close(int64 run_id);
-extern JsCancel js_slot_is_cancelled(int64 run_id);
-extern void js_slot_progress(int64 done, int64 total, const char *text);
-extern void js_slot_finish(const JsDone *done, int count);
-extern bool js_slot_leave_if_idle(bool idle_too_long);
-extern void js_slot_note_error(const char *sqlstate, const char *message);
-extern JsSlot *js_my_slot;
+/* seats, the worker's side */
+extern void js_seat_attach(int seat, uint32 generation);
+extern void js_seat_ready(void);
+extern bool js_seat_has_mail(void);
+extern int	js_seat_next(JsMail *mail);
+extern void js_seat_begin(int64 run_id);
+extern void js_seat_await_cancel(void);
+extern bool js_seat_close(int64 run_id);
+extern JsCancel js_seat_is_cancelled(int64 run_id);
+extern void js_seat_progress(int64 done, int64 total, const char *text);
+extern void js_seat_finish(const JsDone *done, int count);
+extern bool js_seat_leave_if_idle(bool idle_too_long);
+extern void js_seat_note_error(const char *sqlstate, const char *message);
+extern JsSeat *js_my_seat;
 
 /* anybody's */
 extern void js_clip_text(char *to, const char *from, Size size);

@@ -141,9 +141,9 @@ static void
 free_database(JsDatabase *db)
 {
 	db->state = JS_DATABASE_FREE;
-	for (int i = 0; i < js->total_slots; i++)
-		if (js->slots[i].state == JS_SLOT_DEAD && js->slots[i].dboid == db->dboid)
-			js->slots[i].state = JS_SLOT_FREE;
+	for (int i = 0; i < js->total_seats; i++)
+		if (js->seats[i].state == JS_SEAT_DEAD && js->seats[i].dboid == db->dboid)
+			js->seats[i].state = JS_SEAT_FREE;
 }
 
 /*
@@ -193,13 +193,13 @@ js_database_detach(bool keep, bool stumbled)
 
 /* Caller holds js->lock exclusively. */
 static void
-expel(JsSlot *slot)
+expel(JsSeat *seat)
 {
-	slot->expelled = true;
-	if (slot->state == JS_SLOT_STARTING && slot->pid == 0)
-		slot->state = JS_SLOT_DEAD; /* the process will not find its slot */
-	else if (slot->proc != NULL)
-		SetLatch(&slot->proc->procLatch);
+	seat->expelled = true;
+	if (seat->state == JS_SEAT_STARTING && seat->pid == 0)
+		seat->state = JS_SEAT_DEAD; /* the process will not find its seat */
+	else if (seat->proc != NULL)
+		SetLatch(&seat->proc->procLatch);
 }
 
 /*
@@ -223,17 +223,17 @@ js_database_hold(Oid dboid, bool unlisted)
 		if (db->scheduler_pid != 0)
 			kill(db->scheduler_pid, SIGTERM);
 	}
-	for (int i = 0; i < js->total_slots; i++)
-		if (js->slots[i].state != JS_SLOT_FREE && js->slots[i].dboid == dboid)
-			expel(&js->slots[i]);
+	for (int i = 0; i < js->total_seats; i++)
+		if (js->seats[i].state != JS_SEAT_FREE && js->seats[i].dboid == dboid)
+			expel(&js->seats[i]);
 	LWLockRelease(js->lock);
 }
 
-/* Whether runs have begun in a slot. */
+/* Whether runs have begun in a seat. */
 static bool
-slot_is_busy(const JsSlot *slot)
+seat_is_busy(const JsSeat *seat)
 {
-	return slot->flights != NULL ? slot->flights->taken > 0 : slot->current_count > 0;
+	return seat->flights != NULL ? seat->flights->taken > 0 : seat->current_count > 0;
 }
 
 /*
@@ -251,13 +251,13 @@ js_database_is_clear(Oid dboid, int64 patience)
 	LWLockAcquire(js->lock, LW_SHARED);
 	db = js_database_find_locked(dboid);
 	clear = db == NULL || db->scheduler == NULL;
-	for (int i = 0; i < js->total_slots; i++)
+	for (int i = 0; i < js->total_seats; i++)
 	{
-		JsSlot	   *slot = &js->slots[i];
+		JsSeat	   *seat = &js->seats[i];
 
-		if (slot->dboid == dboid && slot->proc != NULL &&
-			(patience == 0 || slot->flights != NULL || !slot_is_busy(slot) ||
-			 slot->busy_since > busy_since))
+		if (seat->dboid == dboid && seat->proc != NULL &&
+			(patience == 0 || seat->flights != NULL || !seat_is_busy(seat) ||
+			 seat->busy_since > busy_since))
 			clear = false;
 	}
 	LWLockRelease(js->lock);
@@ -303,16 +303,16 @@ js_database_stillborn(JsDatabase *db)
 static bool
 has_begun_runs(Oid dboid)
 {
-	for (int i = 0; i < js->total_slots; i++)
-		if (js->slots[i].state != JS_SLOT_FREE && js->slots[i].dboid == dboid &&
-			slot_is_busy(&js->slots[i]))
+	for (int i = 0; i < js->total_seats; i++)
+		if (js->seats[i].state != JS_SEAT_FREE && js->seats[i].dboid == dboid &&
+			seat_is_busy(&js->seats[i]))
 			return true;
 	return false;
 }
 
 /*
  * No scheduler shall be had for a database that is not listed, or is gone.
- * If it comes back the slots must tell its scheduler which runs had begun, so
+ * If it comes back the seats must tell its scheduler which runs had begun, so
  * as long as there are such the entry stays.
  */
 void

@@ -56,7 +56,7 @@ js_flights_size(void)
 }
 
 void
-js_flights_init(JsSlot *slot, char *memory)
+js_flights_init(JsSeat *seat, char *memory)
 {
 	JsFlights  *flights = (JsFlights *) memory;
 	int			capacity = capacity_of(js_guc_http_max_inflight);
@@ -68,15 +68,15 @@ js_flights_init(JsSlot *slot, char *memory)
 	memory += MAXALIGN(capacity * sizeof(JsDone));
 	flights->mail = (int *) memory;
 	flights->capacity = capacity;
-	slot->flights = flights;
-	js_flights_reset(slot);
+	seat->flights = flights;
+	js_flights_reset(seat);
 }
 
 /* All entries are free.  Caller holds the mutex, or nobody else is there. */
 void
-js_flights_reset(JsSlot *slot)
+js_flights_reset(JsSeat *seat)
 {
-	JsFlights  *flights = slot->flights;
+	JsFlights  *flights = seat->flights;
 
 	flights->most = js_guc_http_max_inflight;
 	flights->used = flights->taken = 0;
@@ -121,28 +121,28 @@ view_entry(const JsFlights *flights, int index, JsFlightView *view)
 
 /* How many places one owner alone may have, and how many are in use. */
 void
-js_flight_load(int slotno, int *most, int *in_use)
+js_flight_load(int seatno, int *most, int *in_use)
 {
-	JsSlot	   *slot = &js->slots[slotno];
+	JsSeat	   *seat = &js->seats[seatno];
 
-	SpinLockAcquire(&slot->mutex);
-	*most = slot->flights->most;
-	*in_use = slot->flights->used + slot->flights->done_count;
-	SpinLockRelease(&slot->mutex);
+	SpinLockAcquire(&seat->mutex);
+	*most = seat->flights->most;
+	*in_use = seat->flights->used + seat->flights->done_count;
+	SpinLockRelease(&seat->mutex);
 }
 
 /* Returns the entry that the run is in; -1: it is not to be had. */
 int
-js_flight_deliver(int slotno, uint32 generation, const JsMail *mail)
+js_flight_deliver(int seatno, uint32 generation, const JsMail *mail)
 {
-	JsSlot	   *slot = &js->slots[slotno];
-	JsFlights  *flights = slot->flights;
+	JsSeat	   *seat = &js->seats[seatno];
+	JsFlights  *flights = seat->flights;
 	int			index = -1;
 
 	LWLockAcquire(js->lock, LW_SHARED);
-	if (slot->state == JS_SLOT_READY && slot->generation == generation)
+	if (seat->state == JS_SEAT_READY && seat->generation == generation)
 	{
-		SpinLockAcquire(&slot->mutex);
+		SpinLockAcquire(&seat->mutex);
 		if (flights->used + flights->done_count < flights->capacity)
 		{
 			index = flights->first_free;
@@ -152,7 +152,7 @@ js_flight_deliver(int slotno, uint32 generation, const JsMail *mail)
 			flights->entries[index].taken = flights->entries[index].closing = false;
 			flights->mail[(flights->mail_head + flights->mail_count++) % flights->capacity] = index;
 		}
-		SpinLockRelease(&slot->mutex);
+		SpinLockRelease(&seat->mutex);
 	}
 	LWLockRelease(js->lock);
 	return index;
@@ -160,13 +160,13 @@ js_flight_deliver(int slotno, uint32 generation, const JsMail *mail)
 
 /* Takes back some of the runs that the worker has not begun; 0: there are none. */
 int
-js_flight_take_back(int slotno, int64 *run_ids, int max)
+js_flight_take_back(int seatno, int64 *run_ids, int max)
 {
-	JsSlot	   *slot = &js->slots[slotno];
-	JsFlights  *flights = slot->flights;
+	JsSeat	   *seat = &js->seats[seatno];
+	JsFlights  *flights = seat->flights;
 	int			count;
 
-	SpinLockAcquire(&slot->mutex);
+	SpinLockAcquire(&seat->mutex);
 	count = Min(flights->mail_count, max);
 	for (int i = 0; i < count; i++)
 	{
@@ -177,24 +177,24 @@ js_flight_take_back(int slotno, int64 *run_ids, int max)
 		run_ids[i] = flights->entries[index].mail.run_id;
 		free_entry(flights, index);
 	}
-	SpinLockRelease(&slot->mutex);
+	SpinLockRelease(&seat->mutex);
 	return count;
 }
 
 int
-js_flight_take_done(int slotno, JsDone *done, int max)
+js_flight_take_done(int seatno, JsDone *done, int max)
 {
-	JsSlot	   *slot = &js->slots[slotno];
-	JsFlights  *flights = slot->flights;
+	JsSeat	   *seat = &js->seats[seatno];
+	JsFlights  *flights = seat->flights;
 	int			count;
 
-	SpinLockAcquire(&slot->mutex);
+	SpinLockAcquire(&seat->mutex);
 	count = Min(flights->done_count, max);
 	for (int i = 0; i < count; i++)
 		done[i] = flights->done[(flights->done_head + i) % flights->capacity];
 	flights->done_head = (flights->done_head + count) % flights->capacity;
 	flights->done_count -= count;
-	SpinLockRelease(&slot->mutex);
+	SpinLockRelease(&seat->mutex);
 	return count;
 }
 
@@ -203,23 +203,23 @@ js_flight_take_done(int slotno, JsDone *done, int max)
  * not there any more, or has come to its end.
  */
 bool
-js_flight_cancel(int slotno, uint32 generation, int index, int64 run_id, JsCancel why)
+js_flight_cancel(int seatno, uint32 generation, int index, int64 run_id, JsCancel why)
 {
-	JsSlot	   *slot = &js->slots[slotno];
-	JsFlight   *flight = &slot->flights->entries[index];
+	JsSeat	   *seat = &js->seats[seatno];
+	JsFlight   *flight = &seat->flights->entries[index];
 	bool		marked = false;
 
 	LWLockAcquire(js->lock, LW_SHARED);
-	if (slot->generation == generation && slot->state == JS_SLOT_READY)
+	if (seat->generation == generation && seat->state == JS_SEAT_READY)
 	{
-		SpinLockAcquire(&slot->mutex);
+		SpinLockAcquire(&seat->mutex);
 		marked = flight->mail.run_id == run_id && !flight->closing;
 		if (marked && flight->mail.cancel == JS_CANCEL_NONE)
 			flight->mail.cancel = why;
-		slot->flights->cancels |= marked;
-		SpinLockRelease(&slot->mutex);
-		if (marked && slot->proc != NULL)
-			SetLatch(&slot->proc->procLatch);
+		seat->flights->cancels |= marked;
+		SpinLockRelease(&seat->mutex);
+		if (marked && seat->proc != NULL)
+			SetLatch(&seat->proc->procLatch);
 	}
 	LWLockRelease(js->lock);
 	return marked;
@@ -230,34 +230,34 @@ js_flight_cancel(int slotno, uint32 generation, int index, int64 run_id, JsCance
  * how many.  The next ones begin after the last of these.
  */
 int
-js_flight_look(int slotno, int from, JsFlightView *views, int max)
+js_flight_look(int seatno, int from, JsFlightView *views, int max)
 {
-	JsSlot	   *slot = &js->slots[slotno];
-	JsFlights  *flights = slot->flights;
+	JsSeat	   *seat = &js->seats[seatno];
+	JsFlights  *flights = seat->flights;
 	int			count = 0;
 
 	for (int i = from; i < flights->capacity && count < max; i++)
 	{
 		if (flights->entries[i].mail.run_id == 0)
 			continue;			/* without the mutex: a hint */
-		SpinLockAcquire(&slot->mutex);
+		SpinLockAcquire(&seat->mutex);
 		if (flights->entries[i].mail.run_id != 0)
 			view_entry(flights, i, &views[count++]);
-		SpinLockRelease(&slot->mutex);
+		SpinLockRelease(&seat->mutex);
 	}
 	return count;
 }
 
 /* An entry of a dead worker has been accounted for. */
 void
-js_flight_release(int slotno, int index)
+js_flight_release(int seatno, int index)
 {
-	JsSlot	   *slot = &js->slots[slotno];
+	JsSeat	   *seat = &js->seats[seatno];
 
-	SpinLockAcquire(&slot->mutex);
-	if (slot->flights->entries[index].mail.run_id != 0)
-		free_entry(slot->flights, index);
-	SpinLockRelease(&slot->mutex);
+	SpinLockAcquire(&seat->mutex);
+	if (seat->flights->entries[index].mail.run_id != 0)
+		free_entry(seat->flights, index);
+	SpinLockRelease(&seat->mutex);
 }
 
 /* ------------------------------------------------------------------------
@@ -269,20 +269,20 @@ js_flight_release(int slotno, int index)
 void
 js_flight_limit(int most)
 {
-	SpinLockAcquire(&js_my_slot->mutex);
-	js_my_slot->flights->most = most;
-	SpinLockRelease(&js_my_slot->mutex);
+	SpinLockAcquire(&js_my_seat->mutex);
+	js_my_seat->flights->most = most;
+	SpinLockRelease(&js_my_seat->mutex);
 }
 
 /* Takes what has been delivered, in order. */
 int
 js_flight_next(JsFlightView *views, int max)
 {
-	JsFlights  *flights = js_my_slot->flights;
+	JsFlights  *flights = js_my_seat->flights;
 	TimestampTz now = js_clock_now();
 	int			count;
 
-	SpinLockAcquire(&js_my_slot->mutex);
+	SpinLockAcquire(&js_my_seat->mutex);
 	count = Min(flights->mail_count, max);
 	for (int i = 0; i < count; i++)
 	{
@@ -295,7 +295,7 @@ js_flight_next(JsFlightView *views, int max)
 		flights->taken++;
 		view_entry(flights, index, &views[i]);
 	}
-	SpinLockRelease(&js_my_slot->mutex);
+	SpinLockRelease(&js_my_seat->mutex);
 	return count;
 }
 
@@ -306,14 +306,14 @@ js_flight_next(JsFlightView *views, int max)
 int
 js_flight_cancelled(JsFlightView *views, int max)
 {
-	JsFlights  *flights = js_my_slot->flights;
+	JsFlights  *flights = js_my_seat->flights;
 	bool		any;
 	int			count = 0;
 
-	SpinLockAcquire(&js_my_slot->mutex);
+	SpinLockAcquire(&js_my_seat->mutex);
 	any = flights->cancels;
 	flights->cancels = false;
-	SpinLockRelease(&js_my_slot->mutex);
+	SpinLockRelease(&js_my_seat->mutex);
 	for (int i = 0; any && i < flights->capacity && count < max; i++)
 	{
 		const JsFlight *flight = &flights->entries[i];
@@ -323,9 +323,9 @@ js_flight_cancelled(JsFlightView *views, int max)
 	}
 	if (count == max)
 	{
-		SpinLockAcquire(&js_my_slot->mutex);
+		SpinLockAcquire(&js_my_seat->mutex);
 		flights->cancels = true;
-		SpinLockRelease(&js_my_slot->mutex);
+		SpinLockRelease(&js_my_seat->mutex);
 	}
 	return count;
 }
@@ -339,10 +339,10 @@ js_flight_close(int index)
 {
 	JsCancel	cancel;
 
-	SpinLockAcquire(&js_my_slot->mutex);
-	js_my_slot->flights->entries[index].closing = true;
-	cancel = js_my_slot->flights->entries[index].mail.cancel;
-	SpinLockRelease(&js_my_slot->mutex);
+	SpinLockAcquire(&js_my_seat->mutex);
+	js_my_seat->flights->entries[index].closing = true;
+	cancel = js_my_seat->flights->entries[index].mail.cancel;
+	SpinLockRelease(&js_my_seat->mutex);
 	return cancel;
 }
 
@@ -350,21 +350,21 @@ js_flight_close(int index)
 void
 js_flight_finish(const int *indexes, const JsDone *done, int count)
 {
-	JsSlot	   *slot = js_my_slot;
-	JsFlights  *flights = slot->flights;
+	JsSeat	   *seat = js_my_seat;
+	JsFlights  *flights = seat->flights;
 	TimestampTz now = GetCurrentTimestamp();
 
-	SpinLockAcquire(&slot->mutex);
+	SpinLockAcquire(&seat->mutex);
 	for (int i = 0; i < count; i++)
 	{
 		free_entry(flights, indexes[i]);
 		flights->done[(flights->done_head + flights->done_count++) % flights->capacity] = done[i];
 	}
-	slot->runs += count;
-	slot->idle_since = now;
-	SpinLockRelease(&slot->mutex);
+	seat->runs += count;
+	seat->idle_since = now;
+	SpinLockRelease(&seat->mutex);
 
 	LWLockAcquire(js->lock, LW_SHARED);
-	js_database_wake(js_database_find_locked(slot->dboid));
+	js_database_wake(js_database_find_locked(seat->dboid));
 	LWLockRelease(js->lock);
 }

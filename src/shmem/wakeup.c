@@ -98,9 +98,9 @@ js_wakeup_job(int64 job_id)
 }
 
 void
-js_wakeup_request(int64 request_id)
+js_wakeup_stop(int64 stop_id)
 {
-	add_note(JS_NEWS_REQUESTS, request_id);
+	add_note(JS_NEWS_STOPS, stop_id);
 }
 
 /* Whether anything runs here has been decided anew. */

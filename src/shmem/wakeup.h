@@ -13,7 +13,7 @@
 extern void js_wakeup_init(void);
 extern void js_wakeup_run(int64 run_id);
 extern void js_wakeup_job(int64 job_id);
-extern void js_wakeup_request(int64 request_id);
+extern void js_wakeup_stop(int64 stop_id);
 extern void js_wakeup_processing(void);
 extern void js_wakeup_limits(void);
 extern void js_wakeup_everything(void);

@@ -53,9 +53,9 @@ CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, so
 -- What is wanted of runs that exist: by sessions, and by the scheduler itself
 -- (overlap 'replace').  The scheduler does it, and deletes the row when the run
 -- has ended.
-CREATE SEQUENCE jobsched_internal.request_id_seq AS bigint;
-CREATE TABLE jobsched_internal.request (
-	request_id bigint PRIMARY KEY,
+CREATE SEQUENCE jobsched_internal.stop_id_seq AS bigint;
+CREATE TABLE jobsched_internal.run_stop (
+	stop_id bigint PRIMARY KEY,
 	kind text NOT NULL CHECK (kind = ANY (ARRAY['cancel', 'replace', 'debounce', 'reset', 'overlap'])),
 	run_id bigint NOT NULL,
 	-- the only attempt that is meant; 0: any

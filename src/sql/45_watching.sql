@@ -1,7 +1,7 @@
 -- What is happening: workers, runs in progress, what comes next, and health.
 
 CREATE FUNCTION jobsched_internal.workers(
-	OUT slot integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
+	OUT seat integer, OUT owner oid, OUT pid integer, OUT state text, OUT started_at timestamptz,
 	OUT runs bigint, OUT run_id bigint, OUT attempt integer, OUT job_id bigint, OUT run_started_at timestamptz,
 	OUT assigned integer, OUT progress_done bigint, OUT progress_total bigint, OUT progress_message text)
 RETURNS SETOF record LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_workers';
@@ -17,7 +17,7 @@ CREATE FUNCTION jobsched_internal.scheduler(
 RETURNS record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduler';
 
 CREATE VIEW jobsched.workers WITH (security_barrier) AS
-SELECT w.slot, pg_catalog.pg_get_userbyid(w.owner) AS owner, w.pid, w.state, w.started_at,
+SELECT w.seat, pg_catalog.pg_get_userbyid(w.owner) AS owner, w.pid, w.state, w.started_at,
 	w.runs, w.run_id, w.assigned
 FROM jobsched_internal.workers() w
 WHERE jobsched_internal.may_see(w.owner);

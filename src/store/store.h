@@ -358,33 +358,33 @@ extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 
-/* requests (store_request.c) */
-typedef enum JsRequestKind
+/* stops: runs that shall end (store_stop.c) */
+typedef enum JsStopKind
 {
-	JS_REQUEST_CANCEL,
-	JS_REQUEST_REPLACE,			/* cancel it if no worker has it; */
-	JS_REQUEST_DEBOUNCE,		/* the same, with another reason */
-	JS_REQUEST_RESET,			/* take it from its worker */
-	JS_REQUEST_OVERLAP,			/* cancel it: a slot's run takes its place */
-	JS_REQUEST_UNKNOWN			/* a row that nobody understands */
-} JsRequestKind;
+	JS_STOP_CANCEL,
+	JS_STOP_REPLACE,			/* cancel it if no worker has it; */
+	JS_STOP_DEBOUNCE,			/* the same, with another reason */
+	JS_STOP_RESET,				/* take it from its worker */
+	JS_STOP_OVERLAP,			/* cancel it: a slot's run takes its place */
+	JS_STOP_UNKNOWN				/* a row that nobody understands */
+} JsStopKind;
 
-typedef struct JsRequest
+typedef struct JsStop
 {
-	int64		request_id;
-	JsRequestKind kind;
+	int64		stop_id;
+	JsStopKind	kind;
 	int64		run_id;
 	int32		attempt;		/* the only one that is meant; 0: any */
 	bool		force;			/* terminate its worker at once */
-} JsRequest;
+} JsStop;
 
-typedef void (*JsRequestVisitor) (const JsRequest *request, void *arg);
+typedef void (*JsStopVisitor) (const JsStop *stop, void *arg);
 
-extern int64 js_request_insert(JsRequest *request);
-extern void js_requests_visit(int64 first, int64 last, JsRequestVisitor visit, void *arg);
-extern void js_requests_visit_all(JsRequestVisitor visit, void *arg);
-extern int64 js_requests_visit_some(int64 from, bool down, int most, JsRequestVisitor visit, void *arg);
-extern void js_request_delete(int64 request_id);
+extern int64 js_stop_insert(JsStop *stop);
+extern void js_stops_visit(int64 first, int64 last, JsStopVisitor visit, void *arg);
+extern void js_stops_visit_all(JsStopVisitor visit, void *arg);
+extern int64 js_stops_visit_some(int64 from, bool down, int most, JsStopVisitor visit, void *arg);
+extern void js_stop_delete(int64 stop_id);
 
 /* runs that were queued again (store_retried.c) */
 extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
@@ -404,12 +404,12 @@ typedef struct JsKeptKey
 
 typedef bool (*JsKeyFilter) (const JsKeptKey *kept);
 
-extern void js_key_lock(const JsKeptKey *kept);
-extern void js_key_unlock(const JsKeptKey *kept);
-extern bool js_key_find(JsKeptKey *kept, TransactionId *writer);
-extern void js_key_write(const JsKeptKey *kept);
-extern bool js_keys_expire(TimestampTz *from, TimestampTz until, int limit,
-						   JsKeyFilter may_go);
+extern void js_idempotency_lock(const JsKeptKey *kept);
+extern void js_idempotency_unlock(const JsKeptKey *kept);
+extern bool js_idempotency_find(JsKeptKey *kept, TransactionId *writer);
+extern void js_idempotency_write(const JsKeptKey *kept);
+extern bool js_idempotency_expire(TimestampTz *from, TimestampTz until, int limit,
+								  JsKeyFilter may_go);
 
 /* limits (store_limit.c) */
 

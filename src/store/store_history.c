@@ -259,7 +259,7 @@ typedef struct Segment
 } Segment;
 
 static void
-put_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row)
+put_segment_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row)
 {
 	HeapTuple	tuple;
 
@@ -297,18 +297,18 @@ insert_ending(Segment *segment, const JsEnding *ending)
 	if (ending->next == NULL)
 	{
 		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
-		put_row(segment, &segment->history, "history", &row);
+		put_segment_row(segment, &segment->history, "history", &row);
 	}
 	else
 	{
 		attempt_to_row(ending, segment->number, &row);
-		put_row(segment, &segment->attempt, "attempt", &row);
+		put_segment_row(segment, &segment->attempt, "attempt", &row);
 	}
 	insert_log(ending->run, segment->number, ending->lines, ending->nlines);
 	if (ending->response != NULL)
 	{
 		response_to_row(ending, segment->number, &row);
-		put_row(segment, &segment->response, "http_response", &row);
+		put_segment_row(segment, &segment->response, "http_response", &row);
 	}
 }
 
@@ -360,7 +360,7 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 	snprintf(name, sizeof(name), "history_%03d", segment);
 	rel = js_table_open(name, AccessShareLock);
 	snprintf(name, sizeof(name), "history_%03d_pkey", segment);
-	js_key_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
 	scan = js_table_scan_key(rel, name, &key, 1);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);

@@ -44,7 +44,7 @@ enum IdempotencyColumn
  */
 
 static uint32
-hash_of(const JsKeptKey *kept)
+hash_of_key(const JsKeptKey *kept)
 {
 	uint32		hash = hash_bytes((const unsigned char *) kept->key, strlen(kept->key));
 
@@ -53,15 +53,15 @@ hash_of(const JsKeptKey *kept)
 }
 
 void
-js_key_lock(const JsKeptKey *kept)
+js_idempotency_lock(const JsKeptKey *kept)
 {
-	js_table_lock_key("idempotency", hash_of(kept));
+	js_table_lock_key("idempotency", hash_of_key(kept));
 }
 
 void
-js_key_unlock(const JsKeptKey *kept)
+js_idempotency_unlock(const JsKeptKey *kept)
 {
-	js_table_unlock_key("idempotency", hash_of(kept));
+	js_table_unlock_key("idempotency", hash_of_key(kept));
 }
 
 /* ------------------------------------------------------------------------
@@ -74,7 +74,7 @@ scan_key(Relation rel, const JsKeptKey *kept, Snapshot snapshot)
 {
 	ScanKeyData keys[3];
 
-	js_key_int64(&keys[0], KEY_JOB_ID, BTEqualStrategyNumber, kept->job_id);
+	js_scan_int64(&keys[0], KEY_JOB_ID, BTEqualStrategyNumber, kept->job_id);
 	ScanKeyInit(&keys[1], KEY_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(kept->owner));
 	/* ScanKeyInit() sets collation "C", and the column has that. */
 	ScanKeyInit(&keys[2], KEY_KEY, BTEqualStrategyNumber, F_TEXTEQ,
@@ -101,7 +101,7 @@ kept_from_tuple(Relation rel, HeapTuple tuple, JsKeptKey *kept)
  * transaction has not yet made up its mind about it.  The caller has the lock.
  */
 bool
-js_key_find(JsKeptKey *kept, TransactionId *writer)
+js_idempotency_find(JsKeptKey *kept, TransactionId *writer)
 {
 	Relation	rel = js_table_open("idempotency", AccessShareLock);
 	SnapshotData dirty;
@@ -124,7 +124,7 @@ js_key_find(JsKeptKey *kept, TransactionId *writer)
 
 /* Gives a key to a run.  The caller has the lock, and no writer was found. */
 void
-js_key_write(const JsKeptKey *kept)
+js_idempotency_write(const JsKeptKey *kept)
 {
 	Relation	rel = js_table_open("idempotency", RowExclusiveLock);
 	SysScanDesc scan = scan_key(rel, kept, SnapshotSelf);
@@ -161,11 +161,11 @@ delete_free(Relation rel, HeapTuple tuple, const JsKeptKey *kept)
 	TM_FailureData failure;
 	TM_Result	result;
 
-	if (!js_table_try_lock_key("idempotency", hash_of(kept)))
+	if (!js_table_try_lock_key("idempotency", hash_of_key(kept)))
 		return false;
 	result = heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot,
 						 false, &failure, false);
-	js_key_unlock(kept);
+	js_idempotency_unlock(kept);
 	return result == TM_Ok;
 }
 
@@ -175,7 +175,7 @@ delete_free(Relation rel, HeapTuple tuple, const JsKeptKey *kept)
  * more.
  */
 bool
-js_keys_expire(TimestampTz *from, TimestampTz until, int limit, JsKeyFilter may_go)
+js_idempotency_expire(TimestampTz *from, TimestampTz until, int limit, JsKeyFilter may_go)
 {
 	Relation	rel = js_table_open("idempotency", RowExclusiveLock);
 	Relation	index = index_open(js_table_oid("idempotency_expires_at"), AccessShareLock);

@@ -127,7 +127,7 @@ job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
 }
 
 static void
-head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
+job_head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
 {
 	JsRow		row;
 
@@ -158,7 +158,7 @@ scan_by_id(Relation rel, const char *index, AttrNumber column, int64 id)
 {
 	ScanKeyData key;
 
-	js_key_int64(&key, column, BTEqualStrategyNumber, id);
+	js_scan_int64(&key, column, BTEqualStrategyNumber, id);
 	return js_table_scan_key(rel, index, &key, 1);
 }
 
@@ -232,7 +232,7 @@ js_job_read(int64 job_id, JsJob *job)
 bool
 js_job_read_head(int64 job_id, JsJob *head)
 {
-	return read_job(job_id, head_from_tuple, head);
+	return read_job(job_id, job_head_from_tuple, head);
 }
 
 /*
@@ -254,7 +254,7 @@ js_job_refresh_owner(int64 job_id)
 	{
 		char	   *name;
 
-		head_from_tuple(rel, old, &job);
+		job_head_from_tuple(rel, old, &job);
 		name = js_role_name(job.owner);
 		js_row_init(&row);
 		js_row_set_text(&row, JS_JOB_OWNER_NAME, name);
@@ -288,7 +288,7 @@ js_jobs_named(const char *name)
 	{
 		JsJob	   *job = palloc(sizeof(JsJob));
 
-		head_from_tuple(rel, tuple, job);
+		job_head_from_tuple(rel, tuple, job);
 		if (job->dropped_at != DT_NOBEGIN)
 			continue;
 		jobs = memcmp(&job->home, &token, sizeof(pg_uuid_t)) == 0 ? lcons(job, jobs) : lappend(jobs, job);
@@ -423,7 +423,7 @@ visit_job_tuple(Relation rel, HeapTuple tuple, void *arg)
 	JobVisit   *visit = arg;
 	JsJob		job;
 
-	head_from_tuple(rel, tuple, &job);
+	job_head_from_tuple(rel, tuple, &job);
 	visit->visit(&job, visit->arg);
 }
 
@@ -634,7 +634,7 @@ typedef struct StateVisit
 } StateVisit;
 
 static void
-visit_state_tuple(Relation rel, HeapTuple tuple, void *arg)
+visit_job_state_tuple(Relation rel, HeapTuple tuple, void *arg)
 {
 	StateVisit *visit = arg;
 	JsJobState	state;
@@ -648,7 +648,7 @@ js_job_states_visit(JsJobStateVisitor visit, void *arg)
 {
 	StateVisit	each = {visit, arg};
 
-	js_table_visit("job_state", NULL, 0, 0, visit_state_tuple, &each);
+	js_table_visit("job_state", NULL, 0, 0, visit_job_state_tuple, &each);
 }
 
 int64

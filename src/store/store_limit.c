@@ -50,7 +50,7 @@ static const char *const kind_names[] = {
 
 /* False for what nobody but a superuser can have written. */
 static bool
-kind_of(const char *name, JsLimitKind *kind)
+limit_kind_of(const char *name, JsLimitKind *kind)
 {
 	for (int i = 0; i < lengthof(kind_names); i++)
 		if (kind_names[i] != NULL && strcmp(name, kind_names[i]) == 0)
@@ -218,7 +218,7 @@ adopt_tuple(Relation rel, HeapTuple tuple, void *arg)
 	definition.owner = js_owner_of(&stored);
 	definition.name = js_row_text(&row, LIMIT_NAME);
 	if (js_owner_is_home(&stored) || !adoption->may_adopt(definition.owner) ||
-		!kind_of(js_row_text(&row, LIMIT_KIND), &definition.kind))
+		!limit_kind_of(js_row_text(&row, LIMIT_KIND), &definition.kind))
 		return;
 	adoption->any = true;
 	table_close(open_definitions(definition.owner), NoLock);
@@ -268,7 +268,7 @@ visit_definition_tuple(Relation rel, HeapTuple tuple, void *arg)
 	definition.owner = js_owner_of(&stored);
 	definition.is_stale = js_owner_is_stale(&stored);
 	if (!OidIsValid(definition.owner) || !js_owner_is_home(&stored) ||
-		!kind_of(js_row_text(&row, LIMIT_KIND), &definition.kind))
+		!limit_kind_of(js_row_text(&row, LIMIT_KIND), &definition.kind))
 		return;
 	definition.name = js_row_text(&row, LIMIT_NAME);
 	definition.max_running = js_row_number(&row, DEFINITION_MAX_RUNNING, PG_INT32_MAX);
@@ -352,14 +352,14 @@ typedef struct StateVisit
 } StateVisit;
 
 static void
-visit_state_tuple(Relation rel, HeapTuple tuple, void *arg)
+visit_limit_state_tuple(Relation rel, HeapTuple tuple, void *arg)
 {
 	StateVisit *visit = arg;
 	JsLimitState state;
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	if (!kind_of(js_row_text(&row, LIMIT_KIND), &state.kind))
+	if (!limit_kind_of(js_row_text(&row, LIMIT_KIND), &state.kind))
 		return;
 	state.owner = DatumGetObjectId(row.values[LIMIT_OWNER - 1]);
 	state.name = js_row_text(&row, LIMIT_NAME);
@@ -372,5 +372,5 @@ js_limit_states_visit(JsLimitStateVisitor visit, void *arg)
 {
 	StateVisit	each = {visit, arg};
 
-	js_table_visit("limit_state", NULL, 0, 0, visit_state_tuple, &each);
+	js_table_visit("limit_state", NULL, 0, 0, visit_limit_state_tuple, &each);
 }

@@ -46,7 +46,7 @@ js_retried_find(int64 run_id)
 	HeapTuple	tuple;
 	JsRow		row;
 
-	js_key_int64(&key, RETRIED_RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&key, RETRIED_RUN_ID, BTEqualStrategyNumber, run_id);
 	scan = js_table_scan_key(rel, "retried_pkey", &key, 1);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))

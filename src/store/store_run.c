@@ -163,7 +163,7 @@ run_status_of(const char *name)
 }
 
 static void
-head_from_row(const JsRow *row, JsRun *run)
+run_head_from_row(const JsRow *row, JsRun *run)
 {
 	memset(run, 0, sizeof(JsRun));
 	run->run_id = DatumGetInt64(row->values[RUN_ID - 1]);
@@ -197,12 +197,12 @@ head_from_row(const JsRow *row, JsRun *run)
 typedef void (*RunReader) (Relation rel, HeapTuple tuple, JsRun *run);
 
 static void
-head_from_tuple(Relation rel, HeapTuple tuple, JsRun *head)
+run_head_from_tuple(Relation rel, HeapTuple tuple, JsRun *head)
 {
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	head_from_row(&row, head);
+	run_head_from_row(&row, head);
 }
 
 static void
@@ -211,7 +211,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	head_from_row(&row, run);
+	run_head_from_row(&row, run);
 	run->args = js_row_jsonb(&row, RUN_ARGS);
 	run->handler = js_row_text(&row, RUN_HANDLER);
 	run->request = js_row_jsonb(&row, RUN_REQUEST);
@@ -223,7 +223,7 @@ scan_run(Relation rel, int64 run_id)
 {
 	ScanKeyData key;
 
-	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
 	return js_table_scan_self(rel, "run_pkey", &key, 1);
 }
 
@@ -254,7 +254,7 @@ see(int64 run_id, RunReader read, JsRun *run)
 	Relation	rel = js_table_open("run", AccessShareLock);
 	ScanKeyData key;
 
-	js_key_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&key, RUN_ID, BTEqualStrategyNumber, run_id);
 	return read_run(rel, js_table_scan_key(rel, "run_pkey", &key, 1), read, run);
 }
 
@@ -268,7 +268,7 @@ js_run_read(int64 run_id, JsRun *run)
 bool
 js_run_read_head(int64 run_id, JsRun *head)
 {
-	return read_own(run_id, head_from_tuple, head);
+	return read_own(run_id, run_head_from_tuple, head);
 }
 
 /* For anybody else. */
@@ -281,7 +281,7 @@ js_run_see(int64 run_id, JsRun *run)
 bool
 js_run_see_head(int64 run_id, JsRun *head)
 {
-	return see(run_id, head_from_tuple, head);
+	return see(run_id, run_head_from_tuple, head);
 }
 
 /* Whether somebody else holds the row of a run. */
@@ -307,7 +307,7 @@ js_run_exists_for(int64 job_id, TimestampTz slot, JsRunSource source)
 	SysScanDesc scan;
 	bool		found;
 
-	js_key_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
+	js_scan_int64(&keys[0], RUN_JOB_ID, BTEqualStrategyNumber, job_id);
 	ScanKeyInit(&keys[1], RUN_SCHEDULED_FOR, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(slot));
 	if (source != JS_SOURCE_UNKNOWN)
@@ -411,7 +411,7 @@ visit_run_tuple(Relation rel, HeapTuple tuple, void *arg)
 	RunVisit   *visit = arg;
 	JsRun		run;
 
-	head_from_tuple(rel, tuple, &run);
+	run_head_from_tuple(rel, tuple, &run);
 	visit->visit(&run, visit->arg);
 }
 
@@ -451,7 +451,7 @@ js_runs_visit_jobless(JsRunVisitor visit, void *arg)
 	RunVisit	each = {visit, arg};
 	ScanKeyData key;
 
-	js_key_int64(&key, RUN_JOB_ID, BTEqualStrategyNumber, 0);
+	js_scan_int64(&key, RUN_JOB_ID, BTEqualStrategyNumber, 0);
 	js_table_visit_keys("run", "run_slot", &key, 1, visit_run_tuple, &each);
 }
 

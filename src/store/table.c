@@ -142,8 +142,8 @@ js_table_visit(const char *table, const char *index, int64 first, int64 last,
 {
 	ScanKeyData keys[2];
 
-	js_key_int64(&keys[0], 1, BTGreaterEqualStrategyNumber, first);
-	js_key_int64(&keys[1], 1, BTLessEqualStrategyNumber, last);
+	js_scan_int64(&keys[0], 1, BTGreaterEqualStrategyNumber, first);
+	js_scan_int64(&keys[1], 1, BTLessEqualStrategyNumber, last);
 	js_table_visit_keys(table, index, keys, index ? 2 : 0, visit, arg);
 }
 
@@ -167,7 +167,7 @@ js_table_visit_some(const char *table, const char *index, int64 from, bool down,
 	SysScanDesc scan;
 	HeapTuple	tuple = NULL;
 
-	js_key_int64(&key, 1, down ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber, from);
+	js_scan_int64(&key, 1, down ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber, from);
 	scan = systable_beginscan_ordered(rel, index_rel, NULL, 1, &key);
 	while (count < most &&
 		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, down ? BackwardScanDirection :
@@ -261,7 +261,7 @@ js_table_delete(const char *table, const char *index, int64 id)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	js_key_int64(&key, 1, BTEqualStrategyNumber, id);
+	js_scan_int64(&key, 1, BTEqualStrategyNumber, id);
 	scan = js_table_scan_self(rel, index, &key, 1);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple) && !js_tuple_is_busy(tuple))
@@ -314,7 +314,7 @@ js_ids_catch_up(const char *sequence, int64 last)
 }
 
 void
-js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op, int64 value)
+js_scan_int64(ScanKey key, AttrNumber column, StrategyNumber op, int64 value)
 {
 	RegProcedure proc = op == BTEqualStrategyNumber ? F_INT8EQ :
 		op == BTGreaterEqualStrategyNumber ? F_INT8GE : F_INT8LE;

@@ -55,8 +55,8 @@ extern void js_table_update(Relation rel, HeapTuple old, JsRow *row);
 extern void js_table_delete(const char *table, const char *index, int64 id);
 extern int64 js_table_last_id(const char *table, const char *index);
 extern void js_ids_catch_up(const char *sequence, int64 last);
-extern void js_key_int64(ScanKey key, AttrNumber column, StrategyNumber op,
-						 int64 value);
+extern void js_scan_int64(ScanKey key, AttrNumber column, StrategyNumber op,
+						  int64 value);
 extern bool js_tuple_is_busy(HeapTuple tuple);
 extern bool js_tuple_lock_if_free(Relation rel, HeapTuple tuple);
 

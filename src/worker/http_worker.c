@@ -249,7 +249,7 @@ may_pass(const ErrorData *error)
  */
 
 static char *
-read_secret(const char *name, void *arg)
+read_owner_secret(const char *name, void *arg)
 {
 	return js_secret_read(*(const Oid *) arg, name);
 }
@@ -272,7 +272,7 @@ render(JsTransfer *transfer, const JsJob *job, JsRun *run, Jsonb *definition, Js
 	source.place = place;
 	source.token = &token;
 	source.now = js_clock_now();
-	source.secret = read_secret;
+	source.secret = read_owner_secret;
 	source.vault = read_vault;
 	source.arg = (void *) &job->owner;
 	js_http_render(&source, &transfer->request);
@@ -308,7 +308,7 @@ prepare(void *arg)
 
 /* What went wrong is the outcome. */
 static void
-keep_error(JsTransfer *transfer, const ErrorData *error)
+keep_transfer_error(JsTransfer *transfer, const ErrorData *error)
 {
 	MemoryContext outer = MemoryContextSwitchTo(transfer->context);
 
@@ -332,7 +332,7 @@ fail_to_prepare(JsTransfer *transfer, const ErrorData *error)
 	if (may_pass(error))
 		transfer->gone = true;
 	else
-		keep_error(transfer, error);
+		keep_transfer_error(transfer, error);
 }
 
 /* Returns what it has taken of memory. */
@@ -491,7 +491,7 @@ weigh(JsTransfer *transfer, Size sent)
 }
 
 static void
-begin(JsTransfer *transfer)
+begin_transfer(JsTransfer *transfer)
 {
 	Size		sent;
 
@@ -567,7 +567,7 @@ begin_runs(void)
 	if (error != NULL)
 		blame(&beginning, error);
 	for (int i = 0; i < beginning.count; i++)
-		begin(beginning.transfers[i]);
+		begin_transfer(beginning.transfers[i]);
 	MemoryContextReset(batch_context);
 	return js_turn_any(JS_HTTP_WAITING);
 }
@@ -627,7 +627,7 @@ header_value(const JsMuxResponse *response, const char *name)
 }
 
 static bool
-is_redirect(const JsTransfer *transfer)
+transfer_is_redirect(const JsTransfer *transfer)
 {
 	const JsMuxResponse *response = transfer->response;
 
@@ -656,7 +656,7 @@ follow_redirect(JsTransfer *transfer)
 {
 	const char *problem;
 
-	if (transfer->closed || !is_redirect(transfer))
+	if (transfer->closed || !transfer_is_redirect(transfer))
 		return false;
 	if (transfer->redirects >= transfer->request.max_redirects)
 	{
@@ -681,7 +681,7 @@ take_response(const JsMuxResponse *response)
 
 	transfer->response = MemoryContextAlloc(transfer->context, sizeof(JsMuxResponse));
 	*transfer->response = *response;
-	if (!is_redirect(transfer))
+	if (!transfer_is_redirect(transfer))
 		transfer_settle(transfer);
 	transfer_end(transfer);
 }
@@ -711,7 +711,7 @@ typedef struct Ending
 
 /* Follows a redirect, or makes of the response what is recorded. */
 static void
-digest(void *arg)
+digest_response(void *arg)
 {
 	JsRecording *recording = arg;
 
@@ -729,7 +729,7 @@ digest_error(JsTransfer *transfer, const ErrorData *error)
 			(errmsg("could not record the response to run " INT64_FORMAT ": %s",
 					transfer->mail.run_id, error->message)));
 	drop_response(transfer);
-	keep_error(transfer, error);
+	keep_transfer_error(transfer, error);
 	transfer_settle(transfer);
 }
 
@@ -744,12 +744,12 @@ digest_next(JsRecording *recording, JsTransfer *transfer)
 	/* one block for most of them */
 	recording->context = AllocSetContextCreate(batch_context, "jobsched response",
 											   ALLOCSET_DEFAULT_SIZES);
-	error = js_try(digest, recording, recording->context);
+	error = js_try(digest_response, recording, recording->context);
 	if (error != NULL)
 	{
 		MemoryContextReset(recording->context);
 		digest_error(transfer, error);
-		error = js_try(digest, recording, recording->context);
+		error = js_try(digest_response, recording, recording->context);
 	}
 	if (error != NULL)
 		ereport(FATAL,
@@ -1061,7 +1061,7 @@ read_settings(JsMuxConfig *config)
 }
 
 static void
-reload(void)
+reload_http_worker(void)
 {
 	JsMuxConfig config;
 
@@ -1131,7 +1131,7 @@ wait_for_something(TimestampTz idle_since, bool is_new)
 		ResetLatch(MyLatch);
 	QueryCancelPending = false; /* nothing to cancel */
 	CHECK_FOR_INTERRUPTS();
-	reload();
+	reload_http_worker();
 	return rc == WL_TIMEOUT && in_use == 0;
 }
 
@@ -1163,7 +1163,7 @@ begin_and_transfer(void)
 }
 
 static void
-serve(void)
+serve_flights(void)
 {
 	TimestampTz idle_since = GetCurrentTimestamp();
 	bool		is_new = true;
@@ -1175,7 +1175,7 @@ serve(void)
 		show_activity();
 		pgstat_report_stat(in_use == 0);
 		idle_too_long = wait_for_something(idle_since, is_new);
-		if ((idle_too_long || js_my_slot->expelled) && js_slot_leave_if_idle(idle_too_long))
+		if ((idle_too_long || js_my_seat->expelled) && js_seat_leave_if_idle(idle_too_long))
 		{
 			record_what_is_known();
 			return;
@@ -1192,7 +1192,7 @@ serve(void)
 	}
 }
 
-/* arg: the slot; bgw_extra: its generation. */
+/* arg: the seat; bgw_extra: its generation. */
 void
 jobsched_http_main(Datum arg)
 {
@@ -1202,18 +1202,18 @@ jobsched_http_main(Datum arg)
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	js_process_init();
 	pqsignal(SIGINT, SIG_IGN);	/* there is nothing to cancel */
-	js_slot_attach(DatumGetInt32(arg), generation);
+	js_seat_attach(DatumGetInt32(arg), generation);
 	js_capture_watch();
-	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(js_my_seat->dboid, InvalidOid, 0);
 	js_process_fix_settings(JS_TYPE_HTTP);
-	capacity = js_my_slot->flights->capacity;
+	capacity = js_my_seat->flights->capacity;
 	transfers = MemoryContextAllocHuge(TopMemoryContext, capacity * sizeof(JsTransfer));
 	memset(transfers, 0, capacity * sizeof(JsTransfer));
 	batch_context = AllocSetContextCreate(TopMemoryContext, "jobsched requests",
 										  ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(batch_context);
 	open_mux();
-	js_slot_ready();
-	serve();
+	js_seat_ready();
+	serve_flights();
 	proc_exit(0);
 }

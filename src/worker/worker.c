@@ -178,7 +178,7 @@ finish_works(const JsWork *works, int count)
 		done[i].finished_at = works[i].outcome.finished_at;
 		done[i].retry_at = works[i].goes_on ? works[i].next.run_at : 0;
 	}
-	js_slot_finish(done, count);
+	js_seat_finish(done, count);
 }
 
 static void
@@ -218,7 +218,7 @@ empty_mailbox(void)
 	JsMail		mail[JS_BATCH_SIZE];
 	int			count;
 
-	while (!js_shutdown_begun() && (count = js_slot_next(mail)) > 0)
+	while (!js_shutdown_begun() && (count = js_seat_next(mail)) > 0)
 	{
 		js_shutdown_run_until(mail->timeout > 0 ? GetCurrentTimestamp() + mail->timeout : DT_NOEND);
 		run_mail(mail, count);
@@ -250,7 +250,7 @@ wait_for_mail(TimestampTz idle_since, bool is_new)
 }
 
 static void
-serve(void)
+serve_mailbox(void)
 {
 	TimestampTz idle_since = GetCurrentTimestamp();
 	bool		is_new = true;
@@ -263,9 +263,9 @@ serve(void)
 		pgstat_report_stat(true);
 		set_ps_display("idle");
 		idle_too_long = wait_for_mail(idle_since, is_new);
-		if (js_shutdown_begun() || js_slot_leave_if_idle(idle_too_long))
+		if (js_shutdown_begun() || js_seat_leave_if_idle(idle_too_long))
 			return;
-		if (js_slot_has_mail())
+		if (js_seat_has_mail())
 		{
 			empty_mailbox();
 			SetLatch(MyLatch);	/* a run that waited has reset it */
@@ -284,13 +284,13 @@ serve(void)
 static void
 open_session(void)
 {
-	BackgroundWorkerInitializeConnectionByOid(js_my_slot->dboid, js_my_slot->owner, 0);
+	BackgroundWorkerInitializeConnectionByOid(js_my_seat->dboid, js_my_seat->owner, 0);
 	StartTransactionCommand();
 	process_session_preload_libraries();
 	CommitTransactionCommand();
 }
 
-/* arg: the slot; bgw_extra: its generation. */
+/* arg: the seat; bgw_extra: its generation. */
 void
 jobsched_worker_main(Datum arg)
 {
@@ -301,7 +301,7 @@ jobsched_worker_main(Datum arg)
 	js_process_init();
 	js_shutdown_watch();
 	js_session_watch();
-	js_slot_attach(DatumGetInt32(arg), generation);
+	js_seat_attach(DatumGetInt32(arg), generation);
 	js_capture_watch();
 	open_session();
 	js_capture_open();
@@ -309,7 +309,7 @@ jobsched_worker_main(Datum arg)
 	js_run_context = AllocSetContextCreate(TopMemoryContext, "jobsched run",
 										   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(js_run_context);
-	js_slot_ready();
-	serve();
+	js_seat_ready();
+	serve_mailbox();
 	proc_exit(0);
 }

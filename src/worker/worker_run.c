@@ -16,7 +16,7 @@
  *
  * THE POINT OF NO RETURN
  *
- * After js_slot_close() nobody can cancel the run through us, so a run that was
+ * After js_seat_close() nobody can cancel the run through us, so a run that was
  * cancelled never also succeeds.  (A pg_cancel_backend() before the commit
  * rolls back effects and record, and the cancel is recorded.)
  *
@@ -63,7 +63,7 @@ MemoryContext js_run_context;
 void
 js_worker_check_tables(void)
 {
-	if (js_table_oid("run") != js_my_slot->run_table)
+	if (js_table_oid("run") != js_my_seat->run_table)
 		ereport(FATAL,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("terminating jobsched worker because the extension has been dropped")));
@@ -159,7 +159,7 @@ void
 js_worker_close(int64 run_id)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (!js_slot_close(run_id))
+	if (!js_seat_close(run_id))
 		refuse_cancelled();
 }
 
@@ -202,9 +202,9 @@ execute(JsWork *work)
 	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	js_slot_begin(work->run.run_id);
+	js_seat_begin(work->run.run_id);
 	JS_INJECTION_POINT("jobsched-run-begins");
-	if (js_slot_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
+	if (js_seat_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
 		refuse_cancelled();
 	if (handler != NULL)
 		work->outcome.result = js_handler_run(handler, work->run.args, js_run_context);
@@ -254,7 +254,7 @@ timeout_message(const JsWork *work)
 static JsStatus
 status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 {
-	JsCancel	cancel = js_slot_is_cancelled(run_id);
+	JsCancel	cancel = js_seat_is_cancelled(run_id);
 
 	if (cancel != JS_CANCEL_NONE)
 		return js_cancel_outcome(cancel, reason);
@@ -276,7 +276,7 @@ status_from_error(const ErrorData *error, int64 run_id, const char **reason)
 static void
 leave_if_no_end(const JsRun *run)
 {
-	JsCancel	cancel = js_slot_is_cancelled(run->run_id);
+	JsCancel	cancel = js_seat_is_cancelled(run->run_id);
 
 	if (cancel == JS_CANCEL_RESET)
 		ereport(FATAL,

@@ -53,7 +53,7 @@ concerns_all(void)
 {
 	int			code = geterrcode();
 
-	return js_slot_is_cancelled(0) != JS_CANCEL_NONE || code == ERRCODE_QUERY_CANCELED ||
+	return js_seat_is_cancelled(0) != JS_CANCEL_NONE || code == ERRCODE_QUERY_CANCELED ||
 		code == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
 
@@ -161,7 +161,7 @@ js_worker_run_shared(JsWork *works, int count)
 	if (!failed)
 		return;
 	/* Who cancelled one of them meant none of those that begin now. */
-	js_slot_await_cancel();
+	js_seat_await_cancel();
 	QueryCancelPending = false;
 	run_one_by_one(works, count);
 }

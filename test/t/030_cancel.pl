@@ -199,12 +199,12 @@ sub is_gone
 	return psql("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
 }
 
-# No run waits, none is executed; then no request may be left.
+# No run waits, none is executed; then no stop may be left.
 sub check_no_requests
 {
 	my ($name) = @_;
-	until_so('SELECT count(*) = 0 FROM jobsched_internal.request', "$name: no request is left");
-	return pass("$name: no request is left");
+	until_so('SELECT count(*) = 0 FROM jobsched_internal.run_stop', "$name: no stop is left");
+	return pass("$name: no stop is left");
 }
 
 # Until the scheduler has seen to what was asked for: requests are read in order.
@@ -276,7 +276,7 @@ my $offset = log_size($node);
 cancel($run_id);
 wait_log($node, qr/run $run_id goes on/, $offset, 'without force a run can go on for the grace');
 wait_at_gate($node, $db, $run_id);
-is(psql('SELECT count(*) FROM jobsched_internal.request'), '1', 'its request stays as long as it does');
+is(psql('SELECT count(*) FROM jobsched_internal.run_stop'), '1', 'its stop stays as long as it does');
 is(psql("SELECT jobsched.cancel_runs('stubborn', force => true)"), '1', 'force can be had later');
 is(ended($run_id), 'cancelled|cancelled|0', 'it ends');
 set_grace('300 ms');

@@ -279,12 +279,12 @@ wait_runs('stubborn', '12:10 running, 12:11 cancelled replaced, 12:12 queued wai
 new_scheduler();
 at('12:13:00');
 wait_runs('stubborn', '12:10 running, 12:11 cancelled replaced, 12:12 cancelled replaced, 12:13 queued waiting_for_run', 'also by another scheduler');
-is(psql('SELECT kind FROM jobsched_internal.request'), 'overlap', 'there is one request');
-psql(q{BEGIN; INSERT INTO jobsched_internal.request SELECT -request_id, kind, run_id, attempt, force FROM jobsched_internal.request; ROLLBACK});
+is(psql('SELECT kind FROM jobsched_internal.run_stop'), 'overlap', 'there is one stop');
+psql(q{BEGIN; INSERT INTO jobsched_internal.run_stop SELECT -stop_id, kind, run_id, attempt, force FROM jobsched_internal.run_stop; ROLLBACK});
 crash('12:13:10');
 wait_runs('stubborn', '12:10 cancelled replaced, 12:11 cancelled replaced, 12:12 cancelled replaced, 12:13 running',
 	'what was replaced does not come back when the server was killed');
-is(psql('SELECT count(*) FROM jobsched_internal.request'), '0', 'no request is left');
+is(psql('SELECT count(*) FROM jobsched_internal.run_stop'), '0', 'no stop is left');
 $node->append_conf('postgresql.conf', "jobsched.cancel_grace = '200 ms'");
 $node->reload;
 at('12:14:00');

@@ -76,7 +76,7 @@ sub ended
 sub check_no_requests
 {
 	my ($name) = @_;
-	return wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', "$name: no request is left");
+	return wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.run_stop', '0', "$name: no stop is left");
 }
 
 # A session of its own that executes a statement; what it says.

@@ -293,11 +293,11 @@ my $worker;
 is(psql(q{SELECT jobsched.reset_stuck('1 h')}), '0', 'a run is not stuck after a moment');
 is(sql_as($node, $db, 'other', q{SELECT jobsched.reset_stuck('0')}), '0', 'nor is it another role\'s to reset');
 psql(q{BEGIN; SELECT jobsched.reset_stuck('0'); ROLLBACK});
-psql("INSERT INTO jobsched_internal.request VALUES (nextval('jobsched_internal.request_id_seq'), 'reset', $running, 7, false)");
+psql("INSERT INTO jobsched_internal.run_stop VALUES (nextval('jobsched_internal.stop_id_seq'), 'reset', $running, 7, false)");
 $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");
 wait_new_scheduler($node, $db, $scheduler);
-wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', 'requests are served');
+wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.run_stop', '0', 'stops are served');
 is(psql("SELECT attempt, worker_pid FROM jobsched.running WHERE run_id = $running"), "1|$worker", 'what is rolled back, or for another attempt, does nothing');
 psql(q{SELECT jobsched.pause_job('hold')});
 is(sql_as($node, $db, 'app', q{SELECT jobsched.reset_stuck('0')}), '1', 'its owner resets it');
@@ -320,7 +320,7 @@ wait_log($node, qr/run $run_id goes on/, $offset, 'a cancelled run has its grace
 is(psql(q{SELECT jobsched.reset_stuck('0')}), '1', 'it is reset');
 is(ended($run_id), 'cancelled|cancelled|1|1', 'and ends at once, as what it was to end as');
 $gate->quit;
-wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', 'no request is left');
+wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.run_stop', '0', 'no stop is left');
 
 # ------------------------------------------------------------------------
 # Shutdown

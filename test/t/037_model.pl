@@ -167,7 +167,7 @@ my $schema = q{
 	-- One line for each thing, beginning with its kind.
 	CREATE VIEW app.runs AS SELECT * FROM jobsched.runs WHERE run_id NOT IN (SELECT run_id FROM app.compared);
 	CREATE VIEW app.observed AS
-		SELECT concat_ws('|', 'scheduler', pid, extract(epoch FROM last_active_at), ready, (SELECT count(*) FROM jobsched_internal.request),
+		SELECT concat_ws('|', 'scheduler', pid, extract(epoch FROM last_active_at), ready, (SELECT count(*) FROM jobsched_internal.run_stop),
 			started_at <= last_active_at)
 		FROM jobsched_internal.scheduler()
 		UNION ALL

@@ -285,7 +285,7 @@ $before = scheduler_kb();
 $last = sql_as($node, $db, 'hog', q{SELECT jobsched.trigger('many', run_at => now() + interval '1 day')});
 sql_as($node, $db, 'hog', "SELECT count(jobsched.cancel_run($last)) FROM generate_series(1, 200000)");
 latency('ann', 'quick') for 1 .. 5;
-wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.request', '0', 'all requests are served');
+wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.run_stop', '0', 'all stops are served');
 $grown = scheduler_kb() - $before;
 cmp_ok($grown, '<', 10000, "200000 requests take no more than some of them ($grown kB)");
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * sched_request.c
+ * sched_stop.c
  *		The known rows of run_stop, and which is served next.
  *
  * sched_cancel.c serves them.  A row is deleted when it has been served, so a
@@ -16,17 +16,17 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-typedef struct RequestSlot
+typedef struct StopItem
 {
-	int64		request_id;
-	Request    *request;
+	int64		stop_id;
+	StopEntry  *stop;
 	char		status;
-} RequestSlot;
+} StopItem;
 
-#define SH_PREFIX requesthash
-#define SH_ELEMENT_TYPE RequestSlot
+#define SH_PREFIX stophash
+#define SH_ELEMENT_TYPE StopItem
 #define SH_KEY_TYPE int64
-#define SH_KEY request_id
+#define SH_KEY stop_id
 #define SH_HASH_KEY(tb, key) sched_hash_id(key)
 #define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
@@ -35,7 +35,7 @@ typedef struct RequestSlot
 #include "lib/simplehash.h"
 
 /* All that there are, wherever they are: one may be read more than once. */
-static requesthash_hash * known = NULL;
+static stophash_hash * known = NULL;
 
 /*
  * Those that are to be seen to: roles take turns, so who cancels a million runs
@@ -46,71 +46,71 @@ static requesthash_hash * known = NULL;
 
 typedef struct Turn
 {
-	dlist_head	requests;
+	dlist_head	stops;
 	int			count;
 	int64		unread_from;	/* the first that is in the table only; 0: none
 								 * is */
 } Turn;
 
-static Turn turns[SCHED_REQUEST_TURNS];
+static Turn turns[SCHED_STOP_TURNS];
 static int	waiting_count = 0;
 static int	next_turn = 0;
 
 void
-sched_requests_init(void)
+sched_stops_init(void)
 {
-	for (int i = 0; i < SCHED_REQUEST_TURNS; i++)
-		dlist_init(&turns[i].requests);
-	dlist_init(&sched.requests_done);
+	for (int i = 0; i < SCHED_STOP_TURNS; i++)
+		dlist_init(&turns[i].stops);
+	dlist_init(&sched.stops_done);
 }
 
 /* run: NULL if it is not known. */
 static Turn *
 turn_of(const RunEntry *run)
 {
-	return &turns[run != NULL ? run->job->owner % SCHED_REQUEST_TURNS : 0];
+	return &turns[run != NULL ? run->job->owner % SCHED_STOP_TURNS : 0];
 }
 
 void
-sched_queue_request(Request *request, const RunEntry *run)
+sched_queue_stop(StopEntry *stop, const RunEntry *run)
 {
 	Turn	   *turn = turn_of(run);
 
-	dlist_push_tail(&turn->requests, &request->node);
+	dlist_push_tail(&turn->stops, &stop->node);
 	turn->count++;
 	waiting_count++;
 }
 
 /* Of whose turn it is; NULL if there is none, or if it has to wait. */
-Request *
-sched_next_request(void)
+StopEntry *
+sched_next_stop(void)
 {
 	Turn	   *turn = &turns[next_turn];
-	Request    *request;
+	StopEntry  *stop;
 
-	next_turn = (next_turn + 1) % SCHED_REQUEST_TURNS;
-	if (dlist_is_empty(&turn->requests))
+	next_turn = (next_turn + 1) % SCHED_STOP_TURNS;
+	if (dlist_is_empty(&turn->stops))
 		return NULL;
-	request = dlist_head_element(Request, node, &turn->requests);
-	if (request->again && !sched_may_end())
+	stop = dlist_head_element(StopEntry, node, &turn->stops);
+	if (stop->again && !sched_may_end())
 		return NULL;			/* round to the first of those that wait */
-	dlist_delete(&request->node);
+	dlist_delete(&stop->node);
 	turn->count--;
 	waiting_count--;
-	return request;
+	return stop;
 }
 
 static void
-leave_unread(Turn *turn, int64 request_id)
+leave_unread(Turn *turn, int64 stop_id)
 {
-	if (turn->unread_from == 0 || request_id < turn->unread_from)
-		turn->unread_from = request_id;
+	if (turn->unread_from == 0 || stop_id < turn->unread_from)
+		turn->unread_from = stop_id;
 }
 
 static Turn *
 turn_with_room(void)
 {
-	for (int i = 0; i < SCHED_REQUEST_TURNS; i++)
+	for (int i = 0; i < SCHED_STOP_TURNS; i++)
 		if (turns[i].unread_from != 0 && turns[i].count < MAX_READ_AHEAD / 2)
 			return &turns[i];
 	return NULL;
@@ -118,14 +118,14 @@ turn_with_room(void)
 
 /* Whether some that are in the table only are to be read. */
 bool
-sched_requests_unread(void)
+sched_stops_unread(void)
 {
 	return turn_with_room() != NULL;
 }
 
 /* Reads a part of them: read returns where to go on, 0 if that was all. */
 void
-sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
+sched_read_stops(int64 (*read) (int64 from, bool down, TimestampTz now), TimestampTz now)
 {
 	Turn	   *turn = turn_with_room();
 	int64		from;
@@ -144,62 +144,62 @@ sched_read_requests(int64 (*read) (int64 from, bool down, TimestampTz now), Time
  * ahead stays in the table.
  */
 bool
-sched_take_request(const JsRequest *row)
+sched_take_stop(const JsStop *row)
 {
 	const RunEntry *run = sched_run_find(row->run_id);
-	Request    *request;
-	RequestSlot *slot;
+	StopEntry  *stop;
+	StopItem   *item;
 	bool		found;
 
 	if (known == NULL)
-		known = requesthash_create(sched.context, 64, NULL);
-	if (turn_of(run)->count >= MAX_READ_AHEAD && requesthash_lookup(known, row->request_id) == NULL)
+		known = stophash_create(sched.context, 64, NULL);
+	if (turn_of(run)->count >= MAX_READ_AHEAD && stophash_lookup(known, row->stop_id) == NULL)
 	{
-		leave_unread(turn_of(run), row->request_id);
+		leave_unread(turn_of(run), row->stop_id);
 		return true;
 	}
-	slot = requesthash_insert(known, row->request_id, &found);
+	item = stophash_insert(known, row->stop_id, &found);
 	if (found)
 		return false;
-	request = MemoryContextAlloc(sched.context, sizeof(Request));
-	request->request_id = row->request_id;
-	request->kind = row->kind;
-	request->run_id = row->run_id;
-	request->attempt = row->attempt;
-	request->force = row->force;
-	request->again = false;
-	slot->request = request;
-	sched_queue_request(request, run);
+	stop = MemoryContextAlloc(sched.context, sizeof(StopEntry));
+	stop->stop_id = row->stop_id;
+	stop->kind = row->kind;
+	stop->run_id = row->run_id;
+	stop->attempt = row->attempt;
+	stop->force = row->force;
+	stop->again = false;
+	item->stop = stop;
+	sched_queue_stop(stop, run);
 	return true;
 }
 
 bool
-sched_requests_waiting(void)
+sched_stops_waiting(void)
 {
-	return waiting_count > 0 || !dlist_is_empty(&sched.requests_done);
+	return waiting_count > 0 || !dlist_is_empty(&sched.stops_done);
 }
 
 /* How many wait for their turn. */
 int
-sched_requests_left(void)
+sched_stops_left(void)
 {
 	return waiting_count;
 }
 
 static void
-forget_request(Request *request)
+forget_stop(StopEntry *stop)
 {
-	js_request_delete(request->request_id);
-	requesthash_delete(known, request->request_id);
-	pfree(request);
+	js_stop_delete(stop->stop_id);
+	stophash_delete(known, stop->stop_id);
+	pfree(stop);
 }
 
 /* Deletes those that are done. */
 void
-sched_forget_requests(void)
+sched_forget_stops(void)
 {
-	while (!dlist_is_empty(&sched.requests_done))
-		forget_request(dlist_container(Request, node, dlist_pop_head_node(&sched.requests_done)));
+	while (!dlist_is_empty(&sched.stops_done))
+		forget_stop(dlist_container(StopEntry, node, dlist_pop_head_node(&sched.stops_done)));
 }
 
 /* ------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * sched_fold.c
+ * sched_tally.c
  *		The tally of outcomes: from the ends of runs to the states of their
  *		jobs.
  *
@@ -23,8 +23,8 @@
 
 #define MAX_RECOVERED_JOBS 10000
 
-/* A run that ends this long after one that is folded may not be. */
-#define FOLD_SLACK (60 * USECS_PER_SEC)
+/* A run that ends this long after one that is tallied may not be. */
+#define TALLY_SLACK (60 * USECS_PER_SEC)
 
 static char
 outcome_letter(JsStatus status)
@@ -66,46 +66,46 @@ note_run_time(JobEntry *job, const JsDone *done)
 }
 
 /* The job's sum of outcomes, begun if there is none. */
-static JobFold *
-open_fold(JobEntry *job)
+static JobTally *
+open_tally(JobEntry *job)
 {
-	if (job->fold == NULL)
+	if (job->tally == NULL)
 	{
-		job->fold = MemoryContextAllocZero(sched.context, sizeof(JobFold));
-		job->fold->job = job;
-		slist_push_head(&sched.folds, &job->fold->node);
-		if (sched.folds_since == 0)
-			sched.folds_since = GetCurrentTimestamp();
+		job->tally = MemoryContextAllocZero(sched.context, sizeof(JobTally));
+		job->tally->job = job;
+		slist_push_head(&sched.tallies, &job->tally->node);
+		if (sched.tallies_since == 0)
+			sched.tallies_since = GetCurrentTimestamp();
 	}
-	return job->fold;
+	return job->tally;
 }
 
 static void
 add_outcome(JobEntry *job, const JsDone *done)
 {
 	char		letter[2] = {outcome_letter(done->status), '\0'};
-	JobFold    *fold = open_fold(job);
+	JobTally   *tally = open_tally(job);
 
-	append_recent(fold->recent, letter);
-	if (done->finished_at >= fold->last.finished_at)
-		fold->last = *done;
+	append_recent(tally->recent, letter);
+	if (done->finished_at >= tally->last.finished_at)
+		tally->last = *done;
 	if (done->status == JS_SUCCEEDED)
 	{
-		fold->success_seen = true;
-		fold->failures = 0;
+		tally->success_seen = true;
+		tally->failures = 0;
 	}
 	else if (is_failure(done->status))
 	{
-		fold->failures++;
-		fold->failed_run = done->run_id;
+		tally->failures++;
+		tally->failed_run = done->run_id;
 		if (job->pause_after_failures > 0)
-			sched.folds_since = 1;	/* before it starts another */
+			sched.tallies_since = 1;	/* before it starts another */
 	}
 	if (done->gone != 0)
 	{
-		fold->gone = done->gone;
-		fold->gone_run = done->run_id;
-		sched.folds_since = 1;
+		tally->gone = done->gone;
+		tally->gone_run = done->run_id;
+		sched.tallies_since = 1;
 	}
 	if (done->started_at != DT_NOBEGIN)
 		note_run_time(job, done);
@@ -204,46 +204,46 @@ apply_brake(JobEntry *job)
 }
 
 static void
-add_fold(JsJobState *state, const void *arg)
+add_tally(JsJobState *state, const void *arg)
 {
-	const JobFold *fold = arg;
+	const JobTally *tally = arg;
 
-	append_recent(state->recent, fold->recent);
-	state->last_run_id = fold->last.run_id;
-	state->last_status = (char *) js_status_name(fold->last.status);
-	state->last_started_at = fold->last.started_at;
-	state->last_finished_at = fold->last.finished_at;
-	state->consecutive_failures = fold->failures +
-		(fold->success_seen ? 0 : state->consecutive_failures);
-	if (fold->success_seen)
+	append_recent(state->recent, tally->recent);
+	state->last_run_id = tally->last.run_id;
+	state->last_status = (char *) js_status_name(tally->last.status);
+	state->last_started_at = tally->last.started_at;
+	state->last_finished_at = tally->last.finished_at;
+	state->consecutive_failures = tally->failures +
+		(tally->success_seen ? 0 : state->consecutive_failures);
+	if (tally->success_seen)
 		state->forgiven_failures = 0;
-	if (fold->failures > 0)
-		brake(state, fold->job, fold->failed_run);
-	if (fold->gone != 0 && fold->gone == fold->job->revision)
-		disconnect(state, fold->job, fold->gone_run);
+	if (tally->failures > 0)
+		brake(state, tally->job, tally->failed_run);
+	if (tally->gone != 0 && tally->gone == tally->job->revision)
+		disconnect(state, tally->job, tally->gone_run);
 }
 
 /* Those whose row somebody else holds stay for the next time. */
 void
-sched_fold_write(void)
+sched_tally_write(void)
 {
-	slist_head	folds = sched.folds;
+	slist_head	tallies = sched.tallies;
 
-	slist_init(&sched.folds);
-	sched.folds_since = 0;
-	while (!slist_is_empty(&folds))
+	slist_init(&sched.tallies);
+	sched.tallies_since = 0;
+	while (!slist_is_empty(&tallies))
 	{
-		JobFold    *fold = slist_container(JobFold, node, slist_pop_head_node(&folds));
-		JobEntry   *job = fold->job;
+		JobTally   *tally = slist_container(JobTally, node, slist_pop_head_node(&tallies));
+		JobEntry   *job = tally->job;
 
-		if (!js_job_state_change(job->job_id, add_fold, fold))
+		if (!js_job_state_change(job->job_id, add_tally, tally))
 		{
-			slist_push_head(&sched.folds, &fold->node);
-			sched.folds_since = GetCurrentTimestamp() + USECS_PER_SEC;
+			slist_push_head(&sched.tallies, &tally->node);
+			sched.tallies_since = GetCurrentTimestamp() + USECS_PER_SEC;
 			continue;
 		}
-		job->fold = NULL;
-		pfree(fold);
+		job->tally = NULL;
+		pfree(tally);
 		apply_brake(job);
 		if (job->dropped && !job->drop_noted && dlist_is_empty(&job->runs))
 			sched_job_forget(job);
@@ -263,17 +263,17 @@ sched_fold_write(void)
 typedef struct Recovery
 {
 	bool		woken;			/* only of jobs that were asleep until now */
-	TimestampTz last;			/* the newest outcome that is folded */
+	TimestampTz last;			/* the newest outcome that is tallied */
 } Recovery;
 
 static bool
 is_recovered(const Recovery *recovery, const JobEntry *job)
 {
-	return job != NULL && !job->asleep && (!recovery->woken || (job->woken && job->fold == NULL));
+	return job != NULL && !job->asleep && (!recovery->woken || (job->woken && job->tally == NULL));
 }
 
 static void
-last_folded(const JsJobState *state, void *arg)
+last_tallied(const JsJobState *state, void *arg)
 {
 	Recovery   *recovery = arg;
 
@@ -303,16 +303,16 @@ typedef struct LastRuns
 } LastRuns;
 
 /*
- * Adds what has ended since the last outcome that is folded.  The failures before
+ * Adds what has ended since the last outcome that is tallied.  The failures before
  * are not counted anew: the newest runs are not those that have ended last,
  * and a success of an older one is not here.  What has ended in the future was
- * folded before the clock was set back.
+ * tallied before the clock was set back.
  */
 static void
 apply_ended(JsJobState *state, const void *arg)
 {
 	const LastRuns *runs = arg;
-	TimestampTz folded = state->last_finished_at;
+	TimestampTz tallied = state->last_finished_at;
 	int64		failed_run = 0;
 	int64		gone_run = 0;
 
@@ -323,7 +323,7 @@ apply_ended(JsJobState *state, const void *arg)
 		char		letter[2] = {outcome_letter(ended->status), '\0'};
 
 		append_recent(state->recent, letter);
-		if (ended->finished_at <= folded || ended->finished_at > runs->now)
+		if (ended->finished_at <= tallied || ended->finished_at > runs->now)
 			continue;
 		state->last_run_id = ended->run_id;
 		state->last_status = (char *) js_status_name(ended->status);
@@ -361,8 +361,8 @@ recover_job(JobEntry *job)
 }
 
 /*
- * Outcomes are folded in the order in which they came, so only what ended about
- * when the newest folded one did, or later, can be missing.
+ * Outcomes are tallied in the order in which they came, so only what ended about
+ * when the newest tallied one did, or later, can be missing.
  */
 static void
 recover(Recovery *recovery)
@@ -371,8 +371,8 @@ recover(Recovery *recovery)
 	ListCell   *lc;
 
 	recovery->last = DT_NOBEGIN;
-	js_job_states_visit(last_folded, recovery);
-	since = recovery->last == DT_NOBEGIN ? DT_NOBEGIN : recovery->last - FOLD_SLACK;
+	js_job_states_visit(last_tallied, recovery);
+	since = recovery->last == DT_NOBEGIN ? DT_NOBEGIN : recovery->last - TALLY_SLACK;
 	foreach(lc, js_catalog_jobs_ended_since(since, MAX_RECOVERED_JOBS))
 	{
 		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
@@ -382,9 +382,9 @@ recover(Recovery *recovery)
 	}
 }
 
-/* Reads back from history what a predecessor had not folded. */
+/* Reads back from history what a predecessor had not tallied. */
 void
-sched_fold_recover(void)
+sched_tally_recover(void)
 {
 	Recovery	recovery = {.woken = false};
 
@@ -399,10 +399,10 @@ forget_woken(JobEntry *job, TimestampTz now)
 
 /*
  * The same for jobs that have come to be at home here, of which their former home
- * has not folded everything.  Nothing of them has ended here yet.
+ * has not tallied everything.  Nothing of them has ended here yet.
  */
 void
-sched_fold_recover_woken(void)
+sched_tally_recover_woken(void)
 {
 	Recovery	recovery = {.woken = true};
 
