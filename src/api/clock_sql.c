@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * clock_sql.c
- *		The clock as SQL sees it; for tests: setting it.
+ *		The clock for SQL: setting it, in tests.
  *
- * No SQL object of the extension refers to jobsched_set_clock(); to declare it
- * one has to be able to create C functions.
+ * No SQL object of the extension refers to jobsched_set_clock(); declaring it
+ * needs the right to create C functions.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,13 +3,11 @@
  * job.c
  *		Functions that define and change jobs.
  *
- * Whatever can be found wrong is refused here, in the session of the one who
- * can put it right.
+ * Everything that can be found wrong is refused here, in the session of the
+ * user who can correct it.
  *
- * The arguments of create_job() and alter_job() are the same from the name
- * on; alter_job() has the job in front.  Each for itself is checked where it is
- * read, by the table of parameters (job_arguments.c); here is what they mean
- * together.
+ * The arguments of create_job() and alter_job() are the same from the name on;
+ * alter_job() has the job before them.  NULL means "not given".
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

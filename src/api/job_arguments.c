@@ -3,11 +3,10 @@
  * job_arguments.c
  *		The arguments of create_job() and alter_job().
  *
- * They are fetched, and refused where they are out of bounds, by the table of
- * parameters (job_parameters.c).  An argument that is NULL is not given: to
- * alter_job() the job then keeps what it has, and create_job() takes what the
- * table says.  What a job may not have together with something else, job.c
- * refuses.
+ * The table of parameters (job_parameters.c) says how to fetch and check them.
+ * An argument that is NULL is not given: then alter_job() keeps the job's
+ * value, and create_job() uses the table's default.  job.c refuses combinations
+ * of values that a job may not have.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -6,35 +6,37 @@
  * DESIGN
  *
  * libcurl's multi interface tells us which sockets it waits for and until when
- * (socket_changed, timer_changed); mux_poll.c puts these, and deadlines
- * of ours, into one descriptor for the caller to wait for.  pump() does what
- * is due, each kind of work in a bounded portion, so that the caller gets back
- * in milliseconds; what is left keeps the descriptor readable.
+ * (socket_changed, timer_changed). mux_poll.c puts these, and our own
+ * deadlines, into one descriptor for the caller to wait for. pump() does what
+ * is due, each kind of work in a bounded portion, so that it returns in
+ * milliseconds; work that is left keeps the descriptor readable.
  *
  *	 start()                      pump()                             next()
  *	    |                            |                                  |
  *	 WAITING (at its origin) --> ACTIVE (with libcurl) --> ENDED (a response)
  *
  * Transfers to the same server wait at their origin (mux_origin.c), so that one
- * can find the way for all.
+ * of them can connect for all.
  *
  * Deadlines are ours, in a heap, not libcurl's: they count from start(), also
- * while a transfer waits in a queue, of libcurl's or of ours.
+ * while a transfer waits in a queue of libcurl or of ours.
  *
- * Looking up a name cannot be interrupted.  libcurl would wait for the thread,
- * or (CURLOPT_QUICK_EXIT) leave it alone in a way that is not quite safe before
- * 8.14.  So the handle of a transfer that ends meanwhile stays with libcurl,
- * without its transfer, until the name is there; then its callbacks end it.
+ * A name lookup cannot be interrupted.  libcurl would wait for the thread, or
+ * (CURLOPT_QUICK_EXIT) detach it in a way that is not quite safe before 8.14.
+ * So if a transfer ends during a lookup, its handle stays with libcurl, without
+ * the transfer, until the lookup ends; then its callbacks end it.
  *
- * So lookups can be more than transfers, and mux_origin.c bounds their number.
+ * So there can be more lookups than transfers, and mux_origin.c limits their
+ * number.
  *
- * Threads that libcurl starts inherit our signal mask, so all signals are
- * blocked then: handlers of the process must not run there.
+ * Threads that libcurl starts inherit our signal mask.  So all signals are
+ * blocked at that time, because handlers of the process must not run in these
+ * threads.
  *
  * Files: mux_call.c has all options, callbacks and results of a request,
- * mux_origin.c what waits for a name or a handshake, mux_reply.c the buffers for
- * what comes, mux_unpack.c what is packed in them, mux_poll.c the descriptor,
- * mux_module.c what makes a server load all this.
+ * mux_origin.c the transfers that wait for a name or a handshake, mux_reply.c
+ * the buffers for responses, mux_unpack.c decompression, mux_poll.c the
+ * descriptor; mux_module.c makes all this a library that a server loads.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

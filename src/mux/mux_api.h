@@ -3,8 +3,8 @@
  * mux_api.h
  *		Many HTTP transfers at once, behind one file descriptor.
  *
- * The only part that knows libcurl.  It is a library of its own, jobsched_curl,
- * that is loaded in the HTTP worker and nowhere else; that gets at it through
+ * This is the only part that uses libcurl.  It is a separate library,
+ * jobsched_curl, which only the HTTP worker loads; the worker calls it through
  * the table of functions below.  Plain C: nothing here throws, allocates in a
  * memory context, or looks at the server's state.
  *

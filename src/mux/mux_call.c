@@ -5,27 +5,28 @@
  *
  * DESIGN
  *
- * A MuxCall is what libcurl's callbacks are given, so it lives as long as its
- * handle is with libcurl; whose it is, its transfer, may have gone before.
+ * A MuxCall is what libcurl's callbacks get, so it lives as long as its handle
+ * is with libcurl.  The transfer to which it belongs may have ended before.
  *
- * Each has a handle of its own, which is never used for another request, for
- * what a handle keeps from one transfer to the next a server may have chosen:
- * until 8.1 libcurl appended a folded line that begins a response to the last
- * header of the response before, whose memory was free by then.  A handle costs
- * some microseconds.  Connections are not its own but those of all.
+ * Each call has its own handle, which is never used for another request,
+ * because a server may have chosen what a handle keeps from one transfer to the
+ * next: until 8.1 libcurl appended a folded line at the beginning of a response
+ * to the last header of the response before, whose memory had been freed.  A
+ * handle costs some microseconds.  Connections are shared by all handles.
  *
  * Callbacks copy into buffers with limits, note the time, and ask for
- * permission; they never call libcurl back but for what it has measured.
+ * permission.  They call libcurl only to ask for its measurements.
  *
- * Who may be asked: OPENSOCKETFUNCTION is called with each address that is
- * about to be connected to, after names are resolved, so it sees the address
- * itself whatever the URL says; PREREQFUNCTION is called before each request,
- * also on a connection that there was, whose permission may have been another's
- * or may have gone since.  Through a proxy both see the proxy, which needs no
- * permission; what can be judged then is only the host as the URL has it.
+ * Which addresses are allowed: OPENSOCKETFUNCTION is called with each address
+ * before a connection is opened, after names are resolved, so it sees the
+ * address itself whatever the URL says.  PREREQFUNCTION is called before each
+ * request, also on an existing connection, whose permission may have been
+ * another's or may have been withdrawn since.  With a proxy both see the proxy,
+ * which needs no permission; then we can only check the host in the URL.
  *
- * Redirects are the caller's.  Nothing is taken from the environment, nothing
- * is remembered between requests but connections, names and TLS sessions.
+ * The caller follows redirects.  Nothing is taken from the environment, and
+ * nothing is remembered between requests except connections, names and TLS
+ * sessions.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

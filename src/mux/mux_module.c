@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * mux_module.c
- *		Makes mux.c a library that a server loads.
+ *		Makes mux.c a library that the server can load.
  *
- * All that jobsched_curl has of PostgreSQL.
+ * Nothing else in jobsched_curl uses PostgreSQL.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

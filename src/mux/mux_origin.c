@@ -1,28 +1,29 @@
 /*-------------------------------------------------------------------------
  *
  * mux_origin.c
- *		Where transfers wait until the way to their server is known.
+ *		Where transfers wait until there is a connection to their server.
  *
- * Transfers to a scheme, host and port that come at once would each look up the
- * name, in a thread of its own, and each open a connection, though over TLS one
- * may be enough for all (HTTP/2, which is known only after the handshake).  So
- * those with a name or TLS wait at their origin until a pioneer has found the
- * way.  When it has a new connection the others follow at once; when it was given
- * one that there was, each pioneer that gets through lets two follow.  A name
- * that has no address is answered to all that wait for it.  A pioneer whose
- * handshake takes long is no longer waited for.  libcurl's own way
- * (CURLOPT_PIPEWAIT) has no such bound, and does nothing about names.  Origins
- * take turns, so one with thousands of transfers is not in the way of others.
+ * Transfers to one scheme, host and port that come at once would each look up
+ * the name, in a thread of its own, and each open a connection, though over TLS
+ * one connection may be enough for all (HTTP/2, which is known only after the
+ * handshake).  So transfers that need a lookup or TLS wait at their origin
+ * until a pioneer has connected.  If it has opened a new connection, the others
+ * follow at once.  If it was given an existing one, each pioneer that gets
+ * through lets two others follow.  If a name has no address, all that wait for
+ * it get that answer.  A pioneer whose handshake takes long is no longer waited
+ * for. libcurl's own mechanism (CURLOPT_PIPEWAIT) has no such limit, and does
+ * nothing about names.  Origins take turns, so one with thousands of transfers
+ * does not delay others.
  *
- * Lookups can be more than transfers (see mux.c), and their number has a bound of
- * its own.  Whether a transfer needs one only libcurl knows, which has
- * connections and names from before; it asks us when it is about to begin
- * (resolver_starts).  Beyond the bound it is told no, and the transfer goes back
- * to its origin, which is closed, as it were, until a lookup has ended.
- * Addresses, names that are known and connections that there are go on meanwhile.
- * Parties share the lookups as mux_share.h says, so one whose names hang leaves
- * some to others; and each has origins of its own, to wait behind nobody else's
- * transfers.
+ * There can be more lookups than transfers (see mux.c), and their number has
+ * its own limit.  Only libcurl knows whether a transfer needs a lookup, because
+ * it has cached connections and names.  It asks us when it is about to begin
+ * one (resolver_starts).  Beyond the limit the answer is no, and the transfer
+ * goes back to its origin, which is closed until a lookup has ended.  Meanwhile
+ * addresses, known names and existing connections go on.  Parties share the
+ * lookups by the rule in mux_share.h, so one whose names hang leaves some to
+ * others.  Each party has its own origins, so that it never waits behind
+ * another party's transfers.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,9 +3,9 @@
  * mux_poll.c
  *		Readiness of many sockets, and an alarm, in one descriptor.
  *
- * epoll and a timerfd in it; kqueue where there is no epoll.  The descriptor
- * is readable, for another epoll or kqueue too, while there are events or the
- * alarm has gone off.
+ * It uses epoll with a timerfd in it, or kqueue where there is no epoll.  The
+ * descriptor is readable, for another epoll or kqueue too, while there are
+ * events or the alarm has gone off.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

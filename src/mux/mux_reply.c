@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * mux_reply.c
- *		What a server has answered, in buffers with limits.
+ *		The response of a server, in buffers with limits.
  *
- * Of headers those of the final response are kept, one line each: interim
- * responses (1xx) and trailers are left out, but count for the limit, for they
- * could be endless too.  Buffers double, so one that is never filled to its
- * limit never takes it.
+ * Only the headers of the final response are kept, one line each.  Interim
+ * responses (1xx) and trailers are left out, but count towards the limit,
+ * because they could be endless too.  Buffers double, so one that is never
+ * filled to its limit never takes that much memory.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,21 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * mux_share.h
- *		How much of something that all owners share one of them may have.
+ *		How much of a shared resource one owner may have.
  *
- * Of places, bytes or lookups of names there is more than one owner may have,
- * so what one has all of, however long it keeps it, is still there for others.
- * And the more there is in use, the less one may have of it:
+ * There are more transfers, bytes and name lookups than one owner may have.  So
+ * something is left for others even if one owner has all that it may have,
+ * however long it keeps it.  And the more is in use, the less one owner may
+ * have:
  *
- *	 - "most" is what an owner may have who is alone; nothing of it is lost to
- *	   him because there could be others;
- *	 - a quarter as much is there besides, and nobody gets more who has four
- *	   times what is left; so a second one gets a fifth of "most" although the
- *	   first one has it all, and when that gives something back it comes to four
- *	   ninths for each;
- *	 - "firsts" are only for who has nothing at all.
+ *	 - "most" is what an owner may have who is alone; the possibility of others
+ *	   does not reduce it;
+ *	 - there is a quarter more, and an owner who has four times what is left gets
+ *	   no more; so a second owner gets a fifth of "most" even while the first has
+ *	   all of it, and when the first gives some back, each has five ninths of it;
+ *	 - "firsts" are only for owners who have nothing at all.
  *
- * Plain C: knows nothing of the server.
+ * Plain C: uses nothing of the server.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

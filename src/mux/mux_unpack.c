@@ -1,16 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * mux_unpack.c
- *		Unpacks a body that a server has packed.
+ *		Decompresses a body that a server has compressed.
  *
- * Nothing is asked for, but servers and caches send gzip unasked, and a request
- * may ask for it by a header of its own.  libcurl would unpack as many layers,
- * of as many kinds, as the server has a mind to, which can be bounded neither
- * in time nor in memory: some bytes in five layers are as much work as their
- * sender likes, and one kind takes 128 MB for its window.  So it is one layer of
- * gzip or deflate, which needs 40 kB, of a body that has come as a whole; what
- * goes in and what comes out both end at the limit of the body.  Everything
- * else stays as it came.
+ * We do not ask for compression, but servers and caches send gzip unasked, and
+ * a request may ask for it with its own header.  libcurl would decompress as
+ * many layers, of as many kinds, as the server likes.  That has no limit in
+ * time or memory: a few bytes in five layers can make any amount of work, and
+ * one kind needs 128 MB for its window.  So we decompress one layer of gzip or
+ * deflate, which needs 40 kB, of a body that has come as a whole.  Input and
+ * output both end at the limit of the body.  Everything else stays as it came.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sched.h
- *		The scheduler's parts and the memory that they share.
+ *		The parts of the scheduler and the memory that they share.
  *
  * Only scheduler.c and the sched_*.c files include this.
  *

@@ -1,27 +1,28 @@
 /*-------------------------------------------------------------------------
  *
  * sched_cancel.c
- *		Runs that shall end early: somebody asks for it, or their time is up.
+ *		Runs that are to stop early: on request, or because their time is up.
  *
- * Stops are rows (sched_stop.c).
+ * Requests to stop are rows of run_stop (sched_stop.c).
  *
- * cancel_run() asks for the end of a run, wherever it is.  A run that
- * waits is ended at once.  One that is executed is interrupted as by
- * pg_cancel_backend(), with a mark in its seat: even if its code goes on, it
- * cannot succeed any more.  If it still executes after jobsched.cancel_grace
- * its worker is terminated, which no code can catch.
+ * cancel_run() asks for the end of a run, wherever it is.  A waiting run is
+ * ended at once.  A running one is interrupted as by pg_cancel_backend(), with
+ * a mark in its worker's seat: even if its code goes on, it can no longer
+ * succeed.  If it still executes after jobsched.cancel_grace, its worker is
+ * terminated, which no code can catch.
  *
- * A run whose place a slot's run takes (overlap 'replace') gets such a row from
- * us, in the transaction that makes the new run.
+ * If a slot's run replaces another run (overlap 'replace'), the scheduler
+ * inserts such a row for that one, in the transaction that makes the new run.
  *
- * A timeout is the same, without a row.  It is watched over here and not
- * by the worker, where the job's own code could get at it; it counts from
+ * A timeout works in the same way, without a row.  The scheduler enforces it
+ * and not the worker, where the job's own code could interfere.  It counts from
  * when the worker began the run, by the real clock.
  *
- * A trigger() that takes a key from a run which waits asks for the end of that
- * run, if it waits still when the stop is read: it is held back at once, for
- * the row of the run that replaces it is committed, and ended in its turn.  A
- * run that has been claimed by then goes on, and the stop is dropped.
+ * A trigger() that takes a key from a waiting run asks for the end of that run,
+ * if it still waits when the row is read.  The run is held back at once,
+ * because the row of the run that replaces it is committed, and ended when its
+ * turn comes.  A run that has been claimed by then goes on, and the row is
+ * dropped.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

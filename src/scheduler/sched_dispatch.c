@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * sched_dispatch.c
- *		From ready runs to workers, and back.
+ *		Deals ready runs to workers, and takes their outcomes.
  *
- * Each step of the scheduler looks at its seats, takes the outcomes of what
- * has ended, and deals out ready runs:
+ * Each step of the scheduler looks at its seats, takes the outcomes of runs
+ * that have ended, and deals out ready runs:
  *
- *	look		(no transaction) what the seats say; take done runs
- *	reap		(transaction) seats of dead workers: lose what they executed
+ *	look		(no transaction) the states of the seats; take outcomes
+ *	reap		(transaction) seats of dead workers: their runs are lost
  *	assign		idle workers first; then more workers; then ahead of time into
  *				the mailboxes of workers whose runs are short
  *	claim		(transaction) mark what was assigned as running
@@ -15,8 +15,8 @@
  *
  * The last two are in sched_plan.c.
  *
- * Runs of one owner are dealt by priority, then keys take turns, then age
- * (sched_fair.c); owners take turns.
+ * Runs of one owner are dealt by priority; within a priority keys take turns,
+ * then the oldest goes first (sched_fair.c).  Owners take turns.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,23 +3,23 @@
  * sched_fair.c
  *		A queue in which keys take turns.
  *
- * What waits is in lanes, one for each key and priority; what has no key
- * shares a lane for each priority.  Within a lane the oldest goes first.
- * Lanes of equal priority take turns: who had its turn in this round has the
- * next one in the next round, and who comes new is in the next round too.  So
- * a lane with 100,000 runs does not delay the first of another by more than
+ * Entries wait in lanes, one for each key and priority; entries without a key
+ * share one lane for each priority.  Within a lane the oldest goes first.
+ * Lanes of equal priority take turns: a lane that had its turn in this round
+ * has the next one in the next round, and a new lane is in the next round too.
+ * So a lane with 100,000 runs does not delay the first of another by more than
  * one run.
  *
- * A higher priority goes first, but each level of it is worth JS_AGEING rounds
- * and no more: who is at the head of a lane is overtaken for that many rounds
- * for each level, and then has its turn.  Nothing starves, and whatever is in
- * a hurry all the time keeps nearly all for itself.
+ * A higher priority goes first, but each level is worth only JS_AGEING rounds:
+ * the head of a lane is overtaken for at most that many rounds for each level,
+ * and then has its turn.  So nothing starves, and a priority that always has
+ * work still gets nearly all turns.
  *
- * What moves from one queue to another takes along how long it has waited, so
- * ageing goes on.
+ * An entry that moves from one queue to another keeps the time that it has
+ * waited, so ageing goes on.
  *
- * Adding and removing costs O(log n).  A lane is there as long as something
- * waits in it.
+ * Adding and removing costs O(log n).  A lane exists as long as something waits
+ * in it.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

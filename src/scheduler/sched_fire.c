@@ -1,29 +1,28 @@
 /*-------------------------------------------------------------------------
  *
  * sched_fire.c
- *		From slots that are due to runs.
+ *		Turns due slots into runs.
  *
- * A slot becomes a run once: the run's row, or the one in history that says why
- * there is none, and the job's next_run_at, which moves past the slot, and what
- * it remembers of slots that are done (sched_slot.c), are written in one
- * transaction.  So a crash takes all of that or nothing, and nothing is done
- * again.
+ * A slot becomes a run once.  One transaction writes the run's row (or the row
+ * of history that says why there is none), the job's next_run_at, which moves
+ * past the slot, and which slots are done (sched_slot.c).  So a crash loses all
+ * of that or nothing, and nothing is done twice.
  *
- * The job's row is read when a slot is due, which gives the schedule's text
- * and tells at once whether the job has just been changed.
+ * The job's row is read when a slot is due.  It has the schedule's text, and
+ * shows at once whether the job has just been changed.
  *
- * A slot found later than the job's misfire_grace was missed: because the server
- * was down, the job paused or disabled, or the clock set forward.  Of slots missed
- * in a row the job's policy says what they make:
+ * A slot that is found later than the job's misfire_grace was missed: the
+ * server was down, the job was paused or disabled, or the clock was set
+ * forward.  The job's policy says what becomes of slots missed in a row:
  *
  *	once		one run, for the newest that is due
- *	skip		none; a row of status 'missed' counts them.  What is due and within
- *				the grace was not missed, and has its run
- *	all			a run for each that is due, the newest hundred of them; those before
- *				are counted in a row.  They wait for each other, unless the
- *				job allows overlap, and however many they are
+ *	skip		no run; a row of status 'missed' counts them.  A slot that is due
+ *				and within the grace was not missed, and has its run
+ *	all			a run for each that is due, for the newest hundred; a row counts
+ *				those before.  The runs wait for one another, unless the job
+ *				allows overlap, however many there are
  *
- * What becomes of a slot that meets a live run is told in sched_overlap.c.
+ * sched_overlap.c decides what becomes of a slot that finds a live run.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sched_hand.c
- *		Runs in the hands of workers of either kind: taking back, interrupting.
+ *		Runs that workers of either kind have: taking back, interrupting.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

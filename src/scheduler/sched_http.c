@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * sched_http.c
- *		From ready runs to the HTTP worker, and back.
+ *		Deals requests to the HTTP worker, and takes their outcomes.
  *
- * Runs that are HTTP requests are executed by one process for all owners, so
- * they wait in queues of their own: an owner has two entries, one for what
- * its workers execute and one for its requests.  Owners take turns; within an
- * owner it is priority, then keys that take turns (the host is one), then age.
+ * One process executes the HTTP requests of all owners, so they wait in their
+ * own queues: an owner has two entries, one for runs of its workers and one for
+ * its requests.  Owners take turns; within an owner the order is priority, then
+ * keys that take turns (the host is one), then age.
  *
- * The rest is as with workers (sched_dispatch.c), but for what follows from
- * there being thousands of runs at a time: each is in an entry of its own
- * (shmem_flight.c); what a dead worker leaves is taken over in portions; and
- * nobody watches over timeouts here, for no user's code can get at those of the
- * HTTP worker.
+ * The rest is as with workers (sched_dispatch.c), with differences because
+ * there are thousands of runs at a time.  Each run has its own entry
+ * (shmem_flight.c).  The runs of a dead worker are taken over in portions.  The
+ * scheduler does not enforce timeouts here, because no user code can interfere
+ * with those of the HTTP worker.
  *
- * A request may have been received when its worker dies, so such an attempt is
+ * A request may have been received when its worker dies.  So such an attempt is
  * lost, and the job's policy says whether there is another.
  *
  * Portions Copyright (c) 2026, jobsched contributors

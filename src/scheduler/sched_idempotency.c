@@ -3,13 +3,13 @@
  * sched_idempotency.c
  *		Deletes idempotency keys that have expired.
  *
- * Nothing depends on when that happens: trigger() takes a key that has expired
- * as one that nobody keeps.  So at the start and then with each sweep the
- * scheduler goes through what has expired, by an index, a few rows in a step,
- * with a pause between steps, until it is through.
+ * Nothing depends on when that happens: trigger() treats an expired key as one
+ * that no run holds.  So at the start and then with each sweep the scheduler
+ * reads the expired keys by an index, a few rows in a step, with a pause
+ * between steps, until it has seen all.
  *
  * Keys of runs that have not ended stay, and so do those of jobs whose home is
- * elsewhere; those of roles' requests stay where any job's is.
+ * elsewhere.  Keys of roles' requests stay if there is any such job.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,22 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * sched_jobless.c
- *		Requests whose job is yet to be made.
+ *		Requests whose job does not exist yet.
  *
- * http_post() and its like queue runs of a job "http" of the role.  As long as
- * the role has none, they queue them without a job (job_id 0), and the scheduler
- * makes the job when it reads such a run, and gives it to the run, in one
- * transaction.  A session that made the job itself would hold up every other
- * session that makes a first request of the role, until it commits.
+ * http_post() and the like queue runs of a job "http" of the role.  While the
+ * role has no such job, they queue them without a job (job_id 0).  When the
+ * scheduler reads such a run, it makes the job and gives it to the run, in one
+ * transaction.  If a session made the job itself, every other session with a
+ * first request of the role would have to wait until it commits.
  *
- * The scheduler waits for nobody either: if somebody is giving the name "http"
- * to a job of the role, or holds the run's row, the run is tried again a second
- * later.  Of each role some are served in a step, so one that has queued many
- * does not keep the others waiting.
+ * The scheduler waits for nobody either.  If somebody is giving the name "http"
+ * to a job of the role, or has locked the run's row, it tries again a second
+ * later.  It serves a limited number of runs of each role in a step, so a role
+ * that has queued many does not keep the others waiting.
  *
- * A run without a job carries the token of its database, as a job does.  One
- * that has come here in a copy, or from a publisher, is left alone until it is
- * adopted.
+ * Like a job, a run without a job has the token of its database.  A run that
+ * came here in a copy, or from a publisher, is left alone until it is adopted.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -5,38 +5,39 @@
  *
  * DESIGN
  *
- * A run may be named by several limits: of each of its keys, its job, its
- * queue, its owner.  While it is ready or with a worker it holds a unit of all
- * of them.  It becomes ready only if each has room, and takes all units at
- * once; so no limit is ever exceeded, whatever workers do, and no worker is
- * started for what cannot run.  (What a predecessor has started counts in any
- * case; and a limit that is lowered kills nothing.)  That is decided at one
- * point of each step, sched_wake_limited(), and until then each run waits: of
- * those that become due together not the first one found goes first, but whose
- * turn it is.
+ * Several limits may apply to a run: those of each of its keys, of its job, its
+ * queue and its owner.  While it is ready or with a worker it holds a unit of
+ * all of them.  It becomes ready only if each has room, and takes all units at
+ * once.  So no limit is ever exceeded, whatever workers do, and no worker is
+ * started for a run that may not start.  (Runs that a predecessor has started
+ * count in any case; and when a limit is lowered no run is stopped.)  This is
+ * decided at one point of each step, sched_wake_limited().  Until then each run
+ * waits, so of runs that become due together the next one by turn goes first,
+ * not the first one found.
  *
- * Runs that are named by the same limits, with the same priority, share a
- * LimitSet.  Those that wait are in its line, the oldest first; and the set as
- * a whole waits at one limit that is full.  When a limit gets room it is
- * marked dirty, and the first set at each dirty limit is tried: its first run
- * becomes ready, or the set moves to another limit that is full.  So nothing
- * looks at what waits behind a full limit, and moving 100,000 runs of one key
- * costs as much as moving one.  General limits are served before specific ones:
- * a run of a user that ends gives its place in the queue to whose turn it is,
- * and not to the next one of the same user.
+ * Runs with the same limits and the same priority share a LimitSet.  Those that
+ * wait are in its line, the oldest first; and the set as a whole waits at one
+ * limit that is full.  When a limit gets room it is marked dirty, and the first
+ * set at each dirty limit is tried: its first run becomes ready, or the set
+ * moves to another limit that is full.  So the runs behind a full limit cost
+ * nothing, and moving 100,000 runs of one key costs as much as moving one.
+ * General limits are served before specific ones: when a run of a user ends,
+ * its unit of the queue goes to the set whose turn it is, and not to the next
+ * run of the same user.
  *
  *		A limit at which something waits is full, or dirty, or its timer is set.
  *
- * Sets wait in a queue in which keys take turns (sched_fair.c).  What comes
- * new waits behind what is there, even if there is room for a moment.
+ * Sets wait in a queue in which keys take turns (sched_fair.c).  A new run
+ * waits behind those that are there, even if there is room for a moment.
  *
  * RATES
  *
- * A rate of n in an interval is GCRA: one run each interval / n, and after a
- * pause up to "burst" of them at once.  tat is when what has been let through
- * is used up.  A run pays when it is claimed, once for each attempt; as many
- * may be ready and not have paid as could pay now.  tat is in limit_state,
- * written in the transaction of the claim, so no restart gives a burst.
+ * A rate of n in an interval is implemented with GCRA: one run each interval /
+ * n, and after a pause up to "burst" of them at once. tat is the time at which
+ * what has been let through is used up.  A run pays when it is claimed, once
+ * for each attempt.  The number of ready runs that have not paid is at most the
+ * number that could pay now. tat is in limit_state, written in the transaction
+ * of the claim, so a restart does not allow a burst.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sched_load.c
- *		From tables to the scheduler's memory.
+ *		Reads the tables into the scheduler's memory.
  *
  * What is read, and when, is in sched_news.c.
  *

@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * sched_memory.c
- *		What the scheduler knows: jobs, waiting runs, owners.
+ *		What the scheduler has in memory: jobs, waiting runs, owners.
  *
- * Each job and each run of the queue is in memory once and is found by its
- * id.  Jobs with a next slot are in a heap by its time; runs are in exactly
- * one place, by their state (sched_place.c moves them):
+ * Each job and each run of the queue is in memory once and is found by its id.
+ * Jobs with a next slot are in a heap by its time.  Each run is in exactly one
+ * place, by its state (sched_place.c moves it):
  *
  *	RUN_FUTURE		heap by run_at
  *	RUN_READY		queue of their owner, by priority and turn
- *	RUN_LIMITED		line of their limits, which are full
+ *	RUN_LIMITED		line of their limits, one of which is full
  *	RUN_HELD		only with their job, which is paused, asleep, invalid or dropped
  *	RUN_BEHIND		heap of their job, by age: they wait until no run of it is
- *					live, one at a time (sched_overlap.c)
+ *					live, and go one at a time (sched_overlap.c)
  *	RUN_ASSIGNED	with a worker
  *
  * Portions Copyright (c) 2026, jobsched contributors

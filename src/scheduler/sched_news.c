@@ -4,10 +4,10 @@
  *		What is to be read from the tables, and when.
  *
  * At its start the scheduler reads everything: jobs, their states, the queue.
- * After that it reads what the news in shared memory name, row by row.  When
- * the news have overflowed, or a prepared transaction has committed, or once in
- * a long while to be safe, it reads everything again: what it knows already is
- * passed over, so that is always right.
+ * After that it reads the rows that the news in shared memory name.  When the
+ * news have overflowed, or a prepared transaction has committed, or after a
+ * long time to be safe, it reads everything again.  It skips what it knows
+ * already, so that is always right.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,28 +3,28 @@
  * sched_overlap.c
  *		Slots that come while runs of their job are live.
  *
- * What becomes of such a slot the job's policy says:
+ * The job's policy says what becomes of such a slot:
  *
  *	skip		it has no run, and is counted
- *	queue		its run waits behind the others, unless too many do already
+ *	queue		its run waits behind the others, unless too many wait already
  *	allow		its run starts beside the others, unless max_concurrency are live
- *	replace		the others are cancelled, and its run waits until they are gone
+ *	replace		the others are cancelled, and its run waits until they have ended
  *
- * It is judged at the slot's own time, in the transaction that makes the run or
- * does not, also where jitter puts the run off: a run that exists but is put
- * off counts as live, so there is one judgement and none has to be revised.
+ * This is decided at the slot's own time, in the transaction that makes the run
+ * or does not, also if jitter delays the run.  A delayed run counts as live, so
+ * there is one decision, which never has to be revised.
  *
  * With queue and replace (JobEntry.serial) the runs of slots are RUN_BEHIND
  * when they are ready, and one of them becomes RUN_READY when no run of the job
- * is live.  That depends on nothing but the job's row, for the policy, and the
- * rows of its runs; so a successor, or a server after a crash, has them in the
- * same order again: those that were executed go on first, or are behind with
- * the others, by age.  It takes no search: a job counts its live runs, and
- * tells when there are none (sched_run_place).  Runs to be replaced that were
- * being executed have a stop each (sched_cancel.c).
+ * is live.  That depends only on the job's row, for the policy, and the rows of
+ * its runs.  So a successor, or a server after a crash, finds the same order:
+ * runs that were being executed go on first, or are behind with the others, by
+ * age.  Nothing has to be searched: a job counts its live runs, and says when
+ * there are none (sched_run_place).  For each run to be replaced that was being
+ * executed there is a row of run_stop (sched_cancel.c).
  *
- * Triggered runs never wait for this, but are waited for.  Backfilled ones do
- * neither.
+ * Triggered runs never wait for other runs, but slots wait for them.  For
+ * backfilled runs neither is true.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,10 +3,11 @@
  * sched_owner.c
  *		Roles that are renamed or dropped.
  *
- * Rows have the name of their owner beside its OID, for places where the OID
+ * Rows have the name of their owner beside its OID, because elsewhere the OID
  * means nothing (owner.c).  When a role has been renamed or dropped, every
- * scheduler is told (utility_hook.c), and brings the rows of its database in
- * line; and so it does with what it finds when it reads a row (sched_role.c).
+ * scheduler is notified (utility_hook.c) and corrects the rows of its
+ * database.  It also corrects a row when it reads one that is out of date
+ * (sched_role.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * sched_pending.c
- *		What is to be ended in the next step: what stops, dropped jobs, changes of
- *		owner and a restart have left.
+ *		What is to be ended in the next step, because of stops, dropped jobs,
+ *		changes of owner or a restart.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

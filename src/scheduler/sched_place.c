@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * sched_place.c
- *		Where runs are: each in the one place that belongs to its state.
+ *		Moves each run to the one place that belongs to its state.
  *
- * How a run comes to be ready is decided here, with what its limits, its job and
- * the clock say; sched_limit.c only answers.  The places are in sched_memory.c.
+ * This file decides whether a run becomes ready, by its limits, its job and the
+ * clock; sched_limit.c only answers questions.  The data structures are in
+ * sched_memory.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

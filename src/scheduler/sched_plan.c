@@ -4,9 +4,9 @@
  *		Runs on their way to workers: planned, claimed, delivered.
  *
  * A run is delivered only after its claim has committed, so a row that says
- * running is evidence for a successor.  Between claim and delivery a run is
- * in no seat; a scheduler that dies there leaves a row of this boot that no
- * seat knows of, which its successor delivers.
+ * running is evidence for a successor.  Between claim and delivery a run is in
+ * no seat.  If the scheduler dies there, it leaves a row of this boot id whose
+ * run is in no seat, and its successor delivers that run.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * sched_process.c
- *		The scheduler as a process: leaving, its commits, what it tells of errors.
+ *		The scheduler as a process: its end, its commits, its reports of
+ *		errors.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * sched_role.c
- *		The roles that own something here, and whether they are still called the same.
+ *		The roles that own something here, and whether they have changed.
  *
- * Changes of roles that are nobody's here cost no look at the rows: the names of the
- * owners that there are, are kept in memory.
+ * The names of all owners are kept in memory, so changes of roles that own
+ * nothing here do not cost a look at the rows.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,17 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * sched_slot.c
- *		Which slots a job has, which of them are done, which come next.
+ *		Which slots a job has, which are done, and which is next.
  *
  * A job's slots are the instants of its schedule from starts_at to ends_at.
  * Each is done once: it has had its run, or is counted in a row of history.
- * The job remembers which are done, so that a clock set back or a schedule set
- * anew brings none of them round again.
+ * The job remembers which slots are done, so that they do not come again when
+ * the clock is set back or the schedule is set anew.
  *
- * Usually that is all up to last_slot.  When slots were passed over (a misfire)
- * it is two spans: all up to done_before, and from done_from to last_slot.  If
- * the reason was a clock that was ahead, and it is set right, the slots in
- * between come round for the first time, and get their runs.
+ * Usually all up to last_slot are done.  When slots were passed over (a
+ * misfire) there are two spans: all up to done_before, and from done_from to
+ * last_slot.  If they were passed over because the clock was ahead, and the
+ * clock is corrected, the slots in between come for the first time, and get
+ * their runs.
  *
  * Nothing here reads or writes a table.
  *

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * sched_stop.c
- *		Rows of stop that are known, and whose turn it is.
+ *		The known rows of run_stop, and which is served next.
  *
- * What they ask for is done by sched_cancel.c.  One is deleted when it is done, so a
+ * sched_cancel.c serves them.  A row is deleted when it has been served, so a
  * successor finds it as long as there is something to do.
  *
  * Portions Copyright (c) 2026, jobsched contributors

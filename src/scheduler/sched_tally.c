@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * sched_tally.c
- *		From the outcomes of runs to the states of their jobs.
+ *		The tally of outcomes: from the ends of runs to the states of their
+ *		jobs.
  *
- * A worker that wrote its job's state with each run would make all runs of
- * one job wait for each other.  So outcomes are added up here and written a
- * few times a second: a job that runs a thousand times has one new row
- * version.  What a crash takes from here is read back from history.
+ * If workers wrote their job's state with each run, all runs of one job would
+ * wait for one another.  So the scheduler adds outcomes to a tally here and
+ * writes it a few times a second: a job that runs a thousand times has one new
+ * row version.  What a crash loses of the tally is read back from history.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -10,24 +10,24 @@
  * it makes a step:
  *
  *		look at the workers' seats			sched_dispatch.c
- *		load what is new					sched_news.c, sched_load.c
- *		outcomes go to the jobs' states		sched_tally.c
- *		slots that are due become runs		sched_fire.c
- *		ready runs are dealt and claimed	sched_dispatch.c, sched_plan.c
+ *		load what is new					sched_load.c
+ *		tally outcomes in the jobs' states	sched_tally.c
+ *		turn due slots into runs			sched_fire.c
+ *		deal and claim ready runs			sched_dispatch.c
  *
- * All writing of a step is one transaction; it is not durable by itself
- * (synchronous_commit is off): whatever a crash takes of it is done again,
- * and a worker's commit makes durable what it builds upon.  Mailboxes are
- * filled after the commit.  Between steps there is no transaction, no
+ * Everything that a step writes is one transaction.  It is not durable by
+ * itself (synchronous_commit is off): what is lost of it in a crash is done
+ * again, and a worker's commit makes durable what it builds upon.  Mailboxes
+ * are filled after the commit.  Between steps there is no transaction, no
  * snapshot and no lock.
  *
- * Crash-only: on any error the process ends, and the launcher starts
- * another, which finds everything in the tables and in the seats.  There is
- * no other way to recover, so this one is well tried.  A row that makes
- * trouble does not stop the successor (sched.careful).
+ * Crash-only: on any error the process ends, and the launcher starts another,
+ * which finds everything in the tables and in the seats.  There is no other way
+ * to recover, so this one is well tested.  A row that causes errors does not
+ * stop the successor (sched.careful).
  *
- * It runs as the bootstrap superuser and executes no user's code: rows are
- * accessed directly (table.c), the few statements are constant.
+ * It runs as the bootstrap superuser and executes no user code: rows are
+ * accessed directly (table.c), and the few statements are constant.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * clock.c
- *		What time it is, and how long until.
+ *		The current time, and waiting times.
  *
- * All that decides what is due, and every time that is recorded, comes from
- * here, so that a test can put a month of schedules through in a second: it
- * sets the clock of the whole cluster (clock_sql.c).  A mocked clock stands
- * still between settings.
+ * Everything that decides what is due, and every time that is recorded, comes
+ * from here.  So a test can run a month of schedules in a second: it sets the
+ * clock of the whole cluster (clock_sql.c).  A clock that a test has set stands
+ * still until it is set again.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

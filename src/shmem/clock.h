@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * clock.h
- *		What time it is, and how long until.
+ *		The current time, and waiting times.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,27 +1,27 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.c
- *		What the processes share: its layout, its locks, how it is set up.
+ *		What the processes share: databases, seats of workers, mailboxes.
  *
  * DESIGN
  *
- * One array of databases, one of worker seats, both of fixed size.  The
- * launcher keeps one scheduler per database entry; a scheduler reserves a
- * seat, starts a worker in it, and from then on hands it runs through the
- * seat's mailbox and takes the outcomes from the seat's list of done ones.
+ * There is one array of databases and one of seats for workers, both of fixed
+ * size.  The launcher keeps one scheduler for each database entry.  A scheduler
+ * reserves a seat and starts a worker in it.  From then on it hands it runs
+ * through the seat's mailbox and takes the outcomes from the seat's list.
  *
  * LOCK PROTOCOL
  *
- * js->lock (LWLock) guards which database has which scheduler and which seat
- * belongs to whom: every field marked "by lock".  To change one, hold it
- * exclusively; to set the latch of a process found here, hold it at least
- * shared: its owner clears the pointer under the exclusive lock before it
- * exits, so the PGPROC cannot change hands meanwhile.
+ * js->lock (LWLock) protects which database has which scheduler and which seat
+ * belongs to which process: every field marked "by lock".  To change one, hold
+ * it exclusively.  To set the latch of a process found here, hold it at least
+ * shared: that process clears its pointer under the exclusive lock before it
+ * exits, so the PGPROC cannot come to belong to another one meanwhile.
  *
- * The mutex (spinlock) of a database or seat guards the fields marked "by
+ * The mutex (spinlock) of a database or seat protects the fields marked "by
  * mutex".  It may be taken while holding js->lock, never the other way round,
- * and only around straight-line code.  Nothing is held across a transaction,
- * a wait or anything that can report an error.
+ * and only around straight-line code.  Nothing is held across a transaction, a
+ * wait or anything that can report an error.
  *
  * SEATS
  *
@@ -31,16 +31,16 @@
  *	   |                                      v
  *	   +--------------- release ------------ DEAD
  *
- * A worker that exits, for whatever reason, leaves its seat DEAD with all
- * that it held: the run it was executing, those it had not begun, outcomes
- * not yet read.  Its scheduler takes them over and frees the seat.  So for
- * each run that is marked as running under this boot id some seat has it;
- * and one that is marked with another boot id was cut off by the end of its
- * server.  The generation tells a worker that comes late from one that uses
- * the seat now.
+ * A worker that exits, for whatever reason, leaves its seat DEAD with
+ * everything that it held: the runs that it was executing, those that it had
+ * not begun, outcomes not yet read.  Its scheduler takes them over and frees
+ * the seat.  So each run that is marked as running under this boot id is in
+ * some seat, and a run that is marked with another boot id was cut off by the
+ * end of its server.  The generation distinguishes a worker that comes late
+ * from the one that uses the seat now.
  *
- * An HTTP worker's seat is one too; instead of a mailbox it has flights
- * (shmem_flight.c).  There is one such seat for each database.
+ * An HTTP worker's seat is in the same array; instead of a mailbox it has
+ * flights (shmem_flight.c).  There is one such seat for each database.
  *
  * A mailbox never overflows: a scheduler delivers only as many runs as there
  * is room for their outcomes.

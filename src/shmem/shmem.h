@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.h
- *		What the processes share: databases, worker seats, mailboxes.
+ *		What the processes share: databases, seats of workers, mailboxes.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

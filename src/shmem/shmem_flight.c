@@ -1,23 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_flight.c
- *		Shared memory: the runs in the hands of an HTTP worker.
+ *		Shared memory: the runs that an HTTP worker has.
  *
  * An HTTP worker executes thousands of runs at a time, and they end in any
  * order.  So its seat has no mailbox and no batch, but flights: an entry for
- * each run, from its delivery until its end is recorded.  Both sides know a run
- * by the number of its entry.
+ * each run, from its delivery until its end is recorded.  Both sides refer to a
+ * run by the number of its entry.
  *
  *		free --deliver--> waits --take--> taken --finish--> free
  *		                    |                |
  *		                    +-- take back    +-- by the scheduler, when the
  *		                        (scheduler)      worker is dead
  *
- * A worker that ends leaves its entries behind; its scheduler accounts for each
+ * A worker that ends leaves its entries behind; its scheduler deals with each
  * that was taken.  Entries and outcomes together never exceed the capacity, so
  * there is always room for an outcome.
  *
- * Everything here is by the mutex of the seat.
+ * The mutex of the seat protects everything here.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_seat.c
- *		Shared memory: worker seats, mailboxes and outcomes.
+ *		Shared memory: seats of workers, mailboxes and outcomes.
  *
  * The states of a seat and the lock protocol are in shmem.c.
  *

@@ -1,19 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * wakeup.c
- *		Telling the scheduler at commit what a transaction has done.
+ *		Notifies the scheduler at commit of what a transaction has done.
  *
- * trigger() and its like note what they queued or changed; when the
- * transaction has committed, and its rows can be seen, the notes go into the
- * shared memory of the database's scheduler and its latch is set.  An abort
- * forgets them.  Notes of an aborted subtransaction stay: the scheduler looks
+ * trigger() and the like note what they queued or changed.  When the
+ * transaction has committed, and its rows are visible, the notes go into the
+ * shared memory of the database's scheduler, and its latch is set.  An abort
+ * discards them.  Notes of an aborted subtransaction stay: the scheduler looks
  * for the rows and finds none.
  *
- * A prepared transaction commits in another session, which knows nothing of
- * our notes.  So PREPARE leaves a mark with the database, and where there is
- * one COMMIT PREPARED (utility_hook.c) makes the scheduler read everything.
+ * A prepared transaction commits in another session, which knows nothing of our
+ * notes.  So PREPARE leaves a mark with the database, and if there is one,
+ * COMMIT PREPARED (utility_hook.c) makes the scheduler read everything.
  *
- * One callback, registered once in the life of the process.
+ * There is one callback, registered once in the life of the process.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

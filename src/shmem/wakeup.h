@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * wakeup.h
- *		Telling the scheduler at commit what a transaction has done.
+ *		Notifies the scheduler at commit of what a transaction has done.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -3,21 +3,21 @@
  * job_parameters.c
  *		The parameters of a job, in one table.
  *
- * A row of the table says of a parameter what it is called, where it is kept,
- * its bounds, and what it is if create_job() is not told.  What walks the table:
+ * A row of the table has a parameter's name, its place in the structure, its
+ * bounds, and its default in create_job().  Three files walk the table:
  *
- *	job_arguments.c	fetches and checks what create_job() and alter_job() are
- *				given.  Not given is always the same: the argument is NULL.
+ *	job_arguments.c	fetches and checks the arguments of create_job() and
+ *				alter_job().  A NULL argument always means "not given".
  *	here		writes and reads the columns of table job
- *	bounds.c	adds up how large a job is
+ *	bounds.c	adds up the size of a job
  *
- * To add a parameter is to add a row, its member of JsJob and its column here
- * and in src/sql/30_jobs.sql; CONTRIBUTING.md has the list.  sql/parameters.sql
- * takes the parameters from the declarations of the functions, and fails where
- * one is missing or in another place.
+ * To add a parameter, add a row, a member of JsJob, and a column here and in
+ * src/sql/30_jobs.sql; CONTRIBUTING.md has the list.  sql/parameters.sql takes
+ * the parameters from the declarations of the functions, and fails if one is
+ * missing or in another place.
  *
  * Parameters of an HTTP request are not here: they are fields of one column,
- * and http_request() and its like have them too (http.c).
+ * and http_request() and the like have them too (http.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
