@@ -44,6 +44,9 @@
  */
 #include <errno.h>
 #include <limits.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,6 +64,9 @@
 #define CONNECT_GRACE_US 100000
 
 #define ID_BUCKETS 16384		/* a power of two */
+
+/* Free memory that the process keeps for the next requests. */
+#define KEPT_BYTES (64 * 1024 * 1024)
 
 static CURLM *multi = NULL;
 static int64_t multi_due = MUX_NEVER;	/* when libcurl wants to be called */
@@ -629,12 +635,26 @@ create_multi(void)
 	return true;
 }
 
+/*
+ * Each request takes some dozens of kilobytes and gives them back.  glibc would
+ * return them to the system each time, and fault them in again.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+	(void) mallopt(M_TOP_PAD, KEPT_BYTES / 64);
+#endif
+}
+
 /* NULL: all went well. */
 static const char *
 try_open(const JsMuxConfig *config)
 {
 	const char *lack;
 
+	keep_memory();
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return "libcurl could not be initialized";
 	lack = lacking(curl_version_info(CURLVERSION_NOW));

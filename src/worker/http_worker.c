@@ -90,7 +90,7 @@ PGDLLEXPORT void jobsched_http_main(Datum arg);
 
 /* What one batch may take of memory, and of time, before it ends. */
 #define BATCH_BYTES (16 * 1024 * 1024)
-#define SLICE_US (20 * 1000)
+#define SLICE_US (50 * 1000)
 
 /* The same for what is done again after a failure: the rest waits. */
 #define SEARCH_US USECS_PER_SEC
@@ -130,7 +130,7 @@ static int	connections;		/* as many as there may be */
 static MemoryContext
 create_context(void)
 {
-	return AllocSetContextCreate(TopMemoryContext, "jobsched transfer", ALLOCSET_SMALL_SIZES);
+	return AllocSetContextCreate(TopMemoryContext, "jobsched transfer", ALLOCSET_DEFAULT_SIZES);
 }
 
 static JsTransfer *
@@ -554,7 +554,7 @@ blame(Beginning *beginning, const ErrorData *error)
 			fail_to_prepare(beginning->transfers[i], error);
 }
 
-/* Begins some of those that wait.  Returns whether others may be begun. */
+/* Begins some of those that wait.  Returns whether there were any. */
 static bool
 begin_runs(void)
 {
@@ -569,7 +569,7 @@ begin_runs(void)
 	for (int i = 0; i < beginning.count; i++)
 		begin_transfer(beginning.transfers[i]);
 	MemoryContextReset(batch_context);
-	return js_turn_any(JS_HTTP_WAITING);
+	return beginning.count > 0;
 }
 
 static void
@@ -1148,7 +1148,10 @@ show_activity(void)
 	set_ps_display(in_use > 0 ? text : "idle");
 }
 
-/* Not for long, for there are others that have ended. */
+/*
+ * Begins what there is, and what comes meanwhile, so that one transaction can
+ * record more ends.  Not for long, because some have ended.
+ */
 static void
 begin_and_transfer(void)
 {
@@ -1157,6 +1160,7 @@ begin_and_transfer(void)
 	while (begin_runs() && GetCurrentTimestamp() - start < SLICE_US)
 	{
 		transfer_data();
+		take_runs();
 		CHECK_FOR_INTERRUPTS();
 	}
 	transfer_data();
