@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_response.c
- *		What the headers of a response say.
+ *		What the headers of a response say.  (store_history.c makes it a row.)
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -645,6 +645,7 @@ keep_memory(void)
 #ifdef __GLIBC__
 	(void) mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
 	(void) mallopt(M_TOP_PAD, KEPT_BYTES / 64);
+	(void) mallopt(M_MMAP_THRESHOLD, KEPT_BYTES / 4);
 #endif
 }
 

@@ -1,7 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * finish.c
- *		How runs end.
+ *		How runs end: the one way out of the queue.
+ *
+ * js_run_finish() records in the current transaction that attempts have ended:
+ * the run leaves the queue, or waits for another attempt; its rows of history
+ * are inserted (store_history.c); callbacks are queued (callback.c).  Workers
+ * (worker_run.c, worker_shared.c), the HTTP process (http_record.c) and the
+ * scheduler (sched_end.c) call it, for whatever reason a run ends.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

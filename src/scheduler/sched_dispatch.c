@@ -52,6 +52,8 @@
 #define PLACE_RETRY_US (150 * 1000)
 
 static TimestampTz place_retry_at = DT_NOEND;	/* no worker could be had */
+static TimestampTz started_at = 0;	/* when workers were last started, if any
+									 * were to be */
 static int *reaped = NULL;		/* js->max_seats of them */
 static int	reaped_count = 0;
 
@@ -495,6 +497,7 @@ start_workers(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	started_at = now;
 	place_retry_at = DT_NOEND;
 	if (now < sched.no_worker_until)
 		return;
@@ -587,10 +590,12 @@ sched_dispatch_deadline(void)
 		if (seat->view.state == JS_SEAT_STARTING)
 			deadline = Min(deadline, seat->view.started_at + START_TIMEOUT + 1);
 	}
-	if (sched.no_worker_until != 0 && sched.ready_count > 0)
-		deadline = Min(deadline, sched.no_worker_until);
-	if (sched.ready_count > 0)
+	if (sched_can_assign())
+	{
 		deadline = Min(deadline, place_retry_at);
+		if (sched.no_worker_until > started_at)
+			deadline = Min(deadline, sched.no_worker_until);
+	}
 	dlist_foreach(iter, &sched.owners)
 	{
 		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);

@@ -102,7 +102,7 @@ read_ending_job(int64 job_id, const JsRun *row, JsJob *job)
 	return js_job_read(job_id, job);
 }
 
-/* Moves a run to history; job as in JsEnding. */
+/* Records the end of an attempt, mostly of the run too; job as in JsEnding. */
 static void
 end_attempt(RunEntry *run, const JsRun *row, const JsJob *job, const JsOutcome *outcome)
 {

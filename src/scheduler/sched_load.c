@@ -103,10 +103,14 @@ sched_apply_job(const JsJob *row)
 		return;
 	if (is_new)
 		job = sched_job_make(row->job_id);
-	else if (job->revision == row->revision && job->asleep == !at_home)
+	else if (job->revision == row->revision && (job->dropped || job->asleep == !at_home))
 		return;
 	before = *job;
-	sched_set_flag(&job->invalid, false, &sched.invalid_count);
+	if (is_new || job->revision != row->revision)
+	{
+		sched_set_flag(&job->invalid, false, &sched.invalid_count);
+		job->auto_paused = false;
+	}
 	job->revision = row->revision;
 	/* The OID of a dropped role may be given out again while we live. */
 	job->owner = row->owner_name != NULL ? row->owner : InvalidOid;
@@ -117,7 +121,6 @@ sched_apply_job(const JsJob *row)
 	job->overlap = row->overlap;
 	job->serial = is_serial(row);
 	job->pause_after_failures = row->pause_after_failures;
-	job->auto_paused = false;	/* that was another revision */
 	job->has_schedule = row->schedule != NULL;
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;

@@ -10,10 +10,10 @@
  * it makes a step:
  *
  *		look at the workers' seats			sched_dispatch.c
- *		load what is new					sched_load.c
+ *		load what is new					sched_news.c
  *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
- *		deal and claim ready runs			sched_dispatch.c
+ *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
  *
  * Everything that a step writes is one transaction.  It is not durable by
  * itself (synchronous_commit is off): what is lost of it in a crash is done

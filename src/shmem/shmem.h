@@ -224,19 +224,6 @@ typedef struct JsSeat
 	char		last_sqlstate[6];
 } JsSeat;
 
-/*
- * A role that has no worker, in no database, and has found no place for one.
- * If there are more such roles, those that are not noted come after these.
- */
-typedef struct JsWaiting
-{
-	Oid			owner;
-	TimestampTz since;
-	TimestampTz asked_at;		/* last; 0: this is free */
-} JsWaiting;
-
-#define JS_MAX_WAITING 128
-
 typedef struct JsShared
 {
 	LWLock	   *lock;
@@ -251,7 +238,8 @@ typedef struct JsShared
 								 * extension */
 	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
 	bool		seat_wanted;	/* some scheduler waits for a seat */
-	JsWaiting	waiting[JS_MAX_WAITING];	/* by lock: roles without a place */
+	TimestampTz starving_since; /* by lock: a role without any worker has */
+	TimestampTz starving_seen;	/* found no place: first, last; 0: none has */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
 	bool		clock_mocked;
@@ -340,7 +328,7 @@ extern void js_flight_finish(const int *indexes, const JsDone *done, int count);
 typedef enum JsPlace
 {
 	JS_PLACE_GRANTED,
-	JS_PLACE_LATER,				/* ask again soon, to have its turn or keep it */
+	JS_PLACE_LATER,				/* soon, for all we know */
 	JS_PLACE_NONE
 } JsPlace;
 

@@ -70,19 +70,14 @@ take_seat(JsSeat *seat, Oid dboid, Oid owner, Oid run_table, uint32 *generation)
  * are jobsched.spare_workers for roles that have none at all, in no database;
  * so what one role executes cannot keep another's run from starting.  When
  * those are taken too, whoever has several places, or has had one for a while,
- * gives one back at the end of a run.  A worker that does not end though it
- * was told to counts only against its own role.
- *
- * Roles that have none and wait for one get it in the order in which they began
- * to wait, whatever database they wait in; a role that has some gets no further
- * one before that.  Without an order a place would go to the scheduler that
- * notices first that it is free, which is the one whose worker has left, and
- * another database's role could wait for ever.
+ * gives one back at the end of a run, and a role that has some gets no further
+ * one as long as another that has none waits.  A worker that does not end
+ * though it was told to counts only against its own role.
  * ------------------------------------------------------------------------
  */
 
-/* How long a role is thought to wait, unless it asks again. */
-#define WAITING_US USECS_PER_SEC
+/* How long a role that has found no place is thought to wait, unless it says so again. */
+#define STARVING_US USECS_PER_SEC
 
 /* How long an idle worker may take to make room before a spare place is used. */
 #define CLEARING_US (100 * 1000)
@@ -213,100 +208,45 @@ longest_idle(Oid dboid, Oid owner)
 }
 
 static bool
-still_waits(const JsWaiting *waiting, TimestampTz now)
+somebody_starves(TimestampTz now)
 {
-	return waiting->asked_at != 0 && now - waiting->asked_at < WAITING_US;
+	return js->starving_seen != 0 && now - js->starving_seen < STARVING_US;
 }
 
-/* How many roles have been waiting since before that.  Caller holds js->lock. */
-static int
-roles_waiting(TimestampTz before, TimestampTz now)
-{
-	int			count = 0;
-
-	for (int i = 0; i < JS_MAX_WAITING; i++)
-		count += still_waits(&js->waiting[i], now) && js->waiting[i].since < before;
-	return count;
-}
-
-/* The role's own note, or a free one, or NULL.  Caller holds js->lock. */
-static JsWaiting *
-find_waiting(Oid owner, TimestampTz now)
-{
-	JsWaiting  *unused = NULL;
-
-	for (int i = 0; i < JS_MAX_WAITING; i++)
-	{
-		JsWaiting  *waiting = &js->waiting[i];
-
-		if (!still_waits(waiting, now))
-			unused = waiting;
-		else if (waiting->owner == owner)
-			return waiting;
-	}
-	if (unused != NULL)
-		unused->asked_at = 0;
-	return unused;
-}
-
-/* A role that has no place asks for one: since when it has.  Caller holds js->lock. */
-static TimestampTz
-note_waiting(Oid owner, TimestampTz now)
-{
-	JsWaiting  *waiting = find_waiting(owner, now);
-
-	if (waiting == NULL)
-		return now;
-	if (waiting->asked_at == 0)
-		*waiting = (JsWaiting)
-	{
-		owner, now
-	};
-	waiting->asked_at = now;
-	return waiting->since;
-}
-
-/* It has one: who was asked to make room need not, unless for others.  Caller holds js->lock. */
+/* A role that has no place finds none.  Caller holds js->lock. */
 static void
-end_waiting(Oid owner, TimestampTz now)
+note_starving(TimestampTz now)
 {
-	JsWaiting  *waiting = find_waiting(owner, now);
+	if (!somebody_starves(now))
+		js->starving_since = now;
+	js->starving_seen = now;
+}
 
-	if (waiting != NULL)
-		waiting->asked_at = 0;
-	if (roles_waiting(DT_NOEND, now) > 0)
-		return;
+/* It has found one: who was asked to make room need not.  Caller holds js->lock. */
+static void
+end_starving(void)
+{
+	js->starving_seen = 0;
 	for (int i = 0; i < js->max_seats; i++)
 		js->seats[i].leave = false;
 }
 
-/* Whether a role that has some places may have one more now.  Caller holds js->lock. */
+/* Whether the role may have one more place now.  Caller holds js->lock. */
 static JsPlace
-judge_further_place(Oid owner, TimestampTz now)
+judge_place(Oid dboid, Oid owner)
 {
-	if (places_taken(owner) >= js_guc_max_workers)
-		return JS_PLACE_NONE;
-	return roles_waiting(DT_NOEND, now) > 0 ? JS_PLACE_LATER : JS_PLACE_GRANTED;
-}
+	TimestampTz now = GetCurrentTimestamp();
+	int			taken = places_taken(owner);
+	bool		has_none = seats_of_role(owner) == 0;
 
-/*
- * Whether a role that has none may have one now: what is left when all who have
- * waited longer have theirs.  Caller holds js->lock.
- */
-static JsPlace
-judge_first_place(Oid dboid, Oid owner, TimestampTz now)
-{
-	TimestampTz since;
-	int			taken;
-
-	if (js_guc_max_workers == 0)
-		return JS_PLACE_NONE;
-	since = note_waiting(owner, now);
-	taken = places_taken(owner) + roles_waiting(since, now);
 	if (taken < js_guc_max_workers)
-		return JS_PLACE_GRANTED;
-	if (taken >= js_guc_max_workers + js_guc_spare_workers ||
-		(longest_idle(dboid, owner) != NULL && now - since < CLEARING_US))
+		return !has_none && somebody_starves(now) ? JS_PLACE_LATER : JS_PLACE_GRANTED;
+	if (!has_none)
+		return JS_PLACE_NONE;
+	note_starving(now);
+	if (js_guc_max_workers == 0 || taken >= js_guc_max_workers + js_guc_spare_workers)
+		return JS_PLACE_NONE;
+	if (longest_idle(dboid, owner) != NULL && now - js->starving_since < CLEARING_US)
 		return JS_PLACE_LATER;
 	return JS_PLACE_GRANTED;
 }
@@ -323,25 +263,20 @@ free_seat(void)
 /*
  * Takes a seat for a worker that is about to be started, or returns -1 when the
  * owner can have no place now.  In that case the caller is woken when one
- * becomes free; with JS_PLACE_LATER it must ask again soon in any case.
+ * becomes free; with JS_PLACE_LATER it should ask again soon in any case.
  */
 int
 js_seat_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation, JsPlace *place)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	bool		has_none;
 	int			found;
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	found = free_seat();
-	has_none = seats_of_role(owner) == 0;
-	*place = has_none ? judge_first_place(dboid, owner, now) : judge_further_place(owner, now);
-	if (found < 0 && *place == JS_PLACE_GRANTED)
-		*place = JS_PLACE_LATER;
+	*place = found < 0 ? JS_PLACE_NONE : judge_place(dboid, owner);
 	if (*place == JS_PLACE_GRANTED)
 	{
-		if (has_none)
-			end_waiting(owner, now);
+		if (seats_of_role(owner) == 0)
+			end_starving();
 		take_seat(&js->seats[found], dboid, owner, run_table, generation);
 	}
 	else

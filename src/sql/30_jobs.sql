@@ -80,7 +80,7 @@ CREATE TABLE jobsched_internal.job (
 	cancel_running boolean NOT NULL DEFAULT false,
 	CHECK (pg_catalog.num_nonnulls(command, handler, request) = 1)
 ) INHERITS (jobsched_internal.job_name_of);
--- no partial index: store.c writes rows without the executor; home: what came from
+-- no partial index: table.c writes rows without the executor; home: what came from
 -- elsewhere is in nobody's way, whoever has the OID of its owner here
 CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, owner_name, home, dropped_at) NULLS NOT DISTINCT;
 

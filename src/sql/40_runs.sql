@@ -50,7 +50,7 @@ CREATE TABLE jobsched_internal.run (
 -- or fail, that inserts the run of the same slot.
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, source);
 
--- What is wanted of runs that exist: by sessions, and by the scheduler itself
+-- Stops: runs that are to end early, as wanted by sessions, and by the scheduler itself
 -- (overlap 'replace').  The scheduler does it, and deletes the row when the run
 -- has ended.
 CREATE SEQUENCE jobsched_internal.stop_id_seq AS bigint;

@@ -11,13 +11,13 @@
  *	here		writes and reads the columns of table job
  *	bounds.c	adds up the size of a job
  *
- * To add a parameter, add a row, a member of JsJob, and a column here and in
- * src/sql/30_jobs.sql; CONTRIBUTING.md has the list.  sql/parameters.sql takes
+ * To add a parameter, add a row here, its column in job_parameters.h, a member of
+ * JsJob, and what src/sql/30_jobs.sql has of it; CONTRIBUTING.md has the list.  sql/parameters.sql takes
  * the parameters from the declarations of the functions, and fails if one is
  * missing or in another place.
  *
  * Parameters of an HTTP request are not here: they are fields of one column,
- * and http_request() and the like have them too (http.c).
+ * and http_request() and the like have them too (api/http.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * store_history.c
- *		Rows of history, attempt, run_log and ring: runs that have ended.
+ *		Rows of history, attempt, run_log, http_response and ring: runs that have
+ *		ended.
  *
  * DESIGN
  *

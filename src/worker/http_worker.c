@@ -35,7 +35,7 @@
  *			run is limited by the sizes of requests, responses and secrets,
  *			because all work is a few steps for each byte.
  *	names	An owner gets no more lookups than leaves some for others
- *			(mux.c).
+ *			(mux_origin.c).
  *
  * So the worker takes what is delivered at once, and keeps it here in a queue
  * for each owner.
@@ -90,7 +90,10 @@ PGDLLEXPORT void jobsched_http_main(Datum arg);
 
 /* What one batch may take of memory, and of time, before it ends. */
 #define BATCH_BYTES (16 * 1024 * 1024)
-#define SLICE_US (50 * 1000)
+#define SLICE_US (20 * 1000)
+
+/* How long requests are begun before what has ended is recorded. */
+#define BEGIN_US (50 * 1000)
 
 /* The same for what is done again after a failure: the rest waits. */
 #define SEARCH_US USECS_PER_SEC
@@ -1157,10 +1160,12 @@ begin_and_transfer(void)
 {
 	TimestampTz start = GetCurrentTimestamp();
 
-	while (begin_runs() && GetCurrentTimestamp() - start < SLICE_US)
+	while (begin_runs() && GetCurrentTimestamp() - start < BEGIN_US)
 	{
 		transfer_data();
 		take_runs();
+		cancel_runs();
+		end_overdue();
 		CHECK_FOR_INTERRUPTS();
 	}
 	transfer_data();

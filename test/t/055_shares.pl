@@ -168,25 +168,6 @@ my $waiting = psql(q{SELECT owner FROM jobsched.runs WHERE job_name = 'nap' AND 
 psql(q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.running WHERE owner = 'hog'});
 wait_value($node, $db, qq{SELECT count(*) FROM jobsched.running WHERE owner = '$waiting'}, '1', 'the first place that gets free is for who has none');
 is(psql(q{SELECT count(*) FROM jobsched.running WHERE owner = 'hog'}), '3', 'not for who has several');
-
-# Who has waited longer comes first, though another database's scheduler sees sooner
-# that a place is free.
-sub waits
-{
-	my ($database, $role, $job) = @_;
-	my $waiting = sql_as($node, $database, $role, "SELECT jobsched.trigger('$job')");
-
-	like(error_of($node, $database, "CALL jobsched.wait_run($waiting, '1 s')"), qr/57014/, "$role waits");
-	return $waiting;
-}
-sql_as($node, $db, 'ann', q{SELECT jobsched.create_job('nap', command => 'SELECT pg_sleep(600)')});
-my $first = waits('other', 'bob', 'quick');
-my $second = waits($db, 'ann', 'nap');
-psql(q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.running WHERE owner = 'hog'});
-wait_run_state($node, 'other', $first, 'succeeded');
-wait_value($node, $db, qq{SELECT count(*) FROM jobsched.running WHERE run_id = $second}, '1', 'the place goes on to the next');
-cmp_ok($node->safe_psql('other', qq{SELECT extract(epoch FROM started_at) FROM jobsched.runs WHERE run_id = $first}), '<',
-	psql(qq{SELECT extract(epoch FROM started_at) FROM jobsched.runs WHERE run_id = $second}), 'who has waited longer comes first');
 psql(q{SELECT jobsched.cancel_runs(status => 'queued')});
 psql(q{SELECT jobsched.cancel_runs(status => 'running')});
 wait_drained($node, $db);
