@@ -144,6 +144,7 @@ my @cases = (
 
 my @runs = map { command($_->[1], $_->[4]) } @cases;
 push @cases, [ 'CALL that commits', q{CALL app.commits(NULL)}, '{"b": "' . ('big' x 10) . '"}' ];
+end_of($node, $db, $_) for @runs;    # they read the table as it is
 psql(q{INSERT INTO app.big VALUES (repeat('big', 10000), '{}')});
 push @runs, do { app(q{SELECT jobsched.create_job('call', command => 'CALL app.commits(NULL)') \g /dev/null
 	SELECT jobsched.trigger('call')}) };
