@@ -176,6 +176,15 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	return call->sockets[1];
 }
 
+/* When it is called the request that opened the socket may be over, and its MuxCall gone. */
+static int
+close_socket(void *none, curl_socket_t fd)
+{
+	(void) none;
+	js_mux_poll_closed(fd);
+	return close(fd);
+}
+
 /*
  * Sockets of connections that were opened, by their own port, for libcurl does
  * not tell which one a request is about to use.  May be out of date.
@@ -194,12 +203,16 @@ has_port(int fd, int port)
 		ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port) == port;
 }
 
+/* The first request on a connection. */
 static void
 note_socket(const MuxCall *call, int port)
 {
 	for (int i = 0; i < 2; i++)
 		if (has_port(call->sockets[i], port))
+		{
 			sockets[port] = call->sockets[i];
+			js_mux_poll_connected(sockets[port]);
+		}
 }
 
 /*
@@ -212,13 +225,12 @@ has_spoken_early(MuxCall *call, int port)
 {
 	char		c;
 
-	if (call->secure || port <= 0 || port > 65535)
+	if (port <= 0 || port > 65535)
 		return false;
 	if (call->fresh)
-	{
 		note_socket(call, port);
+	if (call->fresh || call->secure)
 		return false;
-	}
 	/* a peek at another's socket does no harm; mostly there is nothing */
 	return recv(sockets[port], &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0 && has_port(sockets[port], port);
 }
@@ -530,6 +542,7 @@ set_callbacks(MuxCall *call)
 	SET(CURLOPT_PRIVATE, call);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, call);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
 	SET(CURLOPT_PREREQFUNCTION, before_request);
 	SET(CURLOPT_PREREQDATA, call);
 	SET(CURLOPT_RESOLVER_START_FUNCTION, resolver_starts);

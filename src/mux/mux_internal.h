@@ -102,6 +102,8 @@ typedef struct MuxEvent
 
 extern bool js_mux_poll_open(void);
 extern int	js_mux_poll_fd(void);
+extern void js_mux_poll_connected(int fd);
+extern void js_mux_poll_closed(int fd);
 extern void js_mux_poll_watch(int fd, bool in, bool out, bool known);
 extern void js_mux_poll_forget(int fd);
 extern void js_mux_poll_alarm(int64_t due);

@@ -7,6 +7,12 @@
  * descriptor is readable, for another epoll or kqueue too, while there are
  * events or the alarm has gone off.
  *
+ * libcurl forgets a socket after each request and watches it again in the next,
+ * which would be two system calls for each.  So a connection's socket that is
+ * only read from stays watched in between, until something happens to it.  That
+ * is done only where we are told before it is closed: the kernel forgets a
+ * closed socket, and its number may be another's soon.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -30,6 +36,17 @@
 /* As many as are taken from the kernel at once. */
 #define MAX_EVENTS 128
 
+/* What we know of sockets; of those with higher numbers nothing. */
+#define MAX_NOTES 65536
+
+/* we are told when it is closed */
+#define NOTE_OURS 1
+/* it is watched for what comes, and for nothing else */
+#define NOTE_READING 2
+/* it is so though libcurl has forgotten it */
+#define NOTE_KEPT 4
+
+static unsigned char notes[MAX_NOTES];
 static int	poll_fd = -1;
 static int64_t alarm_at = MUX_NEVER;
 
@@ -60,6 +77,71 @@ alarm_will_do(int64_t due)
 	return alarm_at <= now ? due <= now : alarm_at <= due;
 }
 
+/*
+ * A connection is about to be used for the first time.  Before that libcurl
+ * may close a socket without a word to us: one that could not be connected.
+ */
+void
+js_mux_poll_connected(int fd)
+{
+	if (fd >= 0 && fd < MAX_NOTES)
+		notes[fd] = NOTE_OURS;
+}
+
+/* It is about to be closed. */
+void
+js_mux_poll_closed(int fd)
+{
+	if (fd >= 0 && fd < MAX_NOTES)
+		notes[fd] = 0;
+}
+
+static bool
+is_ours(int fd)
+{
+	return fd < MAX_NOTES && (notes[fd] & NOTE_OURS) != 0;
+}
+
+static bool
+is_kept(int fd)
+{
+	return is_ours(fd) && (notes[fd] & NOTE_KEPT) != 0;
+}
+
+static void watch(int fd, bool in, bool out, bool known);
+static void forget(int fd);
+
+void
+js_mux_poll_watch(int fd, bool in, bool out, bool known)
+{
+	bool		kept = is_kept(fd);
+
+	if (is_ours(fd))
+		notes[fd] = NOTE_OURS | (in && !out ? NOTE_READING : 0);
+	if (!kept || out || !in)
+		watch(fd, in, out, known || kept);
+}
+
+void
+js_mux_poll_forget(int fd)
+{
+	if (is_ours(fd) && (notes[fd] & NOTE_READING) != 0)
+		notes[fd] |= NOTE_KEPT;
+	else
+		forget(fd);
+}
+
+/* Something has happened to a socket.  False: nobody is interested. */
+static bool
+is_wanted(int fd)
+{
+	if (!is_kept(fd))
+		return true;
+	forget(fd);
+	notes[fd] = NOTE_OURS;
+	return false;
+}
+
 #ifdef __linux__
 
 static int	timer_fd = -1;
@@ -85,8 +167,8 @@ js_mux_poll_open(void)
  * A number may have come back as another socket, without our having been told
  * of it: then it is known to the kernel or not against our expectation.
  */
-void
-js_mux_poll_watch(int fd, bool in, bool out, bool known)
+static void
+watch(int fd, bool in, bool out, bool known)
 {
 	struct epoll_event event = {.events = (in ? EPOLLIN : 0) | (out ? EPOLLOUT : 0)};
 
@@ -96,8 +178,8 @@ js_mux_poll_watch(int fd, bool in, bool out, bool known)
 		epoll_ctl(poll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
 }
 
-void
-js_mux_poll_forget(int fd)
+static void
+forget(int fd)
 {
 	epoll_ctl(poll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
@@ -130,7 +212,7 @@ js_mux_poll_events(MuxEvent *events, int max)
 	count = epoll_wait(poll_fd, ready, max < MAX_EVENTS ? max : MAX_EVENTS, 0);
 	for (int i = 0; i < count; i++)
 	{
-		if (ready[i].data.fd == timer_fd)
+		if (ready[i].data.fd == timer_fd || !is_wanted(ready[i].data.fd))
 			continue;
 		events[n].fd = ready[i].data.fd;
 		events[n].readable = (ready[i].events & (EPOLLIN | EPOLLHUP)) != 0;
@@ -167,17 +249,17 @@ js_mux_poll_open(void)
 	return poll_fd >= 0;
 }
 
-void
-js_mux_poll_watch(int fd, bool in, bool out, bool known)
+static void
+watch(int fd, bool in, bool out, bool known)
 {
 	change(fd, EVFILT_READ, in ? EV_ADD : EV_DELETE, 0);
 	change(fd, EVFILT_WRITE, out ? EV_ADD : EV_DELETE, 0);
 }
 
-void
-js_mux_poll_forget(int fd)
+static void
+forget(int fd)
 {
-	js_mux_poll_watch(fd, false, false, true);
+	watch(fd, false, false, true);
 }
 
 void
@@ -210,6 +292,8 @@ js_mux_poll_events(MuxEvent *events, int max)
 			alarm_at = MUX_NEVER;
 			continue;
 		}
+		if (!is_wanted((int) ready[i].ident))
+			continue;
 		events[n].fd = (int) ready[i].ident;
 		events[n].readable = ready[i].filter == EVFILT_READ;
 		events[n].writable = ready[i].filter == EVFILT_WRITE;
