@@ -605,7 +605,7 @@ mux_configure(const JsMuxConfig *config)
 	limit_connections();
 #if CURL_AT_LEAST_VERSION(8, 20, 0)
 	/* Names whose lookup hangs must not keep others from theirs. */
-	curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX, (long) MAX_LOOKUPS);
+	curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX, (long) MUX_MAX_LOOKUPS);
 #endif
 	return true;
 }

@@ -212,6 +212,15 @@ extern void js_mux_call_restart(MuxCall *call);
  * ------------------------------------------------------------------------
  */
 
+/*
+ * Lookups at a time, with those that nobody waits for any more.  Each has a
+ * thread, with its stack and two descriptors, for as long as the resolver tries,
+ * which is half a minute where its servers are silent; anyone who may send
+ * requests can have names that do that.  As many as 256 at once are more than
+ * other names need: where lookups work they take milliseconds.
+ */
+#define MUX_MAX_LOOKUPS 256
+
 /* So long others wait for a pioneer's handshake, once it has the address. */
 #define MUX_PIONEER_US 1000000
 

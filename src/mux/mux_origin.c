@@ -37,15 +37,6 @@
 #include "mux/mux_internal.h"
 #include "mux/mux_share.h"
 
-/*
- * Lookups at a time, with those that nobody waits for any more.  Each has a
- * thread, with its stack and two descriptors, for as long as the resolver tries,
- * which is half a minute where its servers are silent; anyone who may send
- * requests can have names that do that.  As many as 256 at once are more than
- * other names need: where lookups work they take milliseconds.
- */
-#define MAX_LOOKUPS 256
-
 #define ORIGIN_BUCKETS 4096		/* a power of two */
 
 struct MuxOrigin
@@ -72,12 +63,12 @@ typedef struct MuxParty
 
 static int	lookups = 0;		/* calls that are resolving, with abandoned
 								 * ones */
-static MuxParty parties[MAX_LOOKUPS];	/* with one at least */
+static MuxParty parties[MUX_MAX_LOOKUPS];	/* with one at least */
 static int	party_count = 0;
 
 static MuxOrigin *by_key[ORIGIN_BUCKETS];
 static MUX_LIST(open_origins);	/* that have some to be let through */
-static MUX_LIST(closed_origins);	/* that would, but for MAX_LOOKUPS */
+static MUX_LIST(closed_origins);	/* that would, but for MUX_MAX_LOOKUPS */
 
 /* ------------------------------------------------------------------------
  * Lookups
@@ -102,8 +93,8 @@ may_look_up(uint32_t id, int more)
 	const MuxParty *party = find_party(id);
 
 	if (share.most == 0)
-		share = js_share_within(MAX_LOOKUPS, MAX_LOOKUPS);
-	return lookups + more < MAX_LOOKUPS &&
+		share = js_share_within(MUX_MAX_LOOKUPS, MUX_MAX_LOOKUPS);
+	return lookups + more < MUX_MAX_LOOKUPS &&
 		(id == 0 || js_share_may_have_more(share, (party ? party->lookups : 0) + more, lookups + more));
 }
 
@@ -339,7 +330,7 @@ js_mux_origins_reopen(void)
 		MuxOrigin  *origin = (MuxOrigin *) at;
 
 		next = at->next;
-		if (lookups + reopened >= MAX_LOOKUPS)
+		if (lookups + reopened >= MUX_MAX_LOOKUPS)
 			break;
 		if (!may_look_up(origin->party, reopened))
 			continue;

@@ -54,6 +54,7 @@
 static TimestampTz place_retry_at = DT_NOEND;	/* no worker could be had */
 static TimestampTz started_at = 0;	/* when workers were last started, if any
 									 * were to be */
+static bool first_refused;		/* some role waits for its first worker */
 static int *reaped = NULL;		/* js->max_seats of them */
 static int	reaped_count = 0;
 
@@ -405,12 +406,20 @@ register_worker(int seatno, uint32 generation, BackgroundWorkerHandle **handle)
 							   Int32GetDatum(seatno), generation, sched.context, handle);
 }
 
+/* No place, or no process. */
+static void
+wait_for_seat(const OwnerEntry *owner, const JsSeatOffer *offer)
+{
+	first_refused |= offer->first;
+	js_seat_ask_to_leave(MyDatabaseId, owner->owner);
+	if (offer->place == JS_PLACE_LATER)
+		place_retry_at = GetCurrentTimestamp() + PLACE_RETRY_US;
+}
+
 static bool
 start_worker(OwnerEntry *owner)
 {
-	JsPlace		place;
-	uint32		generation;
-	int			seatno;
+	JsSeatOffer offer;
 	SeatEntry  *seat;
 
 	/* Nobody tells when another of its sessions ends. */
@@ -419,27 +428,27 @@ start_worker(OwnerEntry *owner)
 		owner->start_after = GetCurrentTimestamp() + USECS_PER_SEC;
 		return false;
 	}
-	seatno = js_seat_reserve(MyDatabaseId, owner->owner, sched.run_table, &generation, &place);
-	seat = &sched.seats[seatno];
-	if (seatno < 0)
+	offer = js_seat_reserve(sched.db, owner->owner, sched.run_table);
+	if (offer.place != JS_PLACE_GRANTED)
 	{
-		js_seat_ask_to_leave(MyDatabaseId, owner->owner);
-		if (place == JS_PLACE_LATER)
-			place_retry_at = GetCurrentTimestamp() + PLACE_RETRY_US;
+		wait_for_seat(owner, &offer);
 		return false;
 	}
-	if (!register_worker(seatno, generation, &seat->handle))
+	seat = &sched.seats[offer.seatno];
+	if (!register_worker(offer.seatno, offer.generation, &seat->handle))
 	{
-		js_seat_release(seatno);
-		js_seat_ask_to_leave(MyDatabaseId, owner->owner);
+		js_seat_release(offer.seatno);
+		wait_for_seat(owner, &offer);
 		sched_note_no_process();
 		return false;
 	}
+	if (offer.first)
+		js_seat_wait_over(sched.db);
 	sched.no_worker_until = 0;
 	seat->mine = true;
-	seat->generation = generation;
+	seat->generation = offer.generation;
 	seat->owner = owner;
-	(void) js_seat_look(seatno, MyDatabaseId, &seat->view);
+	(void) js_seat_look(offer.seatno, MyDatabaseId, &seat->view);
 	owner->workers++;
 	return true;
 }
@@ -488,6 +497,14 @@ start_round(TimestampTz now, bool only_without)
 	return any;
 }
 
+/* Unless some role still waits for its first worker, others need not wait for it. */
+static void
+stop_waiting(bool some_wait)
+{
+	if (!some_wait && sched.db->seat_number != 0)
+		js_seat_wait_over(sched.db);
+}
+
 /*
  * Owners that have no worker at all come first: a place that was cleared for
  * one of them must not go to the owner who cleared it.
@@ -501,9 +518,11 @@ start_workers(void)
 	place_retry_at = DT_NOEND;
 	if (now < sched.no_worker_until)
 		return;
+	first_refused = false;
 	(void) start_round(now, true);
 	while (start_round(now, false))
 		;
+	stop_waiting(first_refused);
 }
 
 /* Of jobs whose owners have been dropped, all of which are one to us. */
@@ -556,7 +575,10 @@ sched_assign(void)
 {
 	sched_plan_nothing();
 	if (!sched_can_assign())
+	{
+		stop_waiting(false);
 		return;
+	}
 	refuse_owners();
 	look_again();
 	assign_to_idle();

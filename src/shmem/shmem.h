@@ -62,6 +62,10 @@ typedef struct JsDatabase
 	int			failures;		/* exits in a row, for the back-off */
 	TimestampTz held_until;
 	bool		unlisted;		/* held because of jobsched.databases */
+	uint64		seat_number;	/* in the queue for seats of roles that have
+								 * none; 0: nobody waits */
+	TimestampTz seat_since;		/* it stands there */
+	TimestampTz seat_asked_at;	/* for the last time */
 
 	/* by mutex: news ring */
 	slock_t		mutex;
@@ -238,8 +242,8 @@ typedef struct JsShared
 								 * extension */
 	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
 	bool		seat_wanted;	/* some scheduler waits for a seat */
-	TimestampTz starving_since; /* by lock: a role without any worker has */
-	TimestampTz starving_seen;	/* found no place: first, last; 0: none has */
+	uint64		last_seat_number;	/* by lock: of those who wait for one */
+	TimestampTz seat_released_at;	/* by lock: the last one */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
 	bool		clock_mocked;
@@ -332,14 +336,23 @@ typedef enum JsPlace
 	JS_PLACE_NONE
 } JsPlace;
 
+typedef struct JsSeatOffer
+{
+	JsPlace		place;
+	int			seatno;			/* -1: none was granted */
+	uint32		generation;
+	bool		first;			/* the role has no other worker, in no
+								 * database */
+} JsSeatOffer;
+
 /* A process that was told to end this long ago does not react. */
 #define JS_UNRESPONSIVE_US (5 * USECS_PER_SEC)
 
 /* seats, the scheduler's side (shmem_seat.c) */
 extern bool js_seat_look(int seat, Oid dboid, JsSeatView *view);
 extern void js_seat_last_error(int seat, char *sqlstate, char *message);
-extern int	js_seat_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation,
-							JsPlace *place);
+extern JsSeatOffer js_seat_reserve(JsDatabase *db, Oid owner, Oid run_table);
+extern void js_seat_wait_over(JsDatabase *db);
 extern int	js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation);
 
 /* A worker that does not react. */

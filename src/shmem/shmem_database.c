@@ -179,6 +179,7 @@ js_database_detach(bool keep, bool stumbled)
 	{
 		db->scheduler = NULL;
 		db->scheduler_pid = 0;
+		db->seat_number = 0;
 		if (db->state == JS_DATABASE_RUNNING && keep)
 			db->state = JS_DATABASE_WANTED;
 		else if (db->state == JS_DATABASE_RUNNING)

@@ -70,14 +70,24 @@ take_seat(JsSeat *seat, Oid dboid, Oid owner, Oid run_table, uint32 *generation)
  * are jobsched.spare_workers for roles that have none at all, in no database;
  * so what one role executes cannot keep another's run from starting.  When
  * those are taken too, whoever has several places, or has had one for a while,
- * gives one back at the end of a run, and a role that has some gets no further
- * one as long as another that has none waits.  A worker that does not end
- * though it was told to counts only against its own role.
+ * gives one back at the end of a run.  A worker that does not end though it
+ * was told to counts only against its own role.
+ *
+ * A database in which roles have none and wait for one stands in a queue, with
+ * one number for all of them.  Who is in front gets what becomes free; a role
+ * that has some gets no further one before that.  A database whose role got
+ * its worker, and in which others wait, goes to the end.  Within a database
+ * the role that was served longest ago comes first (start_round() in
+ * sched_dispatch.c).  So whoever waits is overtaken at most once by each other.
+ *
+ * A number is given up when the role's process is registered, when nobody waits
+ * any more, and when the scheduler ends.  While a scheduler does not ask though
+ * there is a place, others pass it by after a second.
  * ------------------------------------------------------------------------
  */
 
-/* How long a role that has found no place is thought to wait, unless it says so again. */
-#define STARVING_US USECS_PER_SEC
+/* How long a free place is left to who is in front. */
+#define ABSENT_US USECS_PER_SEC
 
 /* How long an idle worker may take to make room before a spare place is used. */
 #define CLEARING_US (100 * 1000)
@@ -189,6 +199,30 @@ seat_is_idle(const JsSeat *seat)
 	return seat->current_count == 0 && seat->mail_count == 0;
 }
 
+/* Not so long ago, by a clock that may have been set back. */
+static bool
+is_recent(TimestampTz at, int64 us)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return at <= now && now - at < us;
+}
+
+/* When there are more owners than workers, each keeps one for a while. */
+static bool
+has_had_its_turn(const JsSeat *seat)
+{
+	return !is_recent(seat->started_at, USECS_PER_SEC);
+}
+
+/* One that has only just come is about to get the run for which it was started. */
+static bool
+may_leave_idle(const JsSeat *seat)
+{
+	return seat->state == JS_SEAT_READY && seat_is_idle(seat) &&
+		(seat->runs > 0 || has_had_its_turn(seat));
+}
+
 /* The worker of somebody else that has been idle longest.  Caller holds js->lock. */
 static JsSeat *
 longest_idle(Oid dboid, Oid owner)
@@ -199,7 +233,7 @@ longest_idle(Oid dboid, Oid owner)
 	{
 		JsSeat	   *seat = &js->seats[i];
 
-		if (seat->state == JS_SEAT_READY && seat_is_idle(seat) &&
+		if (may_leave_idle(seat) &&
 			(seat->dboid != dboid || seat->owner != owner) &&
 			(found == NULL || seat->leave || (!found->leave && seat->idle_since < found->idle_since)))
 			found = seat;
@@ -207,46 +241,55 @@ longest_idle(Oid dboid, Oid owner)
 	return found;
 }
 
-static bool
-somebody_starves(TimestampTz now)
+/* Databases that come before a number.  Caller holds js->lock. */
+static int
+databases_before(uint64 number)
 {
-	return js->starving_seen != 0 && now - js->starving_seen < STARVING_US;
+	int			count = 0;
+
+	for (int i = 0; i < js->max_databases; i++)
+	{
+		JsDatabase *db = &js->databases[i];
+
+		count += db->seat_number != 0 && db->seat_number < number &&
+			(is_recent(db->seat_asked_at, ABSENT_US) || is_recent(js->seat_released_at, ABSENT_US));
+	}
+	return count;
 }
 
-/* A role that has no place finds none.  Caller holds js->lock. */
+/* A role that has no place asks for one: its database stands in the queue.  Caller holds js->lock. */
 static void
-note_starving(TimestampTz now)
+stand_in_queue(JsDatabase *db)
 {
-	if (!somebody_starves(now))
-		js->starving_since = now;
-	js->starving_seen = now;
+	db->seat_asked_at = GetCurrentTimestamp();
+	if (db->seat_number != 0)
+		return;
+	db->seat_number = ++js->last_seat_number;
+	db->seat_since = db->seat_asked_at;
 }
 
-/* It has found one: who was asked to make room need not.  Caller holds js->lock. */
-static void
-end_starving(void)
-{
-	js->starving_seen = 0;
-	for (int i = 0; i < js->max_seats; i++)
-		js->seats[i].leave = false;
-}
-
-/* Whether the role may have one more place now.  Caller holds js->lock. */
+/* Whether a role that has some places may have one more now.  Caller holds js->lock. */
 static JsPlace
-judge_place(Oid dboid, Oid owner)
+judge_further_place(Oid owner)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	int			taken = places_taken(owner);
-	bool		has_none = seats_of_role(owner) == 0;
-
-	if (taken < js_guc_max_workers)
-		return !has_none && somebody_starves(now) ? JS_PLACE_LATER : JS_PLACE_GRANTED;
-	if (!has_none)
+	if (places_taken(owner) >= js_guc_max_workers)
 		return JS_PLACE_NONE;
-	note_starving(now);
+	return databases_before(PG_UINT64_MAX) > 0 ? JS_PLACE_LATER : JS_PLACE_GRANTED;
+}
+
+/* Whether a role that has none may have one now.  Caller holds js->lock. */
+static JsPlace
+judge_first_place(JsDatabase *db, Oid owner)
+{
+	int			taken = places_taken(owner);
+	int			before = databases_before(db->seat_number);
+
+	if (taken + before < js_guc_max_workers)
+		return JS_PLACE_GRANTED;
 	if (js_guc_max_workers == 0 || taken >= js_guc_max_workers + js_guc_spare_workers)
 		return JS_PLACE_NONE;
-	if (longest_idle(dboid, owner) != NULL && now - js->starving_since < CLEARING_US)
+	if (taken + before >= js_guc_max_workers + js_guc_spare_workers ||
+		(longest_idle(db->dboid, owner) != NULL && is_recent(db->seat_since, CLEARING_US)))
 		return JS_PLACE_LATER;
 	return JS_PLACE_GRANTED;
 }
@@ -261,31 +304,29 @@ free_seat(void)
 }
 
 /*
- * Takes a seat for a worker that is about to be started, or returns -1 when the
- * owner can have no place now.  In that case the caller is woken when one
- * becomes free; with JS_PLACE_LATER it should ask again soon in any case.
+ * Takes a seat for a worker that is about to be started, if the owner can have a
+ * place now.  If not, the caller is woken when one becomes free; with
+ * JS_PLACE_LATER it should ask again soon in any case.  Whoever waits for the
+ * first one of a role says so with js_seat_wait_over() when that is over.
  */
-int
-js_seat_reserve(Oid dboid, Oid owner, Oid run_table, uint32 *generation, JsPlace *place)
+JsSeatOffer
+js_seat_reserve(JsDatabase *db, Oid owner, Oid run_table)
 {
-	int			found;
+	JsSeatOffer offer = {.seatno = -1};
 
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	found = free_seat();
-	*place = found < 0 ? JS_PLACE_NONE : judge_place(dboid, owner);
-	if (*place == JS_PLACE_GRANTED)
-	{
-		if (seats_of_role(owner) == 0)
-			end_starving();
-		take_seat(&js->seats[found], dboid, owner, run_table, generation);
-	}
+	offer.first = seats_of_role(owner) == 0;
+	if (offer.first)
+		stand_in_queue(db);
+	offer.place = offer.first ? judge_first_place(db, owner) : judge_further_place(owner);
+	if (offer.place == JS_PLACE_GRANTED && (offer.seatno = free_seat()) < 0)
+		offer.place = JS_PLACE_NONE;
+	if (offer.place == JS_PLACE_GRANTED)
+		take_seat(&js->seats[offer.seatno], db->dboid, owner, run_table, &offer.generation);
 	else
-	{
-		found = -1;
 		js->seat_wanted = true;
-	}
 	LWLockRelease(js->lock);
-	return found;
+	return offer;
 }
 
 /*
@@ -326,8 +367,39 @@ js_seat_release(int seatno)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	js->seats[seatno].state = JS_SEAT_FREE;
+	js->seat_released_at = GetCurrentTimestamp();
 	LWLockRelease(js->lock);
 	wake_who_wants_a_seat();
+}
+
+/* Who was asked to make room need not, if nobody waits.  Caller holds js->lock. */
+static void
+end_leaving(void)
+{
+	for (int i = 0; i < js->max_databases; i++)
+		if (js->databases[i].seat_number != 0)
+			return;
+	for (int i = 0; i < js->max_seats; i++)
+		js->seats[i].leave = false;
+}
+
+/*
+ * A role of the database that had no worker has one, or none waits any more.
+ * Those who stand behind may have been told to wait for that.
+ */
+void
+js_seat_wait_over(JsDatabase *db)
+{
+	bool		stood;
+
+	LWLockAcquire(js->lock, LW_EXCLUSIVE);
+	stood = db->seat_number != 0;
+	db->seat_number = 0;
+	if (stood)
+		end_leaving();
+	LWLockRelease(js->lock);
+	if (stood)
+		wake_who_wants_a_seat();
 }
 
 /* Sessions of workers: of a role in all databases, or in a database of all roles. */
@@ -344,13 +416,6 @@ js_seat_sessions(Oid dboid, Oid owner)
 			count++;
 	LWLockRelease(js->lock);
 	return count;
-}
-
-/* When there are more owners than workers, each keeps one for a while. */
-static bool
-has_had_its_turn(const JsSeat *seat)
-{
-	return GetCurrentTimestamp() - seat->started_at > USECS_PER_SEC;
 }
 
 /*

@@ -168,8 +168,35 @@ my $waiting = psql(q{SELECT owner FROM jobsched.runs WHERE job_name = 'nap' AND 
 psql(q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.running WHERE owner = 'hog'});
 wait_value($node, $db, qq{SELECT count(*) FROM jobsched.running WHERE owner = '$waiting'}, '1', 'the first place that gets free is for who has none');
 is(psql(q{SELECT count(*) FROM jobsched.running WHERE owner = 'hog'}), '3', 'not for who has several');
+
+# Roles that have none wait in turn, whatever database they wait in.
+sub has_asked
+{
+	my ($where, $role, $ready) = @_;
+
+	sql_as($node, $where, $role, q{SELECT jobsched.create_job('doze', command => 'SELECT pg_sleep(600)'); SELECT jobsched.trigger('doze')});
+	wait_value($node, $where, 'SELECT ready FROM jobsched_internal.scheduler()', $ready, "$role waits in $where");
+}
+
+my @dozing = (
+	$db => q{SELECT string_agg(owner::text, ',' ORDER BY started_at) FROM jobsched.running WHERE job_name = 'doze'},
+	other => q{SELECT string_agg(owner::text, ',' ORDER BY started_at) FROM jobsched.running WHERE job_name = 'doze'});
 psql(q{SELECT jobsched.cancel_runs(status => 'queued')});
+wait_value($node, $db, 'SELECT ready FROM jobsched_internal.scheduler()', '0', 'nobody else waits here');
+has_asked('other', 'bob', 2);
+has_asked($db, 'ann', 1);
+psql(q{CREATE ROLE third LOGIN});
+has_asked($db, 'third', 2);
+psql(q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.running WHERE owner = 'hog'});
+wait_value($node, 'other', $dozing[3], 'bob', 'the first one in another database gets the first place');
+is(psql($dozing[1]), '', 'not the one that came after it');
+psql(q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.running WHERE owner = 'hog'});
+wait_value($node, $db, $dozing[1], 'ann', 'then comes the second one');
+psql(q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.runs WHERE owner = 'third' AND status = 'queued'});
+wait_value($node, $db, 'SELECT ready FROM jobsched_internal.scheduler()', '0', 'the third one is called off');
+$node->safe_psql('other', q{SELECT jobsched.cancel_runs(status => 'running')});
 psql(q{SELECT jobsched.cancel_runs(status => 'running')});
+wait_value($node, 'other', q{SELECT count(*) FROM jobsched.runs WHERE owner = 'hog' AND status = 'queued'}, '0', 'and when nobody waits, a role that has several gets one more');
 wait_drained($node, $db);
 wait_value($node, $db, q{SELECT count(*) <= 4 FROM jobsched.workers}, 't', 'more workers than there should be leave');
 
