@@ -58,6 +58,15 @@ js_may_manage(Oid owner)
 	return has_privs_of_role(GetUserId(), owner);
 }
 
+/* Runs belong to whoever owns their job now. */
+bool
+js_may_manage_run(const JsRun *run)
+{
+	JsJob		job;
+
+	return js_may_manage(js_job_read_head(run->job_id, &job) ? job.owner : run->owner);
+}
+
 bool
 js_may_see(Oid owner)
 {

@@ -14,6 +14,7 @@
 
 extern void js_check_may_write(const char *function);
 extern bool js_may_manage(Oid owner);
+extern bool js_may_manage_run(const JsRun *run);
 extern bool js_may_see(Oid owner);
 extern bool js_role_can_login(Oid role);
 extern void js_check_may_own(Oid owner, bool needs_session);

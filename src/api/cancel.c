@@ -43,15 +43,6 @@ warn_if_unresponsive(int64 run_id)
 					 errhint("Code that looks for no interrupts, such as a loop in PL/Perl, is ended by kill -9 of that process only, which restarts all sessions of the server.")));
 }
 
-/* Runs belong to whoever owns their job now. */
-static bool
-may_cancel(const JsRun *run)
-{
-	JsJob		job;
-
-	return js_may_manage(js_job_read_head(run->job_id, &job) ? job.owner : run->owner);
-}
-
 static void
 stop_run(int64 run_id, bool force)
 {
@@ -70,7 +61,7 @@ jobsched_cancel_run(PG_FUNCTION_ARGS)
 
 	js_check_may_write("cancel_run()");
 	live = js_run_see_head(run_id, &run);
-	if ((!live && !js_history_find(run_id, &run, &outcome)) || !may_cancel(&run))
+	if ((!live && !js_history_find(run_id, &run, &outcome)) || !js_may_manage_run(&run))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
@@ -110,7 +101,7 @@ cancel_if_meant(const JsRun *run, void *arg)
 
 	if ((!filter->any_job && !is_of_job(run, &filter->job)) ||
 		(!filter->any_status && run->status != filter->status) ||
-		run->queued_at >= filter->queued_before || !may_cancel(run))
+		run->queued_at >= filter->queued_before || !js_may_manage_run(run))
 		return;
 	stop_run(run->run_id, filter->force);
 	if (run->status == JS_RUN_RUNNING)
@@ -177,7 +168,7 @@ reset_if_stuck(const JsRun *run, void *arg)
 	Stuck	   *stuck = arg;
 	JsStop		row = {.kind = JS_STOP_RESET,.run_id = run->run_id,.attempt = run->attempt};
 
-	if (run->status != JS_RUN_RUNNING || run->claimed_at >= stuck->claimed_before || !may_cancel(run))
+	if (run->status != JS_RUN_RUNNING || run->claimed_at >= stuck->claimed_before || !js_may_manage_run(run))
 		return;
 	js_wakeup_stop(js_stop_insert(&row));
 	warn_if_unresponsive(run->run_id);

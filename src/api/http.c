@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/after.h"
 #include "api/http.h"
 #include "api/idempotency.h"
 #include "base/interval.h"
@@ -145,7 +146,7 @@ check_has_method(const JsHttpDefinition *given)
 /*
  * method, url, body, headers, params, timeout, max_attempts, keys,
  * idempotency_key, on_conflict, idempotency_period, body_text, run_at, priority,
- * and what requests of jobs have too.
+ * what requests of jobs have too, after, after_when.
  */
 Datum
 jobsched_http_request(PG_FUNCTION_ARGS)
@@ -180,6 +181,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	run.max_attempts = PG_ARGISNULL(6) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(6));
 	run.run_at = js_queue_run_at(fcinfo, 12);
 	run.priority = PG_ARGISNULL(13) ? 0 : PG_GETARG_INT32(13);
+	js_after_arguments(fcinfo, 20, &run);
 	js_idempotency_arguments(fcinfo, 8, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 12)))
 	{

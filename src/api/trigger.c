@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/after.h"
 #include "api/http.h"
 #include "api/idempotency.h"
 #include "base/interval.h"
@@ -41,10 +42,11 @@ typedef struct KeySource
 
 /*
  * A run of the job in the first argument, but for its args and keys.  What the
- * keys are made from are the caller's templates, or else the job's.
+ * keys are made from are the caller's templates, or else the job's.  What it waits
+ * for is in the arguments from after_n on.
  */
 static void
-prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource *source)
+prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *run, KeySource *source)
 {
 	JsJob		job;
 
@@ -66,6 +68,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, JsRun *run, KeySource
 	if (job.request != NULL)
 		js_http_check_timeout(run->timeout);
 	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
+	js_after_arguments(fcinfo, after_n, run);
 	source->job_args = job.args;
 	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :
 									 js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
@@ -106,7 +109,7 @@ jobsched_trigger(PG_FUNCTION_ARGS)
 	KeySource	source;
 	JsRun		run;
 
-	prepare_run(fcinfo, "trigger()", &run, &source);
+	prepare_run(fcinfo, "trigger()", 10, &run, &source);
 	run.args = PG_ARGISNULL(1) ? NULL : check_run_args(PG_GETARG_JSONB_P(1));
 	js_idempotency_arguments(fcinfo, 7, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 2)))
@@ -153,7 +156,7 @@ jobsched_trigger_many(PG_FUNCTION_ARGS)
 	KeySource	source;
 	JsRun		run;
 
-	prepare_run(fcinfo, "trigger_many()", &run, &source);
+	prepare_run(fcinfo, "trigger_many()", 7, &run, &source);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

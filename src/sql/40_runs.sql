@@ -42,13 +42,25 @@ CREATE TABLE jobsched_internal.run (
 	handler text,
 	request jsonb,
 	-- W3C trace context of who queued it
-	traceparent text
+	traceparent text,
+	-- if it waits for other runs (dependency): how these have to end
+	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done']))
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 -- With the source: a backfill() in a session must not make the scheduler wait,
 -- or fail, that inserts the run of the same slot.
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, source);
+
+-- Which runs a run waits for.  Written by the session that queues it, together
+-- with it; deleted by the scheduler when it has ended.
+CREATE TABLE jobsched_internal.dependency (
+	run_id bigint NOT NULL,
+	parent_run_id bigint NOT NULL,
+	PRIMARY KEY (run_id, parent_run_id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+		autovacuum_vacuum_cost_delay = 0);
 
 -- Stops: runs that are to end early, as wanted by sessions, and by the scheduler itself
 -- (overlap 'replace').  The scheduler does it, and deletes the row when the run
@@ -87,12 +99,14 @@ CREATE FUNCTION jobsched.trigger(
 	keys text[] DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	on_conflict text DEFAULT 'return_existing',
-	idempotency_period interval DEFAULT '1 day')
+	idempotency_period interval DEFAULT '1 day',
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
 'Queues a run of a job and returns its id; it exists if and only if the transaction commits, and '
-'starts then, or at run_at. args are merged over the job''s; more, and idempotency_key: '
-'doc/runs.md.';
+'starts then, or at run_at, or when the runs in after have ended as after_when says. args are '
+'merged over the job''s; more, and idempotency_key: doc/runs.md, doc/workflows.md.';
 
 CREATE FUNCTION jobsched.trigger_many(
 	job text,
@@ -101,7 +115,9 @@ CREATE FUNCTION jobsched.trigger_many(
 	priority integer DEFAULT 0,
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
-	keys text[] DEFAULT NULL)
+	keys text[] DEFAULT NULL,
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';

@@ -63,6 +63,35 @@ FROM jobsched_internal.flights() f
 WHERE jobsched_internal.may_see(r.owner);
 COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress; HTTP requests that are under way.';
 
+-- Whether a run waits for others that have not ended; for how many, and the
+-- first of them.
+CREATE FUNCTION jobsched_internal.waits(run_id bigint) RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'jobsched_waits';
+
+CREATE FUNCTION jobsched_internal.waits_for(run_id bigint, OUT parents bigint, OUT parent_ids bigint[])
+RETURNS record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'jobsched_waits_for';
+
+CREATE VIEW jobsched.waiting WITH (security_invoker) AS
+SELECT r.run_id,
+	r.job_id,
+	n.name AS job_name,
+	pg_catalog.pg_get_userbyid(r.owner) AS owner,
+	r.after_when,
+	w.parents,
+	w.parent_ids,
+	r.queued_at AS since,
+	r.run_at
+FROM jobsched_internal.run r
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id,
+	LATERAL jobsched_internal.waits_for(r.run_id) w
+WHERE r.after_when IS NOT NULL AND r.attempt = 0 AND r.status = 'queued' AND w.parents > 0
+	AND jobsched_internal.may_see(r.owner)::integer <> 0;
+COMMENT ON VIEW jobsched.waiting IS 'The runs that wait for other runs (parameter after of trigger() and its like), and for which.';
+COMMENT ON COLUMN jobsched.waiting.parents IS 'how many of the runs that it waits for have not ended';
+COMMENT ON COLUMN jobsched.waiting.parent_ids IS 'the first ten of these';
+COMMENT ON COLUMN jobsched.waiting.since IS 'when it was queued';
+COMMENT ON COLUMN jobsched.waiting.run_at IS 'before this it does not start in any case';
+
 CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
 SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
 	CASE WHEN u.source = 'schedule' THEN
@@ -95,9 +124,10 @@ FROM (
 		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	WHERE r.status <> 'running' AND jobsched_internal.may_see(r.owner)
+		AND (r.after_when IS NULL OR NOT jobsched_internal.waits(r.run_id))
 ) u
 WHERE u.run_at IS NOT NULL;
-COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued.';
+COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued, but for those that wait for other runs (view waiting).';
 
 CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';

@@ -75,6 +75,8 @@ SELECT r.run_id,
 	pg_catalog.pg_get_userbyid(r.owner) AS owner,
 	r.status,
 	CASE WHEN r.status <> 'queued' THEN r.reason
+		WHEN r.after_when IS NOT NULL AND r.attempt = 0 AND jobsched_internal.waits(r.run_id)
+			THEN 'waiting_for_upstream'
 		WHEN r.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
 		WHEN j.paused THEN 'job_paused'
@@ -125,21 +127,22 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
 		h.scheduled_for, h.run_at, h.queued_at, h.started_at,
 		h.finished_at, h.missed_count, h.keys, h.args, h.request, h.handler, h.result,
 		h.error, h.sqlstate, h.error_detail,
-		h.error_hint, h.error_context, h.worker_pid
+		h.error_hint, h.error_context, h.worker_pid,
+		CASE WHEN h.attempt < 0 THEN h.status END
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
 WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
-COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()) or callback (on_success, on_failure)';

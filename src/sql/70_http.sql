@@ -20,7 +20,9 @@ CREATE FUNCTION jobsched.http_request(
 	success_codes text[] DEFAULT NULL,
 	max_redirects integer DEFAULT NULL,
 	on_success text DEFAULT NULL,
-	on_failure text DEFAULT NULL)
+	on_failure text DEFAULT NULL,
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_request';
 COMMENT ON FUNCTION jobsched.http_request IS
 'Queues an HTTP request and returns the id of its run; it is sent if and only if the transaction '
@@ -34,9 +36,12 @@ CREATE FUNCTION jobsched.http_get(
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
 	keys text[] DEFAULT NULL,
-	idempotency_key text DEFAULT NULL)
+	idempotency_key text DEFAULT NULL,
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('GET', url, NULL, headers, params, timeout, max_attempts, keys, idempotency_key);
+RETURN jobsched.http_request('GET', url, NULL, headers, params, timeout, max_attempts, keys, idempotency_key,
+	after => after, after_when => after_when);
 COMMENT ON FUNCTION jobsched.http_get IS
 'Queues a GET request, as http_request() does.';
 
@@ -48,9 +53,12 @@ CREATE FUNCTION jobsched.http_post(
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
 	keys text[] DEFAULT NULL,
-	idempotency_key text DEFAULT NULL)
+	idempotency_key text DEFAULT NULL,
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('POST', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+RETURN jobsched.http_request('POST', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
+	after => after, after_when => after_when);
 COMMENT ON FUNCTION jobsched.http_post IS
 'Queues a POST request with a JSON body, as http_request() does.';
 
@@ -62,9 +70,12 @@ CREATE FUNCTION jobsched.http_put(
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
 	keys text[] DEFAULT NULL,
-	idempotency_key text DEFAULT NULL)
+	idempotency_key text DEFAULT NULL,
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('PUT', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+RETURN jobsched.http_request('PUT', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
+	after => after, after_when => after_when);
 COMMENT ON FUNCTION jobsched.http_put IS
 'Queues a PUT request with a JSON body, as http_request() does.';
 
@@ -76,9 +87,12 @@ CREATE FUNCTION jobsched.http_patch(
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
 	keys text[] DEFAULT NULL,
-	idempotency_key text DEFAULT NULL)
+	idempotency_key text DEFAULT NULL,
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('PATCH', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+RETURN jobsched.http_request('PATCH', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
+	after => after, after_when => after_when);
 COMMENT ON FUNCTION jobsched.http_patch IS
 'Queues a PATCH request with a JSON body, as http_request() does.';
 
@@ -90,9 +104,12 @@ CREATE FUNCTION jobsched.http_delete(
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
 	keys text[] DEFAULT NULL,
-	idempotency_key text DEFAULT NULL)
+	idempotency_key text DEFAULT NULL,
+	after bigint[] DEFAULT NULL,
+	after_when text DEFAULT 'success')
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('DELETE', url, body, headers, params, timeout, max_attempts, keys, idempotency_key);
+RETURN jobsched.http_request('DELETE', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
+	after => after, after_when => after_when);
 COMMENT ON FUNCTION jobsched.http_delete IS
 'Queues a DELETE request, as http_request() does.';
 

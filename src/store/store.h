@@ -14,6 +14,8 @@
  *	run			inserted by sessions (trigger) and by the scheduler; changed by
  *				the scheduler until the run is put into a mailbox; deleted, or
  *				given back to be retried, by the worker that executes it
+ *	dependency	inserted by the session that queues the run; deleted by the
+ *				scheduler when that has ended
  *	history, attempt, run_log	inserted by the process that ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
  *	run_stop	inserted by sessions and by the scheduler; deleted by the
@@ -189,6 +191,18 @@ typedef enum JsRunSource
 	JS_SOURCE_CALLBACK			/* the end of another run */
 } JsRunSource;
 
+/* When a run may start that waits for others (doc/workflows.md). */
+typedef enum JsAfterWhen
+{
+	JS_AFTER_NOTHING,			/* it waits for none */
+	JS_AFTER_SUCCESS,
+	JS_AFTER_FAILURE,
+	JS_AFTER_DONE
+} JsAfterWhen;
+
+/* Runs that one run waits for, at most. */
+#define JS_MAX_PARENTS 100000
+
 typedef struct JsRun
 {
 	int64		run_id;
@@ -217,6 +231,9 @@ typedef struct JsRun
 								 * that */
 	Jsonb	   *request;		/* likewise */
 	const char *traceparent;	/* of who queued it; NULL: none */
+	JsAfterWhen after_when;
+	const int64 *parents;		/* when it is queued only; ascending, each once */
+	int			nparents;
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
 } JsRun;
@@ -356,7 +373,20 @@ extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
 extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
+extern JsAfterWhen js_after_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
+extern bool js_history_find_head(int64 run_id, JsRun *head, JsStatus *status);
+
+/* which runs wait for which (store_dependency.c) */
+extern void js_dependencies_insert(int64 run_id, const int64 *parents, int count);
+extern int	js_dependencies_read(int64 run_id, int64 from, int64 *parents, int most);
+extern int64 js_dependency_next(int64 from);
+extern int64 js_dependencies_delete(int64 run_id, int64 from, int *left);
+extern bool js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most);
+
+typedef void (*JsParentVisitor) (int64 parent_run_id, void *arg);
+
+extern void js_parents_visit(JsParentVisitor visit, void *arg);
 
 /* stops: runs that shall end (store_stop.c) */
 typedef enum JsStopKind

@@ -27,6 +27,7 @@
 
 #include "access/heaptoast.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
@@ -36,6 +37,8 @@
 #include "store/store_names.h"
 #include "store/table.h"
 #include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/tuplestore.h"
 
 enum HistoryColumn
 {
@@ -387,46 +390,81 @@ js_history_insert(const JsRun *run, const JsOutcome *outcome)
 	insert_endings(&ending, 1, ring_of(&ending));
 }
 
-static bool
-find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
+static Relation
+open_history(int segment)
 {
 	char		name[NAMEDATALEN];
-	Relation	rel;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found;
 
 	snprintf(name, sizeof(name), "history_%03d", segment);
-	rel = js_table_open(name, AccessShareLock);
+	return js_table_open(name, AccessShareLock);
+}
+
+static SysScanDesc
+scan_history(Relation rel, int segment, int64 run_id)
+{
+	char		name[NAMEDATALEN];
+	ScanKeyData key;
+
 	snprintf(name, sizeof(name), "history_%03d_pkey", segment);
 	js_scan_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
-	scan = js_table_scan_key(rel, name, &key, 1);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
+	return js_table_scan_key(rel, name, &key, 1);
+}
+
+/* What a reader of history makes of a row. */
+typedef void (*HistoryReader) (const JsRow *row, JsRun *run, JsOutcome *outcome);
+
+static void
+history_head_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
+{
+	run->run_id = DatumGetInt64(row->values[HISTORY_RUN_ID - 1]);
+	run->job_id = DatumGetInt64(row->values[HISTORY_JOB_ID - 1]);
+	run->owner = DatumGetObjectId(row->values[HISTORY_OWNER - 1]);
+	outcome->status = js_status_of(js_row_text(row, HISTORY_STATUS));
+}
+
+static void
+history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
+{
+	history_head_from_row(row, run, outcome);
+	run->priority = DatumGetInt32(row->values[HISTORY_PRIORITY - 1]);
+	run->scheduled_for = js_row_timestamp(row, HISTORY_SCHEDULED_FOR);
+	run->keys = js_row_array(row, HISTORY_KEYS);
+	run->args = js_row_jsonb(row, HISTORY_ARGS);
+	run->handler = js_row_text(row, HISTORY_HANDLER);
+	run->request = js_row_jsonb(row, HISTORY_REQUEST);
+	run->traceparent = js_row_text(row, HISTORY_TRACEPARENT);
+	outcome->reason = js_row_text(row, HISTORY_REASON);
+	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
+	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);
+}
+
+static bool
+find_in_segment(int segment, int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
+{
+	Relation	rel = open_history(segment);
+	SysScanDesc scan = scan_history(rel, segment, run_id);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+	JsRow		row;
+
 	if (found)
 	{
-		JsRow		row;
-
 		js_row_get(&row, tuple, rel);
-		run->run_id = run_id;
-		run->job_id = DatumGetInt64(row.values[HISTORY_JOB_ID - 1]);
-		run->owner = DatumGetObjectId(row.values[HISTORY_OWNER - 1]);
-		run->priority = DatumGetInt32(row.values[HISTORY_PRIORITY - 1]);
-		run->scheduled_for = js_row_timestamp(&row, HISTORY_SCHEDULED_FOR);
-		run->keys = js_row_array(&row, HISTORY_KEYS);
-		run->args = js_row_jsonb(&row, HISTORY_ARGS);
-		run->handler = js_row_text(&row, HISTORY_HANDLER);
-		run->request = js_row_jsonb(&row, HISTORY_REQUEST);
-		run->traceparent = js_row_text(&row, HISTORY_TRACEPARENT);
-		outcome->status = js_status_of(js_row_text(&row, HISTORY_STATUS));
-		outcome->reason = js_row_text(&row, HISTORY_REASON);
-		outcome->started_at = js_row_timestamp(&row, HISTORY_STARTED_AT);
-		outcome->finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);
+		read(&row, run, outcome);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+static bool
+find(int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
+{
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+			if (find_in_segment(ring * 100 + i, run_id, read, run, outcome))
+				return true;
+	return false;
 }
 
 /*
@@ -436,11 +474,21 @@ find_in_segment(int segment, int64 run_id, JsRun *run, JsOutcome *outcome)
 bool
 js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
 {
-	for (int ring = 0; ring < JS_RINGS; ring++)
-		for (int i = 0; i < JS_SEGMENTS; i++)
-			if (find_in_segment(ring * 100 + i, run_id, run, outcome))
-				return true;
-	return false;
+	return find(run_id, history_from_row, run, outcome);
+}
+
+/* Only whose it was and how it ended, whatever the size of the rest. */
+bool
+js_history_find_head(int64 run_id, JsRun *head, JsStatus *status)
+{
+	JsOutcome	outcome;
+	bool		found;
+
+	memset(head, 0, sizeof(JsRun));
+	found = find(run_id, history_head_from_row, head, &outcome);
+	if (found)
+		*status = outcome.status;
+	return found;
 }
 
 /* The highest id of all runs that there are, live or ended. */
@@ -512,6 +560,73 @@ ring_update(int ring, const JsRing *state)
 	table_close(rel, RowExclusiveLock);
 }
 
+/* ------------------------------------------------------------------------
+ * What outlives its segment
+ *
+ * Rows of runs that others have waited for are kept until these have ended: how a
+ * parent ended decides whether they start, also after a restart, and upstream()
+ * shows what it has left.  Such rows of a segment that is emptied are put back
+ * into it, in the same transaction: it is the one that is written to from then on.
+ * So a row never changes, and is in one place.
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct Keeping
+{
+	int			segment;
+	Relation	rel;
+	HTAB	   *seen;			/* ids of parents */
+	Tuplestorestate *rows;
+} Keeping;
+
+static void
+keep_parent(int64 run_id, void *arg)
+{
+	Keeping    *keeping = arg;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		seen;
+
+	(void) hash_search(keeping->seen, &run_id, HASH_ENTER, &seen);
+	if (seen)
+		return;
+	scan = scan_history(keeping->rel, keeping->segment, run_id);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuplestore_puttuple(keeping->rows, toast_flatten_tuple(tuple, RelationGetDescr(keeping->rel)));
+	systable_endscan(scan);
+}
+
+static Tuplestorestate *
+take_kept_rows(int segment)
+{
+	HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(int64),.hcxt = CurrentMemoryContext};
+	Keeping		keeping = {.segment = segment};
+
+	keeping.rel = open_history(segment);
+	keeping.seen = hash_create("jobsched parents", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	keeping.rows = tuplestore_begin_heap(false, false, work_mem);
+	js_parents_visit(keep_parent, &keeping);
+	hash_destroy(keeping.seen);
+	table_close(keeping.rel, AccessShareLock);
+	return keeping.rows;
+}
+
+static void
+put_back_rows(int segment, Tuplestorestate *rows)
+{
+	SegmentTable table = {0};
+	TupleTableSlot *slot;
+
+	open_table(&table, "history", segment);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(table.rel), &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+		write_row(&table, ExecCopySlotHeapTuple(slot));
+	ExecDropSingleTupleTableSlot(slot);
+	close_table(&table);
+	tuplestore_end(rows);
+}
+
 /*
  * Moves a ring on to its next segment, emptying it.  Called by the scheduler,
  * whose session has a lock_timeout: a reader that holds on to the segment
@@ -520,11 +635,15 @@ ring_update(int ring, const JsRing *state)
 void
 js_ring_advance(int ring, TimestampTz now, JsRing *state)
 {
+	Tuplestorestate *kept;
 	JsRing		next;
 
 	next.segment = ring * 100 + (state->segment - ring * 100 + 1) % JS_SEGMENTS;
 	next.started_at = now;
+	kept = take_kept_rows(next.segment);
 	js_catalog_truncate_segment(next.segment);
+	CommandCounterIncrement();
+	put_back_rows(next.segment, kept);
 	ring_update(ring, &next);
 	*state = next;
 }

@@ -30,10 +30,15 @@ enum RunColumn
 	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS,
-	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT
+	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN
 };
 
 static const char *const run_status_names[] = {"queued", "running", "retrying"};
+
+static const char *const after_when_names[] = {
+	[JS_AFTER_NOTHING] = NULL,[JS_AFTER_SUCCESS] = "success",
+	[JS_AFTER_FAILURE] = "failure",[JS_AFTER_DONE] = "done"
+};
 
 /* ------------------------------------------------------------------------
  * run
@@ -121,6 +126,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_text(row, RUN_HANDLER, run->handler);
 	js_row_set_jsonb(row, RUN_REQUEST, run->request);
 	js_row_set_text(row, RUN_TRACEPARENT, run->traceparent);
+	js_row_set_text(row, RUN_AFTER_WHEN, after_when_names[run->after_when]);
 	run_progress_to_row(run, row);
 }
 
@@ -162,6 +168,42 @@ run_status_of(const char *name)
 	elog(ERROR, "run has unknown status \"%s\"", name);
 }
 
+/* JS_AFTER_NOTHING: it is none of them. */
+static JsAfterWhen
+after_when_find(const char *name)
+{
+	for (int i = JS_AFTER_SUCCESS; i < lengthof(after_when_names); i++)
+		if (strcmp(name, after_when_names[i]) == 0)
+			return (JsAfterWhen) i;
+	return JS_AFTER_NOTHING;
+}
+
+/* As a user gives it. */
+JsAfterWhen
+js_after_when_argument(const char *name)
+{
+	JsAfterWhen when = after_when_find(name);
+
+	if (when == JS_AFTER_NOTHING)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid after_when \"%s\"", name),
+				 errhint("It is one of success, failure and done.")));
+	return when;
+}
+
+/* What somebody has spoilt is the default: it lets the least start. */
+static JsAfterWhen
+after_when_of(const char *name)
+{
+	JsAfterWhen when;
+
+	if (name == NULL)
+		return JS_AFTER_NOTHING;
+	when = after_when_find(name);
+	return when == JS_AFTER_NOTHING ? JS_AFTER_SUCCESS : when;
+}
+
 static void
 run_head_from_row(const JsRow *row, JsRun *run)
 {
@@ -190,6 +232,7 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->reason = js_row_head_text(row, RUN_REASON);
 	run->handler = js_row_head_text(row, RUN_HANDLER);
 	run->traceparent = js_row_head_text(row, RUN_TRACEPARENT);
+	run->after_when = after_when_of(js_row_head_text(row, RUN_AFTER_WHEN));
 	run->sends_request = !row->nulls[RUN_REQUEST - 1];
 	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
 }

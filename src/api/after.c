@@ -1,0 +1,170 @@
+/*-------------------------------------------------------------------------
+ *
+ * after.c
+ *		Parameters after and after_when: runs that wait for runs.
+ *
+ * A run that somebody waits for has to exist, and the caller has to have the
+ * rights of its owner.  Whether it has ended makes no difference here: the
+ * scheduler finds out (sched_after.c).
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "api/access.h"
+#include "api/after.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "lib/qunique.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(jobsched_waits);
+PG_FUNCTION_INFO_V1(jobsched_waits_for);
+
+/* ------------------------------------------------------------------------
+ * Arguments
+ * ------------------------------------------------------------------------
+ */
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void
+refuse_null(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s cannot be NULL", what)));
+}
+
+/* Ascending, each once. */
+static int64 *
+read_ids(ArrayType *array, int *count)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int64	   *ids;
+
+	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &elements, &nulls, count);
+	ids = palloc(Max(*count, 1) * sizeof(int64));
+	for (int i = 0; i < *count; i++)
+	{
+		if (nulls[i])
+			refuse_null("an element of after");
+		ids[i] = DatumGetInt64(elements[i]);
+	}
+	qsort(ids, *count, sizeof(int64), compare_ids);
+	*count = qunique(ids, *count, sizeof(int64), compare_ids);
+	return ids;
+}
+
+static void
+check_count(int count)
+{
+	if (count > JS_MAX_PARENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("after has %d runs, more than the %d that are allowed", count, JS_MAX_PARENTS),
+				 errhint("Let some runs wait for a part of them each, and another run for these.")));
+}
+
+/* Of whoever else's it is, it does not exist. */
+static void
+check_parent(int64 run_id)
+{
+	JsRun		head;
+	JsStatus	status;
+
+	if ((!js_run_see_head(run_id, &head) && !js_history_find_head(run_id, &head, &status)) ||
+		!js_may_manage_run(&head))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run " INT64_FORMAT " does not exist", run_id),
+				 errhint("A run can wait for runs that are in view runs and that you may manage.")));
+}
+
+static void
+check_parents(const int64 *ids, int count)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "jobsched after", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+
+	CommandCounterIncrement();	/* the same command may have queued them */
+	for (int i = 0; i < count; i++)
+	{
+		check_parent(ids[i]);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+}
+
+/* after and after_when, from argument n on. */
+void
+js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
+{
+	JsAfterWhen when;
+	int64	   *ids;
+
+	if (PG_ARGISNULL(n + 1))
+		refuse_null("after_when");
+	when = js_after_when_argument(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
+	if (PG_ARGISNULL(n))
+		return;
+	ids = read_ids(PG_GETARG_ARRAYTYPE_P(n), &run->nparents);
+	check_count(run->nparents);
+	check_parents(ids, run->nparents);
+	run->parents = ids;
+	run->after_when = run->nparents > 0 ? when : JS_AFTER_NOTHING;
+}
+
+/* ------------------------------------------------------------------------
+ * Views
+ * ------------------------------------------------------------------------
+ */
+
+/* How many of the runs that a run waits for view waiting names. */
+#define MOST_SHOWN 10
+
+Datum
+jobsched_waits(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(js_dependencies_are_live(PG_GETARG_INT64(0), NULL, NULL, 0));
+}
+
+Datum
+jobsched_waits_for(PG_FUNCTION_ARGS)
+{
+	int64		count;
+	int64		some[MOST_SHOWN];
+	Datum		shown[MOST_SHOWN];
+	int			nshown;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	(void) js_dependencies_are_live(PG_GETARG_INT64(0), &count, some, MOST_SHOWN);
+	nshown = Min(count, MOST_SHOWN);
+	for (int i = 0; i < nshown; i++)
+		shown[i] = Int64GetDatum(some[i]);
+	values[0] = Int64GetDatum(count);
+	values[1] = PointerGetDatum(construct_array(shown, nshown, INT8OID, sizeof(int64),
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * after.h
+ *		Parameters after and after_when.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_AFTER_H
+#define JS_AFTER_H
+
+#include "fmgr.h"
+#include "store/store.h"
+
+extern void js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run);
+
+#endif							/* JS_AFTER_H */

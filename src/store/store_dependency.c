@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_dependency.c
+ *		Rows of dependency: which run waits for which others.
+ *
+ * A row is inserted by the session that queues the run which waits, in the
+ * transaction that inserts this run, and never changes.  The scheduler deletes
+ * a run's rows when the run has ended: until then upstream() needs them, and
+ * they keep the parents' rows of history (store_history.c).
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "store/store.h"
+#include "store/table.h"
+
+enum DependencyColumn
+{
+	DEPENDENCY_RUN_ID = 1, DEPENDENCY_PARENT_RUN_ID
+};
+
+/* Rows written together. */
+#define ROWS_AT_A_TIME 64
+
+static void
+write_some(Relation rel, CatalogIndexState indexes, TupleTableSlot **slots,
+		   int64 run_id, const int64 *parents, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		TupleTableSlot *slot = ExecClearTuple(slots[i]);
+
+		memset(slot->tts_isnull, false, 2 * sizeof(bool));
+		slot->tts_values[DEPENDENCY_RUN_ID - 1] = Int64GetDatum(run_id);
+		slot->tts_values[DEPENDENCY_PARENT_RUN_ID - 1] = Int64GetDatum(parents[i]);
+		(void) ExecStoreVirtualTuple(slot);
+	}
+	CatalogTuplesMultiInsertWithInfo(rel, slots, count, indexes);
+}
+
+/* Each parent once. */
+void
+js_dependencies_insert(int64 run_id, const int64 *parents, int count)
+{
+	Relation	rel = js_table_open("dependency", RowExclusiveLock);
+	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+	TupleTableSlot *slots[ROWS_AT_A_TIME];
+	int			nslots = Min(count, ROWS_AT_A_TIME);
+
+	for (int i = 0; i < nslots; i++)
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	for (int done = 0; done < count; done += ROWS_AT_A_TIME)
+	{
+		write_some(rel, indexes, slots, run_id, &parents[done], Min(count - done, ROWS_AT_A_TIME));
+		CHECK_FOR_INTERRUPTS();
+	}
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	CatalogCloseIndexes(indexes);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* A run's rows from a parent on, by the parents' ids. */
+typedef struct Rows
+{
+	Relation	rel;
+	Relation	index;
+	SysScanDesc scan;
+} Rows;
+
+static void
+begin_rows(Rows *rows, int64 run_id, int64 from, LOCKMODE lockmode)
+{
+	ScanKeyData keys[2];
+
+	rows->rel = js_table_open("dependency", lockmode);
+	rows->index = index_open(js_table_oid("dependency_pkey"), AccessShareLock);
+	js_scan_int64(&keys[0], DEPENDENCY_RUN_ID, BTEqualStrategyNumber, run_id);
+	js_scan_int64(&keys[1], DEPENDENCY_PARENT_RUN_ID, BTGreaterEqualStrategyNumber, from);
+	rows->scan = systable_beginscan_ordered(rows->rel, rows->index, NULL, 2, keys);
+}
+
+static HeapTuple
+next_row(Rows *rows)
+{
+	return systable_getnext_ordered(rows->scan, ForwardScanDirection);
+}
+
+static void
+end_rows(Rows *rows, LOCKMODE lockmode)
+{
+	systable_endscan_ordered(rows->scan);
+	index_close(rows->index, AccessShareLock);
+	table_close(rows->rel, lockmode);
+}
+
+static int64
+parent_of(Relation rel, HeapTuple tuple)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	return DatumGetInt64(row.values[DEPENDENCY_PARENT_RUN_ID - 1]);
+}
+
+/* The parents of a run from an id on; returns how many, most at most. */
+int
+js_dependencies_read(int64 run_id, int64 from, int64 *parents, int most)
+{
+	Rows		rows;
+	HeapTuple	tuple;
+	int			count = 0;
+
+	begin_rows(&rows, run_id, from, AccessShareLock);
+	while (count < most && HeapTupleIsValid(tuple = next_row(&rows)))
+		parents[count++] = parent_of(rows.rel, tuple);
+	end_rows(&rows, AccessShareLock);
+	return count;
+}
+
+static void
+note_id(Relation rel, HeapTuple tuple, void *arg)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	*(int64 *) arg = DatumGetInt64(row.values[DEPENDENCY_RUN_ID - 1]);
+}
+
+/* The first run with rows from an id on; 0: there is none. */
+int64
+js_dependency_next(int64 from)
+{
+	int64		run_id = 0;
+
+	(void) js_table_visit_some("dependency", "dependency_pkey", from, false, 1, note_id, &run_id);
+	return run_id;
+}
+
+/*
+ * Deletes a run's rows from a parent on, by the scheduler: *left at most, from
+ * which they are taken off.  Returns the parent to go on with, 0 when all are
+ * gone; if some are left over then, somebody else holds its row.
+ */
+int64
+js_dependencies_delete(int64 run_id, int64 from, int *left)
+{
+	int64		stopped_at = 0;
+	Rows		rows;
+	HeapTuple	tuple;
+
+	begin_rows(&rows, run_id, from, RowExclusiveLock);
+	while (HeapTupleIsValid(tuple = next_row(&rows)))
+	{
+		if (*left == 0 || js_tuple_is_busy(tuple))
+		{
+			stopped_at = parent_of(rows.rel, tuple);
+			break;
+		}
+		CatalogTupleDelete(rows.rel, &tuple->t_self);
+		(*left)--;
+	}
+	end_rows(&rows, RowExclusiveLock);
+	return stopped_at;
+}
+
+/*
+ * Whether some parent of a run has not ended.  With count also how many, and
+ * the ids of the first of them.
+ */
+bool
+js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
+{
+	Rows		rows;
+	HeapTuple	tuple;
+	int64		found = 0;
+	JsRun		head;
+
+	begin_rows(&rows, run_id, 0, AccessShareLock);
+	while ((found == 0 || count != NULL) && HeapTupleIsValid(tuple = next_row(&rows)))
+	{
+		int64		parent = parent_of(rows.rel, tuple);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!js_run_see_head(parent, &head))
+			continue;
+		if (found < most)
+			some[found] = parent;
+		found++;
+	}
+	end_rows(&rows, AccessShareLock);
+	if (count != NULL)
+		*count = found;
+	return found > 0;
+}
+
+typedef struct ParentVisit
+{
+	JsParentVisitor visit;
+	void	   *arg;
+} ParentVisit;
+
+static void
+visit_parent(Relation rel, HeapTuple tuple, void *arg)
+{
+	ParentVisit *visit = arg;
+
+	visit->visit(parent_of(rel, tuple), visit->arg);
+}
+
+/* One may come more than once. */
+void
+js_parents_visit(JsParentVisitor visit, void *arg)
+{
+	ParentVisit each = {visit, arg};
+
+	js_table_visit("dependency", NULL, 0, 0, visit_parent, &each);
+}
