@@ -57,6 +57,9 @@ typedef struct FairItem
 typedef struct Limit Limit;
 typedef struct LimitSet LimitSet;
 
+/* sched_after.c */
+typedef struct RunAfter RunAfter;
+
 /* There may be a million of these: kept small. */
 typedef struct JobEntry
 {
@@ -115,6 +118,7 @@ typedef enum RunEntryState
 	RUN_HELD,					/* its job does not let it start */
 	RUN_LIMITED,				/* in the line of its limits */
 	RUN_BEHIND,					/* other runs of its job come first */
+	RUN_WAITING,				/* other runs are to end first; see sched_after.c */
 	RUN_ASSIGNED				/* with a worker */
 } RunEntryState;
 
@@ -189,6 +193,8 @@ typedef struct RunEntry
 	LimitSet   *limits;			/* that name it; NULL: none does */
 	bool		holding;		/* it has its units of them */
 	bool		unpaid;			/* and is yet to use up what rates allow */
+	bool		depends;		/* there are runs that it waits for, or did */
+	RunAfter   *after;			/* NULL: it waits for none any more */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 } RunEntry;
@@ -448,6 +454,20 @@ extern void sched_http_adopt(void);
 /* sched_pending.c */
 extern bool sched_ends_waiting(void);
 extern void sched_end_pending(TimestampTz now);
+
+/* sched_after.c */
+extern void sched_after_begin(RunEntry *run, JsAfterWhen when);
+extern void sched_after_note(RunEntry *run);
+extern void sched_after_leave(RunEntry *run);
+extern void sched_after_tell(int64 run_id, JsStatus status);
+extern void sched_after_tell_gone(int64 run_id);
+extern void sched_after_serve(TimestampTz now);
+extern void sched_after_go_on(TimestampTz now);
+extern RunEntry *sched_after_next_skip(const char **reason);
+extern void sched_after_skip_later(RunEntry *run);
+extern bool sched_after_skips_waiting(void);
+extern bool sched_after_waiting(void);
+extern TimestampTz sched_after_deadline(void);
 
 /* sched_end.c */
 extern void sched_begin_ends(void);

@@ -13,6 +13,7 @@
  *	RUN_HELD		only with their job, which is paused, asleep, invalid or dropped
  *	RUN_BEHIND		heap of their job, by age: they wait until no run of it is
  *					live, and go one at a time (sched_overlap.c)
+ *	RUN_WAITING		found by the runs that they wait for (sched_after.c)
  *	RUN_ASSIGNED	with a worker
  *
  * Portions Copyright (c) 2026, jobsched contributors

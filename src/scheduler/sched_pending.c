@@ -2,7 +2,7 @@
  *
  * sched_pending.c
  *		What is to be ended in the next step, because of stops, dropped jobs,
- *		changes of owner or a restart.
+ *		changes of owner, ends of other runs or a restart.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -161,7 +161,32 @@ end_dropped(void)
 	MemoryContextSwitchTo(outer);
 }
 
-/* Ends what a restart has cut off, and what is cancelled or dropped. */
+/*
+ * Those that wait for runs which have ended otherwise than they need.  One of
+ * them may decide about others at once.
+ */
+static void
+skip_some(TimestampTz now)
+{
+	const char *reason;
+	RunEntry   *run;
+
+	for (int i = 0; i < MAX_ENDED && sched_may_end_more(); i++)
+	{
+		run = sched_after_next_skip(&reason);
+		if (run == NULL)
+			return;
+		if (!sched_row_is_free(run))
+		{
+			sched_after_skip_later(run);
+			return;
+		}
+		sched_end_run(run, JS_SKIPPED, reason, NULL, NULL);
+		sched_after_go_on(now);
+	}
+}
+
+/* Ends what a restart has cut off, and what is cancelled, dropped or skipped. */
 void
 sched_end_pending(TimestampTz now)
 {
@@ -172,6 +197,7 @@ sched_end_pending(TimestampTz now)
 	lose_cut_off();
 	cancel_disowned(now);
 	end_dropped();
+	skip_some(now);
 }
 
 /* Whether the next step has something to end. */
@@ -179,5 +205,6 @@ bool
 sched_ends_waiting(void)
 {
 	return sched_may_end() &&
-		(sched.dropped_jobs != NIL || sched.cut_off != NIL || sched.disowned != NIL || sched_stops_waiting());
+		(sched.dropped_jobs != NIL || sched.cut_off != NIL || sched.disowned != NIL ||
+		 sched_stops_waiting() || sched_after_skips_waiting());
 }

@@ -97,6 +97,7 @@ leave_place(RunEntry *run, RunEntryState next)
 			run->owner->assigned--;
 			break;
 		case RUN_HELD:
+		case RUN_WAITING:
 			break;
 	}
 }
@@ -125,6 +126,7 @@ enter_place(RunEntry *run)
 			run->owner->assigned++;
 			break;
 		case RUN_HELD:
+		case RUN_WAITING:
 			break;
 	}
 }
@@ -176,6 +178,8 @@ void
 sched_run_forget(RunEntry *run)
 {
 	sched_run_place(run, RUN_HELD);
+	sched_after_tell_gone(run->run_id);
+	sched_after_leave(run);
 	sched_limits_detach(run);
 	if (run->stop != NULL)
 		dlist_push_tail(&sched.stops_done, &run->stop->node);
@@ -267,12 +271,16 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 		sched_note_disowned(run);
 	if (run->cut_off || run->superseded || run->disowned || is_held(run))
 		sched_run_place(run, RUN_HELD);
+	else if (run->after != NULL)
+		sched_run_place(run, RUN_WAITING);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);
 	else if (run->of_slot && run->job->serial)
 		sched_run_place(run, RUN_BEHIND);
 	else
 		sched_run_place(run, RUN_READY);
+	if (run->after != NULL)
+		sched_after_note(run);
 	if (run->job->dropped)
 		sched_note_dropped(run->job);
 }

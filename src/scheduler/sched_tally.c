@@ -124,8 +124,9 @@ counts(const RunEntry *run, const JsDone *done)
 
 /*
  * Takes note that a run has ended, whoever has recorded that: its outcome is
- * added up, its limits are released, and whoever waits for it is told; if it is
- * added up, not before that is due (step_in_transaction()).  Either of run and
+ * added up, its limits are released, runs that wait for it are seen to in the
+ * next step, and sessions that wait for it are told; if it is added up, not before
+ * that is due (step_in_transaction()).  Either of run and
  * job may be unknown (NULL).
  */
 void
@@ -133,6 +134,7 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 {
 	bool		added = job != NULL && counts(run, done);
 
+	sched_after_tell(done->run_id, done->status);
 	if (run != NULL)
 		sched_run_forget(run);
 	if (added)

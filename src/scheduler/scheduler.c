@@ -11,6 +11,7 @@
  *
  *		look at the workers' seats			sched_dispatch.c
  *		load what is new					sched_news.c
+ *		see to runs that wait for runs		sched_after.c
  *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
@@ -366,6 +367,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		sched_unpark_stops();
 	set_enabled();
 	sched_place_some();
+	sched_after_serve(now);
 	sched_end_pending(now);
 	if (dead)
 		sched_reap();
@@ -482,6 +484,7 @@ ms_to_sleep(void)
 	ms = real_ms_until(next_sweep, ms);
 	ms = real_ms_until(sched_expiry_deadline(), ms);
 	ms = real_ms_until(sched_settle_deadline(), ms);
+	ms = real_ms_until(sched_after_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)

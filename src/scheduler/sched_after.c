@@ -1,0 +1,618 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_after.c
+ *		Runs that wait for other runs (doc/workflows.md).
+ *
+ * DATA FLOW
+ *
+ * A run with after_when waits for its parents: the rows of dependency that the
+ * session has written which queued it.  Nothing else about the wait is stored.
+ * When the run is read, the scheduler looks for each parent: one that is in the
+ * queue has not ended, of one that is not history says how it did.  From then
+ * on there is an edge in memory for each parent that has not ended, and what
+ * the others have come to is in the dependent's RunAfter.  When a run ends,
+ * sched_run_ended(), the one door, says so here; the edges to those who wait
+ * for it are followed, and each of these may turn out to be
+ *
+ *		released	it is placed as if it had been queued now
+ *		skipped		it ends without a worker, through the same door
+ *
+ *		dependency, run, history --> see_to_some() --> edges, RunAfter
+ *		sched_run_ended() --> sched_after_tell() --> ended --> follow() --> settle()
+ *
+ * The end of a run only puts its entry on a list; the list is gone through in
+ * portions, so neither a run with 100,000 dependents makes a step long, nor is a
+ * chain of 10,000 skipped runs a recursion.
+ *
+ * INVARIANTS
+ *
+ * A run has a RunAfter as long as it is not decided whether it starts.  Wherever
+ * its job holds it meanwhile, it is placed by sched_run_wait(), which lets
+ * nothing with a RunAfter become ready.  A run that has been claimed has none.
+ *
+ * Nothing is overlooked: the scheduler is the only one who takes notice of ends,
+ * one at a time, and looks for a parent first in its memory, then in the queue,
+ * then in history, each time with a newer snapshot.  A parent that is in memory
+ * or in the queue will be told of later; one that is not has left the queue for
+ * history, in one transaction.  What is in neither, because somebody has removed
+ * it past the functions, counts as lost, so nobody waits for ever.  It makes no
+ * difference in which order the news of parent and dependent come.
+ *
+ * A role whose queue is larger than its memory does not wait for itself: the
+ * parents of a run that is in memory are read in any case.
+ *
+ * LOCKS
+ *
+ * Only the scheduler's process uses what is here.  Rows of dependency are
+ * written by a session before their commit, and deleted by the scheduler when
+ * the dependent has ended; it leaves one that somebody else holds for a second.
+ *
+ * KILL -9
+ *
+ *		before the commit of who queues		there is neither run nor dependency
+ *		after it, before the news			a successor reads the queue
+ *		after the end of a parent			it is in history
+ *		after a release						it is derived once more: the rows of
+ *											dependency, and of the parents in
+ *											history, are kept until the dependent
+ *											has ended
+ *		while skipped runs are ended		those of steps that have not reached
+ *											the disk are in the queue, and end
+ *											once more
+ *		after the end of a dependent		a successor finds rows of dependency
+ *											of a run that has ended, and deletes
+ *											them
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "scheduler/sched.h"
+#include "shmem/clock.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Edges followed, and parents looked for, in one step. */
+#define MAX_FOLLOWED 10000
+#define MAX_LOOKED_FOR 2000
+
+/* Rows of dependency deleted in one step, and runs looked at for that at the start. */
+#define MAX_DELETED 2000
+#define MAX_LEFTOVERS 500
+
+/* When somebody held a row. */
+#define RETRY_US USECS_PER_SEC
+
+/* A run that others wait for; there is one as long as there are edges to it. */
+typedef struct Parent
+{
+	int64		run_id;
+	dlist_head	edges;
+	bool		has_ended;		/* is in the list of these */
+	bool		is_known;		/* how; else history has to be asked */
+	JsStatus	status;
+	dlist_node	node;			/* in ended */
+} Parent;
+
+struct RunAfter
+{
+	RunEntry   *run;
+	JsAfterWhen when;
+	bool		some_failed;
+	bool		some_succeeded;
+	bool		all_read;		/* there is an edge to each parent that has not
+								 * ended */
+	int64		read_from;		/* else the parent to go on with */
+	dlist_head	edges;			/* Edge.own */
+	dlist_head *list;			/* that it is in: to_see, to_skip, or NULL */
+	dlist_node	node;
+};
+
+typedef struct Edge
+{
+	dlist_node	node;			/* in Parent.edges */
+	dlist_node	own;			/* in RunAfter.edges */
+	Parent	   *parent;
+	RunAfter   *after;
+} Edge;
+
+typedef struct ParentItem
+{
+	int64		run_id;
+	char		status;
+	Parent	   *parent;
+} ParentItem;
+
+#define SH_PREFIX parenthash
+#define SH_ELEMENT_TYPE ParentItem
+#define SH_KEY_TYPE int64
+#define SH_KEY run_id
+#define SH_HASH_KEY(tb, key) sched_hash_id(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* Rows of dependency that are to be deleted, from a parent on. */
+typedef struct Leftover
+{
+	dlist_node	node;
+	int64		run_id;
+	int64		from;
+} Leftover;
+
+static parenthash_hash *parents = NULL;
+static MemoryContext edge_context;
+static dlist_head ended = DLIST_STATIC_INIT(ended);
+static dlist_head to_see = DLIST_STATIC_INIT(to_see);
+static dlist_head to_skip = DLIST_STATIC_INIT(to_skip);
+static dlist_head leftovers = DLIST_STATIC_INIT(leftovers);
+static TimestampTz delete_after = 0;	/* by the real clock */
+static int64 search_from = 1;	/* for leftovers of a predecessor; 0: done */
+static int	follow_left = 0;	/* in this step */
+
+/* ------------------------------------------------------------------------
+ * Edges
+ * ------------------------------------------------------------------------
+ */
+
+static void
+charge(RunAfter *after, int32 bytes)
+{
+	after->run->cost += bytes;
+	after->run->owner->memory += bytes;
+}
+
+static Parent *
+find_parent(int64 run_id)
+{
+	ParentItem *item = parents == NULL ? NULL : parenthash_lookup(parents, run_id);
+
+	return item == NULL ? NULL : item->parent;
+}
+
+static Parent *
+open_parent(int64 run_id)
+{
+	ParentItem *item;
+	bool		found;
+
+	if (parents == NULL)
+	{
+		parents = parenthash_create(sched.context, 64, NULL);
+		edge_context = SlabContextCreate(sched.context, "jobsched edges",
+										 SLAB_DEFAULT_BLOCK_SIZE, sizeof(Edge));
+	}
+	item = parenthash_insert(parents, run_id, &found);
+	if (!found)
+	{
+		item->parent = MemoryContextAllocZero(sched.context, sizeof(Parent));
+		item->parent->run_id = run_id;
+		dlist_init(&item->parent->edges);
+	}
+	return item->parent;
+}
+
+static void
+close_parent(Parent *parent)
+{
+	if (!dlist_is_empty(&parent->edges))
+		return;
+	if (parent->has_ended)
+		dlist_delete(&parent->node);
+	parenthash_delete(parents, parent->run_id);
+	pfree(parent);
+}
+
+static void
+add_edge(RunAfter *after, int64 parent_id)
+{
+	Parent	   *parent = open_parent(parent_id);
+	Edge	   *edge = MemoryContextAlloc(edge_context, sizeof(Edge));
+
+	edge->parent = parent;
+	edge->after = after;
+	dlist_push_tail(&parent->edges, &edge->node);
+	dlist_push_tail(&after->edges, &edge->own);
+	charge(after, sizeof(Edge));
+}
+
+/* The caller sees to the parent (close_parent()). */
+static void
+remove_edge(Edge *edge)
+{
+	dlist_delete(&edge->node);
+	dlist_delete(&edge->own);
+	charge(edge->after, -(int32) sizeof(Edge));
+	pfree(edge);
+}
+
+/* ------------------------------------------------------------------------
+ * Waits
+ * ------------------------------------------------------------------------
+ */
+
+static void
+put_on(RunAfter *after, dlist_head *list)
+{
+	if (after->list != NULL)
+		dlist_delete(&after->node);
+	after->list = list;
+	if (list != NULL)
+		dlist_push_tail(list, &after->node);
+}
+
+/* A run has been read that may start only after others; it is in no place yet. */
+void
+sched_after_begin(RunEntry *run, JsAfterWhen when)
+{
+	RunAfter   *after = MemoryContextAllocZero(sched.context, sizeof(RunAfter));
+
+	after->run = run;
+	after->when = when;
+	dlist_init(&after->edges);
+	run->after = after;
+	charge(after, sizeof(RunAfter));
+}
+
+static void
+free_after(RunAfter *after)
+{
+	put_on(after, NULL);
+	while (!dlist_is_empty(&after->edges))
+	{
+		Edge	   *edge = dlist_head_element(Edge, own, &after->edges);
+		Parent	   *parent = edge->parent;
+
+		remove_edge(edge);
+		close_parent(parent);
+	}
+	charge(after, -(int32) sizeof(RunAfter));
+	after->run->after = NULL;
+	pfree(after);
+}
+
+static void
+note_end(RunAfter *after, JsStatus status)
+{
+	switch (status)
+	{
+		case JS_SUCCEEDED:
+			after->some_succeeded = true;
+			break;
+		case JS_FAILED:
+		case JS_TIMED_OUT:
+		case JS_LOST:
+		case JS_CANCELLED:
+			after->some_failed = true;
+			break;
+		case JS_SKIPPED:
+		case JS_MISSED:
+			break;
+	}
+}
+
+static bool
+all_have_ended(const RunAfter *after)
+{
+	return after->all_read && dlist_is_empty((dlist_head *) &after->edges);
+}
+
+/* Why it cannot start any more; NULL: it can, as far as is known. */
+static const char *
+reason_to_skip(const RunAfter *after)
+{
+	bool		all = all_have_ended(after);
+
+	switch (after->when)
+	{
+		case JS_AFTER_SUCCESS:
+			if (after->some_failed)
+				return "upstream_failed";
+			return all && !after->some_succeeded ? "upstream_skipped" : NULL;
+		case JS_AFTER_FAILURE:
+			if (!all || after->some_failed)
+				return NULL;
+			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
+		case JS_AFTER_DONE:
+		case JS_AFTER_NOTHING:
+			break;
+	}
+	return NULL;
+}
+
+/* Nothing is decided of a job whose home is elsewhere, or that is dropped. */
+static bool
+is_left_alone(const RunAfter *after)
+{
+	return after->run->job->asleep || after->run->job->dropped;
+}
+
+/* What is known of the parents has changed. */
+static void
+settle(RunAfter *after, TimestampTz now)
+{
+	RunEntry   *run = after->run;
+
+	if (is_left_alone(after))
+		put_on(after, NULL);
+	else if (reason_to_skip(after) != NULL)
+		put_on(after, &to_skip);
+	else if (all_have_ended(after))
+	{
+		free_after(after);
+		sched_run_wait(run, now);
+	}
+	else
+		put_on(after, after->all_read ? NULL : &to_see);
+}
+
+/* A run that waits has been placed: if there is something to be done, it will be. */
+void
+sched_after_note(RunEntry *run)
+{
+	RunAfter   *after = run->after;
+
+	if (after->list == NULL && !is_left_alone(after) &&
+		(!after->all_read || all_have_ended(after) || reason_to_skip(after) != NULL))
+		put_on(after, &to_see);
+}
+
+/* A run leaves the memory. */
+void
+sched_after_leave(RunEntry *run)
+{
+	if (run->after != NULL)
+		free_after(run->after);
+	if (run->depends)
+	{
+		Leftover   *leftover = MemoryContextAllocZero(sched.context, sizeof(Leftover));
+
+		leftover->run_id = run->run_id;
+		dlist_push_tail(&leftovers, &leftover->node);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * Parents
+ * ------------------------------------------------------------------------
+ */
+
+static void
+note_parent_ended(int64 run_id, bool is_known, JsStatus status)
+{
+	Parent	   *parent = find_parent(run_id);
+
+	if (parent == NULL || parent->has_ended)
+		return;
+	parent->has_ended = true;
+	parent->is_known = is_known;
+	parent->status = status;
+	dlist_push_tail(&ended, &parent->node);
+}
+
+/* A run has ended. */
+void
+sched_after_tell(int64 run_id, JsStatus status)
+{
+	note_parent_ended(run_id, true, status);
+}
+
+/* A run is not in the queue any more; history may know how it ended. */
+void
+sched_after_tell_gone(int64 run_id)
+{
+	note_parent_ended(run_id, false, JS_LOST);
+}
+
+static JsStatus
+status_of_ended(int64 run_id)
+{
+	JsRun		head;
+	JsStatus	status;
+
+	return js_history_find_head(run_id, &head, &status) ? status : JS_LOST;
+}
+
+static bool
+has_not_ended(int64 run_id, TimestampTz now)
+{
+	JsRun		head;
+
+	return sched_run_load(run_id, now) != NULL || js_run_see_head(run_id, &head);
+}
+
+/* Looks for some parents of a run; left is how many may be looked for. */
+static void
+read_parents(RunAfter *after, int *left, TimestampTz now)
+{
+	int			most = Min(*left, MAX_LOOKED_FOR);
+	int64	   *ids = palloc(most * sizeof(int64));
+	int			count = js_dependencies_read(after->run->run_id, after->read_from, ids, most);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (has_not_ended(ids[i], now))
+			add_edge(after, ids[i]);
+		else
+			note_end(after, status_of_ended(ids[i]));
+	}
+	after->all_read = count < most;
+	if (count > 0)
+		after->read_from = ids[count - 1] + 1;
+	*left -= count;
+	pfree(ids);
+}
+
+/* Runs that are new here learn what has become of their parents. */
+static void
+see_to_some(TimestampTz now)
+{
+	int			left = MAX_LOOKED_FOR;
+
+	while (left > 0 && !dlist_is_empty(&to_see))
+	{
+		RunAfter   *after = dlist_head_element(RunAfter, node, &to_see);
+
+		if (!after->all_read && !is_left_alone(after))
+			read_parents(after, &left, now);
+		settle(after, now);
+		left--;
+	}
+}
+
+/* Follows the edges to those who wait for runs that have ended. */
+static void
+follow(TimestampTz now)
+{
+	while (follow_left > 0 && !dlist_is_empty(&ended))
+	{
+		Parent	   *parent = dlist_head_element(Parent, node, &ended);
+		Edge	   *edge = dlist_head_element(Edge, node, &parent->edges);
+		RunAfter   *after = edge->after;
+
+		if (!parent->is_known)
+			parent->status = status_of_ended(parent->run_id);
+		parent->is_known = true;
+		note_end(after, parent->status);
+		remove_edge(edge);
+		close_parent(parent);
+		settle(after, now);
+		follow_left--;
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * Rows that are not needed any more
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+may_delete(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= delete_after || delete_after - now > RETRY_US;
+}
+
+static void
+delete_leftovers(void)
+{
+	int			left = MAX_DELETED;
+
+	while (left > 0 && !dlist_is_empty(&leftovers))
+	{
+		Leftover   *leftover = dlist_head_element(Leftover, node, &leftovers);
+
+		leftover->from = js_dependencies_delete(leftover->run_id, leftover->from, &left);
+		dlist_delete(&leftover->node);
+		if (leftover->from == 0)
+		{
+			pfree(leftover);
+			left = Max(left - 1, 0);
+			continue;
+		}
+		dlist_push_tail(&leftovers, &leftover->node);
+		if (left > 0)
+		{
+			delete_after = GetCurrentTimestamp() + RETRY_US;	/* somebody holds a row */
+			break;
+		}
+	}
+}
+
+/* Once after a start: runs may have ended of which nobody has deleted the rows. */
+static void
+search_leftovers(void)
+{
+	for (int i = 0; i < MAX_LEFTOVERS && search_from != 0; i++)
+	{
+		int64		run_id = js_dependency_next(search_from);
+		JsRun		head;
+		JsStatus	status;
+
+		search_from = run_id == 0 ? 0 : run_id + 1;
+		if (run_id != 0 && sched_run_find(run_id) == NULL && !js_run_see_head(run_id, &head) &&
+			js_history_find_head(run_id, &head, &status))
+		{
+			Leftover   *leftover = MemoryContextAllocZero(sched.context, sizeof(Leftover));
+
+			leftover->run_id = run_id;
+			dlist_push_tail(&leftovers, &leftover->node);
+		}
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * The step
+ * ------------------------------------------------------------------------
+ */
+
+/* A portion of what there is to be done, but for the ends. */
+void
+sched_after_serve(TimestampTz now)
+{
+	follow_left = MAX_FOLLOWED;
+	see_to_some(now);
+	follow(now);
+	search_leftovers();
+	if (!dlist_is_empty(&leftovers) && may_delete())
+		delete_leftovers();
+}
+
+/* Some have ended meanwhile: goes on with those who wait for them. */
+void
+sched_after_go_on(TimestampTz now)
+{
+	follow(now);
+}
+
+/* A run that is to be skipped, and why; NULL: there is none. */
+RunEntry *
+sched_after_next_skip(const char **reason)
+{
+	RunAfter   *after;
+
+	while (!dlist_is_empty(&to_skip))
+	{
+		after = dlist_head_element(RunAfter, node, &to_skip);
+		if (!is_left_alone(after))
+		{
+			*reason = reason_to_skip(after);
+			return after->run;
+		}
+		put_on(after, NULL);	/* sched_after_note() comes back to it */
+	}
+	return NULL;
+}
+
+/* Its row is held: others first. */
+void
+sched_after_skip_later(RunEntry *run)
+{
+	put_on(run->after, &to_skip);
+}
+
+bool
+sched_after_skips_waiting(void)
+{
+	return !dlist_is_empty(&to_skip);
+}
+
+/* Whether the next step has something to do here, but for the ends. */
+bool
+sched_after_waiting(void)
+{
+	return !dlist_is_empty(&ended) || !dlist_is_empty(&to_see) || search_from != 0 ||
+		(!dlist_is_empty(&leftovers) && may_delete());
+}
+
+/* When it will have, by the real clock. */
+TimestampTz
+sched_after_deadline(void)
+{
+	return dlist_is_empty(&leftovers) ? DT_NOEND : delete_after;
+}
