@@ -65,8 +65,8 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 				   "is of a job that has been dropped", NULL);
 	if (!js_may_manage(job->owner))
 		refuse_unknown(run_id);
-	if (outcome.status == JS_SKIPPED || outcome.status == JS_MISSED)
-		run->keys = js_limit_keys_require(js_http_keys(job, job->keys), job->args); /* it never had any */
+	if ((outcome.status == JS_SKIPPED || outcome.status == JS_MISSED) && run->scheduled_for != DT_NOBEGIN)
+		run->keys = js_limit_keys_require(js_http_keys(job, job->keys), job->args); /* a slot never had any */
 }
 
 /* A slot may have had several runs, of which one at a time is retried. */
