@@ -118,7 +118,8 @@ typedef enum RunEntryState
 	RUN_HELD,					/* its job does not let it start */
 	RUN_LIMITED,				/* in the line of its limits */
 	RUN_BEHIND,					/* other runs of its job come first */
-	RUN_WAITING,				/* other runs are to end first; see sched_after.c */
+	RUN_WAITING,				/* other runs are to end first; see
+								 * sched_after.c */
 	RUN_ASSIGNED				/* with a worker */
 } RunEntryState;
 

@@ -102,8 +102,8 @@ struct RunAfter
 	JsAfterWhen when;
 	bool		some_failed;
 	bool		some_succeeded;
-	bool		all_read;		/* there is an edge to each parent that has not
-								 * ended */
+	bool		all_read;		/* there is an edge to each parent that has
+								 * not ended */
 	int64		read_from;		/* else the parent to go on with */
 	dlist_head	edges;			/* Edge.own */
 	dlist_head *list;			/* that it is in: to_see, to_skip, or NULL */

@@ -232,7 +232,8 @@ typedef struct JsRun
 	Jsonb	   *request;		/* likewise */
 	const char *traceparent;	/* of who queued it; NULL: none */
 	JsAfterWhen after_when;
-	const int64 *parents;		/* when it is queued only; ascending, each once */
+	const int64 *parents;		/* when it is queued only; ascending, each
+								 * once */
 	int			nparents;
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */

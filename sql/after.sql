@@ -1,0 +1,80 @@
+-- Runs that wait for runs: arguments, errors, views.  What becomes of them is in
+-- test/t/061_after.pl.
+
+CREATE ROLE regress_after LOGIN;
+CREATE ROLE regress_after_other LOGIN;
+GRANT USAGE ON SCHEMA jobsched TO regress_after, regress_after_other;
+GRANT EXECUTE ON FUNCTION jobsched.http_request TO regress_after;
+SET ROLE regress_after;
+SELECT jobsched.create_job('step', command => 'SELECT run_id IS NULL FROM jobsched.upstream() LIMIT 1') AS step \gset
+
+-- a run for later
+SELECT jobsched.trigger('step', run_at => now() + interval '1 day') AS first \gset
+SELECT jobsched.trigger('step', after => ARRAY[:first, :first]) AS second \gset
+SELECT jobsched.trigger('step', '{}', after => ARRAY[:second, :first], after_when => 'done') AS third \gset
+SELECT count(*) FROM jobsched.trigger_many('step', '{NULL,NULL}', after => ARRAY[:third], after_when => 'failure');
+SELECT jobsched.trigger('step', after => '{}') AS free \gset
+SELECT jobsched.trigger('step', after => NULL, after_when => 'failure') AS free_too \gset
+CALL jobsched.wait_run(:free, '60 s');
+CALL jobsched.wait_run(:free_too, '60 s');
+SELECT job_name, owner, after_when, parents, parent_ids = ARRAY[:first]::bigint[] AS first,
+	parent_ids = ARRAY[:first, :second]::bigint[] AS both, since <= run_at AS since, run_at < now() AS run_at
+FROM jobsched.waiting ORDER BY run_id;
+SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id > :first GROUP BY 1, 2 ORDER BY 1;
+
+-- all in one statement; nothing of it is left if that is rolled back
+BEGIN;
+SELECT jobsched.trigger('step', after => array_agg(r)) IS NOT NULL AS queued
+FROM jobsched.trigger_many('step', array_fill('{}'::jsonb, ARRAY[12])) r;
+SELECT parents, cardinality(parent_ids) FROM jobsched.waiting ORDER BY run_id DESC LIMIT 1;
+ROLLBACK;
+SELECT count(*) FROM jobsched.waiting;
+
+-- requests
+SELECT jobsched.http_request('GET', 'http://127.0.0.1:1/', after => ARRAY[:first]) IS NOT NULL AS request;
+SELECT jobsched.http_get('http://127.0.0.1:1/', after => ARRAY[:first], after_when => 'failure') IS NOT NULL AS get;
+SELECT jobsched.http_post('http://127.0.0.1:1/', after => ARRAY[:first]) IS NOT NULL AS post;
+SELECT jobsched.http_put('http://127.0.0.1:1/', after => ARRAY[:first]) IS NOT NULL AS put;
+SELECT jobsched.http_patch('http://127.0.0.1:1/', after => ARRAY[:first]) IS NOT NULL AS patch;
+SELECT jobsched.http_delete('http://127.0.0.1:1/', after => ARRAY[:first]) IS NOT NULL AS delete;
+SELECT after_when, parents FROM jobsched.waiting WHERE run_id > (SELECT max(run_id) - 6 FROM jobsched.waiting) ORDER BY run_id;
+
+-- errors
+SELECT jobsched.trigger('step', after => ARRAY[:first, NULL]);
+SELECT jobsched.trigger('step', after => ARRAY[0]);
+SELECT jobsched.trigger('step', after => '{-1,9223372036854775807}');
+SELECT jobsched.trigger('step', after => ARRAY[:first], after_when => 'always');
+SELECT jobsched.trigger('step', after => ARRAY[:first], after_when => NULL);
+SELECT jobsched.trigger_many('step', '{NULL}', after => '{0}');
+SELECT jobsched.http_get('http://127.0.0.1:1/', after => '{0}');
+SELECT jobsched.trigger('step', after => ARRAY(SELECT generate_series(1, 100001)));
+
+-- another role
+SET ROLE regress_after_other;
+SELECT jobsched.create_job('mine', command => 'SELECT 1') AS mine \gset
+\set VERBOSITY sqlstate
+SELECT jobsched.trigger('mine', after => ARRAY[:first]);
+\set VERBOSITY default
+SELECT count(*) FROM jobsched.waiting;
+SELECT count(*) FROM jobsched.upstream();
+RESET ROLE;
+GRANT pg_monitor TO regress_after_other;
+SET ROLE regress_after_other;
+SELECT count(*) > 0 AS seen FROM jobsched.waiting;
+SELECT count(*) FROM jobsched_internal.dependency;
+RESET ROLE;
+REVOKE pg_monitor FROM regress_after_other;
+
+-- the end
+SET ROLE regress_after;
+SELECT jobsched.cancel_run(:first);
+CALL jobsched.wait_run(:second, '60 s');
+CALL jobsched.wait_run(:third, '60 s');
+SELECT jobsched.cancel_runs(job => 'http') IS NOT NULL AS cancelled;
+SELECT jobsched.drop_job(name) FROM jobsched.jobs WHERE name IN ('step', 'http') ORDER BY name DESC;
+SET ROLE regress_after_other;
+SELECT jobsched.drop_job('mine');
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION jobsched.http_request FROM regress_after;
+REVOKE USAGE ON SCHEMA jobsched FROM regress_after, regress_after_other;
+DROP ROLE regress_after, regress_after_other;
