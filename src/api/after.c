@@ -5,7 +5,8 @@
  *
  * A run that somebody waits for has to exist, and the caller has to have the
  * rights of its owner.  Whether it has ended makes no difference here: the
- * scheduler finds out (sched_after.c).
+ * scheduler finds out (sched_after.c).  But if it has, its row shall not be
+ * removed before the transaction ends.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -87,7 +88,7 @@ check_parent(int64 run_id)
 	JsRun		head;
 	JsStatus	status;
 
-	if ((!js_run_see_head(run_id, &head) && !js_history_find_head(run_id, &head, &status)) ||
+	if ((!js_run_see_head(run_id, &head) && !js_history_find_head(run_id, true, &head, &status)) ||
 		!js_may_manage_run(&head))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

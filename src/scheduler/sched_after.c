@@ -414,7 +414,7 @@ status_of_ended(int64 run_id)
 	JsRun		head;
 	JsStatus	status;
 
-	return js_history_find_head(run_id, &head, &status) ? status : JS_LOST;
+	return js_history_find_head(run_id, false, &head, &status) ? status : JS_LOST;
 }
 
 static bool
@@ -536,7 +536,7 @@ search_leftovers(void)
 
 		search_from = run_id == 0 ? 0 : run_id + 1;
 		if (run_id != 0 && sched_run_find(run_id) == NULL && !js_run_see_head(run_id, &head) &&
-			js_history_find_head(run_id, &head, &status))
+			js_history_find_head(run_id, false, &head, &status))
 		{
 			Leftover   *leftover = MemoryContextAllocZero(sched.context, sizeof(Leftover));
 

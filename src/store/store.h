@@ -376,7 +376,7 @@ extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
 extern JsAfterWhen js_after_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
-extern bool js_history_find_head(int64 run_id, JsRun *head, JsStatus *status);
+extern bool js_history_find_head(int64 run_id, bool hold, JsRun *head, JsStatus *status);
 
 /* which runs wait for which (store_dependency.c) */
 extern void js_dependencies_insert(int64 run_id, const int64 *parents, int count);

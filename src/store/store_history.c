@@ -391,12 +391,12 @@ js_history_insert(const JsRun *run, const JsOutcome *outcome)
 }
 
 static Relation
-open_history(int segment)
+open_history(int segment, LOCKMODE lockmode)
 {
 	char		name[NAMEDATALEN];
 
 	snprintf(name, sizeof(name), "history_%03d", segment);
-	return js_table_open(name, AccessShareLock);
+	return js_table_open(name, lockmode);
 }
 
 static SysScanDesc
@@ -438,10 +438,11 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);
 }
 
+/* With hold what is found is not removed before the transaction ends. */
 static bool
-find_in_segment(int segment, int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
+find_in_segment(int segment, int64 run_id, bool hold, HistoryReader read, JsRun *run, JsOutcome *outcome)
 {
-	Relation	rel = open_history(segment);
+	Relation	rel = open_history(segment, AccessShareLock);
 	SysScanDesc scan = scan_history(rel, segment, run_id);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		found = HeapTupleIsValid(tuple);
@@ -453,16 +454,16 @@ find_in_segment(int segment, int64 run_id, HistoryReader read, JsRun *run, JsOut
 		read(&row, run, outcome);
 	}
 	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	table_close(rel, found && hold ? NoLock : AccessShareLock);
 	return found;
 }
 
 static bool
-find(int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
+find(int64 run_id, bool hold, HistoryReader read, JsRun *run, JsOutcome *outcome)
 {
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		for (int i = 0; i < JS_SEGMENTS; i++)
-			if (find_in_segment(ring * 100 + i, run_id, read, run, outcome))
+			if (find_in_segment(ring * 100 + i, run_id, hold, read, run, outcome))
 				return true;
 	return false;
 }
@@ -474,18 +475,18 @@ find(int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
 bool
 js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
 {
-	return find(run_id, history_from_row, run, outcome);
+	return find(run_id, false, history_from_row, run, outcome);
 }
 
 /* Only whose it was and how it ended, whatever the size of the rest. */
 bool
-js_history_find_head(int64 run_id, JsRun *head, JsStatus *status)
+js_history_find_head(int64 run_id, bool hold, JsRun *head, JsStatus *status)
 {
 	JsOutcome	outcome;
 	bool		found;
 
 	memset(head, 0, sizeof(JsRun));
-	found = find(run_id, history_head_from_row, head, &outcome);
+	found = find(run_id, hold, history_head_from_row, head, &outcome);
 	if (found)
 		*status = outcome.status;
 	return found;
@@ -603,12 +604,16 @@ take_kept_rows(int segment)
 	HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(int64),.hcxt = CurrentMemoryContext};
 	Keeping		keeping = {.segment = segment};
 
-	keeping.rel = open_history(segment);
+	/*
+	 * From here on nobody can find a run in it, and then say that he waits
+	 * for it.
+	 */
+	keeping.rel = open_history(segment, AccessExclusiveLock);
 	keeping.seen = hash_create("jobsched parents", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	keeping.rows = tuplestore_begin_heap(false, false, work_mem);
 	js_parents_visit(keep_parent, &keeping);
 	hash_destroy(keeping.seen);
-	table_close(keeping.rel, AccessShareLock);
+	table_close(keeping.rel, NoLock);
 	return keeping.rows;
 }
 
