@@ -57,8 +57,6 @@ typedef struct FairItem
 typedef struct Limit Limit;
 typedef struct LimitSet LimitSet;
 
-/* sched_after.c */
-typedef struct RunAfter RunAfter;
 
 /* There may be a million of these: kept small. */
 typedef struct JobEntry
@@ -159,7 +157,25 @@ typedef struct StopEntry
 	bool		again;			/* it was tried once */
 } StopEntry;
 
-typedef struct RunEntry
+typedef struct RunEntry RunEntry;
+
+/* Of a run of which it is not decided whether it starts: other runs are to end first. */
+typedef struct RunAfter
+{
+	RunEntry   *run;
+	JsAfterWhen when;
+	bool		some_failed;
+	bool		some_succeeded;
+	bool		all_read;		/* there is an edge to each parent that has
+								 * not ended */
+	int64		read_from;		/* else the parent to go on with */
+	dlist_head	edges;			/* Edge.own */
+	dlist_head *list;			/* that it is in: of those to be seen to, or
+								 * to be skipped; NULL: of none */
+	dlist_node	node;
+} RunAfter;
+
+struct RunEntry
 {
 	int64		run_id;
 	JobEntry   *job;
@@ -198,7 +214,7 @@ typedef struct RunEntry
 	RunAfter   *after;			/* NULL: it waits for none any more */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
-} RunEntry;
+};
 
 typedef struct SeatEntry
 {
@@ -462,13 +478,23 @@ extern void sched_after_note(RunEntry *run);
 extern void sched_after_leave(RunEntry *run);
 extern void sched_after_tell(int64 run_id, JsStatus status);
 extern void sched_after_tell_gone(int64 run_id);
-extern void sched_after_serve(TimestampTz now);
-extern void sched_after_go_on(TimestampTz now);
+extern void sched_after_add_parent(RunAfter *after, int64 parent_id);
+extern void sched_after_note_end(RunAfter *after, JsStatus status);
+extern bool sched_after_is_left_alone(const RunAfter *after);
+extern bool sched_after_settle(RunAfter *after);
+extern JsStatus sched_after_status_of(int64 run_id);
+extern RunAfter *sched_after_next_to_see(void);
+extern RunAfter *sched_after_follow(void);
+extern void sched_after_clean(void);
 extern RunEntry *sched_after_next_skip(const char **reason);
 extern void sched_after_skip_later(RunEntry *run);
 extern bool sched_after_skips_waiting(void);
 extern bool sched_after_waiting(void);
 extern TimestampTz sched_after_deadline(void);
+
+/* sched_upstream.c */
+extern void sched_upstream_serve(TimestampTz now);
+extern void sched_upstream_follow(TimestampTz now);
 
 /* sched_end.c */
 extern void sched_begin_ends(void);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sched_after.c
- *		Runs that wait for other runs (doc/workflows.md).
+ *		Runs that wait for other runs (doc/workflows.md): who waits for whom.
  *
  * DATA FLOW
  *
@@ -17,8 +17,11 @@
  *		released	it is placed as if it had been queued now
  *		skipped		it ends without a worker, through the same door
  *
- *		dependency, run, history --> see_to_some() --> edges, RunAfter
- *		sched_run_ended() --> sched_after_tell() --> ended --> follow() --> settle()
+ *		dependency, run, history --> look_for_parents() --> edges, RunAfter
+ *		sched_run_ended() --> sched_after_tell() --> sched_after_follow()
+ *			--> sched_after_settle()
+ *
+ * What is here are the edges; sched_upstream.c goes through them.
  *
  * The end of a run only puts its entry on a list; the list is gone through in
  * portions, so neither a run with 100,000 dependents makes a step long, nor is a
@@ -70,13 +73,8 @@
 #include "postgres.h"
 
 #include "scheduler/sched.h"
-#include "shmem/clock.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-
-/* Edges followed, and parents looked for, in one step. */
-#define MAX_FOLLOWED 10000
-#define MAX_LOOKED_FOR 2000
 
 /* Rows of dependency deleted in one step, and runs looked at for that at the start. */
 #define MAX_DELETED 2000
@@ -95,20 +93,6 @@ typedef struct Parent
 	JsStatus	status;
 	dlist_node	node;			/* in ended */
 } Parent;
-
-struct RunAfter
-{
-	RunEntry   *run;
-	JsAfterWhen when;
-	bool		some_failed;
-	bool		some_succeeded;
-	bool		all_read;		/* there is an edge to each parent that has
-								 * not ended */
-	int64		read_from;		/* else the parent to go on with */
-	dlist_head	edges;			/* Edge.own */
-	dlist_head *list;			/* that it is in: to_see, to_skip, or NULL */
-	dlist_node	node;
-};
 
 typedef struct Edge
 {
@@ -152,7 +136,6 @@ static dlist_head to_skip = DLIST_STATIC_INIT(to_skip);
 static dlist_head leftovers = DLIST_STATIC_INIT(leftovers);
 static TimestampTz delete_after = 0;	/* by the real clock */
 static int64 search_from = 1;	/* for leftovers of a predecessor; 0: done */
-static int	follow_left = 0;	/* in this step */
 
 /* ------------------------------------------------------------------------
  * Edges
@@ -207,8 +190,9 @@ close_parent(Parent *parent)
 	pfree(parent);
 }
 
-static void
-add_edge(RunAfter *after, int64 parent_id)
+/* A parent that has not ended. */
+void
+sched_after_add_parent(RunAfter *after, int64 parent_id)
 {
 	Parent	   *parent = open_parent(parent_id);
 	Edge	   *edge = MemoryContextAlloc(edge_context, sizeof(Edge));
@@ -275,8 +259,9 @@ free_after(RunAfter *after)
 	pfree(after);
 }
 
-static void
-note_end(RunAfter *after, JsStatus status)
+/* A parent has ended. */
+void
+sched_after_note_end(RunAfter *after, JsStatus status)
 {
 	switch (status)
 	{
@@ -325,29 +310,31 @@ reason_to_skip(const RunAfter *after)
 }
 
 /* Nothing is decided of a job whose home is elsewhere, or that is dropped. */
-static bool
-is_left_alone(const RunAfter *after)
+bool
+sched_after_is_left_alone(const RunAfter *after)
 {
 	return after->run->job->asleep || after->run->job->dropped;
 }
 
-/* What is known of the parents has changed. */
-static void
-settle(RunAfter *after, TimestampTz now)
+/*
+ * What is known of the parents has changed.  True: the run is to start, and does
+ * not wait any more.
+ */
+bool
+sched_after_settle(RunAfter *after)
 {
-	RunEntry   *run = after->run;
-
-	if (is_left_alone(after))
+	if (sched_after_is_left_alone(after))
 		put_on(after, NULL);
 	else if (reason_to_skip(after) != NULL)
 		put_on(after, &to_skip);
 	else if (all_have_ended(after))
 	{
 		free_after(after);
-		sched_run_wait(run, now);
+		return true;
 	}
 	else
 		put_on(after, after->all_read ? NULL : &to_see);
+	return false;
 }
 
 /* A run that waits has been placed: if there is something to be done, it will be. */
@@ -356,7 +343,7 @@ sched_after_note(RunEntry *run)
 {
 	RunAfter   *after = run->after;
 
-	if (after->list == NULL && !is_left_alone(after) &&
+	if (after->list == NULL && !sched_after_is_left_alone(after) &&
 		(!after->all_read || all_have_ended(after) || reason_to_skip(after) != NULL))
 		put_on(after, &to_see);
 }
@@ -408,8 +395,9 @@ sched_after_tell_gone(int64 run_id)
 	note_parent_ended(run_id, false, JS_LOST);
 }
 
-static JsStatus
-status_of_ended(int64 run_id)
+/* How a run has ended that is not in the queue. */
+JsStatus
+sched_after_status_of(int64 run_id)
 {
 	JsRun		head;
 	JsStatus	status;
@@ -417,72 +405,36 @@ status_of_ended(int64 run_id)
 	return js_history_find_head(run_id, false, &head, &status) ? status : JS_LOST;
 }
 
-static bool
-has_not_ended(int64 run_id, TimestampTz now)
+/* One whose parents are to be looked for, or that is to be settled; NULL: none. */
+RunAfter *
+sched_after_next_to_see(void)
 {
-	JsRun		head;
-
-	return sched_run_load(run_id, now) != NULL || js_run_see_head(run_id, &head);
+	return dlist_is_empty(&to_see) ? NULL : dlist_head_element(RunAfter, node, &to_see);
 }
 
-/* Looks for some parents of a run; left is how many may be looked for. */
-static void
-read_parents(RunAfter *after, int *left, TimestampTz now)
+/*
+ * Follows an edge from a run that has ended to one that waits for it, and is to be
+ * settled; NULL: there is none.
+ */
+RunAfter *
+sched_after_follow(void)
 {
-	int			most = Min(*left, MAX_LOOKED_FOR);
-	int64	   *ids = palloc(most * sizeof(int64));
-	int			count = js_dependencies_read(after->run->run_id, after->read_from, ids, most);
+	Parent	   *parent;
+	Edge	   *edge;
+	RunAfter   *after;
 
-	for (int i = 0; i < count; i++)
-	{
-		if (has_not_ended(ids[i], now))
-			add_edge(after, ids[i]);
-		else
-			note_end(after, status_of_ended(ids[i]));
-	}
-	after->all_read = count < most;
-	if (count > 0)
-		after->read_from = ids[count - 1] + 1;
-	*left -= count;
-	pfree(ids);
-}
-
-/* Runs that are new here learn what has become of their parents. */
-static void
-see_to_some(TimestampTz now)
-{
-	int			left = MAX_LOOKED_FOR;
-
-	while (left > 0 && !dlist_is_empty(&to_see))
-	{
-		RunAfter   *after = dlist_head_element(RunAfter, node, &to_see);
-
-		if (!after->all_read && !is_left_alone(after))
-			read_parents(after, &left, now);
-		settle(after, now);
-		left--;
-	}
-}
-
-/* Follows the edges to those who wait for runs that have ended. */
-static void
-follow(TimestampTz now)
-{
-	while (follow_left > 0 && !dlist_is_empty(&ended))
-	{
-		Parent	   *parent = dlist_head_element(Parent, node, &ended);
-		Edge	   *edge = dlist_head_element(Edge, node, &parent->edges);
-		RunAfter   *after = edge->after;
-
-		if (!parent->is_known)
-			parent->status = status_of_ended(parent->run_id);
-		parent->is_known = true;
-		note_end(after, parent->status);
-		remove_edge(edge);
-		close_parent(parent);
-		settle(after, now);
-		follow_left--;
-	}
+	if (dlist_is_empty(&ended))
+		return NULL;
+	parent = dlist_head_element(Parent, node, &ended);
+	edge = dlist_head_element(Edge, node, &parent->edges);
+	after = edge->after;
+	if (!parent->is_known)
+		parent->status = sched_after_status_of(parent->run_id);
+	parent->is_known = true;
+	sched_after_note_end(after, parent->status);
+	remove_edge(edge);
+	close_parent(parent);
+	return after;
 }
 
 /* ------------------------------------------------------------------------
@@ -546,29 +498,19 @@ search_leftovers(void)
 	}
 }
 
-/* ------------------------------------------------------------------------
- * The step
- * ------------------------------------------------------------------------
- */
-
-/* A portion of what there is to be done, but for the ends. */
+/* A portion of what is to be deleted. */
 void
-sched_after_serve(TimestampTz now)
+sched_after_clean(void)
 {
-	follow_left = MAX_FOLLOWED;
-	see_to_some(now);
-	follow(now);
 	search_leftovers();
 	if (!dlist_is_empty(&leftovers) && may_delete())
 		delete_leftovers();
 }
 
-/* Some have ended meanwhile: goes on with those who wait for them. */
-void
-sched_after_go_on(TimestampTz now)
-{
-	follow(now);
-}
+/* ------------------------------------------------------------------------
+ * What the next step has to do
+ * ------------------------------------------------------------------------
+ */
 
 /* A run that is to be skipped, and why; NULL: there is none. */
 RunEntry *
@@ -579,7 +521,7 @@ sched_after_next_skip(const char **reason)
 	while (!dlist_is_empty(&to_skip))
 	{
 		after = dlist_head_element(RunAfter, node, &to_skip);
-		if (!is_left_alone(after))
+		if (!sched_after_is_left_alone(after))
 		{
 			*reason = reason_to_skip(after);
 			return after->run;

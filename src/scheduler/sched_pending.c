@@ -182,7 +182,7 @@ skip_some(TimestampTz now)
 			return;
 		}
 		sched_end_run(run, JS_SKIPPED, reason, NULL, NULL);
-		sched_after_go_on(now);
+		sched_upstream_follow(now);
 	}
 }
 

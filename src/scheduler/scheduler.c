@@ -11,7 +11,7 @@
  *
  *		look at the workers' seats			sched_dispatch.c
  *		load what is new					sched_news.c
- *		see to runs that wait for runs		sched_after.c
+ *		see to runs that wait for runs		sched_upstream.c
  *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
@@ -367,7 +367,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		sched_unpark_stops();
 	set_enabled();
 	sched_place_some();
-	sched_after_serve(now);
+	sched_upstream_serve(now);
 	sched_end_pending(now);
 	if (dead)
 		sched_reap();
