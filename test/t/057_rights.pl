@@ -64,7 +64,8 @@ sql_as($node, $db, 'victim', q{
 	SELECT jobsched.create_job('calls', url => 'http://127.0.0.1:9/', args => '{"a": "hush"}', on_failure => 'app.told', max_attempts => 1);
 	SELECT jobsched.create_job('calls slowly', url => 'http://127.0.0.1:9/', args => '{"a": "hush"}', on_failure => 'app.told_slowly', max_attempts => 1);
 	SELECT jobsched.trigger('fails'), jobsched.trigger('succeeds'), jobsched.trigger('goes on'), jobsched.trigger('calls'), jobsched.trigger('calls slowly'),
-		jobsched.trigger('fails', run_at => '2099-01-01', idempotency_key => 'hush', idempotency_period => '300 days')});
+		jobsched.trigger('succeeds', after => ARRAY[
+			jobsched.trigger('fails', run_at => '2099-01-01', idempotency_key => 'hush', idempotency_period => '300 days')])});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'fails'}, '1', 'a run has failed');
 # a callback is retried as its job is
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'calls' AND source = 'callback' AND status = 'failed'}, '1', 'so has a callback');

@@ -33,6 +33,12 @@ my %before = (
 		SELECT jobsched.create_job('fails', command => 'SELECT 1 / 0', max_attempts => 1);
 		SELECT jobsched.trigger_many('fails', array_fill(NULL::jsonb, ARRAY[17]));
 		CALL jobsched.wait_run(17);},
+	'doc/workflows.md' => q{
+		CREATE TABLE app.image (id int);
+		INSERT INTO app.image VALUES (1), (2);
+		CREATE FUNCTION app.work(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		SELECT jobsched.create_job(name, handler => 'app.work') FROM unnest('{collect,score,resize,mail-report,clean-up}'::text[]) name;
+		SELECT jobsched.trigger_many('resize', array_fill(NULL::jsonb, ARRAY[18]));},
 	'doc/limits.md' => q{
 		CREATE FUNCTION app.report(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
 		CREATE FUNCTION app.send(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';},

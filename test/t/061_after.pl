@@ -15,6 +15,7 @@ use JobschedTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
@@ -478,14 +479,26 @@ ended($_) for ($given, $plain, $bad);
 $far = trigger('give', q{run_at => now() + interval '1 day'});
 my %late = map { $_ => after('last', $_, $_ eq 'success' ? [ $given, $far ] : [ $given, $bad, $far ]) } @whens;
 
-# Each segment in turn, twice.
+sub advance
+{
+	my ($by) = @_;
+	return set_clock($node, $db, psql("SELECT jobsched_internal.clock_now() + interval '$by'"));
+}
+
+sub both_rings_move
+{
+	return wait_until($node, $db, q{
+		SELECT count(*) = 2 FROM jobsched_internal.ring
+		WHERE started_at > jobsched_internal.clock_now() - interval '9 s'}, 'both rings have moved on');
+}
+
+# Each segment in turn.
 sub turn
 {
 	for my $i (1 .. 9)
 	{
-		my $sum = psql('SELECT sum(segment) FROM jobsched_internal.ring');
-		set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '10 s'}));
-		wait_until($node, $db, "SELECT count(*) = 2 FROM jobsched_internal.ring WHERE started_at > jobsched_internal.clock_now() - interval '9 s'", 'both rings have moved on');
+		advance('10 s');
+		both_rings_move();
 	}
 	return;
 }
@@ -499,13 +512,32 @@ wait_scheduler($node, $db);
 turn();
 is(psql("SELECT string_agg(run_id::text, ',' ORDER BY run_id) FROM jobsched.runs WHERE run_id IN ($given, $plain, $bad)"), "$given,$bad",
 	'for longer than another retention');
+
+# A run that is queued while its parent is about to be removed.
+my $parent_of_open = trigger('give');
+ended($parent_of_open);
+my $open = $node->background_psql($db);
+my $of_open = $open->query_safe("BEGIN; SET LOCAL ROLE app; SELECT jobsched.trigger('last', after => '{$parent_of_open,$far}', after_when => 'done')");
+my $offset = log_size($node);
+until (log_since($node, $offset) =~ /canceling statement due to lock timeout/)
+{
+	advance('10 s');
+	usleep(50_000);
+}
+$open->query_safe('COMMIT');
+$open->quit;
+advance('61 s');
+both_rings_move();
+turn();
+is(psql("SELECT status FROM jobsched.runs WHERE run_id = $parent_of_open"), 'succeeded', 'a parent that was found is there until its dependent is');
+
 psql('ALTER SYSTEM RESET jobsched.history_retention');
 psql('ALTER SYSTEM RESET jobsched.failure_retention');
 psql('SELECT pg_reload_conf()');
 set_clock($node, $db, undef);
 app("SELECT jobsched.cancel_run($far)");
 is(ended($late{success}), 'skipped upstream_failed', 'success after a long wait');
-is(ended($late{$_}), 'succeeded', "$_ after a long wait") for ('failure', 'done');
+is(ended($_), 'succeeded', 'others after a long wait') for (@late{'failure', 'done'}, $of_open);
 is(psql("SELECT parent, status, args, result, error FROM app.seen WHERE run_id = $late{done} ORDER BY parent"),
 	qq($given|succeeded|{"large": 1}|{"gave": $given}|\n$bad|failed|||no\n$far|cancelled|||), 'it sees what they have left');
 
@@ -528,6 +560,6 @@ my ($stdout, $stderr) = run_command([ 'pg_dump', '-d', $node->connstr($db) ]);
 unlike($stdout, qr/^COPY jobsched_internal\.(dependency|run) /m, 'a dump takes neither runs nor what they wait for');
 
 end_sessions($node);
-check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection/);
+check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection|canceling statement due to lock timeout/);
 $node->stop;
 done_testing();
