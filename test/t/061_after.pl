@@ -398,6 +398,34 @@ wait_new_scheduler($node, $db, $scheduler);
 is(end_of($node, $db, $run, 'status, result'), 'succeeded|10000', 'all have run, and one after them');
 wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', 'nothing is left of it');
 
+# A queue that is larger than what its role may have of the scheduler's memory:
+# nobody waits for a run that has no room.
+set_setting($node, 'jobsched.max_queue_memory', '1 MB');
+stop();
+$run = app(q{
+	CREATE FUNCTION app.weave(length int) RETURNS bigint LANGUAGE plpgsql AS $$
+	DECLARE
+		last bigint := jobsched.trigger('other');
+		pair bigint;
+	BEGIN
+		FOR i IN 1 .. length LOOP
+			pair := jobsched.trigger('other');
+			last := jobsched.trigger('other', after => ARRAY[last, pair]);
+			PERFORM jobsched.trigger('other', after => ARRAY[pair], after_when => 'failure');
+		END LOOP;
+		RETURN last;
+	END $$;
+	SELECT app.weave(1000)});
+$scheduler = scheduler_pid($node, $db);
+psql("SELECT pg_terminate_backend($scheduler)");
+start();
+wait_new_scheduler($node, $db, $scheduler);
+is(ended($run), 'succeeded', 'a chain through a queue that is larger than its memory');
+wait_drained($node, $db);
+is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id BETWEEN $run - 2999 AND $run + 1 GROUP BY 1, 2 ORDER BY 1"),
+	"skipped|upstream_succeeded|1000\nsucceeded||2001", 'all have ended as they should');
+set_setting($node, 'jobsched.max_queue_memory', undef);
+
 # ------------------------------------------------------------------------
 # kill -9
 # ------------------------------------------------------------------------
