@@ -86,9 +86,10 @@ my %wrong = (
 	trigger => [
 		"('missing')", "('theirs')", "('own', '[]')", "('own', run_at => 'infinity')", "('own', keys => '{{{args.none}}}')",
 		"('own', idempotency_key => '')", "('own', idempotency_key => 'k', on_conflict => 'sometimes')",
-		"('own', idempotency_key => 'k', keys => '{{{args.none}}}')", "('own', timeout => '-1 s')"
+		"('own', idempotency_key => 'k', keys => '{{{args.none}}}')", "('own', timeout => '-1 s')",
+		"('own', after => '{0}')", "('own', after => '{NULL}')", "('own', after_when => 'sometimes')", "('own', after_when => NULL)"
 	],
-	trigger_many => [ "('missing', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)" ],
+	trigger_many => [ "('missing', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)", "('own', '{NULL}', after => '{0}')" ],
 	backfill => [ "('missing', now(), now())", "('own', '2000-01-01', '2010-01-01', max => 1)", "('taken', '2000-01-01', '2001-01-01')" ],
 	cancel_run => [ '(-1)' ],
 	cancel_runs => [ '()', "('missing')", "(status => 'lost')" ],
@@ -101,9 +102,9 @@ my %wrong = (
 	start_processing => [ '()' ],
 	http_request => [
 		"('GET', 'ftp://x')", "(NULL, NULL)", "('POST', '$url', on_success => 'no.such')", "('POST', '$url', keys => '{{{args.none}}}')",
-		"('POST', '$url', idempotency_key => 'k', on_conflict => 'no')", "('POST', '$url', timeout => '-1 s')", "('POST', '$url', '{}', body_text => 'x')"
+		"('POST', '$url', after => '{0}')", "('POST', '$url', idempotency_key => 'k', on_conflict => 'no')", "('POST', '$url', timeout => '-1 s')", "('POST', '$url', '{}', body_text => 'x')"
 	],
-	(map { $_ => [ "('no url')", "('$url', headers => '[]')" ] } qw(http_get http_post http_put http_patch http_delete)),
+	(map { $_ => [ "('no url')", "('$url', headers => '[]')", "('$url', after => '{0}')" ] } qw(http_get http_post http_put http_patch http_delete)),
 	http_webhook => [ 'SELECT jobsched.http_webhook()',
 		q{CREATE TRIGGER bad AFTER INSERT ON door.hooked FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('http://')} ],
 	set_queue => [ "('q', -1)", "('theirs', 1, owner => 'victim')", "('q', 1, rate => 1)", '(NULL)' ],
@@ -118,7 +119,7 @@ my %wrong = (
 	snooze => [ "('-1 s')" ],
 	log => [ "('loudly', 'x')" ],
 	# These refuse nothing.
-	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() attempt() scheduled_for() progress(1) health()))
+	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() attempt() scheduled_for() upstream() progress(1) health()))
 );
 
 # Those that take no argument are named as they are called.
