@@ -78,7 +78,7 @@ int64
 js_queue_add(JsRunWriter *writer, JsRun *run)
 {
 	(void) js_run_insert(writer, run);
-	if (run->nparents > 0)
+	if (run->parents != NULL)
 		js_dependencies_insert(run->run_id, run->parents, run->nparents);
 	js_wakeup_run(run->run_id);
 	return run->run_id;

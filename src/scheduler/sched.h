@@ -57,7 +57,6 @@ typedef struct FairItem
 typedef struct Limit Limit;
 typedef struct LimitSet LimitSet;
 
-
 /* There may be a million of these: kept small. */
 typedef struct JobEntry
 {
@@ -169,6 +168,7 @@ typedef struct RunAfter
 	bool		all_read;		/* there is an edge to each parent that has
 								 * not ended */
 	int64		read_from;		/* else the parent to go on with */
+	uint32		cost;			/* in RunEntry.cost */
 	dlist_head	edges;			/* Edge.own */
 	dlist_head *list;			/* that it is in: of those to be seen to, or
 								 * to be skipped; NULL: of none */
@@ -350,6 +350,7 @@ extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern void sched_run_put_off(RunEntry *run);
+extern void sched_run_give_way(RunEntry *run);
 extern bool sched_run_overlaps(const RunEntry *run);
 extern void sched_job_place_runs(JobEntry *job);
 extern void sched_place_some(void);
@@ -473,9 +474,10 @@ extern bool sched_ends_waiting(void);
 extern void sched_end_pending(TimestampTz now);
 
 /* sched_after.c */
-extern void sched_after_begin(RunEntry *run, JsAfterWhen when);
+extern void sched_after_begin(RunEntry *run, JsAfterWhen when, int nparents);
 extern void sched_after_note(RunEntry *run);
 extern void sched_after_leave(RunEntry *run);
+extern void sched_after_give_way(RunEntry *run);
 extern void sched_after_tell(int64 run_id, JsStatus status);
 extern void sched_after_tell_gone(int64 run_id);
 extern void sched_after_add_parent(RunAfter *after, int64 parent_id);

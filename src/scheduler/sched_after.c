@@ -41,8 +41,11 @@
  * it past the functions, counts as lost, so nobody waits for ever.  It makes no
  * difference in which order the news of parent and dependent come.
  *
- * A role whose queue is larger than its memory does not wait for itself: the
- * parents of a run that is in memory are read in any case.
+ * A role whose queue is larger than its memory does not wait for itself: a run
+ * one of whose parents has no room gives way, and so do those that wait for it.
+ * Parents are older, and what is in the table only is read from the oldest on.
+ * (A parent that takes room elsewhere, as that of another role, is read in any
+ * case.)
  *
  * LOCKS
  *
@@ -142,11 +145,20 @@ static int64 search_from = 1;	/* for leftovers of a predecessor; 0: done */
  * ------------------------------------------------------------------------
  */
 
+/* What the wait takes, at most, from its beginning to its end. */
 static void
-charge(RunAfter *after, int32 bytes)
+charge(RunAfter *after, uint32 bytes)
 {
+	after->cost = bytes;
 	after->run->cost += bytes;
 	after->run->owner->memory += bytes;
+}
+
+static void
+discharge(RunAfter *after)
+{
+	after->run->cost -= after->cost;
+	after->run->owner->memory -= after->cost;
 }
 
 static Parent *
@@ -201,7 +213,6 @@ sched_after_add_parent(RunAfter *after, int64 parent_id)
 	edge->after = after;
 	dlist_push_tail(&parent->edges, &edge->node);
 	dlist_push_tail(&after->edges, &edge->own);
-	charge(after, sizeof(Edge));
 }
 
 /* The caller sees to the parent (close_parent()). */
@@ -210,7 +221,6 @@ remove_edge(Edge *edge)
 {
 	dlist_delete(&edge->node);
 	dlist_delete(&edge->own);
-	charge(edge->after, -(int32) sizeof(Edge));
 	pfree(edge);
 }
 
@@ -231,7 +241,7 @@ put_on(RunAfter *after, dlist_head *list)
 
 /* A run has been read that may start only after others; it is in no place yet. */
 void
-sched_after_begin(RunEntry *run, JsAfterWhen when)
+sched_after_begin(RunEntry *run, JsAfterWhen when, int nparents)
 {
 	RunAfter   *after = MemoryContextAllocZero(sched.context, sizeof(RunAfter));
 
@@ -239,13 +249,12 @@ sched_after_begin(RunEntry *run, JsAfterWhen when)
 	after->when = when;
 	dlist_init(&after->edges);
 	run->after = after;
-	charge(after, sizeof(RunAfter));
+	charge(after, sizeof(RunAfter) + nparents * sizeof(Edge));
 }
 
 static void
-free_after(RunAfter *after)
+remove_edges(RunAfter *after)
 {
-	put_on(after, NULL);
 	while (!dlist_is_empty(&after->edges))
 	{
 		Edge	   *edge = dlist_head_element(Edge, own, &after->edges);
@@ -254,7 +263,14 @@ free_after(RunAfter *after)
 		remove_edge(edge);
 		close_parent(parent);
 	}
-	charge(after, -(int32) sizeof(RunAfter));
+}
+
+static void
+free_after(RunAfter *after)
+{
+	put_on(after, NULL);
+	remove_edges(after);
+	discharge(after);
 	after->run->after = NULL;
 	pfree(after);
 }
@@ -360,6 +376,27 @@ sched_after_leave(RunEntry *run)
 
 		leftover->run_id = run->run_id;
 		dlist_push_tail(&leftovers, &leftover->node);
+	}
+}
+
+/*
+ * A run leaves the memory, and stays in the queue.  Those that wait for it look
+ * for it once more, as if they were new.
+ */
+void
+sched_after_give_way(RunEntry *run)
+{
+	Parent	   *parent;
+
+	free_after(run->after);
+	while ((parent = find_parent(run->run_id)) != NULL)
+	{
+		RunAfter   *after = dlist_head_element(Edge, node, &parent->edges)->after;
+
+		remove_edges(after);
+		after->some_failed = after->some_succeeded = after->all_read = false;
+		after->read_from = 0;
+		put_on(after, &to_see);
 	}
 }
 

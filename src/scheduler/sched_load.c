@@ -289,7 +289,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	sched_limits_attach(run, row->keys);
 	run->depends = row->after_when != JS_AFTER_NOTHING;
 	if (run->depends && row->status == JS_RUN_QUEUED && row->attempt == 0)
-		sched_after_begin(run, row->after_when);
+		sched_after_begin(run, row->after_when, row->nparents);
 	sched_note_cut_off(run);
 	sched_run_wait(run, now);
 }

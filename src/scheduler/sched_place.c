@@ -186,6 +186,17 @@ sched_run_forget(RunEntry *run)
 	sched_run_free(run);
 }
 
+/* It waits for others that have no room: it is read again when there is some. */
+void
+sched_run_give_way(RunEntry *run)
+{
+	sched_leave_unread(run->owner, run->run_id);
+	sched_run_place(run, RUN_HELD);
+	sched_after_give_way(run);
+	sched_limits_detach(run);
+	sched_run_free(run);
+}
+
 /*
  * What names a run may have changed; its keys have not.  One that is with a
  * worker takes its units beyond the limit, if need be: others make room.

@@ -22,33 +22,81 @@
 static int	follow_left = 0;	/* in this step */
 static int64 ids[MAX_LOOKED_FOR];
 
-/* In memory, or in the queue without a job so far. */
+typedef enum ParentState
+{
+	PARENT_LIVES,
+	PARENT_HAS_ENDED,
+	PARENT_HAS_NO_ROOM
+} ParentState;
+
+/* Whether a run, of a job of the same role, takes its room where its parent does. */
 static bool
-has_not_ended(int64 run_id, TimestampTz now)
+share_room(const RunEntry *run, const JsRun *parent)
+{
+	const JobEntry *job = sched_job_find(parent->job_id);
+
+	return job != NULL && run->owner ==
+		sched_owner(job->owner, parent->handler == NULL && (parent->sends_request || job->http));
+}
+
+/* A run that somebody wants to end is left where that is known. */
+static bool
+can_give_way(const RunEntry *run)
+{
+	return run->stop == NULL && !run->superseded && !run->disowned;
+}
+
+/*
+ * One that is not in memory has ended; or has no job yet; or has not been read so
+ * far, perhaps because there was no room.
+ */
+static ParentState
+look_for_parent(const RunEntry *run, int64 parent_id, TimestampTz now)
 {
 	JsRun		head;
 
-	return sched_run_load(run_id, now) != NULL || js_run_see_head(run_id, &head);
+	if (sched_run_find(parent_id) != NULL)
+		return PARENT_LIVES;
+	if (!js_run_see_head(parent_id, &head))
+		return PARENT_HAS_ENDED;
+	if (head.job_id == 0)
+		return PARENT_LIVES;
+	if (!share_room(run, &head) || !can_give_way(run))
+		return sched_run_load(parent_id, now) != NULL ? PARENT_LIVES : PARENT_HAS_ENDED;
+	if (run->owner->unread_from > parent_id)
+		js_runs_visit(parent_id, parent_id, sched_load_run, &now);
+	return sched_run_find(parent_id) != NULL ? PARENT_LIVES : PARENT_HAS_NO_ROOM;
 }
 
-/* Looks for some parents of a run; left is how many may be looked for. */
-static void
+/*
+ * Looks for some parents of a run; left is how many may be looked for.  False: one
+ * has no room.
+ */
+static bool
 look_for_parents(RunAfter *after, int *left, TimestampTz now)
 {
-	int			most = *left;
+	int			most = Max(*left, 1);
 	int			count = js_dependencies_read(after->run->run_id, after->read_from, ids, most);
 
 	for (int i = 0; i < count; i++)
 	{
-		if (has_not_ended(ids[i], now))
-			sched_after_add_parent(after, ids[i]);
-		else
-			sched_after_note_end(after, sched_after_status_of(ids[i]));
+		switch (look_for_parent(after->run, ids[i], now))
+		{
+			case PARENT_LIVES:
+				sched_after_add_parent(after, ids[i]);
+				break;
+			case PARENT_HAS_ENDED:
+				sched_after_note_end(after, sched_after_status_of(ids[i]));
+				break;
+			case PARENT_HAS_NO_ROOM:
+				return false;
+		}
 	}
 	after->all_read = count < most;
 	if (count > 0)
 		after->read_from = ids[count - 1] + 1;
 	*left -= count;
+	return true;
 }
 
 /* A run that does not wait any more is placed as if it had been queued now. */
@@ -70,10 +118,11 @@ see_to_some(TimestampTz now)
 
 	while (left > 0 && (after = sched_after_next_to_see()) != NULL)
 	{
-		if (!after->all_read && !sched_after_is_left_alone(after))
-			look_for_parents(after, &left, now);
-		settle(after, now);
 		left--;
+		if (after->all_read || sched_after_is_left_alone(after) || look_for_parents(after, &left, now))
+			settle(after, now);
+		else
+			sched_run_give_way(after->run);
 	}
 }
 

@@ -44,7 +44,9 @@ CREATE TABLE jobsched_internal.run (
 	-- W3C trace context of who queued it
 	traceparent text,
 	-- if it waits for other runs (dependency): how these have to end
-	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done']))
+	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done'])),
+	-- for how many, so that it is known what it takes before they are looked for
+	parents integer
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);

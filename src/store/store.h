@@ -234,7 +234,7 @@ typedef struct JsRun
 	JsAfterWhen after_when;
 	const int64 *parents;		/* when it is queued only; ascending, each
 								 * once */
-	int			nparents;
+	int			nparents;		/* in all */
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
 } JsRun;

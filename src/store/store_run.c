@@ -30,7 +30,7 @@ enum RunColumn
 	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS,
-	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN
+	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN, RUN_PARENTS
 };
 
 static const char *const run_status_names[] = {"queued", "running", "retrying"};
@@ -127,6 +127,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_jsonb(row, RUN_REQUEST, run->request);
 	js_row_set_text(row, RUN_TRACEPARENT, run->traceparent);
 	js_row_set_text(row, RUN_AFTER_WHEN, after_when_names[run->after_when]);
+	js_row_set_number(row, RUN_PARENTS, run->nparents);
 	run_progress_to_row(run, row);
 }
 
@@ -233,6 +234,7 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->handler = js_row_head_text(row, RUN_HANDLER);
 	run->traceparent = js_row_head_text(row, RUN_TRACEPARENT);
 	run->after_when = after_when_of(js_row_head_text(row, RUN_AFTER_WHEN));
+	run->nparents = js_row_number(row, RUN_PARENTS, JS_MAX_PARENTS);
 	run->sends_request = !row->nulls[RUN_REQUEST - 1];
 	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
 }
