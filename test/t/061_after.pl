@@ -401,8 +401,7 @@ wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0',
 # A queue that is larger than what its role may have of the scheduler's memory:
 # nobody waits for a run that has no room.
 set_setting($node, 'jobsched.max_queue_memory', '1 MB');
-stop();
-$run = app(q{
+app(q{
 	CREATE FUNCTION app.weave(length int) RETURNS bigint LANGUAGE plpgsql AS $$
 	DECLARE
 		last bigint := jobsched.trigger('other');
@@ -414,16 +413,28 @@ $run = app(q{
 			PERFORM jobsched.trigger('other', after => ARRAY[pair], after_when => 'failure');
 		END LOOP;
 		RETURN last;
-	END $$;
-	SELECT app.weave(1000)});
-$scheduler = scheduler_pid($node, $db);
-psql("SELECT pg_terminate_backend($scheduler)");
-start();
-wait_new_scheduler($node, $db, $scheduler);
-is(ended($run), 'succeeded', 'a chain through a queue that is larger than its memory');
-wait_until($node, $db, "SELECT count(*) = 0 FROM jobsched_internal.run WHERE run_id >= $run - 3000", 'all have ended');
-is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id BETWEEN $run - 2999 AND $run + 1 GROUP BY 1, 2 ORDER BY 1"),
-	"skipped|upstream_succeeded|1000\nsucceeded||2001", 'all have ended as they should');
+	END $$});
+for my $read ('from the oldest', 'from the newest')
+{
+	stop();
+	if ($read =~ /oldest/)
+	{
+		$run = app('SELECT app.weave(1000)');
+		$scheduler = scheduler_pid($node, $db);
+		psql("SELECT pg_terminate_backend($scheduler)");
+		wait_new_scheduler($node, $db, $scheduler);
+	}
+	else
+	{
+		$run = psql(q{BEGIN; SET LOCAL ROLE app; SELECT app.weave(1000); PREPARE TRANSACTION 'weave'});
+		psql(q{COMMIT PREPARED 'weave'});
+	}
+	start();
+	is(ended($run), 'succeeded', "a chain through a queue that is larger than its memory, read $read");
+	wait_until($node, $db, "SELECT count(*) = 0 FROM jobsched_internal.run WHERE run_id >= $run - 3000", 'all have ended');
+	is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id BETWEEN $run - 2999 AND $run + 1 GROUP BY 1, 2 ORDER BY 1"),
+		"skipped|upstream_succeeded|1000\nsucceeded||2001", 'all have ended as they should');
+}
 set_setting($node, 'jobsched.max_queue_memory', undef);
 
 # ------------------------------------------------------------------------
