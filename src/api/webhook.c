@@ -18,6 +18,7 @@
 #include "api/http.h"
 #include "api/webhook.h"
 #include "base/guard.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "http/http_template.h"
@@ -291,7 +292,7 @@ record_row(Webhook *hook, const ErrorData *error)
 	hook->run.args = describe_change(hook->data, false);
 	outcome.started_at = DT_NOBEGIN;
 	outcome.finished_at = js_clock_now();
-	outcome.sqlstate = unpack_sql_state(error->sqlerrcode);
+	outcome.sqlstate = js_sqlstate(error->sqlerrcode);
 	outcome.error = js_capture_text(error->message);
 	outcome.error_detail = js_capture_text(error->detail);
 	outcome.error_hint = js_capture_text(error->hint);
