@@ -21,6 +21,7 @@
 
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "http/http_template.h"
 #include "http/http_text.h"
 #include "http/http_url.h"
 #include "http/keys.h"
@@ -41,21 +42,14 @@
 static const char *
 read_placeholder(const char *rest, char **path, char **problem)
 {
-	const char *end = strstr(rest, CLOSE);
 	char	   *inside;
-	int			length;
 
-	if (end == NULL)
+	rest = js_placeholder_read(rest, &inside);
+	if (rest == NULL)
 	{
 		*problem = pstrdup("has braces that are not closed");
 		return NULL;
 	}
-	while (*rest == ' ')
-		rest++;
-	length = end - rest;
-	while (length > 0 && rest[length - 1] == ' ')
-		length--;
-	inside = pnstrdup(rest, Max(length, 0));
 	*path = inside + strlen(ARGS);
 	if (strncmp(inside, ARGS, strlen(ARGS)) != 0 || **path == '\0' || strpbrk(inside, "{} ") != NULL ||
 		strstr(inside, "..") != NULL || inside[strlen(inside) - 1] == '.')
@@ -63,7 +57,7 @@ read_placeholder(const char *rest, char **path, char **problem)
 		*problem = psprintf("has the unknown placeholder \"%s\"", inside);
 		return NULL;
 	}
-	return end + strlen(CLOSE);
+	return rest;
 }
 
 /*

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "base/json.h"
 #include "base/sqlstate.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -23,8 +24,6 @@
 #include "run/http_job.h"
 #include "run/retry.h"
 #include "shmem/clock.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 #include "worker/http_worker.h"
 
@@ -216,15 +215,9 @@ static Jsonb *
 result_of(int status)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	key = {.type = jbvString};
-	JsonbValue	value = {.type = jbvNumeric};
 
-	key.val.string.val = "status";
-	key.val.string.len = strlen("status");
-	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(int4_numeric, Int32GetDatum(status)));
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	(void) pushJsonbValue(&state, WJB_KEY, &key);
-	(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	js_json_push_number(&state, "status", status);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
