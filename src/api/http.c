@@ -14,7 +14,7 @@
 #include "api/idempotency.h"
 #include "base/arguments.h"
 #include "base/interval.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/execsql.h"
 #include "run/http_job.h"

@@ -23,7 +23,7 @@
 #include "base/arguments.h"
 #include "compat.h"
 #include "fmgr.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
 #include "shmem/clock.h"

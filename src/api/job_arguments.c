@@ -19,7 +19,7 @@
 #include "base/arguments.h"
 #include "base/interval.h"
 #include "compat.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "lib/stringinfo.h"
 #include "run/retry.h"
 #include "utils/builtins.h"

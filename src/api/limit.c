@@ -19,7 +19,7 @@
 #include "base/arguments.h"
 #include "base/interval.h"
 #include "fmgr.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "shmem/wakeup.h"
 #include "store/store.h"
 #include "utils/timestamp.h"
@@ -36,10 +36,10 @@ js_limit_check_name(const char *what, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the name of a %s cannot be empty", what)));
-	if (strlen(name) > JS_MAX_KEY_LENGTH)
+	if (strlen(name) > JS_MAX_LIMIT_KEY_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("the name of a %s cannot be longer than %d bytes", what, JS_MAX_KEY_LENGTH)));
+				 errmsg("the name of a %s cannot be longer than %d bytes", what, JS_MAX_LIMIT_KEY_LENGTH)));
 }
 
 /* From 1 to a maximum; 0 when it is not given. */

@@ -19,7 +19,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "run/queue.h"

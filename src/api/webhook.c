@@ -24,7 +24,7 @@
 #include "commands/trigger.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/capture.h"
 #include "run/http_job.h"

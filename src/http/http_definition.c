@@ -22,7 +22,7 @@
 #include "http/http_template.h"
 #include "http/http_text.h"
 #include "http/http_url.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -31,7 +31,6 @@
 #define DEFAULT_METHOD "POST"
 #define MAX_METHOD 20			/* bytes */
 #define MAX_CODES 50
-#define HOST_KEY JS_HOST_CLASS ":"
 
 /* ------------------------------------------------------------------------
  * Reading
@@ -138,12 +137,12 @@ hashed_key(const char *text)
 {
 	Datum		digest = DirectFunctionCall1(sha256_bytea, CStringGetTextDatum(text));
 
-	return psprintf(HOST_KEY "#%s",
+	return psprintf(JS_HOST_KEY "#%s",
 					DatumGetCString(DirectFunctionCall1(byteaout, digest)) + strlen("\\x"));
 }
 
 /*
- * A template of a job, as keys.c has them.  In a request's own URL braces could
+ * A template of a job, as limit_keys.c has them.  In a request's own URL braces could
  * only be in the target.
  */
 char *
@@ -157,9 +156,9 @@ js_http_host_template(Jsonb *definition, JsHttpPlace place)
 	if (url == NULL || !js_url_split(url, place == JS_HTTP_OF_JOB, &parts, &problem))
 		return NULL;
 	origin = js_url_origin(&parts);
-	if (strlen(HOST_KEY) + strlen(origin) > JS_MAX_KEY_LENGTH)
+	if (strlen(JS_HOST_KEY) + strlen(origin) > JS_MAX_LIMIT_KEY_LENGTH)
 		return hashed_key(origin);
-	return psprintf(HOST_KEY "%s", origin);
+	return psprintf(JS_HOST_KEY "%s", origin);
 }
 
 /* ------------------------------------------------------------------------

@@ -28,7 +28,7 @@
 #include "catalog/namespace.h"
 #include "compat.h"
 #include "guc.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "run/queue.h"

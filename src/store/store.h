@@ -120,7 +120,7 @@ typedef struct JsJob
 	int32		pause_after_failures;	/* 0: never */
 	int32		max_concurrency;	/* 0: no limit */
 	char	   *queue;
-	ArrayType  *keys;			/* templates (keys.c) */
+	ArrayType  *keys;			/* templates (limit_keys.c) */
 	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
 	bool		enabled;
 	bool		paused;
