@@ -20,9 +20,10 @@
 #include "api/http.h"
 #include "api/job_arguments.h"
 #include "api/job_schedule.h"
+#include "base/arguments.h"
 #include "compat.h"
 #include "fmgr.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
 #include "shmem/clock.h"
@@ -54,12 +55,6 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 {
 	n = js_job_arguments_read(fcinfo, n, &def->args);
 	return js_http_arguments(fcinfo, n, &def->http, &def->has_http);
-}
-
-static char *
-text_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
 /* ------------------------------------------------------------------------
@@ -254,18 +249,6 @@ define_job(const Definition *def, JsJob *job)
 	apply_definition(job, def);
 }
 
-/* False: its name is taken. */
-static bool
-insert_job(JsJob *job)
-{
-	if (!js_job_name_lock(job->owner, job->name))
-		return false;
-	(void) js_job_insert(job);
-	js_job_name_unlock(job->owner, job->name);
-	js_wakeup_job(job->job_id);
-	return true;
-}
-
 /* False: it is no longer there, or no longer this role's by this name. */
 static bool
 update_job(JsJob *job, const Definition *def)
@@ -296,7 +279,7 @@ create_job(const Definition *def, const char *if_exists)
 		if (!js_job_find(owner, name, &job))
 		{
 			define_job(def, &job);
-			if (insert_job(&job))
+			if (js_job_create(&job))
 				return job.job_id;
 		}
 		else if (strcmp(if_exists, "error") == 0)
@@ -319,7 +302,7 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 	Definition	def;
 
 	js_check_may_write("create_job()");
-	if_exists = text_argument(fcinfo, read_definition(fcinfo, 0, &def));
+	if_exists = js_text_argument(fcinfo, read_definition(fcinfo, 0, &def));
 	js_job_arguments_require(&def.args);
 	js_job_arguments_complete(&def.args);
 	if (if_exists == NULL)
@@ -334,9 +317,7 @@ static void
 job_argument(FunctionCallInfo fcinfo, const char *function, JsJob *job)
 {
 	js_check_may_write(function);
-	if (PG_ARGISNULL(0))
-		js_refuse_null("job");
-	js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), job);
+	js_resolve_job_for_change(js_required_text(fcinfo, 0, "job"), job);
 }
 
 /* It has another name or owner than it had, and the caller may give it these. */
@@ -391,7 +372,7 @@ jobsched_pause_job(PG_FUNCTION_ARGS)
 
 	job_argument(fcinfo, "pause_job()", &job);
 	job.paused = true;
-	job.pause_reason = text_argument(fcinfo, 1);
+	job.pause_reason = js_text_argument(fcinfo, 1);
 	js_bounds_check_remark("reason", job.pause_reason);
 	write_job(&job);
 	PG_RETURN_VOID();

@@ -22,13 +22,12 @@
  */
 #include "postgres.h"
 
-#include "common/base64.h"
+#include "base/json.h"
+#include "http/http_text.h"
 #include "run/callback.h"
 #include "run/http_job.h"
 #include "run/queue.h"
 #include "store/store_names.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 /* ------------------------------------------------------------------------
@@ -37,83 +36,19 @@
  */
 
 static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = (char *) key;
-	v.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &v);
-}
-
-/* NULL: it is not there. */
-static void
-push_text(JsonbParseState **state, const char *key, const char *text)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	if (text == NULL)
-		return;
-	push_key(state, key);
-	v.val.string.val = (char *) text;
-
-	v.val.string.len = strlen(text);
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_number(JsonbParseState **state, const char *key, int64 number)
-{
-	JsonbValue	v = {.type = jbvNumeric};
-
-	push_key(state, key);
-	v.val.numeric = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(number)));
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_jsonb(JsonbParseState **state, const char *key, Jsonb *json)
-{
-	JsonbValue	v = {.type = jbvBinary};
-
-	if (json == NULL)
-		return;
-	push_key(state, key);
-	v.val.binary.data = &json->root;
-	v.val.binary.len = VARSIZE_ANY_EXHDR(json);
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static char *
-base64(const bytea *bytes)
-{
-	int			length = VARSIZE_ANY_EXHDR(bytes);
-	int			room = pg_b64_enc_len(length) + 1;
-	char	   *text = palloc(room);
-	int			written = pg_b64_encode((const void *) VARDATA_ANY(bytes), length, text, room - 1);
-
-	if (written < 0)
-		elog(ERROR, "could not encode a response");
-	text[written] = '\0';
-	return text;
-}
-
-static void
 push_response(JsonbParseState **state, const JsResponse *response)
 {
-	JsonbValue	v = {.type = jbvBool};
+	JsonbValue	yes = {.type = jbvBool,.val.boolean = true};
 
 	if (response->status != 0)
-		push_number(state, "http_status", response->status);
-	push_jsonb(state, "headers", response->headers);
-	push_text(state, "body", response->body);
+		js_json_push_number(state, "http_status", response->status);
+	js_json_push_jsonb(state, "headers", response->headers);
+	js_json_push_text(state, "body", response->body);
 	if (response->body_bytes != NULL)
-		push_text(state, "body_base64", base64(response->body_bytes));
-	if (!response->truncated)
-		return;
-	push_key(state, "truncated");
-	v.val.boolean = true;
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
+		js_json_push_text(state, "body_base64", js_base64(VARDATA_ANY(response->body_bytes),
+														  VARSIZE_ANY_EXHDR(response->body_bytes)));
+	if (response->truncated)
+		js_json_push(state, "truncated", &yes);
 }
 
 static Jsonb *
@@ -125,15 +60,15 @@ arguments(const JsEnding *ending)
 	JsonbParseState *state = NULL;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_number(&state, "run_id", run->run_id);
-	push_text(&state, "job", job->name);
-	push_number(&state, "attempt", run->attempt);
-	push_text(&state, "status", js_status_name(outcome->status));
-	push_text(&state, "reason", outcome->reason);
-	push_text(&state, "error", outcome->error);
+	js_json_push_number(&state, "run_id", run->run_id);
+	js_json_push_text(&state, "job", job->name);
+	js_json_push_number(&state, "attempt", run->attempt);
+	js_json_push_text(&state, "status", js_status_name(outcome->status));
+	js_json_push_text(&state, "reason", outcome->reason);
+	js_json_push_text(&state, "error", outcome->error);
 	if (ending->response != NULL)
 		push_response(&state, ending->response);
-	push_jsonb(&state, "args", js_run_args(job->args, run->args));
+	js_json_push_jsonb(&state, "args", js_run_args(job->args, run->args));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "base/arguments.h"
 #include "base/interval.h"
 #include "fmgr.h"
 #include "run/capture.h"
@@ -101,7 +102,7 @@ jobsched_progress(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	js_seat_progress(PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0),
 					 PG_ARGISNULL(1) ? -1 : PG_GETARG_INT64(1),
-					 PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)));
+					 js_text_argument(fcinfo, 2));
 	PG_RETURN_VOID();
 }
 

@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "compat.h"
@@ -193,7 +194,7 @@ queued_again(const JsRun *row, const JsJob *job, const SchedLoss *loss)
 static bool
 is_own_limit(const SchedLoss *loss)
 {
-	return loss->sqlstate != NULL && strcmp(loss->sqlstate, "25P04") == 0;
+	return js_sqlstate_is(loss->sqlstate, ERRCODE_TRANSACTION_TIMEOUT);
 }
 
 static JsOutcome
@@ -402,7 +403,7 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	*message = NULL;
 	if (!HeapTupleIsValid(tuple))
 	{
-		*sqlstate = "42704";
+		*sqlstate = js_sqlstate(ERRCODE_UNDEFINED_OBJECT);
 		*message = OidIsValid(owner->owner) ?
 			psprintf("the owner, role with OID %u, does not exist", owner->owner) :
 			pstrdup("the owner has been dropped");
@@ -411,22 +412,22 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	role = (Form_pg_authid) GETSTRUCT(tuple);
 	if (!owner->http && !role->rolcanlogin)
 	{
-		*sqlstate = "28000";
+		*sqlstate = js_sqlstate(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
 		*message = psprintf("role \"%s\" is not permitted to log in", NameStr(role->rolname));
 	}
 	else if (js_database_aclcheck(MyDatabaseId, owner->owner, ACL_CONNECT) != ACLCHECK_OK)
 	{
-		*sqlstate = "42501";
+		*sqlstate = js_sqlstate(ERRCODE_INSUFFICIENT_PRIVILEGE);
 		*message = psprintf("role \"%s\" has no CONNECT privilege on the database", NameStr(role->rolname));
 	}
 	else if (!database_allows_connections())
 	{
-		*sqlstate = "55000";
+		*sqlstate = js_sqlstate(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
 		*message = pstrdup("the database does not accept connections");
 	}
 	else if (!owner->http && limit_reached(role, true))
 	{
-		*sqlstate = "53300";
+		*sqlstate = js_sqlstate(ERRCODE_TOO_MANY_CONNECTIONS);
 		*message = psprintf("CONNECTION LIMIT 0 lets role \"%s\" have no session", NameStr(role->rolname));
 	}
 	ReleaseSysCache(tuple);

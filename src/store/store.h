@@ -120,7 +120,7 @@ typedef struct JsJob
 	int32		pause_after_failures;	/* 0: never */
 	int32		max_concurrency;	/* 0: no limit */
 	char	   *queue;
-	ArrayType  *keys;			/* templates (keys.c) */
+	ArrayType  *keys;			/* templates (limit_keys.c) */
 	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
 	bool		enabled;
 	bool		paused;
@@ -296,7 +296,7 @@ typedef void (*JsJobStateChange) (JsJobState *state, const void *arg);
 typedef bool (*JsJobFilter) (const JsJob *head, void *arg);
 
 extern void js_job_lock(int64 job_id);
-extern int64 js_job_insert(JsJob *job);
+extern void js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
 extern bool js_job_read_head(int64 job_id, JsJob *head);
@@ -305,6 +305,7 @@ extern bool js_job_find(Oid owner, const char *name, JsJob *job);
 extern bool js_job_name_lock(Oid owner, const char *name);
 extern bool js_job_name_try_lock(Oid owner, const char *name);
 extern void js_job_name_unlock(Oid owner, const char *name);
+extern bool js_job_create(JsJob *job);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);

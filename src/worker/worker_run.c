@@ -32,6 +32,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "process/process.h"
@@ -326,7 +327,7 @@ js_worker_outcome_from_error(JsWork *work)
 	outcome->status = status_from_error(error, work->run.run_id, &outcome->reason);
 	outcome->result = NULL;
 	outcome->finished_at = js_clock_now();
-	outcome->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
+	outcome->sqlstate = js_sqlstate(error->sqlerrcode);
 	outcome->error = outcome->status == JS_TIMED_OUT ? timeout_message(work) :
 		js_capture_text(error->message);
 	outcome->error_detail = js_capture_text(error->detail);
