@@ -54,7 +54,7 @@ read_ending_run(int64 run_id, JsRun *row)
 		return false;
 	if (js_run_is_too_large(row))
 		return true;
-	ended_bytes += row->size;
+	ended_bytes += row->size + row->state_size;
 	return js_run_read(run_id, row);
 }
 

@@ -213,12 +213,14 @@ typedef struct JsRun
 	TimestampTz scheduled_for;
 	const char *reason;
 	Jsonb	   *args;
+	Jsonb	   *state;			/* what snooze() has left; NULL: nothing */
 	const char *handler;		/* instead of what its job executes; NULL:
 								 * that */
 	Jsonb	   *request;		/* likewise */
 	const char *traceparent;	/* of who queued it; NULL: none */
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
+	Size		state_size;
 } JsRun;
 
 /* How a run ended. */
