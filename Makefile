@@ -16,7 +16,7 @@ SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--1.0.sql
 EXTRA_CLEAN = sql/jobsched--1.0.sql
 
-REGRESS = install schedule jobs parameters run cancel retry slots idempotency pace limits secrets http_request context privileges views
+REGRESS = install schedule jobs parameters run cancel retry callbacks slots idempotency pace limits secrets http_request context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
 ISOLATION = same_key same_secret visibility
