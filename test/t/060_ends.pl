@@ -162,7 +162,7 @@ sub wait_running
 
 create_sql('function', q{handler => 'app.work'}, q{max_attempts => 1});
 create_sql('shares', q{handler => 'app.work'}, q{max_attempts => 1, share_transaction => true});
-create_sql('command', q{command => 'SELECT app.work(jobsched.args())'}, q{max_attempts => 1, mode => 'autocommit'});
+create_sql('command', q{command => 'SELECT 1; SELECT app.work(jobsched.args())'}, q{max_attempts => 1, mode => 'autocommit'});
 my @sql_jobs = ('function', 'shares', 'command');
 for my $job (@sql_jobs)
 {
@@ -276,9 +276,9 @@ psql('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 is(ended(app("SELECT jobsched.retry_run($callback)")), 'succeeded', 'and is told later');
 is(told($run_id), '1 bad failed owner_cannot_connect', 'that the run has failed');
 
-# One that has been lost may have left effects only if it is no transaction.
+# It may have left effects, for it is no transaction: else it would go back to the queue.
 $run_id = wait_running(trigger('command', q{args => '{"sleeps": 1}'}));
-psql("SELECT pg_terminate_backend(pid) FROM jobsched.running WHERE run_id = $run_id");
+psql("SELECT pg_terminate_backend(worker_pid) FROM jobsched.running WHERE run_id = $run_id");
 like(ended($run_id), qr/^lost worker_died/, 'a run that is SQL loses its worker');
 is(told($run_id), '1 bad lost worker_died', 'tells on_failure');
 
