@@ -15,8 +15,8 @@
 extern void js_check_may_write(const char *function);
 extern bool js_may_manage(Oid owner);
 extern bool js_may_see(Oid owner);
-extern bool js_role_can_login(Oid role);
 extern void js_check_may_own(Oid owner, bool needs_session);
+extern void js_check_may_be_told(Oid owner, const char *parameter);
 extern bool js_may_act_for(Oid role);
 extern bool js_owns_database(void);
 extern void js_check_owns_database(void);

@@ -67,8 +67,6 @@ common_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given)
 	if (!PG_ARGISNULL(n))
 		given->max_redirects = PG_GETARG_INT32(n);
 	n++;
-	given->on_success = js_text_argument(fcinfo, n++);
-	given->on_failure = js_text_argument(fcinfo, n++);
 	return n;
 }
 
@@ -90,35 +88,6 @@ js_http_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool 
 	return n;
 }
 
-static const char *const callbacks[] = {"on_success", "on_failure"};
-
-/* A request needs no session, but what is told of its end is a run that does. */
-void
-js_http_check_may_be_told(Jsonb *definition, Oid owner)
-{
-	for (int i = 0; i < lengthof(callbacks); i++)
-		if (js_http_text(definition, callbacks[i]) != NULL && !js_role_can_login(owner))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-					 errmsg("role \"%s\" cannot have %s: it is not permitted to log in",
-							GetUserNameFromId(owner, false), callbacks[i]),
-					 errhint("The function runs in a session of the owner. Give the role LOGIN (it needs no password), make the request as another role, or look at the outcome in view runs.")));
-}
-
-/* The functions that are to be told of its end. */
-void
-js_http_check_callbacks(Jsonb *definition, Oid owner)
-{
-	js_http_check_may_be_told(definition, owner);
-	for (int i = 0; i < lengthof(callbacks); i++)
-	{
-		char	   *function = js_http_text(definition, callbacks[i]);
-
-		if (function != NULL)
-			(void) js_handler_lookup(function);
-	}
-}
-
 /* A place is not for ever. */
 void
 js_http_check_timeout(int64 timeout)
@@ -129,6 +98,16 @@ js_http_check_timeout(int64 timeout)
 				 errmsg("invalid timeout \"" INT64_FORMAT " s\" of an HTTP request",
 						timeout / USECS_PER_SEC),
 				 errhint("It is at most a day.")));
+}
+
+/* An empty name: nobody is to be told. */
+static void
+check_callback(const char *parameter, const char *function)
+{
+	if (function == NULL || function[0] == '\0')
+		return;
+	js_check_may_be_told(GetUserId(), parameter);
+	(void) js_handler_lookup(function);
 }
 
 /*
@@ -145,6 +124,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	Jsonb	   *request;
 	JsRun		run;
 	JsJob		job;
+	int			n;
 
 	js_check_may_write("http_request()");
 	js_http_nothing_given(&given);
@@ -155,12 +135,15 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(4))
 		given.url = js_http_url_with_params(given.url, PG_GETARG_JSONB_P(4));
 	given.body_text = js_text_argument(fcinfo, 11);
-	(void) common_arguments(fcinfo, 14, &given);
+	n = common_arguments(fcinfo, 14, &given);
+	given.on_success = js_text_argument(fcinfo, n++);
+	given.on_failure = js_text_argument(fcinfo, n);
 	js_http_check_may_request(GetUserId());
 	js_http_job(GetUserId(), &job);
 	templates = PG_ARGISNULL(7) ? NULL : js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(7));
 	request = js_http_define(NULL, &given, JS_HTTP_OF_RUN);
-	js_http_check_callbacks(request, GetUserId());
+	check_callback("on_success", given.on_success);
+	check_callback("on_failure", given.on_failure);
 	js_http_prepare_run(&run, &job, request, templates);
 	run.timeout = PG_ARGISNULL(5) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(5));
 	js_http_check_timeout(run.timeout);

@@ -139,7 +139,6 @@ set_kind(JsJob *job, const Definition *def)
 	{
 		js_http_check_may_request(job->owner);
 		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
-		js_http_check_callbacks(job->request, job->owner);
 	}
 	else if (def->has_http)
 		ereport(ERROR,
@@ -161,6 +160,25 @@ changes_work(const Definition *def)
 
 	return def->has_http || given[JS_JOB_COMMAND] || given[JS_JOB_HANDLER] ||
 		given[JS_JOB_MODE] || given[JS_JOB_SHARE_TRANSACTION];
+}
+
+/* The functions that are told of its runs' ends. */
+static void
+check_callbacks(const JsJob *job, const Definition *def, bool has_new_owner)
+{
+	static const JsJobColumn columns[] = {JS_JOB_ON_SUCCESS, JS_JOB_ON_FAILURE};
+
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		bool		success = columns[i] == JS_JOB_ON_SUCCESS;
+		const char *function = success ? job->on_success : job->on_failure;
+
+		if (function == NULL || (!def->args.given[columns[i]] && !has_new_owner))
+			continue;
+		js_check_may_be_told(job->owner, success ? "on_success" : "on_failure");
+		if (def->args.given[columns[i]])
+			(void) js_handler_lookup(function);
+	}
 }
 
 /* The arguments of a scheduled run are the job's: its keys must be found there. */
@@ -196,16 +214,14 @@ apply_definition(JsJob *job, const Definition *def)
 	{
 		js_check_may_own(job->owner, needs_session(def, job));
 		if (job->request != NULL)
-		{
 			js_http_check_may_request(job->owner);
-			js_http_check_may_be_told(job->request, job->owner);
-		}
 	}
 	set_kind(job, def);
 	if (job->request != NULL)
 		js_http_check_timeout(job->timeout);
 	if (changes_work(def))
 		set_work(job);
+	check_callbacks(job, def, job->owner != before.owner);
 	check_slots(job);
 	set_schedule(job, &before);
 	check_keys(job);
@@ -340,7 +356,8 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "alter_job()", &before);
 	job = before;
 	(void) read_definition(fcinfo, 1, &def);
-	if ((changes_work(&def) || def.args.given[JS_JOB_ARGS]) &&
+	if ((changes_work(&def) || def.args.given[JS_JOB_ARGS] ||
+		 def.args.given[JS_JOB_ON_SUCCESS] || def.args.given[JS_JOB_ON_FAILURE]) &&
 		(!def.args.given[JS_JOB_OWNER] || def.args.job.owner == job.owner))
 		js_check_may_own(job.owner, needs_session(&def, &job));
 	apply_definition(&job, &def);

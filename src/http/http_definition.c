@@ -427,9 +427,7 @@ remove_old(Jsonb *old, const JsHttpDefinition *given)
 	old = without_if(is_empty(given->sign_with), old, "sign_with");
 	old = without_if(given->connect_timeout == 0, old, "connect_timeout");
 	old = without_if(given->success_codes != NULL, old, "success_codes");
-	old = without_if(given->max_redirects == 0, old, "max_redirects");
-	old = without_if(is_empty(given->on_success), old, "on_success");
-	return without_if(is_empty(given->on_failure), old, "on_failure");
+	return without_if(given->max_redirects == 0, old, "max_redirects");
 }
 
 /* The name of what only a request can have that is given; NULL: nothing is. */

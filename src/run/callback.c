@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * callback.c
- *		Functions that are called when a request has ended.
+ *		Functions that are called when a run has ended.
  *
- * If a request's definition names a function in on_success or on_failure, the
- * process that records the end of its run queues another run in the same
- * transaction.  That run belongs to the same job, but has the function instead
- * of the request, and the response as arguments.  A worker of the owner
- * executes it, and it is retried like any handler.  So the function is called
- * for each run that has ended, whatever crashes, and its effects happen once.
+ * If a job, or a run's own request, names a function in on_success or
+ * on_failure, the process that records the end of the run queues another run in
+ * the same transaction.  That run belongs to the same job, but has the function
+ * instead of what the job executes, and the outcome as arguments.  A worker of
+ * the owner executes it, and it is retried like any handler.  So the function is
+ * called for each run that has ended, whatever crashes, and its effects happen
+ * once.
  *
  * If the job gets another owner meanwhile, the scheduler cancels the run.
  *
@@ -22,13 +23,16 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/json.h"
+#include "http/http_request.h"
 #include "http/http_text.h"
 #include "run/callback.h"
-#include "run/http_job.h"
 #include "run/queue.h"
 #include "store/store_names.h"
 #include "utils/timestamp.h"
+
+#define MAX_VALUE (64 * 1024 * 1024)
 
 /* ------------------------------------------------------------------------
  * Arguments
@@ -51,6 +55,13 @@ push_response(JsonbParseState **state, const JsResponse *response)
 		js_json_push(state, "truncated", &yes);
 }
 
+/* All together have less than an object can have (256 MB); what is larger is left out. */
+static Jsonb *
+moderate(Jsonb *json)
+{
+	return json != NULL && VARSIZE(json) > MAX_VALUE ? NULL : json;
+}
+
 static Jsonb *
 arguments(const JsEnding *ending)
 {
@@ -65,10 +76,12 @@ arguments(const JsEnding *ending)
 	js_json_push_number(&state, "attempt", run->attempt);
 	js_json_push_text(&state, "status", js_status_name(outcome->status));
 	js_json_push_text(&state, "reason", outcome->reason);
+	js_json_push_text(&state, "sqlstate", outcome->sqlstate);
 	js_json_push_text(&state, "error", outcome->error);
+	js_json_push_jsonb(&state, "result", moderate(outcome->result));
 	if (ending->response != NULL)
 		push_response(&state, ending->response);
-	js_json_push_jsonb(&state, "args", js_run_args(job->args, run->args));
+	js_json_push_jsonb(&state, "args", moderate(js_run_args(job->args, run->args)));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -85,18 +98,19 @@ static char *
 function_for(const JsEnding *ending, Oid *owner)
 {
 	const JsJob *job = ending->job;
-	const char *name = ending->outcome->status == JS_SUCCEEDED ? "on_success" : "on_failure";
-	JsHttpPlace place;
-	Jsonb	   *definition = js_http_definition(job, ending->run, &place);
-	char	   *function = definition == NULL ? NULL : js_http_text(definition, name);
+	const JsRun *run = ending->run;
+	bool		success = ending->outcome->status == JS_SUCCEEDED;
+	char	   *function = NULL;
 
-	*owner = place == JS_HTTP_OF_RUN ? ending->run->owner : job->owner;
-	if (function == NULL && definition != NULL && place == JS_HTTP_OF_RUN && job->request != NULL)
-	{
-		function = js_http_text(job->request, name);
-		*owner = job->owner;
-	}
-	return function;
+	if (run->handler != NULL)
+		return NULL;
+	*owner = run->owner;
+	if (run->request != NULL)
+		function = js_http_text(run->request, success ? "on_success" : "on_failure");
+	if (function != NULL)
+		return function;
+	*owner = job->owner;
+	return success ? job->on_success : job->on_failure;
 }
 
 /* Whether anybody may be told; who cancels a run knows that it has ended. */
@@ -105,6 +119,17 @@ js_callback_tells(const JsOutcome *outcome)
 {
 	return outcome->status == JS_SUCCEEDED || outcome->status == JS_FAILED ||
 		outcome->status == JS_TIMED_OUT || outcome->status == JS_LOST;
+}
+
+/* That the owner's transaction is read only applies to his statements and not to us. */
+static void
+queue_past_read_only(JsRun *run)
+{
+	bool		read_only = XactReadOnly;
+
+	XactReadOnly = false;
+	(void) js_queue_run(run);
+	XactReadOnly = read_only;
 }
 
 /* Queues the function, if there is one, that is to be told of a run's end. */
@@ -125,5 +150,5 @@ js_callback_queue(const JsEnding *ending)
 	run.args = arguments(ending);
 	run.handler = function;
 	run.traceparent = ending->run->traceparent;
-	(void) js_queue_run(&run);
+	queue_past_read_only(&run);
 }

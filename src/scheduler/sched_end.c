@@ -55,7 +55,7 @@ read_ending_run(int64 run_id, JsRun *row)
 		return false;
 	if (js_run_is_too_large(row))
 		return true;
-	ended_bytes += row->size;
+	ended_bytes += row->size + row->state_size;
 	return js_run_read(run_id, row);
 }
 
@@ -92,13 +92,13 @@ note_end(RunEntry *run, const JsOutcome *outcome)
 	sched_run_ended(run, run->job, &done);
 }
 
-/* What decides how a run goes on; who is to be told is in a request only. */
+/* What decides how a run goes on, and who is to be told; mostly that is in the head. */
 static bool
 read_ending_job(int64 job_id, const JsRun *row, JsJob *job)
 {
 	if (!js_job_read_head(job_id, job))
 		return false;
-	if ((!job->sends_request && !row->sends_request) || js_job_is_too_large(job))
+	if ((!job->sends_request && !row->sends_request && !job->tells) || js_job_is_too_large(job))
 		return true;
 	return js_job_read(job_id, job);
 }

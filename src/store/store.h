@@ -121,6 +121,8 @@ typedef struct JsJob
 	int32		max_concurrency;	/* 0: no limit */
 	char	   *queue;
 	ArrayType  *keys;			/* templates (limit_keys.c) */
+	char	   *on_success;		/* a function; NULL: none */
+	char	   *on_failure;
 	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
 	bool		enabled;
 	bool		paused;
@@ -138,6 +140,7 @@ typedef struct JsJob
 	bool		cancel_running;
 	bool		sends_request;	/* there is a request, be it read or not */
 	bool		has_keys;		/* likewise */
+	bool		tells;			/* on_success or on_failure, likewise */
 	Size		size;			/* of all that has no fixed size, as read */
 } JsJob;
 
@@ -213,12 +216,14 @@ typedef struct JsRun
 	TimestampTz scheduled_for;
 	const char *reason;
 	Jsonb	   *args;
+	Jsonb	   *state;			/* what snooze() has left; NULL: nothing */
 	const char *handler;		/* instead of what its job executes; NULL:
 								 * that */
 	Jsonb	   *request;		/* likewise */
 	const char *traceparent;	/* of who queued it; NULL: none */
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
+	Size		state_size;
 } JsRun;
 
 /* How a run ended. */

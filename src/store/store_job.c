@@ -99,6 +99,7 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	owner_from_row(row, job);
 	job->transactional = DatumGetBool(row->values[JS_JOB_TRANSACTIONAL - 1]);
 	job->has_keys = !row->nulls[JS_JOB_KEYS - 1];
+	job->tells = !row->nulls[JS_JOB_ON_SUCCESS - 1] || !row->nulls[JS_JOB_ON_FAILURE - 1];
 	job->sends_request = !row->nulls[JS_JOB_REQUEST - 1];
 	job->paused = DatumGetBool(row->values[JS_JOB_PAUSED - 1]);
 	job->created_at = js_row_timestamp(row, JS_JOB_CREATED_AT);
