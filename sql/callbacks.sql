@@ -121,6 +121,7 @@ CALL run('commits');
 CALL wait_for($$NOT EXISTS (SELECT FROM jobsched.runs WHERE finished_at IS NULL)$$);
 SELECT source, status, error FROM jobsched.runs WHERE job_name = 'commits' ORDER BY run_id;
 -- its failure is none of the job's
+CALL wait_for($$(SELECT last_status = 'succeeded' FROM jobsched.jobs WHERE name = 'commits')$$);
 SELECT last_status, consecutive_failures FROM jobsched.jobs WHERE name = 'commits';
 -- who cancels a run knows
 SELECT jobsched.trigger('commits', run_at => now() + interval '1 day') AS later \gset
@@ -130,9 +131,29 @@ SELECT count(*) FROM jobsched.runs WHERE source = 'callback' AND args ->> 'run_i
 SELECT jobsched.retry_run(:later) IS NOT NULL AS again;
 CALL wait_for($$(SELECT count(*) = 2 FROM jobsched.runs WHERE handler = 'callbacks.fails' AND finished_at IS NOT NULL)$$);
 
+-- what is too large for a run, or nested too deeply, is left out
+SELECT jobsched.create_job('odd', command => 'SELECT 1', on_success => 'callbacks.good') > 0 AS ok;
+TRUNCATE told;
+SELECT jobsched.trigger('odd', jsonb_build_object('a', repeat('x', 17 * 1024 * 1024 - 100))) > 0 AS ok;
+SELECT jobsched.trigger('odd', ('{"a": ' || repeat('[', 5000) || repeat(']', 5000) || '}')::jsonb) > 0 AS ok;
+SELECT jobsched.trigger('odd', ('{"a": ' || repeat('[', 900) || repeat(']', 900) || '}')::jsonb) > 0 AS ok;
+CALL wait_for($$(SELECT count(*) = 3 FROM callbacks.told)$$);
+SELECT args ->> 'status' AS status, args ? 'result' AS has_result, args ? 'args' AS has_args FROM told ORDER BY (args ->> 'run_id')::bigint;
+
+-- arguments that were not kept are none when it is called again
+TRUNCATE told;
+CREATE OR REPLACE FUNCTION fails(args jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO callbacks.told (args) VALUES (args) $$;
+SELECT max(run_id) AS failed FROM jobsched.runs WHERE handler = 'callbacks.fails' \gset
+RESET ROLE;
+UPDATE jobsched_internal.history SET args = NULL WHERE run_id = :failed;
+SET ROLE regress_callbacks;
+SELECT jobsched.retry_run(:failed) IS NOT NULL AS again;
+CALL wait_for($$EXISTS (SELECT FROM callbacks.told)$$);
+SELECT args FROM told;
+
 RESET ROLE;
 RESET search_path;
-SELECT count(jobsched.drop_job(name)) FROM (VALUES ('sql'), ('function'), ('read only'), ('apart'), ('commits')) j (name);
+SELECT count(jobsched.drop_job(name)) FROM (VALUES ('sql'), ('function'), ('read only'), ('apart'), ('commits'), ('odd')) j (name);
 CALL callbacks.wait_for($$NOT EXISTS (SELECT FROM jobsched.runs WHERE owner = 'regress_callbacks' AND finished_at IS NULL)$$);
 SET client_min_messages = warning;
 DROP SCHEMA callbacks CASCADE;

@@ -25,14 +25,22 @@
 
 #include "access/xact.h"
 #include "base/json.h"
+#include "guc.h"
 #include "http/http_request.h"
 #include "http/http_text.h"
 #include "run/callback.h"
 #include "run/queue.h"
 #include "store/store_names.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define MAX_VALUE (64 * 1024 * 1024)
+/* Those that are left out first have the highest numbers. */
+#define PART_RESPONSE 1
+#define PART_RESULT 2
+#define PART_ARGS 4
+
+/* What is nested deeper is left out. */
+#define MAX_DEPTH 1000
 
 /* ------------------------------------------------------------------------
  * Arguments
@@ -55,15 +63,35 @@ push_response(JsonbParseState **state, const JsResponse *response)
 		js_json_push(state, "truncated", &yes);
 }
 
-/* All together have less than an object can have (256 MB); what is larger is left out. */
-static Jsonb *
-moderate(Jsonb *json)
+/*
+ * Whether it may not fit into another object: the end of a run must be recorded,
+ * and the scheduler has more on its stack than who gave the value.
+ */
+static bool
+is_deep(Jsonb *json)
 {
-	return json != NULL && VARSIZE(json) > MAX_VALUE ? NULL : json;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	int			depth = 0;
+
+	if (json == NULL)
+		return false;
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)
+			depth++;
+		else if (token == WJB_END_ARRAY || token == WJB_END_OBJECT)
+			depth--;
+		if (depth > MAX_DEPTH)
+			return true;
+	}
+	return false;
 }
 
 static Jsonb *
-arguments(const JsEnding *ending)
+arguments_with(const JsEnding *ending, int parts)
 {
 	const JsJob *job = ending->job;
 	const JsRun *run = ending->run;
@@ -78,11 +106,29 @@ arguments(const JsEnding *ending)
 	js_json_push_text(&state, "reason", outcome->reason);
 	js_json_push_text(&state, "sqlstate", outcome->sqlstate);
 	js_json_push_text(&state, "error", outcome->error);
-	js_json_push_jsonb(&state, "result", moderate(outcome->result));
-	if (ending->response != NULL)
+	if ((parts & PART_RESULT) && !is_deep(outcome->result))
+		js_json_push_jsonb(&state, "result", outcome->result);
+	if (ending->response != NULL && (parts & PART_RESPONSE))
 		push_response(&state, ending->response);
-	js_json_push_jsonb(&state, "args", moderate(js_run_args(job->args, run->args)));
+	if ((parts & PART_ARGS) && !is_deep(job->args) && !is_deep(run->args))
+		js_json_push_jsonb(&state, "args", js_run_args(job->args, run->args));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The args are left out first if all is more than a run may have, then the result. */
+static Jsonb *
+arguments(const JsEnding *ending)
+{
+	int			parts = PART_ARGS | PART_RESULT | PART_RESPONSE;
+	Jsonb	   *args;
+
+	for (;;)
+	{
+		args = arguments_with(ending, parts);
+		if (parts == 0 || VARSIZE(args) <= (Size) js_guc_max_args_size * 1024)
+			return args;
+		parts >>= 1;
+	}
 }
 
 /* ------------------------------------------------------------------------
@@ -132,23 +178,39 @@ queue_past_read_only(JsRun *run)
 	XactReadOnly = read_only;
 }
 
-/* Queues the function, if there is one, that is to be told of a run's end. */
-void
-js_callback_queue(const JsEnding *ending)
+static void
+queue_callback(const JsEnding *ending, Oid owner, char *function)
 {
-	const JsJob *job = ending->job;
 	JsRun		run;
-	char	   *function;
-	Oid			owner;
 
-	if (job == NULL || ending->next != NULL || !js_callback_tells(ending->outcome) ||
-		(function = function_for(ending, &owner)) == NULL)
-		return;
-	js_queue_prepare(&run, job, JS_SOURCE_CALLBACK);
+	js_queue_prepare(&run, ending->job, JS_SOURCE_CALLBACK);
 	run.owner = owner;
 	run.priority = ending->run->priority;
 	run.args = arguments(ending);
 	run.handler = function;
 	run.traceparent = ending->run->traceparent;
 	queue_past_read_only(&run);
+}
+
+/*
+ * Queues the function, if there is one, that is to be told of a run's end.  Its
+ * arguments can take ten times their size while they are made, and many runs
+ * may end together.
+ */
+void
+js_callback_queue(const JsEnding *ending)
+{
+	MemoryContext context;
+	MemoryContext outer;
+	char	   *function;
+	Oid			owner;
+
+	if (ending->job == NULL || ending->next != NULL || !js_callback_tells(ending->outcome) ||
+		(function = function_for(ending, &owner)) == NULL)
+		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "jobsched callback", ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(context);
+	queue_callback(ending, owner, function);
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(context);
 }

@@ -129,21 +129,27 @@ watch_transactions(void)
 static void
 add_snooze(int64 delay, const Jsonb *state)
 {
-	Snooze	   *snooze = MemoryContextAllocZero(snooze_context, sizeof(Snooze));
+	Jsonb	   *copy = NULL;
+	Snooze	   *snooze;
 
 	watch_transactions();
-	snooze->delay = delay;
-	snooze->outer = snoozes;
-	snoozes = snooze;
 	if (state != NULL)
 	{
-		snooze->state = MemoryContextAlloc(snooze_context, VARSIZE(state));
-		memcpy(snooze->state, state, VARSIZE(state));
+		copy = MemoryContextAlloc(snooze_context, VARSIZE(state));
+		memcpy(copy, state, VARSIZE(state));
 	}
+	snooze = MemoryContextAllocZero(snooze_context, sizeof(Snooze));
+	snooze->delay = delay;
+	snooze->state = copy;
+	snooze->outer = snoozes;
+	snoozes = snooze;
 	merge_snooze(GetCurrentSubTransactionId());
 }
 
-/* Whether the run asks to be executed again: when, and what state it has then. */
+/*
+ * Whether the run asks to be executed again: when, and what state it has then.
+ * It is asked once: what comes later is too late.
+ */
 bool
 js_context_snoozes(int64 *delay, Jsonb **state)
 {
@@ -155,6 +161,7 @@ js_context_snoozes(int64 *delay, Jsonb **state)
 		given = given->outer;
 	*delay = snoozes->delay;
 	*state = given != NULL ? given->state : js_current_run->state;
+	snoozes = NULL;
 	return true;
 }
 

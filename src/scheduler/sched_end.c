@@ -100,6 +100,7 @@ read_ending_job(int64 job_id, const JsRun *row, JsJob *job)
 		return false;
 	if ((!job->sends_request && !row->sends_request && !job->tells) || js_job_is_too_large(job))
 		return true;
+	ended_bytes += job->size;
 	return js_job_read(job_id, job);
 }
 
