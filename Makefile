@@ -6,6 +6,10 @@ PGFILEDESC = "jobsched - cron schedules, a job queue, HTTP callouts and run hist
 
 srcdir ?= .
 
+# The control file says the version, and nothing else does but META.json, which
+# has a test for it.
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(srcdir)/jobsched.control)
+
 # src/mux is the other library; all else is the extension's own.
 sources = $(patsubst $(srcdir)/%,%,$(sort $(wildcard $(1:%=$(srcdir)/src/%))))
 CURL_OBJS = $(patsubst %.c,%.o,$(call sources,mux/*.c))
@@ -13,10 +17,9 @@ OBJS = $(filter-out $(CURL_OBJS),$(patsubst %.c,%.o,$(call sources,*.c */*.c)))
 
 # The install script is written by topic, and joined in the order of the numbers.
 SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
-DATA_built = sql/jobsched--1.0.sql
-EXTRA_CLEAN = sql/jobsched--1.0.sql
+DATA_built = sql/jobsched--$(EXTVERSION).sql
 
-REGRESS = install schedule jobs parameters run after cancel retry slots idempotency pace limits secrets http_request context privileges views
+REGRESS = install schedule jobs parameters run after cancel retry callbacks slots idempotency pace limits secrets http_request context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
 ISOLATION = same_key same_secret visibility
@@ -31,9 +34,9 @@ CURL_CPPFLAGS ?= $(shell $(CURL_CONFIG) --cflags)
 CURL_LIBS ?= $(shell $(CURL_CONFIG) --libs)
 # Without its header compressed bodies stay as they are.
 ZLIB_LIBS ?= $(shell printf '\#include <zlib.h>\n' | $(CC) -E - >/dev/null 2>&1 && echo -lz)
-EXTRA_CLEAN += $(CURL_OBJS) jobsched_curl$(DLSUFFIX)
+EXTRA_CLEAN = $(CURL_OBJS) jobsched_curl$(DLSUFFIX)
 
-PG_CPPFLAGS = -I$(srcdir)/src
+PG_CPPFLAGS = -I$(srcdir)/src -DJS_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 
@@ -46,12 +49,12 @@ include $(PGXS)
 CONTRIB_TESTDB = postgres
 ISOLATION_TESTDB = isolation_regression
 
-sql/jobsched--1.0.sql: $(SQL_PIECES)
+$(DATA_built): $(SQL_PIECES)
 	cat $^ > $@
 
-# Every object sees every header: the tree is small and a stale object is not
-# worth the seconds.
-$(OBJS) $(CURL_OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+# Every object sees every header, and the version: the tree is small and a stale
+# object is not worth the seconds.
+$(OBJS) $(CURL_OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h) $(srcdir)/jobsched.control
 
 # PGXS builds one library of several objects; this is the other.
 $(CURL_OBJS): override CPPFLAGS += $(CURL_CPPFLAGS) $(if $(ZLIB_LIBS),-DHAVE_ZLIB)

@@ -165,6 +165,81 @@ CALL run('naps in a statement');
 SELECT jobsched.snooze('1 s');
 SELECT jobsched.snooze('-1 s');
 
+-- what is given to snooze() is there in the next attempt: the last that was given, and not by
+-- what was rolled back
+CREATE TABLE seen (nr bigint GENERATED ALWAYS AS IDENTITY, run_id bigint, attempt int, state jsonb);
+CREATE FUNCTION portion(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	step text := args -> 'steps' ->> jobsched.attempt() - 1;
+BEGIN
+	INSERT INTO retry_test.seen (run_id, attempt, state) VALUES (jobsched.run_id(), jobsched.attempt(), jobsched.state());
+	IF step IS NOT NULL THEN
+		EXECUTE step;
+	END IF;
+	RETURN jobsched.state();
+END $$;
+CREATE PROCEDURE portions(job text, VARIADIC steps text[]) LANGUAGE plpgsql AS $$
+DECLARE
+	id bigint := jobsched.trigger(job, jsonb_build_object('steps', steps));
+	ended text;
+BEGIN
+	COMMIT;
+	CALL jobsched.wait_run(id, '1 min', ended);
+	RAISE NOTICE '%, result %, states: %', ended, (SELECT result FROM jobsched.runs WHERE run_id = id),
+		(SELECT string_agg(s.attempt || ' ' || COALESCE(s.state::text, '-'), ', ' ORDER BY s.nr) FROM retry_test.seen s WHERE s.run_id = id);
+END $$;
+SELECT jobsched.create_job('portions', handler => 'retry_test.portion', backoff_base => '1 ms') IS NOT NULL AS created;
+CALL portions('portions', $$SELECT jobsched.snooze('0', '{"next": 2}')$$, $$SELECT jobsched.snooze('0', '{"next": 3}')$$);
+CALL portions('portions', $$SELECT jobsched.snooze('0')$$, $$SELECT jobsched.snooze('0', '1')$$, $$SELECT jobsched.snooze('0')$$,
+	$$SELECT jobsched.snooze('1 day', '2'), jobsched.snooze('0')$$, $$SELECT jobsched.snooze('0', 'null')$$);
+CALL portions('portions', $$SELECT jobsched.snooze(NULL, '1')$$);
+-- an attempt that fails, or an end that it did not snooze for, changes nothing
+CALL portions('portions', $$SELECT jobsched.snooze('0', '1')$$, $$DO 'BEGIN PERFORM jobsched.snooze(''0'', ''2''); RAISE EXCEPTION SQLSTATE ''40001''; END'$$,
+	$$SELECT jobsched.snooze('0')$$);
+CALL portions('portions', $$DO 'BEGIN PERFORM jobsched.snooze(''0'', ''2''); RAISE EXCEPTION SQLSTATE ''40001''; END'$$);
+CALL portions('portions', $$DO 'BEGIN PERFORM jobsched.snooze(''0'', ''1''); BEGIN PERFORM jobsched.snooze(''1 day'', ''2''); RAISE EXCEPTION ''no''; EXCEPTION WHEN raise_exception THEN NULL; END; END'$$);
+CALL portions('portions', $$DO 'BEGIN BEGIN PERFORM jobsched.snooze(''1 day'', ''2''); RAISE EXCEPTION ''no''; EXCEPTION WHEN raise_exception THEN NULL; END; END'$$);
+CALL portions('portions', $$DO 'BEGIN PERFORM jobsched.snooze(''1 day'', ''1''); BEGIN BEGIN PERFORM jobsched.snooze(''1 day'', ''2''); PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN PERFORM jobsched.snooze(''0''); END; EXCEPTION WHEN raise_exception THEN NULL; END; END'$$);
+CALL portions('portions', $$DO 'BEGIN FOR i IN 1 .. 1000 LOOP BEGIN PERFORM jobsched.snooze(''0'', to_jsonb(i)); IF i % 7 = 0 THEN PERFORM 1/0; END IF; EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END'$$);
+-- also of runs that share a transaction
+SELECT jobsched.alter_job('portions', share_transaction => true);
+SELECT count(*) FROM jobsched.trigger_many('portions', ARRAY['{"steps": ["SELECT jobsched.snooze(''0'', ''\"a\"'')"]}', '{"steps": ["SELECT 1/0"]}', '{}',
+	'{"steps": ["SELECT jobsched.snooze(''0'', ''\"b\"'')", "SELECT jobsched.snooze(''0'')"]}', '{"steps": ["SELECT jobsched.snooze(''0'')"]}']::jsonb[]);
+CALL wait_for($$NOT EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'portions' AND finished_at IS NULL)$$);
+SELECT status, attempt, result FROM jobsched.runs WHERE job_name = 'portions' ORDER BY run_id DESC LIMIT 5;
+-- a procedure that commits, and one that rolls back
+CREATE PROCEDURE in_steps() LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO retry_test.seen (run_id, attempt, state) VALUES (jobsched.run_id(), jobsched.attempt(), jobsched.state());
+	COMMIT;
+	IF jobsched.attempt() = 1 THEN
+		PERFORM jobsched.snooze('1 ms', '"kept"');
+		COMMIT;
+		PERFORM jobsched.snooze('1 day', '"rolled back"');
+		ROLLBACK;
+	ELSIF jobsched.attempt() = 2 THEN
+		PERFORM jobsched.snooze('1 day', '"failed"');
+		COMMIT;
+		RAISE EXCEPTION SQLSTATE '40001';
+	ELSIF jobsched.attempt() = 3 THEN
+		PERFORM jobsched.snooze('1 day', '"rolled back"');
+		ROLLBACK;
+	END IF;
+END $$;
+SELECT jobsched.create_job('portions of a procedure', command => 'CALL retry_test.in_steps()', max_attempts => 2, backoff_base => '1 ms') IS NOT NULL AS created;
+CALL portions('portions of a procedure', '');
+-- a retry by hand is another run
+CALL portions('portions', $$SELECT jobsched.snooze('0', '1')$$, $$SELECT jobsched.discard('no')$$);
+SELECT jobsched.retry_run(max(run_id)) AS again FROM seen \gset
+CALL jobsched.wait_run(:again, '1 min');
+SELECT attempt, state FROM seen WHERE run_id = :again;
+-- how large it may be, by hand too
+SELECT jobsched.snooze('1 s', '{"a": 1}'), jobsched.state();
+SELECT jobsched.snooze('1 s', to_jsonb(repeat('x', 18 * 1024 * 1024)));
+CALL portions('portions', $$SELECT jobsched.snooze('0', to_jsonb(repeat('x', 5000000)))$$, $$DO 'BEGIN ASSERT length(jobsched.state() #>> ''{}'') = 5000000; PERFORM jobsched.snooze(''0'', ''"small"''); UPDATE retry_test.seen SET state = NULL WHERE run_id = jobsched.run_id(); END'$$);
+CALL portions('portions', $$SELECT jobsched.snooze('0', to_jsonb(repeat('x', 18 * 1024 * 1024)))$$);
+SELECT sqlstate, error FROM jobsched.runs WHERE job_name = 'portions' ORDER BY run_id DESC LIMIT 1;
+
 -- discard() ends it
 SELECT jobsched.create_job('gives up', command => $$SELECT jobsched.discard('no such customer')$$, max_attempts => 5, retry_on => '{all}') IS NOT NULL AS created;
 CALL run('gives up');
@@ -237,7 +312,7 @@ SELECT jobsched.retry_run(:of_dropped);
 
 RESET ROLE;
 RESET search_path;
-SELECT jobsched.drop_job(name) FROM (VALUES ('plain'), ('fails'), ('apart'), ('shares'), ('naps in a statement'), ('gives up'), ('slots')) j (name);
+SELECT jobsched.drop_job(name) FROM (VALUES ('plain'), ('fails'), ('apart'), ('shares'), ('naps in a statement'), ('portions'), ('portions of a procedure'), ('gives up'), ('slots')) j (name);
 DO $$ BEGIN
 	FOR i IN 1 .. 3000 LOOP
 		EXIT WHEN NOT EXISTS (SELECT FROM jobsched.runs WHERE owner = 'regress_retry_owner' AND finished_at IS NULL);

@@ -194,7 +194,7 @@ define_share_settings(void)
 							&js_guc_max_job_size, 1024, 64, 1024 * 1024 - 1,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.max_args_size",
-							"The largest args, or request, of a single run.",
+							"The largest args, request or state of a single run.",
 							"Larger ones are refused.",
 							&js_guc_max_args_size, 17 * 1024, 64, 1024 * 1024 - 1,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);

@@ -195,7 +195,7 @@ write_typedefs() {
 	have objdump || die "--typedefs needs objdump (Debian package binutils)"
 	flags=(-w -g -fno-eliminate-unused-debug-types -D_GNU_SOURCE -DHAVE_ZLIB
 		-I"$tree/src" -I"$tree/src/mux" -I"$tree/test/http" -I"$tree/test/fuzz"
-		-I"$("$config" --includedir-server)")
+		-I"$("$config" --includedir-server)" '-DJS_VERSION=""')
 	for file in $(all_files | grep '\.c$'); do
 		gcc "${flags[@]}" -c -o "$work/object.o" "$tree/$file" || die "cannot compile $file"
 		objdump --dwarf=info "$work/object.o" |

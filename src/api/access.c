@@ -95,8 +95,8 @@ jobsched_may_read(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(callback ? js_may_manage(owner) : js_may_see(owner));
 }
 
-bool
-js_role_can_login(Oid role)
+static bool
+role_can_login(Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	bool		can = false;
@@ -115,12 +115,24 @@ js_check_may_own(Oid owner, bool needs_session)
 {
 	if (owner != GetUserId())
 		js_check_can_set_role(GetUserId(), owner);
-	if (needs_session && !js_role_can_login(owner))
+	if (needs_session && !role_can_login(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("role \"%s\" cannot own a job: it is not permitted to log in",
 						GetUserNameFromId(owner, false)),
 				 errhint("Jobs run in a session of their owner. Give the role LOGIN (it needs no password), or name another owner.")));
+}
+
+/* A request needs no session, but the function that is told of its end does. */
+void
+js_check_may_be_told(Oid owner, const char *parameter)
+{
+	if (!role_can_login(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("role \"%s\" cannot have %s: it is not permitted to log in",
+						GetUserNameFromId(owner, false), parameter),
+				 errhint("The function runs in a session of the owner. Give the role LOGIN (it needs no password), make the request as another role, or look at the outcome in view runs.")));
 }
 
 /* Whether that role exists, and what is done in its name may be decided by who calls. */

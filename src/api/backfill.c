@@ -19,11 +19,12 @@
 #include "api/access.h"
 #include "api/job_schedule.h"
 #include "api/schedule_sql.h"
+#include "base/arguments.h"
 #include "compat.h"
 #include "cron/cron.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "run/queue.h"
@@ -65,9 +66,7 @@ refuse_nulls(FunctionCallInfo fcinfo)
 
 	for (int i = 0; i < lengthof(names); i++)
 		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s cannot be NULL", names[i])));
+			js_refuse_null(names[i]);
 }
 
 static void

@@ -13,8 +13,9 @@
 #include "api/after.h"
 #include "api/http.h"
 #include "api/idempotency.h"
+#include "base/arguments.h"
 #include "base/interval.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
@@ -26,22 +27,10 @@
 
 PG_FUNCTION_INFO_V1(jobsched_http_request);
 
-static char *
-text_argument(FunctionCallInfo fcinfo, int n, bool *any)
-{
-	if (PG_ARGISNULL(n))
-		return NULL;
-	*any = true;
-	return text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
 static Jsonb *
-jsonb_argument(FunctionCallInfo fcinfo, int n, bool *any)
+jsonb_argument(FunctionCallInfo fcinfo, int n)
 {
-	if (PG_ARGISNULL(n))
-		return NULL;
-	*any = true;
-	return PG_GETARG_JSONB_P_COPY(n);
+	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P_COPY(n);
 }
 
 void
@@ -51,11 +40,20 @@ js_http_nothing_given(JsHttpDefinition *given)
 	given->connect_timeout = given->max_redirects = -1;
 }
 
+static bool
+is_anything_given(const JsHttpDefinition *given)
+{
+	JsHttpDefinition nothing;
+
+	js_http_nothing_given(&nothing);
+	return memcmp(given, &nothing, sizeof(nothing)) != 0;
+}
+
 /* From sign_with on: what create_job() and http_request() have in common. */
 static int
-common_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool *any)
+common_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given)
 {
-	given->sign_with = text_argument(fcinfo, n++, any);
+	given->sign_with = js_text_argument(fcinfo, n++);
 	if (!PG_ARGISNULL(n))
 		given->connect_timeout = js_interval_us("connect_timeout", PG_GETARG_INTERVAL_P(n));
 	n++;
@@ -70,9 +68,6 @@ common_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool *
 	if (!PG_ARGISNULL(n))
 		given->max_redirects = PG_GETARG_INT32(n);
 	n++;
-	given->on_success = text_argument(fcinfo, n++, any);
-	given->on_failure = text_argument(fcinfo, n++, any);
-	*any |= given->connect_timeout >= 0 || given->success_codes != NULL || given->max_redirects >= 0;
 	return n;
 }
 
@@ -84,42 +79,14 @@ int
 js_http_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool *any)
 {
 	js_http_nothing_given(given);
-	*any = false;
-	given->url = text_argument(fcinfo, n++, any);
-	given->method = text_argument(fcinfo, n++, any);
-	given->headers = jsonb_argument(fcinfo, n++, any);
-	given->body = jsonb_argument(fcinfo, n++, any);
-	given->body_text = text_argument(fcinfo, n++, any);
-	return common_arguments(fcinfo, n, given, any);
-}
-
-static const char *const callbacks[] = {"on_success", "on_failure"};
-
-/* A request needs no session, but what is told of its end is a run that does. */
-void
-js_http_check_may_be_told(Jsonb *definition, Oid owner)
-{
-	for (int i = 0; i < lengthof(callbacks); i++)
-		if (js_http_text(definition, callbacks[i]) != NULL && !js_role_can_login(owner))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-					 errmsg("role \"%s\" cannot have %s: it is not permitted to log in",
-							GetUserNameFromId(owner, false), callbacks[i]),
-					 errhint("The function runs in a session of the owner. Give the role LOGIN (it needs no password), make the request as another role, or look at the outcome in view runs.")));
-}
-
-/* The functions that are to be told of its end. */
-void
-js_http_check_callbacks(Jsonb *definition, Oid owner)
-{
-	js_http_check_may_be_told(definition, owner);
-	for (int i = 0; i < lengthof(callbacks); i++)
-	{
-		char	   *function = js_http_text(definition, callbacks[i]);
-
-		if (function != NULL)
-			(void) js_handler_lookup(function);
-	}
+	given->url = js_text_argument(fcinfo, n++);
+	given->method = js_text_argument(fcinfo, n++);
+	given->headers = jsonb_argument(fcinfo, n++);
+	given->body = jsonb_argument(fcinfo, n++);
+	given->body_text = js_text_argument(fcinfo, n++);
+	n = common_arguments(fcinfo, n, given);
+	*any = is_anything_given(given);
+	return n;
 }
 
 /* A place is not for ever. */
@@ -134,13 +101,14 @@ js_http_check_timeout(int64 timeout)
 				 errhint("It is at most a day.")));
 }
 
+/* An empty name: nobody is to be told. */
 static void
-check_has_method(const JsHttpDefinition *given)
+check_callback(const char *parameter, const char *function)
 {
-	if (given->method == NULL || given->url == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s cannot be NULL", given->method == NULL ? "method" : "url")));
+	if (function == NULL || function[0] == '\0')
+		return;
+	js_check_may_be_told(GetUserId(), parameter);
+	(void) js_handler_lookup(function);
 }
 
 /*
@@ -157,24 +125,26 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	Jsonb	   *request;
 	JsRun		run;
 	JsJob		job;
-	bool		any;
+	int			n;
 
 	js_check_may_write("http_request()");
 	js_http_nothing_given(&given);
-	given.method = text_argument(fcinfo, 0, &any);
-	given.url = text_argument(fcinfo, 1, &any);
-	check_has_method(&given);
-	given.body = jsonb_argument(fcinfo, 2, &any);
-	given.headers = jsonb_argument(fcinfo, 3, &any);
+	given.method = js_required_text(fcinfo, 0, "method");
+	given.url = js_required_text(fcinfo, 1, "url");
+	given.body = jsonb_argument(fcinfo, 2);
+	given.headers = jsonb_argument(fcinfo, 3);
 	if (!PG_ARGISNULL(4))
 		given.url = js_http_url_with_params(given.url, PG_GETARG_JSONB_P(4));
-	given.body_text = text_argument(fcinfo, 11, &any);
-	(void) common_arguments(fcinfo, 14, &given, &any);
+	given.body_text = js_text_argument(fcinfo, 11);
+	n = common_arguments(fcinfo, 14, &given);
+	given.on_success = js_text_argument(fcinfo, n++);
+	given.on_failure = js_text_argument(fcinfo, n);
 	js_http_check_may_request(GetUserId());
 	js_http_job(GetUserId(), &job);
 	templates = PG_ARGISNULL(7) ? NULL : js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(7));
 	request = js_http_define(NULL, &given, JS_HTTP_OF_RUN);
-	js_http_check_callbacks(request, GetUserId());
+	check_callback("on_success", given.on_success);
+	check_callback("on_failure", given.on_failure);
 	js_http_prepare_run(&run, &job, request, templates);
 	run.timeout = PG_ARGISNULL(5) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(5));
 	js_http_check_timeout(run.timeout);

@@ -16,8 +16,6 @@
 extern void js_http_nothing_given(JsHttpDefinition *given);
 extern int	js_http_arguments(FunctionCallInfo fcinfo, int n,
 							  JsHttpDefinition *given, bool *any);
-extern void js_http_check_callbacks(Jsonb *definition, Oid owner);
-extern void js_http_check_may_be_told(Jsonb *definition, Oid owner);
 extern void js_http_check_timeout(int64 timeout);
 
 

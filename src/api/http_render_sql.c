@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "base/json.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "http/http_definition.h"
@@ -46,15 +47,9 @@ typedef struct Secrets
  */
 
 static Jsonb *
-empty_object(void)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-}
-
-static Jsonb *
 object_argument(FunctionCallInfo fcinfo, int n)
 {
-	return PG_ARGISNULL(n) ? empty_object() : PG_GETARG_JSONB_P(n);
+	return PG_ARGISNULL(n) ? js_json_empty() : PG_GETARG_JSONB_P(n);
 }
 
 static int
@@ -274,7 +269,7 @@ jobsched_http_render(PG_FUNCTION_ARGS)
 	StringInfoData json;
 
 	if (secrets.vault == NULL)
-		secrets.vault = empty_object();
+		secrets.vault = js_json_empty();
 	if (source.now == DT_NOBEGIN)
 		source.now = GetCurrentTimestamp();
 	js_http_render(&source, &request);

@@ -22,6 +22,7 @@
 
 #include "access/xact.h"
 #include "api/idempotency.h"
+#include "base/arguments.h"
 #include "base/interval.h"
 #include "compat.h"
 #include "shmem/clock.h"
@@ -84,22 +85,14 @@ check_period(int64 period)
 	return period;
 }
 
-static void
-refuse_null(const char *parameter)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s cannot be NULL", parameter)));
-}
-
 /* idempotency_key, on_conflict and idempotency_period, from argument n on. */
 void
 js_idempotency_arguments(FunctionCallInfo fcinfo, int n, JsIdempotency *idempotency)
 {
 	if (PG_ARGISNULL(n + 1))
-		refuse_null("on_conflict");
+		js_refuse_null("on_conflict");
 	if (PG_ARGISNULL(n + 2))
-		refuse_null("idempotency_period");
+		js_refuse_null("idempotency_period");
 	idempotency->key = PG_ARGISNULL(n) ? NULL :
 		check_key(text_to_cstring(PG_GETARG_TEXT_PP(n)));
 	idempotency->on_conflict = conflict_of(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));

@@ -20,9 +20,10 @@
 #include "api/http.h"
 #include "api/job_arguments.h"
 #include "api/job_schedule.h"
+#include "base/arguments.h"
 #include "compat.h"
 #include "fmgr.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
 #include "shmem/clock.h"
@@ -54,12 +55,6 @@ read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
 {
 	n = js_job_arguments_read(fcinfo, n, &def->args);
 	return js_http_arguments(fcinfo, n, &def->http, &def->has_http);
-}
-
-static char *
-text_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
 /* ------------------------------------------------------------------------
@@ -144,7 +139,6 @@ set_kind(JsJob *job, const Definition *def)
 	{
 		js_http_check_may_request(job->owner);
 		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
-		js_http_check_callbacks(job->request, job->owner);
 	}
 	else if (def->has_http)
 		ereport(ERROR,
@@ -166,6 +160,25 @@ changes_work(const Definition *def)
 
 	return def->has_http || given[JS_JOB_COMMAND] || given[JS_JOB_HANDLER] ||
 		given[JS_JOB_MODE] || given[JS_JOB_SHARE_TRANSACTION];
+}
+
+/* The functions that are told of its runs' ends. */
+static void
+check_callbacks(const JsJob *job, const Definition *def, bool has_new_owner)
+{
+	static const JsJobColumn columns[] = {JS_JOB_ON_SUCCESS, JS_JOB_ON_FAILURE};
+
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		bool		success = columns[i] == JS_JOB_ON_SUCCESS;
+		const char *function = success ? job->on_success : job->on_failure;
+
+		if (function == NULL || (!def->args.given[columns[i]] && !has_new_owner))
+			continue;
+		js_check_may_be_told(job->owner, success ? "on_success" : "on_failure");
+		if (def->args.given[columns[i]])
+			(void) js_handler_lookup(function);
+	}
 }
 
 /* The arguments of a scheduled run are the job's: its keys must be found there. */
@@ -201,16 +214,14 @@ apply_definition(JsJob *job, const Definition *def)
 	{
 		js_check_may_own(job->owner, needs_session(def, job));
 		if (job->request != NULL)
-		{
 			js_http_check_may_request(job->owner);
-			js_http_check_may_be_told(job->request, job->owner);
-		}
 	}
 	set_kind(job, def);
 	if (job->request != NULL)
 		js_http_check_timeout(job->timeout);
 	if (changes_work(def))
 		set_work(job);
+	check_callbacks(job, def, job->owner != before.owner);
 	check_slots(job);
 	set_schedule(job, &before);
 	check_keys(job);
@@ -254,18 +265,6 @@ define_job(const Definition *def, JsJob *job)
 	apply_definition(job, def);
 }
 
-/* False: its name is taken. */
-static bool
-insert_job(JsJob *job)
-{
-	if (!js_job_name_lock(job->owner, job->name))
-		return false;
-	(void) js_job_insert(job);
-	js_job_name_unlock(job->owner, job->name);
-	js_wakeup_job(job->job_id);
-	return true;
-}
-
 /* False: it is no longer there, or no longer this role's by this name. */
 static bool
 update_job(JsJob *job, const Definition *def)
@@ -296,7 +295,7 @@ create_job(const Definition *def, const char *if_exists)
 		if (!js_job_find(owner, name, &job))
 		{
 			define_job(def, &job);
-			if (insert_job(&job))
+			if (js_job_create(&job))
 				return job.job_id;
 		}
 		else if (strcmp(if_exists, "error") == 0)
@@ -319,7 +318,7 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 	Definition	def;
 
 	js_check_may_write("create_job()");
-	if_exists = text_argument(fcinfo, read_definition(fcinfo, 0, &def));
+	if_exists = js_text_argument(fcinfo, read_definition(fcinfo, 0, &def));
 	js_job_arguments_require(&def.args);
 	js_job_arguments_complete(&def.args);
 	if (if_exists == NULL)
@@ -334,9 +333,7 @@ static void
 job_argument(FunctionCallInfo fcinfo, const char *function, JsJob *job)
 {
 	js_check_may_write(function);
-	if (PG_ARGISNULL(0))
-		js_refuse_null("job");
-	js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), job);
+	js_resolve_job_for_change(js_required_text(fcinfo, 0, "job"), job);
 }
 
 /* It has another name or owner than it had, and the caller may give it these. */
@@ -359,7 +356,8 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "alter_job()", &before);
 	job = before;
 	(void) read_definition(fcinfo, 1, &def);
-	if ((changes_work(&def) || def.args.given[JS_JOB_ARGS]) &&
+	if ((changes_work(&def) || def.args.given[JS_JOB_ARGS] ||
+		 def.args.given[JS_JOB_ON_SUCCESS] || def.args.given[JS_JOB_ON_FAILURE]) &&
 		(!def.args.given[JS_JOB_OWNER] || def.args.job.owner == job.owner))
 		js_check_may_own(job.owner, needs_session(&def, &job));
 	apply_definition(&job, &def);
@@ -391,7 +389,7 @@ jobsched_pause_job(PG_FUNCTION_ARGS)
 
 	job_argument(fcinfo, "pause_job()", &job);
 	job.paused = true;
-	job.pause_reason = text_argument(fcinfo, 1);
+	job.pause_reason = js_text_argument(fcinfo, 1);
 	js_bounds_check_remark("reason", job.pause_reason);
 	write_job(&job);
 	PG_RETURN_VOID();

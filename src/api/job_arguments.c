@@ -16,21 +16,14 @@
 
 #include "api/job_arguments.h"
 #include "api/limit.h"
+#include "base/arguments.h"
 #include "base/interval.h"
 #include "compat.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "lib/stringinfo.h"
 #include "run/retry.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-
-void
-js_refuse_null(const char *parameter)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s cannot be NULL", parameter)));
-}
 
 /* ------------------------------------------------------------------------
  * Kinds

@@ -27,6 +27,5 @@ extern void js_job_arguments_complete(JsJobArguments *arguments);
 extern void js_job_arguments_apply(const JsJobArguments *arguments, JsJob *job);
 extern int	js_choice_argument(const char *parameter, const char *text,
 							   const char *const *choices);
-pg_noreturn extern void js_refuse_null(const char *parameter);
 
 #endif							/* JS_JOB_ARGUMENTS_H */

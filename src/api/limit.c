@@ -16,14 +16,12 @@
 
 #include "api/access.h"
 #include "api/limit.h"
+#include "base/arguments.h"
 #include "base/interval.h"
-#include "compat.h"
 #include "fmgr.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "shmem/wakeup.h"
 #include "store/store.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_set_queue);
@@ -38,34 +36,10 @@ js_limit_check_name(const char *what, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the name of a %s cannot be empty", what)));
-	if (strlen(name) > JS_MAX_KEY_LENGTH)
+	if (strlen(name) > JS_MAX_LIMIT_KEY_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("the name of a %s cannot be longer than %d bytes", what, JS_MAX_KEY_LENGTH)));
-}
-
-pg_noreturn static void
-refuse_null(const char *parameter)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s cannot be NULL", parameter)));
-}
-
-static char *
-name_argument(FunctionCallInfo fcinfo, const char *parameter)
-{
-	if (PG_ARGISNULL(0))
-		refuse_null(parameter);
-	return text_to_cstring(PG_GETARG_TEXT_PP(0));
-}
-
-static Oid
-owner_argument(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_ARGISNULL(n))
-		refuse_null("owner");
-	return get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
+				 errmsg("the name of a %s cannot be longer than %d bytes", what, JS_MAX_LIMIT_KEY_LENGTH)));
 }
 
 /* From 1 to a maximum; 0 when it is not given. */
@@ -129,11 +103,11 @@ jobsched_set_queue(PG_FUNCTION_ARGS)
 	JsLimitDefinition definition = {.kind = JS_LIMIT_QUEUE};
 
 	js_check_may_write("set_queue()");
-	definition.name = name_argument(fcinfo, "name");
+	definition.name = js_required_text(fcinfo, 0, "name");
 	js_limit_check_name("queue", definition.name);
 	read_numbers(fcinfo, &definition);
 	definition.paused = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
-	definition.owner = owner_argument(fcinfo, 6);
+	definition.owner = js_owner_argument(fcinfo, 6);
 	js_check_may_own(definition.owner, false);
 	js_limit_define(&definition);
 	js_wakeup_limits();
@@ -146,7 +120,7 @@ jobsched_set_limit(PG_FUNCTION_ARGS)
 	JsLimitDefinition definition = {.kind = JS_LIMIT_CLASS};
 
 	js_check_may_write("set_limit()");
-	definition.name = name_argument(fcinfo, "key_class");
+	definition.name = js_required_text(fcinfo, 0, "key_class");
 	js_limit_check_name("key class", definition.name);
 	if (strchr(definition.name, ':') != NULL)
 		ereport(ERROR,
@@ -154,7 +128,7 @@ jobsched_set_limit(PG_FUNCTION_ARGS)
 				 errmsg("key class \"%s\" contains a colon", definition.name),
 				 errhint("The class of a key is what stands before its first colon: 'user' for 'user:42'.")));
 	read_numbers(fcinfo, &definition);
-	definition.owner = owner_argument(fcinfo, 5);
+	definition.owner = js_owner_argument(fcinfo, 5);
 	js_check_may_own(definition.owner, false);
 	js_limit_define(&definition);
 	js_wakeup_limits();
@@ -167,8 +141,8 @@ drop(FunctionCallInfo fcinfo, JsLimitKind kind, const char *what)
 {
 	JsLimitDefinition definition = {.kind = kind};
 
-	definition.name = name_argument(fcinfo, kind == JS_LIMIT_QUEUE ? "name" : "key_class");
-	definition.owner = owner_argument(fcinfo, 1);
+	definition.name = js_required_text(fcinfo, 0, kind == JS_LIMIT_QUEUE ? "name" : "key_class");
+	definition.owner = js_owner_argument(fcinfo, 1);
 	if (!js_may_manage(definition.owner) || !js_limit_drop(&definition))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -11,7 +11,7 @@
 
 #include "api/access.h"
 #include "compat.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "run/http_job.h"
 #include "run/queue.h"
 #include "utils/builtins.h"

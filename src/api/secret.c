@@ -18,7 +18,7 @@
 #include "postgres.h"
 
 #include "api/access.h"
-#include "compat.h"
+#include "base/arguments.h"
 #include "fmgr.h"
 #include "http/http_sign.h"
 #include "http/http_template.h"
@@ -27,9 +27,7 @@
 #include "pgstat.h"
 #include "store/store_secret.h"
 #include "tcop/tcopprot.h"
-#include "utils/acl.h"
 #include "utils/backend_status.h"
-#include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(jobsched_set_secret);
 PG_FUNCTION_INFO_V1(jobsched_drop_secret);
@@ -42,30 +40,6 @@ hide_statement(void)
 {
 	debug_query_string = SHOWN_STATEMENT;
 	pgstat_report_activity(STATE_RUNNING, SHOWN_STATEMENT);
-}
-
-pg_noreturn static void
-refuse_null(const char *parameter)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s cannot be NULL", parameter)));
-}
-
-static char *
-text_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
-{
-	if (PG_ARGISNULL(n))
-		refuse_null(parameter);
-	return text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-static Oid
-owner_argument(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_ARGISNULL(n))
-		refuse_null("owner");
-	return get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
 }
 
 static void
@@ -99,11 +73,11 @@ set_secret(FunctionCallInfo fcinfo)
 	Oid			owner;
 
 	js_check_may_write("set_secret()");
-	name = text_argument(fcinfo, 0, "name");
+	name = js_required_text(fcinfo, 0, "name");
 	js_secret_check_name(name);
-	value = text_argument(fcinfo, 1, "value");
+	value = js_required_text(fcinfo, 1, "value");
 	check_secret_value(name, value);
-	owner = owner_argument(fcinfo, 2);
+	owner = js_owner_argument(fcinfo, 2);
 	js_check_may_own(owner, false);
 	js_secret_write(owner, name, value);
 }
@@ -129,8 +103,8 @@ jobsched_drop_secret(PG_FUNCTION_ARGS)
 	Oid			owner;
 
 	js_check_may_write("drop_secret()");
-	name = text_argument(fcinfo, 0, "name");
-	owner = owner_argument(fcinfo, 1);
+	name = js_required_text(fcinfo, 0, "name");
+	owner = js_owner_argument(fcinfo, 1);
 	if (!js_may_manage(owner) || !js_secret_drop(owner, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -15,11 +15,12 @@
 #include "api/after.h"
 #include "api/http.h"
 #include "api/idempotency.h"
+#include "base/arguments.h"
 #include "base/interval.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "run/queue.h"
@@ -51,11 +52,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *r
 	JsJob		job;
 
 	js_check_may_write(function);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("job cannot be NULL")));
-	js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+	js_resolve_job(js_required_text(fcinfo, 0, "job"), &job);
 	if (job.request != NULL && js_http_text(job.request, "url") == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

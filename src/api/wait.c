@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "api/access.h"
+#include "base/arguments.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -156,9 +157,7 @@ jobsched_wait_run(PG_FUNCTION_ARGS)
 
 	refuse_if_atomic(fcinfo);
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("run_id cannot be NULL")));
+		js_refuse_null("run_id");
 	deadline = deadline_from(PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
 	if (RecoveryInProgress())
 		ereport(ERROR,

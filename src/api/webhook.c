@@ -18,11 +18,13 @@
 #include "api/http.h"
 #include "api/webhook.h"
 #include "base/guard.h"
+#include "base/json.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/capture.h"
 #include "run/http_job.h"
@@ -45,19 +47,6 @@ typedef struct Webhook
 	JsRun		run;
 } Webhook;
 
-static void
-push_text(JsonbParseState **state, const char *key, const char *value)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = (char *) key;
-	v.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &v);
-	v.val.string.val = (char *) value;
-	v.val.string.len = strlen(value);
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
 static Jsonb *
 row_json(HeapTuple tuple, TupleDesc desc)
 {
@@ -72,16 +61,12 @@ row_json(HeapTuple tuple, TupleDesc desc)
 static void
 push_row(JsonbParseState **state, const char *key, HeapTuple tuple, TupleDesc desc)
 {
-	JsonbValue	v = {.type = jbvString};
+	JsonbValue	null = {.type = jbvNull};
 
-	v.val.string.val = (char *) key;
-	v.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &v);
 	if (tuple == NULL)
-		v.type = jbvNull;
+		js_json_push(state, key, &null);
 	else
-		JsonbToJsonbValue(row_json(tuple, desc), &v);
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
+		js_json_push_jsonb(state, key, row_json(tuple, desc));
 }
 
 /* {"type", "schema", "table"}, and of what can be sent "record", "old_record". */
@@ -95,10 +80,10 @@ describe_change(const TriggerData *data, bool with_rows)
 	bool		update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "type", insert ? "INSERT" : update ? "UPDATE" :
-			  TRIGGER_FIRED_BY_DELETE(data->tg_event) ? "DELETE" : "TRUNCATE");
-	push_text(&state, "schema", get_namespace_name(RelationGetNamespace(rel)));
-	push_text(&state, "table", RelationGetRelationName(rel));
+	js_json_push_text(&state, "type", insert ? "INSERT" : update ? "UPDATE" :
+					  TRIGGER_FIRED_BY_DELETE(data->tg_event) ? "DELETE" : "TRUNCATE");
+	js_json_push_text(&state, "schema", get_namespace_name(RelationGetNamespace(rel)));
+	js_json_push_text(&state, "table", RelationGetRelationName(rel));
 	if (with_rows)
 	{
 		push_row(&state, "record", insert ? data->tg_trigtuple : update ? data->tg_newtuple : NULL, desc);
@@ -291,7 +276,7 @@ record_row(Webhook *hook, const ErrorData *error)
 	hook->run.args = describe_change(hook->data, false);
 	outcome.started_at = DT_NOBEGIN;
 	outcome.finished_at = js_clock_now();
-	outcome.sqlstate = unpack_sql_state(error->sqlerrcode);
+	outcome.sqlstate = js_sqlstate(error->sqlerrcode);
 	outcome.error = js_capture_text(error->message);
 	outcome.error_detail = js_capture_text(error->detail);
 	outcome.error_hint = js_capture_text(error->hint);

@@ -10,7 +10,6 @@
 #ifndef JOBSCHED_H
 #define JOBSCHED_H
 
-#define JS_VERSION "1.0"
 #define JS_EXTENSION "jobsched"
 
 #define JS_MAX_JOB_NAME 200		/* bytes */

@@ -222,9 +222,8 @@ read_target(const struct sockaddr *address, Target *target)
  * ------------------------------------------------------------------------
  */
 
-/* Without the dot of a name that is stated up to the root. */
-static size_t
-name_length(const char *host)
+size_t
+js_host_length(const char *host)
 {
 	size_t		length = strlen(host);
 
@@ -234,7 +233,7 @@ name_length(const char *host)
 static bool
 name_matches(const Rule *rule, const char *host)
 {
-	size_t		length = name_length(host);
+	size_t		length = js_host_length(host);
 	size_t		wanted = strlen(rule->name);
 
 	if (rule->kind == RULE_NAME)
@@ -413,7 +412,7 @@ is_name_character(char c)
 static const char *
 read_rule_name(const char *name, Rule *rule)
 {
-	size_t		length = name_length(name);
+	size_t		length = js_host_length(name);
 	char		last = '.';
 
 	if (length == 0 || length > MAX_NAME)
@@ -437,7 +436,7 @@ read_rule_name(const char *name, Rule *rule)
 static bool
 looks_like_v4(const char *text, bool has_length)
 {
-	size_t		end = name_length(text);
+	size_t		end = js_host_length(text);
 	size_t		start = end;
 
 	while (start > 0 && text[start - 1] != '.')

@@ -40,4 +40,7 @@ extern bool js_egress_permits(const JsEgressRules *allow, const JsEgressRules *d
 							  const char *host, int port,
 							  const struct sockaddr *address);
 
+/* Without the dot of a name that is stated up to the root. */
+extern size_t js_host_length(const char *host);
+
 #endif							/* JS_EGRESS_H */

@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include "base/arguments.h"
+#include "base/json.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "http/http_definition.h"
@@ -20,17 +22,15 @@
 #include "http/http_template.h"
 #include "http/http_text.h"
 #include "http/http_url.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/formatting.h"
-#include "utils/numeric.h"
 
 #define DEFAULT_METHOD "POST"
 #define MAX_METHOD 20			/* bytes */
 #define MAX_CODES 50
-#define HOST_KEY JS_HOST_CLASS ":"
 
 /* ------------------------------------------------------------------------
  * Reading
@@ -137,12 +137,12 @@ hashed_key(const char *text)
 {
 	Datum		digest = DirectFunctionCall1(sha256_bytea, CStringGetTextDatum(text));
 
-	return psprintf(HOST_KEY "#%s",
+	return psprintf(JS_HOST_KEY "#%s",
 					DatumGetCString(DirectFunctionCall1(byteaout, digest)) + strlen("\\x"));
 }
 
 /*
- * A template of a job, as keys.c has them.  In a request's own URL braces could
+ * A template of a job, as limit_keys.c has them.  In a request's own URL braces could
  * only be in the target.
  */
 char *
@@ -156,9 +156,9 @@ js_http_host_template(Jsonb *definition, JsHttpPlace place)
 	if (url == NULL || !js_url_split(url, place == JS_HTTP_OF_JOB, &parts, &problem))
 		return NULL;
 	origin = js_url_origin(&parts);
-	if (strlen(HOST_KEY) + strlen(origin) > JS_MAX_KEY_LENGTH)
+	if (strlen(JS_HOST_KEY) + strlen(origin) > JS_MAX_LIMIT_KEY_LENGTH)
 		return hashed_key(origin);
-	return psprintf(HOST_KEY "%s", origin);
+	return psprintf(JS_HOST_KEY "%s", origin);
 }
 
 /* ------------------------------------------------------------------------
@@ -283,9 +283,7 @@ check_definition(Jsonb *definition, JsHttpPlace place)
 	char	   *sign_with = js_http_text(definition, "sign_with");
 
 	if (url == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("url cannot be NULL")));
+		js_refuse_null("url");
 	js_url_check(url, place);
 	js_method_check(js_definition_method(definition));
 	if (sign_with != NULL)
@@ -300,45 +298,6 @@ check_definition(Jsonb *definition, JsHttpPlace place)
  * Writing
  * ------------------------------------------------------------------------
  */
-
-static void
-push(JsonbParseState **state, const char *name, JsonbValue *value)
-{
-	JsonbValue	key = {.type = jbvString};
-
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
-static void
-push_text(JsonbParseState **state, const char *name, const char *text)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	push(state, name, &value);
-}
-
-static void
-push_number(JsonbParseState **state, const char *name, int64 number)
-{
-	JsonbValue	value = {.type = jbvNumeric};
-
-	value.val.numeric = int64_to_numeric(number);
-	push(state, name, &value);
-}
-
-static void
-push_jsonb(JsonbParseState **state, const char *name, Jsonb *jsonb)
-{
-	JsonbValue	value;
-
-	JsonbToJsonbValue(jsonb, &value);
-	push(state, name, &value);
-}
 
 pg_noreturn static void
 refuse_codes(const char *what)
@@ -410,17 +369,17 @@ push_options(JsonbParseState **state, const JsHttpDefinition *given)
 	check_range("connect_timeout", ms, JS_HTTP_MAX_CONNECT_TIMEOUT, " ms");
 	check_range("max_redirects", given->max_redirects, JS_HTTP_MAX_REDIRECTS, "");
 	if (is_given(given->sign_with))
-		push_text(state, "sign_with", given->sign_with);
+		js_json_push_text(state, "sign_with", given->sign_with);
 	if (given->connect_timeout > 0)
-		push_number(state, "connect_timeout", ms);
+		js_json_push_number(state, "connect_timeout", ms);
 	if (given->success_codes != NULL && ARR_NDIM(given->success_codes) > 0)
-		push_jsonb(state, "success_codes", codes_jsonb(given->success_codes));
+		js_json_push_jsonb(state, "success_codes", codes_jsonb(given->success_codes));
 	if (given->max_redirects > 0)
-		push_number(state, "max_redirects", given->max_redirects);
+		js_json_push_number(state, "max_redirects", given->max_redirects);
 	if (is_given(given->on_success))
-		push_text(state, "on_success", given->on_success);
+		js_json_push_text(state, "on_success", given->on_success);
 	if (is_given(given->on_failure))
-		push_text(state, "on_failure", given->on_failure);
+		js_json_push_text(state, "on_failure", given->on_failure);
 }
 
 /* What is given, but for what is given so as to remove something. */
@@ -430,16 +389,12 @@ given_jsonb(const JsHttpDefinition *given)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (given->url != NULL)
-		push_text(&state, "url", given->url);
+	js_json_push_text(&state, "url", given->url);
 	if (given->method != NULL)
-		push_text(&state, "method", asc_toupper(given->method, strlen(given->method)));
-	if (given->headers != NULL)
-		push_jsonb(&state, "headers", given->headers);
-	if (given->body != NULL)
-		push_jsonb(&state, "body", given->body);
-	if (given->body_text != NULL)
-		push_text(&state, "body_text", given->body_text);
+		js_json_push_text(&state, "method", asc_toupper(given->method, strlen(given->method)));
+	js_json_push_jsonb(&state, "headers", given->headers);
+	js_json_push_jsonb(&state, "body", given->body);
+	js_json_push_text(&state, "body_text", given->body_text);
 	push_options(&state, given);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -472,9 +427,7 @@ remove_old(Jsonb *old, const JsHttpDefinition *given)
 	old = without_if(is_empty(given->sign_with), old, "sign_with");
 	old = without_if(given->connect_timeout == 0, old, "connect_timeout");
 	old = without_if(given->success_codes != NULL, old, "success_codes");
-	old = without_if(given->max_redirects == 0, old, "max_redirects");
-	old = without_if(is_empty(given->on_success), old, "on_success");
-	return without_if(is_empty(given->on_failure), old, "on_failure");
+	return without_if(given->max_redirects == 0, old, "max_redirects");
 }
 
 /* The name of what only a request can have that is given; NULL: nothing is. */

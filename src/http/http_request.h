@@ -15,8 +15,8 @@
  *		connect_timeout	number, milliseconds; absent: JS_HTTP_CONNECT_TIMEOUT
  *		success_codes	array of "200" or "2xx"; absent: 2xx
  *		max_redirects	number; absent: 0
- *		on_success		text: a function
- *		on_failure		text: a function
+ *		on_success		text: a function; in a run's row only, a job has a column
+ *		on_failure		likewise
  *
  * An absent value is left out, not null.  A job without a body sends a
  * description of its run (http_request.c); a request of a run's own without a

@@ -19,6 +19,7 @@
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "http/http_sign.h"
+#include "http/http_text.h"
 #include "lib/stringinfo.h"
 
 #define KEY_PREFIX "whsec_"
@@ -236,19 +237,6 @@ hmac(const uint8 *key, int key_size, const char *prefix, const char *body, size_
 	pg_hmac_free(context);
 }
 
-static char *
-base64(const uint8 *bytes, int size)
-{
-	int			room = pg_b64_enc_len(size);
-	char	   *text = palloc(room + 1);
-	int			length = pg_b64_encode((const void *) bytes, size, text, room);
-
-	if (length < 0)
-		elog(ERROR, "could not encode a signature");
-	text[length] = '\0';
-	return text;
-}
-
 /*
  * One signature for each of the keys: while they are changed, the receiver may
  * know either.  NULL if there is no key, or one that cannot be made out, or too
@@ -274,7 +262,7 @@ js_webhook_signature(const char *keys, const char *id, int64 timestamp, const ch
 			return NULL;
 		hmac(bytes, key_size, prefix, body ? body : "", body ? size : 0, mac);
 		appendStringInfo(&signatures, "%sv1,%s", signatures.len > 0 ? " " : "",
-						 base64(mac, sizeof(mac)));
+						 js_base64(mac, sizeof(mac)));
 	}
 	return signatures.len > 0 ? signatures.data : NULL;
 }

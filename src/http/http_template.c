@@ -25,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "base/json.h"
 #include "compat.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
@@ -202,26 +203,39 @@ refuse_placeholder(const char *what, const char *inside, bool known)
 			 errhint("There are {{args}}, {{args.path}}, {{run.id}}, {{run.attempt}}, {{run.scheduled_for}}, {{job.name}}, {{secret.NAME}} and {{vault.NAME}}.")));
 }
 
+/*
+ * What a placeholder has within its braces, but for spaces at the ends; rest is
+ * after the opening ones.  Returns what follows the closing ones; NULL: there
+ * are none.
+ */
+const char *
+js_placeholder_read(const char *rest, char **inside)
+{
+	const char *end = strstr(rest, CLOSE);
+	int			length;
+
+	if (end == NULL)
+		return NULL;
+	while (*rest == ' ')
+		rest++;
+	length = end - rest;
+	while (length > 0 && rest[length - 1] == ' ')
+		length--;
+	*inside = pnstrdup(rest, Max(length, 0));
+	return end + strlen(CLOSE);
+}
+
 /* A placeholder; rest is at its opening braces.  Returns what follows it. */
 static const char *
 read_placeholder(const char *rest, int kinds, const char *what, JsPiece *piece)
 {
-	const char *start = rest + strlen(OPEN);
-	const char *end = strstr(start, CLOSE);
 	char	   *inside;
-	int			length;
 
-	if (end == NULL)
+	rest = js_placeholder_read(rest + strlen(OPEN), &inside);
+	if (rest == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s has braces that are not closed", what)));
-	rest = end + strlen(CLOSE);
-	while (*start == ' ')
-		start++;
-	length = end - start;
-	while (length > 0 && start[length - 1] == ' ')
-		length--;
-	inside = pnstrdup(start, Max(length, 0));
 	piece->kind = classify(inside, &piece->text);
 	piece->length = 0;
 	if (piece->kind == JS_LITERAL || (piece->kind & kinds) == 0)
@@ -434,7 +448,7 @@ static void
 set_args(JsonbValue *value, Jsonb *args)
 {
 	if (args == NULL)
-		args = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+		args = js_json_empty();
 	value->type = jbvBinary;
 	value->val.binary.data = &args->root;
 	value->val.binary.len = VARSIZE(args) - VARHDRSZ;

@@ -51,6 +51,7 @@ typedef struct JsRendering
 /* Makes a value, in UTF-8 or ASCII, fit for where it stands. */
 typedef char *(*JsValueEncoder) (char *value, const char *what);
 
+extern const char *js_placeholder_read(const char *rest, char **inside);
 extern bool js_template_next(const char **rest, int kinds, const char *what, JsPiece *piece);
 extern List *js_template_secrets(List *names, const char *template, const char *what);
 extern void js_template_check(const char *template, int kinds, const char *what);

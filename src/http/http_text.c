@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_text.c
- *		Characters of requests: UTF-8, percent-encoding, what must not be shown.
+ *		Characters of requests: UTF-8, percent-encoding, base64, what must not be shown.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -12,6 +12,7 @@
 #include <ctype.h>
 
 #include "base/needles.h"
+#include "common/base64.h"
 #include "http/http_request.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
@@ -60,6 +61,19 @@ js_percent_encode(const char *text, const char *kept)
 			appendStringInfo(&encoded, "%%%02X", c);
 	}
 	return encoded.data;
+}
+
+char *
+js_base64(const void *bytes, int size)
+{
+	int			room = pg_b64_enc_len(size);
+	char	   *text = palloc(room + 1);
+	int			length = pg_b64_encode(bytes, size, text, room);
+
+	if (length < 0)
+		elog(ERROR, "could not encode %d bytes", size);
+	text[length] = '\0';
+	return text;
 }
 
 /* A scalar as text, a container as JSON; NULL for null. */

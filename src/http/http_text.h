@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_text.h
- *		Characters of requests: UTF-8, percent-encoding.
+ *		Characters of requests: UTF-8, percent-encoding, base64.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -16,6 +16,7 @@
 
 extern char *js_http_utf8(char *text, const char *what);
 extern char *js_percent_encode(const char *text, const char *kept);
+extern char *js_base64(const void *bytes, int size);
 extern bool js_contains_any(const List *needles, const char *text, size_t size);
 extern bool js_says_any(const List *texts, const char *text);
 extern JsonbValue *js_args_find(Jsonb *args, const char *path);

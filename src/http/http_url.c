@@ -27,7 +27,9 @@
 #include <ctype.h>
 #include <sys/socket.h>
 
+#include "common/string.h"
 #include "compat.h"
+#include "http/egress.h"
 #include "http/http_text.h"
 #include "http/http_url.h"
 #include "lib/stringinfo.h"
@@ -87,15 +89,6 @@ lower(const char *host, bool template)
 	return copy;
 }
 
-/* Without the dot of a name that is stated up to the root. */
-static size_t
-name_length(const char *host)
-{
-	size_t		length = strlen(host);
-
-	return length > 1 && host[length - 1] == '.' ? length - 1 : length;
-}
-
 /* Labels of 1 to 63 characters with dots between them; one more at the end. */
 static bool
 is_host_name(const char *host)
@@ -119,7 +112,7 @@ is_host_name(const char *host)
 static bool
 ends_in_number(const char *host)
 {
-	size_t		end = name_length(host);
+	size_t		end = js_host_length(host);
 	size_t		start = end;
 	size_t		length;
 
@@ -138,7 +131,7 @@ read_ipv4(const char *host)
 	char		address[INET_ADDRSTRLEN];
 	struct in_addr parsed;
 
-	if (inet_aton(pnstrdup(host, name_length(host)), &parsed) == 0)
+	if (inet_aton(pnstrdup(host, js_host_length(host)), &parsed) == 0)
 		return NULL;
 	inet_ntop(AF_INET, &parsed, address, sizeof(address));
 	return pstrdup(address);
@@ -202,14 +195,6 @@ read_host_template(const char *host)
 }
 
 static bool
-is_ascii(const char *text)
-{
-	while (*text != '\0' && !IS_HIGHBIT_SET(*text))
-		text++;
-	return *text == '\0';
-}
-
-static bool
 read_port(const char *text, int *port)
 {
 	size_t		digits = strspn(text, "0123456789");
@@ -243,7 +228,7 @@ read_authority(const char *authority, bool template, JsUrl *parts, const char **
 	else if (*host == '\0')
 		*problem = "has no host";
 	else if (parts->host == NULL)
-		*problem = is_ascii(host) ? "has an invalid host" : not_ascii;
+		*problem = pg_is_ascii(host) ? "has an invalid host" : not_ascii;
 	return *problem == NULL;
 }
 
@@ -296,7 +281,7 @@ js_url_join(const JsUrl *parts)
 char *
 js_url_origin(const JsUrl *parts)
 {
-	return psprintf("%.*s:%d", (int) name_length(parts->host), parts->host, parts->port);
+	return psprintf("%.*s:%d", (int) js_host_length(parts->host), parts->host, parts->port);
 }
 
 /* The same from a host and a port as text; what is none stays as it is. */

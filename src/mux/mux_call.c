@@ -173,6 +173,7 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 #endif
 	call->sockets[0] = call->sockets[1];
 	call->sockets[1] = socket(address->family, type, address->protocol);
+	js_mux_poll_closed(call->sockets[1]);	/* what had this number before */
 	return call->sockets[1];
 }
 
@@ -191,6 +192,14 @@ close_socket(void *none, curl_socket_t fd)
  */
 static int	sockets[65536];
 
+static int
+port_of(const Address *address)
+{
+	if (address->any.sa_family == AF_INET)
+		return ntohs(address->v4.sin_port);
+	return address->any.sa_family == AF_INET6 ? ntohs(address->v6.sin6_port) : -1;
+}
+
 static bool
 has_port(int fd, int port)
 {
@@ -198,17 +207,33 @@ has_port(int fd, int port)
 	socklen_t	size = sizeof(address);
 
 	memset(&address, 0, sizeof(address));
-	return getsockname(fd, &address.any, &size) == 0 &&
-		(address.any.sa_family == AF_INET || address.any.sa_family == AF_INET6) &&
-		ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port) == port;
+	return getsockname(fd, &address.any, &size) == 0 && port_of(&address) == port;
 }
 
-/* The first request on a connection. */
+static bool
+is_connected_to(int fd, const Address *remote)
+{
+	Address		peer;
+	socklen_t	size = sizeof(peer);
+
+	memset(&peer, 0, sizeof(peer));
+	if (getpeername(fd, &peer.any, &size) != 0 || port_of(&peer) != port_of(remote) ||
+		peer.any.sa_family != remote->any.sa_family)
+		return false;
+	return peer.any.sa_family == AF_INET ?
+		peer.v4.sin_addr.s_addr == remote->v4.sin_addr.s_addr :
+		memcmp(&peer.v6.sin6_addr, &remote->v6.sin6_addr, sizeof(peer.v6.sin6_addr)) == 0;
+}
+
+/*
+ * The first request on a connection.  The numbers may be other sockets' by now,
+ * for one address may have failed before the other was connected.
+ */
 static void
-note_socket(const MuxCall *call, int port)
+note_socket(const MuxCall *call, int port, const Address *remote)
 {
 	for (int i = 0; i < 2; i++)
-		if (has_port(call->sockets[i], port))
+		if (has_port(call->sockets[i], port) && is_connected_to(call->sockets[i], remote))
 		{
 			sockets[port] = call->sockets[i];
 			js_mux_poll_connected(sockets[port]);
@@ -221,14 +246,14 @@ note_socket(const MuxCall *call, int port)
  * something to read without that being an answer, so there it cannot be told.
  */
 static bool
-has_spoken_early(MuxCall *call, int port)
+has_spoken_early(const MuxCall *call, int port, const Address *remote)
 {
 	char		c;
 
 	if (port <= 0 || port > 65535)
 		return false;
 	if (call->fresh)
-		note_socket(call, port);
+		note_socket(call, port, remote);
 	if (call->fresh || call->secure)
 		return false;
 	/* a peek at another's socket does no harm; mostly there is nothing */
@@ -244,13 +269,13 @@ before_request(void *arg, char *remote_ip, char *local_ip, int remote_port, int 
 	(void) local_ip;
 	if (call->transfer == NULL)
 		return CURL_PREREQFUNC_ABORT;
-	if (!call->proxied &&
-		(!read_address(remote_ip, remote_port, &address) || !may_connect(call, &address.any)))
+	if (!(read_address(remote_ip, remote_port, &address) || call->proxied) ||
+		(!call->proxied && !may_connect(call, &address.any)))
 	{
 		call->not_again = true;
 		return CURL_PREREQFUNC_ABORT;
 	}
-	if (has_spoken_early(call, local_port))
+	if (has_spoken_early(call, local_port, &address))
 	{
 		call->elsewhere = true;
 		return CURL_PREREQFUNC_ABORT;

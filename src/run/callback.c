@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * callback.c
- *		Functions that are called when a request has ended.
+ *		Functions that are called when a run has ended.
  *
- * If a request's definition names a function in on_success or on_failure, the
- * process that records the end of its run queues another run in the same
- * transaction.  That run belongs to the same job, but has the function instead
- * of the request, and the response as arguments.  A worker of the owner
- * executes it, and it is retried like any handler.  So the function is called
- * for each run that has ended, whatever crashes, and its effects happen once.
+ * If a job, or a run's own request, names a function in on_success or
+ * on_failure, the process that records the end of the run queues another run in
+ * the same transaction.  That run belongs to the same job, but has the function
+ * instead of what the job executes, and the outcome as arguments.  A worker of
+ * the owner executes it, and it is retried like any handler.  So the function is
+ * called for each run that has ended, whatever crashes, and its effects happen
+ * once.
  *
  * If the job gets another owner meanwhile, the scheduler cancels the run.
  *
@@ -22,14 +23,24 @@
  */
 #include "postgres.h"
 
-#include "common/base64.h"
+#include "access/xact.h"
+#include "base/json.h"
+#include "guc.h"
+#include "http/http_request.h"
+#include "http/http_text.h"
 #include "run/callback.h"
-#include "run/http_job.h"
 #include "run/queue.h"
 #include "store/store_names.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+/* Those that are left out first have the highest numbers. */
+#define PART_RESPONSE 1
+#define PART_RESULT 2
+#define PART_ARGS 4
+
+/* What is nested deeper is left out. */
+#define MAX_DEPTH 1000
 
 /* ------------------------------------------------------------------------
  * Arguments
@@ -37,87 +48,50 @@
  */
 
 static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = (char *) key;
-	v.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &v);
-}
-
-/* NULL: it is not there. */
-static void
-push_text(JsonbParseState **state, const char *key, const char *text)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	if (text == NULL)
-		return;
-	push_key(state, key);
-	v.val.string.val = (char *) text;
-
-	v.val.string.len = strlen(text);
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_number(JsonbParseState **state, const char *key, int64 number)
-{
-	JsonbValue	v = {.type = jbvNumeric};
-
-	push_key(state, key);
-	v.val.numeric = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(number)));
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_jsonb(JsonbParseState **state, const char *key, Jsonb *json)
-{
-	JsonbValue	v = {.type = jbvBinary};
-
-	if (json == NULL)
-		return;
-	push_key(state, key);
-	v.val.binary.data = &json->root;
-	v.val.binary.len = VARSIZE_ANY_EXHDR(json);
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static char *
-base64(const bytea *bytes)
-{
-	int			length = VARSIZE_ANY_EXHDR(bytes);
-	int			room = pg_b64_enc_len(length) + 1;
-	char	   *text = palloc(room);
-	int			written = pg_b64_encode((const void *) VARDATA_ANY(bytes), length, text, room - 1);
-
-	if (written < 0)
-		elog(ERROR, "could not encode a response");
-	text[written] = '\0';
-	return text;
-}
-
-static void
 push_response(JsonbParseState **state, const JsResponse *response)
 {
-	JsonbValue	v = {.type = jbvBool};
+	JsonbValue	yes = {.type = jbvBool,.val.boolean = true};
 
 	if (response->status != 0)
-		push_number(state, "http_status", response->status);
-	push_jsonb(state, "headers", response->headers);
-	push_text(state, "body", response->body);
+		js_json_push_number(state, "http_status", response->status);
+	js_json_push_jsonb(state, "headers", response->headers);
+	js_json_push_text(state, "body", response->body);
 	if (response->body_bytes != NULL)
-		push_text(state, "body_base64", base64(response->body_bytes));
-	if (!response->truncated)
-		return;
-	push_key(state, "truncated");
-	v.val.boolean = true;
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
+		js_json_push_text(state, "body_base64", js_base64(VARDATA_ANY(response->body_bytes),
+														  VARSIZE_ANY_EXHDR(response->body_bytes)));
+	if (response->truncated)
+		js_json_push(state, "truncated", &yes);
+}
+
+/*
+ * Whether it may not fit into another object: the end of a run must be recorded,
+ * and the scheduler has more on its stack than who gave the value.
+ */
+static bool
+is_deep(Jsonb *json)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	int			depth = 0;
+
+	if (json == NULL)
+		return false;
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)
+			depth++;
+		else if (token == WJB_END_ARRAY || token == WJB_END_OBJECT)
+			depth--;
+		if (depth > MAX_DEPTH)
+			return true;
+	}
+	return false;
 }
 
 static Jsonb *
-arguments(const JsEnding *ending)
+arguments_with(const JsEnding *ending, int parts)
 {
 	const JsJob *job = ending->job;
 	const JsRun *run = ending->run;
@@ -125,16 +99,36 @@ arguments(const JsEnding *ending)
 	JsonbParseState *state = NULL;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_number(&state, "run_id", run->run_id);
-	push_text(&state, "job", job->name);
-	push_number(&state, "attempt", run->attempt);
-	push_text(&state, "status", js_status_name(outcome->status));
-	push_text(&state, "reason", outcome->reason);
-	push_text(&state, "error", outcome->error);
-	if (ending->response != NULL)
+	js_json_push_number(&state, "run_id", run->run_id);
+	js_json_push_text(&state, "job", job->name);
+	js_json_push_number(&state, "attempt", run->attempt);
+	js_json_push_text(&state, "status", js_status_name(outcome->status));
+	js_json_push_text(&state, "reason", outcome->reason);
+	js_json_push_text(&state, "sqlstate", outcome->sqlstate);
+	js_json_push_text(&state, "error", outcome->error);
+	if ((parts & PART_RESULT) && !is_deep(outcome->result))
+		js_json_push_jsonb(&state, "result", outcome->result);
+	if (ending->response != NULL && (parts & PART_RESPONSE))
 		push_response(&state, ending->response);
-	push_jsonb(&state, "args", js_run_args(job->args, run->args));
+	if ((parts & PART_ARGS) && !is_deep(job->args) && !is_deep(run->args))
+		js_json_push_jsonb(&state, "args", js_run_args(job->args, run->args));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The args are left out first if all is more than a run may have, then the result. */
+static Jsonb *
+arguments(const JsEnding *ending)
+{
+	int			parts = PART_ARGS | PART_RESULT | PART_RESPONSE;
+	Jsonb	   *args;
+
+	for (;;)
+	{
+		args = arguments_with(ending, parts);
+		if (parts == 0 || VARSIZE(args) <= (Size) js_guc_max_args_size * 1024)
+			return args;
+		parts >>= 1;
+	}
 }
 
 /* ------------------------------------------------------------------------
@@ -150,18 +144,19 @@ static char *
 function_for(const JsEnding *ending, Oid *owner)
 {
 	const JsJob *job = ending->job;
-	const char *name = ending->outcome->status == JS_SUCCEEDED ? "on_success" : "on_failure";
-	JsHttpPlace place;
-	Jsonb	   *definition = js_http_definition(job, ending->run, &place);
-	char	   *function = definition == NULL ? NULL : js_http_text(definition, name);
+	const JsRun *run = ending->run;
+	bool		success = ending->outcome->status == JS_SUCCEEDED;
+	char	   *function = NULL;
 
-	*owner = place == JS_HTTP_OF_RUN ? ending->run->owner : job->owner;
-	if (function == NULL && definition != NULL && place == JS_HTTP_OF_RUN && job->request != NULL)
-	{
-		function = js_http_text(job->request, name);
-		*owner = job->owner;
-	}
-	return function;
+	if (run->handler != NULL)
+		return NULL;
+	*owner = run->owner;
+	if (run->request != NULL)
+		function = js_http_text(run->request, success ? "on_success" : "on_failure");
+	if (function != NULL)
+		return function;
+	*owner = job->owner;
+	return success ? job->on_success : job->on_failure;
 }
 
 /* Whether anybody may be told; who cancels a run knows that it has ended. */
@@ -172,23 +167,50 @@ js_callback_tells(const JsOutcome *outcome)
 		outcome->status == JS_TIMED_OUT || outcome->status == JS_LOST;
 }
 
-/* Queues the function, if there is one, that is to be told of a run's end. */
-void
-js_callback_queue(const JsEnding *ending)
+/* That the owner's transaction is read only applies to his statements and not to us. */
+static void
+queue_past_read_only(JsRun *run)
 {
-	const JsJob *job = ending->job;
-	JsRun		run;
-	char	   *function;
-	Oid			owner;
+	bool		read_only = XactReadOnly;
 
-	if (job == NULL || ending->next != NULL || !js_callback_tells(ending->outcome) ||
-		(function = function_for(ending, &owner)) == NULL)
-		return;
-	js_queue_prepare(&run, job, JS_SOURCE_CALLBACK);
+	XactReadOnly = false;
+	(void) js_queue_run(run);
+	XactReadOnly = read_only;
+}
+
+static void
+queue_callback(const JsEnding *ending, Oid owner, char *function)
+{
+	JsRun		run;
+
+	js_queue_prepare(&run, ending->job, JS_SOURCE_CALLBACK);
 	run.owner = owner;
 	run.priority = ending->run->priority;
 	run.args = arguments(ending);
 	run.handler = function;
 	run.traceparent = ending->run->traceparent;
-	(void) js_queue_run(&run);
+	queue_past_read_only(&run);
+}
+
+/*
+ * Queues the function, if there is one, that is to be told of a run's end.  Its
+ * arguments can take ten times their size while they are made, and many runs
+ * may end together.
+ */
+void
+js_callback_queue(const JsEnding *ending)
+{
+	MemoryContext context;
+	MemoryContext outer;
+	char	   *function;
+	Oid			owner;
+
+	if (ending->job == NULL || ending->next != NULL || !js_callback_tells(ending->outcome) ||
+		(function = function_for(ending, &owner)) == NULL)
+		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "jobsched callback", ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(context);
+	queue_callback(ending, owner, function);
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(context);
 }

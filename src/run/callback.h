@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * callback.h
- *		Functions that are called when a request has ended.
+ *		Functions that are called when a run has ended.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -7,19 +7,27 @@
  * return NULL, progress() and snooze() do nothing, and log() and discard()
  * raise their message.
  *
+ * What snooze() asks for belongs to the transaction that calls it, as the work
+ * does that its state tells of: it is gone with a subtransaction that is rolled
+ * back.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "base/arguments.h"
 #include "base/interval.h"
 #include "fmgr.h"
 #include "run/capture.h"
 #include "run/context.h"
 #include "run/retry.h"
 #include "shmem/shmem.h"
+#include "store/bounds.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_run_id);
@@ -27,6 +35,7 @@ PG_FUNCTION_INFO_V1(jobsched_job_name);
 PG_FUNCTION_INFO_V1(jobsched_args);
 PG_FUNCTION_INFO_V1(jobsched_attempt);
 PG_FUNCTION_INFO_V1(jobsched_scheduled_for);
+PG_FUNCTION_INFO_V1(jobsched_state);
 PG_FUNCTION_INFO_V1(jobsched_snooze);
 PG_FUNCTION_INFO_V1(jobsched_discard);
 PG_FUNCTION_INFO_V1(jobsched_progress);
@@ -34,7 +43,169 @@ PG_FUNCTION_INFO_V1(jobsched_log);
 
 const JsRun *js_current_run = NULL;
 const JsJob *js_current_job = NULL;
-int64		js_snooze_delay = -1;
+
+/* What a (sub)transaction has asked for by snooze(); the innermost comes first. */
+typedef struct Snooze
+{
+	SubTransactionId subid;		/* invalid: of one that has been committed */
+	int64		delay;			/* microseconds */
+	Jsonb	   *state;			/* NULL: it has given none */
+	struct Snooze *outer;
+} Snooze;
+
+static Snooze *snoozes = NULL;
+static MemoryContext snooze_context;
+
+/* ------------------------------------------------------------------------
+ * snooze()
+ * ------------------------------------------------------------------------
+ */
+
+static void
+forget_snooze(void)
+{
+	Snooze	   *snooze = snoozes;
+
+	snoozes = snooze->outer;
+	if (snooze->state != NULL)
+		pfree(snooze->state);
+	pfree(snooze);
+}
+
+/* The innermost takes the place of the one around it, if that is of the same transaction now. */
+static void
+merge_snooze(SubTransactionId subid)
+{
+	Snooze	   *outer = snoozes->outer;
+
+	snoozes->subid = subid;
+	if (outer == NULL || outer->subid != subid)
+		return;
+	outer->delay = snoozes->delay;
+	if (snoozes->state != NULL)
+	{
+		Jsonb	   *old = outer->state;
+
+		outer->state = snoozes->state;
+		snoozes->state = old;
+	}
+	forget_snooze();
+}
+
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	if (snoozes == NULL || snoozes->subid != subid)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		merge_snooze(parent);
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_snooze();
+}
+
+/* A procedure, or a command of several statements, may end some. */
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		while (snoozes != NULL && snoozes->subid != InvalidSubTransactionId)
+			forget_snooze();
+	else if (event == XACT_EVENT_COMMIT && snoozes != NULL)
+		merge_snooze(InvalidSubTransactionId);
+}
+
+static void
+watch_transactions(void)
+{
+	static bool watches = false;
+
+	if (watches)
+		return;
+	RegisterSubXactCallback(end_of_subtransaction, NULL);
+	RegisterXactCallback(end_of_transaction, NULL);
+	watches = true;
+}
+
+static void
+add_snooze(int64 delay, const Jsonb *state)
+{
+	Jsonb	   *copy = NULL;
+	Snooze	   *snooze;
+
+	watch_transactions();
+	if (state != NULL)
+	{
+		copy = MemoryContextAlloc(snooze_context, VARSIZE(state));
+		memcpy(copy, state, VARSIZE(state));
+	}
+	snooze = MemoryContextAllocZero(snooze_context, sizeof(Snooze));
+	snooze->delay = delay;
+	snooze->state = copy;
+	snooze->outer = snoozes;
+	snoozes = snooze;
+	merge_snooze(GetCurrentSubTransactionId());
+}
+
+/*
+ * Whether the run asks to be executed again: when, and what state it has then.
+ * It is asked once: what comes later is too late.
+ */
+bool
+js_context_snoozes(int64 *delay, Jsonb **state)
+{
+	Snooze	   *given = snoozes;
+
+	if (snoozes == NULL)
+		return false;
+	while (given != NULL && given->state == NULL)
+		given = given->outer;
+	*delay = snoozes->delay;
+	*state = given != NULL ? given->state : js_current_run->state;
+	snoozes = NULL;
+	return true;
+}
+
+Datum
+jobsched_snooze(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *state = NULL;
+	int64		delay;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_VOID();
+	delay = js_interval_us("delay", PG_GETARG_INTERVAL_P(0));
+	if (!PG_ARGISNULL(1))
+	{
+		state = PG_GETARG_JSONB_P(1);
+		js_bounds_check_state(state);
+	}
+	if (js_current_run != NULL)
+		add_snooze(delay, state);
+	PG_RETURN_VOID();
+}
+
+/* ------------------------------------------------------------------------
+ * The others
+ * ------------------------------------------------------------------------
+ */
+
+/* What the run asks for is kept in this memory, until it is reset. */
+void
+js_context_enter(const JsRun *run, const JsJob *job, MemoryContext context)
+{
+	js_current_run = run;
+	js_current_job = job;
+	snoozes = NULL;
+	snooze_context = context;
+}
+
+void
+js_context_leave(void)
+{
+	js_current_run = NULL;
+	js_current_job = NULL;
+	snoozes = NULL;
+}
 
 Datum
 jobsched_run_id(PG_FUNCTION_ARGS)
@@ -77,13 +248,11 @@ jobsched_scheduled_for(PG_FUNCTION_ARGS)
 }
 
 Datum
-jobsched_snooze(PG_FUNCTION_ARGS)
+jobsched_state(PG_FUNCTION_ARGS)
 {
-	int64		delay = js_interval_us("delay", PG_GETARG_INTERVAL_P(0));
-
-	if (js_current_run != NULL)
-		js_snooze_delay = delay;
-	PG_RETURN_VOID();
+	if (js_current_run == NULL || js_current_run->state == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(js_current_run->state);
 }
 
 Datum
@@ -101,7 +270,7 @@ jobsched_progress(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	js_seat_progress(PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0),
 					 PG_ARGISNULL(1) ? -1 : PG_GETARG_INT64(1),
-					 PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)));
+					 js_text_argument(fcinfo, 2));
 	PG_RETURN_VOID();
 }
 

@@ -12,11 +12,12 @@
 
 #include "store/store.h"
 
-/* Set by the worker while it executes a run; NULL members otherwise. */
+/* While the worker executes a run; NULL otherwise. */
 extern const JsRun *js_current_run;
 extern const JsJob *js_current_job;
 
-/* What the run has asked for by snooze(), in microseconds; -1: it has not. */
-extern int64 js_snooze_delay;
+extern void js_context_enter(const JsRun *run, const JsJob *job, MemoryContext context);
+extern void js_context_leave(void);
+extern bool js_context_snoozes(int64 *delay, Jsonb **state);
 
 #endif							/* JS_CONTEXT_H */

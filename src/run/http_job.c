@@ -24,31 +24,23 @@
  */
 #include "postgres.h"
 
+#include "base/json.h"
 #include "catalog/namespace.h"
 #include "compat.h"
 #include "guc.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "run/queue.h"
 #include "shmem/clock.h"
-#include "shmem/wakeup.h"
 #include "store/job_parameters.h"
 #include "utils/catcache.h"
-#include "utils/fmgrprotos.h"
 #include "utils/syscache.h"
 
 /* ------------------------------------------------------------------------
  * Definitions
  * ------------------------------------------------------------------------
  */
-
-/* The definition of a job whose runs each bring their own; also no arguments. */
-Jsonb *
-js_http_none(void)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-}
 
 /* What a run sends; NULL: it does something else. */
 Jsonb *
@@ -109,10 +101,10 @@ define_http_job(Oid owner, JsJob *job)
 	js_job_parameters_default(job);
 	job->name = pstrdup(JS_HTTP_JOB);
 	job->owner = owner;
-	job->args = js_http_none();
+	job->args = js_json_empty();
 	job->timezone = pstrdup(js_guc_timezone);
 	job->description = pstrdup("Requests made by http_post() and its like.");
-	job->request = js_http_none();
+	job->request = js_json_empty(); /* its runs each bring their own */
 	job->created_at = job->updated_at = job->anchor = now;
 	job->first_run_at = job->dropped_at = DT_NOBEGIN;
 	job->revision = job->schedule_revision = 1;
@@ -145,13 +137,8 @@ js_http_job_make(Oid owner, JsJob *job)
 	while (!js_job_find(owner, JS_HTTP_JOB, job))
 	{
 		define_http_job(owner, job);
-		if (js_job_name_lock(owner, job->name))
-		{
-			(void) js_job_insert(job);
-			js_job_name_unlock(owner, job->name);
-			js_wakeup_job(job->job_id);
+		if (js_job_create(job))
 			break;
-		}
 	}
 }
 
@@ -166,7 +153,7 @@ js_http_job_settle(Oid owner)
 	define_http_job(owner, &job);
 	if (!js_job_name_try_lock(owner, job.name))
 		return 0;
-	(void) js_job_insert(&job);
+	js_job_insert(&job);
 	js_job_name_unlock(owner, job.name);
 	return job.job_id;
 }

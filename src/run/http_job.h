@@ -23,7 +23,6 @@
 #define JS_HTTP_TIMEOUT (30 * USECS_PER_SEC)
 #define JS_HTTP_MAX_TIMEOUT USECS_PER_DAY
 
-extern Jsonb *js_http_none(void);
 extern bool js_http_may_request(Oid role);
 extern void js_http_check_may_request(Oid role);
 extern void js_http_prepare_run(JsRun *run, const JsJob *job, Jsonb *request, ArrayType *templates);

@@ -28,6 +28,7 @@
 
 
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "run/http_job.h"
@@ -76,8 +77,8 @@ is_timeout(const JsOutcome *outcome)
 
 	if (outcome->status == JS_TIMED_OUT)
 		return true;
-	for (int i = 0; i < lengthof(codes) && outcome->sqlstate != NULL; i++)
-		if (strcmp(outcome->sqlstate, unpack_sql_state(codes[i])) == 0)
+	for (int i = 0; i < lengthof(codes); i++)
+		if (js_sqlstate_is(outcome->sqlstate, codes[i]))
 			return true;
 	return false;
 }

@@ -406,6 +406,12 @@ register_worker(int seatno, uint32 generation, BackgroundWorkerHandle **handle)
 							   Int32GetDatum(seatno), generation, sched.context, handle);
 }
 
+static void
+retry_place_after(int64 us)
+{
+	place_retry_at = Min(place_retry_at, GetCurrentTimestamp() + us);
+}
+
 /* No place, or no process. */
 static void
 wait_for_seat(const OwnerEntry *owner, const JsSeatOffer *offer)
@@ -413,7 +419,9 @@ wait_for_seat(const OwnerEntry *owner, const JsSeatOffer *offer)
 	first_refused |= offer->first;
 	js_seat_ask_to_leave(MyDatabaseId, owner->owner);
 	if (offer->place == JS_PLACE_LATER)
-		place_retry_at = GetCurrentTimestamp() + PLACE_RETRY_US;
+		retry_place_after(PLACE_RETRY_US);
+	else if (offer->place == JS_PLACE_BEHIND)
+		retry_place_after(USECS_PER_SEC);
 }
 
 static bool

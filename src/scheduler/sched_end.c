@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "compat.h"
@@ -54,7 +55,7 @@ read_ending_run(int64 run_id, JsRun *row)
 		return false;
 	if (js_run_is_too_large(row))
 		return true;
-	ended_bytes += row->size;
+	ended_bytes += row->size + row->state_size;
 	return js_run_read(run_id, row);
 }
 
@@ -91,14 +92,15 @@ note_end(RunEntry *run, const JsOutcome *outcome)
 	sched_run_ended(run, run->job, &done);
 }
 
-/* What decides how a run goes on; who is to be told is in a request only. */
+/* What decides how a run goes on, and who is to be told; mostly that is in the head. */
 static bool
 read_ending_job(int64 job_id, const JsRun *row, JsJob *job)
 {
 	if (!js_job_read_head(job_id, job))
 		return false;
-	if ((!job->sends_request && !row->sends_request) || js_job_is_too_large(job))
+	if ((!job->sends_request && !row->sends_request && !job->tells) || js_job_is_too_large(job))
 		return true;
+	ended_bytes += job->size;
 	return js_job_read(job_id, job);
 }
 
@@ -193,7 +195,7 @@ queued_again(const JsRun *row, const JsJob *job, const SchedLoss *loss)
 static bool
 is_own_limit(const SchedLoss *loss)
 {
-	return loss->sqlstate != NULL && strcmp(loss->sqlstate, "25P04") == 0;
+	return js_sqlstate_is(loss->sqlstate, ERRCODE_TRANSACTION_TIMEOUT);
 }
 
 static JsOutcome
@@ -402,7 +404,7 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	*message = NULL;
 	if (!HeapTupleIsValid(tuple))
 	{
-		*sqlstate = "42704";
+		*sqlstate = js_sqlstate(ERRCODE_UNDEFINED_OBJECT);
 		*message = OidIsValid(owner->owner) ?
 			psprintf("the owner, role with OID %u, does not exist", owner->owner) :
 			pstrdup("the owner has been dropped");
@@ -411,22 +413,22 @@ sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **messa
 	role = (Form_pg_authid) GETSTRUCT(tuple);
 	if (!owner->http && !role->rolcanlogin)
 	{
-		*sqlstate = "28000";
+		*sqlstate = js_sqlstate(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
 		*message = psprintf("role \"%s\" is not permitted to log in", NameStr(role->rolname));
 	}
 	else if (js_database_aclcheck(MyDatabaseId, owner->owner, ACL_CONNECT) != ACLCHECK_OK)
 	{
-		*sqlstate = "42501";
+		*sqlstate = js_sqlstate(ERRCODE_INSUFFICIENT_PRIVILEGE);
 		*message = psprintf("role \"%s\" has no CONNECT privilege on the database", NameStr(role->rolname));
 	}
 	else if (!database_allows_connections())
 	{
-		*sqlstate = "55000";
+		*sqlstate = js_sqlstate(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
 		*message = pstrdup("the database does not accept connections");
 	}
 	else if (!owner->http && limit_reached(role, true))
 	{
-		*sqlstate = "53300";
+		*sqlstate = js_sqlstate(ERRCODE_TOO_MANY_CONNECTIONS);
 		*message = psprintf("CONNECTION LIMIT 0 lets role \"%s\" have no session", NameStr(role->rolname));
 	}
 	ReleaseSysCache(tuple);

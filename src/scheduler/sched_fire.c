@@ -32,7 +32,7 @@
 
 #include "access/xact.h"
 #include "base/guard.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "scheduler/sched.h"

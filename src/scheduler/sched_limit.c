@@ -47,7 +47,7 @@
 
 #include "base/interval.h"
 #include "guc.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
 #include "utils/memutils.h"
@@ -57,7 +57,7 @@
 #define MAX_TRIED 10000
 
 /* Keys, job, queue, owner. */
-#define MAX_LIMITS (JS_MAX_KEYS + 3)
+#define MAX_LIMITS (JS_MAX_LIMIT_KEYS + 3)
 
 /* Nothing has been let through yet; far from where arithmetic ends. */
 #define LONG_AGO MIN_TIMESTAMP
@@ -582,7 +582,7 @@ charge(RunEntry *run, int nkeys)
 void
 sched_limits_attach(RunEntry *run, ArrayType *keys)
 {
-	char	   *names[JS_MAX_KEYS];
+	char	   *names[JS_MAX_LIMIT_KEYS];
 	int			count = js_limit_keys_read(keys, names);
 
 	run->limits = set_for(run, names, count);
@@ -616,7 +616,7 @@ sched_limits_hold_too_much(const RunEntry *run)
 LimitSet *
 sched_limits_of(const RunEntry *run)
 {
-	char	   *names[JS_MAX_KEYS];
+	char	   *names[JS_MAX_LIMIT_KEYS];
 	int			count = 0;
 	LimitSet   *old = run->limits;
 	LimitSet   *set;

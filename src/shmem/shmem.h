@@ -66,6 +66,8 @@ typedef struct JsDatabase
 								 * none; 0: nobody waits */
 	TimestampTz seat_since;		/* it stands there */
 	TimestampTz seat_asked_at;	/* for the last time */
+	TimestampTz seat_offered_at;	/* a seat became free, after it had asked;
+									 * 0: none did */
 
 	/* by mutex: news ring */
 	slock_t		mutex;
@@ -243,7 +245,6 @@ typedef struct JsShared
 	pg_atomic_uint32 role_changes;	/* roles renamed or dropped */
 	bool		seat_wanted;	/* some scheduler waits for a seat */
 	uint64		last_seat_number;	/* by lock: of those who wait for one */
-	TimestampTz seat_released_at;	/* by lock: the last one */
 	ConditionVariable departed; /* a scheduler or worker has gone */
 	slock_t		clock_mutex;	/* clock.c */
 	bool		clock_mocked;
@@ -278,6 +279,8 @@ extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
 extern bool js_database_has_news(JsDatabase *db);
 extern void js_database_wake(JsDatabase *db);
 extern void js_databases_wake(void);
+extern void js_databases_wake_locked(void);
+extern void js_databases_offer_seat(void);
 extern void js_databases_follow_roles(void);
 extern void js_launcher_sweep(void);
 
@@ -333,6 +336,7 @@ typedef enum JsPlace
 {
 	JS_PLACE_GRANTED,
 	JS_PLACE_LATER,				/* soon, for all we know */
+	JS_PLACE_BEHIND,			/* others come first */
 	JS_PLACE_NONE
 } JsPlace;
 

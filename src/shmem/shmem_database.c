@@ -64,6 +64,7 @@ reset_database(JsDatabase *db, Oid dboid)
 	db->failures = 0;
 	db->held_until = 0;
 	db->unlisted = false;
+	db->seat_number = 0;
 	db->startup_fired = false;
 	SpinLockAcquire(&db->mutex);
 	db->news_count = 0;
@@ -134,6 +135,24 @@ js_database_attach(Oid dboid)
 }
 
 /*
+ * A seat is free: those who stand in the queue for one have a while to take it.
+ * Caller holds js->lock exclusively.
+ */
+void
+js_databases_offer_seat(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < js->max_databases; i++)
+		if (js->databases[i].seat_number != 0 && js->databases[i].seat_offered_at == 0)
+			js->databases[i].seat_offered_at = now;
+	if (!js->seat_wanted)
+		return;
+	js->seat_wanted = false;
+	js_databases_wake_locked();
+}
+
+/*
  * Gives up an entry: there is no extension, or no database, any more, so
  * nobody asks after the workers that have ended.  Caller holds js->lock.
  */
@@ -141,9 +160,11 @@ static void
 free_database(JsDatabase *db)
 {
 	db->state = JS_DATABASE_FREE;
+	db->seat_number = 0;
 	for (int i = 0; i < js->total_seats; i++)
 		if (js->seats[i].state == JS_SEAT_DEAD && js->seats[i].dboid == db->dboid)
 			js->seats[i].state = JS_SEAT_FREE;
+	js_databases_offer_seat();
 }
 
 /*
@@ -421,13 +442,20 @@ js_database_wake(JsDatabase *db)
 	SetLatch(&db->scheduler->procLatch);
 }
 
+/* Caller holds js->lock. */
+void
+js_databases_wake_locked(void)
+{
+	for (int i = 0; i < js->max_databases; i++)
+		if (js->databases[i].state != JS_DATABASE_FREE)
+			js_database_wake(&js->databases[i]);
+}
+
 void
 js_databases_wake(void)
 {
 	LWLockAcquire(js->lock, LW_SHARED);
-	for (int i = 0; i < js->max_databases; i++)
-		if (js->databases[i].state != JS_DATABASE_FREE)
-			js_database_wake(&js->databases[i]);
+	js_databases_wake_locked();
 	LWLockRelease(js->lock);
 }
 

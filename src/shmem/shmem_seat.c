@@ -252,7 +252,7 @@ databases_before(uint64 number)
 		JsDatabase *db = &js->databases[i];
 
 		count += db->seat_number != 0 && db->seat_number < number &&
-			(is_recent(db->seat_asked_at, ABSENT_US) || is_recent(js->seat_released_at, ABSENT_US));
+			(is_recent(db->seat_asked_at, ABSENT_US) || is_recent(db->seat_offered_at, ABSENT_US));
 	}
 	return count;
 }
@@ -262,6 +262,7 @@ static void
 stand_in_queue(JsDatabase *db)
 {
 	db->seat_asked_at = GetCurrentTimestamp();
+	db->seat_offered_at = 0;
 	if (db->seat_number != 0)
 		return;
 	db->seat_number = ++js->last_seat_number;
@@ -274,22 +275,37 @@ judge_further_place(Oid owner)
 {
 	if (places_taken(owner) >= js_guc_max_workers)
 		return JS_PLACE_NONE;
-	return databases_before(PG_UINT64_MAX) > 0 ? JS_PLACE_LATER : JS_PLACE_GRANTED;
+	return databases_before(PG_UINT64_MAX) > 0 ? JS_PLACE_BEHIND : JS_PLACE_GRANTED;
+}
+
+/* A worker that cannot be asked to leave yet may be in a moment.  Caller holds js->lock. */
+static bool
+somebody_is_new(void)
+{
+	for (int i = 0; i < js->max_seats; i++)
+		if (js->seats[i].state == JS_SEAT_STARTING ||
+			(js->seats[i].state == JS_SEAT_READY && !has_had_its_turn(&js->seats[i])))
+			return true;
+	return false;
 }
 
 /* Whether a role that has none may have one now.  Caller holds js->lock. */
 static JsPlace
 judge_first_place(JsDatabase *db, Oid owner)
 {
+	int			most = js_guc_max_workers + js_guc_spare_workers;
 	int			taken = places_taken(owner);
 	int			before = databases_before(db->seat_number);
 
+	if (js_guc_max_workers == 0)
+		return JS_PLACE_NONE;
 	if (taken + before < js_guc_max_workers)
 		return JS_PLACE_GRANTED;
-	if (js_guc_max_workers == 0 || taken >= js_guc_max_workers + js_guc_spare_workers)
-		return JS_PLACE_NONE;
-	if (taken + before >= js_guc_max_workers + js_guc_spare_workers ||
-		(longest_idle(db->dboid, owner) != NULL && is_recent(db->seat_since, CLEARING_US)))
+	if (taken >= most)
+		return somebody_is_new() ? JS_PLACE_LATER : JS_PLACE_NONE;
+	if (taken + before >= most)
+		return JS_PLACE_BEHIND;
+	if (longest_idle(db->dboid, owner) != NULL && is_recent(db->seat_since, CLEARING_US))
 		return JS_PLACE_LATER;
 	return JS_PLACE_GRANTED;
 }
@@ -349,8 +365,7 @@ js_flight_reserve(Oid dboid, Oid run_table, uint32 *generation)
 }
 
 /*
- * A seat is free, or a worker idle that could be asked to leave.  The flag is
- * read without the lock: who sets it has just looked at all seats, and does
+ * A worker is idle that could be asked to leave.  The flag is read without the lock: who sets it has just looked at all seats, and does
  * so again when the next run ends.
  */
 static void
@@ -367,39 +382,50 @@ js_seat_release(int seatno)
 {
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
 	js->seats[seatno].state = JS_SEAT_FREE;
-	js->seat_released_at = GetCurrentTimestamp();
+	if (seatno < js->max_seats)
+		js_databases_offer_seat();
 	LWLockRelease(js->lock);
-	wake_who_wants_a_seat();
 }
 
 /* Who was asked to make room need not, if nobody waits.  Caller holds js->lock. */
-static void
+static bool
 end_leaving(void)
 {
+	bool		any = false;
+
 	for (int i = 0; i < js->max_databases; i++)
 		if (js->databases[i].seat_number != 0)
-			return;
+			return false;
 	for (int i = 0; i < js->max_seats; i++)
+	{
+		any |= js->seats[i].leave;
 		js->seats[i].leave = false;
+	}
+	return any;
 }
 
 /*
  * A role of the database that had no worker has one, or none waits any more.
- * Those who stand behind may have been told to wait for that.
+ * Those who stand behind may have been told to wait for that, and who stays may
+ * get runs again.
  */
 void
 js_seat_wait_over(JsDatabase *db)
 {
-	bool		stood;
-
 	LWLockAcquire(js->lock, LW_EXCLUSIVE);
-	stood = db->seat_number != 0;
-	db->seat_number = 0;
-	if (stood)
-		end_leaving();
+	if (db->seat_number != 0)
+	{
+		bool		some_stay;
+
+		db->seat_number = 0;
+		some_stay = end_leaving();
+		if (some_stay || js->seat_wanted)
+		{
+			js->seat_wanted = false;
+			js_databases_wake_locked();
+		}
+	}
 	LWLockRelease(js->lock);
-	if (stood)
-		wake_who_wants_a_seat();
 }
 
 /* Sessions of workers: of a role in all databases, or in a database of all roles. */
@@ -583,6 +609,8 @@ seat_exit(int code, Datum arg)
 
 		js_my_seat->state = db ? JS_SEAT_DEAD : JS_SEAT_FREE;
 		js_my_seat->proc = NULL;
+		if (db == NULL)
+			js_databases_offer_seat();
 		wake_scheduler_of(js_my_seat->dboid);
 		if (db != NULL && db->unlisted && js->launcher != NULL)
 			SetLatch(&js->launcher->procLatch);

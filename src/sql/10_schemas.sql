@@ -1,4 +1,4 @@
-/* jobsched--1.0.sql: the extension's objects */
+/* The extension's objects */
 
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION jobsched" to load this file. \quit

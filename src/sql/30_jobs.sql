@@ -57,6 +57,9 @@ CREATE TABLE jobsched_internal.job (
 	max_concurrency integer CHECK (max_concurrency >= 1),
 	queue text,
 	keys text[],
+	-- functions that are told of the end of each run
+	on_success text,
+	on_failure text,
 	-- what is sent, of a job that is an HTTP request (src/http_request.h); '{}'
 	-- if each run brings its own
 	request jsonb,
@@ -151,6 +154,8 @@ CREATE FUNCTION jobsched.create_job(
 	max_concurrency integer DEFAULT NULL,
 	queue text DEFAULT NULL,
 	keys text[] DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL,
 	url text DEFAULT NULL,
 	method text DEFAULT NULL,
 	headers jsonb DEFAULT NULL,
@@ -160,8 +165,6 @@ CREATE FUNCTION jobsched.create_job(
 	connect_timeout interval DEFAULT NULL,
 	success_codes text[] DEFAULT NULL,
 	max_redirects integer DEFAULT NULL,
-	on_success text DEFAULT NULL,
-	on_failure text DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
@@ -204,6 +207,8 @@ CREATE FUNCTION jobsched.alter_job(
 	max_concurrency integer DEFAULT NULL,
 	queue text DEFAULT NULL,
 	keys text[] DEFAULT NULL,
+	on_success text DEFAULT NULL,
+	on_failure text DEFAULT NULL,
 	url text DEFAULT NULL,
 	method text DEFAULT NULL,
 	headers jsonb DEFAULT NULL,
@@ -212,9 +217,7 @@ CREATE FUNCTION jobsched.alter_job(
 	sign_with text DEFAULT NULL,
 	connect_timeout interval DEFAULT NULL,
 	success_codes text[] DEFAULT NULL,
-	max_redirects integer DEFAULT NULL,
-	on_success text DEFAULT NULL,
-	on_failure text DEFAULT NULL)
+	max_redirects integer DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
 'Changes a job; what is NULL stays as it is. What removes a value: doc/reference.md, alter_job.';
@@ -279,6 +282,8 @@ SELECT j.job_id,
 	j.max_concurrency,
 	j.queue,
 	j.keys,
+	j.on_success,
+	j.on_failure,
 	j.enabled,
 	CASE WHEN j.home <> i.token
 			OR i.database <> i.here
@@ -346,6 +351,8 @@ COMMENT ON COLUMN jobsched.jobs.max_runs IS 'how many runs the schedule makes in
 COMMENT ON COLUMN jobsched.jobs.jitter IS 'each slot''s run starts up to so much later';
 COMMENT ON COLUMN jobsched.jobs.pause_after_failures IS 'after so many failures in a row the job is paused; NULL: never';
 COMMENT ON COLUMN jobsched.jobs.max_concurrency IS 'how many of its runs are executed at the same time; with overlap allow a slot that finds so many live runs is skipped; NULL: any number';
+COMMENT ON COLUMN jobsched.jobs.on_success IS 'a function that is called when a run has succeeded';
+COMMENT ON COLUMN jobsched.jobs.on_failure IS 'a function that is called when a run has failed, timed out or is lost, after its last attempt';
 COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';
 COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed; runs that another replaced are left out';
 COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';

@@ -37,6 +37,8 @@ CREATE TABLE jobsched_internal.run (
 	scheduled_for timestamptz,
 	reason text,
 	args jsonb,
+	-- what the last snooze() has left for the next attempt
+	state jsonb,
 	-- instead of what the job executes: a function that is told of another run's
 	-- end, or a request of its own
 	handler text,

@@ -34,11 +34,16 @@ COMMENT ON FUNCTION jobsched.upstream IS
 'The runs that the run which calls it has waited for (parameter after of trigger() and its like), '
 'and what they have left; no rows outside a run.';
 
-CREATE FUNCTION jobsched.snooze(delay interval) RETURNS void
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_snooze';
+CREATE FUNCTION jobsched.state() RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_state';
+COMMENT ON FUNCTION jobsched.state IS 'What the run that calls it has given to snooze() in an earlier attempt; NULL if nothing, and outside a run.';
+
+CREATE FUNCTION jobsched.snooze(delay interval, state jsonb DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_snooze';
 COMMENT ON FUNCTION jobsched.snooze IS
 'Lets the run that calls it be executed once more, a delay after this attempt has come to its '
-'end, which does not count as one of max_attempts. More: doc/reference.md, snooze.';
+'end, which does not count as one of max_attempts; state() has the state then. More: '
+'doc/reference.md, snooze.';
 
 CREATE FUNCTION jobsched.discard(reason text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_discard';

@@ -76,6 +76,16 @@ js_bounds_check_run(const JsRun *run)
 		refuse(what, size, js_guc_max_args_size, "jobsched.max_args_size");
 }
 
+/* What a run leaves for its next attempt. */
+void
+js_bounds_check_state(const Jsonb *state)
+{
+	Size		size = size_of_jsonb(state);
+
+	if (size > js_guc_max_args_size * KB)
+		refuse("state", size, js_guc_max_args_size, "jobsched.max_args_size");
+}
+
 /* What is for people to read. */
 void
 js_bounds_check_remark(const char *parameter, const char *text)
@@ -97,5 +107,5 @@ js_job_is_too_large(const JsJob *job)
 bool
 js_run_is_too_large(const JsRun *run)
 {
-	return run->size > js_guc_max_args_size * KB;
+	return Max(run->size, run->state_size) > js_guc_max_args_size * KB;
 }

@@ -27,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "base/arguments.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -103,7 +104,7 @@ stored_argument(FunctionCallInfo fcinfo, JsStoredOwner *stored)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		return false;
 	stored->oid = PG_GETARG_OID(0);
-	stored->name = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	stored->name = js_text_argument(fcinfo, 1);
 	stored->home = *PG_GETARG_UUID_P(2);
 	return true;
 }

@@ -122,7 +122,9 @@ typedef struct JsJob
 	int32		pause_after_failures;	/* 0: never */
 	int32		max_concurrency;	/* 0: no limit */
 	char	   *queue;
-	ArrayType  *keys;			/* templates (keys.c) */
+	ArrayType  *keys;			/* templates (limit_keys.c) */
+	char	   *on_success;		/* a function; NULL: none */
+	char	   *on_failure;
 	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
 	bool		enabled;
 	bool		paused;
@@ -140,6 +142,7 @@ typedef struct JsJob
 	bool		cancel_running;
 	bool		sends_request;	/* there is a request, be it read or not */
 	bool		has_keys;		/* likewise */
+	bool		tells;			/* on_success or on_failure, likewise */
 	Size		size;			/* of all that has no fixed size, as read */
 } JsJob;
 
@@ -227,6 +230,7 @@ typedef struct JsRun
 	TimestampTz scheduled_for;
 	const char *reason;
 	Jsonb	   *args;
+	Jsonb	   *state;			/* what snooze() has left; NULL: nothing */
 	const char *handler;		/* instead of what its job executes; NULL:
 								 * that */
 	Jsonb	   *request;		/* likewise */
@@ -237,6 +241,7 @@ typedef struct JsRun
 	int			nparents;		/* in all */
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
+	Size		state_size;
 } JsRun;
 
 /* How a run ended. */
@@ -314,7 +319,7 @@ typedef void (*JsJobStateChange) (JsJobState *state, const void *arg);
 typedef bool (*JsJobFilter) (const JsJob *head, void *arg);
 
 extern void js_job_lock(int64 job_id);
-extern int64 js_job_insert(JsJob *job);
+extern void js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
 extern bool js_job_read_head(int64 job_id, JsJob *head);
@@ -323,6 +328,7 @@ extern bool js_job_find(Oid owner, const char *name, JsJob *job);
 extern bool js_job_name_lock(Oid owner, const char *name);
 extern bool js_job_name_try_lock(Oid owner, const char *name);
 extern void js_job_name_unlock(Oid owner, const char *name);
+extern bool js_job_create(JsJob *job);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);

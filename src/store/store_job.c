@@ -17,6 +17,7 @@
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "shmem/wakeup.h"
 #include "storage/lmgr.h"
 #include "store/job_parameters.h"
 #include "store/owner.h"
@@ -98,6 +99,7 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	owner_from_row(row, job);
 	job->transactional = DatumGetBool(row->values[JS_JOB_TRANSACTIONAL - 1]);
 	job->has_keys = !row->nulls[JS_JOB_KEYS - 1];
+	job->tells = !row->nulls[JS_JOB_ON_SUCCESS - 1] || !row->nulls[JS_JOB_ON_FAILURE - 1];
 	job->sends_request = !row->nulls[JS_JOB_REQUEST - 1];
 	job->paused = DatumGetBool(row->values[JS_JOB_PAUSED - 1]);
 	job->created_at = js_row_timestamp(row, JS_JOB_CREATED_AT);
@@ -136,7 +138,7 @@ job_head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
 }
 
 /* Assigns job_id and home. */
-int64
+void
 js_job_insert(JsJob *job)
 {
 	Relation	rel = js_table_open("job", RowExclusiveLock);
@@ -150,7 +152,6 @@ js_job_insert(JsJob *job)
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
-	return job->job_id;
 }
 
 static SysScanDesc
@@ -409,6 +410,18 @@ void
 js_job_name_unlock(Oid owner, const char *name)
 {
 	js_table_unlock_key("job", hash_of_name(owner, name));
+}
+
+/* For a session: inserts a job, unless another one of the role has its name. */
+bool
+js_job_create(JsJob *job)
+{
+	if (!js_job_name_lock(job->owner, job->name))
+		return false;
+	js_job_insert(job);
+	js_job_name_unlock(job->owner, job->name);
+	js_wakeup_job(job->job_id);
+	return true;
 }
 
 typedef struct JobVisit

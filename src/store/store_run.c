@@ -29,7 +29,7 @@ enum RunColumn
 	RUN_ID = 1, RUN_JOB_ID, RUN_HOME, RUN_OWNER, RUN_STATUS, RUN_SOURCE, RUN_ATTEMPT,
 	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
-	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS,
+	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS, RUN_STATE,
 	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN, RUN_PARENTS
 };
 
@@ -123,6 +123,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_timestamp(row, RUN_QUEUED_AT, run->queued_at);
 	js_row_set_timestamp(row, RUN_SCHEDULED_FOR, run->scheduled_for);
 	js_row_set_jsonb(row, RUN_ARGS, run->args);
+	js_row_set_jsonb(row, RUN_STATE, run->state);
 	js_row_set_text(row, RUN_HANDLER, run->handler);
 	js_row_set_jsonb(row, RUN_REQUEST, run->request);
 	js_row_set_text(row, RUN_TRACEPARENT, run->traceparent);
@@ -237,6 +238,7 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->nparents = js_row_number(row, RUN_PARENTS, JS_MAX_PARENTS);
 	run->sends_request = !row->nulls[RUN_REQUEST - 1];
 	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
+	run->state_size = js_row_size(row, RUN_STATE);
 }
 
 typedef void (*RunReader) (Relation rel, HeapTuple tuple, JsRun *run);
@@ -258,6 +260,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	js_row_get(&row, tuple, rel);
 	run_head_from_row(&row, run);
 	run->args = js_row_jsonb(&row, RUN_ARGS);
+	run->state = js_row_jsonb(&row, RUN_STATE);
 	run->handler = js_row_text(&row, RUN_HANDLER);
 	run->request = js_row_jsonb(&row, RUN_REQUEST);
 	run->traceparent = js_row_text(&row, RUN_TRACEPARENT);
@@ -645,7 +648,10 @@ delete_run(Relation rel, const JsRun *run)
 	systable_endscan(scan);
 }
 
-/* Puts the run back as it waits for its next attempt. */
+/*
+ * Puts the run back as it waits for its next attempt.  Its state is written if
+ * it has got another one.
+ */
 static void
 give_back_run(const JsEnding *ending)
 {
@@ -658,6 +664,8 @@ give_back_run(const JsEnding *ending)
 		refuse_locked(ending->run->run_id);
 	js_row_init(&row);
 	run_progress_to_row(ending->next, &row);
+	if (ending->next->state != ending->run->state)
+		js_row_set_jsonb(&row, RUN_STATE, ending->next->state);
 	update_run(writer, old, &row);
 	systable_endscan(scan);
 	js_run_writer_close(writer);

@@ -16,14 +16,14 @@
  */
 #include "postgres.h"
 
+#include "base/json.h"
+#include "base/sqlstate.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "run/finish.h"
 #include "run/http_job.h"
 #include "run/retry.h"
 #include "shmem/clock.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 #include "worker/http_worker.h"
 
@@ -156,11 +156,17 @@ set_failure(JsOutcome *outcome, const char *reason, const char *sqlstate, const 
 }
 
 static void
+set_error(JsOutcome *outcome, const char *reason, int code, const char *error)
+{
+	set_failure(outcome, reason, js_sqlstate(code), error);
+}
+
+static void
 set_timeout(const JsTransfer *transfer, JsOutcome *outcome)
 {
 	outcome->status = JS_TIMED_OUT;
 	outcome->reason = "timeout";
-	outcome->sqlstate = "57014";
+	outcome->sqlstate = js_sqlstate(ERRCODE_QUERY_CANCELED);
 	outcome->error = transfer->overdue || transfer->response->result == JS_MUX_TIMEOUT ?
 		psprintf("canceling run due to its timeout of " INT64_FORMAT " ms", transfer->mail.timeout / 1000) :
 		psprintf("no connection within %d ms", transfer->request.connect_timeout_ms);
@@ -180,27 +186,27 @@ outcome_of_trouble(const JsTransfer *transfer, JsOutcome *outcome)
 			break;
 		case JS_MUX_RESOLVE:
 		case JS_MUX_CONNECT:
-			set_failure(outcome, "network", "08001", error);
+			set_error(outcome, "network", ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, error);
 			break;
 		case JS_MUX_TLS:
-			set_failure(outcome, "tls", "08001", error);
+			set_error(outcome, "tls", ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, error);
 			break;
 		case JS_MUX_OK:
 		case JS_MUX_NETWORK:
-			set_failure(outcome, "network", "08006", error);
+			set_error(outcome, "network", ERRCODE_CONNECTION_FAILURE, error);
 			break;
 		case JS_MUX_PROTOCOL:
-			set_failure(outcome, "network", "08P01", error);
+			set_error(outcome, "network", ERRCODE_PROTOCOL_VIOLATION, error);
 			break;
 		case JS_MUX_REFUSED:
-			set_failure(outcome, "egress_refused", "42501", error);
+			set_error(outcome, "egress_refused", ERRCODE_INSUFFICIENT_PRIVILEGE, error);
 			outcome->error_hint = "See jobsched.http_allow and jobsched.http_deny.";
 			break;
 		case JS_MUX_BAD_REQUEST:
-			set_failure(outcome, "bad_request", "22023", error);
+			set_error(outcome, "bad_request", ERRCODE_INVALID_PARAMETER_VALUE, error);
 			break;
 		case JS_MUX_NO_MEMORY:
-			set_failure(outcome, "error", "53200", error);
+			set_error(outcome, "error", ERRCODE_OUT_OF_MEMORY, error);
 			break;
 	}
 }
@@ -209,15 +215,9 @@ static Jsonb *
 result_of(int status)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	key = {.type = jbvString};
-	JsonbValue	value = {.type = jbvNumeric};
 
-	key.val.string.val = "status";
-	key.val.string.len = strlen("status");
-	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(int4_numeric, Int32GetDatum(status)));
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	(void) pushJsonbValue(&state, WJB_KEY, &key);
-	(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	js_json_push_number(&state, "status", status);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -273,13 +273,12 @@ set_outcome(const JsTransfer *transfer, JsOutcome *outcome)
 	if (transfer->cancel != JS_CANCEL_NONE)
 	{
 		outcome->status = js_cancel_outcome(transfer->cancel, &outcome->reason);
-		outcome->sqlstate = "57014";
+		outcome->sqlstate = js_sqlstate(ERRCODE_QUERY_CANCELED);
 		outcome->error = "the request was cut off";
 	}
 	else if (transfer->error != NULL)
 	{
-		set_failure(outcome, "bad_request", pstrdup(unpack_sql_state(transfer->error->sqlerrcode)),
-					transfer->error->message);
+		set_error(outcome, "bad_request", transfer->error->sqlerrcode, transfer->error->message);
 		outcome->error_detail = transfer->error->detail;
 		outcome->error_hint = transfer->error->hint;
 	}

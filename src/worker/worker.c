@@ -27,6 +27,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/json.h"
 #include "compat.h"
 #include "guc.h"
 #include "pgstat.h"
@@ -133,6 +134,8 @@ read_work(JsWork *work)
 	}
 	if (run->handler == NULL)
 		run->args = js_run_args(job->args, run->args);
+	else if (run->args == NULL) /* they were too large to be kept */
+		run->args = js_json_empty();
 	work->job = job;
 }
 

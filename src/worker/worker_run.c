@@ -32,6 +32,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "process/process.h"
@@ -78,12 +79,16 @@ js_worker_check_tables(void)
 void
 js_worker_decide(JsWork *work)
 {
+	int64		delay;
+	Jsonb	   *state;
+
 	if (work->outcome.status != JS_SUCCEEDED)
 		work->goes_on = js_retry_plan(work->job, &work->run, &work->outcome, &work->next);
-	else if ((work->goes_on = js_snooze_delay >= 0))
+	else if ((work->goes_on = js_context_snoozes(&delay, &state)))
 	{
 		work->next = work->run;
-		js_retry_wait(&work->next, "snoozed", work->outcome.finished_at + js_snooze_delay);
+		work->next.state = state;
+		js_retry_wait(&work->next, "snoozed", work->outcome.finished_at + delay);
 	}
 }
 
@@ -326,7 +331,7 @@ js_worker_outcome_from_error(JsWork *work)
 	outcome->status = status_from_error(error, work->run.run_id, &outcome->reason);
 	outcome->result = NULL;
 	outcome->finished_at = js_clock_now();
-	outcome->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
+	outcome->sqlstate = js_sqlstate(error->sqlerrcode);
 	outcome->error = outcome->status == JS_TIMED_OUT ? timeout_message(work) :
 		js_capture_text(error->message);
 	outcome->error_detail = js_capture_text(error->detail);
@@ -370,9 +375,7 @@ js_worker_enter(const JsWork *work)
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
 	if (work->run.traceparent != NULL)
 		SetConfigOption("jobsched.traceparent", work->run.traceparent, PGC_USERSET, PGC_S_SESSION);
-	js_current_run = &work->run;
-	js_snooze_delay = -1;
-	js_current_job = work->job;
+	js_context_enter(&work->run, work->job, js_run_context);
 	js_capture_start(work->run.handler != NULL);
 }
 
@@ -380,8 +383,7 @@ void
 js_worker_leave(void)
 {
 	js_capture_stop();
-	js_current_run = NULL;
-	js_current_job = NULL;
+	js_context_leave();
 	debug_query_string = NULL;
 }
 

@@ -37,7 +37,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "mux/mux_api.h"
+#include "mux/mux_internal.h"
 #include "mux/mux_share.h"
 #include "hostile.h"
 
@@ -937,6 +937,241 @@ test_more_than_one_answer(void)
 		pump_until(0, 0.1);
 		check_own(get("/echo?mine"), "/echo?mine");
 	}
+}
+
+/* ------------------------------------------------------------------------
+ * Tests: sockets that are watched while their connections are idle
+ * ------------------------------------------------------------------------
+ */
+
+/* A server of this process, which does what is done here and nothing else. */
+static int
+own_server(char *own_url, size_t size)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t	length = sizeof(at);
+	int			listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	check(bind(listener, (struct sockaddr *) &at, length) == 0 && listen(listener, 16) == 0 &&
+		  getsockname(listener, (struct sockaddr *) &at, &length) == 0, "own server");
+	snprintf(own_url, size, "http://127.0.0.1:%d/", ntohs(at.sin_port));
+	return listener;
+}
+
+static bool
+is_readable(int ms)
+{
+	struct pollfd fd = {.fd = mux->fd(),.events = POLLIN};
+
+	return poll(&fd, 1, ms) > 0;
+}
+
+/* Until nothing happens for a moment. */
+static bool
+becomes_quiet(void)
+{
+	double		end = now() + 15;
+
+	while (is_readable(50) && now() < end)
+		pump_once(0);
+	return !is_readable(0);
+}
+
+/*
+ * Answers the request of this id, which comes on a new connection, when nothing
+ * but the answer is waited for any more.
+ */
+static int
+answer_on_new_connection(int listener, uint64_t id)
+{
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine";
+	double		end = now() + 15;
+	char		text[1000];
+	int			client;
+
+	while ((client = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) < 0 && now() < end)
+		pump_once(20);
+	while (recv(client, text, sizeof(text), 0) <= 0 && now() < end)
+		pump_once(20);
+	check(becomes_quiet(), "a request that is sent is quiet");
+	send(client, answer, strlen(answer), 0);
+	check(pump_until(id, 15) && has_body(&responses[id], "mine"), "an answer on a new connection");
+	return client;
+}
+
+typedef enum Unasked
+{
+	UNASKED_END, UNASKED_RESET, UNASKED_WORD, UNASKED_WORD_AND_END
+} Unasked;
+
+static void
+do_unasked(int client, Unasked what)
+{
+	static const char late[] = "HTTP/1.1 408 Too Late\r\nContent-Length: 0\r\n\r\n";
+	struct linger reset = {.l_onoff = 1};
+
+	if (what == UNASKED_RESET)
+		setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	if (what >= UNASKED_WORD)
+		send(client, late, strlen(late), 0);
+	if (what != UNASKED_WORD)
+		close(client);
+}
+
+/*
+ * What a server does on a connection that nobody uses wakes us once and not for
+ * ever, and the next request is not the worse for it.
+ */
+static void
+test_idle_connections(void)
+{
+	char		own_url[64];
+	int			listener = own_server(own_url, sizeof(own_url));
+
+	for (int i = 0; i < 20; i++)
+	{
+		Unasked		what = i % 4;
+		int			client;
+
+		start(request(1, own_url));
+		client = answer_on_new_connection(listener, 1);
+		check(becomes_quiet(), "an idle connection is quiet");
+		do_unasked(client, what);
+		(void) is_readable(1000);
+		pump_once(0);
+		if (is_readable(0))
+			pump_once(0);		/* an alarm may have gone off just then */
+		check(!is_readable(0), "%d on an idle connection wakes us once", what);
+		start(request(2, own_url));
+		close(answer_on_new_connection(listener, 2));
+		if (what == UNASKED_WORD)
+			close(client);
+		check(becomes_quiet(), "two connections that are closed are quiet");
+		forget_all();
+	}
+	close(listener);
+}
+
+/*
+ * With room for one connection, which is closed for the next, sockets of
+ * connections that are kept, that fail, and of lookups have the same numbers in turn.
+ */
+static void
+test_numbers_come_back(void)
+{
+	char		own_url[64];
+	char		name[64];
+	int			listener = own_server(own_url, sizeof(own_url));
+	int			before;
+
+	limit_connections(1);
+	before = open_descriptors();
+	for (int i = 0; i < 10; i++)
+	{
+		double		begin = now();
+
+		check_result(get("/hello"), JS_MUX_OK, "one that is kept");
+		start(request(2, own_url));
+		close(answer_on_new_connection(listener, 2));
+		check_result(get("/hello"), JS_MUX_OK, "one that is kept");
+		check_result(ask(request(1, "http://127.0.0.1:1/")), JS_MUX_CONNECT, "nobody there");
+		start(request(3, own_url));
+		close(answer_on_new_connection(listener, 3));
+		/* another name each time, so it is looked up */
+		snprintf(name, sizeof(name), "http://nosuch%d.test/", i);
+		check_result(ask(request(1, name)), JS_MUX_RESOLVE, "no such name");
+		check_result(ask(request(1, url_at(i % 2 ? "refused-first.test" : "localhost", "/hello"))), JS_MUX_OK, "a name");
+		check(now() - begin < 2 * SOON, "none is waited for: %.1f s", now() - begin);
+		forget_all();
+	}
+	check(open_descriptors() <= before + 1, "numbers come back: %d, then %d", before, open_descriptors());
+	close(listener);
+	config.max_connections = 2000;
+	configure();
+}
+
+/* A socket of this number, and its other end. */
+static int
+open_at(int number)
+{
+	int			ends[2];
+
+	check(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 && dup2(ends[0], number) == number, "socketpair()");
+	if (ends[0] != number)
+		close(ends[0]);
+	return ends[1];
+}
+
+static void
+close_both(int number, int other)
+{
+	close(number);
+	close(other);
+}
+
+/* Whether it is told of what comes. */
+static bool
+hears(int number, int other)
+{
+	MuxEvent	events[64];
+
+	send(other, "x", 1, 0);
+	for (int i = 0; i < 10; i++)
+	{
+		int			count = js_mux_poll_events(events, 64);
+
+		for (int k = 0; k < count; k++)
+			if (events[k].fd == number && events[k].readable)
+				return true;
+	}
+	return false;
+}
+
+/* The same without libcurl, which mostly looks again by itself. */
+static void
+test_numbers_of_sockets(void)
+{
+	int			number = fcntl(0, F_DUPFD, 1000);
+	int			other;
+
+	/* a connection's, which is closed by way of us, and then one of a lookup */
+	other = open_at(number);
+	js_mux_poll_connected(number);
+	js_mux_poll_watch(number, true, false, false);
+	js_mux_poll_forget(number);
+	js_mux_poll_watch(number, true, false, false);
+	check(hears(number, other), "a connection is used again");
+	js_mux_poll_forget(number);
+	check(!hears(number, other), "what nobody asks for is nobody's");
+	check(becomes_quiet(), "and said once");
+	js_mux_poll_watch(number, true, false, false);
+	js_mux_poll_forget(number);
+	js_mux_poll_closed(number);
+	close_both(number, other);
+	for (int i = 0; i < 2; i++)
+	{
+		other = open_at(number);
+		js_mux_poll_watch(number, true, false, false);
+		check(hears(number, other), "the number of a connection comes back: %d", i);
+		js_mux_poll_forget(number);
+		close_both(number, other);
+	}
+
+	/*
+	 * one that is closed without a word to us, and one that is watched
+	 * already
+	 */
+	other = open_at(number);
+	js_mux_poll_watch(number, false, true, false);
+	close_both(number, other);
+	other = open_at(number);
+	js_mux_poll_watch(number, true, false, true);
+	check(hears(number, other), "the number of one that was watched comes back");
+	js_mux_poll_watch(number, false, true, true);
+	js_mux_poll_watch(number, true, false, false);
+	check(hears(number, other), "one is watched already");
+	js_mux_poll_forget(number);
+	close_both(number, other);
 }
 
 /* ------------------------------------------------------------------------
@@ -1984,7 +2219,8 @@ main(int argc, char **argv)
 		test_plain, test_connection_is_kept, test_connection_is_dead, test_methods,
 		test_large_request, test_request_headers, test_responses, test_max_body,
 		test_bad_responses, test_shapes_refused, test_shapes_one_by_one, test_shapes_on_one_connection,
-		test_shapes_on_several_connections, test_more_than_one_answer, test_packed, test_bad_requests, test_timeouts, test_connect_timeout,
+		test_shapes_on_several_connections, test_more_than_one_answer,
+		test_idle_connections, test_numbers_come_back, test_numbers_of_sockets, test_packed, test_bad_requests, test_timeouts, test_connect_timeout,
 		test_no_connection, test_large_after_failure, test_options_not_taken, test_refused, test_odd_addresses, test_refused_on_reuse,
 		test_configure, test_rebinding, test_second_address, test_environment, test_proxy,
 		test_ids, test_cancel, test_many, test_few_connections,

@@ -111,12 +111,13 @@ is(psql("SELECT status, owner, result->>'current_user' FROM jobsched.runs WHERE 
 
 # Dropped while runs wait, and while one is in progress.
 psql(q{CREATE ROLE brief LOGIN; GRANT CONNECT ON DATABASE postgres TO brief; CREATE TABLE gate (id int); INSERT INTO gate VALUES (1); GRANT ALL ON gate TO brief});
-sql_as($node, $db, 'brief', q{SELECT jobsched.create_job('brief', command => 'SELECT id FROM gate FOR UPDATE; SELECT 1')});
+sql_as($node, $db, 'brief', q{SELECT jobsched.create_job('brief', command => 'SELECT id FROM gate FOR UPDATE; SELECT 1', max_concurrency => 1)});
 my $gate = $node->background_psql($db);
 $gate->query_safe('BEGIN; SELECT id FROM gate FOR UPDATE');
 my $running = sql_as($node, $db, 'brief', q{SELECT jobsched.trigger('brief')});
 wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running WHERE run_id = $running)", 'it runs');
-my $later = sql_as($node, $db, 'brief', q{SELECT jobsched.trigger('brief', run_at => clock_timestamp() + interval '1 s')});
+my $later = sql_as($node, $db, 'brief', q{SELECT jobsched.trigger('brief')});
+is(psql("SELECT status, reason FROM jobsched.runs WHERE run_id = $later"), 'queued|waiting_for_turn', 'another one waits for its end');
 psql('BEGIN; DROP OWNED BY brief; DROP ROLE brief; COMMIT');
 $gate->quit;
 wait_until($node, $db, "SELECT count(*) = 2 FROM jobsched.runs WHERE run_id IN ($running, $later) AND finished_at IS NOT NULL", 'both have ended');

@@ -233,12 +233,14 @@ psql('SELECT pg_reload_conf()');
 # the sample before (it would have changed its state otherwise).
 psql(q{
 	CREATE TABLE sample (n int, pid int, what text, waits boolean, since timestamptz, xact_start timestamptz, xid xid, xmin_of xid, locks bigint);
-	CREATE PROCEDURE take_samples(seconds float) LANGUAGE plpgsql AS $$
+	CREATE TABLE enough ();
+	CREATE PROCEDURE take_samples(seconds float, least_runs int) LANGUAGE plpgsql AS $$
 	DECLARE
 		until timestamptz := clock_timestamp() + seconds * interval '1 s';
 		number int := 0;
 	BEGIN
-		WHILE clock_timestamp() < until LOOP
+		WHILE clock_timestamp() < until
+			OR (SELECT count(*) FROM jobsched.runs WHERE job_name IN ('work', 'alone', 'each second') AND status = 'succeeded') <= least_runs LOOP
 			number := number + 1;
 			PERFORM pg_stat_clear_snapshot();
 			INSERT INTO sample
@@ -264,17 +266,16 @@ $load->query_until(
 	qr/loaded/, q{
 \echo loaded
 DO $$
-DECLARE
-	until timestamptz := clock_timestamp() + interval '5 s';
 BEGIN
-	WHILE clock_timestamp() < until LOOP
+	WHILE NOT EXISTS (SELECT FROM enough) LOOP
 		PERFORM jobsched.trigger(CASE WHEN random() < 0.1 THEN 'alone' ELSE 'work' END) FROM generate_series(1, (random() * 4)::int);
 		COMMIT;
 		PERFORM pg_sleep(random() * 0.02);
 	END LOOP;
 END $$;
 });
-psql('CALL take_samples(5)');
+psql('CALL take_samples(5, 200)');
+psql('INSERT INTO enough DEFAULT VALUES');
 $load->quit;
 my ($runs, $moments, $held) = split /\|/, psql(q{
 	WITH waiting AS (

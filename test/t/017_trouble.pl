@@ -95,15 +95,16 @@ all_is_well('tables were locked');
 # A prepared transaction holds rows
 # ------------------------------------------------------------------------
 
-# of a run that waits; by one session, so that it is held before its time comes
+# of a run that waits: of a paused job, so that it is held before its turn comes
+psql(q{SELECT jobsched.pause_job('waits')});
 my $waiting = psql(q{
-	SELECT jobsched.trigger('waits', run_at => clock_timestamp() + interval '2 s') AS run_id \gset
+	SELECT jobsched.trigger('waits') AS run_id \gset
 	BEGIN;
 	SELECT run_id FROM jobsched_internal.run WHERE run_id = :run_id FOR UPDATE;
 	PREPARE TRANSACTION 'holds';
 });
 my $scheduler = scheduler_pid($node, $db);
-becomes($node, $db, "SELECT run_at < clock_timestamp() FROM jobsched.runs WHERE run_id = $waiting", 't', 'its time has come');
+psql(q{SELECT jobsched.resume_job('waits')});
 check_goes_on($node, $db, 'the row of a waiting run is held');
 is(psql("SELECT status, attempt FROM jobsched.runs WHERE run_id = $waiting"), 'queued|0', 'the run itself waits');
 is(scheduler_pid($node, $db), $scheduler, 'the scheduler is not disturbed');

@@ -321,10 +321,23 @@ is(run_and_return(q{idempotency_key => 'unprepared'}), 'succeeded', 'or rolled b
 # A crash in between
 # ------------------------------------------------------------------------
 
-# Somebody holds the row of the run that is to go, so it cannot be ended.
-$first = trigger('say', 1, q{now() + interval '2 s', idempotency_key => 'crash'});
-$holder = $node->background_psql($db);
-$holder->query_safe(qq{BEGIN; SELECT FROM jobsched_internal.run WHERE run_id = $first FOR UPDATE});
+# Somebody holds the row of the run that is to go, so it cannot be ended.  It is
+# one session that triggers and holds it, so that it is held before its time comes.
+sub trigger_and_hold
+{
+	my ($key) = @_;
+	my $session = $node->background_psql($db);
+	my $run_id = $session->query_safe(qq{
+		SET ROLE app;
+		SELECT jobsched.trigger('say', '{"n": 1}', now() + interval '2 s', idempotency_key => '$key') AS run_id \\gset
+		RESET ROLE;
+		BEGIN;
+		SELECT run_id FROM jobsched_internal.run WHERE run_id = :run_id FOR UPDATE});
+
+	return ($run_id, $session);
+}
+
+($first, $holder) = trigger_and_hold('crash');
 $second = trigger('say', 2, q{idempotency_key => 'crash', on_conflict => 'replace'});
 is(ended($second), 'succeeded||1', 'the run that replaces is done');
 wait_until($node, $db, qq{SELECT clock_timestamp() > run_at FROM jobsched.runs WHERE run_id = $first}, 'the time of the other has come');
@@ -337,9 +350,7 @@ check_no_requests('a crash');
 eval { $holder->quit };
 
 # The same with a scheduler that ends, and no crash.
-$first = trigger('say', 1, q{now() + interval '2 s', idempotency_key => 'end'});
-$holder = $node->background_psql($db);
-$holder->query_safe(qq{BEGIN; SELECT FROM jobsched_internal.run WHERE run_id = $first FOR UPDATE});
+($first, $holder) = trigger_and_hold('end');
 $second = trigger('say', 2, q{idempotency_key => 'end', on_conflict => 'replace'});
 is(ended($second), 'succeeded||1', 'the run that replaces is done');
 $scheduler = scheduler_pid($node, $db);

@@ -205,6 +205,55 @@ is(attempts($run_id), 'timed_out timeout, timed_out timeout', 'and the last one 
 $gate->quit;
 check_exactly_once($node, $db, 'no effect of an attempt that was cut off', q{'at gate'});
 
+# What a run has left for its next attempt by snooze() outlives workers and servers.
+app(q{
+	CREATE FUNCTION app.portion(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF jobsched.state() IS NULL THEN
+			PERFORM jobsched.snooze('0', '{"portion": 1}');
+			RETURN NULL;
+		END IF;
+		PERFORM jobsched.snooze('0', '{"portion": 2}') WHERE jobsched.state() = '{"portion": 1}';
+		PERFORM app.leave(args), id FROM gate FOR UPDATE;
+		IF jobsched.attempt() < 7 THEN
+			RAISE EXCEPTION 'not yet' USING ERRCODE = '40001';
+		END IF;
+		RETURN jobsched.state();
+	END $$;
+	SELECT jobsched.create_job('portions', handler => 'app.portion', backoff_base => '1 ms')});
+
+sub state_of
+{
+	my ($id) = @_;
+	return psql("SELECT concat_ws(' ', status, attempt, state) FROM jobsched_internal.run WHERE run_id = $id");
+}
+
+$gate = close_gate($node, $db);
+$run_id = app(q{SELECT jobsched.trigger('portions')});
+terminate(wait_at_gate($node, $db, $run_id, 2));
+wait_at_gate($node, $db, $run_id, 3);
+is(state_of($run_id), 'running 3 {"portion": 1}', 'one whose worker is lost keeps its state');
+psql('CREATE TABLE on_disk (); DROP TABLE on_disk');
+end_sessions($node);
+kill_and_start($node);
+wait_scheduler($node, $db);
+wait_run_state($node, $db, $run_id, 'failed');
+is(attempts($run_id), 'snoozed, lost worker_died, lost server_restarted, failed error, failed error, failed error', 'so does one whose server dies, and one that fails');
+$gate = close_gate($node, $db);
+app(q{SELECT jobsched.alter_job('portions', max_attempts => 7)});
+$run_id = app(q{SELECT jobsched.trigger('portions')});
+wait_at_gate($node, $db, $run_id, 2);
+$gate->quit;
+wait_run_state($node, $db, $run_id, 'succeeded');
+is(attempts($run_id), 'snoozed, failed error, failed error, failed error, failed error, failed error, snoozed, succeeded', 'one that fails between two portions');
+is(psql("SELECT result FROM jobsched.runs WHERE run_id = $run_id"), '{"portion": 2}', 'goes on where it was');
+is(psql("SELECT string_agg(attempt::text, ' ' ORDER BY attempt) FROM app.effect WHERE run_id = $run_id"), '7 8', 'with the effects of what succeeded');
+$run_id = app(q{SELECT jobsched.trigger('portions', run_at => now() + interval '1 day')});
+psql("UPDATE jobsched_internal.run SET state = to_jsonb(repeat('x', 20 * 1024 * 1024)) WHERE run_id = $run_id");
+app("SELECT jobsched.cancel_run($run_id)");
+wait_run_state($node, $db, $run_id, 'cancelled');
+is(ended($run_id), 'cancelled cancelled 0', 'a state that nobody could have given');
+
 # A worker that has recorded that there will be another attempt, and dies.
 app(q{SELECT jobsched.create_job('dies after', command => $$SELECT pg_terminate_backend(pg_backend_pid()); SELECT 1/0$$,
 	mode => 'autocommit', max_attempts => 3, retry_on => '{all}', backoff_base => '1 ms')});

@@ -420,7 +420,7 @@ $run_id = told_of('text', 'hello');
 is(told($run_id, 'who, function, source'), 'app app|good|callback', 'on_success is called, as the owner');
 my $args = $json->decode(told($run_id, 'args'));
 my $headers = delete $args->{headers};
-is_deeply($args, { run_id => 0 + $run_id, job => 'told', attempt => 1, status => 'succeeded', http_status => 200, body => 'hello',
+is_deeply($args, { run_id => 0 + $run_id, job => 'told', attempt => 1, status => 'succeeded', result => { status => 200 }, http_status => 200, body => 'hello',
 		args => { a => 1, verb => 'text', value => 'hello' } }, 'with the answer') or diag explain $args;
 is((grep { $_->[0] eq 'Content-Type' } @{$headers})[0]->[1], 'text/plain', 'and its headers');
 is(told(told_of('invalid-utf8', 0), q{function, args ->> 'body_base64', args ? 'body'}), "good|Y2Fm6SD//g==|f", 'a body that is no text is base64');

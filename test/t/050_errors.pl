@@ -116,10 +116,10 @@ my %wrong = (
 	next_runs => [ "('no schedule')", "('* * * * *', n => 0)" ],
 	explain_schedule => [ "('no schedule')", "('* * * * *', 'Mars')" ],
 	discard => [ "('not wanted')" ],
-	snooze => [ "('-1 s')" ],
+	snooze => [ "('-1 s')", "('1 s', to_jsonb(repeat('x', 18 * 1024 * 1024)))" ],
 	log => [ "('loudly', 'x')" ],
 	# These refuse nothing.
-	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() attempt() scheduled_for() upstream() progress(1) health()))
+	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health()))
 );
 
 # Those that take no argument are named as they are called.

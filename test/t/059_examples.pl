@@ -28,8 +28,9 @@ my %before = (
 		CREATE TABLE app.image (id int);
 		INSERT INTO app.image VALUES (1), (2);
 		CREATE FUNCTION app.push_order(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.page_somebody(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
 		SELECT jobsched.create_job(name, handler => 'app.push_order')
-		FROM unnest('{send-reminders,resize,charge,import,remind,reindex,refresh}'::text[]) name;
+		FROM unnest('{send-reminders,resize,charge,import,remind,reindex,refresh,nightly}'::text[]) name;
 		SELECT jobsched.create_job('fails', command => 'SELECT 1 / 0', max_attempts => 1);
 		SELECT jobsched.trigger_many('fails', array_fill(NULL::jsonb, ARRAY[17]));
 		CALL jobsched.wait_run(17);},

@@ -132,8 +132,98 @@ $callback = callback_of(trigger('told late', q{timeout => '1 h'}));
 app(q{SELECT jobsched.drop_job('told late', cancel_running => true)});
 is((split / /, ended($callback))[0], 'cancelled', 'one of a job that is dropped');
 is(told($callback), '0', 'tells nobody');
-error_of($node, $db, q{SELECT jobsched.create_job('sql', command => 'SELECT 1', on_success => 'app.good')}, 'app')
-  ? pass('a job that is SQL has no such functions') : fail('a job that is SQL has no such functions');
+
+# ------------------------------------------------------------------------
+# A worker records it, of a job that is SQL
+# ------------------------------------------------------------------------
+
+app(q{CREATE FUNCTION app.work(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF args ? 'fails' THEN
+			RAISE EXCEPTION 'no';
+		ELSIF args ? 'sleeps' THEN
+			PERFORM pg_sleep(3600);
+		END IF;
+		RETURN args;
+	END $$});
+
+sub create_sql
+{
+	my ($name, $work, $more) = @_;
+	return app(qq{SELECT jobsched.create_job('$name', $work, on_success => 'app.good', on_failure => 'app.bad'} . ($more ? ", $more)" : ')'));
+}
+
+sub wait_running
+{
+	my ($id) = @_;
+	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running WHERE run_id = $id)", 'it is executed');
+	return $id;
+}
+
+create_sql('function', q{handler => 'app.work'}, q{max_attempts => 1});
+create_sql('shares', q{handler => 'app.work'}, q{max_attempts => 1, share_transaction => true});
+create_sql('command', q{command => 'SELECT 1; SELECT app.work(jobsched.args())'}, q{max_attempts => 1, mode => 'autocommit'});
+my @sql_jobs = ('function', 'shares', 'command');
+for my $job (@sql_jobs)
+{
+	$run_id = trigger($job);
+	is(ended($run_id), 'succeeded', "$job: a run that succeeds");
+	is(told($run_id), '1 good succeeded', 'tells on_success');
+	$run_id = trigger($job, q{args => '{"fails": 1}'});
+	is(ended($run_id), 'failed error P0001', "$job: one that fails");
+	is(told($run_id), '1 bad failed error', 'tells on_failure');
+	$run_id = trigger($job, q{args => '{"sleeps": 1}', timeout => '100 ms'});
+	is(ended($run_id), 'timed_out timeout 57014', "$job: one that takes too long");
+	is(told($run_id), '1 bad timed_out timeout', 'tells on_failure');
+	$run_id = wait_running(trigger($job, q{args => '{"sleeps": 1}'}));
+	app("SELECT jobsched.cancel_run($run_id)");
+	is(ended($run_id), 'cancelled cancelled 57014', "$job: one that is cancelled while it is executed");
+	is(told($run_id), '0', 'tells nobody');
+	$run_id = trigger($job, q{run_at => now() + interval '1 day'});
+	app("SELECT jobsched.cancel_run($run_id)");
+	is(ended($run_id), 'cancelled cancelled', "$job: one that is cancelled while it waits");
+	is(told($run_id), '0', 'tells nobody');
+}
+
+# Of several runs in one transaction each tells of its own end, also if they
+# have to be executed one by one.
+sub trigger_together
+{
+	my ($args) = @_;
+	app(q{SELECT jobsched.pause_job('shares')});
+	my @ids = split /\n/, app("SELECT jobsched.trigger_many('shares', ARRAY[$args]::jsonb[])");
+	app(q{SELECT jobsched.resume_job('shares')});
+	return @ids;
+}
+
+my @together = trigger_together(q('{}', '{"fails": 1}', '{}'));
+is(join(', ', map { ended($_) } @together), 'succeeded, failed error P0001, succeeded', 'runs that share a transaction');
+is(join(', ', map { told($_) } @together), '1 good succeeded, 1 bad failed error, 1 good succeeded', 'tell each of its own end');
+@together = trigger_together(q('{}', '{"sleeps": 1}', '{}'));
+wait_running($together[1]);
+app("SELECT jobsched.cancel_run($together[1])");
+is(join(', ', map { (split / /, ended($_))[0] } @together), 'succeeded, cancelled, succeeded', 'runs of which one is cancelled');
+is(join(', ', map { told($_) } @together), '1 good succeeded, 0, 1 good succeeded', 'tell each of its own end');
+
+for my $case ([ 'app.good', 'succeeded' ], [ 'app.fails', 'failed error P0001' ])
+{
+	my ($function, $end) = @{$case};
+	app("SELECT jobsched.alter_job('function', on_success => '$function')");
+	$callback = callback_of(trigger('function'));
+	is(ended($callback), $end, "function: the run of $function");
+	is(told($callback), '0', 'tells nobody');
+}
+$callback = app("SELECT jobsched.retry_run($callback)");
+is(ended($callback), 'failed error P0001', 'the same, retried');
+is(told($callback), '0', 'tells nobody');
+app(q{SELECT jobsched.alter_job('function', on_success => 'app.good')});
+
+create_sql('dropped sql', q{handler => 'app.work'});
+$run_id = trigger('dropped sql', q{run_at => now() + interval '1 day'});
+my $under_way = wait_running(trigger('dropped sql', q{args => '{"sleeps": 1}'}));
+app(q{SELECT jobsched.drop_job('dropped sql', cancel_running => true)});
+is((split / /, ended($_))[0], 'cancelled', 'a run of a job that is dropped') for $run_id, $under_way;
+is(told($_), '0', 'tells nobody') for $run_id, $under_way;
 
 # ------------------------------------------------------------------------
 # The scheduler records it
@@ -176,16 +266,36 @@ psql('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 is(ended(app("SELECT jobsched.retry_run($callback)")), 'succeeded', 'and is told later');
 is(told($run_id), '1 bad failed owner_cannot_connect', 'that the run has failed');
 
+psql('REVOKE CONNECT ON DATABASE postgres FROM PUBLIC');
+psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'jobsched worker'");
+$run_id = psql(q{SELECT jobsched.trigger('function')});
+is(ended($run_id), 'failed owner_cannot_connect 42501', 'a run that is SQL, refused for its owner');
+$callback = callback_of($run_id);
+is(ended($callback), 'failed owner_cannot_connect 42501', 'who is to be told is refused as well');
+psql('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
+is(ended(app("SELECT jobsched.retry_run($callback)")), 'succeeded', 'and is told later');
+is(told($run_id), '1 bad failed owner_cannot_connect', 'that the run has failed');
+
+# It may have left effects, for it is no transaction: else it would go back to the queue.
+$run_id = wait_running(trigger('command', q{args => '{"sleeps": 1}'}));
+psql("SELECT pg_terminate_backend(worker_pid) FROM jobsched.running WHERE run_id = $run_id");
+like(ended($run_id), qr/^lost worker_died/, 'a run that is SQL loses its worker');
+is(told($run_id), '1 bad lost worker_died', 'tells on_failure');
+
 $run_id = hang('hangs');
 kill 'TERM', http_worker_pid($node, $db);
 like(ended($run_id), qr/^lost worker_died/, 'a run that loses its worker');
 is(told($run_id), '1 bad lost worker_died', 'tells on_failure');
 
 $run_id = hang('hangs');
+my $sql_run = wait_running(trigger('command', q{args => '{"sleeps": 1}'}));
+psql('CREATE TABLE on_disk (); DROP TABLE on_disk');
 end_sessions($node);
 kill_and_start($node);
 wait_connection($node);
 is(ended($run_id), 'lost server_restarted', 'a run that the end of the server cuts off');
 is(told($run_id), '1 bad lost server_restarted', 'tells on_failure');
+is(ended($sql_run), 'lost server_restarted', 'so does one that is SQL');
+is(told($sql_run), '1 bad lost server_restarted', 'tells on_failure');
 
 done_testing();

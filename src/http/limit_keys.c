@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
- * keys.c
- *		The keys of a run, and the templates that they are made from.
+ * limit_keys.c
+ *		The keys of a run that limits apply to, and their templates.
  *
- * A key is a text, 'user:42'; limits apply to it (sched_limit.c).  A job has
+ * A key is a text, 'user:42'; sched_limit.c applies limits to it.  A job has
  * templates, 'user:{{args.user_id}}'.  A run gets its keys from its arguments
  * when it is queued, and keeps them.
  *
@@ -21,9 +21,10 @@
 
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "http/http_template.h"
 #include "http/http_text.h"
 #include "http/http_url.h"
-#include "http/keys.h"
+#include "http/limit_keys.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -31,7 +32,6 @@
 #define OPEN "{{"
 #define CLOSE "}}"
 #define ARGS "args."
-#define HOST_KEY JS_HOST_CLASS ":"
 
 /*
  * Takes one placeholder apart.  rest is after its opening braces; returns
@@ -41,21 +41,14 @@
 static const char *
 read_placeholder(const char *rest, char **path, char **problem)
 {
-	const char *end = strstr(rest, CLOSE);
 	char	   *inside;
-	int			length;
 
-	if (end == NULL)
+	rest = js_placeholder_read(rest, &inside);
+	if (rest == NULL)
 	{
 		*problem = pstrdup("has braces that are not closed");
 		return NULL;
 	}
-	while (*rest == ' ')
-		rest++;
-	length = end - rest;
-	while (length > 0 && rest[length - 1] == ' ')
-		length--;
-	inside = pnstrdup(rest, Max(length, 0));
 	*path = inside + strlen(ARGS);
 	if (strncmp(inside, ARGS, strlen(ARGS)) != 0 || **path == '\0' || strpbrk(inside, "{} ") != NULL ||
 		strstr(inside, "..") != NULL || inside[strlen(inside) - 1] == '.')
@@ -63,7 +56,7 @@ read_placeholder(const char *rest, char **path, char **problem)
 		*problem = psprintf("has the unknown placeholder \"%s\"", inside);
 		return NULL;
 	}
-	return end + strlen(CLOSE);
+	return rest;
 }
 
 /*
@@ -116,7 +109,7 @@ append_value(StringInfo key, const char *rest, Jsonb *args, bool is_host, char *
 static char *
 plain_host_key(const char *key)
 {
-	return psprintf(HOST_KEY "%s", js_url_plain_origin(pstrdup(key + strlen(HOST_KEY))));
+	return psprintf(JS_HOST_KEY "%s", js_url_plain_origin(pstrdup(key + strlen(JS_HOST_KEY))));
 }
 
 /*
@@ -128,7 +121,7 @@ static char *
 expand(const char *template, Jsonb *args, char **problem)
 {
 	const char *rest = template;
-	bool		is_host = strncmp(template, HOST_KEY, strlen(HOST_KEY)) == 0;
+	bool		is_host = strncmp(template, JS_HOST_KEY, strlen(JS_HOST_KEY)) == 0;
 	StringInfoData key;
 
 	initStringInfo(&key);
@@ -147,8 +140,8 @@ expand(const char *template, Jsonb *args, char **problem)
 	}
 	if (*problem == NULL && args != NULL && key.len == 0)
 		*problem = pstrdup("makes an empty key");
-	if (*problem == NULL && key.len > JS_MAX_KEY_LENGTH)
-		*problem = psprintf("makes a key longer than %d bytes", JS_MAX_KEY_LENGTH);
+	if (*problem == NULL && key.len > JS_MAX_LIMIT_KEY_LENGTH)
+		*problem = psprintf("makes a key longer than %d bytes", JS_MAX_LIMIT_KEY_LENGTH);
 	if (*problem != NULL)
 		return NULL;
 	return is_host ? plain_host_key(key.data) : key.data;
@@ -166,7 +159,7 @@ js_limit_keys_read(ArrayType *keys, char **names)
 	if (keys == NULL || ARR_ELEMTYPE(keys) != TEXTOID)
 		return 0;
 	deconstruct_array(keys, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
-	for (int i = 0; i < n && count < JS_MAX_KEYS; i++)
+	for (int i = 0; i < n && count < JS_MAX_LIMIT_KEYS; i++)
 		if (!nulls[i])
 			names[count++] = TextDatumGetCString(elements[i]);
 	return count;
@@ -176,9 +169,9 @@ js_limit_keys_read(ArrayType *keys, char **names)
 ArrayType *
 js_limit_keys_with(ArrayType *templates, const char *one)
 {
-	char	   *names[JS_MAX_KEYS];
-	Datum		all[JS_MAX_KEYS];
-	int			count = Min(js_limit_keys_read(templates, names), JS_MAX_GIVEN_KEYS);
+	char	   *names[JS_MAX_LIMIT_KEYS];
+	Datum		all[JS_MAX_LIMIT_KEYS];
+	int			count = Min(js_limit_keys_read(templates, names), JS_MAX_GIVEN_LIMIT_KEYS);
 
 	for (int i = 0; i < count; i++)
 		all[i] = CStringGetTextDatum(names[i]);
@@ -199,8 +192,8 @@ is_among(const char *key, const Datum *keys, int count)
 ArrayType *
 js_limit_keys_resolve(ArrayType *templates, Jsonb *args, char **problem)
 {
-	char	   *texts[JS_MAX_KEYS];
-	Datum		keys[JS_MAX_KEYS];
+	char	   *texts[JS_MAX_LIMIT_KEYS];
+	Datum		keys[JS_MAX_LIMIT_KEYS];
 	int			n = js_limit_keys_read(templates, texts);
 	int			count = 0;
 
@@ -245,22 +238,22 @@ refuse(const char *what)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s", what),
 			 errhint("keys is an array of at most %d texts, such as 'user:{{args.user_id}}', of at most %d bytes.",
-					 JS_MAX_GIVEN_KEYS, JS_MAX_KEY_LENGTH)));
+					 JS_MAX_GIVEN_LIMIT_KEYS, JS_MAX_LIMIT_KEY_LENGTH)));
 }
 
 /* Templates as a user gives them, which are right if this returns. */
 ArrayType *
 js_limit_keys_argument(ArrayType *templates)
 {
-	char	   *texts[JS_MAX_KEYS];
+	char	   *texts[JS_MAX_LIMIT_KEYS];
 	int			n;
 
 	if (ARR_NDIM(templates) > 1)
 		refuse("keys has more than one dimension");
 	if (array_contains_nulls(templates))
 		refuse("keys contains NULL");
-	if (ArrayGetNItems(ARR_NDIM(templates), ARR_DIMS(templates)) > JS_MAX_GIVEN_KEYS)
-		refuse(psprintf("keys has more than %d elements", JS_MAX_GIVEN_KEYS));
+	if (ArrayGetNItems(ARR_NDIM(templates), ARR_DIMS(templates)) > JS_MAX_GIVEN_LIMIT_KEYS)
+		refuse(psprintf("keys has more than %d elements", JS_MAX_GIVEN_LIMIT_KEYS));
 	n = js_limit_keys_read(templates, texts);
 	for (int i = 0; i < n; i++)
 	{
@@ -268,8 +261,8 @@ js_limit_keys_argument(ArrayType *templates)
 
 		if (texts[i][0] == '\0')
 			refuse("keys contains an empty text");
-		if (strlen(texts[i]) > JS_MAX_KEY_LENGTH)
-			refuse(psprintf("keys contains a text of more than %d bytes", JS_MAX_KEY_LENGTH));
+		if (strlen(texts[i]) > JS_MAX_LIMIT_KEY_LENGTH)
+			refuse(psprintf("keys contains a text of more than %d bytes", JS_MAX_LIMIT_KEY_LENGTH));
 		if (expand(texts[i], NULL, &problem) == NULL)
 			refuse(psprintf("key \"%s\" %s", texts[i], problem));
 	}

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.c
+ *		Arguments of our SQL functions.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/arguments.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+void
+js_refuse_null(const char *parameter)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s cannot be NULL", parameter)));
+}
+
+/* NULL: it is not given. */
+char *
+js_text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+char *
+js_required_text(FunctionCallInfo fcinfo, int n, const char *parameter)
+{
+	char	   *text = js_text_argument(fcinfo, n);
+
+	if (text == NULL)
+		js_refuse_null(parameter);
+	return text;
+}
+
+/* A role by its name, which is the argument owner. */
+Oid
+js_owner_argument(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		js_refuse_null("owner");
+	return get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
+}

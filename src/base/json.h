@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * json.h
+ *		Building JSON objects.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_JSON_H
+#define JS_JSON_H
+
+#include "utils/jsonb.h"
+
+extern void js_json_push(JsonbParseState **state, const char *key, JsonbValue *value);
+extern void js_json_push_text(JsonbParseState **state, const char *key, const char *text);
+extern void js_json_push_number(JsonbParseState **state, const char *key, int64 number);
+extern void js_json_push_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb);
+extern Jsonb *js_json_empty(void);
+
+#endif							/* JS_JSON_H */
