@@ -14,7 +14,7 @@ CREATE TABLE jobsched_internal.run (
 	job_id bigint NOT NULL,
 	home uuid,
 	owner oid NOT NULL,
-	status text NOT NULL CHECK (status = ANY (ARRAY['queued', 'running', 'retrying'])),
+	status text NOT NULL CHECK (status = ANY (ARRAY['queued', 'running', 'retrying', 'waiting'])),
 	source text NOT NULL,
 	attempt integer NOT NULL DEFAULT 0,
 	-- how many attempts ended with their worker or server, and left no effect
@@ -48,13 +48,24 @@ CREATE TABLE jobsched_internal.run (
 	-- if it waits for other runs (dependency): how these have to end
 	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done'])),
 	-- for how many, so that it is known what it takes before they are looked for
-	parents integer
+	parents integer,
+	-- the run that has queued it as its child, and waits for it; whether that may
+	-- succeed if it fails; and how many generations are above it
+	parent_run_id bigint,
+	optional boolean,
+	depth integer,
+	-- of one that has been executed and waits for its children (status waiting);
+	-- claimed_at is when it began then
+	result jsonb,
+	worker_pid integer
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 -- With the source: a backfill() in a session must not make the scheduler wait,
 -- or fail, that inserts the run of the same slot.
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, source);
+
+CREATE INDEX run_parent ON jobsched_internal.run (parent_run_id, run_id) WHERE parent_run_id IS NOT NULL;
 
 -- Which runs a run waits for.  Written by the session that queues it, together
 -- with it; deleted by the scheduler when it has ended.

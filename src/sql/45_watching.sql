@@ -123,7 +123,7 @@ FROM (
 	FROM jobsched_internal.run r
 		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
-	WHERE r.status <> 'running' AND jobsched_internal.may_see(r.owner)
+	WHERE r.status <> ALL (ARRAY['running', 'waiting']) AND jobsched_internal.may_see(r.owner)
 		AND (r.after_when IS NULL OR NOT jobsched_internal.waits(r.run_id))
 ) u
 WHERE u.run_at IS NOT NULL;

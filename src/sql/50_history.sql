@@ -37,9 +37,12 @@ CREATE TABLE jobsched_internal.history (
 	handler text,
 	request jsonb,
 	traceparent text,
+	parent_run_id bigint,
+	optional boolean,
 	PRIMARY KEY (run_id, segment)
 ) PARTITION BY LIST (segment);
 CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
+CREATE INDEX history_parent ON jobsched_internal.history (parent_run_id, run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX history_finished_at ON jobsched_internal.history USING brin (finished_at) WITH (pages_per_range = 32);
 
 -- Attempts that were followed by others; the last one is its run's row in
@@ -85,12 +88,13 @@ SELECT r.run_id,
 			OR pg_catalog.current_setting('jobsched.max_running_per_owner') <> '0' THEN 'waiting_for_turn'
 		ELSE 'waiting_for_worker' END AS reason,
 	r.source,
+	r.parent_run_id,
 	r.attempt,
 	r.priority,
 	r.scheduled_for,
 	r.run_at,
 	r.queued_at,
-	CASE WHEN r.status = 'running' THEN (SELECT w.run_started_at
+	CASE WHEN r.status = 'running' AND r.started_at IS NULL THEN (SELECT w.run_started_at
 		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
 		ELSE r.started_at END AS started_at,
 	r.finished_at,
@@ -117,9 +121,10 @@ SELECT r.run_id,
 		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
 		ELSE r.worker_pid END AS worker_pid
 FROM (
-	SELECT q.run_id, q.job_id, q.owner, q.status, q.reason, q.source, q.attempt, q.priority,
+	SELECT q.run_id, q.job_id, q.owner, CASE q.status WHEN 'waiting' THEN 'running' ELSE q.status END AS status,
+		q.reason, q.source, q.attempt, q.priority,
 		q.scheduled_for, q.run_at, q.queued_at,
-		CASE WHEN q.attempt < 0 THEN q.run_at END AS started_at,
+		CASE WHEN q.status = 'waiting' THEN q.claimed_at END AS started_at,
 		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler,
 		CASE WHEN q.attempt < 0 THEN q.args END AS result,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error,
@@ -127,7 +132,7 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
@@ -135,14 +140,15 @@ FROM (
 		h.finished_at, h.missed_count, h.keys, h.args, h.request, h.handler, h.result,
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid,
-		CASE WHEN h.attempt < 0 THEN h.status END
+		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
 WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
-COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; waiting_for_children of a running one that has been executed; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
+COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, and that has not ended before it';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()) or callback (on_success, on_failure)';
@@ -172,7 +178,8 @@ SELECT t.run_id,
 	CASE WHEN jobsched_internal.may_read(t.owner, t.callback) THEN t.error_context END AS error_context,
 	t.worker_pid
 FROM (
-	SELECT q.run_id, q.attempt, q.job_id, q.owner, q.status, q.reason, q.claimed_at AS started_at,
+	SELECT q.run_id, q.attempt, q.job_id, q.owner,
+		CASE q.status WHEN 'waiting' THEN 'running' ELSE q.status END AS status, q.reason, q.claimed_at AS started_at,
 		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at,
 		CASE WHEN q.attempt < 0 THEN q.run_at END AS retry_at,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error,
@@ -182,7 +189,7 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
 		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
 	FROM jobsched_internal.run q
-	WHERE q.status = 'running'
+	WHERE q.status = ANY (ARRAY['running', 'waiting'])
 	UNION ALL
 	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
 		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,

@@ -80,7 +80,7 @@ FROM jobsched_internal.limit_definition d
 		FROM jobsched_internal.run r
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 		WHERE j.queue IS NOT NULL
-			AND (r.status = 'running' OR r.run_at <= jobsched_internal.clock_now())
+			AND (r.status = 'running' OR r.run_at <= jobsched_internal.clock_now()) AND r.status <> 'waiting'
 		GROUP BY 1, 2, 3
 	) n ON n.owner = d.owner AND n.home = d.home AND n.queue = d.name
 WHERE d.kind = 'queue' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
@@ -107,7 +107,7 @@ FROM jobsched_internal.limit_definition d
 		FROM jobsched_internal.run r
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			CROSS JOIN LATERAL pg_catalog.unnest(r.keys) AS k (key)
-		WHERE r.status = 'running' OR r.run_at <= jobsched_internal.clock_now()
+		WHERE (r.status = 'running' OR r.run_at <= jobsched_internal.clock_now()) AND r.status <> 'waiting'
 		GROUP BY 1, 2, 3
 	) n ON n.owner = d.owner AND n.home = d.home AND n.class = d.name
 WHERE d.kind = 'class' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));

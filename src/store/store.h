@@ -13,7 +13,8 @@
  *	job_state	the scheduler
  *	run			inserted by sessions (trigger) and by the scheduler; changed by
  *				the scheduler until the run is put into a mailbox; deleted, or
- *				given back to be retried, by the worker that executes it
+ *				given back to be retried or because its children live, by the
+ *				worker that executes it
  *	dependency	inserted by the session that queues the run; deleted by the
  *				scheduler when that has ended
  *	history, attempt, run_log	inserted by the process that ends the attempt
@@ -179,7 +180,8 @@ typedef enum JsRunStatus
 {
 	JS_RUN_QUEUED,
 	JS_RUN_RUNNING,
-	JS_RUN_RETRYING
+	JS_RUN_RETRYING,
+	JS_RUN_WAITING				/* it has been executed; its children live */
 } JsRunStatus;
 
 /* What asked for a run. */
@@ -205,6 +207,10 @@ typedef enum JsAfterWhen
 
 /* Runs that one run waits for, at most. */
 #define JS_MAX_PARENTS 100000
+
+/* Children of one run, at most; and children of children of children. */
+#define JS_MAX_CHILDREN 100000
+#define JS_MAX_DEPTH 16
 
 typedef struct JsRun
 {
@@ -239,9 +245,16 @@ typedef struct JsRun
 	const int64 *parents;		/* when it is queued only; ascending, each
 								 * once */
 	int			nparents;		/* in all */
+	int64		parent_run_id;	/* the run that has queued it, and waits for
+								 * it; 0: none does */
+	bool		optional;		/* which does not fail if it fails */
+	int32		depth;			/* how many are above it */
+	Jsonb	   *result;			/* of one that waits for its children, */
+	int			worker_pid;		/* which had it */
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
 	Size		state_size;
+	Size		result_size;
 } JsRun;
 
 /* How a run ended. */
@@ -296,8 +309,9 @@ typedef struct JsEnding
 	const JsRun *run;
 	const JsJob *job;			/* NULL: not read, for nobody is to be told */
 	const JsOutcome *outcome;
-	const JsRun *next;			/* the run as it waits for its next attempt;
-								 * NULL: it has ended with this one */
+	const JsRun *next;			/* the run as it waits for its next attempt,
+								 * or for its children; NULL: it has ended
+								 * with this one */
 	const JsLogLine *lines;
 	int			nlines;
 	const JsResponse *response; /* NULL: it was no HTTP request, or none was
@@ -373,6 +387,7 @@ extern bool js_run_give_job(int64 run_id, int64 job_id);
 extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
 extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
 extern void js_runs_leave(const JsEnding *endings, int count);
+extern int	js_runs_children(int64 parent_run_id, int64 *ids, int most);
 
 /* what has ended (store_history.c) */
 extern void js_attempts_finish(const JsEnding *endings, int count);
@@ -383,6 +398,11 @@ extern JsRunStatus js_run_status_argument(const char *name);
 extern JsAfterWhen js_after_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_head(int64 run_id, bool hold, JsRun *head, JsStatus *status);
+
+/* Returns whether to go on. */
+typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
+
+extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
 
 /* which runs wait for which (store_dependency.c) */
 extern void js_dependencies_insert(int64 run_id, const int64 *parents, int count);

@@ -49,7 +49,8 @@ enum HistoryColumn
 	HISTORY_SCHEDULED_FOR, HISTORY_REASON, HISTORY_SQLSTATE, HISTORY_ERROR,
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
 	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
-	HISTORY_REQUEST, HISTORY_TRACEPARENT
+	HISTORY_REQUEST, HISTORY_TRACEPARENT, HISTORY_PARENT_RUN_ID,
+	HISTORY_OPTIONAL
 };
 
 enum AttemptColumn
@@ -122,6 +123,11 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_set_text(row, HISTORY_HANDLER, run->handler);
 	js_row_set_jsonb(row, HISTORY_REQUEST, run->request);
 	js_row_set_text(row, HISTORY_TRACEPARENT, run->traceparent);
+	if (run->parent_run_id != 0)
+	{
+		js_row_set(row, HISTORY_PARENT_RUN_ID, Int64GetDatum(run->parent_run_id));
+		js_row_set(row, HISTORY_OPTIONAL, BoolGetDatum(run->optional));
+	}
 }
 
 static void
@@ -241,6 +247,7 @@ typedef struct SegmentTable
 	CatalogIndexState indexes;
 	HeapTuple	rows[MOST_ROWS];	/* not written yet */
 	int			nrows;
+	bool		of_children;	/* which are in the partial index */
 } SegmentTable;
 
 typedef struct Segment
@@ -259,7 +266,8 @@ open_table(SegmentTable *table, const char *name, int segment)
 
 	snprintf(full_name, sizeof(full_name), "%s_%03d", name, segment);
 	table->rel = js_table_open(full_name, RowExclusiveLock);
-	table->indexes = CatalogOpenIndexes(table->rel);
+	table->indexes = js_indexes_open(table->rel);
+	table->of_children = false;
 }
 
 static void
@@ -285,17 +293,31 @@ write_rows(SegmentTable *table)
 	table->nrows = 0;
 }
 
+/* The rows that follow are of children, or are not. */
+static void
+choose_rows(SegmentTable *table, bool of_children)
+{
+	if (table->of_children == of_children)
+		return;
+	if (table->nrows > 0)
+		write_rows(table);
+	js_indexes_choose(table->indexes, of_children);
+	table->of_children = of_children;
+}
+
 /*
  * A row with values out of line is written alone: when it is one of several,
  * the indexes are not told where it went.
  */
 static void
-put_segment_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row)
+put_segment_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row,
+				bool of_child)
 {
 	HeapTuple	tuple;
 
 	if (table->rel == NULL)
 		open_table(table, name, segment->number);
+	choose_rows(table, of_child);
 	tuple = heap_form_tuple(RelationGetDescr(table->rel), row->values, row->nulls);
 	if (HeapTupleHasExternal(tuple) || tuple->t_len > TOAST_TUPLE_THRESHOLD)
 	{
@@ -320,6 +342,13 @@ close_table(SegmentTable *table)
 	table_close(table->rel, RowExclusiveLock);
 }
 
+/* A run that waits for its children has ended with no attempt yet. */
+static bool
+waits_for_children(const JsEnding *ending)
+{
+	return ending->next != NULL && ending->next->status == JS_RUN_WAITING;
+}
+
 /* An attempt that was followed by another is no success of the run. */
 static int
 ring_of(const JsEnding *ending)
@@ -335,22 +364,22 @@ insert_ending(Segment *segment, const JsEnding *ending)
 	if (ending->next == NULL)
 	{
 		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
-		put_segment_row(segment, &segment->history, "history", &row);
+		put_segment_row(segment, &segment->history, "history", &row, ending->run->parent_run_id != 0);
 	}
-	else
+	else if (!waits_for_children(ending))
 	{
 		attempt_to_row(ending, segment->number, &row);
-		put_segment_row(segment, &segment->attempt, "attempt", &row);
+		put_segment_row(segment, &segment->attempt, "attempt", &row, false);
 	}
 	for (int i = 0; i < ending->nlines; i++)
 	{
 		log_line_to_row(ending->run, &ending->lines[i], i + 1, segment->number, &row);
-		put_segment_row(segment, &segment->log, "run_log", &row);
+		put_segment_row(segment, &segment->log, "run_log", &row, false);
 	}
 	if (ending->response != NULL)
 	{
 		response_to_row(ending, segment->number, &row);
-		put_segment_row(segment, &segment->response, "http_response", &row);
+		put_segment_row(segment, &segment->response, "http_response", &row, false);
 	}
 }
 
@@ -371,7 +400,7 @@ insert_endings(const JsEnding *endings, int count, int ring)
 
 /*
  * Records how attempts have ended, in the current transaction: their runs move
- * from the queue to history, or wait there for the next attempt.
+ * from the queue to history, or wait there for the next attempt or for children.
  */
 void
 js_attempts_finish(const JsEnding *endings, int count)
@@ -492,6 +521,84 @@ js_history_find_head(int64 run_id, bool hold, JsRun *head, JsStatus *status)
 	return found;
 }
 
+/* ------------------------------------------------------------------------
+ * Children
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct ChildScan
+{
+	Relation	rel;
+	Relation	index;
+	SysScanDesc scan;
+} ChildScan;
+
+/* Of one run, or with 0 of all, by parent and id. */
+static void
+begin_children(ChildScan *children, Relation rel, int segment, int64 parent_run_id)
+{
+	char		name[NAMEDATALEN];
+	ScanKeyData key;
+
+	snprintf(name, sizeof(name), "history_%03d_parent_run_id_run_id_idx", segment);
+	children->rel = rel;
+	children->index = index_open(js_table_oid(name), AccessShareLock);
+	js_scan_int64(&key, HISTORY_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
+	children->scan = systable_beginscan_ordered(rel, children->index, NULL,
+												parent_run_id == 0 ? 0 : 1, &key);
+}
+
+static bool
+next_child(ChildScan *children, JsRow *row)
+{
+	HeapTuple	tuple = systable_getnext_ordered(children->scan, ForwardScanDirection);
+
+	if (HeapTupleIsValid(tuple))
+		js_row_get(row, tuple, children->rel);
+	return HeapTupleIsValid(tuple);
+}
+
+static void
+end_children(ChildScan *children)
+{
+	systable_endscan_ordered(children->scan);
+	index_close(children->index, AccessShareLock);
+}
+
+static void
+visit_children_in(int segment, int64 parent_run_id, JsEndedVisitor visit, void *arg)
+{
+	Relation	rel = open_history(segment, AccessShareLock);
+	bool		goes_on = true;
+	ChildScan	children;
+	JsRow		row;
+
+	begin_children(&children, rel, segment, parent_run_id);
+	while (goes_on && next_child(&children, &row))
+	{
+		JsRun		head = {0};
+		JsOutcome	outcome;
+
+		history_head_from_row(&row, &head, &outcome);
+		head.optional = DatumGetBool(row.values[HISTORY_OPTIONAL - 1]);
+		goes_on = visit(&head, outcome.status, arg);
+		CHECK_FOR_INTERRUPTS();
+	}
+	end_children(&children);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * The children of a run that have ended, of one ring; of each of its segments in
+ * the order of ids until a visit has had enough.
+ */
+void
+js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg)
+{
+	for (int i = 0; i < JS_SEGMENTS; i++)
+		visit_children_in(ring * 100 + i, parent_run_id, visit, arg);
+}
+
 /* The highest id of all runs that there are, live or ended. */
 int64
 js_run_last_id(void)
@@ -566,7 +673,8 @@ ring_update(int ring, const JsRing *state)
  *
  * Rows of runs that others have waited for are kept until these have ended: how a
  * parent ended decides whether they start, also after a restart, and upstream()
- * shows what it has left.  Such rows of a segment that is emptied are put back
+ * shows what it has left.  So are rows of children of runs that have not ended.
+ * Such rows of a segment that is emptied are put back
  * into it, in the same transaction: it is the one that is written to from then on.
  * So a row never changes, and is in one place.
  * ------------------------------------------------------------------------
@@ -598,6 +706,31 @@ keep_parent(int64 run_id, void *arg)
 	systable_endscan(scan);
 }
 
+/* Those of one parent come together. */
+static void
+keep_children(Keeping *keeping)
+{
+	int64		parent_run_id = 0;
+	bool		is_live = false;
+	ChildScan	children;
+	JsRow		row;
+	JsRun		head;
+
+	begin_children(&children, keeping->rel, keeping->segment, 0);
+	while (next_child(&children, &row))
+	{
+		int64		of = DatumGetInt64(row.values[HISTORY_PARENT_RUN_ID - 1]);
+
+		if (of != parent_run_id)
+			is_live = js_run_see_head(of, &head);
+		parent_run_id = of;
+		if (is_live)
+			keep_parent(DatumGetInt64(row.values[HISTORY_RUN_ID - 1]), keeping);
+		CHECK_FOR_INTERRUPTS();
+	}
+	end_children(&children);
+}
+
 static Tuplestorestate *
 take_kept_rows(int segment)
 {
@@ -612,6 +745,7 @@ take_kept_rows(int segment)
 	keeping.seen = hash_create("jobsched parents", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	keeping.rows = tuplestore_begin_heap(false, false, work_mem);
 	js_parents_visit(keep_parent, &keeping);
+	keep_children(&keeping);
 	hash_destroy(keeping.seen);
 	table_close(keeping.rel, NoLock);
 	return keeping.rows;
@@ -626,7 +760,12 @@ put_back_rows(int segment, Tuplestorestate *rows)
 	open_table(&table, "history", segment);
 	slot = MakeSingleTupleTableSlot(RelationGetDescr(table.rel), &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
-		write_row(&table, ExecCopySlotHeapTuple(slot));
+	{
+		HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
+
+		choose_rows(&table, !heap_attisnull(tuple, HISTORY_PARENT_RUN_ID, NULL));
+		write_row(&table, tuple);
+	}
 	ExecDropSingleTupleTableSlot(slot);
 	close_table(&table);
 	tuplestore_end(rows);

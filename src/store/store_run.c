@@ -30,10 +30,12 @@ enum RunColumn
 	RUN_LOST, RUN_FAILURES, RUN_REPEATABLE, RUN_PRIORITY, RUN_MISSED_COUNT,
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS, RUN_STATE,
-	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN, RUN_PARENTS
+	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN, RUN_PARENTS,
+	RUN_PARENT_RUN_ID, RUN_OPTIONAL, RUN_DEPTH, RUN_RESULT, RUN_WORKER_PID
 };
 
-static const char *const run_status_names[] = {"queued", "running", "retrying"};
+/* Users know the first three. */
+static const char *const run_status_names[] = {"queued", "running", "retrying", "waiting"};
 
 static const char *const after_when_names[] = {
 	[JS_AFTER_NOTHING] = NULL,[JS_AFTER_SUCCESS] = "success",
@@ -69,7 +71,7 @@ js_run_writer_open(void)
 	JsRunWriter *writer = palloc(sizeof(JsRunWriter));
 
 	writer->rel = js_table_open("run", RowExclusiveLock);
-	writer->indexes = CatalogOpenIndexes(writer->rel);
+	writer->indexes = js_indexes_open(writer->rel);
 	writer->sequence = js_table_oid("run_id_seq");
 	return writer;
 }
@@ -129,6 +131,12 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_text(row, RUN_TRACEPARENT, run->traceparent);
 	js_row_set_text(row, RUN_AFTER_WHEN, after_when_names[run->after_when]);
 	js_row_set_number(row, RUN_PARENTS, run->nparents);
+	if (run->parent_run_id != 0)
+	{
+		js_row_set(row, RUN_PARENT_RUN_ID, Int64GetDatum(run->parent_run_id));
+		js_row_set(row, RUN_OPTIONAL, BoolGetDatum(run->optional));
+		js_row_set(row, RUN_DEPTH, Int32GetDatum(run->depth));
+	}
 	run_progress_to_row(run, row);
 }
 
@@ -143,6 +151,7 @@ js_run_insert(JsRunWriter *writer, JsRun *run)
 		run->run_id = nextval_internal(writer->sequence, false);
 	run_to_row(run, &row);
 	tuple = heap_form_tuple(RelationGetDescr(writer->rel), row.values, row.nulls);
+	js_indexes_choose(writer->indexes, run->parent_run_id != 0);
 	CatalogTupleInsertWithInfo(writer->rel, tuple, writer->indexes);
 	heap_freetuple(tuple);
 	return run->run_id;
@@ -152,7 +161,7 @@ js_run_insert(JsRunWriter *writer, JsRun *run)
 JsRunStatus
 js_run_status_argument(const char *name)
 {
-	for (int i = 0; i < lengthof(run_status_names); i++)
+	for (int i = 0; i < JS_RUN_WAITING; i++)
 		if (strcmp(name, run_status_names[i]) == 0)
 			return (JsRunStatus) i;
 	ereport(ERROR,
@@ -236,9 +245,15 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->traceparent = js_row_head_text(row, RUN_TRACEPARENT);
 	run->after_when = after_when_of(js_row_head_text(row, RUN_AFTER_WHEN));
 	run->nparents = js_row_number(row, RUN_PARENTS, JS_MAX_PARENTS);
+	if (!row->nulls[RUN_PARENT_RUN_ID - 1])
+		run->parent_run_id = DatumGetInt64(row->values[RUN_PARENT_RUN_ID - 1]);
+	run->optional = !row->nulls[RUN_OPTIONAL - 1] && DatumGetBool(row->values[RUN_OPTIONAL - 1]);
+	run->depth = js_row_number(row, RUN_DEPTH, JS_MAX_DEPTH);
+	run->worker_pid = js_row_number(row, RUN_WORKER_PID, PG_INT32_MAX);
 	run->sends_request = !row->nulls[RUN_REQUEST - 1];
 	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
 	run->state_size = js_row_size(row, RUN_STATE);
+	run->result_size = js_row_size(row, RUN_RESULT);
 }
 
 typedef void (*RunReader) (Relation rel, HeapTuple tuple, JsRun *run);
@@ -264,6 +279,7 @@ run_from_tuple(Relation rel, HeapTuple tuple, JsRun *run)
 	run->handler = js_row_text(&row, RUN_HANDLER);
 	run->request = js_row_jsonb(&row, RUN_REQUEST);
 	run->traceparent = js_row_text(&row, RUN_TRACEPARENT);
+	run->result = js_row_jsonb(&row, RUN_RESULT);
 }
 
 static SysScanDesc
@@ -389,6 +405,7 @@ update_run(JsRunWriter *writer, HeapTuple old, const JsRow *row)
 										  (Datum *) row->values, (bool *) row->nulls,
 										  (bool *) row->changed);
 
+	js_indexes_choose(writer->indexes, !heap_attisnull(old, RUN_PARENT_RUN_ID, NULL));
 	CatalogTupleUpdateWithInfo(writer->rel, &old->t_self, tuple, writer->indexes);
 	heap_freetuple(tuple);
 }
@@ -649,8 +666,8 @@ delete_run(Relation rel, const JsRun *run)
 }
 
 /*
- * Puts the run back as it waits for its next attempt.  Its state is written if
- * it has got another one.
+ * Puts the run back as it waits for its next attempt, or for its children.  Its
+ * state is written if it has got another one.
  */
 static void
 give_back_run(const JsEnding *ending)
@@ -666,6 +683,11 @@ give_back_run(const JsEnding *ending)
 	run_progress_to_row(ending->next, &row);
 	if (ending->next->state != ending->run->state)
 		js_row_set_jsonb(&row, RUN_STATE, ending->next->state);
+	if (ending->next->status == JS_RUN_WAITING)
+	{
+		js_row_set_jsonb(&row, RUN_RESULT, ending->outcome->result);
+		js_row_set_number(&row, RUN_WORKER_PID, ending->outcome->worker_pid);
+	}
 	update_run(writer, old, &row);
 	systable_endscan(scan);
 	js_run_writer_close(writer);
@@ -686,4 +708,36 @@ js_runs_leave(const JsEnding *endings, int count)
 		else
 			give_back_run(&endings[i]);
 	table_close(rel, RowExclusiveLock);
+}
+
+/* ------------------------------------------------------------------------
+ * Children
+ * ------------------------------------------------------------------------
+ */
+
+/* Some children of a run that are in the queue, the oldest first; returns how many. */
+int
+js_runs_children(int64 parent_run_id, int64 *ids, int most)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	Relation	index = index_open(js_table_oid("run_parent"), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int			count = 0;
+
+	js_scan_int64(&key, RUN_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
+	scan = systable_beginscan_ordered(rel, index, NULL, 1, &key);
+	while (count < most &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		bool		isnull;
+
+		ids[count++] = DatumGetInt64(heap_getattr(tuple, RUN_ID, RelationGetDescr(rel), &isnull));
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return count;
 }

@@ -20,8 +20,9 @@
  *
  * It is fast, and every run takes this path.
  *
- * It has a price: tables cannot have expression indexes, partial indexes, or
- * exclusion or deferred constraints, and CHECK constraints are not applied to
+ * It has a price: tables cannot have expression indexes, or exclusion or
+ * deferred constraints; of partial indexes whoever writes a row says whether it
+ * belongs there (js_indexes_choose()); and CHECK constraints are not applied to
  * rows written here (CatalogTupleInsert() and the like).
  *
  * SNAPSHOTS
@@ -56,9 +57,11 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_index.h"
 #include "commands/sequence.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/execnodes.h"
 #include "storage/lock.h"
 #include "storage/procarray.h"
 #include "store/table.h"
@@ -235,6 +238,30 @@ TransactionId
 js_dirty_writer(const SnapshotData *dirty)
 {
 	return TransactionIdIsValid(dirty->xmin) ? dirty->xmin : dirty->xmax;
+}
+
+/*
+ * Indexes for rows that are written here.  CatalogTupleInsert() and the like know
+ * no partial indexes: they shall take these for others, and leave them out.
+ */
+CatalogIndexState
+js_indexes_open(Relation rel)
+{
+	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+
+	for (int i = 0; i < indexes->ri_NumIndices; i++)
+		indexes->ri_IndexRelationInfo[i]->ii_Predicate = NIL;
+	js_indexes_choose(indexes, false);
+	return indexes;
+}
+
+/* Whether the rows that are written next belong into the partial ones. */
+void
+js_indexes_choose(CatalogIndexState indexes, bool partial)
+{
+	for (int i = 0; i < indexes->ri_NumIndices; i++)
+		if (!heap_attisnull(indexes->ri_IndexRelationDescs[i]->rd_indextuple, Anum_pg_index_indpred, NULL))
+			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts = partial;
 }
 
 void
