@@ -94,13 +94,20 @@ is_of_job(const JsRun *run, const JsJob *job)
 	return run->owner == job->owner && strcmp(job->name, JS_HTTP_JOB) == 0;
 }
 
+/* As views show it. */
+static JsRunStatus
+shown_status(const JsRun *run)
+{
+	return run->status == JS_RUN_WAITING ? JS_RUN_RUNNING : run->status;
+}
+
 static void
 cancel_if_meant(const JsRun *run, void *arg)
 {
 	Filter	   *filter = arg;
 
 	if ((!filter->any_job && !is_of_job(run, &filter->job)) ||
-		(!filter->any_status && run->status != filter->status) ||
+		(!filter->any_status && shown_status(run) != filter->status) ||
 		run->queued_at >= filter->queued_before || !js_may_manage_run(run))
 		return;
 	stop_run(run->run_id, filter->force);

@@ -11,6 +11,7 @@
 
 #include "api/access.h"
 #include "api/after.h"
+#include "api/child.h"
 #include "api/http.h"
 #include "api/idempotency.h"
 #include "base/arguments.h"
@@ -114,7 +115,7 @@ check_callback(const char *parameter, const char *function)
 /*
  * method, url, body, headers, params, timeout, max_attempts, keys,
  * idempotency_key, on_conflict, idempotency_period, body_text, run_at, priority,
- * what requests of jobs have too, after, after_when.
+ * what requests of jobs have too, after, after_when, child, optional.
  */
 Datum
 jobsched_http_request(PG_FUNCTION_ARGS)
@@ -152,6 +153,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	run.run_at = js_queue_run_at(fcinfo, 12);
 	run.priority = PG_ARGISNULL(13) ? 0 : PG_GETARG_INT32(13);
 	js_after_arguments(fcinfo, 20, &run);
+	js_child_arguments(fcinfo, 22, &run);
 	js_idempotency_arguments(fcinfo, 8, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 12)))
 	{

@@ -119,7 +119,7 @@ keeper_state(int64 run_id)
 
 	if (!js_run_see_head(run_id, &run))
 		return KEEPER_ENDED;
-	return run.status == JS_RUN_RUNNING ? KEEPER_RUNS : KEEPER_WAITS;
+	return run.status == JS_RUN_RUNNING || run.status == JS_RUN_WAITING ? KEEPER_RUNS : KEEPER_WAITS;
 }
 
 /*

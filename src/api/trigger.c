@@ -13,6 +13,7 @@
 
 #include "api/access.h"
 #include "api/after.h"
+#include "api/child.h"
 #include "api/http.h"
 #include "api/idempotency.h"
 #include "base/arguments.h"
@@ -44,7 +45,8 @@ typedef struct KeySource
 /*
  * A run of the job in the first argument, but for its args and keys.  What the
  * keys are made from are the caller's templates, or else the job's.  What it waits
- * for is in the arguments from after_n on.
+ * for, and whether the caller's run waits for it, is in the arguments from after_n
+ * on.
  */
 static void
 prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *run, KeySource *source)
@@ -66,6 +68,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *r
 		js_http_check_timeout(run->timeout);
 	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
 	js_after_arguments(fcinfo, after_n, run);
+	js_child_arguments(fcinfo, after_n + 2, run);
 	source->job_args = job.args;
 	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :
 									 js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));

@@ -36,6 +36,9 @@ js_cancel_outcome(JsCancel cancel, const char **reason)
 		case JS_CANCEL_REPLACE:
 			*reason = "replaced";
 			return JS_CANCELLED;
+		case JS_CANCEL_PARENT:
+			*reason = "parent_ended";
+			return JS_CANCELLED;
 		case JS_CANCEL_NONE:
 		case JS_CANCEL_ASKED:
 			break;

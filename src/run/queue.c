@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "guc.h"
+#include "run/children.h"
 #include "run/queue.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
@@ -77,6 +78,8 @@ js_queue_prepare(JsRun *run, const JsJob *job, JsRunSource source)
 int64
 js_queue_add(JsRunWriter *writer, JsRun *run)
 {
+	if (run->parent_run_id != 0)
+		js_children_add(run);
 	(void) js_run_insert(writer, run);
 	if (run->parents != NULL)
 		js_dependencies_insert(run->run_id, run->parents, run->nparents);

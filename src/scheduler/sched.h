@@ -86,8 +86,8 @@ typedef struct JobEntry
 	uint32		placing;		/* counts what has moved its runs */
 	JsOverlap	overlap;
 	int32		pause_after_failures;	/* 0: never */
-	int32		live;			/* runs that are ready, limited, assigned or
-								 * retrying */
+	int32		live;			/* runs that are ready, limited, assigned,
+								 * retrying or waiting for their children */
 	int32		waiting;		/* runs of slots that are delayed or behind */
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
@@ -117,7 +117,9 @@ typedef enum RunEntryState
 	RUN_BEHIND,					/* other runs of its job come first */
 	RUN_WAITING,				/* other runs are to end first; see
 								 * sched_after.c */
-	RUN_ASSIGNED				/* with a worker */
+	RUN_ASSIGNED,				/* with a worker */
+	RUN_PARENT					/* it has been executed; its children are to
+								 * end: see sched_children.c */
 } RunEntryState;
 
 /* An owner's work: what its workers execute, or its HTTP requests. */
@@ -157,6 +159,7 @@ typedef struct StopEntry
 } StopEntry;
 
 typedef struct RunEntry RunEntry;
+typedef struct RunChild RunChild;	/* sched_children.c */
 
 /* Of a run of which it is not decided whether it starts: other runs are to end first. */
 typedef struct RunAfter
@@ -212,6 +215,7 @@ struct RunEntry
 	bool		unpaid;			/* and is yet to use up what rates allow */
 	bool		depends;		/* there are runs that it waits for, or did */
 	RunAfter   *after;			/* NULL: it waits for none any more */
+	RunChild   *child;			/* NULL: no run waits for it as its parent */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 };
@@ -350,6 +354,7 @@ extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern void sched_run_put_off(RunEntry *run);
+extern void sched_run_await_children(RunEntry *run);
 extern void sched_run_give_way(RunEntry *run);
 extern bool sched_run_overlaps(const RunEntry *run);
 extern void sched_job_place_runs(JobEntry *job);
@@ -498,6 +503,17 @@ extern TimestampTz sched_after_deadline(void);
 extern void sched_upstream_serve(TimestampTz now);
 extern void sched_upstream_follow(TimestampTz now);
 
+/* sched_children.c */
+extern void sched_child_join(RunEntry *run, int64 parent_run_id);
+extern void sched_child_leave(RunEntry *run);
+extern bool sched_child_is_doomed(const RunEntry *run);
+extern void sched_child_note(RunEntry *run);
+extern void sched_children_note(RunEntry *parent);
+extern void sched_children_tell(int64 run_id);
+extern bool sched_children_lack_one(int64 parent_run_id);
+extern void sched_children_serve(TimestampTz now);
+extern bool sched_children_waiting(void);
+
 /* sched_end.c */
 extern void sched_begin_ends(void);
 extern bool sched_may_end_more(void);
@@ -543,6 +559,7 @@ extern bool sched_was_replaced(int64 run_id);
 /* sched_cancel.c */
 extern void sched_unpark_stops(void);
 extern void sched_add_stop(const JsStop *row, void *arg);
+extern const char *sched_stop_reason(const StopEntry *stop);
 extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_stops(TimestampTz now);
 extern void sched_enforce(void);

@@ -48,7 +48,7 @@ static dlist_head parked = DLIST_STATIC_INIT(parked);
  */
 
 /*
- * Whether the run has been claimed.  One whose worker has given it back for
+ * Whether the run has been claimed, or even executed.  One whose worker has given it back for
  * another attempt, and not yet told us, waits as its row says.
  */
 static bool
@@ -57,8 +57,9 @@ is_claimed(const RunEntry *run)
 	JsRun		row;
 
 	if (run->state != RUN_ASSIGNED && !run->claimed)
-		return false;
-	return !js_run_see_head(run->run_id, &row) || row.status == JS_RUN_RUNNING;
+		return run->state == RUN_PARENT;
+	return !js_run_see_head(run->run_id, &row) || row.status == JS_RUN_RUNNING ||
+		row.status == JS_RUN_WAITING;
 }
 
 static bool
@@ -142,8 +143,9 @@ reset_run(RunEntry *run)
 	js_seat_signal(run->seat, seat->generation, run->run_id, run->cancel, SIGTERM);
 }
 
-static const char *
-reason_of(const StopEntry *stop)
+/* Of a run that has ended by it. */
+const char *
+sched_stop_reason(const StopEntry *stop)
 {
 	switch (stop->kind)
 	{
@@ -195,11 +197,16 @@ serve_stop(StopEntry *stop, TimestampTz now)
 	take_stop(run, stop);
 	if (run->job->asleep)
 		return;					/* not ours to touch, until it is adopted */
+	if (run->state == RUN_PARENT)
+	{
+		sched_children_note(run);	/* it ends after its children */
+		return;
+	}
 	if (run->state == RUN_ASSIGNED && replaces(stop->kind))
 		return;					/* until its worker has told us that it waits */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
-		sched_end_run(run, JS_CANCELLED, reason_of(stop), NULL, NULL);
+		sched_end_run(run, JS_CANCELLED, sched_stop_reason(stop), NULL, NULL);
 		return;
 	}
 	if (run->state != RUN_ASSIGNED)
@@ -245,7 +252,7 @@ sched_replace_run(RunEntry *run, bool at_once)
 		return;					/* it is to end already */
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->seat);
-	if (at_once && run->state != RUN_ASSIGNED && sched_row_is_free(run))
+	if (at_once && run->state != RUN_ASSIGNED && run->state != RUN_PARENT && sched_row_is_free(run))
 	{
 		run->superseded = true;
 		sched_end_run(run, JS_CANCELLED, "replaced", NULL, NULL);

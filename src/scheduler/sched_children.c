@@ -81,3 +81,434 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include "scheduler/sched.h"
+#include "utils/timestamp.h"
+
+/* Families seen to, and runs ended, in one step. */
+#define MAX_SEEN 2000
+#define MAX_ENDED 256
+
+/* Children read in any case, when none of a parent that waits is in memory. */
+#define MAX_READ 8
+
+/* Of a run that has children in memory, or is about to be seen to. */
+typedef struct Family
+{
+	int64		run_id;			/* the parent's */
+	dlist_head	children;		/* RunChild.node */
+	bool		doomed;			/* it has ended, or is to end early: they are
+								 * to end */
+	bool		noted;			/* is in to_see */
+	dlist_node	node;			/* there */
+} Family;
+
+struct RunChild
+{
+	RunEntry   *run;
+	Family	   *family;
+	dlist_node	node;			/* in Family.children */
+	bool		noted;			/* is in to_end */
+	dlist_node	end_node;		/* there */
+};
+
+typedef struct FamilyItem
+{
+	int64		run_id;
+	char		status;
+	Family	   *family;
+} FamilyItem;
+
+#define SH_PREFIX familyhash
+#define SH_ELEMENT_TYPE FamilyItem
+#define SH_KEY_TYPE int64
+#define SH_KEY run_id
+#define SH_HASH_KEY(tb, key) sched_hash_id(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* What a child takes of the memory of its role, if it is its parent's only one. */
+#define CHILD_COST (sizeof(RunChild) + sizeof(Family) + 2 * sizeof(FamilyItem))
+
+static familyhash_hash *families = NULL;
+static dlist_head to_see = DLIST_STATIC_INIT(to_see);	/* Family.node */
+static dlist_head to_end = DLIST_STATIC_INIT(to_end);	/* RunChild.end_node */
+
+/* ------------------------------------------------------------------------
+ * Families
+ * ------------------------------------------------------------------------
+ */
+
+static Family *
+find_family(int64 run_id)
+{
+	FamilyItem *item = families == NULL ? NULL : familyhash_lookup(families, run_id);
+
+	return item == NULL ? NULL : item->family;
+}
+
+static Family *
+open_family(int64 run_id)
+{
+	FamilyItem *item;
+	bool		found;
+
+	if (families == NULL)
+		families = familyhash_create(sched.context, 64, NULL);
+	item = familyhash_insert(families, run_id, &found);
+	if (!found)
+	{
+		item->family = MemoryContextAllocZero(sched.context, sizeof(Family));
+		item->family->run_id = run_id;
+		dlist_init(&item->family->children);
+	}
+	return item->family;
+}
+
+/* One that nobody needs any more. */
+static void
+close_family(Family *family)
+{
+	if (!dlist_is_empty(&family->children) || family->noted)
+		return;
+	familyhash_delete(families, family->run_id);
+	pfree(family);
+}
+
+static void
+note_family(Family *family)
+{
+	if (!family->noted)
+		dlist_push_tail(&to_see, &family->node);
+	family->noted = true;
+}
+
+static void
+note_child(RunChild *child)
+{
+	if (!child->noted)
+		dlist_push_tail(&to_end, &child->end_node);
+	child->noted = true;
+}
+
+static void
+unnote_child(RunChild *child)
+{
+	if (child->noted)
+		dlist_delete(&child->end_node);
+	child->noted = false;
+}
+
+static void
+doom(Family *family)
+{
+	dlist_iter	iter;
+
+	if (family->doomed)
+		return;
+	family->doomed = true;
+	dlist_foreach(iter, &family->children)
+		note_child(dlist_container(RunChild, node, iter.cur));
+}
+
+/* ------------------------------------------------------------------------
+ * What others tell
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+is_in_queue(int64 run_id)
+{
+	JsRun		head;
+
+	return sched_run_find(run_id) != NULL || js_run_see_head(run_id, &head);
+}
+
+/* A run that has a parent has been read; it is in no place yet. */
+void
+sched_child_join(RunEntry *run, int64 parent_run_id)
+{
+	Family	   *family = find_family(parent_run_id);
+	RunChild   *child = MemoryContextAllocZero(sched.context, sizeof(RunChild));
+
+	if (family == NULL)
+	{
+		family = open_family(parent_run_id);
+		family->doomed = !is_in_queue(parent_run_id);
+	}
+	child->run = run;
+	child->family = family;
+	dlist_push_tail(&family->children, &child->node);
+	run->child = child;
+	run->cost += CHILD_COST;
+	run->owner->memory += CHILD_COST;
+}
+
+/* It leaves the memory: it has ended, or stays in the table only. */
+void
+sched_child_leave(RunEntry *run)
+{
+	RunChild   *child = run->child;
+
+	if (child == NULL)
+		return;
+	unnote_child(child);
+	dlist_delete(&child->node);
+	if (dlist_is_empty(&child->family->children))
+		note_family(child->family);
+	run->child = NULL;
+	pfree(child);
+}
+
+/* Whether a run is to end because of its parent. */
+bool
+sched_child_is_doomed(const RunEntry *run)
+{
+	return run->child != NULL && run->child->family->doomed;
+}
+
+/* A run has been placed: if it is to end, it will be seen to. */
+void
+sched_child_note(RunEntry *run)
+{
+	if (sched_child_is_doomed(run))
+		note_child(run->child);
+}
+
+/* A run waits for its children, or has changed while it does. */
+void
+sched_children_note(RunEntry *parent)
+{
+	note_family(open_family(parent->run_id));
+}
+
+/* Whether a run waits for children, and none of them is in memory. */
+bool
+sched_children_lack_one(int64 parent_run_id)
+{
+	RunEntry   *parent = sched_run_find(parent_run_id);
+	Family	   *family = find_family(parent_run_id);
+
+	return parent != NULL && parent->state == RUN_PARENT &&
+		(family == NULL || dlist_is_empty(&family->children));
+}
+
+/* A run is not in the queue any more; nearly all have had no children. */
+void
+sched_children_tell(int64 run_id)
+{
+	Family	   *family = find_family(run_id);
+
+	if (family == NULL)
+		return;
+	doom(family);
+	close_family(family);
+}
+
+/* ------------------------------------------------------------------------
+ * The end of a parent
+ * ------------------------------------------------------------------------
+ */
+
+/* The first child whose failure is one of its parent; run_id 0: there is none. */
+typedef struct FailedChild
+{
+	JsRun		head;
+	JsStatus	status;
+} FailedChild;
+
+static const char *
+what_became_of(JsStatus status)
+{
+	switch (status)
+	{
+		case JS_FAILED:
+			return "has failed";
+		case JS_TIMED_OUT:
+			return "has timed out";
+		case JS_LOST:
+			return "was lost";
+		case JS_CANCELLED:
+			return "was cancelled";
+		case JS_SUCCEEDED:
+		case JS_SKIPPED:
+		case JS_MISSED:
+			break;
+	}
+	return NULL;
+}
+
+static bool
+take_failed(const JsRun *head, JsStatus status, void *arg)
+{
+	FailedChild *found = arg;
+
+	if (head->optional || what_became_of(status) == NULL)
+		return true;
+	if (found->head.run_id == 0 || head->run_id < found->head.run_id)
+	{
+		found->head = *head;
+		found->status = status;
+	}
+	return false;
+}
+
+/* What is to be said of the children of a run that have failed; NULL: nothing. */
+static const char *
+failure_of_children(int64 run_id)
+{
+	FailedChild found = {.head = {.run_id = 0}};
+	const char *what;
+	JsJob		job;
+
+	js_history_visit_children(run_id, 1, take_failed, &found);
+	if (found.head.run_id == 0)
+		return NULL;
+	what = what_became_of(found.status);
+	if (!js_job_read_head(found.head.job_id, &job))
+		return psprintf("run " INT64_FORMAT " %s", found.head.run_id, what);
+	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.head.run_id, job.name, what);
+}
+
+/* What a parent that waits ends as without regard to its children; NULL: nothing. */
+static const char *
+reason_to_end(const RunEntry *parent)
+{
+	if (parent->stop != NULL)
+		return sched_stop_reason(parent->stop);
+	if (parent->job->dropped && parent->job->cancel_running)
+		return "job_dropped";
+	return sched_child_is_doomed(parent) ? "parent_ended" : NULL;
+}
+
+/* None of its children is in the queue any more. */
+static void
+end_parent(RunEntry *parent)
+{
+	const char *reason = reason_to_end(parent);
+	const char *error = reason != NULL ? NULL : failure_of_children(parent->run_id);
+
+	if (reason != NULL)
+		sched_end_run(parent, JS_CANCELLED, reason, NULL, NULL);
+	else if (error != NULL)
+		sched_end_run(parent, JS_FAILED, "child_failed", NULL, error);
+	else
+		sched_end_run(parent, JS_SUCCEEDED, NULL, NULL, NULL);
+}
+
+/* Whether there are any in the queue; some of them are in memory then, if they can be. */
+static bool
+read_children(int64 run_id, TimestampTz now)
+{
+	int64		ids[MAX_READ];
+	int			count = js_runs_children(run_id, ids, MAX_READ);
+
+	for (int i = 0; i < count; i++)
+		(void) sched_run_load(ids[i], now);
+	return count > 0;
+}
+
+/* False: somebody holds the row of the parent, which is to end. */
+static bool
+see_to_family(Family *family, TimestampTz now)
+{
+	RunEntry   *parent = sched_run_find(family->run_id);
+
+	if (parent != NULL && parent->state == RUN_PARENT && !parent->job->asleep)
+	{
+		if (reason_to_end(parent) != NULL)
+			doom(family);
+		if (dlist_is_empty(&family->children) && !read_children(family->run_id, now))
+		{
+			if (!sched_row_is_free(parent))
+				return false;
+			end_parent(parent);
+			return true;		/* and with it the family */
+		}
+	}
+	close_family(family);
+	return true;
+}
+
+static void
+see_to_some(int *left, TimestampTz now)
+{
+	for (int i = 0; i < MAX_SEEN && *left > 0 && sched_may_end_more() && !dlist_is_empty(&to_see); i++)
+	{
+		Family	   *family = dlist_container(Family, node, dlist_pop_head_node(&to_see));
+
+		family->noted = false;
+		if (!see_to_family(family, now))
+		{
+			note_family(family);
+			return;
+		}
+		(*left)--;
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * The end of children that are doomed
+ * ------------------------------------------------------------------------
+ */
+
+/* False: somebody holds its row. */
+static bool
+end_child(RunEntry *run)
+{
+	if (run->job->asleep)
+		return true;			/* it is noted again when it wakes */
+	if (run->state == RUN_ASSIGNED)
+		sched_take_back(run->seat);
+	if (run->state == RUN_ASSIGNED)
+		sched_interrupt(run, JS_CANCEL_PARENT);
+	else if (run->state == RUN_PARENT)
+		sched_children_note(run);
+	else if (sched_row_is_free(run))
+		sched_end_run(run, JS_CANCELLED, "parent_ended", NULL, NULL);
+	else
+		return false;
+	return true;
+}
+
+static void
+end_some(int *left)
+{
+	for (; *left > 0 && sched_may_end_more() && !dlist_is_empty(&to_end); (*left)--)
+	{
+		RunChild   *child = dlist_head_element(RunChild, end_node, &to_end);
+
+		unnote_child(child);
+		if (!end_child(child->run))
+		{
+			note_child(child);
+			return;
+		}
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * The step
+ * ------------------------------------------------------------------------
+ */
+
+/* Ends a portion of what is to end. */
+void
+sched_children_serve(TimestampTz now)
+{
+	int			left = MAX_ENDED;
+
+	end_some(&left);
+	left = MAX_ENDED;
+	see_to_some(&left, now);
+}
+
+/* Whether the next step has something to do here. */
+bool
+sched_children_waiting(void)
+{
+	return !dlist_is_empty(&to_see) || !dlist_is_empty(&to_end);
+}

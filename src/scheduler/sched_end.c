@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * sched_end.c
- *		Runs that end without a worker: cancelled, lost, refused, skipped.
+ *		Runs that end without a worker: cancelled, lost, refused, skipped; and
+ *		those that have waited for their children.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -55,7 +56,7 @@ read_ending_run(int64 run_id, JsRun *row)
 		return false;
 	if (js_run_is_too_large(row))
 		return true;
-	ended_bytes += row->size + row->state_size;
+	ended_bytes += row->size + row->state_size + row->result_size;
 	return js_run_read(run_id, row);
 }
 
@@ -89,6 +90,7 @@ note_end(RunEntry *run, const JsOutcome *outcome)
 {
 	JsDone		done = done_of(run->run_id, outcome);
 
+	done.waits = run->state == RUN_PARENT;
 	sched_run_ended(run, run->job, &done);
 }
 
@@ -116,7 +118,16 @@ end_attempt(RunEntry *run, const JsRun *row, const JsJob *job, const JsOutcome *
 	note_end(run, outcome);
 }
 
-/* Ends a run that no worker has begun. */
+/* What a run that waits for its children has left. */
+static void
+take_own_outcome(const JsRun *row, JsOutcome *outcome)
+{
+	outcome->started_at = row->claimed_at;
+	outcome->worker_pid = row->worker_pid;
+	outcome->result = row->result;
+}
+
+/* Ends a run that no worker has begun, or that waits for its children. */
 void
 sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 			  const char *sqlstate, const char *error)
@@ -137,6 +148,8 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 		sched_run_forget(run);
 		return;
 	}
+	if (row.status == JS_RUN_WAITING)
+		take_own_outcome(&row, &outcome);
 	tells = js_callback_tells(&outcome) && !run->job->dropped &&
 		read_ending_job(run->job->job_id, &row, &job);
 	end_attempt(run, &row, tells ? &job : NULL, &outcome);
@@ -227,8 +240,8 @@ outcome_of_loss(const JsRun *row, const SchedLoss *loss)
  * A run's worker or server is gone.  If it was to end anyway, it has.  If the
  * run was one transaction it has left no effect, and goes back to the queue;
  * up to a point.  Else its job's policy says whether it is tried again.  If
- * its row is gone too, or says that it waits for another attempt, it had come
- * to its end, and only the news of that was lost.
+ * its row is gone too, or says that it waits for another attempt or for its
+ * children, it had come to its end, and only the news of that was lost.
  *
  * The row is free (sched_row_is_free).
  */
@@ -243,6 +256,11 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	if (!read_ending_run(run->run_id, &row))
 	{
 		note_ended(run);
+		return;
+	}
+	if (row.status == JS_RUN_WAITING)
+	{
+		sched_run_await_children(run);
 		return;
 	}
 	if (row.status != JS_RUN_RUNNING)

@@ -240,7 +240,8 @@ load_job(int64 job_id, Oid owner)
 
 /*
  * Whose runs have as much memory as one role may have get no more: a run that
- * waits stays in the table until there is room.
+ * waits stays in the table until there is room, unless its parent would wait for
+ * that.
  */
 static bool
 is_too_much(const JsRun *row, const JobEntry *job)
@@ -248,7 +249,9 @@ is_too_much(const JsRun *row, const JobEntry *job)
 	bool		http = row->handler == NULL && (row->sends_request || job->http);
 	OwnerEntry *owner = sched_owner(job->owner, http);
 
-	if (row->status == JS_RUN_RUNNING || owner->memory < js_guc_max_queue_memory * INT64CONST(1024))
+	if (row->status == JS_RUN_RUNNING || row->status == JS_RUN_WAITING ||
+		owner->memory < js_guc_max_queue_memory * INT64CONST(1024) ||
+		(row->parent_run_id != 0 && sched_children_lack_one(row->parent_run_id)))
 		return false;
 	sched_leave_unread(owner, row->run_id);
 	return true;
@@ -290,8 +293,13 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->depends = row->after_when != JS_AFTER_NOTHING;
 	if (run->depends && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_after_begin(run, row->after_when, row->nparents);
+	if (row->parent_run_id != 0)
+		sched_child_join(run, row->parent_run_id);
 	sched_note_cut_off(run);
-	sched_run_wait(run, now);
+	if (row->status == JS_RUN_WAITING)
+		sched_run_await_children(run);
+	else
+		sched_run_wait(run, now);
 }
 
 void

@@ -15,6 +15,7 @@
  *					live, and go one at a time (sched_overlap.c)
  *	RUN_WAITING		found by the runs that they wait for (sched_after.c)
  *	RUN_ASSIGNED	with a worker
+ *	RUN_PARENT		found by its children (sched_children.c)
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

@@ -2,7 +2,8 @@
  *
  * sched_pending.c
  *		What is to be ended in the next step, because of stops, dropped jobs,
- *		changes of owner, ends of other runs or a restart.
+ *		changes of owner, ends of other runs or a restart.  Parents and children
+ *		are in sched_children.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -20,7 +21,7 @@ static void
 cancel_if_disowned(RunEntry *run, TimestampTz now)
 {
 	run->disowned = false;
-	if (run->state == RUN_ASSIGNED)
+	if (run->state == RUN_ASSIGNED || run->state == RUN_PARENT)
 		return;					/* it is noted again if it comes back */
 	if (!sched_run_is_disowned(run))
 		sched_run_wait(run, now);	/* its job has gone back */
@@ -109,7 +110,7 @@ end_waiting_runs(JobEntry *job, int *left)
 	{
 		RunEntry   *run = dlist_container(RunEntry, job_node, iter.cur);
 
-		if (run->state == RUN_ASSIGNED)
+		if (run->state == RUN_ASSIGNED || run->state == RUN_PARENT)
 			continue;
 		if (*left == 0 || !sched_may_end_more())
 			return false;
@@ -197,6 +198,7 @@ sched_end_pending(TimestampTz now)
 	lose_cut_off();
 	cancel_disowned(now);
 	end_dropped();
+	sched_children_serve(now);
 	skip_some(now);
 }
 
@@ -206,5 +208,5 @@ sched_ends_waiting(void)
 {
 	return sched_may_end() &&
 		(sched.dropped_jobs != NIL || sched.cut_off != NIL || sched.disowned != NIL ||
-		 sched_stops_waiting() || sched_after_skips_waiting());
+		 sched_stops_waiting() || sched_after_skips_waiting() || sched_children_waiting());
 }

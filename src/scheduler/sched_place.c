@@ -19,13 +19,14 @@
 
 /*
  * For its job, which counts them: has begun, or would if there were a worker;
- * not one that is for later.
+ * not one that is for later.  One that waits for its children has begun.
  */
 static bool
 is_live(const RunEntry *run)
 {
 	return !run->backfill && !run->callback &&
 		(run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
+		 run->state == RUN_PARENT ||
 		 (run->state == RUN_FUTURE && run->attempt > 0));
 }
 
@@ -98,6 +99,7 @@ leave_place(RunEntry *run, RunEntryState next)
 			break;
 		case RUN_HELD:
 		case RUN_WAITING:
+		case RUN_PARENT:
 			break;
 	}
 }
@@ -127,6 +129,7 @@ enter_place(RunEntry *run)
 			break;
 		case RUN_HELD:
 		case RUN_WAITING:
+		case RUN_PARENT:
 			break;
 	}
 }
@@ -180,6 +183,8 @@ sched_run_forget(RunEntry *run)
 	sched_run_place(run, RUN_HELD);
 	sched_after_tell_gone(run->run_id);
 	sched_after_leave(run);
+	sched_children_tell(run->run_id);
+	sched_child_leave(run);
 	sched_limits_detach(run);
 	if (run->stop != NULL)
 		dlist_push_tail(&sched.stops_done, &run->stop->node);
@@ -193,6 +198,7 @@ sched_run_give_way(RunEntry *run)
 	sched_leave_unread(run->owner, run->run_id);
 	sched_run_place(run, RUN_HELD);
 	sched_after_give_way(run);
+	sched_child_leave(run);
 	sched_limits_detach(run);
 	sched_run_free(run);
 }
@@ -271,16 +277,24 @@ queue_stop_again(RunEntry *run)
 	run->terminated = false;
 }
 
-/* Puts a run that is with no worker where its time and its job want it. */
+/*
+ * Puts a run that is with no worker where its time and its job want it.  One that
+ * waits for its children stays there; but its job may have been dropped.
+ */
 void
 sched_run_wait(RunEntry *run, TimestampTz now)
 {
+	if (run->state == RUN_PARENT)
+	{
+		sched_children_note(run);
+		return;
+	}
 	run->seat = -1;
 	queue_stop_again(run);
 	follow_owner(run);
 	if (sched_run_is_disowned(run))
 		sched_note_disowned(run);
-	if (run->cut_off || run->superseded || run->disowned || is_held(run))
+	if (run->cut_off || run->superseded || run->disowned || is_held(run) || sched_child_is_doomed(run))
 		sched_run_place(run, RUN_HELD);
 	else if (run->after != NULL)
 		sched_run_place(run, RUN_WAITING);
@@ -292,6 +306,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 		sched_run_place(run, RUN_READY);
 	if (run->after != NULL)
 		sched_after_note(run);
+	sched_child_note(run);
 	if (run->job->dropped)
 		sched_note_dropped(run->job);
 }
@@ -316,6 +331,24 @@ sched_run_put_off(RunEntry *run)
 	run->claimed = false;
 	run->run_at = js_clock_now() + USECS_PER_SEC;
 	sched_run_wait(run, js_clock_now());
+}
+
+/*
+ * A run has been executed, and ends when its children have.  What it takes of its
+ * role's memory is not taken from them.
+ */
+void
+sched_run_await_children(RunEntry *run)
+{
+	if (run == NULL)
+		return;
+	run->claimed = false;
+	run->seat = -1;
+	queue_stop_again(run);
+	run->owner->memory -= run->cost;
+	run->cost = 0;
+	sched_run_place(run, RUN_PARENT);
+	sched_children_note(run);
 }
 
 /* ------------------------------------------------------------------------
@@ -426,9 +459,12 @@ sched_first_ready(OwnerEntry *owner)
 		if (item == NULL)
 			return NULL;
 		run = pairingheap_container(RunEntry, item.node, &item->node);
-		if (!is_unplaced(run))
+		if (sched_child_is_doomed(run))
+			sched_run_place(run, RUN_HELD);
+		else if (!is_unplaced(run))
 			return run;
-		place_anew(run, js_clock_now());
+		else
+			place_anew(run, js_clock_now());
 	}
 	return NULL;
 }

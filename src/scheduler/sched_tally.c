@@ -107,7 +107,7 @@ add_outcome(JobEntry *job, const JsDone *done)
 		tally->gone_run = done->run_id;
 		sched.tallies_since = 1;
 	}
-	if (done->started_at != DT_NOBEGIN)
+	if (done->started_at != DT_NOBEGIN && !done->waits)
 		note_run_time(job, done);
 }
 
@@ -124,8 +124,8 @@ counts(const RunEntry *run, const JsDone *done)
 
 /*
  * Takes note that a run has ended, whoever has recorded that: its outcome is
- * added up, its limits are released, runs that wait for it are seen to in the
- * next step, and sessions that wait for it are told; if it is added up, not before
+ * added up, its limits are released, runs that wait for it, and children of its,
+ * are seen to in the next step, and sessions that wait for it are told; if it is added up, not before
  * that is due (step_in_transaction()).  Either of run and
  * job may be unknown (NULL).
  */
@@ -135,12 +135,21 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 	bool		added = job != NULL && counts(run, done);
 
 	sched_after_tell(done->run_id, done->status);
+	sched_children_tell(done->run_id);
 	if (run != NULL)
 		sched_run_forget(run);
 	if (added)
 		add_outcome(job, done);
 	else if (pg_atomic_read_u32(&sched.db->waiters) > 0)
 		ConditionVariableBroadcast(&sched.db->finished);
+}
+
+static void
+await_children(RunEntry *run, const JsDone *done)
+{
+	if (run != NULL)
+		note_run_time(run->job, done);
+	sched_run_await_children(run);
 }
 
 /* What has come of an attempt. */
@@ -151,6 +160,8 @@ sched_take_outcome(const JsDone *done)
 
 	if (!done->recorded)
 		sched_run_put_off(run);
+	else if (done->waits)
+		await_children(run, done);
 	else if (done->retry_at != 0)
 		sched_run_retry(run, done->retry_at);
 	else

@@ -125,7 +125,8 @@ typedef enum JsCancel
 	JS_CANCEL_DROP,				/* drop_job(cancel_running => true) */
 	JS_CANCEL_TIMEOUT,
 	JS_CANCEL_RESET,			/* reset_stuck(): not its end, its worker's */
-	JS_CANCEL_REPLACE			/* a slot's run takes its place */
+	JS_CANCEL_REPLACE,			/* a slot's run takes its place */
+	JS_CANCEL_PARENT			/* its parent has ended, or is to */
 } JsCancel;
 
 typedef struct JsMail
@@ -151,6 +152,8 @@ typedef struct JsDone
 	int64		gone;			/* the revision of its job of which a server
 								 * says that nobody is there any more; 0: none
 								 * says so */
+	bool		waits;			/* the run has been executed, and waits for
+								 * its children, or has done so */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
 								 * it has ended */
 } JsDone;

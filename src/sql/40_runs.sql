@@ -116,7 +116,9 @@ CREATE FUNCTION jobsched.trigger(
 	on_conflict text DEFAULT 'return_existing',
 	idempotency_period interval DEFAULT '1 day',
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
 'Queues a run of a job and returns its id; it exists if and only if the transaction commits, and '
@@ -132,7 +134,9 @@ CREATE FUNCTION jobsched.trigger_many(
 	max_attempts integer DEFAULT NULL,
 	keys text[] DEFAULT NULL,
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';

@@ -22,7 +22,9 @@ CREATE FUNCTION jobsched.http_request(
 	on_success text DEFAULT NULL,
 	on_failure text DEFAULT NULL,
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_request';
 COMMENT ON FUNCTION jobsched.http_request IS
 'Queues an HTTP request and returns the id of its run; it is sent if and only if the transaction '
@@ -38,10 +40,12 @@ CREATE FUNCTION jobsched.http_get(
 	keys text[] DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('GET', url, NULL, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when);
+	after => after, after_when => after_when, child => child, optional => optional);
 COMMENT ON FUNCTION jobsched.http_get IS
 'Queues a GET request, as http_request() does.';
 
@@ -55,10 +59,12 @@ CREATE FUNCTION jobsched.http_post(
 	keys text[] DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('POST', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when);
+	after => after, after_when => after_when, child => child, optional => optional);
 COMMENT ON FUNCTION jobsched.http_post IS
 'Queues a POST request with a JSON body, as http_request() does.';
 
@@ -72,10 +78,12 @@ CREATE FUNCTION jobsched.http_put(
 	keys text[] DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('PUT', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when);
+	after => after, after_when => after_when, child => child, optional => optional);
 COMMENT ON FUNCTION jobsched.http_put IS
 'Queues a PUT request with a JSON body, as http_request() does.';
 
@@ -89,10 +97,12 @@ CREATE FUNCTION jobsched.http_patch(
 	keys text[] DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('PATCH', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when);
+	after => after, after_when => after_when, child => child, optional => optional);
 COMMENT ON FUNCTION jobsched.http_patch IS
 'Queues a PATCH request with a JSON body, as http_request() does.';
 
@@ -106,10 +116,12 @@ CREATE FUNCTION jobsched.http_delete(
 	keys text[] DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	after bigint[] DEFAULT NULL,
-	after_when text DEFAULT 'success')
+	after_when text DEFAULT 'success',
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('DELETE', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when);
+	after => after, after_when => after_when, child => child, optional => optional);
 COMMENT ON FUNCTION jobsched.http_delete IS
 'Queues a DELETE request, as http_request() does.';
 

@@ -715,7 +715,10 @@ js_runs_leave(const JsEnding *endings, int count)
  * ------------------------------------------------------------------------
  */
 
-/* Some children of a run that are in the queue, the oldest first; returns how many. */
+/*
+ * Some children of a run that are in the queue, the oldest first; returns how many.
+ * ids: NULL if only that is wanted.
+ */
 int
 js_runs_children(int64 parent_run_id, int64 *ids, int most)
 {
@@ -733,7 +736,9 @@ js_runs_children(int64 parent_run_id, int64 *ids, int most)
 	{
 		bool		isnull;
 
-		ids[count++] = DatumGetInt64(heap_getattr(tuple, RUN_ID, RelationGetDescr(rel), &isnull));
+		if (ids != NULL)
+			ids[count] = DatumGetInt64(heap_getattr(tuple, RUN_ID, RelationGetDescr(rel), &isnull));
+		count++;
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan_ordered(scan);

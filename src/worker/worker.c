@@ -179,6 +179,7 @@ finish_works(const JsWork *works, int count)
 		done[i].status = works[i].outcome.status;
 		done[i].started_at = works[i].outcome.started_at;
 		done[i].finished_at = works[i].outcome.finished_at;
+		done[i].waits = works[i].goes_on && works[i].next.status == JS_RUN_WAITING;
 		done[i].retry_at = works[i].goes_on ? works[i].next.run_at : 0;
 	}
 	js_seat_finish(done, count);

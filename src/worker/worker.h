@@ -19,8 +19,9 @@ typedef struct JsWork
 	JsMail		mail;
 	const JsJob *job;			/* NULL: not ours to execute */
 	JsRun		run;
-	JsRun		next;			/* the run as it waits for another attempt */
-	bool		goes_on;		/* there is to be one */
+	JsRun		next;			/* the run as it waits for another attempt, or
+								 * for its children */
+	bool		goes_on;		/* it does */
 	JsOutcome	outcome;
 	JsLogLine  *lines;			/* when kept apart from the capture buffer */
 	int			nlines;

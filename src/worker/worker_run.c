@@ -38,6 +38,7 @@
 #include "process/process.h"
 #include "process/shutdown.h"
 #include "run/capture.h"
+#include "run/children.h"
 #include "run/context.h"
 #include "run/execsql.h"
 #include "run/finish.h"
@@ -90,6 +91,8 @@ js_worker_decide(JsWork *work)
 		work->next.state = state;
 		js_retry_wait(&work->next, "snoozed", work->outcome.finished_at + delay);
 	}
+	else
+		work->goes_on = js_children_plan(&work->run, &work->outcome, &work->next);
 }
 
 JsEnding

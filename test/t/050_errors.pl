@@ -87,9 +87,10 @@ my %wrong = (
 		"('missing')", "('theirs')", "('own', '[]')", "('own', run_at => 'infinity')", "('own', keys => '{{{args.none}}}')",
 		"('own', idempotency_key => '')", "('own', idempotency_key => 'k', on_conflict => 'sometimes')",
 		"('own', idempotency_key => 'k', keys => '{{{args.none}}}')", "('own', timeout => '-1 s')",
-		"('own', after => '{0}')", "('own', after => '{NULL}')", "('own', after_when => 'sometimes')", "('own', after_when => NULL)"
+		"('own', after => '{0}')", "('own', after => '{NULL}')", "('own', after_when => 'sometimes')", "('own', after_when => NULL)",
+		"('own', child => true)", "('own', optional => true)", "('own', child => NULL)"
 	],
-	trigger_many => [ "('missing', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)", "('own', '{NULL}', after => '{0}')" ],
+	trigger_many => [ "('missing', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)", "('own', '{NULL}', after => '{0}')", "('own', '{NULL}', child => true)" ],
 	backfill => [ "('missing', now(), now())", "('own', '2000-01-01', '2010-01-01', max => 1)", "('taken', '2000-01-01', '2001-01-01')" ],
 	cancel_run => [ '(-1)' ],
 	cancel_runs => [ '()', "('missing')", "(status => 'lost')" ],
@@ -104,7 +105,7 @@ my %wrong = (
 		"('GET', 'ftp://x')", "(NULL, NULL)", "('POST', '$url', on_success => 'no.such')", "('POST', '$url', keys => '{{{args.none}}}')",
 		"('POST', '$url', after => '{0}')", "('POST', '$url', idempotency_key => 'k', on_conflict => 'no')", "('POST', '$url', timeout => '-1 s')", "('POST', '$url', '{}', body_text => 'x')"
 	],
-	(map { $_ => [ "('no url')", "('$url', headers => '[]')", "('$url', after => '{0}')" ] } qw(http_get http_post http_put http_patch http_delete)),
+	(map { $_ => [ "('no url')", "('$url', headers => '[]')", "('$url', after => '{0}')", "('$url', child => true)" ] } qw(http_get http_post http_put http_patch http_delete)),
 	http_webhook => [ 'SELECT jobsched.http_webhook()',
 		q{CREATE TRIGGER bad AFTER INSERT ON door.hooked FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('http://')} ],
 	set_queue => [ "('q', -1)", "('theirs', 1, owner => 'victim')", "('q', 1, rate => 1)", '(NULL)' ],
