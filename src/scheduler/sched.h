@@ -511,8 +511,14 @@ extern void sched_child_note(RunEntry *run);
 extern void sched_children_note(RunEntry *parent);
 extern void sched_children_tell(int64 run_id);
 extern bool sched_children_lack_one(int64 parent_run_id);
-extern void sched_children_serve(TimestampTz now);
+extern void sched_children_doom(int64 run_id);
+extern int64 sched_children_next_to_see(void);
+extern void sched_children_seen(int64 run_id);
+extern RunEntry *sched_children_next_to_end(void);
 extern bool sched_children_waiting(void);
+
+/* sched_parent.c */
+extern void sched_parents_serve(TimestampTz now);
 
 /* sched_end.c */
 extern void sched_begin_ends(void);

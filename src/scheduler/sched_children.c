@@ -24,7 +24,9 @@
  *		worker --> js_children_plan() --> row "waiting", done.waits
  *			--> sched_run_await_children() --> sched_children_note()
  *		child: sched_child_join() ... sched_child_leave() --> note_family()
- *		sched_children_serve() --> see_to_family() --> end_parent()
+ *		sched_parents_serve() --> see_to_parent() --> end_parent()
+ *
+ * What is here are the families; sched_parent.c ends parents and children.
  *
  * A child lives no longer than its parent.  When a parent ends although children
  * of it live, because it was cancelled, or has failed after a commit, these are
@@ -83,14 +85,6 @@
 #include "postgres.h"
 
 #include "scheduler/sched.h"
-#include "utils/timestamp.h"
-
-/* Families seen to, and runs ended, in one step. */
-#define MAX_SEEN 2000
-#define MAX_ENDED 256
-
-/* Children read in any case, when none of a parent that waits is in memory. */
-#define MAX_READ 8
 
 /* Of a run that has children in memory, or is about to be seen to. */
 typedef struct Family
@@ -296,217 +290,68 @@ sched_children_lack_one(int64 parent_run_id)
 		(family == NULL || dlist_is_empty(&family->children));
 }
 
-/* A run is not in the queue any more; nearly all have had no children. */
+/* A run is to end, and so are its children; nearly all have had none. */
 void
-sched_children_tell(int64 run_id)
+sched_children_doom(int64 run_id)
 {
 	Family	   *family = find_family(run_id);
 
-	if (family == NULL)
-		return;
-	doom(family);
-	close_family(family);
+	if (family != NULL)
+		doom(family);
 }
 
-/* ------------------------------------------------------------------------
- * The end of a parent
- * ------------------------------------------------------------------------
- */
-
-/* The first child whose failure is one of its parent; run_id 0: there is none. */
-typedef struct FailedChild
-{
-	JsRun		head;
-	JsStatus	status;
-} FailedChild;
-
-static const char *
-what_became_of(JsStatus status)
-{
-	switch (status)
-	{
-		case JS_FAILED:
-			return "has failed";
-		case JS_TIMED_OUT:
-			return "has timed out";
-		case JS_LOST:
-			return "was lost";
-		case JS_CANCELLED:
-			return "was cancelled";
-		case JS_SUCCEEDED:
-		case JS_SKIPPED:
-		case JS_MISSED:
-			break;
-	}
-	return NULL;
-}
-
-static bool
-take_failed(const JsRun *head, JsStatus status, void *arg)
-{
-	FailedChild *found = arg;
-
-	if (head->optional || what_became_of(status) == NULL)
-		return true;
-	if (found->head.run_id == 0 || head->run_id < found->head.run_id)
-	{
-		found->head = *head;
-		found->status = status;
-	}
-	return false;
-}
-
-/* What is to be said of the children of a run that have failed; NULL: nothing. */
-static const char *
-failure_of_children(int64 run_id)
-{
-	FailedChild found = {.head = {.run_id = 0}};
-	const char *what;
-	JsJob		job;
-
-	js_history_visit_children(run_id, 1, take_failed, &found);
-	if (found.head.run_id == 0)
-		return NULL;
-	what = what_became_of(found.status);
-	if (!js_job_read_head(found.head.job_id, &job))
-		return psprintf("run " INT64_FORMAT " %s", found.head.run_id, what);
-	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.head.run_id, job.name, what);
-}
-
-/* What a parent that waits ends as without regard to its children; NULL: nothing. */
-static const char *
-reason_to_end(const RunEntry *parent)
-{
-	if (parent->stop != NULL)
-		return sched_stop_reason(parent->stop);
-	if (parent->job->dropped && parent->job->cancel_running)
-		return "job_dropped";
-	return sched_child_is_doomed(parent) ? "parent_ended" : NULL;
-}
-
-/* None of its children is in the queue any more. */
-static void
-end_parent(RunEntry *parent)
-{
-	const char *reason = reason_to_end(parent);
-	const char *error = reason != NULL ? NULL : failure_of_children(parent->run_id);
-
-	if (reason != NULL)
-		sched_end_run(parent, JS_CANCELLED, reason, NULL, NULL);
-	else if (error != NULL)
-		sched_end_run(parent, JS_FAILED, "child_failed", NULL, error);
-	else
-		sched_end_run(parent, JS_SUCCEEDED, NULL, NULL, NULL);
-}
-
-/* Whether there are any in the queue; some of them are in memory then, if they can be. */
-static bool
-read_children(int64 run_id, TimestampTz now)
-{
-	int64		ids[MAX_READ];
-	int			count = js_runs_children(run_id, ids, MAX_READ);
-
-	for (int i = 0; i < count; i++)
-		(void) sched_run_load(ids[i], now);
-	return count > 0;
-}
-
-/* False: somebody holds the row of the parent, which is to end. */
-static bool
-see_to_family(Family *family, TimestampTz now)
-{
-	RunEntry   *parent = sched_run_find(family->run_id);
-
-	if (parent != NULL && parent->state == RUN_PARENT && !parent->job->asleep)
-	{
-		if (reason_to_end(parent) != NULL)
-			doom(family);
-		if (dlist_is_empty(&family->children) && !read_children(family->run_id, now))
-		{
-			if (!sched_row_is_free(parent))
-				return false;
-			end_parent(parent);
-			return true;		/* and with it the family */
-		}
-	}
-	close_family(family);
-	return true;
-}
-
-static void
-see_to_some(int *left, TimestampTz now)
-{
-	for (int i = 0; i < MAX_SEEN && *left > 0 && sched_may_end_more() && !dlist_is_empty(&to_see); i++)
-	{
-		Family	   *family = dlist_container(Family, node, dlist_pop_head_node(&to_see));
-
-		family->noted = false;
-		if (!see_to_family(family, now))
-		{
-			note_family(family);
-			return;
-		}
-		(*left)--;
-	}
-}
-
-/* ------------------------------------------------------------------------
- * The end of children that are doomed
- * ------------------------------------------------------------------------
- */
-
-/* False: somebody holds its row. */
-static bool
-end_child(RunEntry *run)
-{
-	if (run->job->asleep)
-		return true;			/* it is noted again when it wakes */
-	if (run->state == RUN_ASSIGNED)
-		sched_take_back(run->seat);
-	if (run->state == RUN_ASSIGNED)
-		sched_interrupt(run, JS_CANCEL_PARENT);
-	else if (run->state == RUN_PARENT)
-		sched_children_note(run);
-	else if (sched_row_is_free(run))
-		sched_end_run(run, JS_CANCELLED, "parent_ended", NULL, NULL);
-	else
-		return false;
-	return true;
-}
-
-static void
-end_some(int *left)
-{
-	for (; *left > 0 && sched_may_end_more() && !dlist_is_empty(&to_end); (*left)--)
-	{
-		RunChild   *child = dlist_head_element(RunChild, end_node, &to_end);
-
-		unnote_child(child);
-		if (!end_child(child->run))
-		{
-			note_child(child);
-			return;
-		}
-	}
-}
-
-/* ------------------------------------------------------------------------
- * The step
- * ------------------------------------------------------------------------
- */
-
-/* Ends a portion of what is to end. */
+/* A run is not in the queue any more. */
 void
-sched_children_serve(TimestampTz now)
+sched_children_tell(int64 run_id)
 {
-	int			left = MAX_ENDED;
-
-	end_some(&left);
-	left = MAX_ENDED;
-	see_to_some(&left, now);
+	sched_children_doom(run_id);
+	sched_children_seen(run_id);
 }
 
-/* Whether the next step has something to do here. */
+/* ------------------------------------------------------------------------
+ * What the next step has to do
+ * ------------------------------------------------------------------------
+ */
+
+/*
+ * A run whose children are to be seen to, which sched_children_seen() says when it
+ * is done; 0: there is none.
+ */
+int64
+sched_children_next_to_see(void)
+{
+	Family	   *family;
+
+	if (dlist_is_empty(&to_see))
+		return 0;
+	family = dlist_container(Family, node, dlist_pop_head_node(&to_see));
+	family->noted = false;
+	return family->run_id;
+}
+
+void
+sched_children_seen(int64 run_id)
+{
+	Family	   *family = find_family(run_id);
+
+	if (family != NULL)
+		close_family(family);
+}
+
+/* A child that is to be ended, once; NULL: there is none. */
+RunEntry *
+sched_children_next_to_end(void)
+{
+	RunChild   *child;
+
+	if (dlist_is_empty(&to_end))
+		return NULL;
+	child = dlist_head_element(RunChild, end_node, &to_end);
+	unnote_child(child);
+	return child->run;
+}
+
+/* Whether there is something to do. */
 bool
 sched_children_waiting(void)
 {

@@ -3,7 +3,7 @@
  * sched_pending.c
  *		What is to be ended in the next step, because of stops, dropped jobs,
  *		changes of owner, ends of other runs or a restart.  Parents and children
- *		are in sched_children.c.
+ *		are in sched_parent.c.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -198,7 +198,7 @@ sched_end_pending(TimestampTz now)
 	lose_cut_off();
 	cancel_disowned(now);
 	end_dropped();
-	sched_children_serve(now);
+	sched_parents_serve(now);
 	skip_some(now);
 }
 

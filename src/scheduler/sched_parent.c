@@ -1,0 +1,210 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_parent.c
+ *		The ends of parents whose children have ended, and of children whose
+ *		parents have.
+ *
+ * sched_children.c has the design.  All of it is done in portions.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "scheduler/sched.h"
+
+/* Parents seen to, and runs of either kind ended, in one step. */
+#define MAX_SEEN 2000
+#define MAX_ENDED 256
+
+/* Children read in any case, when none of a parent that waits is in memory. */
+#define MAX_READ 8
+
+/* ------------------------------------------------------------------------
+ * The end of a parent
+ * ------------------------------------------------------------------------
+ */
+
+/* The first child whose failure is one of its parent; run_id 0: there is none. */
+typedef struct FailedChild
+{
+	JsRun		head;
+	JsStatus	status;
+} FailedChild;
+
+static const char *
+what_became_of(JsStatus status)
+{
+	switch (status)
+	{
+		case JS_FAILED:
+			return "has failed";
+		case JS_TIMED_OUT:
+			return "has timed out";
+		case JS_LOST:
+			return "was lost";
+		case JS_CANCELLED:
+			return "was cancelled";
+		case JS_SUCCEEDED:
+		case JS_SKIPPED:
+		case JS_MISSED:
+			break;
+	}
+	return NULL;
+}
+
+static bool
+take_failed(const JsRun *head, JsStatus status, void *arg)
+{
+	FailedChild *found = arg;
+
+	if (head->optional || what_became_of(status) == NULL)
+		return true;
+	if (found->head.run_id == 0 || head->run_id < found->head.run_id)
+	{
+		found->head = *head;
+		found->status = status;
+	}
+	return false;
+}
+
+/* What is to be said of the children of a run that have failed; NULL: nothing. */
+static const char *
+failure_of_children(int64 run_id)
+{
+	FailedChild found = {.head = {.run_id = 0}};
+	const char *what;
+	JsJob		job;
+
+	js_history_visit_children(run_id, 1, take_failed, &found);
+	if (found.head.run_id == 0)
+		return NULL;
+	what = what_became_of(found.status);
+	if (!js_job_read_head(found.head.job_id, &job))
+		return psprintf("run " INT64_FORMAT " %s", found.head.run_id, what);
+	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.head.run_id, job.name, what);
+}
+
+/* What a parent that waits ends as without regard to its children; NULL: nothing. */
+static const char *
+reason_to_end(const RunEntry *parent)
+{
+	if (parent->stop != NULL)
+		return sched_stop_reason(parent->stop);
+	if (parent->job->dropped && parent->job->cancel_running)
+		return "job_dropped";
+	return sched_child_is_doomed(parent) ? "parent_ended" : NULL;
+}
+
+/* None of its children is in the queue any more. */
+static void
+end_parent(RunEntry *parent)
+{
+	const char *reason = reason_to_end(parent);
+	const char *error = reason != NULL ? NULL : failure_of_children(parent->run_id);
+
+	if (reason != NULL)
+		sched_end_run(parent, JS_CANCELLED, reason, NULL, NULL);
+	else if (error != NULL)
+		sched_end_run(parent, JS_FAILED, "child_failed", NULL, error);
+	else
+		sched_end_run(parent, JS_SUCCEEDED, NULL, NULL, NULL);
+}
+
+/* Whether there are any in the queue; some of them are in memory then, if they can be. */
+static bool
+read_children(int64 run_id, TimestampTz now)
+{
+	int64		ids[MAX_READ];
+	int			count = js_runs_children(run_id, ids, MAX_READ);
+
+	for (int i = 0; i < count; i++)
+		(void) sched_run_load(ids[i], now);
+	return count > 0;
+}
+
+/*
+ * Sees to a run that waits for its children.  False: it is to end, and somebody
+ * holds its row.
+ */
+static bool
+see_to_parent(RunEntry *parent, int *left, TimestampTz now)
+{
+	if (reason_to_end(parent) != NULL)
+		sched_children_doom(parent->run_id);
+	if (!sched_children_lack_one(parent->run_id) || read_children(parent->run_id, now))
+		return true;
+	if (!sched_row_is_free(parent))
+		return false;
+	end_parent(parent);
+	(*left)--;
+	return true;
+}
+
+static void
+see_to_some(TimestampTz now)
+{
+	int			left = MAX_ENDED;
+	int64		run_id;
+
+	for (int i = 0; i < MAX_SEEN && left > 0 && sched_may_end_more() &&
+		 (run_id = sched_children_next_to_see()) != 0; i++)
+	{
+		RunEntry   *parent = sched_run_find(run_id);
+
+		if (parent != NULL && parent->state == RUN_PARENT && !parent->job->asleep &&
+			!see_to_parent(parent, &left, now))
+		{
+			sched_children_note(parent);
+			return;
+		}
+		sched_children_seen(run_id);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * The end of children that are doomed
+ * ------------------------------------------------------------------------
+ */
+
+/* False: somebody holds its row. */
+static bool
+end_child(RunEntry *run)
+{
+	if (run->job->asleep)
+		return true;			/* it is noted again when it wakes */
+	if (run->state == RUN_ASSIGNED)
+		sched_take_back(run->seat);
+	if (run->state == RUN_ASSIGNED)
+		sched_interrupt(run, JS_CANCEL_PARENT);
+	else if (run->state == RUN_PARENT)
+		sched_children_note(run);
+	else if (sched_row_is_free(run))
+		sched_end_run(run, JS_CANCELLED, "parent_ended", NULL, NULL);
+	else
+		return false;
+	return true;
+}
+
+static void
+end_some(void)
+{
+	RunEntry   *run;
+
+	for (int i = 0; i < MAX_ENDED && sched_may_end_more() &&
+		 (run = sched_children_next_to_end()) != NULL; i++)
+		if (!end_child(run))
+		{
+			sched_child_note(run);
+			return;
+		}
+}
+
+/* Ends a portion of what is to end. */
+void
+sched_parents_serve(TimestampTz now)
+{
+	end_some();
+	see_to_some(now);
+}
