@@ -507,6 +507,7 @@ extern void sched_upstream_follow(TimestampTz now);
 extern void sched_child_join(RunEntry *run, int64 parent_run_id);
 extern void sched_child_leave(RunEntry *run);
 extern bool sched_child_is_doomed(const RunEntry *run);
+extern int64 sched_child_parent(const RunEntry *run);
 extern void sched_child_note(RunEntry *run);
 extern void sched_children_note(RunEntry *parent);
 extern void sched_children_tell(int64 run_id);

@@ -264,6 +264,13 @@ sched_child_is_doomed(const RunEntry *run)
 	return run->child != NULL && run->child->family->doomed;
 }
 
+/* The id of the parent of a run that has one. */
+int64
+sched_child_parent(const RunEntry *run)
+{
+	return run->child->family->run_id;
+}
+
 /* A run has been placed: if it is to end, it will be seen to. */
 void
 sched_child_note(RunEntry *run)

@@ -86,15 +86,42 @@ failure_of_children(int64 run_id)
 	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.head.run_id, job.name, what);
 }
 
+/* Why a parent that waits is to end early, but for its own parents; NULL: it is not. */
+static const char *
+own_reason_to_end(const RunEntry *parent)
+{
+	if (parent->stop != NULL)
+		return sched_stop_reason(parent->stop);
+	return parent->job->dropped && parent->job->cancel_running ? "job_dropped" : NULL;
+}
+
+/*
+ * Whether one above it has ended or is to end early, be it that the news of that
+ * have not come down so far.
+ */
+static bool
+is_doomed(const RunEntry *run)
+{
+	for (int i = 0; i < JS_MAX_DEPTH && run->child != NULL; i++)
+	{
+		if (sched_child_is_doomed(run))
+			return true;
+		run = sched_run_find(sched_child_parent(run));
+		if (run == NULL || run->state != RUN_PARENT)
+			return false;
+		if (own_reason_to_end(run) != NULL)
+			return true;
+	}
+	return false;
+}
+
 /* What a parent that waits ends as without regard to its children; NULL: nothing. */
 static const char *
 reason_to_end(const RunEntry *parent)
 {
-	if (parent->stop != NULL)
-		return sched_stop_reason(parent->stop);
-	if (parent->job->dropped && parent->job->cancel_running)
-		return "job_dropped";
-	return sched_child_is_doomed(parent) ? "parent_ended" : NULL;
+	const char *reason = own_reason_to_end(parent);
+
+	return reason == NULL && is_doomed(parent) ? "parent_ended" : reason;
 }
 
 /* None of its children is in the queue any more. */

@@ -218,8 +218,8 @@ app(q{
 	CREATE TABLE app.told (run_id bigint, status text, reason text);
 	CREATE FUNCTION app.hear(args jsonb) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO app.told VALUES ((args ->> 'run_id')::bigint, args ->> 'status', args ->> 'reason') $$;
-	SELECT jobsched.alter_job('parent', on_success => 'app.hear', on_failure => 'app.hear', pause_after_failures => 2)});
-$run = parent(q{SELECT jobsched.trigger('held', child => true), jobsched.trigger('fail', child => true)});
+	SELECT jobsched.create_job('tells', handler => 'app.parent', on_success => 'app.hear', on_failure => 'app.hear', pause_after_failures => 2)});
+$run = parent(q{SELECT jobsched.trigger('held', child => true), jobsched.trigger('fail', child => true)}, 'tells');
 my $after = trigger('work', "after => '{$run}', after_when => 'failure'");
 waits($run);
 wait_value($node, $db, "SELECT count(*) FROM jobsched.runs WHERE parent_run_id = $run AND status = 'failed'", '1', 'a child has failed');
@@ -229,9 +229,8 @@ app(q{SELECT jobsched.resume_job('held')});
 is(ended($run), 'failed child_failed', 'it ends after the last');
 is(ended($after), 'succeeded', 'and then those who wait for it start');
 wait_value($node, $db, "SELECT status, reason FROM app.told WHERE run_id = $run", 'failed|child_failed', 'and its callback is told, once');
-is(ended(parent(q{SELECT jobsched.trigger('fail', child => true)})), 'failed child_failed', 'a second in a row');
-wait_value($node, $db, q{SELECT state FROM jobsched.jobs WHERE name = 'parent'}, 'paused', 'pauses the job');
-app(q{SELECT jobsched.alter_job('parent', pause_after_failures => 0, on_success => '', on_failure => '')});
+is(ended(parent(q{SELECT jobsched.trigger('fail', child => true)}, 'tells')), 'failed child_failed', 'a second in a row');
+wait_value($node, $db, q{SELECT state FROM jobsched.jobs WHERE name = 'tells'}, 'paused', 'pauses the job');
 app(q{SELECT jobsched.pause_job('held')});
 
 # limits, queues, keys, one worker
@@ -262,10 +261,10 @@ is(ended($_), 'cancelled cancelled', 'they are cancelled') for ($run, $after);
 
 for my $overlap ('skip', 'queue', 'replace')
 {
-	app(qq{SELECT jobsched.create_job('slots', handler => 'app.parent', args => '{"do": "SELECT jobsched.trigger(''held'', child => true)"}',
+	app(qq{SELECT jobsched.create_job('slots_$overlap', handler => 'app.parent', args => '{"do": "SELECT jobsched.trigger(''held'', child => true)"}',
 		schedule => 'every 1 second', overlap => '$overlap')});
-	wait_until($node, $db, q{SELECT count(*) = 1 FROM jobsched.runs WHERE job_name = 'slots' AND reason = 'waiting_for_children'}, "$overlap: the run of a slot waits");
-	$run = psql(q{SELECT run_id FROM jobsched.runs WHERE job_name = 'slots' AND reason = 'waiting_for_children' LIMIT 1});
+	wait_until($node, $db, qq{SELECT count(*) = 1 FROM jobsched.runs WHERE job_name = 'slots_$overlap' AND reason = 'waiting_for_children'}, "$overlap: the run of a slot waits");
+	$run = psql(qq{SELECT run_id FROM jobsched.runs WHERE job_name = 'slots_$overlap' AND reason = 'waiting_for_children' LIMIT 1});
 	if ($overlap eq 'replace')
 	{
 		is(ended($run), 'cancelled replaced', 'replace: the next slot takes its place');
@@ -273,15 +272,17 @@ for my $overlap ('skip', 'queue', 'replace')
 	}
 	else
 	{
-		wait_until($node, $db, q{SELECT count(*) > 1 FROM jobsched.runs WHERE job_name = 'slots' AND reason = 'waiting_for_run'}, 'queue: the next ones wait') if $overlap eq 'queue';
+		wait_until($node, $db, qq{SELECT count(*) = 1 FROM jobsched.runs WHERE job_name = 'slots_$overlap' AND reason = 'waiting_for_run'}, 'queue: the next one waits') if $overlap eq 'queue';
 		usleep(2_500_000) if $overlap eq 'skip';
-		is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'slots' AND attempt > 0}), '1', "$overlap: no other has started");
+		is(psql(qq{SELECT count(*) FROM jobsched.runs WHERE job_name = 'slots_$overlap' AND attempt > 0}), '1', "$overlap: no other has started");
+		app(qq{SELECT jobsched.alter_job('slots_$overlap', enabled => false)});
 		app("SELECT jobsched.cancel_run($run)");
 		is(ended($run), 'cancelled cancelled', "$overlap: it is cancelled");
-		wait_until($node, $db, qq{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'slots' AND attempt > 0 AND run_id > $run}, "$overlap: and the next starts");
-		wait_until($node, $db, q{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'slots' AND reason = 'overlap'}, 'skip: slots were passed over') if $overlap eq 'skip';
+		wait_until($node, $db, qq{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'slots_$overlap' AND reason = 'overlap'}, 'skip: slots were passed over') if $overlap eq 'skip';
+		app(qq{SELECT jobsched.alter_job('slots_$overlap', enabled => true)});
+		wait_until($node, $db, qq{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'slots_$overlap' AND attempt > 0 AND run_id > $run}, "$overlap: and the next starts");
 	}
-	app(q{SELECT jobsched.drop_job('slots', cancel_running => true)});
+	app(qq{SELECT jobsched.drop_job('slots_$overlap', cancel_running => true)});
 	wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, "$overlap: the job and all that it has begun are gone");
 }
 
@@ -299,7 +300,7 @@ app(q{
 			PERFORM jobsched.trigger('sleep', child => true), jobsched.trigger('held', child => true),
 				jobsched.trigger('work', child => true, after => ARRAY[jobsched.trigger('held', child => true)]);
 		ELSE
-			PERFORM jobsched.trigger_many('tree', array_fill(jsonb_build_object('depth', depth - 1), ARRAY[3]), child => true);
+			PERFORM jobsched.trigger_many('tree', array_fill(jsonb_build_object('depth', depth - 1), ARRAY[3]), priority => 10, child => true);
 		END IF;
 	END $$;
 	SELECT jobsched.create_job('tree', handler => 'app.tree')});
@@ -411,7 +412,7 @@ is(ended($run), 'cancelled cancelled', 'until that is over');
 $run = parent(qq{SELECT jobsched.http_get('$sink->{url}/a', child => true), jobsched.http_post('$sink->{url}/b', child => true)});
 is(ended($run), 'succeeded', 'requests, the first of a role, as children');
 is(children($run), 'succeeded, succeeded', 'they were sent');
-$run = parent(qq{SELECT jobsched.http_get('$sink->{url}/status/404', child => true, success_codes => '{299}', max_attempts => 1)});
+$run = parent(qq{SELECT jobsched.http_get('$sink->{url}/status/404', child => true)});
 is(ended($run), 'failed child_failed', 'one that is no success');
 
 $run = psql(q{BEGIN; SET LOCAL ROLE app; SELECT jobsched.trigger('parent', '{"do": "SELECT jobsched.trigger(''work'', child => true)"}'); PREPARE TRANSACTION 'p'});
@@ -423,10 +424,9 @@ is(children($run), 'succeeded', 'its child');
 # Many
 # ------------------------------------------------------------------------
 
-psql('TRUNCATE app.effect');
 $run = parent(q{SELECT count(*) FROM jobsched.trigger_many('work', array_fill('{}'::jsonb, ARRAY[10000]), child => true)});
 is(ended($run), 'succeeded', '10,000 children');
-is(psql("SELECT count(*), count(DISTINCT run_id) FROM app.effect WHERE job = 'work'"), '10000|10000', 'each once');
+is(psql("SELECT count(*), count(DISTINCT run_id) FROM app.effect JOIN jobsched.runs USING (run_id) WHERE parent_run_id = $run"), '10000|10000', 'each once');
 is(psql("SELECT status, count(*) FROM jobsched.runs WHERE parent_run_id = $run GROUP BY 1"), 'succeeded|10000', 'all are found by their parent');
 like(psql("EXPLAIN SELECT run_id FROM jobsched.runs WHERE parent_run_id = $run"), qr/run_parent.*history_000_parent_run_id_run_id_idx/s, 'by an index');
 
