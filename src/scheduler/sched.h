@@ -334,6 +334,7 @@ extern void sched_note_disowned(RunEntry *run);
 extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
 extern bool sched_run_is_transactional(const RunEntry *run);
+extern void sched_run_charge(RunEntry *run, int32 bytes);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);

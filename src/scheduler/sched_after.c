@@ -83,6 +83,10 @@
 #define MAX_DELETED 2000
 #define MAX_LEFTOVERS 500
 
+/* What a wait takes, at most: its RunAfter, and for each parent an Edge and a Parent. */
+#define WAIT_COST 144
+#define PARENT_COST 192
+
 /* When somebody held a row. */
 #define RETRY_US USECS_PER_SEC
 
@@ -144,22 +148,6 @@ static int64 search_from = 1;	/* for leftovers of a predecessor; 0: done */
  * Edges
  * ------------------------------------------------------------------------
  */
-
-/* What the wait takes, at most, from its beginning to its end. */
-static void
-charge(RunAfter *after, uint32 bytes)
-{
-	after->cost = bytes;
-	after->run->cost += bytes;
-	after->run->owner->memory += bytes;
-}
-
-static void
-discharge(RunAfter *after)
-{
-	after->run->cost -= after->cost;
-	after->run->owner->memory -= after->cost;
-}
 
 static Parent *
 find_parent(int64 run_id)
@@ -249,7 +237,8 @@ sched_after_begin(RunEntry *run, JsAfterWhen when, int nparents)
 	after->when = when;
 	dlist_init(&after->edges);
 	run->after = after;
-	charge(after, sizeof(RunAfter) + nparents * sizeof(Edge));
+	after->cost = WAIT_COST + nparents * PARENT_COST;
+	sched_run_charge(run, after->cost);
 }
 
 static void
@@ -270,7 +259,7 @@ free_after(RunAfter *after)
 {
 	put_on(after, NULL);
 	remove_edges(after);
-	discharge(after);
+	sched_run_charge(after->run, -(int32) after->cost);
 	after->run->after = NULL;
 	pfree(after);
 }

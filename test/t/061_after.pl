@@ -419,21 +419,21 @@ for my $read ('from the oldest', 'from the newest')
 	stop();
 	if ($read =~ /oldest/)
 	{
-		$run = app('SELECT app.weave(1000)');
+		$run = app('SELECT app.weave(2000)');
 		$scheduler = scheduler_pid($node, $db);
 		psql("SELECT pg_terminate_backend($scheduler)");
 		wait_new_scheduler($node, $db, $scheduler);
 	}
 	else
 	{
-		$run = psql(q{BEGIN; SET LOCAL ROLE app; SELECT app.weave(1000); PREPARE TRANSACTION 'weave'});
+		$run = psql(q{BEGIN; SET LOCAL ROLE app; SELECT app.weave(2000); PREPARE TRANSACTION 'weave'});
 		psql(q{COMMIT PREPARED 'weave'});
 	}
 	start();
 	is(ended($run), 'succeeded', "a chain through a queue that is larger than its memory, read $read");
-	wait_until($node, $db, "SELECT count(*) = 0 FROM jobsched_internal.run WHERE run_id >= $run - 3000", 'all have ended');
-	is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id BETWEEN $run - 2999 AND $run + 1 GROUP BY 1, 2 ORDER BY 1"),
-		"skipped|upstream_succeeded|1000\nsucceeded||2001", 'all have ended as they should');
+	wait_until($node, $db, "SELECT count(*) = 0 FROM jobsched_internal.run WHERE run_id >= $run - 6000", 'all have ended');
+	is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id BETWEEN $run - 5999 AND $run + 1 GROUP BY 1, 2 ORDER BY 1"),
+		"skipped|upstream_succeeded|2000\nsucceeded||4001", 'all have ended as they should');
 }
 set_setting($node, 'jobsched.max_queue_memory', undef);
 
