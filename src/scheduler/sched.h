@@ -170,10 +170,12 @@ typedef struct RunAfter
 	bool		some_succeeded;
 	bool		all_read;		/* there is an edge to each parent that has
 								 * not ended */
-	int64		read_from;		/* else the parent to go on with */
+	int32		nparents;
+	int32		nread;			/* of these; */
+	int64		read_from;		/* the parent to go on with */
 	uint32		cost;			/* in RunEntry.cost */
 	dlist_head	edges;			/* Edge.own */
-	dlist_head *list;			/* that it is in: of those to be seen to, or
+	struct Turns *turns;		/* that it is in: of those to be seen to, or
 								 * to be skipped; NULL: of none */
 	dlist_node	node;
 } RunAfter;
@@ -193,6 +195,7 @@ struct RunEntry
 	bool		live;			/* counts as a live run of its job */
 	bool		waiting;		/* counts as a waiting one */
 	bool		claimed;		/* its row says running, this attempt */
+	bool		executed;		/* its row says waiting: for its children */
 	bool		cut_off;		/* in another life of the server */
 	bool		superseded;		/* a stop will end it: does not start */
 	bool		disowned;		/* sched_note_disowned() knows of it */
@@ -338,6 +341,7 @@ extern void sched_note_disowned(RunEntry *run);
 extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
 extern bool sched_run_is_transactional(const RunEntry *run);
+extern void sched_run_charge(RunEntry *run, int32 bytes);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
@@ -355,7 +359,7 @@ extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern void sched_run_put_off(RunEntry *run);
 extern void sched_run_await_children(RunEntry *run);
-extern void sched_run_give_way(RunEntry *run);
+extern void sched_run_give_way(RunEntry *run, OwnerEntry *room);
 extern bool sched_run_overlaps(const RunEntry *run);
 extern void sched_job_place_runs(JobEntry *job);
 extern void sched_place_some(void);
@@ -482,7 +486,10 @@ extern void sched_end_pending(TimestampTz now);
 extern void sched_after_begin(RunEntry *run, JsAfterWhen when, int nparents);
 extern void sched_after_note(RunEntry *run);
 extern void sched_after_leave(RunEntry *run);
-extern void sched_after_give_way(RunEntry *run);
+extern void sched_after_give_way(RunEntry *run, OwnerEntry *room);
+extern void sched_after_reset(RunAfter *after);
+extern bool sched_after_is_awaited(int64 run_id);
+extern void sched_after_note_back(int64 run_id);
 extern void sched_after_tell(int64 run_id, JsStatus status);
 extern void sched_after_tell_gone(int64 run_id);
 extern void sched_after_add_parent(RunAfter *after, int64 parent_id);
@@ -491,7 +498,7 @@ extern bool sched_after_is_left_alone(const RunAfter *after);
 extern bool sched_after_settle(RunAfter *after);
 extern JsStatus sched_after_status_of(int64 run_id);
 extern RunAfter *sched_after_next_to_see(void);
-extern RunAfter *sched_after_follow(void);
+extern RunAfter *sched_after_follow(OwnerEntry **room);
 extern void sched_after_clean(void);
 extern RunEntry *sched_after_next_skip(const char **reason);
 extern void sched_after_skip_later(RunEntry *run);
@@ -549,7 +556,7 @@ extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, 
 /* sched_stop.c */
 
 /* Of so many turns one has a stop, if there is any. */
-#define SCHED_STOP_TURNS 64
+#define SCHED_TURNS 64
 
 extern void sched_stops_init(void);
 extern bool sched_take_stop(const JsStop *row);

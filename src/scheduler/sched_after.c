@@ -37,15 +37,20 @@
  * one at a time, and looks for a parent first in its memory, then in the queue,
  * then in history, each time with a newer snapshot.  A parent that is in memory
  * or in the queue will be told of later; one that is not has left the queue for
- * history, in one transaction.  What is in neither, because somebody has removed
- * it past the functions, counts as lost, so nobody waits for ever.  It makes no
- * difference in which order the news of parent and dependent come.
+ * history, in one transaction.  What is in neither when it is looked for, because
+ * somebody has removed it past the functions, counts as lost, and so does a row
+ * of dependency that is missing.  It makes no difference in which order the news
+ * of parent and dependent come.
  *
- * A role whose queue is larger than its memory does not wait for itself: a run
- * one of whose parents has no room gives way, and so do those that wait for it.
- * Parents are older, and what is in the table only is read from the oldest on.
- * (A parent that takes room elsewhere, as that of another role, is read in any
- * case.)
+ * What is in memory has its parents there, too.  (But for one without a job,
+ * sched_jobless.c; it is taken in as soon as it has got one.)  So nobody waits
+ * for a run that finds no room because of those who wait: a run one of whose
+ * parents has no room gives way, and so do those that wait for it.  They are read
+ * again when there is room where that parent needs it.  Parents are older, and
+ * what is in the table only is read from the oldest on.
+ *
+ * Roles take turns (struct Turns): who has made a million runs wait delays nobody
+ * else.
  *
  * LOCKS
  *
@@ -83,18 +88,26 @@
 #define MAX_DELETED 2000
 #define MAX_LEFTOVERS 500
 
+/* What a wait takes, at most: its RunAfter, and for each parent an Edge and a Parent. */
+#define WAIT_COST 144
+#define PARENT_COST 192
+
 /* When somebody held a row. */
 #define RETRY_US USECS_PER_SEC
 
-/* A run that others wait for; there is one as long as there are edges to it. */
+/*
+ * A run that others wait for; there is one as long as there are edges to it.  If
+ * it has ended or left the memory, these are followed.
+ */
 typedef struct Parent
 {
 	int64		run_id;
 	dlist_head	edges;
-	bool		has_ended;		/* is in the list of these */
+	bool		has_ended;
 	bool		is_known;		/* how; else history has to be asked */
 	JsStatus	status;
-	dlist_node	node;			/* in ended */
+	OwnerEntry *room;			/* it has left: whose room is full; else NULL */
+	dlist_node	node;			/* in followed */
 } Parent;
 
 typedef struct Edge
@@ -133,9 +146,18 @@ typedef struct Leftover
 
 static parenthash_hash *parents = NULL;
 static MemoryContext edge_context;
-static dlist_head ended = DLIST_STATIC_INIT(ended);
-static dlist_head to_see = DLIST_STATIC_INIT(to_see);
-static dlist_head to_skip = DLIST_STATIC_INIT(to_skip);
+static dlist_head followed = DLIST_STATIC_INIT(followed);
+
+/* Waits with which something is to be done: their roles take turns. */
+typedef struct Turns
+{
+	dlist_head	lines[SCHED_TURNS];
+	int			count;
+	int			next;
+} Turns;
+
+static Turns to_see;
+static Turns to_skip;
 static dlist_head leftovers = DLIST_STATIC_INIT(leftovers);
 static TimestampTz delete_after = 0;	/* by the real clock */
 static int64 search_from = 1;	/* for leftovers of a predecessor; 0: done */
@@ -144,22 +166,6 @@ static int64 search_from = 1;	/* for leftovers of a predecessor; 0: done */
  * Edges
  * ------------------------------------------------------------------------
  */
-
-/* What the wait takes, at most, from its beginning to its end. */
-static void
-charge(RunAfter *after, uint32 bytes)
-{
-	after->cost = bytes;
-	after->run->cost += bytes;
-	after->run->owner->memory += bytes;
-}
-
-static void
-discharge(RunAfter *after)
-{
-	after->run->cost -= after->cost;
-	after->run->owner->memory -= after->cost;
-}
 
 static Parent *
 find_parent(int64 run_id)
@@ -191,12 +197,18 @@ open_parent(int64 run_id)
 	return item->parent;
 }
 
+static bool
+is_followed(const Parent *parent)
+{
+	return parent->has_ended || parent->room != NULL;
+}
+
 static void
 close_parent(Parent *parent)
 {
 	if (!dlist_is_empty(&parent->edges))
 		return;
-	if (parent->has_ended)
+	if (is_followed(parent))
 		dlist_delete(&parent->node);
 	parenthash_delete(parents, parent->run_id);
 	pfree(parent);
@@ -230,13 +242,31 @@ remove_edge(Edge *edge)
  */
 
 static void
-put_on(RunAfter *after, dlist_head *list)
+put_on(RunAfter *after, Turns *turns)
 {
-	if (after->list != NULL)
+	if (after->turns != NULL)
+	{
 		dlist_delete(&after->node);
-	after->list = list;
-	if (list != NULL)
-		dlist_push_tail(list, &after->node);
+		after->turns->count--;
+	}
+	after->turns = turns;
+	if (turns != NULL)
+	{
+		dlist_push_tail(&turns->lines[after->run->job->owner % SCHED_TURNS], &after->node);
+		turns->count++;
+	}
+}
+
+/* The first of the next role that has any; NULL: none has. */
+static RunAfter *
+next_in_turn(Turns *turns)
+{
+	if (turns->count == 0)
+		return NULL;
+	while (dlist_is_empty(&turns->lines[turns->next]))
+		turns->next = (turns->next + 1) % SCHED_TURNS;
+	turns->next = (turns->next + 1) % SCHED_TURNS;
+	return dlist_head_element(RunAfter, node, &turns->lines[(turns->next + SCHED_TURNS - 1) % SCHED_TURNS]);
 }
 
 /* A run has been read that may start only after others; it is in no place yet. */
@@ -247,9 +277,11 @@ sched_after_begin(RunEntry *run, JsAfterWhen when, int nparents)
 
 	after->run = run;
 	after->when = when;
+	after->nparents = nparents;
 	dlist_init(&after->edges);
 	run->after = after;
-	charge(after, sizeof(RunAfter) + nparents * sizeof(Edge));
+	after->cost = WAIT_COST + nparents * PARENT_COST;
+	sched_run_charge(run, after->cost);
 }
 
 static void
@@ -270,7 +302,7 @@ free_after(RunAfter *after)
 {
 	put_on(after, NULL);
 	remove_edges(after);
-	discharge(after);
+	sched_run_charge(after->run, -(int32) after->cost);
 	after->run->after = NULL;
 	pfree(after);
 }
@@ -325,11 +357,17 @@ reason_to_skip(const RunAfter *after)
 	return NULL;
 }
 
-/* Nothing is decided of a job whose home is elsewhere, or that is dropped. */
+/*
+ * Nothing is decided of a run whose home is elsewhere, or that is to be ended for
+ * another reason.
+ */
 bool
 sched_after_is_left_alone(const RunAfter *after)
 {
-	return after->run->job->asleep || after->run->job->dropped;
+	const RunEntry *run = after->run;
+
+	return run->job->asleep || run->job->dropped ||
+		run->stop != NULL || run->superseded || run->disowned || sched_child_is_doomed(run);
 }
 
 /*
@@ -359,7 +397,7 @@ sched_after_note(RunEntry *run)
 {
 	RunAfter   *after = run->after;
 
-	if (after->list == NULL && !sched_after_is_left_alone(after) &&
+	if (after->turns == NULL && !sched_after_is_left_alone(after) &&
 		(!after->all_read || all_have_ended(after) || reason_to_skip(after) != NULL))
 		put_on(after, &to_see);
 }
@@ -379,25 +417,54 @@ sched_after_leave(RunEntry *run)
 	}
 }
 
+/* Its parents are looked for once more, as if it were new. */
+void
+sched_after_reset(RunAfter *after)
+{
+	remove_edges(after);
+	after->some_failed = after->some_succeeded = after->all_read = false;
+	after->nread = 0;
+	after->read_from = 0;
+	put_on(after, sched_after_is_left_alone(after) ? NULL : &to_see);
+}
+
 /*
- * A run leaves the memory, and stays in the queue.  Those that wait for it look
- * for it once more, as if they were new.
+ * A run leaves the memory and stays in the queue, because there is no room for a
+ * run that it waits for.  Those that wait for it follow.
  */
 void
-sched_after_give_way(RunEntry *run)
+sched_after_give_way(RunEntry *run, OwnerEntry *room)
 {
-	Parent	   *parent;
+	Parent	   *parent = find_parent(run->run_id);
 
 	free_after(run->after);
-	while ((parent = find_parent(run->run_id)) != NULL)
-	{
-		RunAfter   *after = dlist_head_element(Edge, node, &parent->edges)->after;
+	if (parent == NULL)
+		return;
+	if (!is_followed(parent))
+		dlist_push_tail(&followed, &parent->node);
+	parent->room = room;
+}
 
-		remove_edges(after);
-		after->some_failed = after->some_succeeded = after->all_read = false;
-		after->read_from = 0;
-		put_on(after, &to_see);
-	}
+/* A run is in memory, perhaps again. */
+void
+sched_after_note_back(int64 run_id)
+{
+	Parent	   *parent = find_parent(run_id);
+
+	if (parent == NULL || parent->room == NULL)
+		return;
+	parent->room = NULL;
+	if (!parent->has_ended)
+		dlist_delete(&parent->node);
+}
+
+/* Whether some in memory wait for a run, wherever it is. */
+bool
+sched_after_is_awaited(int64 run_id)
+{
+	const Parent *parent = find_parent(run_id);
+
+	return parent != NULL && parent->room == NULL;
 }
 
 /* ------------------------------------------------------------------------
@@ -412,10 +479,12 @@ note_parent_ended(int64 run_id, bool is_known, JsStatus status)
 
 	if (parent == NULL || parent->has_ended)
 		return;
+	if (!is_followed(parent))
+		dlist_push_tail(&followed, &parent->node);
 	parent->has_ended = true;
 	parent->is_known = is_known;
 	parent->status = status;
-	dlist_push_tail(&ended, &parent->node);
+	parent->room = NULL;
 }
 
 /* A run has ended. */
@@ -446,25 +515,29 @@ sched_after_status_of(int64 run_id)
 RunAfter *
 sched_after_next_to_see(void)
 {
-	return dlist_is_empty(&to_see) ? NULL : dlist_head_element(RunAfter, node, &to_see);
+	return next_in_turn(&to_see);
 }
 
 /*
- * Follows an edge from a run that has ended to one that waits for it, and is to be
- * settled; NULL: there is none.
+ * Follows an edge to one that waits: for a run that has ended, and it is to be
+ * settled; or for a run that has left, and it has to give way too, because *room is
+ * full.  NULL: there is none.
  */
 RunAfter *
-sched_after_follow(void)
+sched_after_follow(OwnerEntry **room)
 {
 	Parent	   *parent;
 	Edge	   *edge;
 	RunAfter   *after;
 
-	if (dlist_is_empty(&ended))
+	if (dlist_is_empty(&followed))
 		return NULL;
-	parent = dlist_head_element(Parent, node, &ended);
+	parent = dlist_head_element(Parent, node, &followed);
 	edge = dlist_head_element(Edge, node, &parent->edges);
 	after = edge->after;
+	*room = parent->room;
+	if (*room != NULL)
+		return after;			/* which takes its edges along */
 	if (!parent->is_known)
 		parent->status = sched_after_status_of(parent->run_id);
 	parent->is_known = true;
@@ -525,7 +598,7 @@ search_leftovers(void)
 
 		search_from = run_id == 0 ? 0 : run_id + 1;
 		if (run_id != 0 && sched_run_find(run_id) == NULL && !js_run_see_head(run_id, &head) &&
-			js_history_find_head(run_id, false, &head, &status))
+			(sched.home || js_history_find_head(run_id, false, &head, &status)))
 		{
 			Leftover   *leftover = MemoryContextAllocZero(sched.context, sizeof(Leftover));
 
@@ -555,9 +628,8 @@ sched_after_next_skip(const char **reason)
 {
 	RunAfter   *after;
 
-	while (!dlist_is_empty(&to_skip))
+	while ((after = next_in_turn(&to_skip)) != NULL)
 	{
-		after = dlist_head_element(RunAfter, node, &to_skip);
 		if (!sched_after_is_left_alone(after))
 		{
 			*reason = reason_to_skip(after);
@@ -578,14 +650,14 @@ sched_after_skip_later(RunEntry *run)
 bool
 sched_after_skips_waiting(void)
 {
-	return !dlist_is_empty(&to_skip);
+	return to_skip.count > 0;
 }
 
 /* Whether the next step has something to do here, but for the ends. */
 bool
 sched_after_waiting(void)
 {
-	return !dlist_is_empty(&ended) || !dlist_is_empty(&to_see) || search_from != 0 ||
+	return !dlist_is_empty(&followed) || to_see.count > 0 || search_from != 0 ||
 		(!dlist_is_empty(&leftovers) && may_delete());
 }
 

@@ -225,7 +225,7 @@ sched_serve_stops(TimestampTz now)
 	int			served = 0;
 	int			in_vain = 0;	/* turns in a row */
 
-	while (served < MAX_SERVED && in_vain < SCHED_STOP_TURNS && sched_stops_left() > 0 && sched_may_end_more())
+	while (served < MAX_SERVED && in_vain < SCHED_TURNS && sched_stops_left() > 0 && sched_may_end_more())
 	{
 		StopEntry  *stop = sched_next_stop();
 

@@ -237,8 +237,7 @@ sched_child_join(RunEntry *run, int64 parent_run_id)
 	child->family = family;
 	dlist_push_tail(&family->children, &child->node);
 	run->child = child;
-	run->cost += CHILD_COST;
-	run->owner->memory += CHILD_COST;
+	sched_run_charge(run, CHILD_COST);
 }
 
 /* It leaves the memory: it has ended, or stays in the table only. */

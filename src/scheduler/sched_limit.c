@@ -568,14 +568,19 @@ set_unref(LimitSet *set)
  * What a run takes, at most: its entry, and what there is for its limits if no
  * other run has the same.
  */
-#define RUN_COST 768
+#define RUN_COST 320
+#define SET_COST 512
 #define KEY_COST 512
 
-static void
-charge(RunEntry *run, int nkeys)
+static uint32
+cost_of(const LimitSet *set)
 {
-	run->cost = RUN_COST + nkeys * KEY_COST;
-	run->owner->memory += run->cost;
+	uint32		cost = set == NULL ? 0 : SET_COST;
+
+	for (int i = 0; set != NULL && i < set->count; i++)
+		if (set->limits[i]->key.kind == JS_LIMIT_KEY)
+			cost += KEY_COST;
+	return cost;
 }
 
 /* A run that is new here, and is nowhere yet. */
@@ -586,7 +591,7 @@ sched_limits_attach(RunEntry *run, ArrayType *keys)
 	int			count = js_limit_keys_read(keys, names);
 
 	run->limits = set_for(run, names, count);
-	charge(run, count);
+	sched_run_charge(run, RUN_COST + cost_of(run->limits));
 }
 
 /* A run that is nowhere any more. */
@@ -634,6 +639,7 @@ sched_limits_of(const RunEntry *run)
 void
 sched_limits_exchange(RunEntry *run, LimitSet *set)
 {
+	sched_run_charge(run, (int32) cost_of(set) - (int32) cost_of(run->limits));
 	set_unref(run->limits);
 	run->limits = set;
 }

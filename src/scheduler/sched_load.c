@@ -271,7 +271,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	job = sched_job_find(job_id);
 	if (job == NULL)
 		job = load_job(job_id, row->owner);
-	if (!in_any_case && is_too_much(row, job))
+	if (!in_any_case && !sched_after_is_awaited(row->run_id) && is_too_much(row, job))
 		return;
 	run = sched_run_make(row->run_id, job);
 	run->run_at = row->run_at;
@@ -293,6 +293,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->depends = row->after_when != JS_AFTER_NOTHING;
 	if (run->depends && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_after_begin(run, row->after_when, row->nparents);
+	sched_after_note_back(run->run_id);
 	if (row->parent_run_id != 0)
 		sched_child_join(run, row->parent_run_id);
 	sched_note_cut_off(run);

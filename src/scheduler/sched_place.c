@@ -191,13 +191,13 @@ sched_run_forget(RunEntry *run)
 	sched_run_free(run);
 }
 
-/* It waits for others that have no room: it is read again when there is some. */
+/* It waits for one for which a room is too small: both are read when that has room. */
 void
-sched_run_give_way(RunEntry *run)
+sched_run_give_way(RunEntry *run, OwnerEntry *room)
 {
-	sched_leave_unread(run->owner, run->run_id);
+	sched_leave_unread(room, run->run_id);
 	sched_run_place(run, RUN_HELD);
-	sched_after_give_way(run);
+	sched_after_give_way(run, room);
 	sched_child_leave(run);
 	sched_limits_detach(run);
 	sched_run_free(run);
@@ -345,8 +345,8 @@ sched_run_await_children(RunEntry *run)
 	run->claimed = false;
 	run->seat = -1;
 	queue_stop_again(run);
-	run->owner->memory -= run->cost;
-	run->cost = 0;
+	sched_run_charge(run, -(int32) run->cost);
+	run->executed = true;
 	sched_run_place(run, RUN_PARENT);
 	sched_children_note(run);
 }

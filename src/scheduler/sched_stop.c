@@ -52,14 +52,14 @@ typedef struct Turn
 								 * none is */
 } Turn;
 
-static Turn turns[SCHED_STOP_TURNS];
+static Turn turns[SCHED_TURNS];
 static int	waiting_count = 0;
 static int	next_turn = 0;
 
 void
 sched_stops_init(void)
 {
-	for (int i = 0; i < SCHED_STOP_TURNS; i++)
+	for (int i = 0; i < SCHED_TURNS; i++)
 		dlist_init(&turns[i].stops);
 	dlist_init(&sched.stops_done);
 }
@@ -68,7 +68,7 @@ sched_stops_init(void)
 static Turn *
 turn_of(const RunEntry *run)
 {
-	return &turns[run != NULL ? run->job->owner % SCHED_STOP_TURNS : 0];
+	return &turns[run != NULL ? run->job->owner % SCHED_TURNS : 0];
 }
 
 void
@@ -88,7 +88,7 @@ sched_next_stop(void)
 	Turn	   *turn = &turns[next_turn];
 	StopEntry  *stop;
 
-	next_turn = (next_turn + 1) % SCHED_STOP_TURNS;
+	next_turn = (next_turn + 1) % SCHED_TURNS;
 	if (dlist_is_empty(&turn->stops))
 		return NULL;
 	stop = dlist_head_element(StopEntry, node, &turn->stops);
@@ -110,7 +110,7 @@ leave_unread(Turn *turn, int64 stop_id)
 static Turn *
 turn_with_room(void)
 {
-	for (int i = 0; i < SCHED_STOP_TURNS; i++)
+	for (int i = 0; i < SCHED_TURNS; i++)
 		if (turns[i].unread_from != 0 && turns[i].count < MAX_READ_AHEAD / 2)
 			return &turns[i];
 	return NULL;

@@ -15,12 +15,18 @@
 
 #include "scheduler/sched.h"
 
-/* Edges followed, and parents looked for, in one step. */
+/* Edges followed in one step. */
 #define MAX_FOLLOWED 10000
-#define MAX_LOOKED_FOR 2000
+
+/*
+ * How much is looked for in one step, and for one run in its role's turn.  A
+ * parent that is not in memory costs as much as this many that are.
+ */
+#define MAX_LOOKED_FOR 4000
+#define MAX_IN_TURN 400
+#define COST_OF_READING 16
 
 static int	follow_left = 0;	/* in this step */
-static int64 ids[MAX_LOOKED_FOR];
 
 typedef enum ParentState
 {
@@ -29,21 +35,15 @@ typedef enum ParentState
 	PARENT_HAS_NO_ROOM
 } ParentState;
 
-/* Whether a run, of a job of the same role, takes its room where its parent does. */
-static bool
-share_room(const RunEntry *run, const JsRun *parent)
+/* Where a run takes its room that is not in memory. */
+static OwnerEntry *
+room_of(const JsRun *row)
 {
-	const JobEntry *job = sched_job_find(parent->job_id);
+	const JobEntry *job = sched_job_find(row->job_id);
 
-	return job != NULL && run->owner ==
-		sched_owner(job->owner, parent->handler == NULL && (parent->sends_request || job->http));
-}
-
-/* A run that somebody wants to end is left where that is known. */
-static bool
-can_give_way(const RunEntry *run)
-{
-	return run->stop == NULL && !run->superseded && !run->disowned;
+	if (job == NULL)
+		return sched_owner(row->owner, row->handler == NULL && row->sends_request);
+	return sched_owner(job->owner, row->handler == NULL && (row->sends_request || job->http));
 }
 
 /*
@@ -51,51 +51,66 @@ can_give_way(const RunEntry *run)
  * far, perhaps because there was no room.
  */
 static ParentState
-look_for_parent(const RunEntry *run, int64 parent_id, TimestampTz now)
+look_for_parent(int64 parent_id, OwnerEntry **room, TimestampTz now)
 {
 	JsRun		head;
 
-	if (sched_run_find(parent_id) != NULL)
-		return PARENT_LIVES;
 	if (!js_run_see_head(parent_id, &head))
 		return PARENT_HAS_ENDED;
 	if (head.job_id == 0)
 		return PARENT_LIVES;
-	if (!share_room(run, &head) || !can_give_way(run))
-		return sched_run_load(parent_id, now) != NULL ? PARENT_LIVES : PARENT_HAS_ENDED;
-	if (run->owner->unread_from > parent_id)
+	*room = room_of(&head);
+	if ((*room)->unread_from > parent_id)
 		js_runs_visit(parent_id, parent_id, sched_load_run, &now);
 	return sched_run_find(parent_id) != NULL ? PARENT_LIVES : PARENT_HAS_NO_ROOM;
 }
 
-/*
- * Looks for some parents of a run; left is how many may be looked for.  False: one
- * has no room.
- */
+/* Notes what has become of a parent.  False: *room, which it needs, is full. */
 static bool
-look_for_parents(RunAfter *after, int *left, TimestampTz now)
+note_parent(RunAfter *after, int64 parent_id, OwnerEntry **room, int *left, TimestampTz now)
 {
-	int			most = Max(*left, 1);
-	int			count = js_dependencies_read(after->run->run_id, after->read_from, ids, most);
+	ParentState state = PARENT_LIVES;
 
-	for (int i = 0; i < count; i++)
+	(*left)--;
+	if (sched_run_find(parent_id) == NULL)
 	{
-		switch (look_for_parent(after->run, ids[i], now))
-		{
-			case PARENT_LIVES:
-				sched_after_add_parent(after, ids[i]);
-				break;
-			case PARENT_HAS_ENDED:
-				sched_after_note_end(after, sched_after_status_of(ids[i]));
-				break;
-			case PARENT_HAS_NO_ROOM:
-				return false;
-		}
+		*left -= COST_OF_READING;
+		state = look_for_parent(parent_id, room, now);
 	}
-	after->all_read = count < most;
-	if (count > 0)
-		after->read_from = ids[count - 1] + 1;
-	*left -= count;
+	if (state == PARENT_HAS_NO_ROOM)
+		return false;
+	if (state == PARENT_LIVES)
+		sched_after_add_parent(after, parent_id);
+	else
+		sched_after_note_end(after, sched_after_status_of(parent_id));
+	after->nread++;
+	after->read_from = parent_id + 1;
+	return true;
+}
+
+/* All have been read; one of which there is no row counts as lost. */
+static void
+note_all_read(RunAfter *after)
+{
+	after->all_read = true;
+	if (after->nread < after->nparents)
+		sched_after_note_end(after, JS_LOST);
+}
+
+/* Looks for some parents of a run, for what is left.  False: as note_parent(). */
+static bool
+look_for_parents(RunAfter *after, OwnerEntry **room, int *left, TimestampTz now)
+{
+	int64		ids[MAX_IN_TURN];
+	int			most = Min(*left, MAX_IN_TURN);
+	int			count = js_dependencies_read(after->run->run_id, after->read_from, ids, most);
+	int			seen = 0;
+
+	for (; seen < count && *left > 0; seen++)
+		if (!note_parent(after, ids[seen], room, left, now))
+			return false;
+	if (seen == count && count < most)
+		note_all_read(after);
 	return true;
 }
 
@@ -109,7 +124,18 @@ settle(RunAfter *after, TimestampTz now)
 		sched_run_wait(run, now);
 }
 
-/* Runs that are new here learn what has become of their parents. */
+static void
+see_to(RunAfter *after, int *left, TimestampTz now)
+{
+	OwnerEntry *room;
+
+	if (after->all_read || sched_after_is_left_alone(after) || look_for_parents(after, &room, left, now))
+		settle(after, now);
+	else
+		sched_run_give_way(after->run, room);
+}
+
+/* Runs that are new here learn what has become of their parents, in turn. */
 static void
 see_to_some(TimestampTz now)
 {
@@ -118,24 +144,33 @@ see_to_some(TimestampTz now)
 
 	while (left > 0 && (after = sched_after_next_to_see()) != NULL)
 	{
-		left--;
-		if (after->all_read || sched_after_is_left_alone(after) || look_for_parents(after, &left, now))
-			settle(after, now);
-		else
-			sched_run_give_way(after->run);
+		int			slice = Min(left, MAX_IN_TURN);
+
+		left -= slice;
+		see_to(after, &slice, now);
+		left += slice - 1;
 	}
 }
 
-/* Of those that wait for runs that have ended, as many as there is time for. */
+/* Of those that wait for runs that have ended or left, as many as there is time for. */
 void
 sched_upstream_follow(TimestampTz now)
 {
+	OwnerEntry *room;
 	RunAfter   *after;
 
-	while (follow_left > 0 && (after = sched_after_follow()) != NULL)
+	while (follow_left > 0 && (after = sched_after_follow(&room)) != NULL)
 	{
-		settle(after, now);
 		follow_left--;
+		if (room == NULL)
+			settle(after, now);
+		else if (sched_after_is_left_alone(after))
+			sched_after_reset(after);
+		else
+		{
+			follow_left -= after->nread;
+			sched_run_give_way(after->run, room);
+		}
 	}
 }
 

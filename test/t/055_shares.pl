@@ -266,7 +266,7 @@ cmp_ok($per_run, '<', 5, "a run with 8 keys of its own takes less than 5 kB ($pe
 # Beyond its share a role's runs wait in the table; all are executed.
 sql_as($node, $db, 'hog', q{SELECT jobsched.drop_job('keyed')});
 wait_drained($node, $db);
-set_setting($node, 'jobsched.max_queue_memory', '2MB');
+set_setting($node, 'jobsched.max_queue_memory', '1MB');
 $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");
 wait_new_scheduler($node, $db, $scheduler);

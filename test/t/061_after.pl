@@ -419,23 +419,76 @@ for my $read ('from the oldest', 'from the newest')
 	stop();
 	if ($read =~ /oldest/)
 	{
-		$run = app('SELECT app.weave(1000)');
+		$run = app('SELECT app.weave(2000)');
 		$scheduler = scheduler_pid($node, $db);
 		psql("SELECT pg_terminate_backend($scheduler)");
 		wait_new_scheduler($node, $db, $scheduler);
 	}
 	else
 	{
-		$run = psql(q{BEGIN; SET LOCAL ROLE app; SELECT app.weave(1000); PREPARE TRANSACTION 'weave'});
+		$run = psql(q{BEGIN; SET LOCAL ROLE app; SELECT app.weave(2000); PREPARE TRANSACTION 'weave'});
 		psql(q{COMMIT PREPARED 'weave'});
 	}
 	start();
 	is(ended($run), 'succeeded', "a chain through a queue that is larger than its memory, read $read");
-	wait_until($node, $db, "SELECT count(*) = 0 FROM jobsched_internal.run WHERE run_id >= $run - 3000", 'all have ended');
-	is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id BETWEEN $run - 2999 AND $run + 1 GROUP BY 1, 2 ORDER BY 1"),
-		"skipped|upstream_succeeded|1000\nsucceeded||2001", 'all have ended as they should');
+	wait_until($node, $db, "SELECT count(*) = 0 FROM jobsched_internal.run WHERE run_id >= $run - 6000", 'all have ended');
+	is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id BETWEEN $run - 5999 AND $run + 1 GROUP BY 1, 2 ORDER BY 1"),
+		"skipped|upstream_succeeded|2000\nsucceeded||4001", 'all have ended as they should');
 }
+
+# Requests have a room of their own: while that is full, who waits for one of them
+# does without memory, too, and the scheduler is idle.
+sub ticks
+{
+	my ($pid) = @_;
+	my $stat = slurp_file("/proc/$pid/stat");
+	my @fields = split ' ', $stat =~ s/.*\)//sr;
+	return $fields[11] + $fields[12];
+}
+
+app("SELECT count(jobsched.http_request('GET', '$sink->{url}/later', run_at => now() + interval '1 day')) FROM generate_series(1, 4000)");
+my $from = psql('SELECT max(run_id) - 3999 FROM jobsched_internal.run');
+my $first = app("SELECT jobsched.http_get('$sink->{url}/one')");
+my $second = app("SELECT jobsched.http_get('$sink->{url}/two', after => '{$first}')");
+$run = after('other', 'success', [$second]);
+my @others = map { after('other', 'done', [$_]) } $second, $run;
+is(ended(trigger('other')), 'succeeded', 'what waits for none is executed meanwhile');
+$scheduler = scheduler_pid($node, $db);
+my $ticks = ticks($scheduler);
+sleep 2;
+$ticks = ticks($scheduler) - $ticks;
+cmp_ok($ticks, '<', 40, "a full room does not keep the scheduler busy ($ticks ticks in 2 s)");
+is(join(' ', map { psql("SELECT status FROM jobsched.runs WHERE run_id = $_") } $first, $second, $run, @others), 'queued queued queued queued queued', 'they wait');
+app("SELECT count(jobsched.cancel_run(run_id)) FROM generate_series($from, $from + 3999) run_id");
+is(join(' ', map { ended($_) } $first, $second, $run, @others), 'succeeded succeeded succeeded succeeded succeeded', 'and go on when there is room');
+
+# A request whose job is being made: those who wait for it do not take its room.
+psql('CREATE ROLE maker LOGIN; GRANT USAGE ON SCHEMA jobsched TO maker; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA jobsched TO maker');
+sql_as($node, $db, 'maker', q{SELECT jobsched.create_job('idle', command => 'SELECT 1')});
+my $making = $node->background_psql($db, on_error_stop => 1, extra_params => [ '-U', 'maker' ]);
+$making->query_safe("BEGIN; SELECT jobsched.create_job('http', url => '$sink->{url}/made')");
+$first = sql_as($node, $db, 'maker', "SELECT jobsched.http_get('$sink->{url}/unmade')");
+$run = sql_as($node, $db, 'maker', "SELECT jobsched.trigger('idle', after => '{$first}', after_when => 'done')");
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.waiting WHERE run_id = $run)", 'one waits for a request without a job');
+$making->query_safe("SELECT count(jobsched.trigger('http', after => '{$run}', after_when => 'done')) FROM generate_series(1, 3000)");
+$making->query_safe('COMMIT');
+$making->quit;
+is(end_of($node, $db, $run), 'succeeded', 'a request gets its job, and who waits for it goes on');
+wait_until($node, $db, "SELECT count(*) = 0 FROM jobsched.runs WHERE owner = 'maker' AND finished_at IS NULL", 'so do those that wait for this one');
 set_setting($node, 'jobsched.max_queue_memory', undef);
+
+# Somebody has removed rows of dependency: what is missing counts as lost.
+stop();
+$first = trigger('other');
+$second = trigger('other');
+$run = after('other', 'success', [ $first, $second ]);
+@others = (after('other', 'failure', [ $first, $second ]), after('other', 'success', [$first]));
+psql("DELETE FROM jobsched_internal.dependency WHERE parent_run_id = $second");
+$scheduler = scheduler_pid($node, $db);
+psql("SELECT pg_terminate_backend($scheduler)");
+wait_new_scheduler($node, $db, $scheduler);
+start();
+is(join(', ', map { ended($_) } $run, @others), 'skipped upstream_failed, succeeded, succeeded', 'a missing row of dependency is a lost parent');
 
 # ------------------------------------------------------------------------
 # kill -9
