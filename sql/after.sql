@@ -49,6 +49,15 @@ SELECT jobsched.trigger_many('step', '{NULL}', after => '{0}');
 SELECT jobsched.http_get('http://127.0.0.1:1/', after => '{0}');
 SELECT jobsched.trigger('step', after => ARRAY(SELECT generate_series(1, 100001)));
 
+-- the same call again, once nothing is known any more of what it waited for
+SELECT jobsched.trigger('step', after => ARRAY[:free], idempotency_key => 'again', idempotency_period => '30 days') AS kept \gset
+CALL jobsched.wait_run(:kept, '60 s');
+RESET ROLE;
+DELETE FROM jobsched_internal.history WHERE run_id IN (:free, :kept);
+SET ROLE regress_after;
+SELECT jobsched.trigger('step', after => ARRAY[:free], idempotency_key => 'again') = :kept AS same;
+SELECT jobsched.trigger('step', after => ARRAY[0], idempotency_key => 'another');
+
 -- another role
 SET ROLE regress_after_other;
 SELECT jobsched.create_job('mine', command => 'SELECT 1') AS mine \gset

@@ -96,17 +96,21 @@ check_parent(int64 run_id)
 				 errhint("A run can wait for runs that are in view runs and that you may manage.")));
 }
 
-static void
-check_parents(const int64 *ids, int count)
+/* Before the run gets its id, so that those of its parents are lower. */
+void
+js_after_check(const JsRun *run)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
-												  "jobsched after", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	MemoryContext scratch;
+	MemoryContext outer;
 
+	if (run->nparents == 0)
+		return;
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched after", ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(scratch);
 	CommandCounterIncrement();	/* the same command may have queued them */
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < run->nparents; i++)
 	{
-		check_parent(ids[i]);
+		check_parent(run->parents[i]);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -114,7 +118,7 @@ check_parents(const int64 *ids, int count)
 	MemoryContextDelete(scratch);
 }
 
-/* after and after_when, from argument n on. */
+/* after and after_when, from argument n on.  Whether there are such runs is asked later. */
 void
 js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 {
@@ -128,7 +132,6 @@ js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 		return;
 	ids = read_ids(PG_GETARG_ARRAYTYPE_P(n), &run->nparents);
 	check_count(run->nparents);
-	check_parents(ids, run->nparents);
 	run->parents = ids;
 	run->after_when = run->nparents > 0 ? when : JS_AFTER_NOTHING;
 }

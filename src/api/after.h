@@ -14,5 +14,6 @@
 #include "store/store.h"
 
 extern void js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run);
+extern void js_after_check(const JsRun *run);
 
 #endif							/* JS_AFTER_H */

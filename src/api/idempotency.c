@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/after.h"
 #include "api/idempotency.h"
 #include "base/arguments.h"
 #include "base/interval.h"
@@ -191,8 +192,9 @@ keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, Timestamp
 }
 
 /*
- * Whether a run is to be queued.  If it is, it has its id, keeps the key, and
- * the caller inserts it; if not, run_id is the one that stands for it.
+ * Whether a run is to be queued.  If it is, what it waits for is there, it has
+ * its id, keeps the key, and the caller inserts it; if not, run_id is the one
+ * that stands for it, and what it was to wait for may be long forgotten.
  */
 bool
 js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_given)
@@ -202,7 +204,10 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 	bool		stands;
 
 	if (idempotency->key == NULL)
+	{
+		js_after_check(run);
 		return true;
+	}
 	/* The job of a role's requests may be yet to be made. */
 	if (run->request != NULL)
 		kept.owner = run->owner;
@@ -217,6 +222,7 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 		run->run_id = kept.run_id;
 	else
 	{
+		js_after_check(run);
 		if (!run_at_given)
 			run->run_at = run->queued_at +
 				(idempotency->on_conflict == JS_CONFLICT_DEBOUNCE ? idempotency->period : 0);

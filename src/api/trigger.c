@@ -154,6 +154,7 @@ jobsched_trigger_many(PG_FUNCTION_ARGS)
 	JsRun		run;
 
 	prepare_run(fcinfo, "trigger_many()", 7, &run, &source);
+	js_after_check(&run);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
