@@ -70,9 +70,30 @@ RESET ROLE;
 GRANT pg_monitor TO regress_after_other;
 SET ROLE regress_after_other;
 SELECT count(*) > 0 AS seen FROM jobsched.waiting;
+SELECT jobsched.trigger('mine', after => ARRAY[:first]) IS NOT NULL AS named;
 SELECT count(*) FROM jobsched_internal.dependency;
 RESET ROLE;
 REVOKE pg_monitor FROM regress_after_other;
+\set VERBOSITY sqlstate
+SELECT jobsched.trigger('mine', after => ARRAY[:first]);
+
+-- a run is whose job it was
+SET ROLE regress_after;
+SELECT jobsched.create_job('given', command => 'SELECT 1') AS given \gset
+SELECT jobsched.trigger('given') AS given \gset
+CALL jobsched.wait_run(:given, '60 s');
+RESET ROLE;
+SELECT jobsched.alter_job('given', owner => 'regress_after_other');
+SELECT jobsched.trigger('mine', after => ARRAY[:given]);
+SET ROLE regress_after_other;
+SELECT jobsched.trigger('mine', after => ARRAY[:given]);
+SELECT jobsched.drop_job('given');
+SET ROLE regress_after;
+SELECT jobsched.trigger('step', after => ARRAY[:given]) AS last \gset
+CALL jobsched.wait_run(:last, '60 s');
+SELECT result FROM jobsched.runs WHERE run_id = :last;
+RESET ROLE;
+\set VERBOSITY default
 
 -- the end
 SET ROLE regress_after;

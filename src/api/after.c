@@ -3,10 +3,11 @@
  * after.c
  *		Parameters after and after_when: runs that wait for runs.
  *
- * A run that somebody waits for has to exist, and the caller has to have the
- * rights of its owner.  Whether it has ended makes no difference here: the
- * scheduler finds out (sched_after.c).  But if it has, its row shall not be
- * removed before the transaction ends.
+ * A run that somebody waits for has to be in view runs, for the caller and for
+ * the owner of the run that waits: what upstream() shows there is what may be
+ * named here.  Whether it has ended makes no difference: the scheduler finds out
+ * (sched_after.c).  But if it has, its row shall not be removed before the
+ * transaction ends.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -81,19 +82,19 @@ check_count(int count)
 				 errhint("Let some runs wait for a part of them each, and another run for these.")));
 }
 
-/* Of whoever else's it is, it does not exist. */
+/* For whom it is not to be seen, it does not exist. */
 static void
-check_parent(int64 run_id)
+check_parent(int64 run_id, Oid owner)
 {
 	JsRun		head;
 	JsStatus	status;
 
 	if ((!js_run_see_head(run_id, &head) && !js_history_find_head(run_id, true, &head, &status)) ||
-		!js_may_manage_run(&head))
+		!js_may_see(head.owner) || !js_role_may_see(owner, head.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id),
-				 errhint("A run can wait for runs that are in view runs and that you may manage.")));
+				 errhint("A run can wait for runs that you and its owner see in view runs.")));
 }
 
 /* Before the run gets its id, so that those of its parents are lower. */
@@ -110,7 +111,7 @@ js_after_check(const JsRun *run)
 	CommandCounterIncrement();	/* the same command may have queued them */
 	for (int i = 0; i < run->nparents; i++)
 	{
-		check_parent(run->parents[i]);
+		check_parent(run->parents[i], run->owner);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
