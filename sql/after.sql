@@ -48,6 +48,8 @@ SELECT jobsched.trigger('step', after => ARRAY[:first], after_when => NULL);
 SELECT jobsched.trigger_many('step', '{NULL}', after => '{0}');
 SELECT jobsched.http_get('http://127.0.0.1:1/', after => '{0}');
 SELECT jobsched.trigger('step', after => ARRAY(SELECT generate_series(1, 100001)));
+SELECT jobsched.trigger_many('step', array_fill(NULL::jsonb, ARRAY[500001]), after => ARRAY[:first, :second]);
+SELECT jobsched.trigger_many('step', array_fill('{}'::jsonb, ARRAY[2000, 50000]), after => ARRAY(SELECT generate_series(1, 100000)));
 
 -- the same call again, once nothing is known any more of what it waited for
 SELECT jobsched.trigger('step', after => ARRAY[:free], idempotency_key => 'again', idempotency_period => '30 days') AS kept \gset
