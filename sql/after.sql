@@ -24,9 +24,12 @@ SELECT status, reason, count(*) FROM jobsched.runs WHERE run_id > :first GROUP B
 
 -- all in one statement; nothing of it is left if that is rolled back
 BEGIN;
-SELECT jobsched.trigger('step', after => array_agg(r)) IS NOT NULL AS queued
-FROM jobsched.trigger_many('step', array_fill('{}'::jsonb, ARRAY[12])) r;
-SELECT parents, cardinality(parent_ids) FROM jobsched.waiting ORDER BY run_id DESC LIMIT 1;
+SELECT jobsched.trigger('step', after => array_agg(r)) AS many, array_agg(r) AS parents
+FROM jobsched.trigger_many('step', array_fill('{}'::jsonb, ARRAY[12])) r \gset
+SELECT parents, parent_ids = (:'parents'::bigint[])[3:] AS newest FROM jobsched.waiting WHERE run_id = :many;
+SELECT jobsched.trigger('step', after => array_agg(r)) AS many
+FROM jobsched.trigger_many('step', array_fill('{}'::jsonb, ARRAY[1200])) r \gset
+SELECT parents FROM jobsched.waiting WHERE run_id = :many;
 ROLLBACK;
 SELECT count(*) FROM jobsched.waiting;
 

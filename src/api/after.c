@@ -167,7 +167,7 @@ jobsched_waits_for(PG_FUNCTION_ARGS)
 	(void) js_dependencies_are_live(PG_GETARG_INT64(0), &count, some, MOST_SHOWN);
 	nshown = Min(count, MOST_SHOWN);
 	for (int i = 0; i < nshown; i++)
-		shown[i] = Int64GetDatum(some[i]);
+		shown[i] = Int64GetDatum(some[nshown - 1 - i]);
 	values[0] = Int64GetDatum(count);
 	values[1] = PointerGetDatum(construct_array(shown, nshown, INT8OID, sizeof(int64),
 												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
