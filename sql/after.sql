@@ -51,6 +51,7 @@ SELECT jobsched.trigger('step', after => ARRAY[:first], after_when => NULL);
 SELECT jobsched.trigger_many('step', '{NULL}', after => '{0}');
 SELECT jobsched.http_get('http://127.0.0.1:1/', after => '{0}');
 SELECT jobsched.trigger('step', after => ARRAY(SELECT generate_series(1, 100001)));
+SELECT jobsched.trigger('step', after => array_fill(:first, ARRAY[100001]));
 SELECT jobsched.trigger_many('step', array_fill(NULL::jsonb, ARRAY[500001]), after => ARRAY[:first, :second]);
 SELECT jobsched.trigger_many('step', array_fill('{}'::jsonb, ARRAY[2000, 50000]), after => ARRAY(SELECT generate_series(1, 100000)));
 

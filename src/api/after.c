@@ -50,6 +50,19 @@ refuse_null(const char *what)
 			 errmsg("%s cannot be NULL", what)));
 }
 
+/* Before they are sorted, which nothing interrupts. */
+static void
+check_count(ArrayType *array)
+{
+	int			count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+
+	if (count > JS_MAX_PARENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("after has %d elements, more than the %d that are allowed", count, JS_MAX_PARENTS),
+				 errhint("Let some runs wait for a part of them each, and another run for these.")));
+}
+
 /* Ascending, each once. */
 static int64 *
 read_ids(ArrayType *array, int *count)
@@ -58,6 +71,7 @@ read_ids(ArrayType *array, int *count)
 	bool	   *nulls;
 	int64	   *ids;
 
+	check_count(array);
 	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &elements, &nulls, count);
 	ids = palloc(Max(*count, 1) * sizeof(int64));
@@ -70,16 +84,6 @@ read_ids(ArrayType *array, int *count)
 	qsort(ids, *count, sizeof(int64), compare_ids);
 	*count = qunique(ids, *count, sizeof(int64), compare_ids);
 	return ids;
-}
-
-static void
-check_count(int count)
-{
-	if (count > JS_MAX_PARENTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("after has %d runs, more than the %d that are allowed", count, JS_MAX_PARENTS),
-				 errhint("Let some runs wait for a part of them each, and another run for these.")));
 }
 
 /* For whom it is not to be seen, it does not exist. */
@@ -132,7 +136,6 @@ js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 	if (PG_ARGISNULL(n))
 		return;
 	ids = read_ids(PG_GETARG_ARRAYTYPE_P(n), &run->nparents);
-	check_count(run->nparents);
 	run->parents = ids;
 	run->after_when = run->nparents > 0 ? when : JS_AFTER_NOTHING;
 }
