@@ -33,6 +33,18 @@ SELECT parents FROM jobsched.waiting WHERE run_id = :many;
 ROLLBACK;
 SELECT count(*) FROM jobsched.waiting;
 
+-- to queues and limits they are like runs for later
+SELECT jobsched.set_queue('line', paused => true);
+SELECT jobsched.set_limit('class', max_running => 1);
+SELECT jobsched.create_job('in line', command => 'SELECT 1', queue => 'line', keys => '{class:a}') AS in_line \gset
+SELECT jobsched.trigger('in line') AS due, jobsched.trigger('in line', keys => '{class:b}', after => ARRAY[:first]) AS behind,
+	jobsched.trigger('in line', keys => '{class:c}', run_at => now() + interval '1 day') AS later \gset
+SELECT q.waiting, l.waiting, l.keys FROM jobsched.queues q, jobsched.limits l WHERE q.name = 'line' AND l.key_class = 'class';
+SELECT run_id - :due AS run FROM jobsched.upcoming WHERE job_name = 'in line' ORDER BY 1;
+SELECT jobsched.drop_job('in line');
+SELECT jobsched.drop_queue('line');
+SELECT jobsched.drop_limit('class');
+
 -- requests
 SELECT jobsched.http_request('GET', 'http://127.0.0.1:1/', after => ARRAY[:first]) IS NOT NULL AS request;
 SELECT jobsched.http_get('http://127.0.0.1:1/', after => ARRAY[:first], after_when => 'failure') IS NOT NULL AS get;

@@ -124,7 +124,7 @@ FROM (
 		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	WHERE r.status <> 'running' AND jobsched_internal.may_see(r.owner)
-		AND (r.after_when IS NULL OR NOT jobsched_internal.waits(r.run_id))
+		AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
 ) u
 WHERE u.run_at IS NOT NULL;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued, but for those that wait for other runs (view waiting).';
