@@ -30,6 +30,12 @@ SELECT parents, parent_ids = (:'parents'::bigint[])[3:] AS newest FROM jobsched.
 SELECT jobsched.trigger('step', after => array_agg(r)) AS many
 FROM jobsched.trigger_many('step', array_fill('{}'::jsonb, ARRAY[1200])) r \gset
 SELECT parents FROM jobsched.waiting WHERE run_id = :many;
+SELECT jobsched.trigger('step', after_when => 'done', after => ARRAY(
+	SELECT jobsched.trigger_many('step', ARRAY(SELECT jsonb_build_object('id', id) FROM generate_series(1, 3) id)))) AS many \gset
+SELECT parents FROM jobsched.waiting WHERE run_id = :many;
+SELECT jobsched.trigger('step', after_when => 'done', after => ARRAY(
+	SELECT jobsched.trigger_many('step', ARRAY(SELECT jsonb_build_object('id', id) FROM generate_series(1, 0) id)))) AS many \gset
+SELECT parents FROM jobsched.waiting WHERE run_id = :many;
 ROLLBACK;
 SELECT count(*) FROM jobsched.waiting;
 
