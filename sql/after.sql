@@ -82,6 +82,18 @@ SET ROLE regress_after;
 SELECT jobsched.trigger('step', after => ARRAY[:free], idempotency_key => 'again') = :kept AS same;
 SELECT jobsched.trigger('step', after => ARRAY[0], idempotency_key => 'another');
 
+-- what this call would cancel, for it has the key and has not started
+SELECT jobsched.trigger('step', idempotency_key => 'next', after => ARRAY[:first]) AS next \gset
+\set VERBOSITY sqlstate
+SELECT jobsched.trigger('step', after => ARRAY[:next], idempotency_key => 'next', on_conflict => 'replace');
+SELECT regexp_replace(:'LAST_ERROR_MESSAGE', '\d+', 'N') AS message;
+SELECT jobsched.trigger('step', after => ARRAY[:first, :next, :second], idempotency_key => 'next', on_conflict => 'debounce', idempotency_period => '1 s') AS no;
+\set VERBOSITY default
+SELECT jobsched.trigger('step', after => ARRAY[:first], idempotency_key => 'next', on_conflict => 'replace') AS next \gset
+SELECT jobsched.trigger('step', idempotency_key => 'in turn') AS one \gset
+CALL jobsched.wait_run(:one, '60 s');
+SELECT jobsched.trigger('step', after => ARRAY[:one], idempotency_key => 'in turn', on_conflict => 'replace') > :one AS another;
+
 -- another role
 SET ROLE regress_after_other;
 SELECT jobsched.create_job('mine', command => 'SELECT 1') AS mine \gset

@@ -101,6 +101,13 @@ check_parent(int64 run_id, Oid owner)
 				 errhint("A run can wait for runs that you and its owner see in view runs.")));
 }
 
+bool
+js_after_names(const JsRun *run, int64 parent)
+{
+	return run->nparents > 0 &&
+		bsearch(&parent, run->parents, run->nparents, sizeof(int64), compare_ids) != NULL;
+}
+
 /* Before the run gets its id, so that those of its parents are lower. */
 void
 js_after_check(const JsRun *run)
