@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "api/access.h"
 #include "api/after.h"
+#include "base/arguments.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
@@ -40,14 +41,6 @@ compare_ids(const void *a, const void *b)
 	int64		y = *(const int64 *) b;
 
 	return x < y ? -1 : x > y;
-}
-
-static void
-refuse_null(const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s cannot be NULL", what)));
 }
 
 /* Before they are sorted, which nothing interrupts. */
@@ -78,7 +71,7 @@ read_ids(ArrayType *array, int *count)
 	for (int i = 0; i < *count; i++)
 	{
 		if (nulls[i])
-			refuse_null("an element of after");
+			js_refuse_null("an element of after");
 		ids[i] = DatumGetInt64(elements[i]);
 	}
 	qsort(ids, *count, sizeof(int64), compare_ids);
@@ -138,7 +131,7 @@ js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 	int64	   *ids;
 
 	if (PG_ARGISNULL(n + 1))
-		refuse_null("after_when");
+		js_refuse_null("after_when");
 	when = js_after_when_argument(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
 	if (PG_ARGISNULL(n))
 		return;
