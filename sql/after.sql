@@ -94,6 +94,35 @@ SELECT jobsched.trigger('step', idempotency_key => 'in turn') AS one \gset
 CALL jobsched.wait_run(:one, '60 s');
 SELECT jobsched.trigger('step', after => ARRAY[:one], idempotency_key => 'in turn', on_conflict => 'replace') > :one AS another;
 
+-- by a trigger of a table, each row after those before it
+CREATE TEMP TABLE chain (run_id bigint);
+CREATE FUNCTION pg_temp.chain() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.run_id := jobsched.trigger('step', after => ARRAY(SELECT c.run_id FROM chain c));
+	RETURN NEW;
+END $$;
+CREATE TRIGGER chain BEFORE INSERT ON chain FOR EACH ROW EXECUTE FUNCTION pg_temp.chain();
+BEGIN;
+INSERT INTO chain VALUES (NULL), (NULL), (NULL);
+INSERT INTO chain VALUES (NULL);
+SELECT w.parents FROM chain c LEFT JOIN jobsched.waiting w USING (run_id) ORDER BY c.run_id;
+ROLLBACK;
+DROP TABLE chain;
+DROP FUNCTION pg_temp.chain;
+
+-- where nothing can be written
+BEGIN READ ONLY;
+SELECT jobsched.trigger('step', after => ARRAY[:first]);
+ROLLBACK;
+
+-- where leaders ask workers
+SELECT count(set_config(name, 'on', false)) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+SELECT count(*) > 0 AS seen FROM jobsched.waiting;
+SELECT count(*) > 0 AS seen FROM jobsched.runs WHERE reason = 'waiting_for_upstream';
+SELECT count(*) FROM jobsched.queues;
+SELECT count(*) FROM jobsched.upstream();
+SELECT count(set_config(name, 'off', false)) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+
 -- another role
 SET ROLE regress_after_other;
 SELECT jobsched.create_job('mine', command => 'SELECT 1') AS mine \gset
