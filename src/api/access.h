@@ -15,6 +15,7 @@
 extern void js_check_may_write(const char *function);
 extern bool js_may_manage(Oid owner);
 extern bool js_may_manage_run(const JsRun *run);
+extern bool js_role_may_see(Oid role, Oid owner);
 extern bool js_may_see(Oid owner);
 extern void js_check_may_own(Oid owner, bool needs_session);
 extern void js_check_may_be_told(Oid owner, const char *parameter);

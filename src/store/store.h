@@ -389,6 +389,8 @@ extern void js_dependencies_insert(int64 run_id, const int64 *parents, int count
 extern int	js_dependencies_read(int64 run_id, int64 from, int64 *parents, int most);
 extern int64 js_dependency_next(int64 from);
 extern int64 js_dependencies_delete(int64 run_id, int64 from, int *left);
+#define JS_MOST_COUNTED 1000
+
 extern bool js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most);
 
 typedef void (*JsParentVisitor) (int64 parent_run_id, void *arg);

@@ -173,7 +173,9 @@ js_dependencies_delete(int64 run_id, int64 from, int *left)
 
 /*
  * Whether some parent of a run has not ended.  With count also how many, and
- * the ids of the first of them.
+ * the ids of the newest of them.  The newest are the likeliest to be there, so
+ * they are looked for first; and a view must not take minutes because many runs
+ * wait for many, so count goes no further than JS_MOST_COUNTED.
  */
 bool
 js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
@@ -181,10 +183,12 @@ js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
 	Rows		rows;
 	HeapTuple	tuple;
 	int64		found = 0;
+	int64		enough = count == NULL ? 1 : JS_MOST_COUNTED;
 	JsRun		head;
 
 	begin_rows(&rows, run_id, 0, AccessShareLock);
-	while ((found == 0 || count != NULL) && HeapTupleIsValid(tuple = next_row(&rows)))
+	while (found < enough &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(rows.scan, BackwardScanDirection)))
 	{
 		int64		parent = parent_of(rows.rel, tuple);
 
