@@ -5,8 +5,8 @@
  *
  * A run that somebody waits for has to exist, and the caller has to have the
  * rights of its owner.  Whether it has ended makes no difference here: the
- * scheduler finds out (sched_after.c).  But if it has, its row shall not be
- * removed before the transaction ends.
+ * scheduler finds out (sched_after.c).  But it must not be one whose row is about
+ * to be removed, and that of another is not removed before the transaction ends.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -103,6 +103,7 @@ check_parents(const int64 *ids, int count)
 												  "jobsched after", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext outer = MemoryContextSwitchTo(scratch);
 
+	js_dependency_lock();
 	CommandCounterIncrement();	/* the same command may have queued them */
 	for (int i = 0; i < count; i++)
 	{

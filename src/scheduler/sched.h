@@ -564,6 +564,11 @@ extern void sched_begin_expiry(void);
 extern void sched_expire_keys(TimestampTz now);
 extern TimestampTz sched_expiry_deadline(void);
 
+/* sched_ring.c */
+extern void sched_rings_load(void);
+extern void sched_rings_turn(TimestampTz now);
+extern long sched_rings_ms(long at_most);
+
 /* sched_fair.c */
 extern void sched_fair_init(FairQueue *queue);
 extern void sched_fair_init_line(pairingheap *line);

@@ -63,14 +63,16 @@ static void
 forget_if_old(Relation rel, HeapTuple tuple, void *arg)
 {
 	TimestampTz limit = *(const TimestampTz *) arg;
+	int64		run_id;
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	if (DatumGetTimestampTz(row.values[RETRIED_AT - 1]) < limit)
-		js_table_delete("retried", "retried_pkey", DatumGetInt64(row.values[RETRIED_RUN_ID - 1]));
+	run_id = DatumGetInt64(row.values[RETRIED_RUN_ID - 1]);
+	if (DatumGetTimestampTz(row.values[RETRIED_AT - 1]) < limit && !js_history_keeps_run(run_id))
+		js_table_delete("retried", "retried_pkey", run_id);
 }
 
-/* Removes what was retried before an instant. */
+/* Removes what was retried before an instant, unless history still speaks of it. */
 void
 js_retried_forget(TimestampTz limit)
 {
