@@ -92,9 +92,8 @@ is_expired(const JsJob *job, void *arg)
 		sched_job_find(job->job_id) == NULL && !js_history_keeps_job(job->job_id);
 }
 
-/* Dropped jobs and retried runs, of which only those are left that have been kept. */
 static void
-forget_expired(TimestampTz now)
+forget_jobs(TimestampTz now)
 {
 	int			retention = Max(js_guc_history_retention, js_guc_failure_retention);
 	TimestampTz limit = now - 2 * USECS_PER_SEC * retention;
@@ -102,7 +101,17 @@ forget_expired(TimestampTz now)
 
 	foreach(lc, js_jobs_select(is_expired, &limit))
 		js_job_forget(*(int64 *) lfirst(lc));
-	js_retried_forget(now - 2 * USECS_PER_SEC * js_guc_failure_retention);
+}
+
+/* Dropped jobs, and that runs were retried, unless a kept run is left of them. */
+static int64
+forget_some(int64 from, TimestampTz now)
+{
+	int64		next = js_retried_forget_some(from, now - 2 * USECS_PER_SEC * js_guc_failure_retention);
+
+	if (next == 0)
+		forget_jobs(now);
+	return next;
 }
 
 /* ------------------------------------------------------------------------
@@ -175,7 +184,7 @@ work(TimestampTz now)
 	else if (turn.phase == TURN_RELEASE)
 		from = js_history_release_some(turn.from);
 	else if (turn.ring == 1)
-		forget_expired(now);
+		from = forget_some(turn.from, now);
 	js_process_commit();
 	if (from != 0)
 		turn.from = from;

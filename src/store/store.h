@@ -426,7 +426,7 @@ extern void js_stop_delete(int64 stop_id);
 /* runs that were queued again (store_retried.c) */
 extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
 extern int64 js_retried_find(int64 run_id);
-extern void js_retried_forget(TimestampTz limit);
+extern int64 js_retried_forget_some(int64 from, TimestampTz limit);
 
 /* keys of runs (store_idempotency.c) */
 typedef struct JsKeptKey

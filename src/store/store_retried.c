@@ -72,9 +72,15 @@ forget_if_old(Relation rel, HeapTuple tuple, void *arg)
 		js_table_delete("retried", "retried_pkey", run_id);
 }
 
-/* Removes what was retried before an instant, unless history still speaks of it. */
-void
-js_retried_forget(TimestampTz limit)
+/* Rows of one step. */
+#define MOST_VISITED 500
+
+/*
+ * Removes what was retried before an instant, unless history still speaks of it:
+ * from a run on, some at a time.  Returns the run to go on with, 0 at the end.
+ */
+int64
+js_retried_forget_some(int64 from, TimestampTz limit)
 {
-	js_table_visit("retried", NULL, 0, 0, forget_if_old, &limit);
+	return js_table_visit_some("retried", "retried_pkey", from, false, MOST_VISITED, forget_if_old, &limit);
 }
