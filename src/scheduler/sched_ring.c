@@ -134,11 +134,14 @@ go_on(RingPhase phase)
 	turn.from = 1;
 }
 
+/* The other ring comes first, so that one that cannot move on is not in its way. */
 static void
 begin_turn(TimestampTz now)
 {
-	for (int ring = 0; ring < JS_RINGS; ring++)
+	for (int i = 1; i <= JS_RINGS; i++)
 	{
+		int			ring = (turn.ring + i) % JS_RINGS;
+
 		/* A clock that was ahead must not keep history for that long. */
 		sched.rings[ring].started_at = Min(sched.rings[ring].started_at, now);
 		if (now < due_at(ring))

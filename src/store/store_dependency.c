@@ -18,6 +18,7 @@
 #include "catalog/indexing.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "store/store.h"
 #include "store/table.h"
 
@@ -30,13 +31,23 @@ enum DependencyColumn
 #define ROWS_AT_A_TIME 64
 
 /*
- * Whoever names parents takes this before he looks for them, and keeps it until
- * his transaction has ended.
+ * The lock of who names parents.  It is none on the table, which vacuum would be
+ * in the way of.
  */
+static void
+name_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, js_table_oid("dependency"), 0, 0);
+}
+
+/* Taken before parents are looked for, and kept until the transaction has ended. */
 void
 js_dependency_lock(void)
 {
-	table_close(js_table_open("dependency", RowExclusiveLock), NoLock);
+	LOCKTAG		tag;
+
+	name_tag(&tag);
+	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
 }
 
 /*
@@ -46,7 +57,11 @@ js_dependency_lock(void)
 void
 js_dependency_await(void)
 {
-	table_close(js_table_open("dependency", ShareLock), ShareLock);
+	LOCKTAG		tag;
+
+	name_tag(&tag);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	(void) LockRelease(&tag, ShareLock, false);
 }
 
 static void

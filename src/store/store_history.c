@@ -31,14 +31,14 @@
  *
  *		announce	shared memory names the segment that is to be emptied; from
  *					then on its rows do not exist for who names parents
- *		await		a lock on dependency is taken and released, which waits for
- *					every transaction that may have named one before
+ *		await		the lock of who names parents is taken and released, which
+ *					waits for every transaction that may have named one before
  *		keep		rows are moved, some at a time
  *		empty		the segment is TRUNCATEd, and is the current one
  *		release		kept rows of which no dependency speaks go, some at a time
  *
- * Who names parents locks dependency until his transaction ends, also if that is
- * prepared, and only then reads what is announced (js_dependency_lock()).  So he
+ * Who names parents takes js_dependency_lock() until his transaction ends, also if
+ * that is prepared, and only then reads what is announced.  So he
  * either sees that a row is about to go, or is waited for; it makes no difference
  * how long his transaction lasts, nor whether the parent has ended by then.  A
  * kept row cannot be named either: nobody can come to need it while it is deleted.

@@ -183,6 +183,22 @@ for my $how ('open', 'prepared')
 turn();
 is(number_kept(), '0', 'nothing is left of it');
 
+# A reader of one ring's segment is not in the way of the other ring.
+my $since = psql('SELECT jobsched_internal.clock_now()');
+$holder->query_safe(sprintf 'BEGIN; SELECT count(*) FROM jobsched_internal.history_%03d',
+	psql('SELECT (segment + 1) % 8 FROM jobsched_internal.ring WHERE ring = 0'));
+for my $i (1 .. 3)
+{
+	my $offset = log_size($node);
+
+	advance('61 s');
+	wait_log($node, qr/canceling statement due to lock timeout/, $offset, 'a ring does not move on past a reader');
+}
+is(psql("SELECT string_agg(ring::text, ',') FROM jobsched_internal.ring WHERE started_at > '$since'"), '1', 'the other one does');
+$holder->query_safe('COMMIT');
+advance('61 s');
+both_rings_move();
+
 # ------------------------------------------------------------------------
 # Many rows, and kill -9 in the middle
 # ------------------------------------------------------------------------
