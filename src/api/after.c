@@ -6,8 +6,8 @@
  * A run that somebody waits for has to be in view runs, for the caller and for
  * the owner of the run that waits: what upstream() shows there is what may be
  * named here.  Whether it has ended makes no difference: the scheduler finds out
- * (sched_after.c).  But if it has, its row shall not be removed before the
- * transaction ends.
+ * (sched_after.c).  But it must not be one whose row is about to be removed, and
+ * that of another is not removed before the transaction ends.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -91,7 +91,7 @@ check_parent(int64 run_id, Oid owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id),
-				 errhint("A run can wait for runs that you and its owner see in view runs.")));
+				 errhint("A run can wait for runs that you and its owner see in view runs, and that are not older than the retention.")));
 }
 
 bool
@@ -112,6 +112,7 @@ js_after_check(const JsRun *run)
 		return;
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched after", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(scratch);
+	js_dependency_lock();
 	CommandCounterIncrement();	/* the same command may have queued them */
 	for (int i = 0; i < run->nparents; i++)
 	{

@@ -218,6 +218,14 @@ struct RunEntry
 	dlist_node	job_node;
 };
 
+/* It takes more of its role's memory, or less. */
+static inline void
+sched_run_charge(RunEntry *run, int32 bytes)
+{
+	run->cost += bytes;
+	run->owner->memory += bytes;
+}
+
 typedef struct SeatEntry
 {
 	bool		mine;
@@ -336,7 +344,6 @@ extern void sched_note_disowned(RunEntry *run);
 extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
 extern bool sched_run_is_transactional(const RunEntry *run);
-extern void sched_run_charge(RunEntry *run, int32 bytes);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
@@ -568,6 +575,11 @@ extern bool sched_keys_expire_now(void);
 extern void sched_begin_expiry(void);
 extern void sched_expire_keys(TimestampTz now);
 extern TimestampTz sched_expiry_deadline(void);
+
+/* sched_ring.c */
+extern void sched_rings_load(void);
+extern void sched_rings_turn(TimestampTz now);
+extern long sched_rings_ms(long at_most);
 
 /* sched_fair.c */
 extern void sched_fair_init(FairQueue *queue);

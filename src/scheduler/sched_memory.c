@@ -405,14 +405,6 @@ sched_run_is_transactional(const RunEntry *run)
 	return run->callback || (!sched_run_is_http(run) && run->job->transactional);
 }
 
-/* It takes more of its role's memory, or less. */
-void
-sched_run_charge(RunEntry *run, int32 bytes)
-{
-	run->cost += bytes;
-	run->owner->memory += bytes;
-}
-
 /* Whose it is now.  The run is in no queue. */
 void
 sched_run_follow(RunEntry *run)
