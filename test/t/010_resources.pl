@@ -54,6 +54,19 @@ my @waiting = map { psql(q{SELECT jobsched.trigger('quick')}) } 1 .. 3;
 wait_until($node, $db, "SELECT status = 'queued' AND reason IS NOT NULL FROM jobsched.runs WHERE run_id = $waiting[0]", 'it waits and says for what');
 my $pid = scheduler_pid($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id IN ($waiting[0], $waiting[1], $waiting[2]) AND status = 'queued'"), '3', 'no place at all: runs wait');
+
+# Who found no place looks again each second, but not when it is stopped, nor
+# when nothing waits any more.
+my $sleeps = q{SELECT last_active_at < clock_timestamp() - interval '2 s' FROM jobsched_internal.scheduler()};
+set_setting($node, 'jobsched.enabled', 'off');
+wait_until($node, $db, $sleeps, 'stopped, the scheduler sleeps');
+set_setting($node, 'jobsched.enabled');
+psql("SELECT jobsched.cancel_run($_)") for @waiting;
+wait_drained($node, $db);
+wait_until($node, $db, $sleeps, 'without runs that wait it sleeps');
+pass('a scheduler that found no place does not look in vain');
+
+@waiting = map { psql(q{SELECT jobsched.trigger('quick')}) } 1 .. 3;
 $node->safe_psql('second', 'DROP EXTENSION jobsched');
 wait_drained($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id IN ($waiting[0], $waiting[1], $waiting[2]) AND status = 'succeeded'"), '3', 'and start when there is one');
