@@ -480,31 +480,31 @@ sub wait_at_gate
 # Bounds in time
 # ------------------------------------------------------------------------
 
-# The longest of some connections, as a measure of how busy the machine is.
+# The shortest of some connections, as a measure of how busy the machine is.
 sub connection_time
 {
 	my ($node) = @_;
-	my $longest = 0;
+	my $shortest = $patience;
 
 	for (1 .. 5)
 	{
 		my $begin = time();
 		$node->safe_psql('postgres', 'SELECT 1');
 		my $took = time() - $begin;
-		$longest = $took if $took > $longest;
+		$shortest = $took if $took < $shortest;
 	}
-	return $longest;
+	return $shortest;
 }
 
 # Passes if something took less than a number of seconds.  On a machine that is
-# so busy that it takes longer, connections take longer too, and may be added ten
-# times: a few tenths of a second on one that is not.  The number has to be so far
-# below what the defect takes that it is caught there.
+# so busy that it takes longer, connections take longer too, and may be added five
+# times: a tenth or two of a second on one that is not.  The number has to be so
+# far below what the defect takes that it is caught there.
 sub in_time
 {
 	my ($node, $took, $limit, $name) = @_;
 
-	$limit += 10 * connection_time($node) if $took >= $limit;
+	$limit += 5 * connection_time($node) if $took >= $limit;
 	return cmp_ok($took, '<', $limit, sprintf('%s (%.1f s)', $name, $took));
 }
 
