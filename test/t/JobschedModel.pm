@@ -927,7 +927,7 @@ sub _promote
 
 	for my $job (values %{ $self->{jobs} })
 	{
-		next if is_paused($job) || $self->_live($job);
+		next if !_is_serial($job) || is_paused($job) || $self->_live($job);
 		my $oldest = first { $self->_is_behind($_) } $self->live_runs($job);
 		$oldest->{promoted} = 1 if $oldest;
 	}
