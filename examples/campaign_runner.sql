@@ -151,7 +151,7 @@ SELECT 'jobs that needed more than one attempt', count(*)::text
 FROM campaign.history WHERE status = 'succeeded' AND attempt > 1 HAVING count(*) > 0
 UNION ALL
 SELECT 'jobs that wait for more than five minutes', count(*)::text
-FROM campaign.history WHERE status = 'queued' AND reason <> 'not_due' AND queued_at < now() - interval '5 min' HAVING count(*) > 0;
+FROM campaign.history WHERE status = 'queued' AND reason NOT IN ('not_due', 'waiting_for_upstream') AND queued_at < now() - interval '5 min' HAVING count(*) > 0;
 
 -- One row, for machines.
 CREATE OR REPLACE VIEW campaign.health AS

@@ -113,6 +113,7 @@ sub define_jobs
 		SELECT jobsched.create_job('once', (clock_timestamp() + interval '0.3 s')::text, handler => 'app.leave');
 		SELECT jobsched.create_job('at start', '@startup', handler => 'app.leave');
 		SELECT jobsched.create_job('broken', '* * * * * *', 'SELECT 1');
+		SELECT jobsched.create_job('seen', command => 'SELECT count(*) FROM jobsched.upstream()');
 		SELECT jobsched.create_job('dropped', handler => 'app.leave')});
 	sql_as($node, $db, 'other', q{SELECT jobsched.create_job('of other', '0 9 * * *', 'SELECT current_user')});
 	$node->safe_psql($db, q{UPDATE jobsched_internal.job SET schedule = 'nonsense' WHERE name = 'broken'});
@@ -224,7 +225,7 @@ sub check_without_library
 sub check_after
 {
 	my ($node, %was) = @_;
-	my ($held, $apart, $due, $later, $paused) = @{ $was{runs} };
+	my ($held, $apart, $due, $later, $paused, $waiting) = @{ $was{runs} };
 
 	wait_scheduler($node, $db);
 	is($node->safe_psql($db, $definitions), $was{definitions}, 'the jobs are what they were, in the same states');
@@ -241,6 +242,11 @@ sub check_after
 	pass('a run that became due meanwhile runs');
 	is($node->safe_psql($db, "SELECT string_agg(status || ' ' || reason, ', ' ORDER BY run_id) FROM jobsched.runs WHERE run_id IN ($later, $paused)"),
 		'queued job_paused, queued not_due', 'others wait on');
+	is($node->safe_psql($db, "SELECT r.reason, w.after_when, w.parents, w.parent_ids FROM jobsched.runs r JOIN jobsched.waiting w USING (run_id) WHERE run_id = $waiting"),
+		"waiting_for_upstream|done|1|{$later}", 'one waits for another that waits, and for one that has ended');
+	$node->safe_psql($db, "SELECT jobsched.cancel_run($later)");
+	wait_run_state($node, $db, $waiting, 'succeeded');
+	is($node->safe_psql($db, "SELECT result FROM jobsched.runs WHERE run_id = $waiting"), '{"count": 2}', 'it starts when both have ended, and sees both');
 
 	# Slots.
 	wait_until($node, $db, "SELECT count(*) >= 2 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'succeeded' AND scheduled_for > '$was{started}'", 'tick ticks');
@@ -325,8 +331,10 @@ sub upgrade
 		$old->safe_psql($db, q{SELECT jobsched.trigger('quick', run_at => clock_timestamp() + interval '3 s')}),
 		$old->safe_psql($db, q{SELECT jobsched.trigger('quick', run_at => clock_timestamp() + interval '1 day', priority => 7)}),
 		$old->safe_psql($db, q{SELECT max(run_id) FROM jobsched.runs WHERE job_name = 'paused'}) ];
+	push @{ $was{runs} }, $old->safe_psql($db, q{SELECT jobsched.trigger('seen', after_when => 'done',
+		after => ARRAY(SELECT run_id FROM jobsched.runs WHERE job_name = 'result' OR priority = 7))});
 	$was{definitions} = $old->safe_psql($db, $definitions);
-	is(scalar(split /\n/, $was{definitions}), 14, 'the jobs to begin with');
+	is(scalar(split /\n/, $was{definitions}), 15, 'the jobs to begin with');
 	($was{max_job}, $was{max_run}) = split /\|/, $old->safe_psql($db, q{SELECT (SELECT max(job_id) FROM jobsched.jobs), (SELECT max(run_id) FROM jobsched.runs)});
 	$was{stopped} = $old->safe_psql($db, 'SELECT clock_timestamp()');
 	$old->stop;

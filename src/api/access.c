@@ -68,9 +68,15 @@ js_may_manage_run(const JsRun *run)
 }
 
 bool
+js_role_may_see(Oid role, Oid owner)
+{
+	return has_privs_of_role(role, owner) || has_privs_of_role(role, ROLE_PG_MONITOR);
+}
+
+bool
 js_may_see(Oid owner)
 {
-	return js_may_manage(owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	return js_role_may_see(GetUserId(), owner);
 }
 
 Datum
@@ -86,13 +92,16 @@ jobsched_may_see(PG_FUNCTION_ARGS)
 }
 
 /* What a run has to tell; a callback's is its owner's, for it has a response. */
+bool
+js_may_read(Oid owner, bool callback)
+{
+	return callback ? js_may_manage(owner) : js_may_see(owner);
+}
+
 Datum
 jobsched_may_read(PG_FUNCTION_ARGS)
 {
-	Oid			owner = PG_GETARG_OID(0);
-	bool		callback = PG_GETARG_BOOL(1);
-
-	PG_RETURN_BOOL(callback ? js_may_manage(owner) : js_may_see(owner));
+	PG_RETURN_BOOL(js_may_read(PG_GETARG_OID(0), PG_GETARG_BOOL(1)));
 }
 
 static bool

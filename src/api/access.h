@@ -15,7 +15,9 @@
 extern void js_check_may_write(const char *function);
 extern bool js_may_manage(Oid owner);
 extern bool js_may_manage_run(const JsRun *run);
+extern bool js_role_may_see(Oid role, Oid owner);
 extern bool js_may_see(Oid owner);
+extern bool js_may_read(Oid owner, bool callback);
 extern void js_check_may_own(Oid owner, bool needs_session);
 extern void js_check_may_be_told(Oid owner, const char *parameter);
 extern bool js_may_act_for(Oid role);

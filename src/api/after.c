@@ -3,10 +3,11 @@
  * after.c
  *		Parameters after and after_when: runs that wait for runs.
  *
- * A run that somebody waits for has to exist, and the caller has to have the
- * rights of its owner.  Whether it has ended makes no difference here: the
- * scheduler finds out (sched_after.c).  But if it has, its row shall not be
- * removed before the transaction ends.
+ * A run that somebody waits for has to be in view runs, for the caller and for
+ * the owner of the run that waits: what upstream() shows there is what may be
+ * named here.  Whether it has ended makes no difference: the scheduler finds out
+ * (sched_after.c).  But it must not be one whose row is about to be removed, and
+ * that of another is not removed before the transaction ends.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -17,6 +18,8 @@
 #include "access/xact.h"
 #include "api/access.h"
 #include "api/after.h"
+#include "api/child.h"
+#include "base/arguments.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
@@ -41,12 +44,17 @@ compare_ids(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Before they are sorted, which nothing interrupts. */
 static void
-refuse_null(const char *what)
+check_count(ArrayType *array)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s cannot be NULL", what)));
+	int			count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+
+	if (count > JS_MAX_PARENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("after has %d elements, more than the %d that are allowed", count, JS_MAX_PARENTS),
+				 errhint("Let some runs wait for a part of them each, and another run for these.")));
 }
 
 /* Ascending, each once. */
@@ -57,13 +65,14 @@ read_ids(ArrayType *array, int *count)
 	bool	   *nulls;
 	int64	   *ids;
 
+	check_count(array);
 	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &elements, &nulls, count);
 	ids = palloc(Max(*count, 1) * sizeof(int64));
 	for (int i = 0; i < *count; i++)
 	{
 		if (nulls[i])
-			refuse_null("an element of after");
+			js_refuse_null("an element of after");
 		ids[i] = DatumGetInt64(elements[i]);
 	}
 	qsort(ids, *count, sizeof(int64), compare_ids);
@@ -71,50 +80,54 @@ read_ids(ArrayType *array, int *count)
 	return ids;
 }
 
+/* For whom it is not to be seen, it does not exist. */
 static void
-check_count(int count)
-{
-	if (count > JS_MAX_PARENTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("after has %d runs, more than the %d that are allowed", count, JS_MAX_PARENTS),
-				 errhint("Let some runs wait for a part of them each, and another run for these.")));
-}
-
-/* Of whoever else's it is, it does not exist. */
-static void
-check_parent(int64 run_id)
+check_parent(int64 run_id, Oid owner)
 {
 	JsRun		head;
 	JsStatus	status;
 
 	if ((!js_run_see_head(run_id, &head) && !js_history_find_head(run_id, true, &head, &status)) ||
-		!js_may_manage_run(&head))
+		!js_may_see(head.owner) || !js_role_may_see(owner, head.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id),
-				 errhint("A run can wait for runs that are in view runs and that you may manage.")));
+				 errhint("A run can wait for runs that you and its owner see in view runs, and that are not older than the retention.")));
 }
 
-static void
-check_parents(const int64 *ids, int count)
+bool
+js_after_names(const JsRun *run, int64 parent)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
-												  "jobsched after", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	return run->nparents > 0 &&
+		bsearch(&parent, run->parents, run->nparents, sizeof(int64), compare_ids) != NULL;
+}
 
+/* Before the run gets its id, so that those of its parents are lower. */
+void
+js_after_check(const JsRun *run)
+{
+	MemoryContext scratch;
+	MemoryContext outer;
+
+	if (run->nparents == 0)
+		return;
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched after", ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(scratch);
+	js_dependency_lock();
 	CommandCounterIncrement();	/* the same command may have queued them */
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < run->nparents; i++)
 	{
-		check_parent(ids[i]);
+		check_parent(run->parents[i], run->owner);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	if (run->parent_run_id != 0)
+		js_child_check_after(run);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
 }
 
-/* after and after_when, from argument n on. */
+/* after and after_when, from argument n on.  Whether there are such runs is asked later. */
 void
 js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 {
@@ -122,13 +135,11 @@ js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 	int64	   *ids;
 
 	if (PG_ARGISNULL(n + 1))
-		refuse_null("after_when");
+		js_refuse_null("after_when");
 	when = js_after_when_argument(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
 	if (PG_ARGISNULL(n))
 		return;
 	ids = read_ids(PG_GETARG_ARRAYTYPE_P(n), &run->nparents);
-	check_count(run->nparents);
-	check_parents(ids, run->nparents);
 	run->parents = ids;
 	run->after_when = run->nparents > 0 ? when : JS_AFTER_NOTHING;
 }
@@ -163,7 +174,7 @@ jobsched_waits_for(PG_FUNCTION_ARGS)
 	(void) js_dependencies_are_live(PG_GETARG_INT64(0), &count, some, MOST_SHOWN);
 	nshown = Min(count, MOST_SHOWN);
 	for (int i = 0; i < nshown; i++)
-		shown[i] = Int64GetDatum(some[i]);
+		shown[i] = Int64GetDatum(some[nshown - 1 - i]);
 	values[0] = Int64GetDatum(count);
 	values[1] = PointerGetDatum(construct_array(shown, nshown, INT8OID, sizeof(int64),
 												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));

@@ -14,5 +14,7 @@
 #include "store/store.h"
 
 extern void js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run);
+extern bool js_after_names(const JsRun *run, int64 parent);
+extern void js_after_check(const JsRun *run);
 
 #endif							/* JS_AFTER_H */

@@ -30,9 +30,9 @@ refuse_stranger(int64 run_id)
 			 errhint("Leave child out, or let the child wait for other children of this run.")));
 }
 
-/* Whatever of it has been rolled back has ended too, for nobody waits for it. */
-static void
-check_after(const JsRun *run)
+/* The runs that a child waits for are known to exist; some may have ended. */
+void
+js_child_check_after(const JsRun *run)
 {
 	for (int i = 0; i < run->nparents; i++)
 	{
@@ -44,7 +44,7 @@ check_after(const JsRun *run)
 	}
 }
 
-/* child and optional, from argument n on; what the run waits for is known. */
+/* child and optional, from argument n on. */
 void
 js_child_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 {
@@ -60,5 +60,4 @@ js_child_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 	if (!PG_GETARG_BOOL(n))
 		return;
 	js_children_adopt(run, PG_GETARG_BOOL(n + 1));
-	check_after(run);
 }

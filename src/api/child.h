@@ -14,5 +14,6 @@
 #include "store/store.h"
 
 extern void js_child_arguments(FunctionCallInfo fcinfo, int n, JsRun *run);
+extern void js_child_check_after(const JsRun *run);
 
 #endif							/* JS_CHILD_H */

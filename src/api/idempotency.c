@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/after.h"
 #include "api/idempotency.h"
 #include "base/arguments.h"
 #include "base/interval.h"
@@ -153,19 +154,25 @@ refuse_taken(const JsKeptKey *kept)
 			 errhint("Choose another key, or call trigger() with on_conflict => 'return_existing'.")));
 }
 
+/* Not what the new run is to wait for: it would see it cancelled, and never start. */
 static void
-push_out(int64 run_id, JsStopKind kind)
+push_out(const JsRun *run, int64 run_id, JsStopKind kind)
 {
 	JsStop		stop = {.kind = kind,.run_id = run_id};
 
+	if (js_after_names(run, run_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run " INT64_FORMAT " cannot be in after: this call cancels it", run_id),
+				 errhint("It has the same idempotency_key and has not started. Choose another key, or leave the run out of after.")));
 	js_wakeup_stop(js_stop_insert(&stop));
 }
 
 /* Whether the run that keeps the key is what the caller shall get. */
 static bool
-keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, TimestampTz now)
+keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, const JsRun *run)
 {
-	bool		expired = kept->expires_at <= now;
+	bool		expired = kept->expires_at <= run->queued_at;
 	KeeperState state;
 
 	if (idempotency->on_conflict == JS_CONFLICT_THROTTLE)
@@ -175,11 +182,11 @@ keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, Timestamp
 	{
 		case JS_CONFLICT_REPLACE:
 			if (state == KEEPER_WAITS)
-				push_out(kept->run_id, JS_STOP_REPLACE);
+				push_out(run, kept->run_id, JS_STOP_REPLACE);
 			return false;
 		case JS_CONFLICT_DEBOUNCE:
 			if (state == KEEPER_WAITS)
-				push_out(kept->run_id, JS_STOP_DEBOUNCE);
+				push_out(run, kept->run_id, JS_STOP_DEBOUNCE);
 			return false;
 		case JS_CONFLICT_ERROR:
 			if (!expired || state != KEEPER_ENDED)
@@ -191,8 +198,9 @@ keeper_stands(const JsIdempotency *idempotency, const JsKeptKey *kept, Timestamp
 }
 
 /*
- * Whether a run is to be queued.  If it is, it has its id, keeps the key, and
- * the caller inserts it; if not, run_id is the one that stands for it.
+ * Whether a run is to be queued.  If it is, what it waits for is there, it has
+ * its id, keeps the key, and the caller inserts it; if not, run_id is the one
+ * that stands for it, and what it was to wait for may be long forgotten.
  */
 bool
 js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_given)
@@ -202,7 +210,10 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 	bool		stands;
 
 	if (idempotency->key == NULL)
+	{
+		js_after_check(run);
 		return true;
+	}
 	/* The job of a role's requests may be yet to be made. */
 	if (run->request != NULL)
 		kept.owner = run->owner;
@@ -212,11 +223,12 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 	CommandCounterIncrement();
 	found = find_keeper(&kept);
 	run->queued_at = js_clock_now();	/* it may have waited */
-	stands = found && keeper_stands(idempotency, &kept, run->queued_at);
+	stands = found && keeper_stands(idempotency, &kept, run);
 	if (stands)
 		run->run_id = kept.run_id;
 	else
 	{
+		js_after_check(run);
 		if (!run_at_given)
 			run->run_at = run->queued_at +
 				(idempotency->on_conflict == JS_CONFLICT_DEBOUNCE ? idempotency->period : 0);

@@ -121,6 +121,22 @@ jobsched_trigger(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(run.run_id);
 }
 
+/* A row for each of them and each run that it waits for: two short arguments may mean many. */
+#define MOST_DEPENDENCIES 1000000
+
+static void
+check_dependencies(const JsRun *run, ArrayType *args)
+{
+	int64		count = (int64) ArrayGetNItems(ARR_NDIM(args), ARR_DIMS(args)) * run->nparents;
+
+	if (count > MOST_DEPENDENCIES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the runs have " INT64_FORMAT " parents in all, more than the %d that are allowed",
+						count, MOST_DEPENDENCIES),
+				 errhint("Let one run wait for those in after, with this after_when, and these runs for that one.")));
+}
+
 static void
 queue_each(const KeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *result)
 {
@@ -154,6 +170,7 @@ Datum
 jobsched_trigger_many(PG_FUNCTION_ARGS)
 {
 	KeySource	source;
+	ArrayType  *args;
 	JsRun		run;
 
 	prepare_run(fcinfo, "trigger_many()", 7, &run, &source);
@@ -162,7 +179,10 @@ jobsched_trigger_many(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("args cannot be NULL"),
 				 errhint("Give an array with one element for each run.")));
+	args = PG_GETARG_ARRAYTYPE_P(1);
+	check_dependencies(&run, args);
+	js_after_check(&run);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	queue_each(&source, &run, PG_GETARG_ARRAYTYPE_P(1), (ReturnSetInfo *) fcinfo->resultinfo);
+	queue_each(&source, &run, args, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }

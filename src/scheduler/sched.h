@@ -223,6 +223,19 @@ struct RunEntry
 	dlist_node	job_node;
 };
 
+/*
+ * It takes more of its role's memory, or less.  One that waits for its children
+ * takes nothing of what these may have.
+ */
+static inline void
+sched_run_charge(RunEntry *run, int32 bytes)
+{
+	if (run->executed)
+		return;
+	run->cost += bytes;
+	run->owner->memory += bytes;
+}
+
 typedef struct SeatEntry
 {
 	bool		mine;
@@ -341,7 +354,6 @@ extern void sched_note_disowned(RunEntry *run);
 extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
 extern bool sched_run_is_transactional(const RunEntry *run);
-extern void sched_run_charge(RunEntry *run, int32 bytes);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
 extern RunEntry *sched_run_make(int64 run_id, JobEntry *job);
@@ -593,6 +605,11 @@ extern bool sched_keys_expire_now(void);
 extern void sched_begin_expiry(void);
 extern void sched_expire_keys(TimestampTz now);
 extern TimestampTz sched_expiry_deadline(void);
+
+/* sched_ring.c */
+extern void sched_rings_load(void);
+extern void sched_rings_turn(TimestampTz now);
+extern long sched_rings_ms(long at_most);
 
 /* sched_fair.c */
 extern void sched_fair_init(FairQueue *queue);

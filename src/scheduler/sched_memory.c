@@ -406,19 +406,6 @@ sched_run_is_transactional(const RunEntry *run)
 	return run->callback || (!sched_run_is_http(run) && run->job->transactional);
 }
 
-/*
- * It takes more of its role's memory, or less.  One that waits for its children
- * takes nothing of what these may have.
- */
-void
-sched_run_charge(RunEntry *run, int32 bytes)
-{
-	if (run->executed)
-		return;
-	run->cost += bytes;
-	run->owner->memory += bytes;
-}
-
 /* Whose it is now.  The run is in no queue. */
 void
 sched_run_follow(RunEntry *run)

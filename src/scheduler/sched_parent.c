@@ -78,6 +78,7 @@ failure_of_children(int64 run_id)
 	JsJob		job;
 
 	js_history_visit_children(run_id, 1, take_failed, &found);
+	js_history_visit_children(run_id, JS_RINGS, take_failed, &found);
 	if (found.head.run_id == 0)
 		return NULL;
 	what = what_became_of(found.status);

@@ -15,8 +15,9 @@
  *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
+ *		turn a ring of history				sched_ring.c
  *
- * Everything that a step writes is one transaction.  It is not durable by
+ * Everything that a step writes is one transaction, but for the last.  It is not durable by
  * itself (synchronous_commit is off): what is lost of it in a crash is done
  * again, and a worker's commit makes durable what it builds upon.  Mailboxes
  * are filled after the commit.  Between steps there is no transaction, no
@@ -38,7 +39,6 @@
 
 #include "access/xact.h"
 #include "compat.h"
-#include "guc.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -62,9 +62,6 @@ PGDLLEXPORT void jobsched_scheduler_main(Datum arg);
 
 /* Outcomes wait this long for company before they are written. */
 #define TALLY_US (50 * 1000)
-
-/* A segment that could not be emptied is tried again after this. */
-#define RING_RETRY_US (60 * USECS_PER_SEC)
 
 static TimestampTz next_sweep;
 static bool stumbled = false;	/* at exit: an error of our own is the reason */
@@ -153,96 +150,6 @@ reload_scheduler(void)
 	js_process_begin("reading settings");
 	read_enabled();
 	js_process_commit();
-}
-
-/* ------------------------------------------------------------------------
- * History
- * ------------------------------------------------------------------------
- */
-
-static TimestampTz
-ring_due_at(int ring)
-{
-	int			retention = ring == 0 ? js_guc_history_retention : js_guc_failure_retention;
-
-	return sched.rings[ring].started_at + retention * USECS_PER_SEC / (JS_SEGMENTS - 1);
-}
-
-static void
-publish_rings(void)
-{
-	for (int i = 0; i < JS_RINGS; i++)
-		pg_atomic_write_u32(&sched.db->segment[i], sched.rings[i].segment);
-}
-
-static bool
-is_expired(const JsJob *job, void *arg)
-{
-	TimestampTz limit = *(const TimestampTz *) arg;
-
-	return job->dropped_at != DT_NOBEGIN && job->dropped_at < limit &&
-		sched_job_find(job->job_id) == NULL;
-}
-
-/* Dropped jobs and retried runs go when no history can speak of them any more. */
-static void
-forget_expired(TimestampTz now)
-{
-	TimestampTz limit = now - 2 * USECS_PER_SEC * js_guc_failure_retention;
-	ListCell   *lc;
-
-	foreach(lc, js_jobs_select(is_expired, &limit))
-		js_job_forget(*(int64 *) lfirst(lc));
-	js_retried_forget(limit);
-}
-
-/*
- * Moves a ring on, in a transaction of its own: a reader of the segment that
- * is to be emptied makes it fail, and that is no reason to end.
- */
-static void
-advance_ring(int ring, TimestampTz now)
-{
-	MemoryContext outer = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		JsRing		next = sched.rings[ring];
-
-		js_process_begin("emptying a segment of history");
-		js_ring_advance(ring, now, &next);
-		if (ring == 1)
-			forget_expired(now);
-		js_process_commit();
-		sched.rings[ring] = next;
-	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(outer);
-		EmitErrorReport();
-		AbortOutOfAnyTransaction();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
-		sched.ring_retry_at = now + RING_RETRY_US;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(outer);
-	publish_rings();
-}
-
-static void
-turn_rings(TimestampTz now)
-{
-	if (now < sched.ring_retry_at && sched.ring_retry_at - now <= RING_RETRY_US)
-		return;
-	for (int ring = 0; ring < JS_RINGS; ring++)
-	{
-		/* A clock that was ahead must not keep history for that long. */
-		sched.rings[ring].started_at = Min(sched.rings[ring].started_at, now);
-		if (now >= ring_due_at(ring))
-			advance_ring(ring, now);
-	}
 }
 
 /* ------------------------------------------------------------------------
@@ -446,7 +353,7 @@ step(MemoryContext step_context)
 		tell_waiters();
 	}
 	sched.last_now = now;
-	turn_rings(now);
+	sched_rings_turn(now);
 	publish_status();
 	MemoryContextReset(step_context);
 }
@@ -478,8 +385,7 @@ ms_to_sleep(void)
 		ms = js_clock_ms_until(first_due(), ms);
 	ms = js_clock_ms_until(first_future(), ms);
 	ms = sched_limits_have_room(js_clock_now()) ? 0 : js_clock_ms_until(sched_limits_deadline(), ms);
-	for (int ring = 0; ring < JS_RINGS; ring++)
-		ms = js_clock_ms_until(Max(ring_due_at(ring), sched.ring_retry_at), ms);
+	ms = sched_rings_ms(ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
 	ms = real_ms_until(next_sweep, ms);
 	ms = real_ms_until(sched_expiry_deadline(), ms);
@@ -527,8 +433,7 @@ start(void)
 	check_extension();
 	read_enabled();
 	look_for_prepared();
-	js_rings_read(sched.rings);
-	publish_rings();
+	sched_rings_load();
 	sched_load_all(now);
 	set_enabled();
 	sched_adopt_seats();

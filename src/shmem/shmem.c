@@ -99,6 +99,8 @@ init_database(JsDatabase *db)
 	SpinLockInit(&db->mutex);
 	pg_atomic_init_u32(&db->segment[0], 0);
 	pg_atomic_init_u32(&db->segment[1], 100);
+	pg_atomic_init_u32(&db->expiring[0], JS_NO_SEGMENT);
+	pg_atomic_init_u32(&db->expiring[1], JS_NO_SEGMENT);
 	pg_atomic_init_u32(&db->wakeups, 0);
 	pg_atomic_init_u32(&db->waiters, 0);
 	pg_atomic_init_u32(&db->prepared, 0);

@@ -20,6 +20,7 @@
 #define JS_MAILBOX_SIZE 128		/* runs that a worker has at a time, all in
 								 * all */
 #define JS_BATCH_SIZE 64		/* runs in one transaction */
+#define JS_NO_SEGMENT 999		/* instead of a segment's number */
 #define JS_WAKE_SIZE 512		/* news for a scheduler that sleeps */
 #define JS_PROGRESS_TEXT 128
 #define JS_ERROR_TEXT 512
@@ -90,6 +91,9 @@ typedef struct JsDatabase
 
 	/* where finished runs go, written by the scheduler */
 	pg_atomic_uint32 segment[2];
+
+	/* the segment that is about to be emptied; likewise */
+	pg_atomic_uint32 expiring[2];
 
 	/* some prepared transaction may hold news */
 	pg_atomic_uint32 prepared;

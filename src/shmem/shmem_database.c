@@ -66,6 +66,8 @@ reset_database(JsDatabase *db, Oid dboid)
 	db->unlisted = false;
 	db->seat_number = 0;
 	db->startup_fired = false;
+	for (int ring = 0; ring < lengthof(db->expiring); ring++)
+		pg_atomic_write_u32(&db->expiring[ring], JS_NO_SEGMENT);
 	SpinLockAcquire(&db->mutex);
 	db->news_count = 0;
 	db->news_overflow = false;

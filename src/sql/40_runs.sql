@@ -76,6 +76,8 @@ CREATE TABLE jobsched_internal.dependency (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
 		autovacuum_vacuum_cost_delay = 0);
+-- Which rows of history have to be kept.
+CREATE INDEX dependency_parent ON jobsched_internal.dependency (parent_run_id);
 
 -- Stops: runs that are to end early, as wanted by sessions, and by the scheduler itself
 -- (overlap 'replace').  The scheduler does it, and deletes the row when the run

@@ -64,7 +64,7 @@ WHERE jobsched_internal.may_see(r.owner);
 COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this moment, with their progress; HTTP requests that are under way.';
 
 -- Whether a run waits for others that have not ended; for how many, and the
--- first of them.
+-- newest of them.
 CREATE FUNCTION jobsched_internal.waits(run_id bigint) RETURNS boolean
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'jobsched_waits';
 
@@ -87,8 +87,8 @@ FROM jobsched_internal.run r
 WHERE r.after_when IS NOT NULL AND r.attempt = 0 AND r.status = 'queued' AND w.parents > 0
 	AND jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.waiting IS 'The runs that wait for other runs (parameter after of trigger() and its like), and for which.';
-COMMENT ON COLUMN jobsched.waiting.parents IS 'how many of the runs that it waits for have not ended';
-COMMENT ON COLUMN jobsched.waiting.parent_ids IS 'the first ten of these';
+COMMENT ON COLUMN jobsched.waiting.parents IS 'how many of the runs that it waits for have not ended; 1000: at least as many';
+COMMENT ON COLUMN jobsched.waiting.parent_ids IS 'the ten newest of these';
 COMMENT ON COLUMN jobsched.waiting.since IS 'when it was queued';
 COMMENT ON COLUMN jobsched.waiting.run_at IS 'before this it does not start in any case';
 
@@ -124,7 +124,7 @@ FROM (
 		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	WHERE r.status <> ALL (ARRAY['running', 'waiting']) AND jobsched_internal.may_see(r.owner)
-		AND (r.after_when IS NULL OR NOT jobsched_internal.waits(r.run_id))
+		AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
 ) u
 WHERE u.run_at IS NOT NULL;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued, but for those that wait for other runs (view waiting).';

@@ -8,7 +8,8 @@ CREATE TABLE jobsched_internal.ring (
 );
 
 -- What has ended.  Append only; a segment is a partition, the oldest is
--- TRUNCATEd when its ring comes round to it (src/store_history.c).
+-- TRUNCATEd when its ring comes round to it (src/store_history.c); what is needed
+-- for longer is moved to history_kept before.
 CREATE TABLE jobsched_internal.history (
 	run_id bigint NOT NULL,
 	segment smallint NOT NULL,

@@ -23,13 +23,7 @@ COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made fo
 
 CREATE FUNCTION jobsched.upstream()
 RETURNS TABLE (run_id bigint, job_name text, status text, args jsonb, result jsonb, error text)
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
-BEGIN ATOMIC
-	SELECT r.run_id, r.job_name, r.status, r.args, r.result, r.error
-	FROM jobsched_internal.dependency d JOIN jobsched.runs r ON r.run_id = d.parent_run_id
-	WHERE d.run_id = (SELECT jobsched.run_id())
-	ORDER BY r.run_id;
-END;
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'jobsched_upstream';
 COMMENT ON FUNCTION jobsched.upstream IS
 'The runs that the run which calls it has waited for (parameter after of trigger() and its like), '
 'and what they have left; no rows outside a run.';

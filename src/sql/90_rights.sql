@@ -11,8 +11,8 @@ BEGIN
 	FOR relation IN
 		SELECT relname FROM pg_class
 		WHERE relnamespace = 'jobsched_internal'::regnamespace AND relkind IN ('r', 'p')
-			-- pg_dump reads the first two; the others have nothing but ids
-			AND relname <> ALL (ARRAY['job', 'limit_definition', 'retried', 'dependency'])
+			-- pg_dump reads the first two; the other has nothing but ids
+			AND relname <> ALL (ARRAY['job', 'limit_definition', 'retried'])
 	LOOP
 		EXECUTE format('ALTER TABLE jobsched_internal.%I ENABLE ROW LEVEL SECURITY', relation);
 	END LOOP;
@@ -64,7 +64,7 @@ GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq,
 	jobsched_internal.limit_definition TO @extowner@;
 -- For the views that run with their readers' rights; see 15_access.sql.
 GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
-	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.dependency, jobsched_internal.run_log,
+	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
 	jobsched_internal.http_response,
 	jobsched_internal.job_name_of, jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.attempts,

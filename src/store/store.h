@@ -397,7 +397,8 @@ extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
 extern JsAfterWhen js_after_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
-extern bool js_history_find_head(int64 run_id, bool hold, JsRun *head, JsStatus *status);
+extern bool js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome);
+extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *status);
 
 /* Returns whether to go on. */
 typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
@@ -405,15 +406,16 @@ typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
 
 /* which runs wait for which (store_dependency.c) */
+extern void js_dependency_lock(void);
+extern void js_dependency_await(void);
 extern void js_dependencies_insert(int64 run_id, const int64 *parents, int count);
 extern int	js_dependencies_read(int64 run_id, int64 from, int64 *parents, int most);
 extern int64 js_dependency_next(int64 from);
 extern int64 js_dependencies_delete(int64 run_id, int64 from, int *left);
+#define JS_MOST_COUNTED 1000
+
 extern bool js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most);
-
-typedef void (*JsParentVisitor) (int64 parent_run_id, void *arg);
-
-extern void js_parents_visit(JsParentVisitor visit, void *arg);
+extern int64 js_parent_next(int64 from);
 
 /* stops: runs that shall end (store_stop.c) */
 typedef enum JsStopKind
@@ -446,7 +448,7 @@ extern void js_stop_delete(int64 stop_id);
 /* runs that were queued again (store_retried.c) */
 extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
 extern int64 js_retried_find(int64 run_id);
-extern void js_retried_forget(TimestampTz limit);
+extern int64 js_retried_forget_some(int64 from, TimestampTz limit);
 
 /* keys of runs (store_idempotency.c) */
 typedef struct JsKeptKey
@@ -518,6 +520,7 @@ extern void js_limit_states_visit(JsLimitStateVisitor visit, void *arg);
 /* the rings of history (store_history.c) */
 #define JS_RINGS 2
 #define JS_SEGMENTS 8			/* per ring */
+#define JS_KEPT 200				/* the segment of what outlives its own */
 
 typedef struct JsRing
 {
@@ -526,6 +529,12 @@ typedef struct JsRing
 } JsRing;
 
 extern void js_rings_read(JsRing *rings);
+extern int	js_ring_next(int ring, const JsRing *state);
+extern int64 js_history_keep_some(int segment, int64 from);
+extern int64 js_history_keep_children(int segment, int64 from);
+extern int64 js_history_release_some(int64 from);
+extern bool js_history_keeps_run(int64 run_id);
+extern bool js_history_keeps_job(int64 job_id);
 extern void js_ring_advance(int ring, TimestampTz now, JsRing *state);
 
 #endif							/* JS_STORE_H */

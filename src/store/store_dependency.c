@@ -18,6 +18,7 @@
 #include "catalog/indexing.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "store/store.h"
 #include "store/table.h"
 
@@ -28,6 +29,40 @@ enum DependencyColumn
 
 /* Rows written together. */
 #define ROWS_AT_A_TIME 64
+
+/*
+ * The lock of who names parents.  It is none on the table, which vacuum would be
+ * in the way of.
+ */
+static void
+name_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, js_table_oid("dependency"), 0, 0);
+}
+
+/* Taken before parents are looked for, and kept until the transaction has ended. */
+void
+js_dependency_lock(void)
+{
+	LOCKTAG		tag;
+
+	name_tag(&tag);
+	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
+}
+
+/*
+ * Waits until every transaction has ended that has taken it before; for the
+ * scheduler, whose lock_timeout makes this fail.
+ */
+void
+js_dependency_await(void)
+{
+	LOCKTAG		tag;
+
+	name_tag(&tag);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	(void) LockRelease(&tag, ShareLock, false);
+}
 
 static void
 write_some(Relation rel, CatalogIndexState indexes, TupleTableSlot **slots,
@@ -173,7 +208,9 @@ js_dependencies_delete(int64 run_id, int64 from, int *left)
 
 /*
  * Whether some parent of a run has not ended.  With count also how many, and
- * the ids of the first of them.
+ * the ids of the newest of them.  The newest are the likeliest to be there, so
+ * they are looked for first; and a view must not take minutes because many runs
+ * wait for many, so count goes no further than JS_MOST_COUNTED.
  */
 bool
 js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
@@ -181,10 +218,12 @@ js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
 	Rows		rows;
 	HeapTuple	tuple;
 	int64		found = 0;
+	int64		enough = count == NULL ? 1 : JS_MOST_COUNTED;
 	JsRun		head;
 
 	begin_rows(&rows, run_id, 0, AccessShareLock);
-	while ((found == 0 || count != NULL) && HeapTupleIsValid(tuple = next_row(&rows)))
+	while (found < enough &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(rows.scan, BackwardScanDirection)))
 	{
 		int64		parent = parent_of(rows.rel, tuple);
 
@@ -201,25 +240,24 @@ js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
 	return found > 0;
 }
 
-typedef struct ParentVisit
+/* The first run from an id on that some run has waited for; 0: there is none. */
+int64
+js_parent_next(int64 from)
 {
-	JsParentVisitor visit;
-	void	   *arg;
-} ParentVisit;
+	Relation	rel = js_table_open("dependency", AccessShareLock);
+	Relation	index = index_open(js_table_oid("dependency_parent"), AccessShareLock);
+	int64		parent = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
-static void
-visit_parent(Relation rel, HeapTuple tuple, void *arg)
-{
-	ParentVisit *visit = arg;
-
-	visit->visit(parent_of(rel, tuple), visit->arg);
-}
-
-/* One may come more than once. */
-void
-js_parents_visit(JsParentVisitor visit, void *arg)
-{
-	ParentVisit each = {visit, arg};
-
-	js_table_visit("dependency", NULL, 0, 0, visit_parent, &each);
+	js_scan_int64(&key, DEPENDENCY_PARENT_RUN_ID, BTGreaterEqualStrategyNumber, from);
+	scan = systable_beginscan_ordered(rel, index, NULL, 1, &key);
+	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+		parent = parent_of(rel, tuple);
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return parent;
 }

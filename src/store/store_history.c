@@ -19,6 +19,35 @@
  * worker that has read it just before the ring moved on writes to the segment
  * before, which is emptied only when the ring has come round.
  *
+ * WHAT OUTLIVES ITS SEGMENT
+ *
+ * Rows of runs that others have waited for are kept until these have ended: how a
+ * parent ended decides whether they start, also after a restart, and upstream()
+ * shows what it has left.  Before a segment is emptied such rows are moved to
+ * history_kept, a partition that belongs to no ring.  There they stay until no row
+ * of dependency speaks of them.  Nothing is put back into a ring.  So are rows of
+ * children of runs that have not ended.
+ *
+ * A ring moves on in steps, so that nobody waits for many rows (sched_ring.c):
+ *
+ *		announce	shared memory names the segment that is to be emptied; from
+ *					then on its rows do not exist for who names parents
+ *		await		the lock of who names parents is taken and released, which
+ *					waits for every transaction that may have named one before
+ *		keep		rows are moved, some at a time
+ *		empty		the segment is TRUNCATEd, and is the current one
+ *		release		kept rows of which no dependency speaks go, some at a time
+ *
+ * Who names parents takes js_dependency_lock() until his transaction ends, also if
+ * that is prepared, and only then reads what is announced.  So he
+ * either sees that a row is about to go, or is waited for; it makes no difference
+ * how long his transaction lasts, nor whether the parent has ended by then.  A
+ * kept row cannot be named either: nobody can come to need it while it is deleted.
+ *
+ * Each step can be repeated, and nothing about them is stored: a scheduler that
+ * starts begins with the first.  Moving a row is one transaction, so it is in
+ * exactly one place; who looks there last where it is moved to finds it.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -37,8 +66,6 @@
 #include "store/store_names.h"
 #include "store/table.h"
 #include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
-#include "utils/tuplestore.h"
 
 enum HistoryColumn
 {
@@ -259,15 +286,24 @@ typedef struct Segment
 	SegmentTable response;
 } Segment;
 
+/* How a partition is called, or what belongs to it. */
+static char *
+segment_name(const char *table, int segment, const char *suffix)
+{
+	if (segment == JS_KEPT)
+		return psprintf("%s_kept%s", table, suffix);
+	return psprintf("%s_%03d%s", table, segment, suffix);
+}
+
 static void
 open_table(SegmentTable *table, const char *name, int segment)
 {
-	char		full_name[NAMEDATALEN];
+	char	   *full_name = segment_name(name, segment, "");
 
-	snprintf(full_name, sizeof(full_name), "%s_%03d", name, segment);
 	table->rel = js_table_open(full_name, RowExclusiveLock);
 	table->indexes = js_indexes_open(table->rel);
 	table->of_children = false;
+	pfree(full_name);
 }
 
 static void
@@ -422,21 +458,38 @@ js_history_insert(const JsRun *run, const JsOutcome *outcome)
 static Relation
 open_history(int segment, LOCKMODE lockmode)
 {
-	char		name[NAMEDATALEN];
+	char	   *name = segment_name("history", segment, "");
+	Relation	rel = js_table_open(name, lockmode);
 
-	snprintf(name, sizeof(name), "history_%03d", segment);
-	return js_table_open(name, lockmode);
+	pfree(name);
+	return rel;
+}
+
+static Relation
+open_history_index(int segment)
+{
+	return index_open(js_table_oid(segment_name("history", segment, "_pkey")), AccessShareLock);
 }
 
 static SysScanDesc
 scan_history(Relation rel, int segment, int64 run_id)
 {
-	char		name[NAMEDATALEN];
+	char	   *index = segment_name("history", segment, "_pkey");
 	ScanKeyData key;
+	SysScanDesc scan;
 
-	snprintf(name, sizeof(name), "history_%03d_pkey", segment);
 	js_scan_int64(&key, HISTORY_RUN_ID, BTEqualStrategyNumber, run_id);
-	return js_table_scan_key(rel, name, &key, 1);
+	scan = js_table_scan_key(rel, index, &key, 1);
+	pfree(index);
+	return scan;
+}
+
+static int64
+history_run_id(Relation rel, HeapTuple tuple)
+{
+	bool		isnull;
+
+	return DatumGetInt64(heap_getattr(tuple, HISTORY_RUN_ID, RelationGetDescr(rel), &isnull));
 }
 
 /* What a reader of history makes of a row. */
@@ -467,9 +520,18 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);
 }
 
-/* With hold what is found is not removed before the transaction ends. */
+static void
+history_left_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
+{
+	history_head_from_row(row, run, outcome);
+	run->args = js_row_jsonb(row, HISTORY_ARGS);
+	run->handler = js_row_text(row, HISTORY_HANDLER);
+	outcome->result = js_row_jsonb(row, HISTORY_RESULT);
+	outcome->error = js_row_text(row, HISTORY_ERROR);
+}
+
 static bool
-find_in_segment(int segment, int64 run_id, bool hold, HistoryReader read, JsRun *run, JsOutcome *outcome)
+find_in_segment(int segment, int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
 {
 	Relation	rel = open_history(segment, AccessShareLock);
 	SysScanDesc scan = scan_history(rel, segment, run_id);
@@ -483,18 +545,37 @@ find_in_segment(int segment, int64 run_id, bool hold, HistoryReader read, JsRun 
 		read(&row, run, outcome);
 	}
 	systable_endscan(scan);
-	table_close(rel, found && hold ? NoLock : AccessShareLock);
+	table_close(rel, AccessShareLock);
 	return found;
 }
 
+/* The segment of a ring that is about to be emptied; JS_NO_SEGMENT: none is. */
+static int
+expiring_segment(int ring)
+{
+	JsDatabase *db = js_database_find(MyDatabaseId);
+
+	return db == NULL ? JS_NO_SEGMENT : (int) pg_atomic_read_u32(&db->expiring[ring]);
+}
+
+/* In a ring, but for one segment. */
 static bool
-find(int64 run_id, bool hold, HistoryReader read, JsRun *run, JsOutcome *outcome)
+find_in_ring(int ring, int except, int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
+{
+	for (int segment = ring * 100; segment < ring * 100 + JS_SEGMENTS; segment++)
+		if (segment != except && find_in_segment(segment, run_id, read, run, outcome))
+			return true;
+	return false;
+}
+
+/* Where rows are moved to comes last: so none is overlooked that is moved meanwhile. */
+static bool
+find(int64 run_id, HistoryReader read, JsRun *run, JsOutcome *outcome)
 {
 	for (int ring = 0; ring < JS_RINGS; ring++)
-		for (int i = 0; i < JS_SEGMENTS; i++)
-			if (find_in_segment(ring * 100 + i, run_id, hold, read, run, outcome))
-				return true;
-	return false;
+		if (find_in_ring(ring, JS_NO_SEGMENT, run_id, read, run, outcome))
+			return true;
+	return find_in_segment(JS_KEPT, run_id, read, run, outcome);
 }
 
 /*
@@ -504,18 +585,31 @@ find(int64 run_id, bool hold, HistoryReader read, JsRun *run, JsOutcome *outcome
 bool
 js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome)
 {
-	return find(run_id, false, history_from_row, run, outcome);
+	return find(run_id, history_from_row, run, outcome);
 }
 
-/* Only whose it was and how it ended, whatever the size of the rest. */
+/* The same, but what it has left: for those that have waited for it. */
 bool
-js_history_find_head(int64 run_id, bool hold, JsRun *head, JsStatus *status)
+js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome)
+{
+	return find(run_id, history_left_from_row, run, outcome);
+}
+
+/*
+ * Only whose it was and how it ended, whatever the size of the rest.  To be named
+ * as a parent, under js_dependency_lock(), it must not be about to be removed.
+ */
+bool
+js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *status)
 {
 	JsOutcome	outcome;
-	bool		found;
+	bool		found = false;
 
 	memset(head, 0, sizeof(JsRun));
-	found = find(run_id, hold, history_head_from_row, head, &outcome);
+	if (!to_be_named)
+		found = find(run_id, history_head_from_row, head, &outcome);
+	for (int ring = 0; to_be_named && !found && ring < JS_RINGS; ring++)
+		found = find_in_ring(ring, expiring_segment(ring), run_id, history_head_from_row, head, &outcome);
 	if (found)
 		*status = outcome.status;
 	return found;
@@ -533,29 +627,23 @@ typedef struct ChildScan
 	SysScanDesc scan;
 } ChildScan;
 
-/* Of one run, or with 0 of all, by parent and id. */
+/* Of one run, or of those from it on, by parent and id. */
 static void
-begin_children(ChildScan *children, Relation rel, int segment, int64 parent_run_id)
+begin_children(ChildScan *children, Relation rel, int segment, StrategyNumber op, int64 parent_run_id)
 {
-	char		name[NAMEDATALEN];
 	ScanKeyData key;
 
-	snprintf(name, sizeof(name), "history_%03d_parent_run_id_run_id_idx", segment);
 	children->rel = rel;
-	children->index = index_open(js_table_oid(name), AccessShareLock);
-	js_scan_int64(&key, HISTORY_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
-	children->scan = systable_beginscan_ordered(rel, children->index, NULL,
-												parent_run_id == 0 ? 0 : 1, &key);
+	children->index = index_open(js_table_oid(segment_name("history", segment, "_parent_run_id_run_id_idx")),
+								 AccessShareLock);
+	js_scan_int64(&key, HISTORY_PARENT_RUN_ID, op, parent_run_id);
+	children->scan = systable_beginscan_ordered(rel, children->index, NULL, 1, &key);
 }
 
-static bool
-next_child(ChildScan *children, JsRow *row)
+static HeapTuple
+next_child(ChildScan *children)
 {
-	HeapTuple	tuple = systable_getnext_ordered(children->scan, ForwardScanDirection);
-
-	if (HeapTupleIsValid(tuple))
-		js_row_get(row, tuple, children->rel);
-	return HeapTupleIsValid(tuple);
+	return systable_getnext_ordered(children->scan, ForwardScanDirection);
 }
 
 static void
@@ -571,14 +659,16 @@ visit_children_in(int segment, int64 parent_run_id, JsEndedVisitor visit, void *
 	Relation	rel = open_history(segment, AccessShareLock);
 	bool		goes_on = true;
 	ChildScan	children;
-	JsRow		row;
+	HeapTuple	tuple;
 
-	begin_children(&children, rel, segment, parent_run_id);
-	while (goes_on && next_child(&children, &row))
+	begin_children(&children, rel, segment, BTEqualStrategyNumber, parent_run_id);
+	while (goes_on && HeapTupleIsValid(tuple = next_child(&children)))
 	{
 		JsRun		head = {0};
 		JsOutcome	outcome;
+		JsRow		row;
 
+		js_row_get(&row, tuple, rel);
 		history_head_from_row(&row, &head, &outcome);
 		head.optional = DatumGetBool(row.values[HISTORY_OPTIONAL - 1]);
 		goes_on = visit(&head, outcome.status, arg);
@@ -589,14 +679,25 @@ visit_children_in(int segment, int64 parent_run_id, JsEndedVisitor visit, void *
 }
 
 /*
- * The children of a run that have ended, of one ring; of each of its segments in
- * the order of ids until a visit has had enough.
+ * The children of a run that have ended, of one ring, or with JS_RINGS those that
+ * are kept, which come last; of each segment in the order of ids until a visit has
+ * had enough.
  */
 void
 js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg)
 {
-	for (int i = 0; i < JS_SEGMENTS; i++)
-		visit_children_in(ring * 100 + i, parent_run_id, visit, arg);
+	if (ring == JS_RINGS)
+		visit_children_in(JS_KEPT, parent_run_id, visit, arg);
+	else
+		for (int i = 0; i < JS_SEGMENTS; i++)
+			visit_children_in(ring * 100 + i, parent_run_id, visit, arg);
+}
+
+static int64
+last_id_in_segment(int segment)
+{
+	return js_table_last_id(segment_name("history", segment, ""),
+							segment_name("history", segment, "_pkey"));
 }
 
 /* The highest id of all runs that there are, live or ended. */
@@ -606,16 +707,9 @@ js_run_last_id(void)
 	int64		last = js_table_last_id("run", "run_pkey");
 
 	for (int ring = 0; ring < JS_RINGS; ring++)
-		for (int i = 0; i < JS_SEGMENTS; i++)
-		{
-			char		table[NAMEDATALEN];
-			char		index[NAMEDATALEN];
-
-			snprintf(table, sizeof(table), "history_%03d", ring * 100 + i);
-			snprintf(index, sizeof(index), "%s_pkey", table);
-			last = Max(last, js_table_last_id(table, index));
-		}
-	return last;
+		for (int segment = ring * 100; segment < ring * 100 + JS_SEGMENTS; segment++)
+			last = Max(last, last_id_in_segment(segment));
+	return Max(last, last_id_in_segment(JS_KEPT));
 }
 
 /* ------------------------------------------------------------------------
@@ -670,105 +764,218 @@ ring_update(int ring, const JsRing *state)
 
 /* ------------------------------------------------------------------------
  * What outlives its segment
- *
- * Rows of runs that others have waited for are kept until these have ended: how a
- * parent ended decides whether they start, also after a restart, and upstream()
- * shows what it has left.  So are rows of children of runs that have not ended.
- * Such rows of a segment that is emptied are put back
- * into it, in the same transaction: it is the one that is written to from then on.
- * So a row never changes, and is in one place.
  * ------------------------------------------------------------------------
  */
 
-typedef struct Keeping
-{
-	int			segment;
-	Relation	rel;
-	HTAB	   *seen;			/* ids of parents */
-	Tuplestorestate *rows;
-} Keeping;
+/* Work of one step: ids looked up, and bytes of the rows that are moved. */
+#define MOST_LOOKED_UP 500
+#define MOST_MOVED (1024 * 1024)
 
-static void
-keep_parent(int64 run_id, void *arg)
+/* A copy of the first row of a segment from a run on; NULL: there is none. */
+static HeapTuple
+first_row(Relation rel, Relation index, int64 run_id)
 {
-	Keeping    *keeping = arg;
+	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		seen;
 
-	(void) hash_search(keeping->seen, &run_id, HASH_ENTER, &seen);
-	if (seen)
-		return;
-	scan = scan_history(keeping->rel, keeping->segment, run_id);
-	tuple = systable_getnext(scan);
+	js_scan_int64(&key, HISTORY_RUN_ID, BTGreaterEqualStrategyNumber, run_id);
+	scan = systable_beginscan_ordered(rel, index, NULL, 1, &key);
+	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
 	if (HeapTupleIsValid(tuple))
-		tuplestore_puttuple(keeping->rows, toast_flatten_tuple(tuple, RelationGetDescr(keeping->rel)));
-	systable_endscan(scan);
+		tuple = heap_copytuple(tuple);
+	systable_endscan_ordered(scan);
+	return tuple;
 }
 
-/* Those of one parent come together. */
-static void
-keep_children(Keeping *keeping)
+/* Returns about how large the row is. */
+static Size
+move_row(Relation rel, HeapTuple tuple, SegmentTable *kept)
 {
-	int64		parent_run_id = 0;
-	bool		is_live = false;
-	ChildScan	children;
+	Size		size = tuple->t_len;
 	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	for (AttrNumber column = HISTORY_REASON; column <= HISTORY_TRACEPARENT; column++)
+		size += js_row_size(&row, column);
+	js_row_init(&row);
+	js_row_set(&row, HISTORY_SEGMENT, Int16GetDatum(JS_KEPT));
+	choose_rows(kept, !heap_attisnull(tuple, HISTORY_PARENT_RUN_ID, NULL));
+	/* Inserted first: values out of line are read from where they are. */
+	write_row(kept, heap_modify_tuple(tuple, RelationGetDescr(rel), row.values,
+									  row.nulls, row.changed));
+	CatalogTupleDelete(rel, &tuple->t_self);
+	return size;
+}
+
+/*
+ * Moves rows of a segment that are still needed to where they are kept, from a run
+ * on; so much of it as a step may take.  Returns the run to go on with, 0 when
+ * nothing is left.
+ *
+ * Parents and rows are both ordered by the run's id, and each is looked for from
+ * where the other one stands.  So it takes as long as the shorter of them.
+ */
+int64
+js_history_keep_some(int segment, int64 from)
+{
+	SegmentTable kept = {0};
+	Relation	rel = open_history(segment, RowExclusiveLock);
+	Relation	index = open_history_index(segment);
+	Size		moved = 0;
+
+	open_table(&kept, "history", JS_KEPT);
+	for (int i = 0; from != 0 && i < MOST_LOOKED_UP && moved < MOST_MOVED; i++)
+	{
+		int64		parent = js_parent_next(from);
+		HeapTuple	tuple = parent == 0 ? NULL : first_row(rel, index, parent);
+
+		CHECK_FOR_INTERRUPTS();
+		from = tuple == NULL ? 0 : history_run_id(rel, tuple);
+		if (from == 0 || from > parent)
+			continue;
+		moved += move_row(rel, tuple, &kept);
+		from++;
+	}
+	close_table(&kept);
+	index_close(index, AccessShareLock);
+	table_close(rel, RowExclusiveLock);
+	return from;
+}
+
+/* The parent of a run that has ended; 0: it has none. */
+static int64
+parent_of(Relation rel, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, HISTORY_PARENT_RUN_ID, RelationGetDescr(rel), &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static bool
+lives(int64 run_id)
+{
 	JsRun		head;
 
-	begin_children(&children, keeping->rel, keeping->segment, 0);
-	while (next_child(&children, &row))
-	{
-		int64		of = DatumGetInt64(row.values[HISTORY_PARENT_RUN_ID - 1]);
+	return run_id != 0 && js_run_see_head(run_id, &head);
+}
 
-		if (of != parent_run_id)
-			is_live = js_run_see_head(of, &head);
-		parent_run_id = of;
-		if (is_live)
-			keep_parent(DatumGetInt64(row.values[HISTORY_RUN_ID - 1]), keeping);
+/* Of one parent that lives, or of a part of them; returns where to go on. */
+static int64
+keep_children_of(Relation rel, int segment, int64 parent, SegmentTable *kept, Size *moved)
+{
+	int64		next = parent + 1;
+	ChildScan	children;
+	HeapTuple	tuple;
+
+	begin_children(&children, rel, segment, BTEqualStrategyNumber, parent);
+	while (HeapTupleIsValid(tuple = next_child(&children)))
+	{
 		CHECK_FOR_INTERRUPTS();
+		if (*moved >= MOST_MOVED)
+		{
+			next = parent;
+			break;
+		}
+		*moved += move_row(rel, heap_copytuple(tuple), kept);
 	}
 	end_children(&children);
+	return next;
 }
 
-static Tuplestorestate *
-take_kept_rows(int segment)
+/* The first run from an id on that has children in a segment; 0: there is none. */
+static int64
+next_parent(Relation rel, int segment, int64 from)
 {
-	HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(int64),.hcxt = CurrentMemoryContext};
-	Keeping		keeping = {.segment = segment};
+	ChildScan	children;
+	HeapTuple	tuple;
+	int64		parent;
 
-	/*
-	 * From here on nobody can find a run in it, and then say that he waits
-	 * for it.
-	 */
-	keeping.rel = open_history(segment, AccessExclusiveLock);
-	keeping.seen = hash_create("jobsched parents", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	keeping.rows = tuplestore_begin_heap(false, false, work_mem);
-	js_parents_visit(keep_parent, &keeping);
-	keep_children(&keeping);
-	hash_destroy(keeping.seen);
-	table_close(keeping.rel, NoLock);
-	return keeping.rows;
+	begin_children(&children, rel, segment, BTGreaterEqualStrategyNumber, from);
+	tuple = next_child(&children);
+	parent = HeapTupleIsValid(tuple) ? parent_of(rel, tuple) : 0;
+	end_children(&children);
+	return parent;
 }
 
-static void
-put_back_rows(int segment, Tuplestorestate *rows)
+/* The same with rows of children whose parents have not ended, from a parent on. */
+int64
+js_history_keep_children(int segment, int64 from)
 {
-	SegmentTable table = {0};
-	TupleTableSlot *slot;
+	SegmentTable kept = {0};
+	Relation	rel = open_history(segment, RowExclusiveLock);
+	Size		moved = 0;
 
-	open_table(&table, "history", segment);
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(table.rel), &TTSOpsMinimalTuple);
-	while (tuplestore_gettupleslot(rows, true, false, slot))
+	open_table(&kept, "history", JS_KEPT);
+	for (int i = 0; from != 0 && i < MOST_LOOKED_UP && moved < MOST_MOVED; i++)
 	{
-		HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
-
-		choose_rows(&table, !heap_attisnull(tuple, HISTORY_PARENT_RUN_ID, NULL));
-		write_row(&table, tuple);
+		from = next_parent(rel, segment, from);
+		if (from != 0)
+			from = lives(from) ? keep_children_of(rel, segment, from, &kept, &moved) : from + 1;
 	}
-	ExecDropSingleTupleTableSlot(slot);
-	close_table(&table);
-	tuplestore_end(rows);
+	close_table(&kept);
+	table_close(rel, RowExclusiveLock);
+	return from;
+}
+
+/* Deletes kept rows for which nobody waits any more, in the same way. */
+int64
+js_history_release_some(int64 from)
+{
+	Relation	rel = open_history(JS_KEPT, RowExclusiveLock);
+	Relation	index = open_history_index(JS_KEPT);
+
+	for (int i = 0; from != 0 && i < MOST_LOOKED_UP; i++)
+	{
+		HeapTuple	tuple = first_row(rel, index, from);
+		int64		run_id = tuple == NULL ? 0 : history_run_id(rel, tuple);
+
+		CHECK_FOR_INTERRUPTS();
+		if (run_id != 0 && js_parent_next(run_id) != run_id && !lives(parent_of(rel, tuple)) &&
+			!js_tuple_is_busy(tuple))
+			CatalogTupleDelete(rel, &tuple->t_self);
+		from = run_id == 0 ? 0 : run_id + 1;
+	}
+	index_close(index, AccessShareLock);
+	table_close(rel, RowExclusiveLock);
+	return from;
+}
+
+/* Whether a run is kept beyond its segment, or some run of a job. */
+static bool
+keeps(const char *index, AttrNumber column, int64 id)
+{
+	Relation	rel = open_history(JS_KEPT, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	js_scan_int64(&key, column, BTEqualStrategyNumber, id);
+	scan = js_table_scan_key(rel, index, &key, 1);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+bool
+js_history_keeps_run(int64 run_id)
+{
+	return keeps("history_kept_pkey", HISTORY_RUN_ID, run_id);
+}
+
+bool
+js_history_keeps_job(int64 job_id)
+{
+	return keeps("history_kept_job_id_run_id_idx", HISTORY_JOB_ID, job_id);
+}
+
+/* The segment to which a ring moves on; until then it has the oldest rows. */
+int
+js_ring_next(int ring, const JsRing *state)
+{
+	return ring * 100 + (state->segment - ring * 100 + 1) % JS_SEGMENTS;
 }
 
 /*
@@ -779,15 +986,12 @@ put_back_rows(int segment, Tuplestorestate *rows)
 void
 js_ring_advance(int ring, TimestampTz now, JsRing *state)
 {
-	Tuplestorestate *kept;
 	JsRing		next;
 
-	next.segment = ring * 100 + (state->segment - ring * 100 + 1) % JS_SEGMENTS;
+	next.segment = js_ring_next(ring, state);
 	next.started_at = now;
-	kept = take_kept_rows(next.segment);
 	js_catalog_truncate_segment(next.segment);
 	CommandCounterIncrement();
-	put_back_rows(next.segment, kept);
 	ring_update(ring, &next);
 	*state = next;
 }

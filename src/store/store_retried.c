@@ -63,16 +63,24 @@ static void
 forget_if_old(Relation rel, HeapTuple tuple, void *arg)
 {
 	TimestampTz limit = *(const TimestampTz *) arg;
+	int64		run_id;
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	if (DatumGetTimestampTz(row.values[RETRIED_AT - 1]) < limit)
-		js_table_delete("retried", "retried_pkey", DatumGetInt64(row.values[RETRIED_RUN_ID - 1]));
+	run_id = DatumGetInt64(row.values[RETRIED_RUN_ID - 1]);
+	if (DatumGetTimestampTz(row.values[RETRIED_AT - 1]) < limit && !js_history_keeps_run(run_id))
+		js_table_delete("retried", "retried_pkey", run_id);
 }
 
-/* Removes what was retried before an instant. */
-void
-js_retried_forget(TimestampTz limit)
+/* Rows of one step. */
+#define MOST_VISITED 500
+
+/*
+ * Removes what was retried before an instant, unless history still speaks of it:
+ * from a run on, some at a time.  Returns the run to go on with, 0 at the end.
+ */
+int64
+js_retried_forget_some(int64 from, TimestampTz limit)
 {
-	js_table_visit("retried", NULL, 0, 0, forget_if_old, &limit);
+	return js_table_visit_some("retried", "retried_pkey", from, false, MOST_VISITED, forget_if_old, &limit);
 }

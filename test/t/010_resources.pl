@@ -54,6 +54,19 @@ my @waiting = map { psql(q{SELECT jobsched.trigger('quick')}) } 1 .. 3;
 wait_until($node, $db, "SELECT status = 'queued' AND reason IS NOT NULL FROM jobsched.runs WHERE run_id = $waiting[0]", 'it waits and says for what');
 my $pid = scheduler_pid($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id IN ($waiting[0], $waiting[1], $waiting[2]) AND status = 'queued'"), '3', 'no place at all: runs wait');
+
+# Who found no place looks again each second, but not when it is stopped, nor
+# when nothing waits any more.
+my $sleeps = q{SELECT last_active_at < clock_timestamp() - interval '2 s' FROM jobsched_internal.scheduler()};
+set_setting($node, 'jobsched.enabled', 'off');
+wait_until($node, $db, $sleeps, 'stopped, the scheduler sleeps');
+set_setting($node, 'jobsched.enabled');
+psql("SELECT jobsched.cancel_run($_)") for @waiting;
+wait_drained($node, $db);
+wait_until($node, $db, $sleeps, 'without runs that wait it sleeps');
+pass('a scheduler that found no place does not look in vain');
+
+@waiting = map { psql(q{SELECT jobsched.trigger('quick')}) } 1 .. 3;
 $node->safe_psql('second', 'DROP EXTENSION jobsched');
 wait_drained($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id IN ($waiting[0], $waiting[1], $waiting[2]) AND status = 'succeeded'"), '3', 'and start when there is one');
@@ -141,12 +154,33 @@ wait_value($node, $db, qq{
 is(psql("SELECT count(*) FROM pg_locks WHERE pid IN ($ours)"), '0', 'and hold no lock');
 is(psql(q{SELECT count(*) FROM pg_prepared_xacts}), '0', 'nothing is left');
 
-# Nor, for longer than a step takes, under load: xmin is held by runs only.
-my $steps = psql(q{
-	SELECT count(*) FROM jobsched.trigger_many('quick', array_fill('{}'::jsonb, ARRAY[2000]))});
-is(psql(qq{
-	SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jobsched scheduler' AND xact_start < clock_timestamp() - interval '2 s'}),
-	'0', 'the transactions of a scheduler are short');
+# Nor, for longer than a step takes, under load that goes on until it is told to
+# end: xmin is held by runs only, and the scheduler has one transaction after
+# another.
+psql('CREATE TABLE enough ()');
+my $load = $node->background_psql($db);
+$load->query_until(
+	qr/loaded/, q{
+\echo loaded
+DO $$
+BEGIN
+	WHILE NOT EXISTS (SELECT FROM enough) LOOP
+		PERFORM jobsched.trigger('quick') FROM generate_series(1, 10);
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+});
+my $transaction = q{SELECT xact_start FROM pg_stat_activity WHERE backend_type = 'jobsched scheduler' AND xact_start};
+for my $round (1 .. 3)
+{
+	wait_until($node, $db, "SELECT EXISTS ($transaction IS NOT NULL)", 'the scheduler has a transaction');
+	my $begun = psql("$transaction IS NOT NULL") || next;
+	wait_until($node, $db, "SELECT NOT EXISTS ($transaction = '$begun')", 'which ends');
+}
+pass('the transactions of a scheduler are short');
+psql('INSERT INTO enough DEFAULT VALUES');
+$load->quit;
 wait_drained($node, $db);
 
 # Idle means idle: not a single step until something happens.

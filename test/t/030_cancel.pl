@@ -452,14 +452,14 @@ $gate->quit;
 is(is_gone(worker_of($run_id)), 'f', 'its worker stays');
 is(ended(trigger('vacuum'), 'reason, attempt'), 'succeeded||1|0', 'and does the next one');
 
-# what counts
-($run_id, @stopped) = trigger_for_stopped('quick', q{timeout => '300 ms'});
-until_so("SELECT clock_timestamp() > queued_at + interval '700 ms' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
+# what counts; two seconds, for a run that has them has to end in them
+($run_id, @stopped) = trigger_for_stopped('quick', q{timeout => '2 s'});
+until_so("SELECT clock_timestamp() > queued_at + interval '2.5 s' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
 kill 'CONT', @stopped;
 is(ended($run_id), 'succeeded||1', 'waiting in a mailbox does not count');
 psql(q{SELECT jobsched.pause_job('waits')});
-$run_id = trigger('waits', q{timeout => '300 ms'});
-until_so("SELECT clock_timestamp() > queued_at + interval '700 ms' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
+$run_id = trigger('waits', q{timeout => '2 s'});
+until_so("SELECT clock_timestamp() > queued_at + interval '2.5 s' FROM jobsched.runs WHERE run_id = $run_id", 'the run has waited for longer than its timeout');
 psql(q{SELECT jobsched.resume_job('waits')});
 is(ended($run_id), 'succeeded||1', 'nor does waiting in the queue');
 $run_id = trigger('second time');

@@ -321,26 +321,26 @@ is(run_and_return(q{idempotency_key => 'unprepared'}), 'succeeded', 'or rolled b
 # A crash in between
 # ------------------------------------------------------------------------
 
-# Somebody holds the row of the run that is to go, so it cannot be ended.  It is
-# one session that triggers and holds it, so that it is held before its time comes.
+# Somebody holds the row of the run that is to go, so it cannot be ended.  The
+# scheduler's time stands still until it is held, and replaced by another.
+my $t0 = psql(q{SELECT now() - interval '1 hour'});
+
 sub trigger_and_hold
 {
 	my ($key) = @_;
 	my $session = $node->background_psql($db);
-	my $run_id = $session->query_safe(qq{
-		SET ROLE app;
-		SELECT jobsched.trigger('say', '{"n": 1}', now() + interval '2 s', idempotency_key => '$key') AS run_id \\gset
-		RESET ROLE;
-		BEGIN;
-		SELECT run_id FROM jobsched_internal.run WHERE run_id = :run_id FOR UPDATE});
 
+	set_clock($node, $db, $t0);
+	my $run_id = trigger('say', 1, "run_at => timestamptz '$t0' + interval '1 s', idempotency_key => '$key'");
+	$session->query_safe("BEGIN; SELECT run_id FROM jobsched_internal.run WHERE run_id = $run_id FOR UPDATE");
 	return ($run_id, $session);
 }
 
 ($first, $holder) = trigger_and_hold('crash');
 $second = trigger('say', 2, q{idempotency_key => 'crash', on_conflict => 'replace'});
 is(ended($second), 'succeeded||1', 'the run that replaces is done');
-wait_until($node, $db, qq{SELECT clock_timestamp() > run_at FROM jobsched.runs WHERE run_id = $first}, 'the time of the other has come');
+set_clock($node, $db, undef);
+is((run_job($node, $db, 'burst'))[1], 'succeeded', 'the time of the other has come');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $first"), 'queued', 'it waits for its end');
 kill_and_start($node);
 wait_scheduler($node, $db);
@@ -357,7 +357,8 @@ $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");
 wait_new_scheduler($node, $db, $scheduler);
 psql(q{SELECT jobsched.alter_job('say', description => 'changed')});
-wait_until($node, $db, qq{SELECT clock_timestamp() > run_at FROM jobsched.runs WHERE run_id = $first}, 'the time of the other has come');
+set_clock($node, $db, undef);
+is((run_job($node, $db, 'burst'))[1], 'succeeded', 'the time of the other has come');
 $holder->query_safe('COMMIT');
 is(ended($first), 'cancelled|replaced|0', 'a successor holds back what is replaced');
 $holder->quit;

@@ -214,7 +214,7 @@ sub observe
 		$seen{jobs}{ $row{name} } = \%row if $kind eq 'job';
 		$seen{runs}{ JobschedModel::run_key(\%row) } = \%row if $kind eq 'run';
 		$seen{effects}{"$row{id} $row{attempt}"}++ if $kind eq 'effect';
-		$seen{began}{"$row{id} $row{attempt}"} = $row{n} if $kind eq 'began' || $kind eq 'running';
+		$seen{began}{"$row{id} $row{attempt}"} = $row{n} if ($kind eq 'began' || $kind eq 'running') && $row{n} ne '';
 		$seen{gates}{"$row{id} $row{attempt}"} = 1 if $kind eq 'running' && ($row{message} // '') eq 'gate';
 		next unless $kind eq 'attempt';
 		$seen{attempts}{"$row{id} $row{attempt}"} = join ' ', @row{qw(attempt status reason sqlstate)};
@@ -382,7 +382,7 @@ sub verify
 		$matches_since = @differences ? undef : $matches_since // time();
 		return accept_model($next) if !@differences && (!$next->{chosen_failures} || time() > $matches_since + $adding_up);
 		usleep(2_000);
-	} while (time() < $until);
+	} while (time() < $until || !@differences);
 	tell_differences(@differences);
 	return 0;
 }

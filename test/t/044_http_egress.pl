@@ -149,13 +149,14 @@ is(psql('SELECT count(*) FROM jobsched.running WHERE run_id IN (' . join(',', @h
 app(q{SELECT jobsched.cancel_runs('http')});
 is(scalar(grep { ended($_, 'status') ne 'cancelled' } @hung), 0, 'they can be cancelled');
 @hung = map { start_get("http://hangs$_.example.com/", q(max_attempts => 1, connect_timeout => '1 s')) } 1 .. 30;
-is(scalar(grep { ended($_, q{concat_ws(' ', status, error), duration BETWEEN '1 s' AND '5 s'}) ne 'timed_out no connection within 1000 ms|t' } @hung), 0,
-	'they end in their time');
+is(scalar(grep { ended($_, q{concat_ws(' ', status, error), duration >= '1 s'}) ne 'timed_out no connection within 1000 ms|t' } @hung), 0,
+	'their time can be short');
+in_time($node, psql('SELECT extract(epoch FROM max(duration)) FROM jobsched.runs WHERE run_id IN (' . join(',', @hung) . ')'), 5, 'and they end in it');
 start_get("http://hangs$_.example.com/") for 1 .. 5;
 until_true($node, $db, 'SELECT count(*) = 5 FROM jobsched.running', 'requests hang at their names');
 my $begin = time();
 is(psql("SELECT pg_terminate_backend($pid, 5000)"), 't', 'while they hang, the worker can be terminated');
-cmp_ok(time() - $begin, '<', 4, 'at once');
+in_time($node, time() - $begin, 4, 'at once');
 app(q{SELECT jobsched.cancel_runs('http')});
 set_host($resolver, "hangs$_.example.com", 'fail') for 1 .. 30;
 until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'the queue is empty');

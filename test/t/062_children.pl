@@ -104,7 +104,7 @@ app(q{
 	SELECT jobsched.create_job('held', handler => 'app.leave');
 	SELECT jobsched.pause_job('held');
 	SELECT jobsched.create_job('fail', handler => 'app.fail');
-	SELECT jobsched.create_job('sleep', command => 'SELECT pg_sleep(600)');
+	SELECT jobsched.create_job('sleep', command => 'SELECT pg_sleep(600)', max_concurrency => 2);
 	SELECT jobsched.create_job('late', command => 'SELECT pg_sleep(60)', timeout => '20 ms', max_attempts => 1);
 	SELECT jobsched.create_job('lose', command => 'SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)',
 		mode => 'autocommit', max_attempts => 1)});
@@ -466,7 +466,7 @@ app(q{
 for my $victim ('scheduler', 'worker', 'postmaster')
 {
 	my $gate = close_gate($node, $db);
-	my $good = parent(q{SELECT jobsched.trigger('gated', child => true), jobsched.trigger('held', child => true), jobsched.trigger('fail', child => true, optional => true)});
+	my $good = parent(q{SELECT jobsched.trigger('held', child => true), jobsched.trigger('fail', child => true, optional => true)});
 	my $bad = parent(q{SELECT jobsched.trigger('gated', child => true), jobsched.trigger('fail', child => true)});
 	my $self = parent(q{SELECT jobsched.trigger('work', child => true), (SELECT id FROM public.gate FOR SHARE)});
 	my $grand = parent(q{SELECT jobsched.trigger('parent', '{"do": "SELECT jobsched.trigger(''gated'', child => true)"}', child => true)});

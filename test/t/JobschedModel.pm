@@ -834,14 +834,22 @@ sub limit
 	return $self->{limits}{$name} || {};
 }
 
+# How many runs each limit names that are executed.
+sub _taken
+{
+	my ($self) = @_;
+	my %taken;
+
+	$taken{$_}++ for map { $self->limits_of($_) } grep { $_->{status} eq 'running' } $self->live_runs;
+	return \%taken;
+}
+
 sub _has_room
 {
-	my ($self, $name) = @_;
+	my ($self, $name, $taken) = @_;
 	my $limit = $self->limit($name);
 
-	return 0 if $limit->{paused};
-	return 1 unless $limit->{max};
-	return $limit->{max} > grep { $_->{status} eq 'running' && grep { $_ eq $name } $self->limits_of($_) } $self->live_runs;
+	return !$limit->{paused} && (!$limit->{max} || $limit->{max} > ($taken->{$name} // 0));
 }
 
 # ------------------------------------------------------------------------
@@ -919,7 +927,7 @@ sub _promote
 
 	for my $job (values %{ $self->{jobs} })
 	{
-		next if is_paused($job) || $self->_live($job);
+		next if !_is_serial($job) || is_paused($job) || $self->_live($job);
 		my $oldest = first { $self->_is_behind($_) } $self->live_runs($job);
 		$oldest->{promoted} = 1 if $oldest;
 	}
@@ -928,9 +936,9 @@ sub _promote
 
 sub _may_start
 {
-	my ($self, $run) = @_;
+	my ($self, $run, $taken) = @_;
 	return $run->{status} ne 'running' && $self->_is_due($run) && !is_paused($self->job_of($run))
-	  && !$self->_is_behind($run) && !grep { !$self->_has_room($_) } $self->limits_of($run);
+	  && !$self->_is_behind($run) && !grep { !$self->_has_room($_, $taken) } $self->limits_of($run);
 }
 
 # Of runs that are named by the same limit the highest priority goes first, then
@@ -940,10 +948,11 @@ sub _may_start
 sub _next_to_start
 {
 	my ($self) = @_;
+	my $taken = $self->_taken;
 	my %first;
 
 	$self->_promote;
-	for my $run (sort { $b->{priority} <=> $a->{priority} || $a->{made} <=> $b->{made} } grep { $self->_may_start($_) } $self->live_runs)
+	for my $run (sort { $b->{priority} <=> $a->{priority} || $a->{made} <=> $b->{made} } grep { $self->_may_start($_, $taken) } $self->live_runs)
 	{
 		my @limits = $self->limits_of($run);
 		my $line = !@limits ? $run->{made} : @limits == 1 ? $limits[0] : "@limits $run->{priority}";

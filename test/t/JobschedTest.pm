@@ -42,7 +42,7 @@ our @EXPORT = qw(
   http_node http_worker_pid set_setting
   effects_schema check_exactly_once check_slots
   make_gate close_gate wait_at_gate
-  becomes check_goes_on install_example
+  in_time becomes check_goes_on install_example
   log_since log_size wait_log check_log wait_connection kill_and_start
 );
 
@@ -474,6 +474,38 @@ sub wait_at_gate
 	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
 		WHERE r.run_id = $run_id AND $is_it AND a.wait_event_type = 'Lock')", "run $run_id is at the gate");
 	return $node->safe_psql($db, "SELECT worker_pid FROM jobsched.running WHERE run_id = $run_id");
+}
+
+# ------------------------------------------------------------------------
+# Bounds in time
+# ------------------------------------------------------------------------
+
+# The shortest of some connections, as a measure of how busy the machine is.
+sub connection_time
+{
+	my ($node) = @_;
+	my $shortest = $patience;
+
+	for (1 .. 5)
+	{
+		my $begin = time();
+		$node->safe_psql('postgres', 'SELECT 1');
+		my $took = time() - $begin;
+		$shortest = $took if $took < $shortest;
+	}
+	return $shortest;
+}
+
+# Passes if something took less than a number of seconds.  On a machine that is
+# so busy that it takes longer, connections take longer too, and may be added five
+# times: a tenth or two of a second on one that is not.  The number has to be so
+# far below what the defect takes that it is caught there.
+sub in_time
+{
+	my ($node, $took, $limit, $name) = @_;
+
+	$limit += 5 * connection_time($node) if $took >= $limit;
+	return cmp_ok($took, '<', $limit, sprintf('%s (%.1f s)', $name, $took));
 }
 
 # ------------------------------------------------------------------------
