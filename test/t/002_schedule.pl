@@ -145,13 +145,14 @@ sub drive
 	for my $job (@jobs)
 	{
 		my ($name, $schedule, $zone) = @$job;
+		my $id = psql("SELECT job_id FROM jobsched.jobs WHERE name = '$name'");
 		my $diff = psql(qq{
 			WITH model AS (SELECT s FROM jobsched.next_runs('$schedule', '$zone', '$from', 10000) s WHERE s <= '$to'),
 				fired AS (SELECT scheduled_for AS s, count(*) AS n FROM jobsched.runs
-					WHERE job_name = '$name' AND status = 'succeeded' AND missed_count = 0 GROUP BY 1)
+					WHERE job_id = $id AND status = 'succeeded' AND missed_count = 0 GROUP BY 1)
 			SELECT m.s, f.s, f.n FROM model m FULL JOIN fired f ON m.s = f.s
 			WHERE m.s IS NULL OR f.s IS NULL OR f.n <> 1 ORDER BY 1, 2 LIMIT 5});
-		my $n = psql("SELECT count(*) FROM jobsched.runs WHERE job_name = '$name'");
+		my $n = psql("SELECT count(*) FROM jobsched.runs WHERE job_id = $id");
 		is($diff, '', "$schedule ($zone): $n slots, each once");
 		$count{$name} = $n;
 	}
