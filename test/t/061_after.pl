@@ -15,7 +15,6 @@ use JobschedTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
