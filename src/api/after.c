@@ -98,26 +98,26 @@ js_after_names(const JsRun *run, int64 parent)
 }
 
 /*
- * The first parent that does not exist; 0: all do, until the transaction ends.
+ * The first parent that does not exist; NULL: all do, until the transaction ends.
  * Asked before the run gets its id, so that those of its parents are lower.
  */
-int64
+const int64 *
 js_after_missing(const JsRun *run)
 {
 	MemoryContext scratch;
 	MemoryContext outer;
-	int64		missing = 0;
+	const int64 *missing = NULL;
 
 	if (run->nparents == 0)
-		return 0;
+		return NULL;
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched after", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(scratch);
 	js_dependency_lock();
 	CommandCounterIncrement();	/* the same command may have queued them */
-	for (int i = 0; i < run->nparents && missing == 0; i++)
+	for (int i = 0; i < run->nparents && missing == NULL; i++)
 	{
 		if (!is_there(run->parents[i], run->owner))
-			missing = run->parents[i];
+			missing = &run->parents[i];
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -128,12 +128,12 @@ js_after_missing(const JsRun *run)
 
 /* The run is to be queued: what is missing is an error. */
 void
-js_after_refuse(int64 missing)
+js_after_refuse(const int64 *missing)
 {
-	if (missing != 0)
+	if (missing != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run " INT64_FORMAT " does not exist", missing),
+				 errmsg("run " INT64_FORMAT " does not exist", *missing),
 				 errhint("A run can wait for runs that you and its owner see in view runs, and that are not older than the retention.")));
 }
 

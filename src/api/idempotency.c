@@ -208,7 +208,7 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 	JsKeptKey	kept = {.key = idempotency->key};
 	bool		found;
 	bool		stands;
-	int64		missing = js_after_missing(run);	/* which may take long:
+	const int64 *missing = js_after_missing(run);	/* which may take long:
 													 * not while the key is
 													 * locked */
 
