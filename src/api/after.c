@@ -81,18 +81,14 @@ read_ids(ArrayType *array, int *count)
 }
 
 /* For whom it is not to be seen, it does not exist. */
-static void
-check_parent(int64 run_id, Oid owner)
+static bool
+is_there(int64 run_id, Oid owner)
 {
 	JsRun		head;
 	JsStatus	status;
 
-	if ((!js_run_see_head(run_id, &head) && !js_history_find_head(run_id, true, &head, &status)) ||
-		!js_may_see(head.owner) || !js_role_may_see(owner, head.owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run " INT64_FORMAT " does not exist", run_id),
-				 errhint("A run can wait for runs that you and its owner see in view runs, and that are not older than the retention.")));
+	return (js_run_see_head(run_id, &head) || js_history_find_head(run_id, true, &head, &status)) &&
+		js_may_see(head.owner) && js_role_may_see(owner, head.owner);
 }
 
 bool
@@ -102,22 +98,27 @@ js_after_names(const JsRun *run, int64 parent)
 		bsearch(&parent, run->parents, run->nparents, sizeof(int64), compare_ids) != NULL;
 }
 
-/* Before the run gets its id, so that those of its parents are lower. */
-void
-js_after_check(const JsRun *run)
+/*
+ * The first parent that does not exist; NULL: all do, until the transaction ends.
+ * Asked before the run gets its id, so that those of its parents are lower.
+ */
+const int64 *
+js_after_missing(const JsRun *run)
 {
 	MemoryContext scratch;
 	MemoryContext outer;
+	const int64 *missing = NULL;
 
 	if (run->nparents == 0)
-		return;
+		return NULL;
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched after", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(scratch);
 	js_dependency_lock();
 	CommandCounterIncrement();	/* the same command may have queued them */
-	for (int i = 0; i < run->nparents; i++)
+	for (int i = 0; i < run->nparents && missing == NULL; i++)
 	{
-		check_parent(run->parents[i], run->owner);
+		if (!is_there(run->parents[i], run->owner))
+			missing = &run->parents[i];
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -125,6 +126,18 @@ js_after_check(const JsRun *run)
 		js_child_check_after(run);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
+	return missing;
+}
+
+/* The run is to be queued: what is missing is an error. */
+void
+js_after_refuse(const int64 *missing)
+{
+	if (missing != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run " INT64_FORMAT " does not exist", *missing),
+				 errhint("A run can wait for runs that you and its owner see in view runs, and that are not older than the retention.")));
 }
 
 /* after and after_when, from argument n on.  Whether there are such runs is asked later. */
@@ -152,16 +165,28 @@ js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 /* How many of the runs that a run waits for view waiting names. */
 #define MOST_SHOWN 10
 
+/* Whoever may not see the run learns nothing of it. */
+static bool
+may_see_run(int64 run_id)
+{
+	JsRun		head;
+
+	return js_run_see_head(run_id, &head) && js_may_see(head.owner);
+}
+
 Datum
 jobsched_waits(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(js_dependencies_are_live(PG_GETARG_INT64(0), NULL, NULL, 0));
+	int64		run_id = PG_GETARG_INT64(0);
+
+	PG_RETURN_BOOL(may_see_run(run_id) && js_dependencies_are_live(run_id, NULL, NULL, 0));
 }
 
 Datum
 jobsched_waits_for(PG_FUNCTION_ARGS)
 {
-	int64		count;
+	int64		run_id = PG_GETARG_INT64(0);
+	int64		count = 0;
 	int64		some[MOST_SHOWN];
 	Datum		shown[MOST_SHOWN];
 	int			nshown;
@@ -171,7 +196,8 @@ jobsched_waits_for(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	(void) js_dependencies_are_live(PG_GETARG_INT64(0), &count, some, MOST_SHOWN);
+	if (may_see_run(run_id))
+		(void) js_dependencies_are_live(run_id, &count, some, MOST_SHOWN);
 	nshown = Min(count, MOST_SHOWN);
 	for (int i = 0; i < nshown; i++)
 		shown[i] = Int64GetDatum(some[nshown - 1 - i]);

@@ -15,6 +15,7 @@
 
 extern void js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run);
 extern bool js_after_names(const JsRun *run, int64 parent);
-extern void js_after_check(const JsRun *run);
+extern const int64 *js_after_missing(const JsRun *run);
+extern void js_after_refuse(const int64 *missing);
 
 #endif							/* JS_AFTER_H */

@@ -208,10 +208,13 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 	JsKeptKey	kept = {.key = idempotency->key};
 	bool		found;
 	bool		stands;
+	const int64 *missing = js_after_missing(run);	/* which may take long:
+													 * not while the key is
+													 * locked */
 
 	if (idempotency->key == NULL)
 	{
-		js_after_check(run);
+		js_after_refuse(missing);
 		return true;
 	}
 	/* The job of a role's requests may be yet to be made. */
@@ -228,7 +231,7 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 		run->run_id = kept.run_id;
 	else
 	{
-		js_after_check(run);
+		js_after_refuse(missing);
 		if (!run_at_given)
 			run->run_at = run->queued_at +
 				(idempotency->on_conflict == JS_CONFLICT_DEBOUNCE ? idempotency->period : 0);

@@ -391,6 +391,13 @@ sched_after_settle(RunAfter *after)
 	return false;
 }
 
+/* Whether it is known that the run will be skipped, whatever else becomes of its parents. */
+bool
+sched_after_is_lost(const RunAfter *after)
+{
+	return reason_to_skip(after) != NULL;
+}
+
 /* A run that waits has been placed: if there is something to be done, it will be. */
 void
 sched_after_note(RunEntry *run)
@@ -415,6 +422,13 @@ sched_after_leave(RunEntry *run)
 		leftover->run_id = run->run_id;
 		dlist_push_tail(&leftovers, &leftover->node);
 	}
+}
+
+/* It is lost: nothing is left to be told of its parents. */
+void
+sched_after_stop_asking(RunAfter *after)
+{
+	remove_edges(after);
 }
 
 /* Its parents are looked for once more, as if it were new. */
@@ -537,13 +551,19 @@ sched_after_follow(OwnerEntry **room)
 	after = edge->after;
 	*room = parent->room;
 	if (*room != NULL)
+	{
+		dlist_move_tail(&followed, &parent->node);
 		return after;			/* which takes its edges along */
+	}
 	if (!parent->is_known)
 		parent->status = sched_after_status_of(parent->run_id);
 	parent->is_known = true;
 	sched_after_note_end(after, parent->status);
 	remove_edge(edge);
-	close_parent(parent);
+	if (dlist_is_empty(&parent->edges))
+		close_parent(parent);
+	else
+		dlist_move_tail(&followed, &parent->node);	/* the others' turn */
 	return after;
 }
 
@@ -606,6 +626,13 @@ search_leftovers(void)
 			dlist_push_tail(&leftovers, &leftover->node);
 		}
 	}
+}
+
+/* This database has become the home of its runs. */
+void
+sched_after_search_again(void)
+{
+	search_from = 1;
 }
 
 /* A portion of what is to be deleted. */

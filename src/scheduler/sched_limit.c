@@ -568,7 +568,7 @@ set_unref(LimitSet *set)
  * What a run takes, at most: its entry, and what there is for its limits if no
  * other run has the same.
  */
-#define RUN_COST 320
+#define RUN_COST 448
 #define SET_COST 512
 #define KEY_COST 512
 

@@ -52,10 +52,13 @@ static void
 load_jobs(void)
 {
 	bool		first = sched_job_count() == 0;
+	bool		was_home = sched.home;
 
 	sched_check_version();
 	changes_seen = changes_of_jobs();
 	sched.home = js_identity_read(&sched.token);
+	if (sched.home && !was_home)
+		sched_after_search_again();
 	js_jobs_visit_all(first ? sched_load_first_job : sched_load_job, NULL);
 	if (first)
 		js_job_states_visit(sched_load_state, NULL);

@@ -8,9 +8,12 @@
  * time, one portion in each of the scheduler's steps, and each portion is a
  * transaction.
  *
- * A portion may fail, since somebody holds a lock for longer than lock_timeout: a
- * transaction that has named parents, a reader of the segment.  That is no reason
- * to end.  The turn is given up, and begins again a minute later from the front.
+ * Transactions that have named parents before the turn was announced are waited
+ * for, without any lock: it is looked each second whether they have ended.
+ *
+ * A portion may fail, since a reader of the segment holds its lock for longer than
+ * lock_timeout.  That is no reason to end.  The turn is given up, and begins again
+ * a minute later from the front.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -24,11 +27,15 @@
 #include "process/process.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
+#include "storage/lock.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* A turn that failed is tried again after this. */
 #define RETRY_US (60 * USECS_PER_SEC)
+
+/* And who is waited for is looked at again after this, by the real clock. */
+#define LOOK_US USECS_PER_SEC
 
 typedef enum RingPhase
 {
@@ -46,6 +53,8 @@ typedef struct RingTurn
 	RingPhase	phase;
 	int			ring;
 	int64		from;			/* the run to go on with */
+	VirtualTransactionId *awaited;	/* ends with an invalid one */
+	TimestampTz look_at;		/* whether they have ended */
 } RingTurn;
 
 static RingTurn turn = {TURN_NONE};
@@ -131,6 +140,10 @@ due_at(int ring)
 static void
 go_on(RingPhase phase)
 {
+	if (turn.awaited != NULL)
+		pfree(turn.awaited);
+	turn.awaited = NULL;
+	turn.look_at = 0;
 	turn.phase = phase;
 	turn.from = 1;
 }
@@ -174,6 +187,40 @@ empty(TimestampTz now)
 	go_on(TURN_RELEASE);
 }
 
+/* Those who may have named a run that is in the segment. */
+static VirtualTransactionId *
+list_awaited(void)
+{
+	VirtualTransactionId *holders = js_dependency_holders();
+	int			count = 0;
+	Size		size;
+
+	while (VirtualTransactionIdIsValid(holders[count]))
+		count++;
+	size = (count + 1) * sizeof(VirtualTransactionId);
+	return memcpy(MemoryContextAlloc(sched.context, size), holders, size);
+}
+
+/* Whether all who are waited for have ended. */
+static bool
+have_ended(void)
+{
+	if (turn.awaited == NULL)
+		turn.awaited = list_awaited();
+	for (int i = 0; VirtualTransactionIdIsValid(turn.awaited[i]); i++)
+		if (!VirtualXactLock(turn.awaited[i], false))
+			return false;
+	return true;
+}
+
+static bool
+must_wait(void)
+{
+	TimestampTz real_now = GetCurrentTimestamp();
+
+	return turn.look_at > real_now && turn.look_at - real_now <= LOOK_US;
+}
+
 static void
 work(TimestampTz now)
 {
@@ -182,7 +229,7 @@ work(TimestampTz now)
 
 	js_process_begin("turning a ring of history");
 	if (turn.phase == TURN_AWAIT)
-		js_dependency_await();
+		from = have_ended() ? 0 : 1;
 	else if (turn.phase == TURN_KEEP)
 		from = js_history_keep_some(js_ring_next(turn.ring, ring), turn.from);
 	else if (turn.phase == TURN_KEEP_CHILDREN)
@@ -192,7 +239,9 @@ work(TimestampTz now)
 	else if (turn.ring == 1)
 		from = forget_some(turn.from, now);
 	js_process_commit();
-	if (from != 0)
+	if (turn.phase == TURN_AWAIT && from != 0)
+		turn.look_at = GetCurrentTimestamp() + LOOK_US;
+	else if (from != 0)
 		turn.from = from;
 	else
 		go_on(turn.phase == TURN_FORGET ? TURN_NONE : turn.phase + 1);
@@ -241,7 +290,7 @@ sched_rings_turn(TimestampTz now)
 	if (turn.phase == TURN_NONE &&
 		(now >= sched.ring_retry_at || sched.ring_retry_at - now > RETRY_US))
 		begin_turn(now);
-	if (turn.phase != TURN_NONE)
+	if (turn.phase != TURN_NONE && !must_wait())
 		serve_or_give_up(now);
 }
 
@@ -250,7 +299,7 @@ long
 sched_rings_ms(long at_most)
 {
 	if (turn.phase != TURN_NONE)
-		return 0;
+		return must_wait() ? Min(at_most, LOOK_US / 1000) : 0;
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		at_most = js_clock_ms_until(Max(due_at(ring), sched.ring_retry_at), at_most);
 	return at_most;

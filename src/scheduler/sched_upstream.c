@@ -129,7 +129,8 @@ see_to(RunAfter *after, int *left, TimestampTz now)
 {
 	OwnerEntry *room;
 
-	if (after->all_read || sched_after_is_left_alone(after) || look_for_parents(after, &room, left, now))
+	if (after->all_read || sched_after_is_left_alone(after) ||
+		look_for_parents(after, &room, left, now) || sched_after_is_lost(after))
 		settle(after, now);
 	else
 		sched_run_give_way(after->run, room);
@@ -166,6 +167,8 @@ sched_upstream_follow(TimestampTz now)
 			settle(after, now);
 		else if (sched_after_is_left_alone(after))
 			sched_after_reset(after);
+		else if (sched_after_is_lost(after))
+			sched_after_stop_asking(after);
 		else
 		{
 			follow_left -= after->nread;

@@ -41,6 +41,7 @@
 #include "base/jobsched.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
@@ -407,7 +408,7 @@ extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisi
 
 /* which runs wait for which (store_dependency.c) */
 extern void js_dependency_lock(void);
-extern void js_dependency_await(void);
+extern VirtualTransactionId *js_dependency_holders(void);
 extern void js_dependencies_insert(int64 run_id, const int64 *parents, int count);
 extern int	js_dependencies_read(int64 run_id, int64 from, int64 *parents, int most);
 extern int64 js_dependency_next(int64 from);
@@ -415,6 +416,7 @@ extern int64 js_dependencies_delete(int64 run_id, int64 from, int *left);
 #define JS_MOST_COUNTED 1000
 
 extern bool js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most);
+extern bool js_parent_exists(int64 run_id);
 extern int64 js_parent_next(int64 from);
 
 /* stops: runs that shall end (store_stop.c) */

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
@@ -51,17 +52,18 @@ js_dependency_lock(void)
 }
 
 /*
- * Waits until every transaction has ended that has taken it before; for the
- * scheduler, whose lock_timeout makes this fail.
+ * The transactions that have it, also prepared ones, and an invalid one after the
+ * last.  To wait for the lock itself would keep others from taking it, and what is
+ * taken again and again is never free.
  */
-void
-js_dependency_await(void)
+VirtualTransactionId *
+js_dependency_holders(void)
 {
 	LOCKTAG		tag;
+	int			count;
 
 	name_tag(&tag);
-	(void) LockAcquire(&tag, ShareLock, false, false);
-	(void) LockRelease(&tag, ShareLock, false);
+	return GetLockConflicts(&tag, ShareLock, &count);
 }
 
 static void
@@ -203,6 +205,7 @@ js_dependencies_delete(int64 run_id, int64 from, int *left)
 		(*left)--;
 	}
 	end_rows(&rows, RowExclusiveLock);
+	CommandCounterIncrement();	/* who looks once more in this step finds none */
 	return stopped_at;
 }
 
@@ -238,6 +241,23 @@ js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
 	if (count != NULL)
 		*count = found;
 	return found > 0;
+}
+
+/* Whether some run waits for a run, or has waited and not ended. */
+bool
+js_parent_exists(int64 run_id)
+{
+	Relation	rel = js_table_open("dependency", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	js_scan_int64(&key, DEPENDENCY_PARENT_RUN_ID, BTEqualStrategyNumber, run_id);
+	scan = js_table_scan_key(rel, "dependency_parent", &key, 1);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
 }
 
 /* The first run from an id on that some run has waited for; 0: there is none. */

@@ -32,8 +32,7 @@
  *
  *		announce	shared memory names the segment that is to be emptied; from
  *					then on its rows do not exist for who names parents
- *		await		the lock of who names parents is taken and released, which
- *					waits for every transaction that may have named one before
+ *		await		every transaction that may have named one before has ended
  *		keep		rows are moved, some at a time
  *		empty		the segment is TRUNCATEd, and is the current one
  *		release		kept rows of which no dependency speaks go, some at a time
@@ -932,7 +931,7 @@ js_history_release_some(int64 from)
 		int64		run_id = tuple == NULL ? 0 : history_run_id(rel, tuple);
 
 		CHECK_FOR_INTERRUPTS();
-		if (run_id != 0 && js_parent_next(run_id) != run_id && !lives(parent_of(rel, tuple)) &&
+		if (run_id != 0 && !js_parent_exists(run_id) && !lives(parent_of(rel, tuple)) &&
 			!js_tuple_is_busy(tuple))
 			CatalogTupleDelete(rel, &tuple->t_self);
 		from = run_id == 0 ? 0 : run_id + 1;
