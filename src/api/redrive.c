@@ -51,6 +51,9 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 	if (live)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has not ended",
 				   run->status == JS_RUN_RETRYING ? "It will be tried again at the time that view runs shows." : NULL);
+	if (run->source == JS_SOURCE_BATCH)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is a batch, which executes nothing",
+				   "Retry its members, the runs whose parent_run_id it is in view runs.");
 	if (outcome.status == JS_SUCCEEDED)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
 				   "Use trigger() to run its job once more.");

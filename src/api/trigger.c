@@ -16,6 +16,7 @@
 #include "api/child.h"
 #include "api/http.h"
 #include "api/idempotency.h"
+#include "api/trigger.h"
 #include "base/arguments.h"
 #include "base/interval.h"
 #include "catalog/pg_type.h"
@@ -27,7 +28,6 @@
 #include "run/queue.h"
 #include "run/retry.h"
 #include "store/bounds.h"
-#include "store/store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -35,43 +35,59 @@
 PG_FUNCTION_INFO_V1(jobsched_trigger);
 PG_FUNCTION_INFO_V1(jobsched_trigger_many);
 
-/* What the keys of a run are made from. */
-typedef struct KeySource
+/* A job whose runs need not bring anything along. */
+void
+js_trigger_resolve(const char *name, JsJob *job)
 {
-	ArrayType  *templates;
-	Jsonb	   *job_args;
-} KeySource;
+	js_resolve_job(name, job);
+	if (job->request != NULL && js_http_text(job->request, "url") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" has no request of its own", job->name),
+				 errhint("Its runs are made by http_post() and its like.")));
+}
 
 /*
- * A run of the job in the first argument, but for its args and keys.  What the
- * keys are made from are the caller's templates, or else the job's.  What it waits
+ * A run of a job, at once, but for its args.  Its keys are made from the caller's
+ * templates, or else (NULL) the job's.
+ */
+void
+js_trigger_prepare(const JsJob *job, ArrayType *templates, JsRun *run, JsKeySource *source)
+{
+	js_queue_prepare(run, job, JS_SOURCE_TRIGGER);
+	source->job_args = job->args;
+	source->templates = js_http_keys(job, templates == NULL ? job->keys : templates);
+}
+
+/* The same with run_at, priority, timeout, max_attempts and keys, from argument n on. */
+void
+js_trigger_arguments(FunctionCallInfo fcinfo, int n, const JsJob *job, JsRun *run, JsKeySource *source)
+{
+	js_trigger_prepare(job, PG_ARGISNULL(n + 4) ? NULL :
+					   js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(n + 4)), run, source);
+	run->run_at = js_queue_run_at(fcinfo, n);
+	run->priority = PG_ARGISNULL(n + 1) ? 0 : PG_GETARG_INT32(n + 1);
+	run->timeout = PG_ARGISNULL(n + 2) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(n + 2));
+	if (job->request != NULL)
+		js_http_check_timeout(run->timeout);
+	run->max_attempts = PG_ARGISNULL(n + 3) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(n + 3));
+}
+
+/*
+ * A run of the job in the first argument, but for its args and keys.  What it waits
  * for, and whether the caller's run waits for it, is in the arguments from after_n
  * on.
  */
 static void
-prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *run, KeySource *source)
+prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *run, JsKeySource *source)
 {
 	JsJob		job;
 
 	js_check_may_write(function);
-	js_resolve_job(js_required_text(fcinfo, 0, "job"), &job);
-	if (job.request != NULL && js_http_text(job.request, "url") == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("job \"%s\" has no request of its own", job.name),
-				 errhint("Its runs are made by http_post() and its like.")));
-	js_queue_prepare(run, &job, JS_SOURCE_TRIGGER);
-	run->run_at = js_queue_run_at(fcinfo, 2);
-	run->priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
-	run->timeout = PG_ARGISNULL(4) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(4));
-	if (job.request != NULL)
-		js_http_check_timeout(run->timeout);
-	run->max_attempts = PG_ARGISNULL(5) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(5));
+	js_trigger_resolve(js_required_text(fcinfo, 0, "job"), &job);
+	js_trigger_arguments(fcinfo, 2, &job, run, source);
 	js_after_arguments(fcinfo, after_n, run);
 	js_child_arguments(fcinfo, after_n + 2, run);
-	source->job_args = job.args;
-	source->templates = js_http_keys(&job, PG_ARGISNULL(6) ? job.keys :
-									 js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(6)));
 }
 
 static Jsonb *
@@ -84,8 +100,27 @@ check_run_args(Jsonb *args)
 	return args;
 }
 
+/* Argument n: of a run; NULL: it has none. */
+Jsonb *
+js_trigger_args(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : check_run_args(PG_GETARG_JSONB_P(n));
+}
+
+/* Argument n: of many runs. */
+ArrayType *
+js_trigger_args_of_many(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("args cannot be NULL"),
+				 errhint("Give an array with one element for each run.")));
+	return PG_GETARG_ARRAYTYPE_P(n);
+}
+
 static ArrayType *
-resolve_keys(const KeySource *source, Jsonb *args)
+resolve_keys(const JsKeySource *source, Jsonb *args)
 {
 	if (source->templates == NULL)
 		return NULL;
@@ -94,30 +129,34 @@ resolve_keys(const KeySource *source, Jsonb *args)
 
 /* The id is assigned here unless it is set. */
 static int64
-queue_triggered_run(JsRunWriter *writer, const KeySource *source, JsRun *run)
+queue_triggered_run(JsRunWriter *writer, const JsKeySource *source, JsRun *run)
 {
 	js_bounds_check_run(run);
 	run->keys = resolve_keys(source, run->args);
 	return js_queue_add(writer, run);
 }
 
+void
+js_trigger_queue(const JsKeySource *source, JsRun *run)
+{
+	JsRunWriter *writer = js_run_writer_open();
+
+	(void) queue_triggered_run(writer, source, run);
+	js_run_writer_close(writer);
+}
+
 Datum
 jobsched_trigger(PG_FUNCTION_ARGS)
 {
 	JsIdempotency idempotency;
-	JsRunWriter *writer;
-	KeySource	source;
+	JsKeySource source;
 	JsRun		run;
 
 	prepare_run(fcinfo, "trigger()", 10, &run, &source);
-	run.args = PG_ARGISNULL(1) ? NULL : check_run_args(PG_GETARG_JSONB_P(1));
+	run.args = js_trigger_args(fcinfo, 1);
 	js_idempotency_arguments(fcinfo, 7, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 2)))
-	{
-		writer = js_run_writer_open();
-		(void) queue_triggered_run(writer, &source, &run);
-		js_run_writer_close(writer);
-	}
+		js_trigger_queue(&source, &run);
 	PG_RETURN_INT64(run.run_id);
 }
 
@@ -137,8 +176,9 @@ check_dependencies(const JsRun *run, ArrayType *args)
 				 errhint("Let one run wait for those in after, with this after_when, and these runs for that one.")));
 }
 
-static void
-queue_each(const KeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *result)
+/* A run for each element; result: NULL if the ids are not wanted. */
+void
+js_trigger_queue_each(const JsKeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *result)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
 												  "jobsched trigger_many", ALLOCSET_DEFAULT_SIZES);
@@ -157,7 +197,8 @@ queue_each(const KeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *
 		run->args = isnull ? NULL : check_run_args(DatumGetJsonbP(element));
 		id = Int64GetDatum(queue_triggered_run(writer, source, run));
 		MemoryContextSwitchTo(outer);
-		tuplestore_putvalues(result->setResult, result->setDesc, &id, &id_isnull);
+		if (result != NULL)
+			tuplestore_putvalues(result->setResult, result->setDesc, &id, &id_isnull);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -169,20 +210,15 @@ queue_each(const KeySource *source, JsRun *run, ArrayType *args, ReturnSetInfo *
 Datum
 jobsched_trigger_many(PG_FUNCTION_ARGS)
 {
-	KeySource	source;
+	JsKeySource source;
 	ArrayType  *args;
 	JsRun		run;
 
 	prepare_run(fcinfo, "trigger_many()", 7, &run, &source);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("args cannot be NULL"),
-				 errhint("Give an array with one element for each run.")));
-	args = PG_GETARG_ARRAYTYPE_P(1);
+	args = js_trigger_args_of_many(fcinfo, 1);
 	check_dependencies(&run, args);
 	js_after_refuse(js_after_missing(&run));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	queue_each(&source, &run, args, (ReturnSetInfo *) fcinfo->resultinfo);
+	js_trigger_queue_each(&source, &run, args, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }

@@ -73,10 +73,12 @@ js_children_adopt(JsRun *child, bool optional)
 	child->depth = js_current_run->depth + 1;
 }
 
-/* A child is being queued. */
+/* A child is being queued; members of a batch, which are no children of this run, are counted there. */
 void
 js_children_add(const JsRun *child)
 {
+	if (js_current_run == NULL || child->parent_run_id != js_current_run->run_id)
+		return;
 	if (!is_counted(js_current_run))
 	{
 		counted = js_current_run->attempt > 1 ? count_children(child->parent_run_id) : 0;

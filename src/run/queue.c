@@ -67,7 +67,7 @@ js_queue_prepare(JsRun *run, const JsJob *job, JsRunSource source)
 	memset(run, 0, sizeof(JsRun));
 	js_queue_prepare_again(run, job, source);
 	run->scheduled_for = DT_NOBEGIN;
-	if (source == JS_SOURCE_TRIGGER && js_guc_traceparent[0] != '\0')
+	if ((source == JS_SOURCE_TRIGGER || source == JS_SOURCE_BATCH) && js_guc_traceparent[0] != '\0')
 		run->traceparent = js_guc_traceparent;
 }
 

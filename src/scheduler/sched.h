@@ -160,6 +160,7 @@ typedef struct StopEntry
 
 typedef struct RunEntry RunEntry;
 typedef struct RunChild RunChild;	/* sched_children.c */
+typedef struct Batch Batch;		/* sched_batch.c */
 
 /* Of a run of which it is not decided whether it starts: other runs are to end first. */
 typedef struct RunAfter
@@ -195,7 +196,7 @@ struct RunEntry
 	bool		live;			/* counts as a live run of its job */
 	bool		waiting;		/* counts as a waiting one */
 	bool		claimed;		/* its row says running, this attempt */
-	bool		executed;		/* its row says waiting: for its children */
+	bool		executed;		/* and waits for its children */
 	bool		cut_off;		/* in another life of the server */
 	bool		superseded;		/* a stop will end it: does not start */
 	bool		disowned;		/* sched_note_disowned() knows of it */
@@ -219,13 +220,14 @@ struct RunEntry
 	bool		depends;		/* there are runs that it waits for, or did */
 	RunAfter   *after;			/* NULL: it waits for none any more */
 	RunChild   *child;			/* NULL: no run waits for it as its parent */
+	Batch	   *batch;			/* NULL: it is none */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 };
 
 /*
- * It takes more of its role's memory, or less.  One that waits for its children
- * takes nothing of what these may have.
+ * It takes more of its role's memory, or less.  One that has been executed, and
+ * waits for its children, takes nothing of what these may have.
  */
 static inline void
 sched_run_charge(RunEntry *run, int32 bytes)
@@ -541,7 +543,24 @@ extern RunEntry *sched_children_next_to_end(void);
 extern bool sched_children_waiting(void);
 
 /* sched_parent.c */
+
+/* The first child whose failure is one of its parent; run_id 0: there is none. */
+typedef struct SchedFailedChild
+{
+	int64		run_id;
+	int64		job_id;
+	JsStatus	status;
+} SchedFailedChild;
+
+extern bool sched_take_failed_child(const JsRun *head, JsStatus status, void *arg);
 extern void sched_parents_serve(TimestampTz now);
+
+/* sched_batch.c */
+extern void sched_batch_begin(RunEntry *run);
+extern void sched_batch_forget(RunEntry *run);
+extern bool sched_batch_count(RunEntry *run);
+extern const SchedFailedChild *sched_batch_failed(const RunEntry *run);
+extern Jsonb *sched_batch_totals(const RunEntry *run);
 
 /* sched_end.c */
 extern void sched_begin_ends(void);

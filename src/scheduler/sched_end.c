@@ -118,13 +118,13 @@ end_attempt(RunEntry *run, const JsRun *row, const JsJob *job, const JsOutcome *
 	note_end(run, outcome);
 }
 
-/* What a run that waits for its children has left. */
+/* What a run that waits for its children has left; of a batch what these have. */
 static void
-take_own_outcome(const JsRun *row, JsOutcome *outcome)
+take_own_outcome(const RunEntry *run, const JsRun *row, JsOutcome *outcome)
 {
 	outcome->started_at = row->claimed_at;
 	outcome->worker_pid = row->worker_pid;
-	outcome->result = row->result;
+	outcome->result = run->batch != NULL ? sched_batch_totals(run) : row->result;
 }
 
 /* Ends a run that no worker has begun, or that waits for its children. */
@@ -149,7 +149,7 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 		return;
 	}
 	if (row.status == JS_RUN_WAITING)
-		take_own_outcome(&row, &outcome);
+		take_own_outcome(run, &row, &outcome);
 	tells = js_callback_tells(&outcome) && !run->job->dropped &&
 		read_ending_job(run->job->job_id, &row, &job);
 	end_attempt(run, &row, tells ? &job : NULL, &outcome);

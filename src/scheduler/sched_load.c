@@ -238,6 +238,12 @@ load_job(int64 job_id, Oid owner)
  * ------------------------------------------------------------------------
  */
 
+static bool
+is_batch(const JsRun *row)
+{
+	return row->source == JS_SOURCE_BATCH && row->status == JS_RUN_WAITING;
+}
+
 /*
  * Whose runs have as much memory as one role may have get no more: a run that
  * waits stays in the table until there is room, unless its parent would wait for
@@ -249,7 +255,7 @@ is_too_much(const JsRun *row, const JobEntry *job)
 	bool		http = row->handler == NULL && (row->sends_request || job->http);
 	OwnerEntry *owner = sched_owner(job->owner, http);
 
-	if (row->status == JS_RUN_RUNNING || row->status == JS_RUN_WAITING ||
+	if (row->status == JS_RUN_RUNNING || (row->status == JS_RUN_WAITING && !is_batch(row)) ||
 		owner->memory < js_guc_max_queue_memory * INT64CONST(1024) ||
 		(row->parent_run_id != 0 && sched_children_lack_one(row->parent_run_id)))
 		return false;
@@ -297,6 +303,8 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	if (row->parent_run_id != 0)
 		sched_child_join(run, row->parent_run_id);
 	sched_note_cut_off(run);
+	if (is_batch(row))
+		sched_batch_begin(run);
 	if (row->status == JS_RUN_WAITING)
 		sched_run_await_children(run);
 	else

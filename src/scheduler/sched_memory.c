@@ -420,6 +420,7 @@ void
 sched_run_free(RunEntry *run)
 {
 	run->owner->memory -= run->cost;
+	sched_batch_forget(run);
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);
 	pfree(run);

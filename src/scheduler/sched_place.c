@@ -24,7 +24,7 @@
 static bool
 is_live(const RunEntry *run)
 {
-	return !run->backfill && !run->callback &&
+	return !run->backfill && !run->callback && run->batch == NULL &&
 		(run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
 		 run->state == RUN_PARENT ||
 		 (run->state == RUN_FUTURE && run->attempt > 0));
@@ -335,7 +335,8 @@ sched_run_put_off(RunEntry *run)
 
 /*
  * A run has been executed, and ends when its children have.  What it takes of its
- * role's memory is not taken from them.
+ * role's memory is not taken from them.  A batch, which anybody can queue, goes on
+ * taking it; so there are not more of them than there is room for.
  */
 void
 sched_run_await_children(RunEntry *run)
@@ -345,8 +346,11 @@ sched_run_await_children(RunEntry *run)
 	run->claimed = false;
 	run->seat = -1;
 	queue_stop_again(run);
-	sched_run_charge(run, -(int32) run->cost);
-	run->executed = true;
+	if (run->batch == NULL)
+	{
+		sched_run_charge(run, -(int32) run->cost);
+		run->executed = true;
+	}
 	sched_run_place(run, RUN_PARENT);
 	sched_children_note(run);
 }

@@ -112,14 +112,14 @@ add_outcome(JobEntry *job, const JsDone *done)
 }
 
 /*
- * Whether the end of a run says something of its job: not that of a callback, nor
- * that another took its place before it began.
+ * Whether the end of a run says something of its job: not that of a callback or a
+ * batch, nor that another took its place before it began.
  */
 static bool
 counts(const RunEntry *run, const JsDone *done)
 {
 	return run == NULL ||
-		(!run->callback && !(run->superseded && done->started_at == DT_NOBEGIN));
+		(!run->callback && run->batch == NULL && !(run->superseded && done->started_at == DT_NOBEGIN));
 }
 
 /*

@@ -55,7 +55,7 @@ CREATE TABLE jobsched_internal.run (
 	optional boolean,
 	depth integer,
 	-- of one that has been executed and waits for its children (status waiting);
-	-- claimed_at is when it began then
+	-- claimed_at is when it began then, of a batch when it was queued
 	result jsonb,
 	worker_pid integer
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
@@ -142,6 +142,25 @@ CREATE FUNCTION jobsched.trigger_many(
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
+
+CREATE FUNCTION jobsched.trigger_batch(
+	job text,
+	args jsonb[],
+	on_complete text DEFAULT NULL,
+	on_complete_args jsonb DEFAULT NULL,
+	after_when text DEFAULT 'done',
+	run_at timestamptz DEFAULT pg_catalog.now(),
+	priority integer DEFAULT 0,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	child boolean DEFAULT false,
+	optional boolean DEFAULT false)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger_batch';
+COMMENT ON FUNCTION jobsched.trigger_batch IS
+'Queues one run of a job for each element of args, and a run, the batch, that ends when they have '
+'ended, with the totals by status as its result. Returns its id. The job on_complete runs '
+'afterwards; more: doc/workflows.md.';
 
 CREATE FUNCTION jobsched.backfill(
 	job text,

@@ -149,10 +149,10 @@ WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; waiting_for_children of a running one that has been executed; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
-COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, and that has not ended before it';
+COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, or the batch that it is a member of; it does not end before';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
-COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()) or callback (on_success, on_failure)';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure) or batch (trigger_batch(): it executes nothing, and ends when its members have)';
 COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
 COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
 COMMENT ON COLUMN jobsched.runs.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
@@ -190,7 +190,7 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
 		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
 	FROM jobsched_internal.run q
-	WHERE q.status = ANY (ARRAY['running', 'waiting'])
+	WHERE q.status = ANY (ARRAY['running', 'waiting']) AND q.source <> 'batch'
 	UNION ALL
 	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
 		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,
@@ -201,7 +201,7 @@ FROM (
 		h.finished_at, CASE WHEN h.attempt < 0 THEN h.finished_at END, h.error, h.sqlstate, h.error_detail, h.error_hint,
 		h.error_context, h.worker_pid, h.handler IS NOT NULL
 	FROM jobsched_internal.history h
-	WHERE h.started_at IS NOT NULL
+	WHERE h.started_at IS NOT NULL AND h.source <> 'batch'
 ) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = t.job_id
 WHERE jobsched_internal.may_see(t.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';

@@ -185,7 +185,7 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 						   " WHERE j.job_id OPERATOR(pg_catalog.=) h.job_id)"
 						   " FROM " JS_SCHEMA ".history h"
 						   " WHERE job_id OPERATOR(pg_catalog.=) $1"
-						   " AND handler IS NULL"
+						   " AND handler IS NULL AND source OPERATOR(pg_catalog.<>) 'batch'"
 						   " AND (reason IS NULL OR reason OPERATOR(pg_catalog.<>) ALL (ARRAY['replaced', 'debounced', 'unsendable']) OR started_at IS NOT NULL)"
 						   " ORDER BY run_id DESC"
 						   " LIMIT " CppAsString2(JS_RECENT_SIZE), 1, &type);

@@ -182,7 +182,8 @@ typedef enum JsRunStatus
 	JS_RUN_QUEUED,
 	JS_RUN_RUNNING,
 	JS_RUN_RETRYING,
-	JS_RUN_WAITING				/* it has been executed; its children live */
+	JS_RUN_WAITING				/* it has been executed, or is a batch; its
+								 * children live */
 } JsRunStatus;
 
 /* What asked for a run. */
@@ -194,7 +195,8 @@ typedef enum JsRunSource
 	JS_SOURCE_TRIGGER,			/* trigger(), a request, a webhook */
 	JS_SOURCE_BACKFILL,
 	JS_SOURCE_RETRY,			/* retry_run(), redrive() */
-	JS_SOURCE_CALLBACK			/* the end of another run */
+	JS_SOURCE_CALLBACK,			/* the end of another run */
+	JS_SOURCE_BATCH				/* trigger_batch(); it executes nothing */
 } JsRunSource;
 
 /* When a run may start that waits for others (doc/workflows.md). */
@@ -405,6 +407,8 @@ extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, Js
 typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
+extern int64 js_history_visit_some_children(int64 parent_run_id, int64 from, int64 before,
+											JsEndedVisitor visit, void *arg);
 
 /* which runs wait for which (store_dependency.c) */
 extern void js_dependency_lock(void);

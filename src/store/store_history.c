@@ -507,6 +507,7 @@ static void
 history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 {
 	history_head_from_row(row, run, outcome);
+	run->source = js_source_of(js_row_text(row, HISTORY_SOURCE));
 	run->priority = DatumGetInt32(row->values[HISTORY_PRIORITY - 1]);
 	run->scheduled_for = js_row_timestamp(row, HISTORY_SCHEDULED_FOR);
 	run->keys = js_row_array(row, HISTORY_KEYS);
@@ -626,17 +627,34 @@ typedef struct ChildScan
 	SysScanDesc scan;
 } ChildScan;
 
+static void
+begin_scan(ChildScan *children, Relation rel, int segment, ScanKey keys, int nkeys)
+{
+	children->rel = rel;
+	children->index = index_open(js_table_oid(segment_name("history", segment, "_parent_run_id_run_id_idx")),
+								 AccessShareLock);
+	children->scan = systable_beginscan_ordered(rel, children->index, NULL, nkeys, keys);
+}
+
 /* Of one run, or of those from it on, by parent and id. */
 static void
 begin_children(ChildScan *children, Relation rel, int segment, StrategyNumber op, int64 parent_run_id)
 {
 	ScanKeyData key;
 
-	children->rel = rel;
-	children->index = index_open(js_table_oid(segment_name("history", segment, "_parent_run_id_run_id_idx")),
-								 AccessShareLock);
 	js_scan_int64(&key, HISTORY_PARENT_RUN_ID, op, parent_run_id);
-	children->scan = systable_beginscan_ordered(rel, children->index, NULL, 1, &key);
+	begin_scan(children, rel, segment, &key, 1);
+}
+
+/* Of one run, from a child on. */
+static void
+begin_children_from(ChildScan *children, Relation rel, int segment, int64 parent_run_id, int64 from)
+{
+	ScanKeyData keys[2];
+
+	js_scan_int64(&keys[0], HISTORY_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
+	js_scan_int64(&keys[1], HISTORY_RUN_ID, BTGreaterEqualStrategyNumber, from);
+	begin_scan(children, rel, segment, keys, 2);
 }
 
 static HeapTuple
@@ -652,29 +670,44 @@ end_children(ChildScan *children)
 	index_close(children->index, AccessShareLock);
 }
 
-static void
-visit_children_in(int segment, int64 parent_run_id, JsEndedVisitor visit, void *arg)
+static bool
+visit_child(Relation rel, HeapTuple tuple, JsEndedVisitor visit, void *arg)
+{
+	JsRun		head = {0};
+	JsOutcome	outcome;
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	history_head_from_row(&row, &head, &outcome);
+	head.optional = DatumGetBool(row.values[HISTORY_OPTIONAL - 1]);
+	return visit(&head, outcome.status, arg);
+}
+
+/*
+ * Those with ids from one to before another, until a visit has had enough.  Returns
+ * the next one, which was not visited; 0: there is none.
+ */
+static int64
+visit_children_in(int segment, int64 parent_run_id, int64 from, int64 before,
+				  JsEndedVisitor visit, void *arg)
 {
 	Relation	rel = open_history(segment, AccessShareLock);
-	bool		goes_on = true;
+	int64		next = 0;
 	ChildScan	children;
 	HeapTuple	tuple;
 
-	begin_children(&children, rel, segment, BTEqualStrategyNumber, parent_run_id);
-	while (goes_on && HeapTupleIsValid(tuple = next_child(&children)))
+	begin_children_from(&children, rel, segment, parent_run_id, from);
+	while (HeapTupleIsValid(tuple = next_child(&children)))
 	{
-		JsRun		head = {0};
-		JsOutcome	outcome;
-		JsRow		row;
-
-		js_row_get(&row, tuple, rel);
-		history_head_from_row(&row, &head, &outcome);
-		head.optional = DatumGetBool(row.values[HISTORY_OPTIONAL - 1]);
-		goes_on = visit(&head, outcome.status, arg);
+		if (history_run_id(rel, tuple) >= before)
+			next = history_run_id(rel, tuple);
+		if (next != 0 || !visit_child(rel, tuple, visit, arg))
+			break;
 		CHECK_FOR_INTERRUPTS();
 	}
 	end_children(&children);
 	table_close(rel, AccessShareLock);
+	return next;
 }
 
 /*
@@ -686,10 +719,35 @@ void
 js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg)
 {
 	if (ring == JS_RINGS)
-		visit_children_in(JS_KEPT, parent_run_id, visit, arg);
+		(void) visit_children_in(JS_KEPT, parent_run_id, 0, PG_INT64_MAX, visit, arg);
 	else
 		for (int i = 0; i < JS_SEGMENTS; i++)
-			visit_children_in(ring * 100 + i, parent_run_id, visit, arg);
+			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, visit, arg);
+}
+
+/* The lower of two ids of which 0 is none. */
+static int64
+first_of(int64 x, int64 y)
+{
+	return x == 0 || y == 0 ? Max(x, y) : Min(x, y);
+}
+
+/*
+ * Those with ids from one to before another, wherever they are, in no order; a visit
+ * cannot have enough.  Returns the next one; 0: there is none.  Rows that are moved
+ * between two calls keep their ids, so each child is visited once.
+ */
+int64
+js_history_visit_some_children(int64 parent_run_id, int64 from, int64 before,
+							   JsEndedVisitor visit, void *arg)
+{
+	int64		next = visit_children_in(JS_KEPT, parent_run_id, from, before, visit, arg);
+
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+			next = first_of(next, visit_children_in(ring * 100 + i, parent_run_id, from, before,
+													visit, arg));
+	return next;
 }
 
 static int64

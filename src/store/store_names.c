@@ -21,7 +21,7 @@ static const char *const source_names[] = {
 	[JS_SOURCE_UNKNOWN] = "unknown",[JS_SOURCE_SCHEDULE] = "schedule",
 	[JS_SOURCE_STARTUP] = "startup",[JS_SOURCE_TRIGGER] = "trigger",
 	[JS_SOURCE_BACKFILL] = "backfill",[JS_SOURCE_RETRY] = "retry",
-	[JS_SOURCE_CALLBACK] = "callback"
+	[JS_SOURCE_CALLBACK] = "callback",[JS_SOURCE_BATCH] = "batch"
 };
 
 /* The index of a name; -1: it is none of them, or NULL. */

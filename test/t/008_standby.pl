@@ -72,7 +72,7 @@ is($standby->safe_psql($db, "SELECT count(*) FROM jobsched.$_"), $_ eq 'upcoming
 is($standby->safe_psql($db, q{SELECT status, value FROM jobsched.health() WHERE "check" = 'scheduler'}), 'ok|standby', 'health() knows');
 is($standby->safe_psql($db, q{SELECT count(*) FROM jobsched.health() WHERE status = 'error'}), '0', 'and finds no fault');
 is($standby->safe_psql($db, q{SELECT count(*) FROM jobsched.next_runs('* * * * *')}), '5', 'next_runs() works');
-for my $call (q{trigger('quick')}, q{trigger('quick', after => '{1}')}, q{trigger_many('quick', '{NULL}')}, q{create_job('x', command => 'SELECT 1')},
+for my $call (q{trigger('quick')}, q{trigger('quick', after => '{1}')}, q{trigger_many('quick', '{NULL}')}, q{trigger_batch('quick', '{NULL}')}, q{create_job('x', command => 'SELECT 1')},
 	q{alter_job('quick', enabled => false)}, q{drop_job('quick')}, q{pause_job('quick')}, q{resume_job('quick')}, q{adopt()})
 {
 	my $error = error_of($standby, $db, "SELECT jobsched.$call");

@@ -91,6 +91,11 @@ my %wrong = (
 		"('own', child => true)", "('own', optional => true)", "('own', child => NULL)"
 	],
 	trigger_many => [ "('missing', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)", "('own', '{NULL}', after => '{0}')", "('own', '{NULL}', child => true)" ],
+	trigger_batch => [
+		"('missing', '{}')", "('theirs', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)", "('own', '{}', 'missing')", "('own', '{}', 'theirs')",
+		"('own', '{NULL}', 'own', '[]')", "('own', '{}', on_complete_args => '{}')", "('own', '{}', 'own', after_when => 'sometimes')", "('own', '{NULL}', child => true)",
+		"('own', '{NULL}', keys => '{{{args.none}}}')", "('own', '{NULL}', run_at => 'infinity')"
+	],
 	backfill => [ "('missing', now(), now())", "('own', '2000-01-01', '2010-01-01', max => 1)", "('taken', '2000-01-01', '2001-01-01')" ],
 	cancel_run => [ '(-1)' ],
 	cancel_runs => [ '()', "('missing')", "(status => 'lost')" ],

@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_batch.c
+ *		What has become of the members of a batch.
+ *
+ * A batch (trigger_batch()) is a run that executes nothing.  Its row says "waiting"
+ * from the first, like that of a run which has been executed and whose children
+ * live; its members are its children, and it ends as any such run does
+ * (sched_children.c).  Besides that, its result are the totals of its members by
+ * status.
+ *
+ * Nothing is written when a member ends, and no row has a number in it.  When none
+ * of them is in the queue any more, those in history are counted, by the index
+ * that finds children: a number of ids in one step, from the lowest on, so that no
+ * step takes long.  Meanwhile rows may move from an old segment to where they are
+ * kept, but they keep their ids, and what moves them is this process, in a step of
+ * its own.  So each member is counted once.
+ *
+ * The count is in memory only.  A successor begins anew.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/json.h"
+#include "scheduler/sched.h"
+#include "store/store_names.h"
+
+/* Ids gone through in one portion. */
+#define IDS_AT_A_TIME 500
+
+struct Batch
+{
+	int64		from;			/* members with lower ids have been counted */
+	int64		total;
+	int64		ended_as[JS_MISSED + 1];
+	SchedFailedChild failed;
+};
+
+/* A run that is one has been read. */
+void
+sched_batch_begin(RunEntry *run)
+{
+	run->batch = MemoryContextAllocZero(sched.context, sizeof(Batch));
+	run->batch->from = run->run_id + 1;
+	sched_run_charge(run, sizeof(Batch));
+}
+
+void
+sched_batch_forget(RunEntry *run)
+{
+	if (run->batch != NULL)
+		pfree(run->batch);
+	run->batch = NULL;
+}
+
+static bool
+count_member(const JsRun *head, JsStatus status, void *arg)
+{
+	Batch	   *batch = arg;
+
+	batch->total++;
+	batch->ended_as[status]++;
+	(void) sched_take_failed_child(head, status, &batch->failed);
+	return true;
+}
+
+/* Counts a portion; whether all members have been.  None of them is in the queue. */
+bool
+sched_batch_count(RunEntry *run)
+{
+	Batch	   *batch = run->batch;
+
+	if (batch->from != 0)
+		batch->from = js_history_visit_some_children(run->run_id, batch->from, batch->from + IDS_AT_A_TIME,
+													 count_member, batch);
+	return batch->from == 0;
+}
+
+/* When all have been counted. */
+const SchedFailedChild *
+sched_batch_failed(const RunEntry *run)
+{
+	return &run->batch->failed;
+}
+
+/* Likewise.  Every status is there, so that nobody takes NULL for none. */
+Jsonb *
+sched_batch_totals(const RunEntry *run)
+{
+	static const JsStatus shown[] = {JS_SUCCEEDED, JS_FAILED, JS_TIMED_OUT, JS_LOST, JS_CANCELLED, JS_SKIPPED};
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	js_json_push_number(&state, "total", run->batch->total);
+	for (int i = 0; i < lengthof(shown); i++)
+		js_json_push_number(&state, js_status_name(shown[i]), run->batch->ended_as[shown[i]]);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
