@@ -543,23 +543,13 @@ extern RunEntry *sched_children_next_to_end(void);
 extern bool sched_children_waiting(void);
 
 /* sched_parent.c */
-
-/* The first child whose failure is one of its parent; run_id 0: there is none. */
-typedef struct SchedFailedChild
-{
-	int64		run_id;
-	int64		job_id;
-	JsStatus	status;
-} SchedFailedChild;
-
-extern bool sched_take_failed_child(const JsRun *head, JsStatus status, void *arg);
 extern void sched_parents_serve(TimestampTz now);
 
 /* sched_batch.c */
 extern void sched_batch_begin(RunEntry *run);
 extern void sched_batch_forget(RunEntry *run);
-extern bool sched_batch_count(RunEntry *run);
-extern const SchedFailedChild *sched_batch_failed(const RunEntry *run);
+extern bool sched_batch_count(RunEntry *run, int *left);
+extern bool sched_batch_is_optional(const RunEntry *run);
 extern Jsonb *sched_batch_totals(const RunEntry *run);
 
 /* sched_end.c */

@@ -31,12 +31,16 @@
 /* Ids gone through in one portion. */
 #define IDS_AT_A_TIME 500
 
+/* What it takes, in ends of runs. */
+#define ENDS_PER_PORTION 4
+#define MEMBERS_PER_END 4
+
 struct Batch
 {
 	int64		from;			/* members with lower ids have been counted */
 	int64		total;
 	int64		ended_as[JS_MISSED + 1];
-	SchedFailedChild failed;
+	bool		optional;		/* their failures are none of its own */
 };
 
 /* A run that is one has been read. */
@@ -63,30 +67,35 @@ count_member(const JsRun *head, JsStatus status, void *arg)
 
 	batch->total++;
 	batch->ended_as[status]++;
-	(void) sched_take_failed_child(head, status, &batch->failed);
+	batch->optional = head->optional;	/* as all of them are */
 	return true;
 }
 
-/* Counts a portion; whether all members have been.  None of them is in the queue. */
+/*
+ * Counts a portion; whether all members have been.  None of them is in the queue.
+ * What it takes is subtracted from the ends that are left in this step.
+ */
 bool
-sched_batch_count(RunEntry *run)
+sched_batch_count(RunEntry *run, int *left)
 {
 	Batch	   *batch = run->batch;
+	int64		before = batch->total;
 
 	if (batch->from != 0)
 		batch->from = js_history_visit_some_children(run->run_id, batch->from, batch->from + IDS_AT_A_TIME,
 													 count_member, batch);
+	*left -= ENDS_PER_PORTION + (batch->total - before) / MEMBERS_PER_END;
 	return batch->from == 0;
 }
 
-/* When all have been counted. */
-const SchedFailedChild *
-sched_batch_failed(const RunEntry *run)
+/* Whether it is a batch, all of whose members have been counted, and may fail. */
+bool
+sched_batch_is_optional(const RunEntry *run)
 {
-	return &run->batch->failed;
+	return run->batch != NULL && run->batch->optional;
 }
 
-/* Likewise.  Every status is there, so that nobody takes NULL for none. */
+/* Of all that have been counted.  Every status is there, so that nobody takes NULL for none. */
 Jsonb *
 sched_batch_totals(const RunEntry *run)
 {

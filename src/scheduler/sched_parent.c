@@ -18,9 +18,6 @@
 #define MAX_SEEN 2000
 #define MAX_ENDED 256
 
-/* What a portion of a count takes, in ends. */
-#define ENDS_PER_COUNT 32
-
 /* Children read in any case, when none of a parent that waits is in memory. */
 #define MAX_READ 8
 
@@ -28,6 +25,13 @@
  * The end of a parent
  * ------------------------------------------------------------------------
  */
+
+/* The first child whose failure is one of its parent; run_id 0: there is none. */
+typedef struct FailedChild
+{
+	JsRun		head;
+	JsStatus	status;
+} FailedChild;
 
 static const char *
 what_became_of(JsStatus status)
@@ -50,49 +54,37 @@ what_became_of(JsStatus status)
 	return NULL;
 }
 
-/* Whether to go on: of those that come in the order of their ids the first is enough. */
-bool
-sched_take_failed_child(const JsRun *head, JsStatus status, void *arg)
+static bool
+take_failed(const JsRun *head, JsStatus status, void *arg)
 {
-	SchedFailedChild *found = arg;
+	FailedChild *found = arg;
 
 	if (head->optional || what_became_of(status) == NULL)
 		return true;
-	if (found->run_id == 0 || head->run_id < found->run_id)
+	if (found->head.run_id == 0 || head->run_id < found->head.run_id)
 	{
-		found->run_id = head->run_id;
-		found->job_id = head->job_id;
+		found->head = *head;
 		found->status = status;
 	}
 	return false;
 }
 
-static SchedFailedChild
-failed_child(const RunEntry *parent)
-{
-	SchedFailedChild found = {.run_id = 0};
-
-	if (parent->batch != NULL)
-		return *sched_batch_failed(parent);
-	js_history_visit_children(parent->run_id, 1, sched_take_failed_child, &found);
-	js_history_visit_children(parent->run_id, JS_RINGS, sched_take_failed_child, &found);
-	return found;
-}
-
 /* What is to be said of the children of a run that have failed; NULL: nothing. */
 static const char *
-failure_of_children(const RunEntry *parent)
+failure_of_children(int64 run_id)
 {
-	SchedFailedChild found = failed_child(parent);
+	FailedChild found = {.head = {.run_id = 0}};
 	const char *what;
 	JsJob		job;
 
-	if (found.run_id == 0)
+	js_history_visit_children(run_id, 1, take_failed, &found);
+	js_history_visit_children(run_id, JS_RINGS, take_failed, &found);
+	if (found.head.run_id == 0)
 		return NULL;
 	what = what_became_of(found.status);
-	if (!js_job_read_head(found.job_id, &job))
-		return psprintf("run " INT64_FORMAT " %s", found.run_id, what);
-	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.run_id, job.name, what);
+	if (!js_job_read_head(found.head.job_id, &job))
+		return psprintf("run " INT64_FORMAT " %s", found.head.run_id, what);
+	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.head.run_id, job.name, what);
 }
 
 /* Why a parent that waits is to end early, but for its own parents; NULL: it is not. */
@@ -138,7 +130,8 @@ static void
 end_parent(RunEntry *parent)
 {
 	const char *reason = reason_to_end(parent);
-	const char *error = reason != NULL ? NULL : failure_of_children(parent);
+	const char *error = reason != NULL || sched_batch_is_optional(parent) ? NULL :
+		failure_of_children(parent->run_id);
 
 	if (reason != NULL)
 		sched_end_run(parent, JS_CANCELLED, reason, NULL, NULL);
@@ -173,9 +166,8 @@ see_to_parent(RunEntry *parent, int *left, TimestampTz now)
 		return true;
 	if (!sched_row_is_free(parent))
 		return false;
-	if (parent->batch != NULL && !sched_batch_count(parent))
+	if (parent->batch != NULL && !sched_batch_count(parent, left))
 	{
-		*left -= ENDS_PER_COUNT;
 		sched_children_note(parent);
 		return true;
 	}
