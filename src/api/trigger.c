@@ -181,7 +181,7 @@ jobsched_trigger_many(PG_FUNCTION_ARGS)
 				 errhint("Give an array with one element for each run.")));
 	args = PG_GETARG_ARRAYTYPE_P(1);
 	check_dependencies(&run, args);
-	js_after_refuse(js_after_missing(&run));
+	js_after_refuse(js_after_check(&run));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	queue_each(&source, &run, args, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
