@@ -81,14 +81,21 @@ read_ids(ArrayType *array, int *count)
 }
 
 /* For whom it is not to be seen, it does not exist. */
-static bool
-is_there(int64 run_id, Oid owner)
+static void
+check_parent(const JsRun *run, const int64 *parent, JsBadParent *bad)
 {
 	JsRun		head;
 	JsStatus	status;
+	bool		lives = js_run_see_head(*parent, &head);
 
-	return (js_run_see_head(run_id, &head) || js_history_find_head(run_id, true, &head, &status)) &&
-		js_may_see(head.owner) && js_role_may_see(owner, head.owner);
+	if ((!lives && !js_history_find_head(*parent, true, &head, &status)) ||
+		!js_may_see(head.owner) || !js_role_may_see(run->owner, head.owner))
+		bad->run_id = parent;
+	else if (lives && !js_child_may_wait_for(run, &head))
+	{
+		bad->run_id = parent;
+		bad->is_stranger = true;
+	}
 }
 
 bool
@@ -99,44 +106,44 @@ js_after_names(const JsRun *run, int64 parent)
 }
 
 /*
- * The first parent that does not exist; NULL: all do, until the transaction ends.
- * Asked before the run gets its id, so that those of its parents are lower.
+ * The first parent that the run cannot wait for.  None: all exist, until the
+ * transaction ends.  Asked before the run gets its id, so that those of its parents
+ * are lower.
  */
-const int64 *
-js_after_missing(const JsRun *run)
+JsBadParent
+js_after_check(const JsRun *run)
 {
 	MemoryContext scratch;
 	MemoryContext outer;
-	const int64 *missing = NULL;
+	JsBadParent bad = {NULL};
 
 	if (run->nparents == 0)
-		return NULL;
+		return bad;
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched after", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(scratch);
 	js_dependency_lock();
 	CommandCounterIncrement();	/* the same command may have queued them */
-	for (int i = 0; i < run->nparents && missing == NULL; i++)
+	for (int i = 0; i < run->nparents && bad.run_id == NULL; i++)
 	{
-		if (!is_there(run->parents[i], run->owner))
-			missing = &run->parents[i];
+		check_parent(run, &run->parents[i], &bad);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (run->parent_run_id != 0)
-		js_child_check_after(run);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
-	return missing;
+	return bad;
 }
 
-/* The run is to be queued: what is missing is an error. */
+/* The run is to be queued: a parent that it cannot wait for is an error. */
 void
-js_after_refuse(const int64 *missing)
+js_after_refuse(JsBadParent bad)
 {
-	if (missing != NULL)
+	if (bad.is_stranger)
+		js_child_refuse_parent(*bad.run_id);
+	if (bad.run_id != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run " INT64_FORMAT " does not exist", *missing),
+				 errmsg("run " INT64_FORMAT " does not exist", *bad.run_id),
 				 errhint("A run can wait for runs that you and its owner see in view runs, and that are not older than the retention.")));
 }
 

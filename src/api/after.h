@@ -13,9 +13,17 @@
 #include "fmgr.h"
 #include "store/store.h"
 
+/* One that a run cannot wait for. */
+typedef struct JsBadParent
+{
+	const int64 *run_id;		/* NULL: there is none */
+	bool		is_stranger;	/* it exists, but may wait for the run's own
+								 * parent */
+} JsBadParent;
+
 extern void js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run);
 extern bool js_after_names(const JsRun *run, int64 parent);
-extern const int64 *js_after_missing(const JsRun *run);
-extern void js_after_refuse(const int64 *missing);
+extern JsBadParent js_after_check(const JsRun *run);
+extern void js_after_refuse(JsBadParent bad);
 
 #endif							/* JS_AFTER_H */

@@ -16,10 +16,9 @@
 
 #include "api/access.h"
 #include "api/after.h"
+#include "api/child.h"
 #include "api/trigger.h"
 #include "base/arguments.h"
-#include "run/children.h"
-#include "run/context.h"
 #include "run/queue.h"
 #include "utils/builtins.h"
 
@@ -83,19 +82,6 @@ members_argument(FunctionCallInfo fcinfo, int n)
 	return args;
 }
 
-/* The calling run is to wait for the batch, whose members are one generation further down. */
-static void
-adopt_batch(JsRun *batch)
-{
-	js_children_adopt(batch, false);
-	if (batch->depth >= JS_MAX_DEPTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("run " INT64_FORMAT " cannot have a batch as its child, because %d generations are above it",
-						batch->parent_run_id, js_current_run->depth),
-				 errhint("Queue a batch that is no child, or let a run that is further up wait for it.")));
-}
-
 /* As a run that has been executed and waits for its children. */
 static void
 prepare_batch(const JsJob *job, const JsRun *member, JsRun *batch)
@@ -116,7 +102,7 @@ queue_completion(Completion *completion, const JsRun *batch)
 	run->priority = batch->priority;
 	run->parents = &batch->run_id;
 	run->nparents = 1;
-	js_after_refuse(js_after_missing(run));
+	js_after_refuse(js_after_check(run));
 	js_trigger_queue(&completion->source, run);
 }
 
@@ -145,7 +131,7 @@ jobsched_trigger_batch(PG_FUNCTION_ARGS)
 		js_refuse_null("optional");
 	prepare_batch(&job, &member, &batch);
 	if (PG_GETARG_BOOL(10))
-		adopt_batch(&batch);
+		js_child_adopt(&batch, false);
 	(void) js_queue_run(&batch);
 	member.parent_run_id = batch.run_id;
 	member.optional = PG_GETARG_BOOL(11);

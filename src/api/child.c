@@ -15,13 +15,22 @@
  */
 #include "postgres.h"
 
+#include "api/access.h"
 #include "api/child.h"
 #include "base/arguments.h"
 #include "miscadmin.h"
 #include "run/children.h"
+#include "run/context.h"
 
-static void
-refuse_stranger(int64 run_id)
+/* Whether a run, if it is a child, can wait for one that lives. */
+bool
+js_child_may_wait_for(const JsRun *run, const JsRun *parent)
+{
+	return run->parent_run_id == 0 || parent->parent_run_id == run->parent_run_id;
+}
+
+void
+js_child_refuse_parent(int64 run_id)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -30,18 +39,28 @@ refuse_stranger(int64 run_id)
 			 errhint("Leave child out, or let the child wait for other children of this run.")));
 }
 
-/* The runs that a child waits for are known to exist; some may have ended. */
-void
-js_child_check_after(const JsRun *run)
+/*
+ * A run waits for its children beyond its timeout.  So who makes one has to be who
+ * might cancel the run: not a function with fewer rights that it has called.
+ */
+static void
+check_may_hold_up(void)
 {
-	for (int i = 0; i < run->nparents; i++)
-	{
-		JsRun		head;
+	if (js_current_run != NULL && !js_may_manage(js_current_run->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to make a child of run " INT64_FORMAT, js_current_run->run_id),
+				 errdetail("Role \"%s\" does not have the privileges of the run's owner.",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("Leave child out, or call the function with the rights of the run's owner.")));
+}
 
-		if (js_run_see_head(run->parents[i], &head) && head.parent_run_id != run->parent_run_id)
-			refuse_stranger(run->parents[i]);
-		CHECK_FOR_INTERRUPTS();
-	}
+/* The caller's run is to wait for this one. */
+void
+js_child_adopt(JsRun *run, bool optional)
+{
+	check_may_hold_up();
+	js_children_adopt(run, optional);
 }
 
 /* child and optional, from argument n on. */
@@ -57,7 +76,6 @@ js_child_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("optional is given without child"),
 				 errhint("It says that a child may fail: give child => true too.")));
-	if (!PG_GETARG_BOOL(n))
-		return;
-	js_children_adopt(run, PG_GETARG_BOOL(n + 1));
+	if (PG_GETARG_BOOL(n))
+		js_child_adopt(run, PG_GETARG_BOOL(n + 1));
 }

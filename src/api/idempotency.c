@@ -208,13 +208,12 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 	JsKeptKey	kept = {.key = idempotency->key};
 	bool		found;
 	bool		stands;
-	const int64 *missing = js_after_missing(run);	/* which may take long:
-													 * not while the key is
-													 * locked */
+	JsBadParent bad = js_after_check(run);	/* which may take long: not while
+											 * the key is locked */
 
 	if (idempotency->key == NULL)
 	{
-		js_after_refuse(missing);
+		js_after_refuse(bad);
 		return true;
 	}
 	/* The job of a role's requests may be yet to be made. */
@@ -231,7 +230,7 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 		run->run_id = kept.run_id;
 	else
 	{
-		js_after_refuse(missing);
+		js_after_refuse(bad);
 		if (!run_at_given)
 			run->run_at = run->queued_at +
 				(idempotency->on_conflict == JS_CONFLICT_DEBOUNCE ? idempotency->period : 0);

@@ -217,7 +217,7 @@ jobsched_trigger_many(PG_FUNCTION_ARGS)
 	prepare_run(fcinfo, "trigger_many()", 7, &run, &source);
 	args = js_trigger_args_of_many(fcinfo, 1);
 	check_dependencies(&run, args);
-	js_after_refuse(js_after_missing(&run));
+	js_after_refuse(js_after_check(&run));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	js_trigger_queue_each(&source, &run, args, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;

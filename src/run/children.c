@@ -61,22 +61,23 @@ js_children_adopt(JsRun *child, bool optional)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("child is given outside a run"),
-				 errhint("Only what a run queues while it is executed can be its child.")));
-	if (js_current_run->depth >= JS_MAX_DEPTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("run " INT64_FORMAT " cannot have children, because %d generations are above it",
-						js_current_run->run_id, JS_MAX_DEPTH),
-				 errhint("Queue runs that are no children, or let a run that is further up wait for them.")));
+				 errhint("Only what a run queues while it is executed can be its child. A function that is also called by hand can give child => jobsched.run_id() IS NOT NULL.")));
+	js_context_refuse_late("child");
 	child->parent_run_id = js_current_run->run_id;
 	child->optional = optional;
 	child->depth = js_current_run->depth + 1;
 }
 
-/* A child is being queued; members of a batch, which are no children of this run, are counted there. */
+/* A child is being queued: of this run, or of a batch, which counts its members itself. */
 void
 js_children_add(const JsRun *child)
 {
+	if (child->depth > JS_MAX_DEPTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("run " INT64_FORMAT " cannot have children, because %d generations are above it",
+						child->parent_run_id, JS_MAX_DEPTH),
+				 errhint("Queue runs that are no children, or let a run that is further up wait for them.")));
 	if (js_current_run == NULL || child->parent_run_id != js_current_run->run_id)
 		return;
 	if (!is_counted(js_current_run))

@@ -54,6 +54,7 @@ typedef struct Snooze
 } Snooze;
 
 static Snooze *snoozes = NULL;
+static bool is_decided = false;
 static MemoryContext snooze_context;
 
 /* ------------------------------------------------------------------------
@@ -146,10 +147,7 @@ add_snooze(int64 delay, const Jsonb *state)
 	merge_snooze(GetCurrentSubTransactionId());
 }
 
-/*
- * Whether the run asks to be executed again: when, and what state it has then.
- * It is asked once: what comes later is too late.
- */
+/* Whether the run asks to be executed again: when, and what state it has then. */
 bool
 js_context_snoozes(int64 *delay, Jsonb **state)
 {
@@ -180,7 +178,10 @@ jobsched_snooze(PG_FUNCTION_ARGS)
 		js_bounds_check_state(state);
 	}
 	if (js_current_run != NULL)
+	{
+		js_context_refuse_late("snooze()");
 		add_snooze(delay, state);
+	}
 	PG_RETURN_VOID();
 }
 
@@ -195,8 +196,28 @@ js_context_enter(const JsRun *run, const JsJob *job, MemoryContext context)
 {
 	js_current_run = run;
 	js_current_job = job;
+	is_decided = false;
 	snoozes = NULL;
 	snooze_context = context;
+}
+
+/* What comes of the run is known from now on. */
+void
+js_context_decide(void)
+{
+	is_decided = true;
+}
+
+/* For what would change that, and come to nothing. */
+void
+js_context_refuse_late(const char *what)
+{
+	if (is_decided)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s comes too late: the work of run " INT64_FORMAT " is done", what,
+						js_current_run->run_id),
+				 errhint("A deferred trigger that another one has deferred is fired while the run commits. Make it IMMEDIATE.")));
 }
 
 void

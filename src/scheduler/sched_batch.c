@@ -31,7 +31,7 @@
 /* Ids gone through in one portion. */
 #define IDS_AT_A_TIME 500
 
-/* What it takes, in ends of runs. */
+/* As how many ends of runs it counts: about 1,000 members are enough for one step. */
 #define ENDS_PER_PORTION 4
 #define MEMBERS_PER_END 4
 

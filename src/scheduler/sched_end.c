@@ -127,6 +127,13 @@ take_own_outcome(const RunEntry *run, const JsRun *row, JsOutcome *outcome)
 	outcome->result = run->batch != NULL ? sched_batch_totals(run) : row->result;
 }
 
+/* What a run has left is its owner's, even if its job has another one by now. */
+static bool
+may_be_told(const JsRun *row, const JsJob *job)
+{
+	return row->status != JS_RUN_WAITING || row->owner == job->owner;
+}
+
 /* Ends a run that no worker has begun, or that waits for its children. */
 void
 sched_end_run(RunEntry *run, JsStatus status, const char *reason,
@@ -151,7 +158,7 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	if (row.status == JS_RUN_WAITING)
 		take_own_outcome(run, &row, &outcome);
 	tells = js_callback_tells(&outcome) && !run->job->dropped &&
-		read_ending_job(run->job->job_id, &row, &job);
+		read_ending_job(run->job->job_id, &row, &job) && may_be_told(&row, &job);
 	end_attempt(run, &row, tells ? &job : NULL, &outcome);
 }
 

@@ -18,6 +18,9 @@
 #define MAX_SEEN 2000
 #define MAX_ENDED 256
 
+/* Rows of children that take as long to read as it takes to end a run. */
+#define ROWS_OF_AN_END 50
+
 /* Children read in any case, when none of a parent that waits is in memory. */
 #define MAX_READ 8
 
@@ -31,6 +34,7 @@ typedef struct FailedChild
 {
 	JsRun		head;
 	JsStatus	status;
+	int			visited;		/* children of either kind */
 } FailedChild;
 
 static const char *
@@ -59,6 +63,7 @@ take_failed(const JsRun *head, JsStatus status, void *arg)
 {
 	FailedChild *found = arg;
 
+	found->visited++;
 	if (head->optional || what_became_of(status) == NULL)
 		return true;
 	if (found->head.run_id == 0 || head->run_id < found->head.run_id)
@@ -69,20 +74,25 @@ take_failed(const JsRun *head, JsStatus status, void *arg)
 	return false;
 }
 
-/* What is to be said of the children of a run that have failed; NULL: nothing. */
+/*
+ * What is to be said to a parent's owner of a child that has failed; NULL: none has.
+ * The rows that were looked at are taken from left.
+ */
 static const char *
-failure_of_children(int64 run_id)
+failure_of_children(const RunEntry *parent, int *left)
 {
+	int64		run_id = parent->run_id;
 	FailedChild found = {.head = {.run_id = 0}};
 	const char *what;
 	JsJob		job;
 
 	js_history_visit_children(run_id, 1, take_failed, &found);
 	js_history_visit_children(run_id, JS_RINGS, take_failed, &found);
+	*left -= found.visited / ROWS_OF_AN_END;
 	if (found.head.run_id == 0)
 		return NULL;
 	what = what_became_of(found.status);
-	if (!js_job_read_head(found.head.job_id, &job))
+	if (!js_job_read_head(found.head.job_id, &job) || job.owner != parent->owner->owner)
 		return psprintf("run " INT64_FORMAT " %s", found.head.run_id, what);
 	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.head.run_id, job.name, what);
 }
@@ -127,11 +137,11 @@ reason_to_end(const RunEntry *parent)
 
 /* None of its children is in the queue any more. */
 static void
-end_parent(RunEntry *parent)
+end_parent(RunEntry *parent, int *left)
 {
 	const char *reason = reason_to_end(parent);
 	const char *error = reason != NULL || sched_batch_is_optional(parent) ? NULL :
-		failure_of_children(parent->run_id);
+		failure_of_children(parent, left);
 
 	if (reason != NULL)
 		sched_end_run(parent, JS_CANCELLED, reason, NULL, NULL);
@@ -171,7 +181,7 @@ see_to_parent(RunEntry *parent, int *left, TimestampTz now)
 		sched_children_note(parent);
 		return true;
 	}
-	end_parent(parent);
+	end_parent(parent, left);
 	(*left)--;
 	return true;
 }

@@ -90,6 +90,7 @@ SELECT r.run_id,
 		ELSE 'waiting_for_worker' END AS reason,
 	r.source,
 	r.parent_run_id,
+	r.optional,
 	r.attempt,
 	r.priority,
 	r.scheduled_for,
@@ -133,7 +134,7 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id, q.optional
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
@@ -141,7 +142,7 @@ FROM (
 		h.finished_at, h.missed_count, h.keys, h.args, h.request, h.handler, h.result,
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid,
-		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id
+		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
@@ -150,6 +151,7 @@ COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until j
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; waiting_for_children of a running one that has been executed; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, or the batch that it is a member of; it does not end before';
+COMMENT ON COLUMN jobsched.runs.optional IS 'whether its parent can succeed though it fails';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure) or batch (trigger_batch(): it executes nothing, and ends when its members have)';

@@ -83,6 +83,7 @@ js_worker_decide(JsWork *work)
 	int64		delay;
 	Jsonb	   *state;
 
+	js_context_decide();
 	if (work->outcome.status != JS_SUCCEEDED)
 		work->goes_on = js_retry_plan(work->job, &work->run, &work->outcome, &work->next);
 	else if ((work->goes_on = js_context_snoozes(&delay, &state)))

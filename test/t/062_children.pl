@@ -421,6 +421,75 @@ is(ended($run), 'succeeded', 'a parent of a prepared transaction');
 is(children($run), 'succeeded', 'its child');
 
 # ------------------------------------------------------------------------
+# Other roles, keys, and what comes too late
+# ------------------------------------------------------------------------
+
+psql(q{CREATE ROLE mallory LOGIN; GRANT CREATE ON DATABASE postgres TO mallory; GRANT USAGE ON SCHEMA app TO mallory; GRANT USAGE ON SCHEMA jobsched TO mallory});
+session_sql($node, $db, 'mallory', q{
+	CREATE SCHEMA mal;
+	CREATE FUNCTION mal.parent(args jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE args ->> 'do'; END $$;
+	CREATE FUNCTION mal.heard(args jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$;
+	CREATE FUNCTION mal.holds() RETURNS bigint LANGUAGE sql SECURITY DEFINER
+		AS $$ SELECT jobsched.trigger('mal-held', child => true) $$;
+	GRANT USAGE ON SCHEMA mal TO PUBLIC;
+	SELECT jobsched.create_job('mal-parent', handler => 'mal.parent');
+	SELECT jobsched.create_job('mal-held', handler => 'mal.parent');
+	SELECT jobsched.pause_job('mal-held')});
+
+sub refusal
+{
+	my ($run_id) = @_;
+	ended($run_id);
+	return psql("SELECT sqlstate || ' ' || error FROM jobsched.runs WHERE run_id = $run_id");
+}
+
+my $secret = trigger('held');
+$run = session_sql($node, $db, 'mallory', "SELECT jobsched.trigger('mal-parent', jsonb_build_object('do',
+	'SELECT jobsched.trigger(''mal-held'', child => true, after => ''{$secret}'')'))");
+is(refusal($run), "42704 run $secret does not exist", 'who may not see a run does not learn that it lives');
+$run = parent("SELECT jobsched.trigger('work', child => true, after => '{$secret}')");
+is(refusal($run), "22023 a child cannot wait for run $secret", 'its owner does');
+$run = parent('SELECT mal.holds()');
+is(refusal($run), "42501 permission denied to make a child of run $run", 'a function with fewer rights cannot hold up a run');
+
+app(q{SELECT jobsched.trigger('held', idempotency_key => 'kept')});
+$run = parent("SELECT jobsched.trigger('held', idempotency_key => 'kept', child => true, after => '{$secret}')");
+is(ended($run), 'succeeded', 'a key that finds a run makes child and after mean nothing');
+
+# The function is the new owner's, the result is the old one's.
+app(q{SELECT jobsched.create_job('given', handler => 'app.parent', on_failure => 'mal.heard')});
+$run = parent(q{SELECT jobsched.trigger('held', child => true)}, 'given');
+waits($run);
+psql(q{GRANT mallory TO app; SELECT jobsched.alter_job('given', owner => 'mallory')});
+app("SELECT jobsched.cancel_run(run_id) FROM jobsched.runs WHERE parent_run_id = $run");
+is(ended($run), 'failed child_failed', 'a run whose job has another owner by now ends as ever');
+is(psql(q{SELECT count(*) FROM jobsched.runs WHERE handler = 'mal.heard'}), '0', 'and the new owner is not told');
+psql('REVOKE mallory FROM app');
+
+# One deferred trigger defers another, which is fired when it is too late.
+app(q{
+	CREATE TABLE app.first (what text);
+	CREATE TABLE app.second (what text);
+	CREATE FUNCTION app.defer() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN SET CONSTRAINTS ALL DEFERRED; INSERT INTO app.second VALUES (new.what); RETURN NULL; END $$;
+	CREATE FUNCTION app.late() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN EXECUTE new.what; RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON app.first DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.defer();
+	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON app.second DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.late()});
+for (q{SELECT jobsched.trigger('work', child => true)}, q{SELECT jobsched.snooze('1 h')})
+{
+	my $quoted = s/'/''/gr;
+	my $what = /child/ ? 'child' : 'snooze()';
+
+	$run = parent("INSERT INTO app.first VALUES ('$quoted')");
+	is(refusal($run), "55000 $what comes too late: the work of run $run is done", "$what while the run commits");
+}
+$run = parent(q{INSERT INTO app.second VALUES ('SELECT jobsched.trigger(''fail'', child => true)')});
+is(ended($run), 'failed child_failed', 'a deferred trigger as such is in time');
+psql(q{SELECT jobsched.cancel_run(run_id) FROM jobsched.runs WHERE status = 'queued'});
+wait_until($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'nothing is left of these');
+
+# ------------------------------------------------------------------------
 # Many
 # ------------------------------------------------------------------------
 
