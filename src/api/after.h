@@ -17,7 +17,8 @@
 typedef struct JsBadParent
 {
 	const int64 *run_id;		/* NULL: there is none */
-	bool		is_stranger;	/* it exists, but may wait for the run's own parent */
+	bool		is_stranger;	/* it exists, but may wait for the run's own
+								 * parent */
 } JsBadParent;
 
 extern void js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run);

@@ -345,8 +345,9 @@ sched_run_await_children(RunEntry *run)
 	run->claimed = false;
 	run->seat = -1;
 	queue_stop_again(run);
-	sched_run_charge(run, -(int32) run->cost);
+	*sched_run_account(run) -= run->cost;
 	run->executed = true;
+	*sched_run_account(run) += run->cost;
 	sched_run_place(run, RUN_PARENT);
 	sched_children_note(run);
 }
