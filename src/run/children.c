@@ -47,7 +47,7 @@ count_children(int64 run_id)
 	int64		count;
 
 	CommandCounterIncrement();	/* the same command may have queued some */
-	count = js_runs_children(run_id, NULL, JS_MAX_CHILDREN);
+	count = js_runs_children(run_id, 0, NULL, JS_MAX_CHILDREN);
 	for (int ring = 0; ring <= JS_RINGS; ring++)
 		js_history_visit_children(run_id, ring, count_one, &count);
 	return count;
@@ -110,7 +110,7 @@ has_children(int64 run_id)
 	bool		found;
 
 	CommandCounterIncrement();
-	found = js_runs_children(run_id, NULL, 1) > 0;
+	found = js_runs_children(run_id, 0, NULL, 1) > 0;
 	for (int ring = 0; ring <= JS_RINGS && !found; ring++)
 		js_history_visit_children(run_id, ring, note_child, &found);
 	return found;

@@ -122,6 +122,16 @@ typedef enum RunEntryState
 								 * end: see sched_children.c */
 } RunEntryState;
 
+/* Lines of roles that are served in turn (sched_turns.c). */
+#define SCHED_TURNS 64
+
+typedef struct Turns
+{
+	dlist_head	lines[SCHED_TURNS];
+	int			count;			/* in all of them */
+	int			next;			/* line */
+} Turns;
+
 /* An owner's work: what its workers execute, or its HTTP requests. */
 typedef struct OwnerEntry
 {
@@ -140,7 +150,8 @@ typedef struct OwnerEntry
 								 * int64 pointers */
 	int			settle_left;	/* so many may get it in this step */
 	TimestampTz settle_after;	/* somebody was in the way; by the real clock */
-	int64		memory;			/* that its runs take, in bytes */
+	int64		memory;			/* that its runs take, in bytes, */
+	int64		parents_memory; /* but for those that wait for their children */
 	int64		unread_from;	/* the first run that is in the table only;
 								 * PG_INT64_MAX: none is */
 	dlist_node	node;			/* in sched.owners */
@@ -176,7 +187,7 @@ typedef struct RunAfter
 	int64		read_from;		/* the parent to go on with */
 	uint32		cost;			/* in RunEntry.cost */
 	dlist_head	edges;			/* Edge.own */
-	struct Turns *turns;		/* that it is in: of those to be seen to, or
+	Turns	   *turns;			/* that it is in: of those to be seen to, or
 								 * to be skipped; NULL: of none */
 	dlist_node	node;
 } RunAfter;
@@ -225,17 +236,19 @@ struct RunEntry
 	dlist_node	job_node;
 };
 
-/*
- * It takes more of its role's memory, or less.  One that has been executed, and
- * waits for its children, takes nothing of what these may have.
- */
+/* One that waits for its children takes nothing of what these may have. */
+static inline int64 *
+sched_run_account(const RunEntry *run)
+{
+	return run->executed ? &run->owner->parents_memory : &run->owner->memory;
+}
+
+/* It takes more of its role's memory, or less. */
 static inline void
 sched_run_charge(RunEntry *run, int32 bytes)
 {
-	if (run->executed)
-		return;
 	run->cost += bytes;
-	run->owner->memory += bytes;
+	*sched_run_account(run) += bytes;
 }
 
 typedef struct SeatEntry
@@ -349,6 +362,7 @@ extern void sched_job_hold_back(JobEntry *job, TimestampTz until);
 extern TimestampTz sched_job_due_at(const JobEntry *job);
 extern OwnerEntry *sched_owner(Oid owner, bool http);
 extern void sched_leave_unread(OwnerEntry *owner, int64 run_id);
+extern bool sched_owner_has_room(const OwnerEntry *owner, int64 share);
 extern bool sched_may_end(void);
 extern void sched_note_cut_off(const RunEntry *run);
 extern void sched_note_dropped(JobEntry *job);
@@ -535,6 +549,7 @@ extern int64 sched_child_parent(const RunEntry *run);
 extern void sched_child_note(RunEntry *run);
 extern void sched_children_note(RunEntry *parent);
 extern void sched_children_tell(int64 run_id);
+extern int64 *sched_children_cursor(RunEntry *parent);
 extern bool sched_children_lack_one(int64 parent_run_id);
 extern void sched_children_doom(int64 run_id);
 extern int64 sched_children_next_to_see(void);
@@ -577,10 +592,12 @@ extern void sched_record_missed(JobEntry *job, TimestampTz first, TimestampTz la
 extern bool sched_owner_is_at_limit(const OwnerEntry *owner);
 extern bool sched_owner_problem(const OwnerEntry *owner, const char **sqlstate, char **message);
 
-/* sched_stop.c */
+/* sched_turns.c */
+extern void sched_turns_add(Turns *turns, Oid owner, dlist_node *node);
+extern void sched_turns_remove(Turns *turns, dlist_node *node);
+extern dlist_node *sched_turns_next(Turns *turns);
 
-/* Of so many turns one has a stop, if there is any. */
-#define SCHED_TURNS 64
+/* sched_stop.c */
 
 extern void sched_stops_init(void);
 extern bool sched_take_stop(const JsStop *row);

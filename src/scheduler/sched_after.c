@@ -49,7 +49,7 @@
  * again when there is room where that parent needs it.  Parents are older, and
  * what is in the table only is read from the oldest on.
  *
- * Roles take turns (struct Turns): who has made a million runs wait delays nobody
+ * Roles take turns (sched_turns.c): who has made a million runs wait delays nobody
  * else.
  *
  * LOCKS
@@ -148,14 +148,7 @@ static parenthash_hash *parents = NULL;
 static MemoryContext edge_context;
 static dlist_head followed = DLIST_STATIC_INIT(followed);
 
-/* Waits with which something is to be done: their roles take turns. */
-typedef struct Turns
-{
-	dlist_head	lines[SCHED_TURNS];
-	int			count;
-	int			next;
-} Turns;
-
+/* Waits with which something is to be done. */
 static Turns to_see;
 static Turns to_skip;
 static dlist_head leftovers = DLIST_STATIC_INIT(leftovers);
@@ -245,28 +238,18 @@ static void
 put_on(RunAfter *after, Turns *turns)
 {
 	if (after->turns != NULL)
-	{
-		dlist_delete(&after->node);
-		after->turns->count--;
-	}
+		sched_turns_remove(after->turns, &after->node);
 	after->turns = turns;
 	if (turns != NULL)
-	{
-		dlist_push_tail(&turns->lines[after->run->job->owner % SCHED_TURNS], &after->node);
-		turns->count++;
-	}
+		sched_turns_add(turns, after->run->job->owner, &after->node);
 }
 
-/* The first of the next role that has any; NULL: none has. */
 static RunAfter *
 next_in_turn(Turns *turns)
 {
-	if (turns->count == 0)
-		return NULL;
-	while (dlist_is_empty(&turns->lines[turns->next]))
-		turns->next = (turns->next + 1) % SCHED_TURNS;
-	turns->next = (turns->next + 1) % SCHED_TURNS;
-	return dlist_head_element(RunAfter, node, &turns->lines[(turns->next + SCHED_TURNS - 1) % SCHED_TURNS]);
+	dlist_node *node = sched_turns_next(turns);
+
+	return node == NULL ? NULL : dlist_container(RunAfter, node, node);
 }
 
 /* A run has been read that may start only after others; it is in no place yet. */

@@ -44,8 +44,14 @@
  * Nobody waits for ever.  A parent waits for its children only; these wait for no
  * runs that live but children of the same parent, which are older (api/child.c).
  * So there are no cycles.  A parent that waits takes nothing of the memory that
- * its role may have, and if none of its children is in memory, some are read in
- * any case, the oldest first.
+ * its role's other runs may have, and if none of its children is in memory, one is
+ * read in any case, mostly the oldest, which waits for no other one.  One and not
+ * more: these may be parents too, so that in each generation there would be more of
+ * them.
+ *
+ * Nobody has the memory without bound.  A run counts for as long as it is there.
+ * When those of a role that wait for children take as much as its others may, no
+ * more are read but in that way.
  *
  * No recursion: trees are gone through by lists, in portions.
  *
@@ -90,6 +96,8 @@
 typedef struct Family
 {
 	int64		run_id;			/* the parent's */
+	Oid			owner;			/* whose turn it is in */
+	int64		read_from;		/* the child that is read next */
 	dlist_head	children;		/* RunChild.node */
 	bool		doomed;			/* it has ended, or is to end early: they are
 								 * to end */
@@ -128,8 +136,8 @@ typedef struct FamilyItem
 #define CHILD_COST (sizeof(RunChild) + sizeof(Family) + 2 * sizeof(FamilyItem))
 
 static familyhash_hash *families = NULL;
-static dlist_head to_see = DLIST_STATIC_INIT(to_see);	/* Family.node */
-static dlist_head to_end = DLIST_STATIC_INIT(to_end);	/* RunChild.end_node */
+static Turns to_see;			/* Family.node */
+static Turns to_end;			/* RunChild.end_node */
 
 /* ------------------------------------------------------------------------
  * Families
@@ -145,7 +153,7 @@ find_family(int64 run_id)
 }
 
 static Family *
-open_family(int64 run_id)
+open_family(int64 run_id, Oid owner)
 {
 	FamilyItem *item;
 	bool		found;
@@ -157,6 +165,7 @@ open_family(int64 run_id)
 	{
 		item->family = MemoryContextAllocZero(sched.context, sizeof(Family));
 		item->family->run_id = run_id;
+		item->family->owner = owner;
 		dlist_init(&item->family->children);
 	}
 	return item->family;
@@ -176,7 +185,7 @@ static void
 note_family(Family *family)
 {
 	if (!family->noted)
-		dlist_push_tail(&to_see, &family->node);
+		sched_turns_add(&to_see, family->owner, &family->node);
 	family->noted = true;
 }
 
@@ -184,7 +193,7 @@ static void
 note_child(RunChild *child)
 {
 	if (!child->noted)
-		dlist_push_tail(&to_end, &child->end_node);
+		sched_turns_add(&to_end, child->run->job->owner, &child->end_node);
 	child->noted = true;
 }
 
@@ -192,7 +201,7 @@ static void
 unnote_child(RunChild *child)
 {
 	if (child->noted)
-		dlist_delete(&child->end_node);
+		sched_turns_remove(&to_end, &child->end_node);
 	child->noted = false;
 }
 
@@ -213,12 +222,14 @@ doom(Family *family)
  * ------------------------------------------------------------------------
  */
 
+/* Whether the children of a run are to end: it is not in the queue, or is doomed itself. */
 static bool
-is_in_queue(int64 run_id)
+dooms(int64 run_id)
 {
+	const RunEntry *parent = sched_run_find(run_id);
 	JsRun		head;
 
-	return sched_run_find(run_id) != NULL || js_run_see_head(run_id, &head);
+	return parent != NULL ? sched_child_is_doomed(parent) : !js_run_see_head(run_id, &head);
 }
 
 /* A run that has a parent has been read; it is in no place yet. */
@@ -230,8 +241,9 @@ sched_child_join(RunEntry *run, int64 parent_run_id)
 
 	if (family == NULL)
 	{
-		family = open_family(parent_run_id);
-		family->doomed = !is_in_queue(parent_run_id);
+		family = open_family(parent_run_id, run->job->owner);
+		family->doomed = dooms(parent_run_id);
+		note_family(family);	/* the parent may be to end early */
 	}
 	child->run = run;
 	child->family = family;
@@ -282,7 +294,14 @@ sched_child_note(RunEntry *run)
 void
 sched_children_note(RunEntry *parent)
 {
-	note_family(open_family(parent->run_id));
+	note_family(open_family(parent->run_id, parent->job->owner));
+}
+
+/* Where to look for the next child of a run that is to be read. */
+int64 *
+sched_children_cursor(RunEntry *parent)
+{
+	return &open_family(parent->run_id, parent->job->owner)->read_from;
 }
 
 /* Whether a run waits for children, and none of them is in memory. */
@@ -326,11 +345,13 @@ sched_children_tell(int64 run_id)
 int64
 sched_children_next_to_see(void)
 {
+	dlist_node *node = sched_turns_next(&to_see);
 	Family	   *family;
 
-	if (dlist_is_empty(&to_see))
+	if (node == NULL)
 		return 0;
-	family = dlist_container(Family, node, dlist_pop_head_node(&to_see));
+	family = dlist_container(Family, node, node);
+	sched_turns_remove(&to_see, node);
 	family->noted = false;
 	return family->run_id;
 }
@@ -348,11 +369,12 @@ sched_children_seen(int64 run_id)
 RunEntry *
 sched_children_next_to_end(void)
 {
+	dlist_node *node = sched_turns_next(&to_end);
 	RunChild   *child;
 
-	if (dlist_is_empty(&to_end))
+	if (node == NULL)
 		return NULL;
-	child = dlist_head_element(RunChild, end_node, &to_end);
+	child = dlist_container(RunChild, end_node, node);
 	unnote_child(child);
 	return child->run;
 }
@@ -361,5 +383,5 @@ sched_children_next_to_end(void)
 bool
 sched_children_waiting(void)
 {
-	return !dlist_is_empty(&to_see) || !dlist_is_empty(&to_end);
+	return to_see.count > 0 || to_end.count > 0;
 }

@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "guc.h"
 #include "miscadmin.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
@@ -256,7 +255,7 @@ is_too_much(const JsRun *row, const JobEntry *job)
 	OwnerEntry *owner = sched_owner(job->owner, http);
 
 	if (row->status == JS_RUN_RUNNING || (row->status == JS_RUN_WAITING && !is_batch(row)) ||
-		owner->memory < js_guc_max_queue_memory * INT64CONST(1024) ||
+		sched_owner_has_room(owner, 0) ||
 		(row->parent_run_id != 0 && sched_children_lack_one(row->parent_run_id)))
 		return false;
 	sched_leave_unread(owner, row->run_id);

@@ -23,6 +23,7 @@
  */
 #include "postgres.h"
 
+#include "guc.h"
 #include "scheduler/sched.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -286,6 +287,17 @@ sched_owner(Oid oid, bool http)
 }
 
 /* It is read when there is room for runs of its owner. */
+/* Whether more of its runs may be in memory, and would leave a share of its room free. */
+bool
+sched_owner_has_room(const OwnerEntry *owner, int64 share)
+{
+	int64		most = js_guc_max_queue_memory * INT64CONST(1024);
+
+	if (share > 0)
+		most -= most / share;
+	return owner->memory < most && owner->parents_memory < most;
+}
+
 void
 sched_leave_unread(OwnerEntry *owner, int64 run_id)
 {
@@ -410,16 +422,16 @@ sched_run_is_transactional(const RunEntry *run)
 void
 sched_run_follow(RunEntry *run)
 {
-	run->owner->memory -= run->cost;
+	*sched_run_account(run) -= run->cost;
 	run->owner = sched_owner(run->job->owner, sched_run_is_http(run));
-	run->owner->memory += run->cost;
+	*sched_run_account(run) += run->cost;
 }
 
 /* It is in no place any more. */
 void
 sched_run_free(RunEntry *run)
 {
-	run->owner->memory -= run->cost;
+	*sched_run_account(run) -= run->cost;
 	sched_batch_forget(run);
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);

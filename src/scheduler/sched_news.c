@@ -132,7 +132,6 @@ read_part(Reader *reader, TimestampTz now)
 static OwnerEntry *
 owner_with_room(void)
 {
-	int64		most = js_guc_max_queue_memory * INT64CONST(1024);
 	dlist_iter	iter;
 
 	if (!sched.some_unread)
@@ -143,7 +142,7 @@ owner_with_room(void)
 		OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);
 
 		sched.some_unread |= owner->unread_from != PG_INT64_MAX;
-		if (owner->unread_from != PG_INT64_MAX && owner->jobless == NIL && owner->memory < most - most / 8)
+		if (owner->unread_from != PG_INT64_MAX && owner->jobless == NIL && sched_owner_has_room(owner, 8))
 			return owner;
 	}
 	return NULL;

@@ -18,11 +18,11 @@
 #define MAX_SEEN 2000
 #define MAX_ENDED 256
 
+/* Children of a parent that is without any in memory: one of so many is read. */
+#define MAX_TRIED 8
+
 /* Rows of children that take as long to read as it takes to end a run. */
 #define ROWS_OF_AN_END 50
-
-/* Children read in any case, when none of a parent that waits is in memory. */
-#define MAX_READ 8
 
 /* ------------------------------------------------------------------------
  * The end of a parent
@@ -151,16 +151,41 @@ end_parent(RunEntry *parent, int *left)
 		sched_end_run(parent, JS_SUCCEEDED, NULL, NULL, NULL);
 }
 
-/* Whether there are any in the queue; some of them are in memory then, if they can be. */
-static bool
-read_children(int64 run_id, TimestampTz now)
+/* The first child from an id on that is in the queue; 0: there is none. */
+static int64
+next_child(int64 run_id, int64 from)
 {
-	int64		ids[MAX_READ];
-	int			count = js_runs_children(run_id, ids, MAX_READ);
+	int64		found = 0;
 
-	for (int i = 0; i < count; i++)
-		(void) sched_run_load(ids[i], now);
-	return count > 0;
+	(void) js_runs_children(run_id, from, &found, 1);
+	return found;
+}
+
+/*
+ * Whether there is any child in the queue; one is in memory then, if one of those
+ * that are tried can be.  They are looked for behind the one before: index entries
+ * of those that have ended may be there for long.
+ */
+static bool
+read_child(RunEntry *parent, TimestampTz now)
+{
+	int64	   *from = sched_children_cursor(parent);
+	int64		child = 0;
+
+	for (int i = 0; i < MAX_TRIED; i++)
+	{
+		int64		next = next_child(parent->run_id, *from);
+
+		if (next == 0 && *from > 0)
+			next = next_child(parent->run_id, 0);
+		if (next == 0)
+			break;
+		child = next;
+		*from = child + 1;
+		if (sched_run_load(child, now) != NULL)
+			break;
+	}
+	return child != 0;
 }
 
 /*
@@ -172,7 +197,7 @@ see_to_parent(RunEntry *parent, int *left, TimestampTz now)
 {
 	if (reason_to_end(parent) != NULL)
 		sched_children_doom(parent->run_id);
-	if (!sched_children_lack_one(parent->run_id) || read_children(parent->run_id, now))
+	if (!sched_children_lack_one(parent->run_id) || read_child(parent, now))
 		return true;
 	if (!sched_row_is_free(parent))
 		return false;
@@ -221,7 +246,10 @@ end_child(RunEntry *run)
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->seat);
 	if (run->state == RUN_ASSIGNED)
+	{
 		sched_interrupt(run, JS_CANCEL_PARENT);
+		sched_children_doom(run->run_id);
+	}
 	else if (run->state == RUN_PARENT)
 		sched_children_note(run);
 	else if (sched_row_is_free(run))
@@ -249,6 +277,13 @@ end_some(void)
 void
 sched_parents_serve(TimestampTz now)
 {
+	static bool parents_first = false;
+
+	/* What one kind takes of a step does not keep the other from it for ever. */
+	parents_first = !parents_first;
+	if (parents_first)
+		see_to_some(now);
 	end_some();
-	see_to_some(now);
+	if (!parents_first)
+		see_to_some(now);
 }

@@ -334,9 +334,8 @@ sched_run_put_off(RunEntry *run)
 }
 
 /*
- * A run has been executed, and ends when its children have.  What it takes of its
- * role's memory is not taken from them.  A batch, which anybody can queue, goes on
- * taking it; so there are not more of them than there is room for.
+ * A run has been executed, or is a batch, and ends when its children have.  What it
+ * takes of its role's memory is not taken from them.
  */
 void
 sched_run_await_children(RunEntry *run)
@@ -346,11 +345,9 @@ sched_run_await_children(RunEntry *run)
 	run->claimed = false;
 	run->seat = -1;
 	queue_stop_again(run);
-	if (run->batch == NULL)
-	{
-		sched_run_charge(run, -(int32) run->cost);
-		run->executed = true;
-	}
+	*sched_run_account(run) -= run->cost;
+	run->executed = true;
+	*sched_run_account(run) += run->cost;
 	sched_run_place(run, RUN_PARENT);
 	sched_children_note(run);
 }

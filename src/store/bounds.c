@@ -107,6 +107,5 @@ js_job_is_too_large(const JsJob *job)
 bool
 js_run_is_too_large(const JsRun *run)
 {
-	return Max(run->size, run->state_size) > js_guc_max_args_size * KB ||
-		run->result_size > js_guc_max_result_size * KB;
+	return Max(run->size, run->state_size) > js_guc_max_args_size * KB;
 }

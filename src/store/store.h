@@ -390,7 +390,7 @@ extern bool js_run_give_job(int64 run_id, int64 job_id);
 extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
 extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
 extern void js_runs_leave(const JsEnding *endings, int count);
-extern int	js_runs_children(int64 parent_run_id, int64 *ids, int most);
+extern int	js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most);
 
 /* what has ended (store_history.c) */
 extern void js_attempts_finish(const JsEnding *endings, int count);

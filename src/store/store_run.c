@@ -720,17 +720,18 @@ js_runs_leave(const JsEnding *endings, int count)
  * ids: NULL if only that is wanted.
  */
 int
-js_runs_children(int64 parent_run_id, int64 *ids, int most)
+js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most)
 {
 	Relation	rel = js_table_open("run", AccessShareLock);
 	Relation	index = index_open(js_table_oid("run_parent"), AccessShareLock);
-	ScanKeyData key;
+	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	int			count = 0;
 
-	js_scan_int64(&key, RUN_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
-	scan = systable_beginscan_ordered(rel, index, NULL, 1, &key);
+	js_scan_int64(&keys[0], RUN_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
+	js_scan_int64(&keys[1], RUN_ID, BTGreaterEqualStrategyNumber, from);
+	scan = systable_beginscan_ordered(rel, index, NULL, 2, keys);
 	while (count < most &&
 		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "run/finish.h"
 #include "run/http_job.h"
+#include "run/children.h"
 #include "run/retry.h"
 #include "shmem/clock.h"
 #include "utils/timestamp.h"
@@ -334,7 +335,9 @@ js_http_recall(JsRecording *recordings, int n)
 		recording->run.attempt == transfer->mail.attempt &&
 		(recording->job = find_job(recordings, n)) != NULL;
 	recording->goes_on = recording->ours &&
-		js_retry_plan(recording->job, &recording->run, &recording->outcome, &recording->next);
+		(recording->outcome.status == JS_SUCCEEDED ?
+		 js_children_plan(&recording->run, &recording->outcome, &recording->next) :
+		 js_retry_plan(recording->job, &recording->run, &recording->outcome, &recording->next));
 }
 
 static void
@@ -366,6 +369,7 @@ set_done(JsRecording *recording)
 	done->status = outcome->status;
 	done->started_at = outcome->started_at;
 	done->finished_at = outcome->finished_at;
+	done->waits = recording->goes_on && recording->next.status == JS_RUN_WAITING;
 	done->retry_at = recording->goes_on ? recording->next.run_at : 0;
 	if (recording->run.request == NULL && outcome->sqlstate != NULL &&
 		strcmp(outcome->sqlstate, JS_SQLSTATE_GONE) == 0)

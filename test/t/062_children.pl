@@ -375,6 +375,7 @@ app(q{
 			PERFORM jobsched.trigger('held', child => true), jobsched.trigger('work', child => true);
 		END;
 		COMMIT;
+		PERFORM pg_sleep(1);
 	END $$;
 	SELECT jobsched.create_job('stubborn', command => 'CALL app.stubborn()', mode => 'autocommit')});
 $run = parent(q{SELECT jobsched.trigger('stubborn', child => true)});
@@ -383,8 +384,8 @@ app("SELECT jobsched.cancel_run($run)");
 is(ended($run), 'cancelled cancelled', 'its parent is cancelled');
 is(children($run), 'cancelled parent_ended', 'and so is it');
 wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'what it has queued ends too');
-is(psql(qq{SELECT count(*) FROM jobsched.runs g JOIN jobsched.runs c ON c.run_id = g.parent_run_id WHERE c.parent_run_id = $run AND g.job_name = 'held' AND g.reason <> 'parent_ended'}),
-	'0', 'and has not been executed');
+is(psql(qq{SELECT count(*) FROM jobsched.runs g JOIN jobsched.runs c ON c.run_id = g.parent_run_id WHERE c.parent_run_id = $run AND g.reason IS DISTINCT FROM 'parent_ended'}),
+	'0', 'and has not been executed, though its own parent was for a while');
 
 # A parent that somebody has removed.
 $run = parent(q{SELECT jobsched.trigger('held', child => true)});
@@ -414,6 +415,45 @@ is(ended($run), 'succeeded', 'requests, the first of a role, as children');
 is(children($run), 'succeeded, succeeded', 'they were sent');
 $run = parent(qq{SELECT jobsched.http_get('$sink->{url}/status/404', child => true)});
 is(ended($run), 'failed child_failed', 'one that is no success');
+
+# The first request of a role waits for its job, whose name somebody is taking.
+psql(q{CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched, app TO other; GRANT EXECUTE ON FUNCTION jobsched.http_request TO other});
+session_sql($node, $db, 'other', q{SELECT jobsched.create_job('asks', command => 'SELECT jobsched.http_get(jobsched.args() ->> ''url'', child => true)')});
+my $holder = $node->background_psql($db, extra_params => [ '-U', 'other' ]);
+$holder->query_safe(q{BEGIN; SELECT jobsched.create_job('http', command => 'SELECT 1')});
+$run = session_sql($node, $db, 'other', "SELECT jobsched.trigger('asks', jsonb_build_object('url', '$sink->{url}/unwanted'))");
+waits($run);
+session_sql($node, $db, 'other', "SELECT jobsched.cancel_run($run)");
+my $plain = trigger('work');
+is(ended($plain), 'succeeded', 'the scheduler has seen that');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+is(ended($run), 'cancelled cancelled', 'a parent is cancelled whose child has no job yet');
+is(children($run), 'cancelled parent_ended', 'and so is the child');
+is(scalar(grep { $_->{path} eq '/unwanted' } requests($sink)), 0, 'it was not sent');
+
+# The next attempt is a request.
+app(q{SELECT jobsched.create_job('turns', command => 'CALL app.commits(jobsched.args())', mode => 'autocommit',
+	backoff => 'fixed', backoff_base => '1 day', backoff_max => '1 day', backoff_jitter => 0)});
+$run = trigger('turns', q{jsonb_build_object('do', 'SELECT jobsched.trigger(''held'', child => true)',
+	'then', 'DO ''BEGIN RAISE ''''again'''' USING ERRCODE = ''''40001''''; END'''), max_attempts => 3});
+wait_value($node, $db, "SELECT status FROM jobsched.runs WHERE run_id = $run", 'retrying', 'an attempt has left a child');
+app("SELECT jobsched.alter_job('turns', url => '$sink->{url}/turn')");
+set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '25 h'}));
+waits($run, 'the next one was sent, and waits for the child');
+app("SELECT jobsched.cancel_run(run_id) FROM jobsched.runs WHERE parent_run_id = $run");
+is(ended($run), 'failed child_failed', 'and ends as that does');
+set_clock($node, $db, undef);
+
+# A limit that is lowered.
+$run = parent(q{SELECT jobsched.trigger('held', child => true)});
+waits($run);
+psql("UPDATE jobsched_internal.run SET result = to_jsonb(repeat('x', 5000)) WHERE run_id = $run");
+set_setting($node, 'jobsched.max_result_size', '1 kB');
+app("SELECT jobsched.cancel_run(run_id) FROM jobsched.runs WHERE parent_run_id = $run");
+is(ended($run), 'failed child_failed', 'a parent whose result has become too large');
+is(psql("SELECT length(result ->> 0), args ? 'do' FROM jobsched.runs WHERE run_id = $run"), '5000|t', 'keeps result and arguments');
+set_setting($node, 'jobsched.max_result_size', undef);
 
 $run = psql(q{BEGIN; SET LOCAL ROLE app; SELECT jobsched.trigger('parent', '{"do": "SELECT jobsched.trigger(''work'', child => true)"}'); PREPARE TRANSACTION 'p'});
 psql(q{COMMIT PREPARED 'p'});
@@ -518,6 +558,19 @@ waits($run);
 app("SELECT jobsched.cancel_run($run)");
 is(ended($run), 'cancelled cancelled', 'a parent whose children are not all in memory is cancelled');
 is(psql("SELECT status, reason, count(*) FROM jobsched.runs WHERE parent_run_id = $run GROUP BY 1, 2"), 'cancelled|parent_ended|5000', 'with all of them');
+# Parents take memory too, also if their children take that of others.
+app(qq{SELECT jobsched.create_job('hook', url => '$sink->{url}/hook'), jobsched.pause_job('hook');
+	CREATE FUNCTION app.hooks(args jsonb) RETURNS void LANGUAGE sql AS \$\$ SELECT jobsched.trigger('hook', child => true) \$\$;
+	SELECT jobsched.create_job('hooks', handler => 'app.hooks', share_transaction => true)});
+app(q{SELECT count(*) FROM jobsched.trigger_many('hooks', array_fill('{}'::jsonb, ARRAY[8000]))});
+wait_until($node, $db, q{SELECT count(*) > 4000 FROM jobsched_internal.run WHERE status = 'waiting'}, 'many parents wait');
+new_scheduler();
+is(ended(session_sql($node, $db, 'other', q{SELECT jobsched.trigger('asks', '{}')})), 'failed error 22004', 'another role has its own memory');
+cmp_ok(psql(q{SELECT count(*) FROM jobsched_internal.run WHERE status = 'waiting'}), '<', 5000,
+	'not as many as there are: what is in memory twice, once as runs and once as parents');
+app(q{SELECT jobsched.drop_job('hook')});
+wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all of them end');
+is(psql(q{SELECT status, count(*) FROM jobsched.runs WHERE job_name = 'hooks' GROUP BY 1}), 'failed|8000', 'each once');
 set_setting($node, 'jobsched.max_queue_memory', undef);
 
 # ------------------------------------------------------------------------
@@ -598,7 +651,7 @@ psql('SELECT pg_reload_conf()');
 $run = parent(q{SELECT jobsched.trigger('work', child => true), jobsched.trigger('fail', child => true), jobsched.trigger('held', child => true)});
 waits($run);
 wait_value($node, $db, "SELECT string_agg(status, ',' ORDER BY run_id) FROM jobsched.runs WHERE parent_run_id = $run", 'succeeded,failed,queued', 'two of three have ended');
-my $plain = trigger('fail');
+$plain = trigger('fail');
 ended($plain);
 
 sub turn
