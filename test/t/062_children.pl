@@ -419,7 +419,7 @@ is(ended($run), 'failed child_failed', 'one that is no success');
 # The first request of a role waits for its job, whose name somebody is taking.
 psql(q{CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched, app TO other; GRANT EXECUTE ON FUNCTION jobsched.http_request TO other});
 session_sql($node, $db, 'other', q{SELECT jobsched.create_job('asks', command => 'SELECT jobsched.http_get(jobsched.args() ->> ''url'', child => true)')});
-my $holder = $node->background_psql($db, extra_params => [ '-U', 'other' ]);
+$holder = $node->background_psql($db, extra_params => [ '-U', 'other' ]);
 $holder->query_safe(q{BEGIN; SELECT jobsched.create_job('http', command => 'SELECT 1')});
 $run = session_sql($node, $db, 'other', "SELECT jobsched.trigger('asks', jsonb_build_object('url', '$sink->{url}/unwanted'))");
 waits($run);
