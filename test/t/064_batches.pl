@@ -56,7 +56,7 @@ sub state
 sub completion
 {
 	my ($batch) = @_;
-	return psql("SELECT run_id FROM jobsched_internal.dependency WHERE parent_run_id = $batch");
+	return psql("SELECT min(run_id) FROM jobsched.runs WHERE job_name = 'sums' AND run_id > $batch");
 }
 
 # What the totals of a batch are, by its members, and what it says they are.
