@@ -558,13 +558,14 @@ extern RunEntry *sched_children_next_to_end(void);
 extern bool sched_children_waiting(void);
 
 /* sched_parent.c */
+extern bool sched_child_has_failed(const JsRun *child, JsStatus status);
 extern void sched_parents_serve(TimestampTz now);
 
 /* sched_batch.c */
 extern void sched_batch_begin(RunEntry *run);
 extern void sched_batch_forget(RunEntry *run);
 extern bool sched_batch_count(RunEntry *run, int *left);
-extern bool sched_batch_is_optional(const RunEntry *run);
+extern int64 sched_batch_failed(const RunEntry *run, JsStatus *status);
 extern Jsonb *sched_batch_totals(const RunEntry *run);
 
 /* sched_end.c */

@@ -40,7 +40,9 @@ struct Batch
 	int64		from;			/* members with lower ids have been counted */
 	int64		total;
 	int64		ended_as[JS_MISSED + 1];
-	bool		optional;		/* their failures are none of its own */
+	int64		failed;			/* the first whose failure is its own; 0: there
+								 * is none */
+	JsStatus	failed_as;
 };
 
 /* A run that is one has been read. */
@@ -67,7 +69,11 @@ count_member(const JsRun *head, JsStatus status, void *arg)
 
 	batch->total++;
 	batch->ended_as[status]++;
-	batch->optional = head->optional;	/* as all of them are */
+	if (sched_child_has_failed(head, status) && (batch->failed == 0 || head->run_id < batch->failed))
+	{
+		batch->failed = head->run_id;
+		batch->failed_as = status;
+	}
 	return true;
 }
 
@@ -88,11 +94,12 @@ sched_batch_count(RunEntry *run, int *left)
 	return batch->from == 0;
 }
 
-/* Whether it is a batch, all of whose members have been counted, and may fail. */
-bool
-sched_batch_is_optional(const RunEntry *run)
+/* The first member whose failure is the batch's, of all that have been counted; 0: there is none. */
+int64
+sched_batch_failed(const RunEntry *run, JsStatus *status)
 {
-	return run->batch != NULL && run->batch->optional;
+	*status = run->batch->failed_as;
+	return run->batch->failed;
 }
 
 /* Of all that have been counted.  Every status is there, so that nobody takes NULL for none. */

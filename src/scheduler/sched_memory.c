@@ -427,13 +427,20 @@ sched_run_follow(RunEntry *run)
 	*sched_run_account(run) += run->cost;
 }
 
-/* It is in no place any more. */
+/*
+ * It is in no place any more.  That it was the last one of a dropped job may be
+ * told by no tally.
+ */
 void
 sched_run_free(RunEntry *run)
 {
+	JobEntry   *job = run->job;
+
 	*sched_run_account(run) -= run->cost;
 	sched_batch_forget(run);
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);
 	pfree(run);
+	if (job->dropped && job->tally == NULL && dlist_is_empty(&job->runs))
+		sched_note_dropped(job);
 }

@@ -29,10 +29,11 @@
  * ------------------------------------------------------------------------
  */
 
-/* The first child whose failure is one of its parent; run_id 0: there is none. */
+/* The first child whose failure is one of its parent. */
 typedef struct FailedChild
 {
-	JsRun		head;
+	int64		run_id;			/* 0: there is none */
+	int64		job_id;
 	JsStatus	status;
 	int			visited;		/* children of either kind */
 } FailedChild;
@@ -58,20 +59,42 @@ what_became_of(JsStatus status)
 	return NULL;
 }
 
+/* Whether the end of a child is a failure of its parent. */
+bool
+sched_child_has_failed(const JsRun *child, JsStatus status)
+{
+	return !child->optional && what_became_of(status) != NULL;
+}
+
 static bool
 take_failed(const JsRun *head, JsStatus status, void *arg)
 {
 	FailedChild *found = arg;
 
 	found->visited++;
-	if (head->optional || what_became_of(status) == NULL)
+	if (!sched_child_has_failed(head, status))
 		return true;
-	if (found->head.run_id == 0 || head->run_id < found->head.run_id)
+	if (found->run_id == 0 || head->run_id < found->run_id)
 	{
-		found->head = *head;
+		found->run_id = head->run_id;
+		found->job_id = head->job_id;
 		found->status = status;
 	}
 	return false;
+}
+
+/* Of a batch that is known since its members have been counted. */
+static void
+find_failed(const RunEntry *parent, FailedChild *found)
+{
+	if (parent->batch != NULL)
+	{
+		found->run_id = sched_batch_failed(parent, &found->status);
+		found->job_id = parent->job->job_id;
+		return;
+	}
+	js_history_visit_children(parent->run_id, 1, take_failed, found);
+	js_history_visit_children(parent->run_id, JS_RINGS, take_failed, found);
 }
 
 /*
@@ -81,20 +104,21 @@ take_failed(const JsRun *head, JsStatus status, void *arg)
 static const char *
 failure_of_children(const RunEntry *parent, int *left)
 {
-	int64		run_id = parent->run_id;
-	FailedChild found = {.head = {.run_id = 0}};
+	FailedChild found = {0};
 	const char *what;
+	JsRun		row;
 	JsJob		job;
 
-	js_history_visit_children(run_id, 1, take_failed, &found);
-	js_history_visit_children(run_id, JS_RINGS, take_failed, &found);
+	find_failed(parent, &found);
 	*left -= found.visited / ROWS_OF_AN_END;
-	if (found.head.run_id == 0)
+	if (found.run_id == 0)
 		return NULL;
 	what = what_became_of(found.status);
-	if (!js_job_read_head(found.head.job_id, &job) || job.owner != parent->owner->owner)
-		return psprintf("run " INT64_FORMAT " %s", found.head.run_id, what);
-	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.head.run_id, job.name, what);
+	/* The row's owner is who will read it, and that of its job may be another by now. */
+	if (!js_run_see_head(parent->run_id, &row) || !js_job_read_head(found.job_id, &job) ||
+		job.owner != row.owner)
+		return psprintf("run " INT64_FORMAT " %s", found.run_id, what);
+	return psprintf("run " INT64_FORMAT " of job \"%s\" %s", found.run_id, job.name, what);
 }
 
 /* Why a parent that waits is to end early, but for its own parents; NULL: it is not. */
@@ -140,8 +164,7 @@ static void
 end_parent(RunEntry *parent, int *left)
 {
 	const char *reason = reason_to_end(parent);
-	const char *error = reason != NULL || sched_batch_is_optional(parent) ? NULL :
-		failure_of_children(parent, left);
+	const char *error = reason != NULL ? NULL : failure_of_children(parent, left);
 
 	if (reason != NULL)
 		sched_end_run(parent, JS_CANCELLED, reason, NULL, NULL);

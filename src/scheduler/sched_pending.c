@@ -150,7 +150,7 @@ end_dropped(void)
 		job->drop_noted = false;
 		if (!end_waiting_runs(job, &left))
 			sched_note_dropped(job);	/* a later step goes on */
-		else if (dlist_is_empty(&job->runs) && job->tally == NULL)
+		else if (dlist_is_empty(&job->runs) && job->tally == NULL && !job->drop_noted)
 			sched_job_forget(job);
 	}
 	list_free(jobs);

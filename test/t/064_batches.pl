@@ -13,6 +13,7 @@ use JobschedTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
@@ -245,6 +246,41 @@ is(session_sql($node, $db, 'heir', "SELECT jobsched.cancel_run($batch)"), 't', '
 is(ended($batch), 'cancelled cancelled', 'and it is');
 is(end_of($node, $db, $then, "status, result -> 0 -> 'totals' ->> 'cancelled'"), 'succeeded|2', 'on_complete is told');
 psql(q{SELECT jobsched.drop_job('passes')});
+
+app(q{SELECT jobsched.create_job('inherited', handler => 'app.fail'); SELECT jobsched.pause_job('inherited')});
+$batch = batch('inherited', 1);
+psql(q{SELECT jobsched.alter_job('inherited', owner => 'heir')});
+new_scheduler();
+session_sql($node, $db, 'heir', q{SELECT jobsched.resume_job('inherited')});
+is(ended($batch), 'failed child_failed', 'a batch of a job that has got another owner');
+like(psql("SELECT error FROM jobsched.runs WHERE run_id = $batch"), qr/^run \d+ has failed$/, 'does not name what is the new one\'s');
+
+# A dropped job whose last run is a batch: nothing of it stays in the scheduler.
+sub jobs_in_memory
+{
+	my $from = log_size($node);
+	my $used;
+
+	psql('SELECT pg_log_backend_memory_contexts(' . scheduler_pid($node, $db) . ')');
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		($used) = log_since($node, $from) =~ /jobsched jobs: .*; (\d+) used/;
+		last if defined $used;
+		usleep(100_000);
+	}
+	return $used;
+}
+
+my $used = jobs_in_memory();
+for my $i (1 .. 5)
+{
+	app("SELECT jobsched.create_job('dropped', handler => 'app.member'); SELECT jobsched.pause_job('dropped')");
+	$batch = batch('dropped', 1200);
+	app(q{SELECT jobsched.drop_job('dropped')});
+	is(ended($batch), 'failed child_failed', 'its members were cancelled');
+}
+drained('nothing is left of it');
+cmp_ok(jobs_in_memory(), '<=', $used, 'and no job is remembered');
 
 # ------------------------------------------------------------------------
 # Many
