@@ -557,8 +557,14 @@ extern void sched_children_seen(int64 run_id);
 extern RunEntry *sched_children_next_to_end(void);
 extern bool sched_children_waiting(void);
 
+/* Whether the end of a child is a failure of its parent. */
+static inline bool
+sched_child_has_failed(const JsRun *child, JsStatus status)
+{
+	return !child->optional && status != JS_SUCCEEDED && status != JS_SKIPPED && status != JS_MISSED;
+}
+
 /* sched_parent.c */
-extern bool sched_child_has_failed(const JsRun *child, JsStatus status);
 extern void sched_parents_serve(TimestampTz now);
 
 /* sched_batch.c */

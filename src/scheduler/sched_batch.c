@@ -40,8 +40,8 @@ struct Batch
 	int64		from;			/* members with lower ids have been counted */
 	int64		total;
 	int64		ended_as[JS_MISSED + 1];
-	int64		failed;			/* the first whose failure is its own; 0: there
-								 * is none */
+	int64		failed;			/* the first whose failure is its own; 0:
+								 * there is none */
 	JsStatus	failed_as;
 };
 

@@ -59,13 +59,6 @@ what_became_of(JsStatus status)
 	return NULL;
 }
 
-/* Whether the end of a child is a failure of its parent. */
-bool
-sched_child_has_failed(const JsRun *child, JsStatus status)
-{
-	return !child->optional && what_became_of(status) != NULL;
-}
-
 static bool
 take_failed(const JsRun *head, JsStatus status, void *arg)
 {
@@ -114,7 +107,11 @@ failure_of_children(const RunEntry *parent, int *left)
 	if (found.run_id == 0)
 		return NULL;
 	what = what_became_of(found.status);
-	/* The row's owner is who will read it, and that of its job may be another by now. */
+
+	/*
+	 * The row's owner is who will read it, and that of its job may be another
+	 * by now.
+	 */
 	if (!js_run_see_head(parent->run_id, &row) || !js_job_read_head(found.job_id, &job) ||
 		job.owner != row.owner)
 		return psprintf("run " INT64_FORMAT " %s", found.run_id, what);
