@@ -564,10 +564,10 @@ app(qq{SELECT jobsched.create_job('hook', url => '$sink->{url}/hook'), jobsched.
 	SELECT jobsched.create_job('hooks', handler => 'app.hooks', share_transaction => true)});
 app(q{SELECT count(*) FROM jobsched.trigger_many('hooks', array_fill('{}'::jsonb, ARRAY[8000]))});
 wait_until($node, $db, q{SELECT count(*) > 4000 FROM jobsched_internal.run WHERE status = 'waiting'}, 'many parents wait');
-new_scheduler();
 is(ended(session_sql($node, $db, 'other', q{SELECT jobsched.trigger('asks', '{}')})), 'failed error 22004', 'another role has its own memory');
 cmp_ok(psql(q{SELECT count(*) FROM jobsched_internal.run WHERE status = 'waiting'}), '<', 5000,
 	'not as many as there are: what is in memory twice, once as runs and once as parents');
+new_scheduler();
 app(q{SELECT jobsched.drop_job('hook')});
 wait_until($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all of them end');
 is(psql(q{SELECT status, count(*) FROM jobsched.runs WHERE job_name = 'hooks' GROUP BY 1}), 'failed|8000', 'each once');
