@@ -90,10 +90,14 @@ sub new_scheduler
 	return wait_new_scheduler($node, $db, $scheduler);
 }
 
+make_gate($node, $db, 'app');
 app(q{
 	CREATE FUNCTION app.member(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		PERFORM app.leave(args);
+		IF args ? 'waits' THEN
+			PERFORM id FROM public.gate FOR SHARE;
+		END IF;
 		IF args ? 'fails' THEN
 			RAISE 'no';
 		END IF;
@@ -286,18 +290,21 @@ cmp_ok(jobs_in_memory(), '<=', $used, 'and no job is remembered');
 # Many
 # ------------------------------------------------------------------------
 
-my $mixed = q{ARRAY(SELECT CASE WHEN i % 100 = 0 THEN '{"fails": 1}' ELSE '{}' END::jsonb FROM generate_series(1, 10000) i)};
+# The last but one waits until it may go on.
+my $mixed = q{ARRAY(SELECT CASE WHEN i % 100 = 0 THEN '{"fails": 1}' WHEN i = 9999 THEN '{"waits": 1}' ELSE '{}' END::jsonb FROM generate_series(1, 10000) i)};
 
 # What happens when some thousand members have ended.
 sub many
 {
 	my ($name, $do) = @_;
+	my $gate = close_gate($node, $db);
 	my $many = batch('mixed', $mixed, q{on_complete => 'sums'});
 	my $last = completion($many);
 
 	wait_until($node, $db, "SELECT count(*) > 2000 FROM jobsched.runs WHERE parent_run_id = $many AND finished_at IS NOT NULL", "$name: members end");
 	is(state($many), 'running waiting_for_children', "$name: not all have");
 	$do->();
+	$gate->{run}->kill_kill;
 	is(ended($many), 'failed child_failed', "$name: the batch ends");
 	is_total($many, 10000, $name);
 	is(psql("SELECT result ->> 'failed', (result ->> 'succeeded')::int + (result ->> 'lost')::int FROM jobsched.runs WHERE run_id = $many"), '100|9900', "$name: with so many failures");
