@@ -438,7 +438,7 @@ is(shown($run), '', 'and has no steps');
 sub rows_of_steps
 {
 	my ($job) = @_;
-	return qq{SELECT count(*) FILTER (WHERE s.steps_revision = j.steps_revision), count(*) FILTER (WHERE s.steps_revision <> j.steps_revision)
+	return qq{SELECT count(*) FILTER (WHERE s.step_revision = j.steps_revision), count(*) FILTER (WHERE s.step_revision <> j.steps_revision)
 		FROM jobsched_internal.job s JOIN jobsched_internal.job j ON j.job_id = s.workflow_id
 		WHERE j.name = '$job' AND j.dropped_at IS NULL AND s.dropped_at IS NULL};
 }
@@ -852,11 +852,11 @@ define('letters', q{on_success => 'app.hear', on_failure => 'app.hear'},
 	{ name => 'a', handler => 'app.fail', on_failure => 'app.hear', optional => JSON::PP::true }, { name => 'b', handler => 'app.fail', after => [] });
 $run = trigger('letters');
 is(ended($run), 'failed child_failed', 'a workflow fails');
-my ($a, $b) = map { step_run($run, $_) } 'a', 'b';
-is(psql("SELECT string_agg(run_id::text, ',') FROM jobsched.dead_letters WHERE run_id IN ($run, $a, $b)"), $run, 'it is a dead letter, and its steps are none');
+my ($first, $second) = map { step_run($run, $_) } q{a}, q{b};
+is(psql("SELECT string_agg(run_id::text, ',') FROM jobsched.dead_letters WHERE run_id IN ($run, $first, $second)"), $run, 'it is a dead letter, and its steps are none');
 wait_value($node, $db, q{SELECT string_agg(concat_ws(' ', run_id, job, status, reason), ', ' ORDER BY run_id) FROM app.told},
-	"$run letters failed child_failed, $a letters.a failed error", 'each of them tells whom it should, once');
-my $hint = error_of($node, $db, "SELECT jobsched.retry_run($a)", 'app');
+	"$run letters failed child_failed, $first letters.a failed error", 'each of them tells whom it should, once');
+my $hint = error_of($node, $db, "SELECT jobsched.retry_run($first)", 'app');
 like($hint, qr/55000/, 'a step cannot be retried');
 like($hint, qr/HINT:.*retry_run\($run\)/s, 'the hint says what can');
 $again = app("SELECT jobsched.retry_run($run)");
@@ -865,7 +865,7 @@ is(shown($again), 'a failed error, b failed error', 'and has its steps anew');
 is(psql("SELECT source FROM jobsched.runs WHERE run_id = $again"), 'retry', 'it is a retry');
 is(app(q{SELECT count(*) FROM jobsched.redrive('letters')}), '1', 'redrive() takes workflow runs only');
 drained('all have ended');
-like(error_of($node, $db, "SELECT jobsched.retry_run($b)", 'app'), qr/55000/, 'a step of what has been retried cannot either');
+like(error_of($node, $db, "SELECT jobsched.retry_run($second)", 'app'), qr/55000/, 'a step of what has been retried cannot either');
 
 # ------------------------------------------------------------------------
 # Names
