@@ -761,6 +761,13 @@ is(ended($run), 'succeeded', 'another run of it');
 is(psql("SELECT string_agg(DISTINCT owner::text, ', ') FROM jobsched.runs WHERE run_id = $run OR parent_run_id = $run"), 'heir', 'is all the new one\'s');
 is(session_sql($node, $db, 'heir', q{SELECT count(*) FROM jobsched.explain_steps('given')}), '2', 'who may alter it');
 
+psql(q{CREATE ROLE offline LOGIN; CREATE ROLE mute NOLOGIN; GRANT USAGE ON SCHEMA jobsched TO offline, mute});
+define('requests', { name => 'a', url => "$sink->{url}/x" });
+define('commands', @new);
+like(error_of($node, $db, q{SELECT jobsched.alter_job('requests', owner => 'offline')}), qr/42501/, 'not to one who may make no requests');
+like(error_of($node, $db, q{SELECT jobsched.alter_job('commands', owner => 'mute')}), qr/28000/, 'nor to one who may not log in');
+is(psql(q{SELECT string_agg(DISTINCT pg_get_userbyid(owner), ',') FROM jobsched_internal.job WHERE name ~ '^(requests|commands)' AND dropped_at IS NULL}), 'app', 'they stay as they were');
+
 $gate = close_gate($node, $db);
 define('paused', @old);
 $run = begun('paused');
