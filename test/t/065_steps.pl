@@ -569,6 +569,7 @@ is(ended($run), 'succeeded', 'a step with a child');
 is(psql("SELECT bool_and(t.started_at >= c.finished_at) FROM jobsched.steps t, jobsched.runs c
 	WHERE t.workflow_run_id = $run AND t.step = 'then' AND c.parent_run_id = " . step_run($run, 'begets')), 't', 'the next one waits for the child too');
 is(shown($run, 'step, status'), 'begets succeeded, then succeeded', 'which is no step');
+is(psql("SELECT result FROM jobsched.runs WHERE parent_run_id = " . step_run($run, 'begets')), qq({"steps": 2, "workflow": $run}), 'but knows of which it is');
 is(psql("SELECT result FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'then'"), qq({"steps": 2, "workflow": $run}), 'the next one knows its workflow run');
 app(q{
 	CREATE FUNCTION app.begins(args jsonb) RETURNS void LANGUAGE sql AS $$ SELECT jobsched.trigger(begins.args ->> 'job', child => true) $$;
@@ -609,7 +610,11 @@ for (
 	[ [ { name => 'a', %$acts, command => 'SELECT 1' } ], 'both', qr/22023.*"a".*steps\[0\]/s ],
 	[ [ $ok, { name => 'b', %$acts, schedule => '@daily' } ], 'an unknown key', qr/22023.*steps\[1\].*schedule/s ],
 	[ [ $ok, { name => 'b', %$acts, for_each => 'x' } ], 'a key of later', qr/22023.*steps\[1\].*for_each/s ],
-	[ [ $ok, $ok ], 'a name twice', qr/22023.*"a"/s ],
+	[ [ { name => 'a.b', %$acts } ], 'a name with a dot', qr/22023.*"a.b".*steps\[0\].name/s ],
+	[ [ { name => '', %$acts } ], 'an empty name', qr/22023.*steps\[0\].name/s ],
+	[ [ { name => 'a' x 64, %$acts } ], 'a long name', qr/42622.*steps\[0\].name/s ],
+	[ [ $ok, { name => 'b', %$acts, after => [ 'a', 'a' ] } ], 'after one twice', qr/22023.*steps\[1\].after/s ],
+	[ [ $ok, $ok ], 'a name twice', qr/42710.*"a".*steps\[1\]/s ],
 	[ [ $ok, { name => 'b', %$acts, after => ['c'] } ], 'after an unknown one', qr/(22023|42704).*steps\[1\].after.*"c"|(22023|42704).*"c".*steps\[1\].after/s ],
 	[ [ { name => 'a', %$acts, after => ['a'] } ], 'after itself', qr/22023.*"a"/s ],
 	[ [ { name => 'a', %$acts, after => ['b'] }, { name => 'b', %$acts, after => ['c'] }, { name => 'c', %$acts, after => ['a'] }, { name => 'd', %$acts } ],
@@ -635,6 +640,7 @@ for (
 }
 like(error_of($node, $db, "SELECT jobsched.create_job('wrong', command => 'SELECT 1', " . steps_of($ok) . ')', 'app'), qr/22023/, 'steps and a command');
 like(error_of($node, $db, "SELECT jobsched.create_job('wrong', timeout => '1 min', " . steps_of($ok) . ')', 'app'), qr/(22023|0A000).*HINT/s, 'a workflow has no timeout');
+like(error_of($node, $db, q{SELECT jobsched.trigger('w1', timeout => '1 min')}, 'app'), qr/22023.*HINT/s, 'nor has a run of it') if define('w1', $ok);
 like(error_of($node, $db, "SELECT jobsched.create_job('wrong', share_transaction => true, " . steps_of($ok) . ')', 'app'), qr/22023|0A000/, 'nor does it share a transaction');
 is(psql(q{SELECT count(*) FROM jobsched_internal.job WHERE name LIKE 'wrong%'}), '0', 'nothing is left of them');
 psql(q{CREATE ROLE poor LOGIN; GRANT USAGE ON SCHEMA jobsched TO poor});
