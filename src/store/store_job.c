@@ -111,10 +111,10 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->steps_revision = row_int64_or_zero(row, job->workflow_id != 0 ? JS_JOB_STEP_REVISION :
 											JS_JOB_STEPS_REVISION);
 	job->step_no = js_row_number(row, JS_JOB_STEP_NO, JS_MAX_STEPS);
+	job->step = js_row_head_text(row, JS_JOB_STEP);
 	if (!whole)
 		return;
 	job->steps = js_row_jsonb(row, JS_JOB_STEPS);
-	job->step = js_row_text(row, JS_JOB_STEP);
 	job->step_after = js_row_head_array(row, JS_JOB_STEP_AFTER);
 	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
 	job->step_optional = DatumGetBool(row->values[JS_JOB_STEP_OPTIONAL - 1]);
@@ -548,6 +548,18 @@ js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg)
 	JobVisit	each = {visit, arg};
 
 	js_table_visit("job", "job_pkey", first, last, visit_job_tuple, &each);
+}
+
+/* The heads of the steps of a set, dropped ones too. */
+void
+js_steps_visit(int64 workflow_id, int64 revision, JsJobVisitor visit, void *arg)
+{
+	JobVisit	each = {visit, arg};
+	ScanKeyData keys[2];
+
+	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
+	js_scan_int64(&keys[1], JS_JOB_STEP_REVISION, BTEqualStrategyNumber, revision);
+	js_table_visit_keys("job", "job_step", keys, 2, visit_job_tuple, &each);
 }
 
 void

@@ -165,6 +165,13 @@ js_run_status_argument(const char *name)
 			 errhint("Runs that have not ended are queued, running or retrying.")));
 }
 
+/* As views show it. */
+const char *
+js_run_status_name(JsRunStatus status)
+{
+	return run_status_names[status == JS_RUN_WAITING ? JS_RUN_RUNNING : status];
+}
+
 static JsRunStatus
 run_status_of(const char *name)
 {
