@@ -263,7 +263,8 @@ CREATE VIEW jobsched_internal.job_of_run AS
 SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
 	WHERE s.job_id = j.job_id
 		AND s.auto_paused_revision = j.revision) AS paused,
-	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
+	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited,
+	workflow_id, step_no
 FROM jobsched_internal.job j;
 
 CREATE VIEW jobsched.jobs WITH (security_barrier) AS
