@@ -156,7 +156,7 @@ js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 
 	if (PG_ARGISNULL(n + 1))
 		js_refuse_null("after_when");
-	when = js_after_when_argument(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
+	when = js_after_when_argument("after_when", text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
 	if (PG_ARGISNULL(n))
 		return;
 	ids = read_ids(PG_GETARG_ARRAYTYPE_P(n), &run->nparents);

@@ -64,7 +64,7 @@ completion_arguments(FunctionCallInfo fcinfo, int n, const JsJob *of_batch, Comp
 		js_trigger_prepare(&job, NULL, &completion->run, &completion->source);
 		completion->run.args = js_trigger_args(fcinfo, n + 1);
 	}
-	completion->run.after_when = js_after_when_argument(text_to_cstring(PG_GETARG_TEXT_PP(n + 2)));
+	completion->run.after_when = js_after_when_argument("after_when", text_to_cstring(PG_GETARG_TEXT_PP(n + 2)));
 }
 
 static ArrayType *

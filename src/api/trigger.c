@@ -59,6 +59,16 @@ js_trigger_prepare(const JsJob *job, ArrayType *templates, JsRun *run, JsKeySour
 	source->templates = js_http_keys(job, templates == NULL ? job->keys : templates);
 }
 
+/* What the run itself does takes no time; its steps may. */
+static void
+refuse_timeout(const JsJob *job)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("timeout is given for a run of job \"%s\", which is made of steps", job->name),
+			 errhint("Give timeouts to its steps.")));
+}
+
 /* The same with run_at, priority, timeout, max_attempts and keys, from argument n on. */
 void
 js_trigger_arguments(FunctionCallInfo fcinfo, int n, const JsJob *job, JsRun *run, JsKeySource *source)
@@ -70,6 +80,8 @@ js_trigger_arguments(FunctionCallInfo fcinfo, int n, const JsJob *job, JsRun *ru
 	run->timeout = PG_ARGISNULL(n + 2) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(n + 2));
 	if (job->request != NULL)
 		js_http_check_timeout(run->timeout);
+	if (job->has_steps && run->timeout > 0)
+		refuse_timeout(job);
 	run->max_attempts = PG_ARGISNULL(n + 3) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(n + 3));
 }
 

@@ -34,6 +34,7 @@ PG_FUNCTION_INFO_V1(jobsched_upstream);
 enum UpstreamColumn
 {
 	UPSTREAM_RUN_ID, UPSTREAM_JOB_NAME, UPSTREAM_STATUS, UPSTREAM_ARGS, UPSTREAM_RESULT, UPSTREAM_ERROR,
+	UPSTREAM_STEP,
 	UPSTREAM_COLUMNS
 };
 
@@ -73,7 +74,10 @@ put_parent(ReturnSetInfo *result, const JsRun *run, const JsOutcome *outcome)
 	memset(row.nulls, true, sizeof(row.nulls));
 	set(&row, UPSTREAM_RUN_ID, Int64GetDatum(run->run_id));
 	if (js_job_read_head(run->job_id, &job) && js_may_see(job.owner))
+	{
 		set_text(&row, UPSTREAM_JOB_NAME, job.name);
+		set_text(&row, UPSTREAM_STEP, job.step);
+	}
 	set_text(&row, UPSTREAM_STATUS, js_status_name(outcome->status));
 	if (js_may_read(run->owner, run->handler != NULL))
 	{

@@ -41,6 +41,7 @@
 #include "parser/parser.h"
 #include "pgstat.h"
 #include "run/capture.h"
+#include "run/context.h"
 #include "run/execsql.h"
 #include "run/row_json.h"
 #include "storage/proc.h"
@@ -166,6 +167,7 @@ js_command_check(const char *command, JsMode mode, bool *transactional)
  * Results
  *
  * What cannot be kept is dropped, with a line in the run's log; the work stays.
+ * But a step's is what other steps work with: if it is too large the step fails.
  * ------------------------------------------------------------------------
  */
 
@@ -181,10 +183,24 @@ drop_result(const char *why)
 	js_capture_add("warning", psprintf("the result was dropped: %s", why));
 }
 
-static void
-drop_too_large(void)
+static bool
+is_step(void)
 {
-	drop_result(psprintf("it exceeds jobsched.max_result_size of %d kB", js_guc_max_result_size));
+	return js_current_run != NULL && js_current_run->source == JS_SOURCE_STEP;
+}
+
+/* what: the result, with its size if that is known. */
+static void
+drop_too_large(const char *what)
+{
+	if (is_step())
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s exceeds jobsched.max_result_size of %d kB", what, js_guc_max_result_size),
+				 errhint("Keep what is large in a table, and return its key; or have a superuser raise jobsched.max_result_size.")));
+	js_capture_add("warning",
+				   psprintf("%s was dropped: it exceeds jobsched.max_result_size of %d kB",
+							what, js_guc_max_result_size));
 }
 
 static bool
@@ -192,9 +208,7 @@ fits(size_t size)
 {
 	if (size <= most_of_result())
 		return true;
-	js_capture_add("warning",
-				   psprintf("the result of %zu bytes was dropped: it exceeds jobsched.max_result_size of %d kB",
-							size, js_guc_max_result_size));
+	drop_too_large(psprintf("the result of %zu bytes", size));
 	return false;
 }
 
@@ -235,7 +249,7 @@ made_result(Making *making)
 	if (error == NULL)
 		return fits(VARSIZE(making->result)) ? making->result : NULL;
 	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-		drop_too_large();
+		drop_too_large("the result");
 	else
 		drop_result(error->message);
 	return NULL;
@@ -352,7 +366,7 @@ first_row_receive(TupleTableSlot *slot, DestReceiver *self)
 		if (is_moderate(slot))
 			copy_row(row, slot);
 		else
-			drop_too_large();
+			drop_too_large("the result");
 		PopActiveSnapshot();
 	}
 	MemoryContextSwitchTo(outer);

@@ -46,7 +46,7 @@ js_queue_run_at(FunctionCallInfo fcinfo, int n)
 	return run_at;
 }
 
-/* A run of a job that has ended is to be queued once more, as what it was. */
+/* A run of a job that has ended is to be queued once more, as what it was, but as no child. */
 void
 js_queue_prepare_again(JsRun *run, const JsJob *job, JsRunSource source)
 {
@@ -58,6 +58,7 @@ js_queue_prepare_again(JsRun *run, const JsJob *job, JsRunSource source)
 	run->source = source;
 	run->run_at = run->queued_at = js_clock_now();
 	run->claimed_at = DT_NOBEGIN;
+	run->parent_run_id = 0;
 }
 
 /* A run of a job, for no slot, at once, but for what it is executed with. */

@@ -298,7 +298,7 @@ static bool
 was_triggered(const JsRun *run)
 {
 	return run->source == JS_SOURCE_TRIGGER || run->source == JS_SOURCE_RETRY ||
-		run->source == JS_SOURCE_CALLBACK;
+		run->source == JS_SOURCE_CALLBACK || run->source == JS_SOURCE_STEP;
 }
 
 static bool

@@ -63,6 +63,20 @@ CREATE TABLE jobsched_internal.job (
 	-- what is sent, of a job that is an HTTP request (src/http_request.h); '{}'
 	-- if each run brings its own
 	request jsonb,
+	-- what a job is made of, as it was given, and the number of that set of steps;
+	-- the number stays when the job becomes one without steps
+	steps jsonb,
+	steps_revision bigint NOT NULL DEFAULT 0,
+	-- of a step, which is a job that only runs of that job can run: the job, the set,
+	-- its name there, its place in an order in which each comes after all that it
+	-- waits for, and how it waits for them (places)
+	workflow_id bigint,
+	step_revision bigint,
+	step_no integer,
+	step text,
+	step_after integer[],
+	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done'])),
+	step_optional boolean NOT NULL DEFAULT false,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,
@@ -81,11 +95,15 @@ CREATE TABLE jobsched_internal.job (
 	-- a dropped job's name is kept for as long as its history
 	dropped_at timestamptz,
 	cancel_running boolean NOT NULL DEFAULT false,
-	CHECK (pg_catalog.num_nonnulls(command, handler, request) = 1)
+	CHECK (pg_catalog.num_nonnulls(command, handler, request, steps) = 1)
 ) INHERITS (jobsched_internal.job_name_of);
 -- no partial index: table.c writes rows without the executor; home: what came from
--- elsewhere is in nobody's way, whoever has the OID of its owner here
-CREATE UNIQUE INDEX job_name ON jobsched_internal.job (name, owner, owner_name, home, dropped_at) NULLS NOT DISTINCT;
+-- elsewhere is in nobody's way, whoever has the OID of its owner here; and no step is
+-- in the way of a job, or of the same step of another set
+CREATE UNIQUE INDEX job_name ON jobsched_internal.job
+	(name, owner, owner_name, home, dropped_at, workflow_id, step_revision, step_no) NULLS NOT DISTINCT;
+-- the steps of a set
+CREATE INDEX job_step ON jobsched_internal.job (workflow_id, step_revision, step_no);
 
 -- What changes with every run.  Written by the scheduler only.
 CREATE TABLE jobsched_internal.job_state (
@@ -245,14 +263,16 @@ CREATE VIEW jobsched_internal.job_of_run AS
 SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
 	WHERE s.job_id = j.job_id
 		AND s.auto_paused_revision = j.revision) AS paused,
-	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited
+	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited,
+	workflow_id, step_no
 FROM jobsched_internal.job j;
 
 CREATE VIEW jobsched.jobs WITH (security_barrier) AS
 SELECT j.job_id,
 	j.name,
 	jobsched_internal.owner_name_of(j.owner, j.owner_name, j.home) AS owner,
-	CASE WHEN j.request IS NOT NULL THEN 'http' WHEN j.handler IS NOT NULL THEN 'function' ELSE 'sql' END AS kind,
+	CASE WHEN j.request IS NOT NULL THEN 'http' WHEN j.handler IS NOT NULL THEN 'function'
+		WHEN j.steps IS NOT NULL THEN 'steps' ELSE 'sql' END AS kind,
 	j.schedule,
 	j.timezone,
 	j.command,
@@ -337,7 +357,8 @@ FROM jobsched_internal.job j
 			jobsched_internal.instance_id() AS this_instance
 		FROM jobsched_internal.identity WHERE id = 1) i
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
-WHERE j.dropped_at IS NULL AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
+WHERE j.dropped_at IS NULL AND j.workflow_id IS NULL
+	AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
 COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';
 COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule (with jitter its run starts later); NULL when there is none or the job does not run';

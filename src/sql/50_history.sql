@@ -150,17 +150,43 @@ WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; waiting_for_children of a running one that has been executed; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
-COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, or the batch that it is a member of; it does not end before';
+COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, the batch that it is a member of, or the run of the job that it is a step of; it does not end before';
 COMMENT ON COLUMN jobsched.runs.optional IS 'whether its parent can succeed though it fails';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
-COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure) or batch (trigger_batch(): it executes nothing, and ends when its members have)';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure), batch (trigger_batch(): it executes nothing, and ends when its members have) or step (the run of the job that it is a step of)';
 COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
 COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
 COMMENT ON COLUMN jobsched.runs.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
 COMMENT ON COLUMN jobsched.runs.result IS 'what it returned; of a callback only for the owner';
 COMMENT ON COLUMN jobsched.runs.keys IS 'what limits of keys hold for; made from the templates of its job when it was queued';
 COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up for besides its own, or that this row stands for';
+
+CREATE VIEW jobsched.steps WITH (security_invoker) AS
+SELECT r.parent_run_id AS workflow_run_id,
+	w.name AS workflow,
+	pg_catalog.substr(r.job_name, pg_catalog.length(w.name) + 2) AS step,
+	j.step_no,
+	r.run_id,
+	r.status,
+	r.reason,
+	r.optional,
+	r.attempt,
+	r.queued_at,
+	r.started_at,
+	r.finished_at,
+	r.duration,
+	r.result,
+	r.error
+FROM jobsched.runs r
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
+	LEFT JOIN jobsched_internal.job_name_of w ON w.job_id = j.workflow_id
+WHERE r.source = 'step';
+COMMENT ON VIEW jobsched.steps IS 'The runs of steps, as view runs shows them.';
+COMMENT ON COLUMN jobsched.steps.workflow_run_id IS 'the run of the job that is made of these steps';
+COMMENT ON COLUMN jobsched.steps.workflow IS 'the name of that job';
+COMMENT ON COLUMN jobsched.steps.step_no IS 'its place in an order in which each step comes after all that it waits for';
+COMMENT ON COLUMN jobsched.steps.optional IS 'whether the workflow can succeed though it fails';
 
 CREATE VIEW jobsched.attempts WITH (security_invoker) AS
 SELECT t.run_id,

@@ -35,11 +35,12 @@ SELECT h.run_id,
 FROM jobsched_internal.history h
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = h.job_id
 WHERE h.status = ANY (ARRAY['failed', 'timed_out', 'lost'])
-	AND h.source <> 'batch'		-- its members are there
+	-- the members of a batch are there, and the run that a step belongs to
+	AND h.source <> ALL (ARRAY['batch', 'step'])
 	AND NOT EXISTS (SELECT FROM jobsched_internal.retried t
 		WHERE t.run_id = h.run_id)
 	AND jobsched_internal.may_see(h.owner)::integer <> 0;
-COMMENT ON VIEW jobsched.dead_letters IS 'Runs that have failed for good, timed out or been lost, and that nobody has retried (of a batch its members): retry_run() takes one, redrive() those of a job.';
+COMMENT ON VIEW jobsched.dead_letters IS 'Runs that have failed for good, timed out or been lost, and that nobody has retried (of a batch its members; of steps the run of their job): retry_run() takes one, redrive() those of a job.';
 COMMENT ON COLUMN jobsched.dead_letters.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
 COMMENT ON COLUMN jobsched.dead_letters.error IS 'why it failed; of a callback only for the owner';
 

@@ -51,6 +51,7 @@
 #define JS_MAX_QUEUE_LIMIT 1000
 #define JS_MAX_CONCURRENCY 10000
 #define JS_MAX_PAUSE_AFTER 1000000
+#define JS_MAX_STEPS 1000
 
 /* Before the status of a response that is no success, in column sqlstate. */
 #define JS_SQLSTATE_STATUS "JS"
@@ -88,6 +89,15 @@ typedef enum JsMisfire
 	JS_MISFIRE_SKIP,
 	JS_MISFIRE_ALL
 } JsMisfire;
+
+/* When a run may start that waits for others (doc/workflows.md). */
+typedef enum JsAfterWhen
+{
+	JS_AFTER_NOTHING,			/* it waits for none */
+	JS_AFTER_SUCCESS,
+	JS_AFTER_FAILURE,
+	JS_AFTER_DONE
+} JsAfterWhen;
 
 typedef struct JsJob
 {
@@ -128,6 +138,16 @@ typedef struct JsJob
 	char	   *on_success;		/* a function; NULL: none */
 	char	   *on_failure;
 	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
+	Jsonb	   *steps;			/* of a workflow: as given; NULL: it is none */
+	int64		steps_revision; /* of a workflow: its set in force; of a step:
+								 * its set; 0: there never was one */
+	int64		workflow_id;	/* of a step: the job it is a step of; else 0 */
+	int32		step_no;		/* from 1, after all that it waits for */
+	char	   *step;			/* its name there */
+	ArrayType  *step_after;		/* of int4: the step_no's that it waits for;
+								 * NULL: none */
+	JsAfterWhen step_when;
+	bool		step_optional;
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -143,6 +163,7 @@ typedef struct JsJob
 	TimestampTz dropped_at;
 	bool		cancel_running;
 	bool		sends_request;	/* there is a request, be it read or not */
+	bool		has_steps;		/* likewise */
 	bool		has_keys;		/* likewise */
 	bool		tells;			/* on_success or on_failure, likewise */
 	Size		size;			/* of all that has no fixed size, as read */
@@ -196,17 +217,9 @@ typedef enum JsRunSource
 	JS_SOURCE_BACKFILL,
 	JS_SOURCE_RETRY,			/* retry_run(), redrive() */
 	JS_SOURCE_CALLBACK,			/* the end of another run */
-	JS_SOURCE_BATCH				/* trigger_batch(); it executes nothing */
+	JS_SOURCE_BATCH,			/* trigger_batch(); it executes nothing */
+	JS_SOURCE_STEP				/* the run of the job that it is a step of */
 } JsRunSource;
-
-/* When a run may start that waits for others (doc/workflows.md). */
-typedef enum JsAfterWhen
-{
-	JS_AFTER_NOTHING,			/* it waits for none */
-	JS_AFTER_SUCCESS,
-	JS_AFTER_FAILURE,
-	JS_AFTER_DONE
-} JsAfterWhen;
 
 /* Runs that one run waits for, at most. */
 #define JS_MAX_PARENTS 100000
@@ -340,6 +353,8 @@ extern void js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
 extern bool js_job_read_head(int64 job_id, JsJob *head);
+extern List *js_steps_read(int64 workflow_id, int64 revision);
+extern const int32 *js_step_after(const JsJob *step, int *count);
 extern List *js_jobs_named(const char *name);
 extern bool js_job_find(Oid owner, const char *name, JsJob *job);
 extern bool js_job_name_lock(Oid owner, const char *name);
@@ -347,6 +362,7 @@ extern bool js_job_name_try_lock(Oid owner, const char *name);
 extern void js_job_name_unlock(Oid owner, const char *name);
 extern bool js_job_create(JsJob *job);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
+extern void js_steps_visit(int64 workflow_id, int64 revision, JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);
 extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg);
 extern bool js_job_refresh_owner(int64 job_id);
@@ -398,7 +414,8 @@ extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
 extern int64 js_run_next_id(void);
 extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
-extern JsAfterWhen js_after_when_argument(const char *name);
+extern const char *js_run_status_name(JsRunStatus status);
+extern JsAfterWhen js_after_when_argument(const char *parameter, const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *status);

@@ -515,6 +515,8 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->handler = js_row_text(row, HISTORY_HANDLER);
 	run->request = js_row_jsonb(row, HISTORY_REQUEST);
 	run->traceparent = js_row_text(row, HISTORY_TRACEPARENT);
+	if (!row->nulls[HISTORY_PARENT_RUN_ID - 1])
+		run->parent_run_id = DatumGetInt64(row->values[HISTORY_PARENT_RUN_ID - 1]);
 	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
 	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);

@@ -9,11 +9,13 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -21,6 +23,7 @@
 #include "storage/lmgr.h"
 #include "store/job_parameters.h"
 #include "store/owner.h"
+#include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -42,6 +45,22 @@ enum StateColumn
  * job
  * ------------------------------------------------------------------------
  */
+
+/* 0 is NULL. */
+static void
+set_int64_or_null(JsRow *row, AttrNumber column, int64 value)
+{
+	if (value == 0)
+		js_row_set_null(row, column);
+	else
+		js_row_set(row, column, Int64GetDatum(value));
+}
+
+static int64
+row_int64_or_zero(const JsRow *row, AttrNumber column)
+{
+	return row->nulls[column - 1] ? 0 : DatumGetInt64(row->values[column - 1]);
+}
 
 /* If it is nobody's the row goes on to say whose it was. */
 static void
@@ -67,6 +86,40 @@ owner_from_row(const JsRow *row, JsJob *job)
 	job->owner_is_stale = js_owner_is_stale(&stored);
 }
 
+/* The set in force, of a workflow; where it belongs, of a step. */
+static void
+steps_to_row(const JsJob *job, JsRow *row)
+{
+	bool		is_step = job->workflow_id != 0;
+
+	js_row_set_jsonb(row, JS_JOB_STEPS, job->steps);
+	js_row_set(row, JS_JOB_STEPS_REVISION, Int64GetDatum(is_step ? 0 : job->steps_revision));
+	set_int64_or_null(row, JS_JOB_WORKFLOW_ID, job->workflow_id);
+	set_int64_or_null(row, JS_JOB_STEP_REVISION, is_step ? job->steps_revision : 0);
+	js_row_set_number(row, JS_JOB_STEP_NO, job->step_no);
+	js_row_set_text(row, JS_JOB_STEP, job->step);
+	js_row_set_array(row, JS_JOB_STEP_AFTER, job->step_after);
+	js_row_set_text(row, JS_JOB_STEP_WHEN, js_after_when_name(job->step_when));
+	js_row_set(row, JS_JOB_STEP_OPTIONAL, BoolGetDatum(job->step_optional));
+}
+
+static void
+steps_from_row(const JsRow *row, bool whole, JsJob *job)
+{
+	job->has_steps = !row->nulls[JS_JOB_STEPS - 1];
+	job->workflow_id = row_int64_or_zero(row, JS_JOB_WORKFLOW_ID);
+	job->steps_revision = row_int64_or_zero(row, job->workflow_id != 0 ? JS_JOB_STEP_REVISION :
+											JS_JOB_STEPS_REVISION);
+	job->step_no = js_row_number(row, JS_JOB_STEP_NO, JS_MAX_STEPS);
+	job->step = js_row_head_text(row, JS_JOB_STEP);
+	if (!whole)
+		return;
+	job->steps = js_row_jsonb(row, JS_JOB_STEPS);
+	job->step_after = js_row_head_array(row, JS_JOB_STEP_AFTER);
+	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
+	job->step_optional = DatumGetBool(row->values[JS_JOB_STEP_OPTIONAL - 1]);
+}
+
 static void
 job_to_row(const JsJob *job, JsRow *row)
 {
@@ -76,6 +129,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	owner_to_row(job->owner, row);
 	js_row_set(row, JS_JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
 	js_row_set_jsonb(row, JS_JOB_REQUEST, job->request);
+	steps_to_row(job, row);
 	js_row_set(row, JS_JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JS_JOB_PAUSE_REASON, job->pause_reason);
 	js_row_set(row, JS_JOB_HOME, UUIDPGetDatum(&job->home));
@@ -101,6 +155,7 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->has_keys = !row->nulls[JS_JOB_KEYS - 1];
 	job->tells = !row->nulls[JS_JOB_ON_SUCCESS - 1] || !row->nulls[JS_JOB_ON_FAILURE - 1];
 	job->sends_request = !row->nulls[JS_JOB_REQUEST - 1];
+	steps_from_row(row, whole, job);
 	job->paused = DatumGetBool(row->values[JS_JOB_PAUSED - 1]);
 	job->created_at = js_row_timestamp(row, JS_JOB_CREATED_AT);
 	job->updated_at = js_row_timestamp(row, JS_JOB_UPDATED_AT);
@@ -111,7 +166,8 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->dropped_at = js_row_timestamp(row, JS_JOB_DROPPED_AT);
 	job->cancel_running = DatumGetBool(row->values[JS_JOB_CANCEL_RUNNING - 1]);
 	job->size = js_job_parameters_row_size(row) +
-		js_row_size(row, JS_JOB_REQUEST) + js_row_size(row, JS_JOB_PAUSE_REASON);
+		js_row_size(row, JS_JOB_REQUEST) + js_row_size(row, JS_JOB_STEPS) +
+		js_row_size(row, JS_JOB_PAUSE_REASON);
 	if (whole)
 	{
 		job->request = js_row_jsonb(row, JS_JOB_REQUEST);
@@ -269,6 +325,47 @@ js_job_refresh_owner(int64 job_id)
 	return free;
 }
 
+/* The steps of a set, dropped ones too, in the order of their places: JsJob pointers. */
+List *
+js_steps_read(int64 workflow_id, int64 revision)
+{
+	Relation	rel = js_table_open("job", AccessShareLock);
+	Relation	index = index_open(js_table_oid("job_step"), AccessShareLock);
+	List	   *steps = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
+	js_scan_int64(&keys[1], JS_JOB_STEP_REVISION, BTEqualStrategyNumber, revision);
+	scan = systable_beginscan_ordered(rel, index, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		JsJob	   *step = palloc(sizeof(JsJob));
+
+		job_from_tuple(rel, tuple, step);
+		steps = lappend(steps, step);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return steps;
+}
+
+/* The places of those that a step waits for; none if somebody has spoilt the row. */
+const int32 *
+js_step_after(const JsJob *step, int *count)
+{
+	ArrayType  *after = step->step_after;
+
+	*count = 0;
+	if (after == NULL || ARR_NDIM(after) != 1 || ARR_ELEMTYPE(after) != INT4OID || ARR_HASNULL(after))
+		return NULL;
+	*count = ARR_DIMS(after)[0];
+	return (const int32 *) ARR_DATA_PTR(after);
+}
+
 /* The heads of the live jobs of a name, of all owners; first those that are at home here. */
 List *
 js_jobs_named(const char *name)
@@ -290,7 +387,7 @@ js_jobs_named(const char *name)
 		JsJob	   *job = palloc(sizeof(JsJob));
 
 		job_head_from_tuple(rel, tuple, job);
-		if (job->dropped_at != DT_NOBEGIN)
+		if (job->dropped_at != DT_NOBEGIN || job->workflow_id != 0)
 			continue;
 		jobs = memcmp(&job->home, &token, sizeof(pg_uuid_t)) == 0 ? lcons(job, jobs) : lappend(jobs, job);
 	}
@@ -332,7 +429,8 @@ find_named(Oid owner, const char *name, Snapshot snapshot, JsJob *job)
 		JsJob		candidate;
 
 		job_from_tuple(rel, tuple, &candidate);
-		if (candidate.dropped_at != DT_NOBEGIN || candidate.owner != owner ||
+		if (candidate.dropped_at != DT_NOBEGIN || candidate.workflow_id != 0 ||
+			candidate.owner != owner ||
 			(found && !is_home(&candidate)))
 			continue;
 		*job = candidate;
@@ -452,6 +550,18 @@ js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg)
 	js_table_visit("job", "job_pkey", first, last, visit_job_tuple, &each);
 }
 
+/* The heads of the steps of a set, dropped ones too. */
+void
+js_steps_visit(int64 workflow_id, int64 revision, JsJobVisitor visit, void *arg)
+{
+	JobVisit	each = {visit, arg};
+	ScanKeyData keys[2];
+
+	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
+	js_scan_int64(&keys[1], JS_JOB_STEP_REVISION, BTEqualStrategyNumber, revision);
+	js_table_visit_keys("job", "job_step", keys, 2, visit_job_tuple, &each);
+}
+
 void
 js_jobs_visit_all(JsJobVisitor visit, void *arg)
 {
@@ -499,16 +609,6 @@ js_jobs_select(JsJobFilter filter, void *arg)
  * ------------------------------------------------------------------------
  */
 
-/* 0 is NULL. */
-static void
-set_int64_or_null(JsRow *row, AttrNumber column, int64 value)
-{
-	if (value == 0)
-		js_row_set_null(row, column);
-	else
-		js_row_set(row, column, Int64GetDatum(value));
-}
-
 static void
 state_to_row(const JsJobState *state, JsRow *row)
 {
@@ -535,12 +635,6 @@ state_to_row(const JsJobState *state, JsRow *row)
 	set_int64_or_null(row, STATE_AUTO_PAUSED_REVISION, state->auto_paused_revision);
 	js_row_set_text(row, STATE_AUTO_PAUSED_REASON, state->auto_paused_reason);
 	js_row_set(row, STATE_FORGIVEN_FAILURES, Int32GetDatum(state->forgiven_failures));
-}
-
-static int64
-row_int64_or_zero(const JsRow *row, AttrNumber column)
-{
-	return row->nulls[column - 1] ? 0 : DatumGetInt64(row->values[column - 1]);
 }
 
 static void

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_names.c
- *		The names of statuses and sources in rows.
+ *		The names of statuses, sources and conditions in rows.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -21,7 +21,13 @@ static const char *const source_names[] = {
 	[JS_SOURCE_UNKNOWN] = "unknown",[JS_SOURCE_SCHEDULE] = "schedule",
 	[JS_SOURCE_STARTUP] = "startup",[JS_SOURCE_TRIGGER] = "trigger",
 	[JS_SOURCE_BACKFILL] = "backfill",[JS_SOURCE_RETRY] = "retry",
-	[JS_SOURCE_CALLBACK] = "callback",[JS_SOURCE_BATCH] = "batch"
+	[JS_SOURCE_CALLBACK] = "callback",[JS_SOURCE_BATCH] = "batch",
+	[JS_SOURCE_STEP] = "step"
+};
+
+static const char *const after_when_names[] = {
+	[JS_AFTER_NOTHING] = NULL,[JS_AFTER_SUCCESS] = "success",
+	[JS_AFTER_FAILURE] = "failure",[JS_AFTER_DONE] = "done"
 };
 
 /* The index of a name; -1: it is none of them, or NULL. */
@@ -29,7 +35,7 @@ static int
 name_find(const char *name, const char *const *names, int n)
 {
 	for (int i = 0; i < n; i++)
-		if (name != NULL && strcmp(name, names[i]) == 0)
+		if (name != NULL && names[i] != NULL && strcmp(name, names[i]) == 0)
 			return i;
 	return -1;
 }
@@ -62,4 +68,36 @@ js_source_of(const char *name)
 	int			found = name_find(name, source_names, lengthof(source_names));
 
 	return found < 0 ? JS_SOURCE_UNKNOWN : (JsRunSource) found;
+}
+
+/* NULL: it waits for none. */
+const char *
+js_after_when_name(JsAfterWhen when)
+{
+	return after_when_names[when];
+}
+
+/* As a user gives it. */
+JsAfterWhen
+js_after_when_argument(const char *parameter, const char *name)
+{
+	int			found = name_find(name, after_when_names, lengthof(after_when_names));
+
+	if (found < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s \"%s\"", parameter, name),
+				 errhint("It is one of success, failure and done.")));
+	return (JsAfterWhen) found;
+}
+
+/* What somebody has spoilt is the default: it lets the least start. */
+JsAfterWhen
+js_after_when_of(const char *name)
+{
+	int			found = name_find(name, after_when_names, lengthof(after_when_names));
+
+	if (name == NULL)
+		return JS_AFTER_NOTHING;
+	return found < 0 ? JS_AFTER_SUCCESS : (JsAfterWhen) found;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * store_names.h
- *		The names of statuses and sources in rows.
+ *		The names of statuses, sources and conditions in rows.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -19,5 +19,8 @@ extern const char *js_source_name(JsRunSource source);
 
 /* JS_SOURCE_UNKNOWN if somebody has spoilt the row. */
 extern JsRunSource js_source_of(const char *name);
+
+extern const char *js_after_when_name(JsAfterWhen when);
+extern JsAfterWhen js_after_when_of(const char *name);
 
 #endif							/* JS_STORE_NAMES_H */

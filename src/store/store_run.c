@@ -37,11 +37,6 @@ enum RunColumn
 /* Users know the first three. */
 static const char *const run_status_names[] = {"queued", "running", "retrying", "waiting"};
 
-static const char *const after_when_names[] = {
-	[JS_AFTER_NOTHING] = NULL,[JS_AFTER_SUCCESS] = "success",
-	[JS_AFTER_FAILURE] = "failure",[JS_AFTER_DONE] = "done"
-};
-
 /* ------------------------------------------------------------------------
  * run
  * ------------------------------------------------------------------------
@@ -129,7 +124,7 @@ run_to_row(const JsRun *run, JsRow *row)
 	js_row_set_text(row, RUN_HANDLER, run->handler);
 	js_row_set_jsonb(row, RUN_REQUEST, run->request);
 	js_row_set_text(row, RUN_TRACEPARENT, run->traceparent);
-	js_row_set_text(row, RUN_AFTER_WHEN, after_when_names[run->after_when]);
+	js_row_set_text(row, RUN_AFTER_WHEN, js_after_when_name(run->after_when));
 	js_row_set_number(row, RUN_PARENTS, run->nparents);
 	if (run->parent_run_id != 0)
 	{
@@ -170,6 +165,13 @@ js_run_status_argument(const char *name)
 			 errhint("Runs that have not ended are queued, running or retrying.")));
 }
 
+/* As views show it. */
+const char *
+js_run_status_name(JsRunStatus status)
+{
+	return run_status_names[status == JS_RUN_WAITING ? JS_RUN_RUNNING : status];
+}
+
 static JsRunStatus
 run_status_of(const char *name)
 {
@@ -177,42 +179,6 @@ run_status_of(const char *name)
 		if (strcmp(name, run_status_names[i]) == 0)
 			return (JsRunStatus) i;
 	elog(ERROR, "run has unknown status \"%s\"", name);
-}
-
-/* JS_AFTER_NOTHING: it is none of them. */
-static JsAfterWhen
-after_when_find(const char *name)
-{
-	for (int i = JS_AFTER_SUCCESS; i < lengthof(after_when_names); i++)
-		if (strcmp(name, after_when_names[i]) == 0)
-			return (JsAfterWhen) i;
-	return JS_AFTER_NOTHING;
-}
-
-/* As a user gives it. */
-JsAfterWhen
-js_after_when_argument(const char *name)
-{
-	JsAfterWhen when = after_when_find(name);
-
-	if (when == JS_AFTER_NOTHING)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid after_when \"%s\"", name),
-				 errhint("It is one of success, failure and done.")));
-	return when;
-}
-
-/* What somebody has spoilt is the default: it lets the least start. */
-static JsAfterWhen
-after_when_of(const char *name)
-{
-	JsAfterWhen when;
-
-	if (name == NULL)
-		return JS_AFTER_NOTHING;
-	when = after_when_find(name);
-	return when == JS_AFTER_NOTHING ? JS_AFTER_SUCCESS : when;
 }
 
 static void
@@ -243,7 +209,7 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->reason = js_row_head_text(row, RUN_REASON);
 	run->handler = js_row_head_text(row, RUN_HANDLER);
 	run->traceparent = js_row_head_text(row, RUN_TRACEPARENT);
-	run->after_when = after_when_of(js_row_head_text(row, RUN_AFTER_WHEN));
+	run->after_when = js_after_when_of(js_row_head_text(row, RUN_AFTER_WHEN));
 	run->nparents = js_row_number(row, RUN_PARENTS, JS_MAX_PARENTS);
 	if (!row->nulls[RUN_PARENT_RUN_ID - 1])
 		run->parent_run_id = DatumGetInt64(row->values[RUN_PARENT_RUN_ID - 1]);

@@ -111,11 +111,11 @@ get_job(const JsMail *mail)
 /*
  * Reads a run and its job.  There is no job if the run is not ours to execute
  * any more: since the claim the job has got another owner, or a command that
- * may leave effects behind where the claim promised none; or somebody who may
- * has changed the rows.
+ * may leave effects behind where the claim promised none, or work that can share
+ * no transaction; or somebody who may has changed the rows.
  */
 static void
-read_work(JsWork *work)
+read_work(JsWork *work, bool shares)
 {
 	const JsJob *job = get_job(&work->mail);
 	JsRun	   *run = &work->run;
@@ -125,7 +125,8 @@ read_work(JsWork *work)
 		!js_run_read(work->mail.run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
 		run->owner != job->owner || js_http_definition(job, run, &place) != NULL ||
-		(run->handler == NULL && run->repeatable && !job->transactional))
+		(run->handler == NULL && run->repeatable && !job->transactional) ||
+		(shares && job->handler == NULL))
 	{
 		ereport(LOG,
 				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",
@@ -154,7 +155,7 @@ read_works(const JsMail *mail, int count)
 		works[i].mail = mail[i];
 		works[i].outcome.worker_pid = MyProcPid;
 		works[i].outcome.started_at = works[i].outcome.finished_at = js_clock_now();
-		read_work(&works[i]);
+		read_work(&works[i], count > 1);
 	}
 	js_process_commit_own();
 	MemoryContextSwitchTo(outer);

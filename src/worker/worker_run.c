@@ -43,6 +43,7 @@
 #include "run/execsql.h"
 #include "run/finish.h"
 #include "run/retry.h"
+#include "run/step_runs.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
 #include "store/table.h"
@@ -202,12 +203,25 @@ commit_with_record(JsWork *work)
 		record_separately(work);
 }
 
+/* What the run is for; returns its result. */
+static Jsonb *
+perform(const JsWork *work)
+{
+	const JsJob *job = work->job;
+
+	if (work->run.handler != NULL)
+		return js_handler_run(work->run.handler, work->run.args, js_run_context);
+	if (job->handler != NULL)
+		return js_handler_run(job->handler, work->run.args, js_run_context);
+	if (job->steps == NULL)
+		return js_command_run(job->command, job->mode, js_run_context);
+	js_step_runs_queue(job, &work->run);
+	return NULL;
+}
+
 static void
 execute(JsWork *work)
 {
-	const JsJob *job = work->job;
-	const char *handler = work->run.handler != NULL ? work->run.handler : job->handler;
-
 	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -215,10 +229,7 @@ execute(JsWork *work)
 	JS_INJECTION_POINT("jobsched-run-begins");
 	if (js_seat_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
 		refuse_cancelled();
-	if (handler != NULL)
-		work->outcome.result = js_handler_run(handler, work->run.args, js_run_context);
-	else
-		work->outcome.result = js_command_run(job->command, job->mode, js_run_context);
+	work->outcome.result = perform(work);
 	js_worker_finish_user_code(1);
 	PortalHashTableDeleteAll();
 	work->outcome.status = JS_SUCCEEDED;

@@ -1,0 +1,264 @@
+/*-------------------------------------------------------------------------
+ *
+ * step_results.c
+ *		What the steps of a workflow have left, for functions that a step calls.
+ *
+ * A run belongs to a workflow if it is the run of a step, or is below one: what a
+ * step has queued as its child finds the same steps.  The workflow's run is the
+ * parent of the runs of its steps, and has no other children.
+ *
+ * As in upstream.c the tables are read with the newest snapshot, since rows of runs
+ * move: first those that live, then the rings of history, and what is kept last.  So
+ * none is overlooked that moves meanwhile, and each is found once or twice.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/access.h"
+#include "base/arguments.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "run/context.h"
+#include "store/store_names.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(jobsched_workflow_run_id);
+PG_FUNCTION_INFO_V1(jobsched_step_result);
+PG_FUNCTION_INFO_V1(jobsched_step_results);
+
+/* Runs that live are looked up by so many at a time. */
+#define AT_A_TIME 100
+
+typedef struct Step
+{
+	int64		job_id;
+	char	   *name;			/* NULL: there is none, or not for the caller */
+	int64		run_id;			/* 0: has not been found */
+} Step;
+
+typedef struct Workflow
+{
+	int64		run_id;
+	MemoryContext context;
+	Step		steps[JS_MAX_STEPS];	/* by their places */
+} Workflow;
+
+/* What is known of the run of a step. */
+typedef struct StepRun
+{
+	JsRun		run;
+	const char *status;
+	JsOutcome	outcome;		/* what it has left: nothing if it has not
+								 * ended */
+} StepRun;
+
+/* ------------------------------------------------------------------------
+ * The workflow
+ * ------------------------------------------------------------------------
+ */
+
+/* The head of the run of a step that the current run is, or that it is below. */
+static bool
+find_step_run(JsRun *head)
+{
+	if (js_current_run == NULL)
+		return false;
+	*head = *js_current_run;
+	for (int i = 0; i <= JS_MAX_DEPTH && head->source != JS_SOURCE_STEP; i++)
+		if (head->parent_run_id == 0 || !js_run_see_head(head->parent_run_id, head))
+			return false;
+	return head->source == JS_SOURCE_STEP;
+}
+
+Datum
+jobsched_workflow_run_id(PG_FUNCTION_ARGS)
+{
+	JsRun		head;
+
+	if (!find_step_run(&head))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(head.parent_run_id);
+}
+
+/* For whom a step is not to be seen, it does not exist. */
+static void
+note_step(const JsJob *head, void *arg)
+{
+	Workflow   *workflow = arg;
+	Step	   *step;
+
+	if (head->step_no < 1 || head->step == NULL || !js_may_see(head->owner))
+		return;
+	step = &workflow->steps[head->step_no - 1];
+	step->job_id = head->job_id;
+	step->name = MemoryContextStrdup(workflow->context, head->step);
+}
+
+static void
+note_run(Workflow *workflow, const JsRun *head)
+{
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+		if (workflow->steps[i].job_id == head->job_id)
+			workflow->steps[i].run_id = head->run_id;
+}
+
+static bool
+note_ended(const JsRun *head, JsStatus status, void *arg)
+{
+	note_run(arg, head);
+	return true;
+}
+
+static void
+note_live_runs(Workflow *workflow)
+{
+	int64		ids[AT_A_TIME];
+	int64		from = 0;
+	int			count;
+
+	do
+	{
+		count = js_runs_children(workflow->run_id, from, ids, AT_A_TIME);
+		for (int i = 0; i < count; i++)
+		{
+			JsRun		head;
+
+			if (js_run_see_head(ids[i], &head))
+				note_run(workflow, &head);
+			from = ids[i] + 1;
+		}
+	} while (count == AT_A_TIME);
+}
+
+/* The steps of the workflow that the current run belongs to; NULL: it belongs to none. */
+static Workflow *
+read_workflow(void)
+{
+	Workflow   *workflow;
+	JsRun		head;
+	JsJob		job;
+
+	if (!find_step_run(&head) || !js_job_read_head(head.job_id, &job))
+		return NULL;
+	workflow = palloc0(sizeof(Workflow));
+	workflow->run_id = head.parent_run_id;
+	workflow->context = CurrentMemoryContext;
+	js_steps_visit(job.workflow_id, job.steps_revision, note_step, workflow);
+	note_live_runs(workflow);
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(workflow->run_id, ring, note_ended, workflow);
+	return workflow;
+}
+
+static const Step *
+require_step(const Workflow *workflow, const char *name)
+{
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+		if (workflow->steps[i].name != NULL && strcmp(workflow->steps[i].name, name) == 0)
+			return &workflow->steps[i];
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("step \"%s\" does not exist", name),
+			 errhint("step_results() shows the steps of run " INT64_FORMAT ", which this one belongs to.",
+					 workflow->run_id)));
+}
+
+/* ------------------------------------------------------------------------
+ * What a step has left
+ * ------------------------------------------------------------------------
+ */
+
+/* False: its run is not there, or not for the caller. */
+static bool
+read_step_run(const Step *step, StepRun *found)
+{
+	memset(found, 0, sizeof(StepRun));
+	if (step->run_id == 0)
+		return false;
+	if (js_run_see(step->run_id, &found->run))
+		found->status = js_run_status_name(found->run.status);
+	else if (js_history_find_left(step->run_id, &found->run, &found->outcome))
+		found->status = js_status_name(found->outcome.status);
+	return found->status != NULL && js_may_see(found->run.owner);
+}
+
+static bool
+has_succeeded(const StepRun *step_run)
+{
+	return strcmp(step_run->status, js_status_name(JS_SUCCEEDED)) == 0;
+}
+
+Datum
+jobsched_step_result(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Workflow   *workflow = read_workflow();
+	StepRun		found;
+
+	if (workflow == NULL || !read_step_run(require_step(workflow, name), &found) ||
+		!has_succeeded(&found) || found.outcome.result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(found.outcome.result);
+}
+
+enum ResultColumn
+{
+	RESULT_STEP, RESULT_RUN_ID, RESULT_STATUS, RESULT_ARGS, RESULT_RESULT, RESULT_ERROR,
+	RESULT_COLUMNS
+};
+
+static void
+put_step(ReturnSetInfo *result, const Step *step)
+{
+	Datum		values[RESULT_COLUMNS] = {0};
+	bool		nulls[RESULT_COLUMNS];
+	StepRun		found;
+
+	if (!read_step_run(step, &found))
+		return;
+	values[RESULT_STEP] = CStringGetTextDatum(step->name);
+	values[RESULT_RUN_ID] = Int64GetDatum(step->run_id);
+	values[RESULT_STATUS] = CStringGetTextDatum(found.status);
+	values[RESULT_ARGS] = PointerGetDatum(found.run.args);
+	values[RESULT_RESULT] = PointerGetDatum(found.outcome.result);
+	if (found.outcome.error != NULL)
+		values[RESULT_ERROR] = CStringGetTextDatum(found.outcome.error);
+	for (int i = 0; i < RESULT_COLUMNS; i++)
+		nulls[i] = values[i] == (Datum) 0;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* One step, or all of them in order. */
+Datum
+jobsched_step_results(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	const char *name = js_text_argument(fcinfo, 0);
+	Workflow   *workflow = read_workflow();
+	const Step *only = workflow == NULL || name == NULL ? NULL : require_step(workflow, name);
+	MemoryContext scratch;
+	MemoryContext outer;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (workflow == NULL)
+		return (Datum) 0;
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched step results", ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(scratch);
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+	{
+		if (only == NULL || only == &workflow->steps[i])
+			put_step(result, &workflow->steps[i]);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+	return (Datum) 0;
+}

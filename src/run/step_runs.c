@@ -1,0 +1,162 @@
+/*-------------------------------------------------------------------------
+ *
+ * step_runs.c
+ *		What the run of a job made of steps executes: it queues their runs.
+ *
+ * In its transaction it queues a run for each step, as its child, which waits for
+ * the runs of the steps that this one comes after.  All else that makes a workflow
+ * is what children and runs that wait do anyway.  So nobody keeps a state of a
+ * workflow, and after a crash either all of its steps are queued or none.
+ *
+ * The set of steps is the one that the job's row had when the worker read it.  Its
+ * rows stay while a run has begun that may need them, and never change but for their
+ * name, their owner and whether they are held.
+ *
+ * No lock is needed on the runs that others wait for, as it is for parameter after:
+ * they exist from the same commit on as the rows of dependency that keep them.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "http/limit_keys.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "run/children.h"
+#include "run/http_job.h"
+#include "run/queue.h"
+#include "run/step_runs.h"
+#include "store/bounds.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* The runs that have been queued, by the places of their steps. */
+typedef struct Queue
+{
+	JsRunWriter *writer;
+	const JsRun *run;			/* that queues them */
+	int			count;
+	int64		ids[JS_MAX_STEPS];
+} Queue;
+
+static void
+step_error_context(void *arg)
+{
+	errcontext("step \"%s\"", (const char *) arg);
+}
+
+pg_noreturn static void
+refuse_spoilt(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the steps of the job are not as they were written"),
+			 errhint("Give them to alter_job() once more.")));
+}
+
+/* The runs that a step's run waits for: ascending, for so are ids and places, and each once. */
+static void
+wait_for_others(const Queue *queue, const JsJob *step, JsRun *run)
+{
+	bool		is_named[JS_MAX_STEPS] = {false};
+	int64	   *parents;
+	int			count;
+	const int32 *after = js_step_after(step, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (after[i] < 1 || after[i] > queue->count)
+			refuse_spoilt();
+		is_named[after[i] - 1] = true;
+	}
+	parents = palloc(Max(queue->count, 1) * sizeof(int64));
+	for (int i = 0; i < queue->count; i++)
+		if (is_named[i])
+			parents[run->nparents++] = queue->ids[i];
+	run->parents = run->nparents > 0 ? parents : NULL;
+	run->after_when = run->nparents > 0 ? step->step_when : JS_AFTER_NOTHING;
+	if (run->nparents > 0 && run->after_when == JS_AFTER_NOTHING)
+		refuse_spoilt();
+}
+
+/* The run's arguments, and over them the step's. */
+static void
+prepare(const Queue *queue, const JsJob *step, JsRun *run)
+{
+	Jsonb	   *args = js_run_args(queue->run->args, step->args);
+	ArrayType  *templates = js_http_keys(step, step->keys);
+
+	js_queue_prepare(run, step, JS_SOURCE_STEP);
+	run->priority = queue->run->priority;
+	run->traceparent = queue->run->traceparent;
+	if (JB_ROOT_COUNT(args) > 0)
+		run->args = args;
+	js_bounds_check_run(run);
+	if (templates != NULL)
+		run->keys = js_limit_keys_require(templates, args);
+	js_children_adopt(run, step->step_optional);
+	wait_for_others(queue, step, run);
+}
+
+static void
+queue_step(Queue *queue, const JsJob *step)
+{
+	ErrorContextCallback callback = {error_context_stack, step_error_context, step->step};
+	JsRun		run;
+
+	error_context_stack = &callback;
+	if (step->step_no != queue->count + 1)
+		refuse_spoilt();
+	prepare(queue, step, &run);
+	queue->ids[queue->count++] = js_queue_add(queue->writer, &run);
+	error_context_stack = callback.previous;
+}
+
+/* Each with its arguments in memory of its own, for all together may be large. */
+static void
+queue_steps(Queue *queue, const List *steps)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "jobsched step", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	ListCell   *lc;
+
+	foreach(lc, steps)
+	{
+		queue_step(queue, lfirst(lc));
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+}
+
+/*
+ * Queues the steps of a job in the transaction that is open, whose owner may have
+ * made it read only: that applies to his statements, and there are none.
+ */
+void
+js_step_runs_queue(const JsJob *job, const JsRun *run)
+{
+	bool		read_only = XactReadOnly;
+	List	   *steps;
+	Queue	   *queue;
+
+	pgstat_report_activity(STATE_RUNNING, "queueing steps");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	XactReadOnly = false;
+	steps = js_steps_read(job->job_id, job->steps_revision);
+	if (steps == NIL)
+		refuse_spoilt();
+	queue = palloc0(sizeof(Queue));
+	queue->run = run;
+	queue->writer = js_run_writer_open();
+	queue_steps(queue, steps);
+	js_run_writer_close(queue->writer);
+	XactReadOnly = read_only;
+	PopActiveSnapshot();
+}
