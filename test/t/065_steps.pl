@@ -158,17 +158,17 @@ app(q{
 my $acts = { handler => 'app.act' };
 my %behaviour = (
 	function => { weight => 30, make => sub { $acts }, end => 'succeeded', leaves => 1 },
-	command => { weight => 10, make => sub { { command => 'SELECT app.act(jobsched.args())' } }, end => 'succeeded', leaves => 1 },
-	shared => { weight => 10, make => sub { { %$acts, share_transaction => JSON::PP::true } }, end => 'succeeded', leaves => 1 },
-	again => { weight => 8, make => sub { { %$acts, args => { do => 'again' } } }, end => 'succeeded', attempts => 2, leaves => 1 },
-	request => { weight => 8, make => sub { { url => "$sink->{url}/ok/$_[0]" } }, end => 'succeeded' },
-	fail => { weight => 12, make => sub { { %$acts, args => { do => 'fail' } } }, end => 'failed error' },
-	discard => { weight => 3, make => sub { { %$acts, args => { do => 'discard' } } }, end => 'failed discarded' },
-	refused => { weight => 4, make => sub { { url => "$sink->{url}/status/404" } }, end => 'failed http_status' },
-	late => { weight => 4, make => sub { { command => 'SELECT pg_sleep(60)', timeout => '20 ms', max_attempts => 1 } }, end => 'timed_out timeout' },
-	lose => { weight => 4, make => sub { { command => 'SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)', mode => 'autocommit' } },
+	command => { weight => 10, make => sub { +{ command => 'SELECT app.act(jobsched.args())' } }, end => 'succeeded', leaves => 1 },
+	shared => { weight => 10, make => sub { +{ %$acts, share_transaction => JSON::PP::true } }, end => 'succeeded', leaves => 1 },
+	again => { weight => 8, make => sub { +{ %$acts, args => { do => 'again' } } }, end => 'succeeded', attempts => 2, leaves => 1 },
+	request => { weight => 8, make => sub { +{ url => "$sink->{url}/ok/$_[0]" } }, end => 'succeeded' },
+	fail => { weight => 12, make => sub { +{ %$acts, args => { do => 'fail' } } }, end => 'failed error' },
+	discard => { weight => 3, make => sub { +{ %$acts, args => { do => 'discard' } } }, end => 'failed discarded' },
+	refused => { weight => 4, make => sub { +{ url => "$sink->{url}/status/404" } }, end => 'failed http_status' },
+	late => { weight => 4, make => sub { +{ command => 'SELECT pg_sleep(60)', timeout => '20 ms', max_attempts => 1 } }, end => 'timed_out timeout' },
+	lose => { weight => 4, make => sub { +{ command => 'SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)', mode => 'autocommit' } },
 		end => 'lost worker_died', cut => 'lost server_restarted' },
-	cancel => { weight => 7, make => sub { { command => 'SELECT jobsched.cancel_run(jobsched.run_id()); SELECT pg_sleep(60)', mode => 'autocommit' } },
+	cancel => { weight => 7, make => sub { +{ command => 'SELECT jobsched.cancel_run(jobsched.run_id()); SELECT pg_sleep(60)', mode => 'autocommit' } },
 		end => 'cancelled cancelled', cut => 'lost server_restarted' });
 my @choices = map { ($_) x $behaviour{$_}{weight} } sort keys %behaviour;
 my %letter = (succeeded => 'S', failed => 'F', timed_out => 'F', lost => 'F', cancelled => 'F', skipped => 'K');
