@@ -166,7 +166,7 @@ my %behaviour = (
 	discard => { weight => 3, make => sub { +{ %$acts, args => { do => 'discard' } } }, end => 'failed discarded' },
 	refused => { weight => 4, make => sub { +{ url => "$sink->{url}/status/404" } }, end => 'failed http_status' },
 	late => { weight => 4, make => sub { +{ command => 'SELECT pg_sleep(60)', timeout => '20 ms', max_attempts => 1 } }, end => 'timed_out timeout' },
-	lose => { weight => 4, make => sub { +{ command => 'SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)', mode => 'autocommit' } },
+	lose => { weight => 4, make => sub { +{ command => 'SELECT 1; SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)', mode => 'autocommit' } },
 		end => 'lost worker_died', cut => 'lost server_restarted' },
 	cancel => { weight => 7, make => sub { +{ command => 'SELECT jobsched.cancel_run(jobsched.run_id()); SELECT pg_sleep(60)', mode => 'autocommit' } },
 		end => 'cancelled cancelled', cut => 'lost server_restarted' });
@@ -423,7 +423,6 @@ kill_worker($pid);
 $gate->{run}->kill_kill;
 is(ended($run), 'succeeded', 'its worker is killed: it is executed once more');
 is(shown($run), 'a succeeded, b succeeded, c succeeded, d succeeded, e succeeded', 'and has each step once');
-is(psql("SELECT attempt FROM jobsched.runs WHERE run_id = $run"), '2', 'in a second attempt');
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id BETWEEN $run + 1 AND $run + 100"), '5', 'nothing is left of the first');
 
 $gate = in_the_way();
@@ -431,7 +430,7 @@ $run = trigger('five');
 wait_at_gate($node, $db, $run);
 app("SELECT jobsched.cancel_run($run)");
 $gate->{run}->kill_kill;
-is(ended($run), 'cancelled cancelled', 'it is cancelled while it queues');
+is(ended($run), 'cancelled cancelled 57014', 'it is cancelled while it queues');
 is(shown($run), '', 'and has no steps');
 
 # Altered meanwhile: it goes on with the steps with which it has begun.
@@ -453,7 +452,7 @@ $gate->query_safe('ROLLBACK');
 $gate->quit;
 is(ended($run), 'succeeded', 'the run that was queueing ends');
 is(shown($run), 'a succeeded, b succeeded, c succeeded, d succeeded, e succeeded', 'with the old steps');
-wait_value($node, $db, rows_of_steps('five'), '1|0', 'which then go');
+becomes($node, $db, rows_of_steps('five'), '1|0', 'which then go');
 app("SELECT jobsched.cancel_run($far)");
 
 # ------------------------------------------------------------------------
@@ -697,7 +696,7 @@ for my $how ('alter_job', 'create_job')
 	open_the_gate();
 	is(ended($run), 'succeeded', "$how: the run that had begun ends");
 	is(psql("SELECT result FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'says'"), '"old"', "$how: with the old ones");
-	wait_value($node, $db, rows_of_steps('alters'), '2|0', "$how: then these are gone");
+	becomes($node, $db, rows_of_steps('alters'), '2|0', "$how: then these are gone");
 	is(shown($run, 'step, step_no, status'), 'gated 1 succeeded, says 2 succeeded', "$how: history knows them");
 	psql("UPDATE jobsched_internal.run SET run_at = now() WHERE run_id = $waits");
 	new_scheduler();
@@ -732,7 +731,7 @@ like(error_of($node, $db, q{SELECT * FROM jobsched.explain_steps('alters')}, 'ap
 open_the_gate();
 is(ended($run), 'succeeded', 'the run that had begun ends');
 is(shown($run, 'step, result') =~ s/^\S+ \S+ \S+ //r, 'says "old"', 'with its steps');
-wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.job s JOIN jobsched_internal.job j ON j.job_id = s.workflow_id WHERE j.name = 'alters' AND s.dropped_at IS NULL}, '0', 'then these are gone');
+becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.job s JOIN jobsched_internal.job j ON j.job_id = s.workflow_id WHERE j.name = 'alters' AND s.dropped_at IS NULL}, '0', 'then these are gone');
 app(q{SELECT jobsched.alter_job('alters', } . steps_of(@new) . ')');
 $run = trigger('alters');
 is(ended($run), 'succeeded', 'it becomes a workflow again');
@@ -814,7 +813,7 @@ open_the_gate();
 is(ended($run), 'succeeded', 'to its end');
 is(shown($run), 'gated succeeded, says succeeded', 'with all its steps');
 is(psql("SELECT result FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'says'"), '"old"', 'which are its own');
-wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.job s WHERE s.workflow_id <> 0 AND s.dropped_at IS NULL
+becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.job s WHERE s.workflow_id <> 0 AND s.dropped_at IS NULL
 	AND NOT EXISTS (SELECT FROM jobsched_internal.job j WHERE j.job_id = s.workflow_id AND j.dropped_at IS NULL)}, '0', 'then these are dropped');
 
 $gate = close_gate($node, $db);
@@ -956,7 +955,7 @@ for my $copy ('restored', 'copy')
 		is(end_of($node, $copy, $held), 'succeeded', "$copy: it goes on");
 		is($node->safe_psql($copy, "SELECT result FROM jobsched.steps WHERE workflow_run_id = $held AND step = 'takes'"), '"given"', "$copy: with what its steps have left");
 	}
-	wait_value($node, $copy, rows_of_steps('held'), '2|0', "$copy: the old steps go");
+	becomes($node, $copy, rows_of_steps('held'), '2|0', "$copy: the old steps go");
 }
 is(psql(rows_of_steps('held')), '2|2', 'here they are there, since a run has them');
 
@@ -983,15 +982,15 @@ sub turn
 turn() for 1 .. 3;
 is(psql(q{SELECT string_agg(workflow_run_id || ' ' || step, ', ' ORDER BY step_no) FROM jobsched.steps}), "$held gives, $held takes", 'steps are kept while their workflow run lives');
 is(psql(rows_of_steps('held')), '2|2', 'and so is what they execute');
-wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.job WHERE dropped_at IS NOT NULL}, '0', 'other old steps are forgotten');
+becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.job WHERE dropped_at IS NOT NULL}, '0', 'other old steps are forgotten');
 new_scheduler();
 app(q{SELECT jobsched.set_queue('hold')});
 is(ended($held), 'succeeded', 'it goes on');
 is(shown($held, 'step, result'), 'gives "given", takes "given"', 'with what its steps have left');
-wait_value($node, $db, rows_of_steps('held'), '2|0', 'then the old steps go');
+becomes($node, $db, rows_of_steps('held'), '2|0', 'then the old steps go');
 turn() for 1 .. 3;
 is(psql(q{SELECT count(*) FROM jobsched.steps}), '0', 'and all of it is forgotten');
-wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.job WHERE dropped_at IS NOT NULL}, '0', 'down to the last');
+becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.job WHERE dropped_at IS NOT NULL}, '0', 'down to the last');
 psql('ALTER SYSTEM RESET jobsched.history_retention');
 psql('ALTER SYSTEM RESET jobsched.failure_retention');
 psql('SELECT pg_reload_conf()');
