@@ -41,8 +41,8 @@ js_http_nothing_given(JsHttpDefinition *given)
 	given->connect_timeout = given->max_redirects = -1;
 }
 
-static bool
-is_anything_given(const JsHttpDefinition *given)
+bool
+js_http_is_anything_given(const JsHttpDefinition *given)
 {
 	JsHttpDefinition nothing;
 
@@ -50,25 +50,68 @@ is_anything_given(const JsHttpDefinition *given)
 	return memcmp(given, &nothing, sizeof(nothing)) != 0;
 }
 
-/* From sign_with on: what create_job() and http_request() have in common. */
-static int
-common_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given)
+/*
+ * What create_job() and alter_job() have of a request, in the order of their
+ * arguments; http_request() has those from sign_with on in the same order.
+ */
+#define PARAMETER(name) #name, offsetof(JsHttpDefinition, name)
+
+const JsHttpParameter js_http_parameters[] = {
+	{PARAMETER(url), JS_PARAMETER_TEXT},
+	{PARAMETER(method), JS_PARAMETER_TEXT},
+	{PARAMETER(headers), JS_PARAMETER_JSON},
+	{PARAMETER(body), JS_PARAMETER_JSON},
+	{PARAMETER(body_text), JS_PARAMETER_TEXT},
+	{PARAMETER(sign_with), JS_PARAMETER_TEXT},
+	{PARAMETER(connect_timeout), JS_PARAMETER_SPAN},
+	{PARAMETER(success_codes), JS_PARAMETER_CONDITIONS},
+	{PARAMETER(max_redirects), JS_PARAMETER_NUMBER},
+	{NULL}
+};
+
+#define FIRST_COMMON 5
+
+/* Takes a value that is given. */
+void
+js_http_argument_take(const JsHttpParameter *parameter, Datum value, JsHttpDefinition *given)
 {
-	given->sign_with = js_text_argument(fcinfo, n++);
-	if (!PG_ARGISNULL(n))
-		given->connect_timeout = js_interval_us("connect_timeout", PG_GETARG_INTERVAL_P(n));
-	n++;
-	if (!PG_ARGISNULL(n))
-		given->success_codes = PG_GETARG_ARRAYTYPE_P_COPY(n);
-	n++;
-	if (!PG_ARGISNULL(n) && PG_GETARG_INT32(n) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_redirects \"%d\" is out of range", PG_GETARG_INT32(n)),
-				 errhint("0 means that none is followed.")));
-	if (!PG_ARGISNULL(n))
-		given->max_redirects = PG_GETARG_INT32(n);
-	n++;
+	void	   *member = (char *) given + parameter->offset;
+
+	switch (parameter->kind)
+	{
+		case JS_PARAMETER_TEXT:
+			*(char **) member = TextDatumGetCString(value);
+			break;
+		case JS_PARAMETER_JSON:
+			*(Jsonb **) member = DatumGetJsonbPCopy(value);
+			break;
+		case JS_PARAMETER_SPAN:
+			*(int64 *) member = js_interval_us(parameter->name, DatumGetIntervalP(value));
+			break;
+		case JS_PARAMETER_NUMBER:
+			if (DatumGetInt32(value) < 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("%s \"%d\" is out of range", parameter->name, DatumGetInt32(value)),
+						 errhint("0 means that none is followed.")));
+			*(int *) member = DatumGetInt32(value);
+			break;
+		default:				/* a list */
+			*(ArrayType **) member = DatumGetArrayTypePCopy(value);
+			break;
+	}
+}
+
+/* Those from the first on; returns the number of the argument that follows. */
+static int
+take_arguments(FunctionCallInfo fcinfo, int n, int first, JsHttpDefinition *given)
+{
+	for (const JsHttpParameter *parameter = &js_http_parameters[first]; parameter->name != NULL; parameter++)
+	{
+		if (!PG_ARGISNULL(n))
+			js_http_argument_take(parameter, PG_GETARG_DATUM(n), given);
+		n++;
+	}
 	return n;
 }
 
@@ -80,13 +123,8 @@ int
 js_http_arguments(FunctionCallInfo fcinfo, int n, JsHttpDefinition *given, bool *any)
 {
 	js_http_nothing_given(given);
-	given->url = js_text_argument(fcinfo, n++);
-	given->method = js_text_argument(fcinfo, n++);
-	given->headers = jsonb_argument(fcinfo, n++);
-	given->body = jsonb_argument(fcinfo, n++);
-	given->body_text = js_text_argument(fcinfo, n++);
-	n = common_arguments(fcinfo, n, given);
-	*any = is_anything_given(given);
+	n = take_arguments(fcinfo, n, 0, given);
+	*any = js_http_is_anything_given(given);
 	return n;
 }
 
@@ -137,7 +175,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(4))
 		given.url = js_http_url_with_params(given.url, PG_GETARG_JSONB_P(4));
 	given.body_text = js_text_argument(fcinfo, 11);
-	n = common_arguments(fcinfo, 14, &given);
+	n = take_arguments(fcinfo, 14, FIRST_COMMON, &given);
 	given.on_success = js_text_argument(fcinfo, n++);
 	given.on_failure = js_text_argument(fcinfo, n);
 	js_http_check_may_request(GetUserId());

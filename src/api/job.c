@@ -17,21 +17,18 @@
 
 #include "api/access.h"
 #include "api/cancel.h"
-#include "api/http.h"
-#include "api/job_arguments.h"
+#include "api/job_definition.h"
 #include "api/job_schedule.h"
+#include "api/steps.h"
 #include "base/arguments.h"
 #include "compat.h"
 #include "fmgr.h"
-#include "http/limit_keys.h"
-#include "run/execsql.h"
 #include "run/http_job.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
 #include "store/bounds.h"
 #include "store/owner.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_create_job);
 PG_FUNCTION_INFO_V1(jobsched_alter_job);
@@ -40,193 +37,6 @@ PG_FUNCTION_INFO_V1(jobsched_pause_job);
 PG_FUNCTION_INFO_V1(jobsched_resume_job);
 PG_FUNCTION_INFO_V1(jobsched_adopt);
 PG_FUNCTION_INFO_V1(jobsched_announce);
-
-/* What a caller has given. */
-typedef struct Definition
-{
-	JsJobArguments args;
-	bool		has_http;		/* anything of what follows */
-	JsHttpDefinition http;
-} Definition;
-
-/* The arguments from n on; returns the number of the one that follows. */
-static int
-read_definition(FunctionCallInfo fcinfo, int n, Definition *def)
-{
-	n = js_job_arguments_read(fcinfo, n, &def->args);
-	return js_http_arguments(fcinfo, n, &def->http, &def->has_http);
-}
-
-/* ------------------------------------------------------------------------
- * Definitions
- * ------------------------------------------------------------------------
- */
-
-/* What the job executes: checks it, and knows whether it can be repeated. */
-static void
-set_work(JsJob *job)
-{
-	if (job->request != NULL)
-		job->transactional = false;
-	else if (job->handler != NULL)
-	{
-		(void) js_handler_lookup(job->handler);
-		job->transactional = true;
-	}
-	else
-		js_command_check(job->command, job->mode, &job->transactional);
-	if (job->share_transaction && job->handler == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("only a job with a handler can share its transaction"),
-				 errhint("Put the command into a function, and name that as handler.")));
-}
-
-static bool
-differ(const char *a, const char *b)
-{
-	return (a == NULL) != (b == NULL) || (a != NULL && strcmp(a, b) != 0);
-}
-
-/* The job is as it shall be, but for when its schedule begins. */
-static void
-set_schedule(JsJob *job, const JsJob *before)
-{
-	if (job->schedule_revision == 0 || differ(job->schedule, before->schedule) ||
-		differ(job->timezone, before->timezone))
-		js_job_begin_schedule(job);
-	else if (job->starts_at != before->starts_at || job->ends_at != before->ends_at ||
-			 job->max_runs != before->max_runs)
-		js_job_move_slots(job);
-}
-
-static void
-check_slots(const JsJob *job)
-{
-	if (job->starts_at != DT_NOBEGIN && job->ends_at != DT_NOBEGIN && job->ends_at <= job->starts_at)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ends_at \"%s\" is not after starts_at", timestamptz_to_str(job->ends_at)),
-				 errhint("Give a later one, or remove a bound: '-infinity' for starts_at, 'infinity' for ends_at.")));
-}
-
-/* Whether the job is given another kind of work: at most one is. */
-static bool
-gives_work(const Definition *def)
-{
-	int			given = (def->args.job.command != NULL) + (def->args.job.handler != NULL) +
-		(def->http.url != NULL);
-
-	if (given > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("only one of command, handler and url can be given")));
-	return given == 1;
-}
-
-/* What the job executes. */
-static void
-set_kind(JsJob *job, const Definition *def)
-{
-	if (gives_work(def))
-	{
-		job->command = def->args.job.command;
-		job->handler = def->args.job.handler;
-		if (def->http.url == NULL)
-			job->request = NULL;
-	}
-	if (def->http.url != NULL || (def->has_http && job->request != NULL))
-	{
-		js_http_check_may_request(job->owner);
-		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
-	}
-	else if (def->has_http)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the job makes no HTTP request"),
-				 errhint("Give its url.")));
-	if (job->command == NULL && job->handler == NULL && job->request == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("neither command nor handler nor url is given"),
-				 errhint("Give command => SQL text, handler => 'schema.function', or url => 'https://...'.")));
-}
-
-/* Whether how the job executes is given. */
-static bool
-changes_work(const Definition *def)
-{
-	const bool *given = def->args.given;
-
-	return def->has_http || given[JS_JOB_COMMAND] || given[JS_JOB_HANDLER] ||
-		given[JS_JOB_MODE] || given[JS_JOB_SHARE_TRANSACTION];
-}
-
-/* The functions that are told of its runs' ends. */
-static void
-check_callbacks(const JsJob *job, const Definition *def, bool has_new_owner)
-{
-	static const JsJobColumn columns[] = {JS_JOB_ON_SUCCESS, JS_JOB_ON_FAILURE};
-
-	for (int i = 0; i < lengthof(columns); i++)
-	{
-		bool		success = columns[i] == JS_JOB_ON_SUCCESS;
-		const char *function = success ? job->on_success : job->on_failure;
-
-		if (function == NULL || (!def->args.given[columns[i]] && !has_new_owner))
-			continue;
-		js_check_may_be_told(job->owner, success ? "on_success" : "on_failure");
-		if (def->args.given[columns[i]])
-			(void) js_handler_lookup(function);
-	}
-}
-
-/* The arguments of a scheduled run are the job's: its keys must be found there. */
-static void
-check_keys(const JsJob *job)
-{
-	if (job->schedule != NULL && job->request != NULL && js_http_text(job->request, "url") == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("job \"%s\" cannot have a schedule: it has no request of its own", job->name),
-				 errhint("Create another job, with a url.")));
-	if (job->schedule != NULL)
-		(void) js_limit_keys_require(js_http_keys(job, job->keys), job->args);
-}
-
-/* A job whose work is SQL logs in as its owner; a request does not. */
-static bool
-needs_session(const Definition *def, const JsJob *job)
-{
-	if (def->args.job.command != NULL || def->args.job.handler != NULL)
-		return true;
-	return def->http.url == NULL && (job == NULL || job->request == NULL);
-}
-
-/* Writes what is given into the job. */
-static void
-apply_definition(JsJob *job, const Definition *def)
-{
-	JsJob		before = *job;
-
-	js_job_arguments_apply(&def->args, job);
-	if (job->owner != before.owner)
-	{
-		js_check_may_own(job->owner, needs_session(def, job));
-		if (job->request != NULL)
-			js_http_check_may_request(job->owner);
-	}
-	set_kind(job, def);
-	if (job->request != NULL)
-		js_http_check_timeout(job->timeout);
-	if (changes_work(def))
-		set_work(job);
-	check_callbacks(job, def, job->owner != before.owner);
-	check_slots(job);
-	set_schedule(job, &before);
-	check_keys(job);
-	js_bounds_check_job(job);
-}
 
 /* ------------------------------------------------------------------------
  * Writing
@@ -253,29 +63,61 @@ write_job(JsJob *job)
 	js_wakeup_job(job->job_id);
 }
 
-/* A job that is not there yet. */
-static void
-define_job(const Definition *def, JsJob *job)
+static bool
+has_other_steps(const JsJob *job, const JsJob *before)
 {
+	return job->steps != NULL &&
+		(before->steps == NULL || VARSIZE(job->steps) != VARSIZE(before->steps) ||
+		 memcmp(job->steps, before->steps, VARSIZE(job->steps)) != 0);
+}
+
+/*
+ * What is given has been applied to the job; if that says which steps it has, they
+ * are checked.  Those that it is to have from now on; NIL: those that it had, if any.
+ */
+static List *
+define_steps(const JsJobDefinition *def, const JsJob *before, JsJob *job)
+{
+	List	   *steps = def->steps != NULL ? js_steps_define(job) : NIL;
+
+	if (!has_other_steps(job, before))
+		return NIL;
+	job->steps_revision++;
+	return steps;
+}
+
+/* A job that is not there yet. */
+static List *
+define_job(const JsJobDefinition *def, JsJob *job)
+{
+	JsJob		nothing = {0};
+
 	memset(job, 0, sizeof(JsJob));
 	job->owner = def->args.job.owner;
 	job->revision = 1;
 	job->created_at = job->updated_at = js_clock_now();
 	job->dropped_at = DT_NOBEGIN;
-	apply_definition(job, def);
+	js_job_definition_apply(def, job);
+	return define_steps(def, &nothing, job);
 }
 
 /* False: it is no longer there, or no longer this role's by this name. */
 static bool
-update_job(JsJob *job, const Definition *def)
+update_job(JsJob *job, const JsJobDefinition *def)
 {
+	JsJob		before;
+	List	   *steps;
+
 	js_job_lock(job->job_id);
 	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN ||
 		job->owner != def->args.job.owner || strcmp(job->name, def->args.job.name) != 0)
 		return false;
+	before = *job;
 	job->request = NULL;		/* what is not given is not there */
-	apply_definition(job, def);
+	js_job_definition_apply(def, job);
+	steps = define_steps(def, &before, job);
 	write_job(job);
+	js_step_set_write(job, steps);
 	return true;
 }
 
@@ -284,7 +126,7 @@ update_job(JsJob *job, const Definition *def)
  * has ended; then we look again.
  */
 static int64
-create_job(const Definition *def, const char *if_exists)
+create_job(const JsJobDefinition *def, const char *if_exists)
 {
 	Oid			owner = def->args.job.owner;
 	const char *name = def->args.job.name;
@@ -294,9 +136,13 @@ create_job(const Definition *def, const char *if_exists)
 	{
 		if (!js_job_find(owner, name, &job))
 		{
-			define_job(def, &job);
+			List	   *steps = define_job(def, &job);
+
 			if (js_job_create(&job))
+			{
+				js_step_set_write(&job, steps);
 				return job.job_id;
+			}
 		}
 		else if (strcmp(if_exists, "error") == 0)
 			refuse_duplicate(owner, name);
@@ -315,16 +161,16 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 {
 	static const char *const choices[] = {"error", "update", "keep", NULL};
 	char	   *if_exists;
-	Definition	def;
+	JsJobDefinition def;
 
 	js_check_may_write("create_job()");
-	if_exists = js_text_argument(fcinfo, read_definition(fcinfo, 0, &def));
+	if_exists = js_text_argument(fcinfo, js_job_definition_read(fcinfo, 0, &def));
 	js_job_arguments_require(&def.args);
 	js_job_arguments_complete(&def.args);
 	if (if_exists == NULL)
 		js_refuse_null("if_exists");
 	(void) js_choice_argument("if_exists", if_exists, choices);
-	js_check_may_own(def.args.job.owner, needs_session(&def, NULL));
+	js_check_may_own(def.args.job.owner, js_job_definition_needs_session(&def, NULL));
 	PG_RETURN_INT64(create_job(&def, if_exists));
 }
 
@@ -349,22 +195,26 @@ write_renamed(JsJob *job)
 Datum
 jobsched_alter_job(PG_FUNCTION_ARGS)
 {
-	Definition	def;
+	JsJobDefinition def;
 	JsJob		before;
 	JsJob		job;
+	List	   *steps;
 
 	job_argument(fcinfo, "alter_job()", &before);
 	job = before;
-	(void) read_definition(fcinfo, 1, &def);
-	if ((changes_work(&def) || def.args.given[JS_JOB_ARGS] ||
+	(void) js_job_definition_read(fcinfo, 1, &def);
+	if ((js_job_definition_changes_work(&def) || def.args.given[JS_JOB_ARGS] ||
 		 def.args.given[JS_JOB_ON_SUCCESS] || def.args.given[JS_JOB_ON_FAILURE]) &&
 		(!def.args.given[JS_JOB_OWNER] || def.args.job.owner == job.owner))
-		js_check_may_own(job.owner, needs_session(&def, &job));
-	apply_definition(&job, &def);
-	if (job.owner != before.owner || differ(job.name, before.name))
+		js_check_may_own(job.owner, js_job_definition_needs_session(&def, &job));
+	js_job_definition_apply(&def, &job);
+	steps = define_steps(&def, &before, &job);
+	if (job.owner != before.owner || strcmp(job.name, before.name) != 0)
 		write_renamed(&job);
 	else
 		write_job(&job);
+	js_step_sets_follow(&before, &job);
+	js_step_set_write(&job, steps);
 	PG_RETURN_VOID();
 }
 
@@ -385,25 +235,31 @@ jobsched_drop_job(PG_FUNCTION_ARGS)
 Datum
 jobsched_pause_job(PG_FUNCTION_ARGS)
 {
+	JsJob		before;
 	JsJob		job;
 
-	job_argument(fcinfo, "pause_job()", &job);
+	job_argument(fcinfo, "pause_job()", &before);
+	job = before;
 	job.paused = true;
 	job.pause_reason = js_text_argument(fcinfo, 1);
 	js_bounds_check_remark("reason", job.pause_reason);
 	write_job(&job);
+	js_step_sets_follow(&before, &job);
 	PG_RETURN_VOID();
 }
 
 Datum
 jobsched_resume_job(PG_FUNCTION_ARGS)
 {
+	JsJob		before;
 	JsJob		job;
 
-	job_argument(fcinfo, "resume_job()", &job);
+	job_argument(fcinfo, "resume_job()", &before);
+	job = before;
 	job.paused = false;
 	job.pause_reason = NULL;
 	write_job(&job);
+	js_step_sets_follow(&before, &job);
 	PG_RETURN_VOID();
 }
 
@@ -412,10 +268,11 @@ jobsched_resume_job(PG_FUNCTION_ARGS)
  * ------------------------------------------------------------------------
  */
 
+/* Steps go with the jobs that they are steps of. */
 static bool
 is_stranger(const JsJob *job, void *arg)
 {
-	return job->dropped_at == DT_NOBEGIN &&
+	return job->dropped_at == DT_NOBEGIN && job->workflow_id == 0 &&
 		memcmp(&job->home, arg, sizeof(pg_uuid_t)) != 0;
 }
 
@@ -450,6 +307,7 @@ name_is_taken(const JsJob *job, const pg_uuid_t *token)
 static void
 adopt_job(int64 job_id, Adoption *adoption)
 {
+	JsJob		before;
 	JsJob		job;
 
 	js_job_lock(job_id);
@@ -466,9 +324,11 @@ adopt_job(int64 job_id, Adoption *adoption)
 		adoption->taken++;
 	else
 	{
+		before = job;
 		job.home = adoption->token;
 		js_job_restart_schedule(&job, js_clock_now());
 		write_job(&job);
+		js_step_sets_follow(&before, &job);
 		adoption->adopted++;
 	}
 }

@@ -167,45 +167,48 @@ list_argument(const JsJobParameter *parameter, ArrayType *list)
  * ------------------------------------------------------------------------
  */
 
-static void
-read_argument(FunctionCallInfo fcinfo, int n, const JsJobParameter *parameter, void *member)
+/* Checks a value that is given, and takes it. */
+void
+js_job_argument_take(const JsJobParameter *parameter, Datum value, JsJobArguments *arguments)
 {
+	void	   *member = js_job_member(parameter, &arguments->job);
+
+	arguments->given[parameter->column] = true;
 	switch (parameter->kind)
 	{
 		case JS_PARAMETER_BOOLEAN:
-			*(bool *) member = PG_GETARG_BOOL(n);
+			*(bool *) member = DatumGetBool(value);
 			break;
 		case JS_PARAMETER_NUMBER:
-			*(int32 *) member = number_argument(parameter, PG_GETARG_INT32(n));
+			*(int32 *) member = number_argument(parameter, DatumGetInt32(value));
 			break;
 		case JS_PARAMETER_SHARE:
-			*(double *) member = share_argument(parameter, PG_GETARG_FLOAT8(n));
+			*(double *) member = share_argument(parameter, DatumGetFloat8(value));
 			break;
 		case JS_PARAMETER_SPAN:
-			*(int64 *) member = span_argument(parameter, PG_GETARG_INTERVAL_P(n));
+			*(int64 *) member = span_argument(parameter, DatumGetIntervalP(value));
 			break;
 		case JS_PARAMETER_SINCE:
 		case JS_PARAMETER_UNTIL:
-			*(TimestampTz *) member = bound_argument(parameter, PG_GETARG_TIMESTAMPTZ(n));
+			*(TimestampTz *) member = bound_argument(parameter, DatumGetTimestampTz(value));
 			break;
 		case JS_PARAMETER_TEXT:
-			*(char **) member = text_argument(parameter, text_to_cstring(PG_GETARG_TEXT_PP(n)));
+			*(char **) member = text_argument(parameter, TextDatumGetCString(value));
 			break;
 		case JS_PARAMETER_CHOICE:
-			*(int *) member = js_choice_argument(parameter->name,
-												 text_to_cstring(PG_GETARG_TEXT_PP(n)),
+			*(int *) member = js_choice_argument(parameter->name, TextDatumGetCString(value),
 												 parameter->choices);
 			break;
 		case JS_PARAMETER_ROLE:
-			*(Oid *) member = get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
+			*(Oid *) member = get_role_oid(NameStr(*DatumGetName(value)), false);
 			break;
 		case JS_PARAMETER_JSON:
-			*(Jsonb **) member = json_argument(parameter, PG_GETARG_JSONB_P_COPY(n));
+			*(Jsonb **) member = json_argument(parameter, DatumGetJsonbPCopy(value));
 			break;
 		case JS_PARAMETER_KEYS:
 		case JS_PARAMETER_CONDITIONS:
 		case JS_PARAMETER_DELAYS:
-			*(ArrayType **) member = list_argument(parameter, PG_GETARG_ARRAYTYPE_P_COPY(n));
+			*(ArrayType **) member = list_argument(parameter, DatumGetArrayTypePCopy(value));
 			break;
 	}
 }
@@ -218,10 +221,7 @@ js_job_arguments_read(FunctionCallInfo fcinfo, int n, JsJobArguments *arguments)
 	for (const JsJobParameter *parameter = js_job_parameters; parameter->name != NULL; parameter++)
 	{
 		if (!PG_ARGISNULL(n))
-		{
-			read_argument(fcinfo, n, parameter, js_job_member(parameter, &arguments->job));
-			arguments->given[parameter->column] = true;
-		}
+			js_job_argument_take(parameter, PG_GETARG_DATUM(n), arguments);
 		n++;
 	}
 	return n;

@@ -21,6 +21,8 @@ typedef struct JsJobArguments
 	bool		given[JS_MAX_COLUMNS + 1];	/* by column */
 } JsJobArguments;
 
+extern void js_job_argument_take(const JsJobParameter *parameter, Datum value,
+								 JsJobArguments *arguments);
 extern int	js_job_arguments_read(FunctionCallInfo fcinfo, int n, JsJobArguments *arguments);
 extern void js_job_arguments_require(const JsJobArguments *arguments);
 extern void js_job_arguments_complete(JsJobArguments *arguments);

@@ -183,11 +183,12 @@ CREATE FUNCTION jobsched.create_job(
 	connect_timeout interval DEFAULT NULL,
 	success_codes text[] DEFAULT NULL,
 	max_redirects integer DEFAULT NULL,
+	steps jsonb DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
 'Defines a job and returns its id: exactly one of command (SQL text), handler (schema.function, '
-'takes jsonb) and url (an HTTP request), with a schedule or to be triggered. Parameters: '
+'takes jsonb), url (an HTTP request) and steps (an array of steps), with a schedule or to be triggered. Parameters: '
 'doc/reference.md, create_job.';
 
 CREATE FUNCTION jobsched.alter_job(
@@ -235,7 +236,8 @@ CREATE FUNCTION jobsched.alter_job(
 	sign_with text DEFAULT NULL,
 	connect_timeout interval DEFAULT NULL,
 	success_codes text[] DEFAULT NULL,
-	max_redirects integer DEFAULT NULL)
+	max_redirects integer DEFAULT NULL,
+	steps jsonb DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
 'Changes a job; what is NULL stays as it is. What removes a value: doc/reference.md, alter_job.';
@@ -254,6 +256,12 @@ CREATE FUNCTION jobsched.resume_job(job text)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
 COMMENT ON FUNCTION jobsched.resume_job IS
 'Lets a paused job go on, also one that pause_after_failures has paused; failures are counted anew. What becomes of slots missed meanwhile the job''s misfire policy says.';
+
+CREATE FUNCTION jobsched.explain_steps(job text)
+RETURNS TABLE (step_no integer, step text, kind text, after text[], "when" text, optional boolean, explanation text)
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_explain_steps';
+COMMENT ON FUNCTION jobsched.explain_steps IS
+'The steps of a job that is made of steps, each after all that it waits for, in words.';
 
 CREATE FUNCTION jobsched_internal.job_id_of(job text) RETURNS bigint
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
@@ -278,6 +286,7 @@ SELECT j.job_id,
 	j.command,
 	j.handler,
 	j.request,
+	j.steps,
 	j.args,
 	j.mode,
 	j.share_transaction,

@@ -58,6 +58,7 @@ typedef enum JsParameterKind
 #define JS_PARAMETER_WHOLE 2	/* not in the head of a job */
 #define JS_PARAMETER_REMOVABLE 4	/* of a text: an empty one removes it */
 #define JS_PARAMETER_KEEPS_ZERO 8	/* of a span: 0 is not NULL in the row */
+#define JS_PARAMETER_OF_STEP 16 /* a step of a job can have it too */
 
 /*
  * Its name is the same in create_job(), alter_job(), table job, view jobs and
@@ -93,6 +94,10 @@ extern void js_job_parameters_to_row(const JsJob *job, JsRow *row);
 extern void js_job_parameters_from_row(const JsRow *row, bool whole, JsJob *job);
 extern Size js_job_parameters_size(const JsJob *job);
 extern Size js_job_parameters_row_size(const JsRow *row);
+
+/* store_job.c */
+extern void js_job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job);
+extern void js_job_head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head);
 
 /* The index of a choice; -1: it is none of them, or NULL. */
 extern int	js_choice_find(const char *const *choices, const char *text);

@@ -353,8 +353,6 @@ extern void js_job_insert(JsJob *job);
 extern void js_job_update(const JsJob *job);
 extern bool js_job_read(int64 job_id, JsJob *job);
 extern bool js_job_read_head(int64 job_id, JsJob *head);
-extern List *js_steps_read(int64 workflow_id, int64 revision);
-extern const int32 *js_step_after(const JsJob *step, int *count);
 extern List *js_jobs_named(const char *name);
 extern bool js_job_find(Oid owner, const char *name, JsJob *job);
 extern bool js_job_name_lock(Oid owner, const char *name);
@@ -368,6 +366,18 @@ extern void js_jobs_visit(int64 first, int64 last, JsJobVisitor visit, void *arg
 extern bool js_job_refresh_owner(int64 job_id);
 extern void js_job_forget(int64 job_id);
 extern int64 js_job_last_id(void);
+
+/* steps of jobs (store_step.c) */
+typedef struct JsStepId
+{
+	int64		job_id;			/* of the step */
+	int64		revision;		/* of its set */
+} JsStepId;
+
+extern List *js_steps_read(int64 workflow_id, int64 revision);
+extern const int32 *js_step_after(const JsJob *step, int *count);
+extern List *js_steps_live(int64 workflow_id);
+extern bool js_step_retire(int64 step_id, TimestampTz now);
 
 typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
 

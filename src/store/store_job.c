@@ -9,13 +9,11 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -175,8 +173,8 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	}
 }
 
-static void
-job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
+void
+js_job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
 {
 	JsRow		row;
 
@@ -184,8 +182,8 @@ job_from_tuple(Relation rel, HeapTuple tuple, JsJob *job)
 	job_from_row(&row, true, job);
 }
 
-static void
-job_head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
+void
+js_job_head_from_tuple(Relation rel, HeapTuple tuple, JsJob *head)
 {
 	JsRow		row;
 
@@ -283,13 +281,13 @@ read_job(int64 job_id, JobReader read, JsJob *job)
 bool
 js_job_read(int64 job_id, JsJob *job)
 {
-	return read_job(job_id, job_from_tuple, job);
+	return read_job(job_id, js_job_from_tuple, job);
 }
 
 bool
 js_job_read_head(int64 job_id, JsJob *head)
 {
-	return read_job(job_id, job_head_from_tuple, head);
+	return read_job(job_id, js_job_head_from_tuple, head);
 }
 
 /*
@@ -311,7 +309,7 @@ js_job_refresh_owner(int64 job_id)
 	{
 		char	   *name;
 
-		job_head_from_tuple(rel, old, &job);
+		js_job_head_from_tuple(rel, old, &job);
 		name = js_role_name(job.owner);
 		js_row_init(&row);
 		js_row_set_text(&row, JS_JOB_OWNER_NAME, name);
@@ -323,47 +321,6 @@ js_job_refresh_owner(int64 job_id)
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
 	return free;
-}
-
-/* The steps of a set, dropped ones too, in the order of their places: JsJob pointers. */
-List *
-js_steps_read(int64 workflow_id, int64 revision)
-{
-	Relation	rel = js_table_open("job", AccessShareLock);
-	Relation	index = index_open(js_table_oid("job_step"), AccessShareLock);
-	List	   *steps = NIL;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
-	js_scan_int64(&keys[1], JS_JOB_STEP_REVISION, BTEqualStrategyNumber, revision);
-	scan = systable_beginscan_ordered(rel, index, NULL, 2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
-	{
-		JsJob	   *step = palloc(sizeof(JsJob));
-
-		job_from_tuple(rel, tuple, step);
-		steps = lappend(steps, step);
-		CHECK_FOR_INTERRUPTS();
-	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-	return steps;
-}
-
-/* The places of those that a step waits for; none if somebody has spoilt the row. */
-const int32 *
-js_step_after(const JsJob *step, int *count)
-{
-	ArrayType  *after = step->step_after;
-
-	*count = 0;
-	if (after == NULL || ARR_NDIM(after) != 1 || ARR_ELEMTYPE(after) != INT4OID || ARR_HASNULL(after))
-		return NULL;
-	*count = ARR_DIMS(after)[0];
-	return (const int32 *) ARR_DATA_PTR(after);
 }
 
 /* The heads of the live jobs of a name, of all owners; first those that are at home here. */
@@ -386,7 +343,7 @@ js_jobs_named(const char *name)
 	{
 		JsJob	   *job = palloc(sizeof(JsJob));
 
-		job_head_from_tuple(rel, tuple, job);
+		js_job_head_from_tuple(rel, tuple, job);
 		if (job->dropped_at != DT_NOBEGIN || job->workflow_id != 0)
 			continue;
 		jobs = memcmp(&job->home, &token, sizeof(pg_uuid_t)) == 0 ? lcons(job, jobs) : lappend(jobs, job);
@@ -428,7 +385,7 @@ find_named(Oid owner, const char *name, Snapshot snapshot, JsJob *job)
 	{
 		JsJob		candidate;
 
-		job_from_tuple(rel, tuple, &candidate);
+		js_job_from_tuple(rel, tuple, &candidate);
 		if (candidate.dropped_at != DT_NOBEGIN || candidate.workflow_id != 0 ||
 			candidate.owner != owner ||
 			(found && !is_home(&candidate)))
@@ -534,7 +491,7 @@ visit_job_tuple(Relation rel, HeapTuple tuple, void *arg)
 	JobVisit   *visit = arg;
 	JsJob		job;
 
-	job_head_from_tuple(rel, tuple, &job);
+	js_job_head_from_tuple(rel, tuple, &job);
 	visit->visit(&job, visit->arg);
 }
 

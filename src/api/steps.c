@@ -1,0 +1,508 @@
+/*-------------------------------------------------------------------------
+ *
+ * steps.c
+ *		The definition of the steps of a job.
+ *
+ * Parameter steps of create_job() and alter_job() is an array of objects.  Their
+ * keys are parameters of these functions, and mean the same; and a few that say
+ * which step comes after which.  Each step becomes a job, that is checked as any
+ * other (job_definition.c); its row is written by step_set.c.  Errors have the
+ * place in the definition as their context: step "load" (steps[2].handler).
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/job_definition.h"
+#include "api/step_order.h"
+#include "api/step_value.h"
+#include "api/steps.h"
+#include "base/json.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+/* Bytes of the name of a step, and of one that is unknown in a message, at most. */
+#define JS_MAX_STEP_NAME 63
+
+/* What steps wait for, in all. */
+#define MAX_EDGES 100000
+
+typedef struct Step
+{
+	int			index;			/* in the definition */
+	JsonbContainer *given;
+	JsJob	   *job;
+	int		   *after;			/* indexes of steps, each once */
+	int			nafter;
+} Step;
+
+typedef struct Steps
+{
+	const JsJob *workflow;
+	Step	   *steps;
+	Step	  **by_name;
+	int			count;
+	int			edges;
+	JsStepPath	path;
+} Steps;
+
+/* ------------------------------------------------------------------------
+ * Errors
+ * ------------------------------------------------------------------------
+ */
+
+/* Callback of the error context. */
+void
+js_step_path_tell(void *arg)
+{
+	const JsStepPath *path = arg;
+	char	   *place = path->index < 0 ? NULL :
+		psprintf(" (steps[%d]%s%s)", path->index, path->key ? "." : "", path->key ? path->key : "");
+
+	if (path->step != NULL)
+		errcontext("step \"%s\"%s", path->step, place ? place : "");
+	else if (place != NULL)
+		errcontext("step%s", place);
+}
+
+/* What a step can have, but for what is a parameter of create_job(). */
+static const char *const own_keys[] = {"name", "after", "when", "optional"};
+
+static char *
+list_keys(void)
+{
+	StringInfoData keys;
+
+	initStringInfo(&keys);
+	for (int i = 0; i < lengthof(own_keys); i++)
+		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "", own_keys[i]);
+	for (const JsJobParameter *parameter = js_job_parameters; parameter->name != NULL; parameter++)
+		if (parameter->flags & JS_PARAMETER_OF_STEP)
+			appendStringInfo(&keys, ", %s", parameter->name);
+	for (const JsHttpParameter *parameter = js_http_parameters; parameter->name != NULL; parameter++)
+		appendStringInfo(&keys, ", %s", parameter->name);
+	return keys.data;
+}
+
+pg_noreturn static void
+refuse_key(const char *key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown key \"%s\" of a step",
+					pnstrdup(key, pg_mbcliplen(key, strlen(key), JS_MAX_STEP_NAME))),
+			 errhint("A step can have: %s.", list_keys())));
+}
+
+/* ------------------------------------------------------------------------
+ * Keys of a step
+ * ------------------------------------------------------------------------
+ */
+
+/* The value of a key, NULL if there is none; errors are about it from here on. */
+static JsonbValue *
+look_up(Steps *all, const Step *step, const char *key)
+{
+	JsonbValue *value = getKeyJsonValueFromContainer(step->given, key, strlen(key), NULL);
+
+	all->path.key = key;
+	return value == NULL || value->type == jbvNull ? NULL : value;
+}
+
+static void
+take_name(Steps *all, Step *step)
+{
+	JsonbValue *value = look_up(all, step, "name");
+	char	   *name;
+
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the step has no name"),
+				 errhint("Give it one that no other step of the job has.")));
+	name = TextDatumGetCString(js_step_value("name", value, JS_PARAMETER_TEXT));
+	if (strlen(name) > JS_MAX_STEP_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("the name of a step cannot be longer than %d bytes", JS_MAX_STEP_NAME)));
+	if (name[0] == '\0' || strchr(name, '.') != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid name \"%s\" of a step", name),
+				 errhint("It cannot be empty, and has no dot.")));
+	step->job->step = name;
+	all->path.step = name;
+}
+
+static const JsJobParameter *
+find_parameter(const char *key)
+{
+	for (const JsJobParameter *parameter = js_job_parameters; parameter->name != NULL; parameter++)
+		if ((parameter->flags & JS_PARAMETER_OF_STEP) && strcmp(parameter->name, key) == 0)
+			return parameter;
+	return NULL;
+}
+
+static const JsHttpParameter *
+find_http_parameter(const char *key)
+{
+	for (const JsHttpParameter *parameter = js_http_parameters; parameter->name != NULL; parameter++)
+		if (strcmp(parameter->name, key) == 0)
+			return parameter;
+	return NULL;
+}
+
+static bool
+is_own_key(const char *key)
+{
+	for (int i = 0; i < lengthof(own_keys); i++)
+		if (strcmp(own_keys[i], key) == 0)
+			return true;
+	return false;
+}
+
+/* A parameter of create_job(). */
+static void
+take_parameter(const char *key, JsonbValue *value, JsJobDefinition *def)
+{
+	const JsJobParameter *parameter = find_parameter(key);
+	const JsHttpParameter *http = find_http_parameter(key);
+
+	if (parameter == NULL && http == NULL)
+		refuse_key(key);
+	if (value->type == jbvNull)
+		return;
+	if (parameter != NULL)
+		js_job_argument_take(parameter, js_step_value(key, value, parameter->kind), &def->args);
+	else
+		js_http_argument_take(http, js_step_value(key, value, http->kind), &def->http);
+}
+
+static void
+take_parameters(Steps *all, const Step *step, JsJobDefinition *def)
+{
+	JsonbIterator *it = JsonbIteratorInit(step->given);
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	char	   *key = NULL;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			key = pnstrdup(value.val.string.val, value.val.string.len);
+			all->path.key = key;
+		}
+		else if (token == WJB_VALUE && !is_own_key(key))
+			take_parameter(key, &value, def);
+	}
+	all->path.key = NULL;
+}
+
+/* What a step has from its job, and what it cannot have. */
+static void
+take_from_workflow(const JsJob *workflow, JsJob *job, JsJobDefinition *def)
+{
+	static const JsJobColumn columns[] = {JS_JOB_NAME, JS_JOB_OWNER, JS_JOB_TIMEZONE, JS_JOB_ARGS};
+
+	def->args.job.name = js_step_job_name(workflow, job->step);
+	def->args.job.owner = workflow->owner;
+	def->args.job.timezone = workflow->timezone;
+	def->args.job.args = js_json_empty();
+	for (int i = 0; i < lengthof(columns); i++)
+		def->args.given[columns[i]] = true;
+	job->owner = workflow->owner;
+	job->paused = workflow->paused;
+	job->pause_reason = workflow->pause_reason;
+	job->revision = 1;
+	job->dropped_at = DT_NOBEGIN;
+}
+
+static void
+take_flags(Steps *all, const Step *step)
+{
+	JsonbValue *value = look_up(all, step, "when");
+
+	if (value != NULL)
+		step->job->step_when = js_after_when_argument("when", TextDatumGetCString(js_step_value("when", value, JS_PARAMETER_TEXT)));
+	value = look_up(all, step, "optional");
+	if (value != NULL)
+		step->job->step_optional = DatumGetBool(js_step_value("optional", value, JS_PARAMETER_BOOLEAN));
+	all->path.key = NULL;
+}
+
+/* A step as a job, but for what it waits for. */
+static void
+define_step(Steps *all, Step *step)
+{
+	JsJobDefinition def = {.checking = &all->path.key};
+
+	step->job = palloc0(sizeof(JsJob));
+	take_name(all, step);
+	js_http_nothing_given(&def.http);
+	take_from_workflow(all->workflow, step->job, &def);
+	take_parameters(all, step, &def);
+	take_flags(all, step);
+	def.has_http = js_http_is_anything_given(&def.http);
+	js_job_arguments_complete(&def.args);
+	js_job_definition_apply(&def, step->job);
+}
+
+/* ------------------------------------------------------------------------
+ * What steps wait for
+ * ------------------------------------------------------------------------
+ */
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp((*(Step *const *) a)->job->step, (*(Step *const *) b)->job->step);
+}
+
+/* Of two of the same name the later one is refused. */
+static void
+sort_names(Steps *all)
+{
+	all->by_name = palloc(sizeof(Step *) * all->count);
+	for (int i = 0; i < all->count; i++)
+		all->by_name[i] = &all->steps[i];
+	qsort(all->by_name, all->count, sizeof(Step *), compare_names);
+	for (int i = 1; i < all->count; i++)
+		if (compare_names(&all->by_name[i - 1], &all->by_name[i]) == 0)
+		{
+			all->path.step = all->by_name[i]->job->step;
+			all->path.index = Max(all->by_name[i - 1]->index, all->by_name[i]->index);
+			all->path.key = "name";
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("step \"%s\" exists twice", all->path.step),
+					 errhint("Give each step of a job a name of its own.")));
+		}
+}
+
+static int
+find_step(const Steps *all, char *name)
+{
+	JsJob		job = {.step = name};
+	Step		wanted = {.job = &job};
+	Step	   *key = &wanted;
+	Step	  **found = bsearch(&key, all->by_name, all->count, sizeof(Step *), compare_names);
+
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("step \"%s\" does not exist",
+						pnstrdup(name, pg_mbcliplen(name, strlen(name), JS_MAX_STEP_NAME))),
+				 errhint("\"after\" names other steps of the same job.")));
+	return (*found)->index;
+}
+
+static void
+add_after(Steps *all, Step *step, int after)
+{
+	if (after == step->index)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("step \"%s\" comes after itself", step->job->step)));
+	if (++all->edges > MAX_EDGES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the steps name more than %d others in \"after\"", MAX_EDGES),
+				 errhint("Let one step wait for many, and the others for that one.")));
+	step->after[step->nafter++] = after;
+}
+
+static int
+compare_indexes(const void *a, const void *b)
+{
+	return *(const int *) a - *(const int *) b;
+}
+
+static void
+refuse_twice(const Steps *all, const Step *step)
+{
+	qsort(step->after, step->nafter, sizeof(int), compare_indexes);
+	for (int j = 1; j < step->nafter; j++)
+		if (step->after[j - 1] == step->after[j])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"after\" names step \"%s\" twice", all->steps[step->after[j]].job->step)));
+}
+
+/* Left out, it is the step before it. */
+static void
+take_after(Steps *all, Step *step)
+{
+	JsonbValue *value = look_up(all, step, "after");
+	ArrayType  *names;
+	Datum	   *name;
+	int			count;
+
+	if (value == NULL)
+	{
+		step->after = palloc(sizeof(int));
+		if (step->index > 0)
+			add_after(all, step, step->index - 1);
+		return;
+	}
+	names = DatumGetArrayTypeP(js_step_value("after", value, JS_PARAMETER_KEYS));
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &name, NULL, &count);
+	step->after = palloc(sizeof(int) * Max(count, 1));
+	for (int j = 0; j < count; j++)
+		add_after(all, step, find_step(all, TextDatumGetCString(name[j])));
+	refuse_twice(all, step);
+}
+
+/* One that comes after nothing waits for no condition. */
+static void
+take_when(Steps *all, Step *step)
+{
+	all->path.key = "when";
+	if (step->nafter == 0 && step->job->step_when != JS_AFTER_NOTHING)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("step \"%s\" comes after nothing that \"when\" could be about", step->job->step),
+				 errhint("Name steps in \"after\", or leave out \"when\".")));
+	if (step->nafter > 0 && step->job->step_when == JS_AFTER_NOTHING)
+		step->job->step_when = JS_AFTER_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------
+ * All steps of a job
+ * ------------------------------------------------------------------------
+ */
+
+static void
+begin_step(Steps *all, Step *step)
+{
+	all->path.step = step->job != NULL ? step->job->step : NULL;
+	all->path.index = step->index;
+	all->path.key = NULL;
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+open_step(Steps *all, int index)
+{
+	JsonbValue *value = getIthJsonbValueFromContainer(&all->workflow->steps->root, index);
+	Step	   *step = &all->steps[index];
+
+	step->index = index;
+	begin_step(all, step);
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the step is no JSON object"),
+				 errhint("For instance: {\"name\": \"load\", \"handler\": \"app.load\"}.")));
+	step->given = value->val.binary.data;
+	define_step(all, step);
+}
+
+static void
+check_array(Jsonb *steps)
+{
+	if (!JB_ROOT_IS_ARRAY(steps) || JB_ROOT_IS_SCALAR(steps) || JB_ROOT_COUNT(steps) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("steps must be a JSON array of objects, at least one"),
+				 errhint("For instance: '[{\"name\": \"load\", \"handler\": \"app.load\"}]'.")));
+	if (JB_ROOT_COUNT(steps) > JS_MAX_STEPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the job has %u steps, more than %d", JB_ROOT_COUNT(steps), JS_MAX_STEPS),
+				 errhint("Let a step queue runs of its own, with child => true.")));
+}
+
+/* Places begin with 1. */
+static ArrayType *
+places_of(const Step *step, const int *place)
+{
+	Datum	   *places = palloc(sizeof(Datum) * Max(step->nafter, 1));
+	int		   *sorted = palloc(sizeof(int) * Max(step->nafter, 1));
+
+	if (step->nafter == 0)
+		return NULL;
+	for (int j = 0; j < step->nafter; j++)
+		sorted[j] = place[step->after[j]];
+	qsort(sorted, step->nafter, sizeof(int), compare_indexes);
+	for (int j = 0; j < step->nafter; j++)
+		places[j] = Int32GetDatum(sorted[j]);
+	return construct_array(places, step->nafter, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+}
+
+/* The jobs in the order of their places. */
+static List *
+place_steps(Steps *all)
+{
+	JsStepNode *nodes = palloc(sizeof(JsStepNode) * all->count);
+	int		   *place = palloc(sizeof(int) * all->count);
+	List	   *jobs = NIL;
+	int		   *order;
+
+	for (int i = 0; i < all->count; i++)
+		nodes[i] = (JsStepNode)
+	{
+		all->steps[i].job->step, all->steps[i].after, all->steps[i].nafter
+	};
+	order = js_step_order(nodes, all->count);
+	for (int n = 0; n < all->count; n++)
+		place[order[n]] = n + 1;
+	for (int n = 0; n < all->count; n++)
+	{
+		Step	   *step = &all->steps[order[n]];
+
+		step->job->step_no = n + 1;
+		step->job->step_after = places_of(step, place);
+		jobs = lappend(jobs, step->job);
+	}
+	return jobs;
+}
+
+static List *
+define_steps(Steps *all)
+{
+	for (int i = 0; i < all->count; i++)
+		open_step(all, i);
+	sort_names(all);
+	for (int i = 0; i < all->count; i++)
+	{
+		begin_step(all, &all->steps[i]);
+		take_after(all, &all->steps[i]);
+		take_when(all, &all->steps[i]);
+	}
+	all->path = (JsStepPath)
+	{
+		NULL, -1, NULL
+	};
+	return place_steps(all);
+}
+
+/*
+ * The steps of a job as jobs, checked, in the order of their places: JsJob
+ * pointers.  Whose steps they are is for whoever writes them to say.
+ */
+List *
+js_steps_define(const JsJob *workflow)
+{
+	Steps		all = {.workflow = workflow,.path = {.index = -1}};
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = js_step_path_tell,
+		.arg = &all.path
+	};
+	List	   *jobs;
+
+	check_array(workflow->steps);
+	all.count = JB_ROOT_COUNT(workflow->steps);
+	all.steps = palloc0(sizeof(Step) * all.count);
+	error_context_stack = &context;
+	jobs = define_steps(&all);
+	error_context_stack = context.previous;
+	return jobs;
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * steps.h
+ *		Jobs that are made of steps.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_STEPS_H
+#define JS_STEPS_H
+
+#include "store/store.h"
+
+/* steps.c */
+extern List *js_steps_define(const JsJob *workflow);
+
+/* step_set.c */
+extern void js_step_set_write(const JsJob *workflow, List *steps);
+extern void js_step_sets_follow(const JsJob *before, const JsJob *workflow);
+
+/* The name of the job that a step is. */
+extern char *js_step_job_name(const JsJob *workflow, const char *step);
+
+/* What an error in the definition of a step is about, as its context says it. */
+typedef struct JsStepPath
+{
+	const char *step;			/* its name; NULL: not known */
+	int			index;			/* in the definition; -1: it is not there */
+	const char *key;			/* NULL: none, or several */
+} JsStepPath;
+
+extern void js_step_path_tell(void *arg);
+
+#endif							/* JS_STEPS_H */
