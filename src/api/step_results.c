@@ -105,7 +105,7 @@ static void
 note_run(Workflow *workflow, const JsRun *head)
 {
 	for (int i = 0; i < JS_MAX_STEPS; i++)
-		if (workflow->steps[i].job_id == head->job_id)
+		if (workflow->steps[i].name != NULL && workflow->steps[i].job_id == head->job_id)
 			workflow->steps[i].run_id = head->run_id;
 }
 

@@ -136,19 +136,20 @@ queue_steps(Queue *queue, const List *steps)
 }
 
 /*
- * Queues the steps of a job in the transaction that is open, whose owner may have
- * made it read only: that applies to his statements, and there are none.
+ * Queues the steps of a job, as the first thing in the transaction that is open.
+ * What its owner has set for transactions is for his statements, and there are none.
  */
 void
 js_step_runs_queue(const JsJob *job, const JsRun *run)
 {
-	bool		read_only = XactReadOnly;
 	List	   *steps;
 	Queue	   *queue;
 
 	pgstat_report_activity(STATE_RUNNING, "queueing steps");
-	PushActiveSnapshot(GetTransactionSnapshot());
 	XactReadOnly = false;
+	XactDeferrable = false;
+	XactIsoLevel = XACT_READ_COMMITTED;
+	PushActiveSnapshot(GetTransactionSnapshot());
 	steps = js_steps_read(job->job_id, job->steps_revision);
 	if (steps == NIL)
 		refuse_spoilt();
@@ -157,6 +158,5 @@ js_step_runs_queue(const JsJob *job, const JsRun *run)
 	queue->writer = js_run_writer_open();
 	queue_steps(queue, steps);
 	js_run_writer_close(queue->writer);
-	XactReadOnly = read_only;
 	PopActiveSnapshot();
 }
