@@ -279,7 +279,8 @@ sub faults_of_step
 	push @faults, "optional $step->{optional}" if ($step->{optional} eq 't') != !!$known->{optional};
 	my $upstream = join ', ', map { "$_->{name} $_->{status}" . ($_->{gives} ? " $_->{run_id}" : '') } @parents;
 	push @faults, "saw '$step->{saw}', not '$upstream'" if $leaves && $step->{saw} ne "$run_id: $upstream";
-	push @faults, 'started early' if !$skipped && grep { $_->{finished} > $step->{started} } @parents;
+	# of a lost one that is the time of its claim, by the clock of a step of the scheduler
+	push @faults, 'started early' if !$skipped && $step->{status} ne 'lost' && grep { $_->{finished} > $step->{started} } @parents;
 	$step->{gives} = $leaves;
 	return map { "$step->{name} ($known->{does}, $known->{when}): $_" } @faults;
 }
@@ -498,8 +499,7 @@ my @echoes = (
 define('echoes', q{args => '{"a": 0, "c": 3}'}, @echoes);
 $run = trigger('echoes', q{'{"a": 1, "b": 1, "d": 4}', priority => 7});
 is(ended($run), 'succeeded', 'arguments');
-is(psql("SELECT args FROM jobsched.runs WHERE run_id = $run"), '{"a": 1, "b": 1, "c": 3, "d": 4}', 'of the run: those of the trigger over those of the job');
-is(shown($run, 'step, result') =~ s/, request.*//r, 'plain {"a": 1, "b": 1, "c": 3, "d": 4}, over {"a": 1, "b": 2, "c": 3, "d": {"e": 1}}', 'of a step: its own over those');
+is(shown($run, 'step, result') =~ s/, request.*//r, 'plain {"a": 1, "b": 1, "c": 3, "d": 4}, over {"a": 1, "b": 2, "c": 3, "d": {"e": 1}}', 'of a step: those of the job, of the trigger, and its own');
 is(psql("SELECT args FROM jobsched.runs WHERE run_id = " . step_run($run, 'over')), '{"a": 1, "b": 2, "c": 3, "d": {"e": 1}}', 'view runs shows them');
 is(psql("SELECT string_agg(DISTINCT priority::text, ',') FROM jobsched.runs WHERE parent_run_id = $run"), '7', 'the priority is that of the workflow run');
 my ($request) = requests($sink, qr{^/echo/1$});
