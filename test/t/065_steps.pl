@@ -150,6 +150,47 @@ app(q{
 	CREATE FUNCTION app.echo(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args'});
 
 # ------------------------------------------------------------------------
+# Workflows whose first step waits
+# ------------------------------------------------------------------------
+
+my ($gate, $run);
+my $gated = { name => 'gated', handler => 'app.gated' };
+sub says
+{
+	my ($name, $what) = @_;
+	return { name => $name, command => "SELECT to_jsonb('$what'::text)" };
+}
+
+# Begins a workflow whose first step waits at the gate; returns its run.
+sub begun
+{
+	my ($job) = @_;
+	my $begun = trigger($job);
+
+	wait_at_gate($node, $db, step_run($begun, 'gated'));
+	return $begun;
+}
+
+sub open_the_gate
+{
+	$gate->query_safe('COMMIT');
+	$gate->quit;
+	return;
+}
+
+my @old = ($gated, says('says', 'old'));
+my @new = (says('first', 'first'), says('says', 'new'));
+
+# How many steps of the set in force there are, and of others.
+sub rows_of_steps
+{
+	my ($job) = @_;
+	return qq{SELECT count(*) FILTER (WHERE s.step_revision = j.steps_revision), count(*) FILTER (WHERE s.step_revision <> j.steps_revision)
+		FROM jobsched_internal.job s JOIN jobsched_internal.job j ON j.job_id = s.workflow_id
+		WHERE j.name = '$job' AND j.dropped_at IS NULL AND s.dropped_at IS NULL};
+}
+
+# ------------------------------------------------------------------------
 # The model
 # ------------------------------------------------------------------------
 
@@ -416,8 +457,8 @@ sub in_the_way
 
 my @five = map { { name => $_, %$acts } } 'a' .. 'e';
 define('five', @five);
-my $gate = in_the_way();
-my $run = trigger('five');
+$gate = in_the_way();
+$run = trigger('five');
 my $pid = wait_at_gate($node, $db, $run);
 is(shown($run), '', 'it has queued two of five steps, and nobody sees them');
 kill_worker($pid);
@@ -435,14 +476,6 @@ is(ended($run), 'cancelled cancelled 57014', 'it is cancelled while it queues');
 is(shown($run), '', 'and has no steps');
 
 # Altered meanwhile: it goes on with the steps with which it has begun.
-sub rows_of_steps
-{
-	my ($job) = @_;
-	return qq{SELECT count(*) FILTER (WHERE s.step_revision = j.steps_revision), count(*) FILTER (WHERE s.step_revision <> j.steps_revision)
-		FROM jobsched_internal.job s JOIN jobsched_internal.job j ON j.job_id = s.workflow_id
-		WHERE j.name = '$job' AND j.dropped_at IS NULL AND s.dropped_at IS NULL};
-}
-
 $gate = in_the_way();
 $run = trigger('five');
 wait_at_gate($node, $db, $run);
@@ -649,32 +682,6 @@ like(error_of($node, $db, q{SELECT jobsched.create_job('wrong', } . steps_of({ n
 # Altered
 # ------------------------------------------------------------------------
 
-my $gated = { name => 'gated', handler => 'app.gated' };
-sub says
-{
-	my ($name, $what) = @_;
-	return { name => $name, command => "SELECT to_jsonb('$what'::text)" };
-}
-
-# A workflow whose first step waits at the gate; returns its run.
-sub begun
-{
-	my ($job) = @_;
-	my $begun = trigger($job);
-
-	wait_at_gate($node, $db, step_run($begun, 'gated'));
-	return $begun;
-}
-
-sub open_the_gate
-{
-	$gate->query_safe('COMMIT');
-	$gate->quit;
-	return;
-}
-
-my @old = ($gated, says('says', 'old'));
-my @new = (says('first', 'first'), says('says', 'new'));
 for my $how ('alter_job', 'create_job')
 {
 	my $change = $how eq 'alter_job' ? "jobsched.alter_job('alters', " : q{jobsched.create_job('alters', if_exists => 'update', };
