@@ -19,7 +19,7 @@ use Test::More;
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
-my $node = http_node('steps', conf => "restart_after_crash = on\nmax_prepared_transactions = 5\n");
+my $node = http_node('steps', conf => "restart_after_crash = on\nmax_prepared_transactions = 5\njobsched.max_databases = 6\n");
 my $sink = start_sink($node);
 my $json = JSON::PP->new->canonical;
 
