@@ -69,7 +69,8 @@ my %wrong = (
 			map { "('new', $_, if_exists => '$if_exists')" } (
 				"'0 25 * * *', 'SELECT 1'", "command => 'SELECT ('", "handler => 'no.such'", "command => 'SELECT 1', args => '[]'",
 				"command => 'SELECT 1', owner => 'victim'", "command => 'SELECT 1', owner => 'nobody at all'", "url => 'ftp://x'",
-				"command => 'SELECT 1', keys => '{{{args.x}}}', schedule => '* * * * *'", "command => 'SELECT 1', timezone => 'Mars'", "''")
+				"command => 'SELECT 1', keys => '{{{args.x}}}', schedule => '* * * * *'", "command => 'SELECT 1', timezone => 'Mars'", "''",
+				"steps => '[]'", q{steps => '[{"name": "a", "command": "SELECT 1"}, {"name": "b", "handler": "no.such"}]'})
 		} qw(error update keep)),
 		"('taken', command => 'SELECT 1')", "('own', '0 25 * * *', 'SELECT 1', if_exists => 'update')",
 		"('own', command => 'SELEC 1', if_exists => 'update')", "('new', command => 'SELECT 1', if_exists => 'maybe')",
@@ -82,6 +83,7 @@ my %wrong = (
 	],
 	drop_job => [ "('missing')", "('theirs')", '(NULL)' ],
 	pause_job => [ "('missing')", "('theirs')" ],
+	explain_steps => [ "('missing')", "('theirs')", "('own')", '(NULL)' ],
 	resume_job => [ "('missing')", "('theirs')" ],
 	trigger => [
 		"('missing')", "('theirs')", "('own', '[]')", "('own', run_at => 'infinity')", "('own', keys => '{{{args.none}}}')",
