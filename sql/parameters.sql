@@ -25,7 +25,7 @@ WHERE function = 'create_job' AND NOT EXISTS (SELECT FROM pg_attribute
 
 -- Something that is not the default.
 CREATE VIEW test.sample AS
-SELECT p.nr, p.name, p.type, CASE p.type
+SELECT p.nr, p.name, p.type, COALESCE(s.value, CASE p.type
 	WHEN 'boolean'::regtype THEN (p.otherwise <> 'true')::text
 	WHEN 'integer'::regtype THEN '7'
 	WHEN 'double precision'::regtype THEN '0.75'
@@ -33,10 +33,10 @@ SELECT p.nr, p.name, p.type, CASE p.type
 	WHEN 'interval[]'::regtype THEN '{"1 minute","7 minutes"}'
 	WHEN 'jsonb'::regtype THEN '{"sample": 7}'
 	WHEN 'text[]'::regtype THEN '{08,53}'
-	ELSE s.value END AS value
+	END) AS value
 FROM test.parameter p LEFT JOIN (VALUES
 	('name', 'another'), ('schedule', '0 0 1 1 *'), ('command', 'SELECT 7'), ('handler', 'test.handler_b'),
-	('timezone', 'Asia/Tokyo'), ('description', 'a sample'), ('owner', 'regress_parameters'), ('mode', 'autocommit'),
+	('steps', '[{"name": "a", "command": "SELECT 7"}]'), ('timezone', 'Asia/Tokyo'), ('description', 'a sample'), ('owner', 'regress_parameters'), ('mode', 'autocommit'),
 	('backoff', 'linear'), ('overlap', 'replace'), ('misfire', 'all'), ('queue', 'a queue'), ('on_success', 'test.handler_a'), ('on_failure', 'test.handler_b'),
 	('starts_at', '2099-01-01 00:00:00+00'), ('ends_at', '2100-01-01 00:00:00+00')) s (name, value) USING (name)
 WHERE p.function = 'create_job'
@@ -95,12 +95,12 @@ WHERE b IS DISTINCT FROM test.has('plain') || '{"name": "new"}' ORDER BY s.nr;
 
 -- All at once, by each function; and what a definition does not give is not there.
 SELECT string_agg(format('%I => %L', name, value), ', ') AS samples FROM test.sample
-WHERE name NOT IN ('name', 'command', 'owner') \gset
+WHERE name NOT IN ('name', 'command', 'steps', 'owner') \gset
 SELECT jobsched.create_job('all', :samples) > 0 AS ok;
 SELECT jobsched.alter_job('one', :samples);
 SELECT s.name, test.has(j.name) -> s.name AS is
 FROM test.sample s, (VALUES ('all'), ('one')) j (name)
-WHERE test.has(j.name) -> s.name IS DISTINCT FROM test.shown(s.type, s.value) AND s.name NOT IN ('name', 'command', 'owner')
+WHERE test.has(j.name) -> s.name IS DISTINCT FROM test.shown(s.type, s.value) AND s.name NOT IN ('name', 'command', 'steps', 'owner')
 ORDER BY j.name, s.nr;
 SELECT jobsched.create_job('all', command => 'SELECT 1', if_exists => 'update') > 0 AS ok;
 SELECT test.has('all') = test.has('plain') || '{"name": "all"}' AS as_new;

@@ -51,8 +51,7 @@ SELECT jobsched.create_job('plain', command => 'SELECT 1') > 0 AS ok;
 SELECT jobsched.explain_steps('plain');
 
 -- What is no definition
-\set VERBOSITY verbose
-CREATE PROCEDURE pg_temp.refuse(steps jsonb) LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.refuse(steps jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	state text;
 	message text;
@@ -60,84 +59,80 @@ DECLARE
 	place text;
 BEGIN
 	PERFORM jobsched.create_job('refused', steps => refuse.steps);
-	RAISE NOTICE 'not refused: %', refuse.steps;
+	RETURN 'not refused';
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, place = PG_EXCEPTION_CONTEXT;
-	RAISE INFO E'% %\n  at %\n  %', state, message, split_part(place, E'\n', 1), hint;
+	place := split_part(place, E'\n', 1);
+	RETURN concat_ws(E'\n', state || ' ' || message, CASE WHEN place NOT LIKE 'SQL statement%' THEN 'at ' || place END, NULLIF(hint, ''));
 END $$;
-\set VERBOSITY terse
-CALL pg_temp.refuse('{}');
-CALL pg_temp.refuse('"x"');
-CALL pg_temp.refuse('null');
-CALL pg_temp.refuse('[]');
-CALL pg_temp.refuse('[1]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, null]');
-CALL pg_temp.refuse('[[]]');
-CALL pg_temp.refuse('[{}]');
-CALL pg_temp.refuse('[{"name": null, "command": "SELECT 1"}]');
-CALL pg_temp.refuse('[{"name": 7, "command": "SELECT 1"}]');
-CALL pg_temp.refuse('[{"name": "", "command": "SELECT 1"}]');
-CALL pg_temp.refuse('[{"name": "a.b", "command": "SELECT 1"}]');
-CALL pg_temp.refuse(jsonb_build_array(jsonb_build_object('name', repeat('x', 64), 'command', 'SELECT 1')));
-CALL pg_temp.refuse('[{"name": "a"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1"}, {"name": "a", "command": "SELECT 1"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "handler": "steps.work"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "url": "https://example.com"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELEC"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "COMMIT"}]');
-CALL pg_temp.refuse('[{"name": "a", "handler": "steps.missing"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "on_failure": "steps.missing"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "method": "GET"}]');
-CALL pg_temp.refuse('[{"name": "a", "url": "ftp://example.com"}]');
-CALL pg_temp.refuse('[{"name": "a", "url": "https://example.com", "max_redirects": -1}]');
-CALL pg_temp.refuse('[{"name": "a", "url": "https://example.com", "timeout": "2 days"}]');
-CALL pg_temp.refuse('[{"name": "a", "url": "https://example.com", "share_transaction": true}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "schedule": "@daily"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "owner": "postgres"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "steps": []}]');
-CALL pg_temp.refuse('[{"name": "a", "command": ["SELECT 1"]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "args": [1]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "timeout": 5}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "timeout": "soon"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "timeout": "-1 s"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": "5"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": 1.5}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": 1e100}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": 1001}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "backoff_jitter": 1.5}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "backoff_jitter": 1e400}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "backoff": "quadratic"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": "k"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": ["k", 1]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": [null]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "retry_delays": ["soon"]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "retry_on": ["no condition"]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "optional": "yes"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": "b"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": [7]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["b"]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["a"]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "after": ["a", "a"]}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "when": "success"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "when": "never"}]');
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "after": [], "when": "done"}]');
+\t on
+\pset format unaligned
+SELECT pg_temp.refuse('{}');
+SELECT pg_temp.refuse('"x"');
+SELECT pg_temp.refuse('null');
+SELECT pg_temp.refuse('[]');
+SELECT pg_temp.refuse('[1]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, null]');
+SELECT pg_temp.refuse('[[]]');
+SELECT pg_temp.refuse('[{}]');
+SELECT pg_temp.refuse('[{"name": null, "command": "SELECT 1"}]');
+SELECT pg_temp.refuse('[{"name": 7, "command": "SELECT 1"}]');
+SELECT pg_temp.refuse('[{"name": "", "command": "SELECT 1"}]');
+SELECT pg_temp.refuse('[{"name": "a.b", "command": "SELECT 1"}]');
+SELECT pg_temp.refuse(jsonb_build_array(jsonb_build_object('name', repeat('x', 64), 'command', 'SELECT 1')));
+SELECT pg_temp.refuse('[{"name": "a"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1"}, {"name": "a", "command": "SELECT 1"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "handler": "steps.work"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "url": "https://example.com"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELEC"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "COMMIT"}]');
+SELECT pg_temp.refuse('[{"name": "a", "handler": "steps.missing"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "on_failure": "steps.missing"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "method": "GET"}]');
+SELECT pg_temp.refuse('[{"name": "a", "url": "ftp://example.com"}]');
+SELECT pg_temp.refuse('[{"name": "a", "url": "https://example.com", "max_redirects": -1}]');
+SELECT pg_temp.refuse('[{"name": "a", "url": "https://example.com", "timeout": "2 days"}]');
+SELECT pg_temp.refuse('[{"name": "a", "url": "https://example.com", "share_transaction": true}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "schedule": "@daily"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "owner": "postgres"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "steps": []}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": ["SELECT 1"]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "args": [1]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "timeout": 5}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "timeout": "soon"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "timeout": "-1 s"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": "5"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": 1.5}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": 1e100}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "max_attempts": 1001}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "backoff_jitter": 1.5}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "backoff_jitter": "0.5"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "backoff": "quadratic"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": "k"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": ["k", 1]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": [null]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "retry_delays": ["soon"]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "retry_on": ["no condition"]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "optional": "yes"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": "b"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": [7]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["b"]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["a"]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "after": ["a", "a"]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "when": "success"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "when": "never"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "after": [], "when": "done"}]');
 -- circles, with steps before and behind them
-CALL pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["b"]}, {"name": "b", "command": "SELECT 1", "after": ["a"]}]');
-CALL pg_temp.refuse('[{"name": "first", "command": "SELECT 1"}, {"name": "behind", "command": "SELECT 1", "after": ["first", "c"]}, {"name": "a", "command": "SELECT 1", "after": ["first", "c"]},
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["b"]}, {"name": "b", "command": "SELECT 1", "after": ["a"]}]');
+SELECT pg_temp.refuse('[{"name": "first", "command": "SELECT 1"}, {"name": "behind", "command": "SELECT 1", "after": ["first", "c"]}, {"name": "a", "command": "SELECT 1", "after": ["first", "c"]},
 	{"name": "b", "command": "SELECT 1", "after": ["a"]}, {"name": "c", "command": "SELECT 1", "after": ["b"]}]');
-CALL pg_temp.refuse((SELECT jsonb_agg(jsonb_build_object('name', 's' || n, 'command', 'SELECT 1', 'after', jsonb_build_array('s' || CASE n WHEN 1 THEN 1000 ELSE n - 1 END)) ORDER BY n) FROM generate_series(1, 1000) n));
+SELECT pg_temp.refuse((SELECT jsonb_agg(jsonb_build_object('name', 's' || n, 'command', 'SELECT 1', 'after', jsonb_build_array('s' || CASE n WHEN 1 THEN 1000 ELSE n - 1 END)) ORDER BY n) FROM generate_series(1, 1000) n));
 -- too many
-CALL pg_temp.refuse((SELECT jsonb_agg(jsonb_build_object('name', 's' || n, 'command', 'SELECT 1')) FROM generate_series(1, 1001) n));
-SET jobsched.max_job_size = '16MB';
-RESET ROLE;
-SET jobsched.max_job_size = '16MB';
-SET SESSION AUTHORIZATION regress_steps;
-CALL pg_temp.refuse((SELECT jsonb_agg(jsonb_build_object('name', 's' || n, 'command', 'SELECT 1', 'after', (SELECT COALESCE(jsonb_agg('s' || m), '[]') FROM generate_series(1, CASE WHEN n > 600 THEN 600 ELSE 0 END) m)) ORDER BY n)
-	FROM generate_series(1, 800) n));
-RESET SESSION AUTHORIZATION;
-RESET jobsched.max_job_size;
-SET ROLE regress_steps;
-\set VERBOSITY default
+SELECT pg_temp.refuse((SELECT jsonb_agg(jsonb_build_object('name', 's' || n, 'command', 'SELECT 1')) FROM generate_series(1, 1001) n));
+SELECT pg_temp.refuse((SELECT jsonb_agg(jsonb_build_object('name', n::text, 'command', 'SELECT 1', 'after', (SELECT COALESCE(jsonb_agg(m::text), '[]') FROM generate_series(1, CASE WHEN n > 400 THEN 400 ELSE 0 END) m)) ORDER BY n)
+	FROM generate_series(1, 651) n));
+\t off
+\pset format aligned
 -- with the other parameters
 SELECT jobsched.create_job('refused', command => 'SELECT 1', steps => '[{"name": "a", "command": "SELECT 1"}]');
 SELECT jobsched.create_job('refused', timeout => '1 minute', steps => '[{"name": "a", "command": "SELECT 1"}]');
@@ -148,7 +143,7 @@ SELECT jobsched.alter_job('nightly', timeout => '1 minute');
 SELECT jobsched.alter_job('nightly', steps => '[]');
 RESET ROLE;
 SELECT count(*) FROM jobsched_internal.job WHERE name LIKE 'refused%';
-DELETE FROM jobsched_internal.job WHERE name LIKE 'many%';
+SELECT jobsched.drop_job('many');
 
 -- A step is no job that one could name, and is in nobody's way.
 SET ROLE regress_steps;
@@ -231,7 +226,12 @@ CALL steps.wait_for($$ NOT EXISTS (SELECT FROM steps.set WHERE workflow = 'chain
 SELECT jobsched.drop_job('nightly');
 CALL steps.wait_for($$ NOT EXISTS (SELECT FROM steps.set WHERE workflow = 'nightly' AND NOT dropped) $$);
 
-SELECT jobsched.drop_job(name) FROM jobsched.jobs;
+SELECT jobsched.drop_job(name) FROM jobsched.jobs ORDER BY name;
+SET client_min_messages = warning;
 DROP SCHEMA steps CASCADE;
+RESET client_min_messages;
 REVOKE ALL ON FUNCTION jobsched.http_request FROM regress_steps;
 REVOKE ALL ON SCHEMA jobsched FROM regress_steps, regress_steps_other;
+REVOKE regress_steps_other FROM regress_steps;
+DROP FUNCTION pg_temp.refuse;
+DROP ROLE regress_steps, regress_steps_other;

@@ -21,13 +21,6 @@
 #include "api/job_definition.h"
 #include "api/steps.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-
-char *
-js_step_job_name(const JsJob *workflow, const char *step)
-{
-	return psprintf("%s.%s", workflow->name, step);
-}
 
 /* The set that the row of the job has named as the one in force. */
 void

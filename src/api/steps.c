@@ -57,20 +57,6 @@ typedef struct Steps
  * ------------------------------------------------------------------------
  */
 
-/* Callback of the error context. */
-void
-js_step_path_tell(void *arg)
-{
-	const JsStepPath *path = arg;
-	char	   *place = path->index < 0 ? NULL :
-		psprintf(" (steps[%d]%s%s)", path->index, path->key ? "." : "", path->key ? path->key : "");
-
-	if (path->step != NULL)
-		errcontext("step \"%s\"%s", path->step, place ? place : "");
-	else if (place != NULL)
-		errcontext("step%s", place);
-}
-
 /* What a step can have, but for what is a parameter of create_job(). */
 static const char *const own_keys[] = {"name", "after", "when", "optional"};
 
@@ -237,6 +223,21 @@ take_flags(Steps *all, const Step *step)
 	all->path.key = NULL;
 }
 
+/* Like create_job(), for which steps are another kind of work. */
+static void
+check_work(const JsJobDefinition *def)
+{
+	int			given = (def->args.job.command != NULL) + (def->args.job.handler != NULL) +
+		(def->http.url != NULL);
+
+	if (given != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 given == 0 ? errmsg("the step has neither command nor handler nor url") :
+				 errmsg("the step has more than one of command, handler and url"),
+				 errhint("Give it exactly one of these.")));
+}
+
 /* A step as a job, but for what it waits for. */
 static void
 define_step(Steps *all, Step *step)
@@ -249,6 +250,7 @@ define_step(Steps *all, Step *step)
 	take_from_workflow(all->workflow, step->job, &def);
 	take_parameters(all, step, &def);
 	take_flags(all, step);
+	check_work(&def);
 	def.has_http = js_http_is_anything_given(&def.http);
 	js_job_arguments_complete(&def.args);
 	js_job_definition_apply(&def, step->job);
@@ -309,7 +311,8 @@ add_after(Steps *all, Step *step, int after)
 	if (after == step->index)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("step \"%s\" comes after itself", step->job->step)));
+				 errmsg("step \"%s\" comes after itself", step->job->step),
+				 errhint("\"after\" names other steps of the same job.")));
 	if (++all->edges > MAX_EDGES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -332,7 +335,8 @@ refuse_twice(const Steps *all, const Step *step)
 		if (step->after[j - 1] == step->after[j])
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("\"after\" names step \"%s\" twice", all->steps[step->after[j]].job->step)));
+					 errmsg("\"after\" names step \"%s\" twice", all->steps[step->after[j]].job->step),
+					 errhint("Name each step once.")));
 }
 
 /* Left out, it is the step before it. */

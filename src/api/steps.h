@@ -19,10 +19,9 @@ extern List *js_steps_define(const JsJob *workflow);
 extern void js_step_set_write(const JsJob *workflow, List *steps);
 extern void js_step_sets_follow(const JsJob *before, const JsJob *workflow);
 
-/* The name of the job that a step is. */
-extern char *js_step_job_name(const JsJob *workflow, const char *step);
+/* step_names.c */
 
-/* What an error in the definition of a step is about, as its context says it. */
+/* What an error about a step is about, as its context says it. */
 typedef struct JsStepPath
 {
 	const char *step;			/* its name; NULL: not known */
@@ -30,6 +29,7 @@ typedef struct JsStepPath
 	const char *key;			/* NULL: none, or several */
 } JsStepPath;
 
+extern char *js_step_job_name(const JsJob *workflow, const char *step);
 extern void js_step_path_tell(void *arg);
 
 #endif							/* JS_STEPS_H */

@@ -83,12 +83,16 @@ typedef struct JobEntry
 	bool		promote_noted;	/* is in sched.promotable */
 	bool		queue_full;		/* why slots were skipped */
 	bool		place_noted;	/* is in sched.unplaced */
+	bool		has_old_steps;	/* of a job: sets of steps that are in force
+								 * no more are left; of a step: it is one of
+								 * these */
 	uint32		placing;		/* counts what has moved its runs */
 	JsOverlap	overlap;
 	int32		pause_after_failures;	/* 0: never */
 	int32		live;			/* runs that are ready, limited, assigned,
 								 * retrying or waiting for their children */
 	int32		waiting;		/* runs of slots that are delayed or behind */
+	int32		assigned;		/* runs that are with a worker */
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
@@ -566,6 +570,16 @@ sched_child_has_failed(const JsRun *child, JsStatus status)
 
 /* sched_parent.c */
 extern void sched_parents_serve(TimestampTz now);
+
+/* sched_steps.c */
+extern void sched_steps_note(int64 workflow_id);
+extern void sched_steps_follow(const JobEntry *job);
+extern bool sched_steps_noted(void);
+extern int	sched_steps_take(int64 *ids, int most);
+
+/* sched_retire.c */
+extern bool sched_retire_waiting(void);
+extern void sched_retire_some(TimestampTz now);
 
 /* sched_batch.c */
 extern void sched_batch_begin(RunEntry *run);

@@ -176,8 +176,8 @@ sched_load_state(const JsJobState *state, void *arg)
 		sched_job_set_next(job, job->next_run_at);
 }
 
-void
-sched_load_job(const JsJob *row, void *arg)
+static void
+load_job_and_state(const JsJob *row)
 {
 	bool		is_new = sched_job_find(row->job_id) == NULL;
 	JsJobState	state;
@@ -185,6 +185,48 @@ sched_load_job(const JsJob *row, void *arg)
 	sched_apply_job(row);
 	if (is_new && js_job_state_read(row->job_id, &state))
 		sched_load_state(&state, NULL);
+}
+
+/* A step is taken into memory when there is a run of it. */
+static bool
+is_for_later(const JsJob *row)
+{
+	if (row->workflow_id == 0 || sched_job_find(row->job_id) != NULL)
+		return false;
+	if (row->dropped_at == DT_NOBEGIN)
+		sched_steps_note(row->workflow_id);
+	return true;
+}
+
+/*
+ * The row of a job made of steps, or of one that was, has been read.  Who changes
+ * it changes those of its steps too, and tells of the job only.
+ */
+static void
+reload_steps(const JsJob *workflow)
+{
+	ListCell   *lc;
+	List	   *steps = js_steps_live(workflow->job_id);
+
+	foreach(lc, steps)
+	{
+		int64		step_id = ((JsStepId *) lfirst(lc))->job_id;
+
+		if (sched_job_find(step_id) != NULL)
+			js_jobs_visit(step_id, step_id, sched_load_job, NULL);
+	}
+	list_free_deep(steps);
+	sched_steps_note(workflow->job_id);
+}
+
+void
+sched_load_job(const JsJob *row, void *arg)
+{
+	if (is_for_later(row))
+		return;
+	load_job_and_state(row);
+	if (row->steps_revision != 0 && row->workflow_id == 0)
+		reload_steps(row);
 }
 
 /* The scheduler has changed its row. */
@@ -200,6 +242,8 @@ sched_load_first_job(const JsJob *row, void *arg)
 {
 	JobEntry   *job;
 
+	if (is_for_later(row))
+		return;
 	sched_apply_job(row);
 	job = sched_job_find(row->job_id);
 	if (job != NULL && job->at_startup)
@@ -217,13 +261,16 @@ load_job(int64 job_id, Oid owner)
 
 	if (found && row.dropped_at == DT_NOBEGIN)
 	{
-		sched_load_job(&row, NULL);
+		load_job_and_state(&row);
+		if (row.workflow_id != 0)
+			sched_steps_note(row.workflow_id);
 		return sched_job_find(job_id);
 	}
 	job = sched_job_make(job_id);
 	job->owner = owner;
 	job->dropped = true;
 	job->cancel_running = found && row.cancel_running;
+	job->has_old_steps = found && row.steps_revision != 0;
 	if (found)
 		sched_job_set_limits(job, &row);	/* what runs has its places */
 	if (js_job_state_read(job_id, &state))

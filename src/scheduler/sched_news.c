@@ -219,7 +219,7 @@ bool
 sched_news_waiting(void)
 {
 	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting() ||
-		sched.unplaced != NIL || sched_after_waiting() || sched_reading();
+		sched.unplaced != NIL || sched_after_waiting() || sched_retire_waiting() || sched_reading();
 }
 
 /* However many of them have changed, they are read once. */

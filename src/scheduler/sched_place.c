@@ -96,6 +96,7 @@ leave_place(RunEntry *run, RunEntryState next)
 			break;
 		case RUN_ASSIGNED:
 			run->owner->assigned--;
+			run->job->assigned--;
 			break;
 		case RUN_HELD:
 		case RUN_WAITING:
@@ -126,6 +127,7 @@ enter_place(RunEntry *run)
 			break;
 		case RUN_ASSIGNED:
 			run->owner->assigned++;
+			run->job->assigned++;
 			break;
 		case RUN_HELD:
 		case RUN_WAITING:
@@ -186,6 +188,7 @@ sched_run_forget(RunEntry *run)
 	sched_children_tell(run->run_id);
 	sched_child_leave(run);
 	sched_limits_detach(run);
+	sched_steps_follow(run->job);
 	if (run->stop != NULL)
 		dlist_push_tail(&sched.stops_done, &run->stop->node);
 	sched_run_free(run);
@@ -350,6 +353,7 @@ sched_run_await_children(RunEntry *run)
 	*sched_run_account(run) += run->cost;
 	sched_run_place(run, RUN_PARENT);
 	sched_children_note(run);
+	sched_steps_follow(run->job);
 }
 
 /* ------------------------------------------------------------------------

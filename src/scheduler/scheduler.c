@@ -276,6 +276,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_place_some();
 	sched_upstream_serve(now);
 	sched_end_pending(now);
+	sched_retire_some(now);
 	if (dead)
 		sched_reap();
 	if (tally_is_due())

@@ -404,6 +404,7 @@ extern bool js_run_read_head(int64 run_id, JsRun *head);
 extern bool js_run_see(int64 run_id, JsRun *run);
 extern bool js_run_see_head(int64 run_id, JsRun *head);
 extern bool js_run_is_busy(int64 run_id);
+extern bool js_run_exists_of(int64 job_id);
 extern bool js_run_exists_for(int64 job_id, TimestampTz slot, JsRunSource source);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,

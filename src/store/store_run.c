@@ -328,6 +328,23 @@ js_run_is_busy(int64 run_id)
 	return busy;
 }
 
+/* Whether a run of a job waits or runs. */
+bool
+js_run_exists_of(int64 job_id)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	js_scan_int64(&key, RUN_JOB_ID, BTEqualStrategyNumber, job_id);
+	scan = js_table_scan_key(rel, "run_slot", &key, 1);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /* Whether a run of a job's slot waits or runs; JS_SOURCE_UNKNOWN: whatever asked for it. */
 bool
 js_run_exists_for(int64 job_id, TimestampTz slot, JsRunSource source)

@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched_retire.c
+ *		Marks sets of steps as dropped that nobody needs any more.
+ *
+ * When a run of the job is executed, its worker reads the job, and queues a run
+ * for each step of the set that is in force then.  A set that is in force no
+ * more, because there is another, or none, or the job has been dropped, is
+ * marked as dropped when nobody can queue such runs any more, and none is left.
+ * That is so if
+ *
+ *	- no run of the job is with a worker.  A worker that gets one later finds
+ *	  the job's row as we do, or a newer one.
+ *	- the queue has no run of any step of the set, in the newest snapshot: the
+ *	  worker that has queued some has told us of the end of its execution after
+ *	  its commit.
+ *
+ * sched_steps.c knows which jobs are to be looked at.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "scheduler/sched.h"
+
+/* Jobs looked at, and steps dropped, in one step of ours. */
+#define MAX_SEEN 32
+#define MAX_RETIRED 1000
+
+/* If so, the end of such a run makes us look again. */
+static bool
+has_runs(int64 step_id)
+{
+	JobEntry   *step = sched_job_find(step_id);
+
+	if (step == NULL || dlist_is_empty(&step->runs))
+		return js_run_exists_of(step_id);
+	step->has_old_steps = true;
+	return true;
+}
+
+/* The set in force; 0: none.  False: the job is not ours to look after. */
+static bool
+read_set(int64 workflow_id, int64 *in_force)
+{
+	JsJob		workflow;
+
+	*in_force = 0;
+	if (!js_job_read_head(workflow_id, &workflow))
+		return true;
+	if (workflow.dropped_at == DT_NOBEGIN && workflow.has_steps)
+		*in_force = workflow.steps_revision;
+	return sched.home && memcmp(&workflow.home, &sched.token, sizeof(pg_uuid_t)) == 0;
+}
+
+/* The first step of a set that begins at n, and of the one that follows. */
+static int
+end_of_set(const List *steps, int n)
+{
+	int64		revision = ((JsStepId *) list_nth(steps, n))->revision;
+
+	while (n < list_length(steps) && ((JsStepId *) list_nth(steps, n))->revision == revision)
+		n++;
+	return n;
+}
+
+static bool
+set_has_runs(const List *steps, int from, int to)
+{
+	for (int n = from; n < to; n++)
+		if (has_runs(((JsStepId *) list_nth(steps, n))->job_id))
+			return true;
+	return false;
+}
+
+/* False: somebody holds a row. */
+static bool
+retire_set(const List *steps, int from, int to, TimestampTz now)
+{
+	for (int n = from; n < to; n++)
+	{
+		int64		step_id = ((JsStepId *) list_nth(steps, n))->job_id;
+
+		if (!js_step_retire(step_id, now))
+		{
+			sched.busy_until = GetCurrentTimestamp() + USECS_PER_SEC;
+			return false;
+		}
+		if (sched_job_find(step_id) != NULL)
+			sched_reload_job(step_id);
+	}
+	return true;
+}
+
+/* Whether a set that is in force no more is left, because of its runs. */
+static bool
+retire_sets(int64 workflow_id, int64 in_force, int *left, TimestampTz now)
+{
+	List	   *steps = js_steps_live(workflow_id);
+	bool		some_left = false;
+	int			to;
+
+	for (int from = 0; from < list_length(steps); from = to)
+	{
+		to = end_of_set(steps, from);
+		if (((JsStepId *) list_nth(steps, from))->revision == in_force)
+			continue;
+		if (set_has_runs(steps, from, to))
+			some_left = true;
+		else if (*left <= 0 || !retire_set(steps, from, to, now))
+		{
+			sched_steps_note(workflow_id);
+			break;
+		}
+		else
+			*left -= to - from;
+	}
+	list_free_deep(steps);
+	return some_left;
+}
+
+/* The job that a step is a step of; any other one itself. */
+static int64
+workflow_of(int64 job_id)
+{
+	JsJob		job;
+
+	return js_job_read_head(job_id, &job) && job.workflow_id != 0 ? job.workflow_id : job_id;
+}
+
+static void
+look_at(int64 workflow_id, int *left, TimestampTz now)
+{
+	JobEntry   *job = sched_job_find(workflow_id);
+	int64		in_force;
+
+	if (job != NULL && job->assigned > 0)
+		job->has_old_steps = true;
+	else if (read_set(workflow_id, &in_force))
+	{
+		bool		some_left = retire_sets(workflow_id, in_force, left, now);
+
+		if (job != NULL)
+			job->has_old_steps = some_left;
+	}
+}
+
+bool
+sched_retire_waiting(void)
+{
+	return sched_steps_noted() && sched_may_end();
+}
+
+/* Looks at some jobs of which sets may be left. */
+void
+sched_retire_some(TimestampTz now)
+{
+	int64		ids[MAX_SEEN];
+	int			left = MAX_RETIRED;
+	int			count;
+
+	if (!sched_retire_waiting())
+		return;
+	count = sched_steps_take(ids, MAX_SEEN);
+	for (int i = 0; i < count; i++)
+		look_at(workflow_of(ids[i]), &left, now);
+}
