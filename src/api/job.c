@@ -221,14 +221,19 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 Datum
 jobsched_drop_job(PG_FUNCTION_ARGS)
 {
+	JsJob		before;
 	JsJob		job;
 
-	job_argument(fcinfo, "drop_job()", &job);
+	job_argument(fcinfo, "drop_job()", &before);
+	job = before;
 	if (strcmp(job.name, JS_HTTP_JOB) == 0)
 		js_cancel_jobless(job.owner);
 	job.dropped_at = js_clock_now();
 	job.cancel_running = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	/* Nobody could resume the steps of a run that has begun. */
+	job.paused = false;
 	write_job(&job);
+	js_step_sets_follow(&before, &job);
 	PG_RETURN_VOID();
 }
 

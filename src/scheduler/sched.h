@@ -83,6 +83,8 @@ typedef struct JobEntry
 	bool		promote_noted;	/* is in sched.promotable */
 	bool		queue_full;		/* why slots were skipped */
 	bool		place_noted;	/* is in sched.unplaced */
+	bool		has_steps;		/* it is made of steps, or has been */
+	bool		is_step;
 	bool		has_old_steps;	/* of a job: sets of steps that are in force
 								 * no more are left; of a step: it is one of
 								 * these */
@@ -416,6 +418,7 @@ extern void sched_load_job(const JsJob *row, void *arg);
 extern void sched_load_state(const JsJobState *state, void *arg);
 extern void sched_load_run(const JsRun *row, void *arg);
 extern void sched_reload_job(int64 job_id);
+extern void sched_reload_steps(int64 workflow_id);
 extern RunEntry *sched_run_load(int64 run_id, TimestampTz now);
 extern void sched_log_jobs(void);
 

@@ -116,6 +116,8 @@ sched_apply_job(const JsJob *row)
 	job->transactional = row->transactional;
 	job->http = row->sends_request;
 	job->shares = row->share_transaction;
+	job->is_step = row->workflow_id != 0;
+	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
 	job->overlap = row->overlap;
 	job->serial = is_serial(row);
@@ -176,6 +178,19 @@ sched_load_state(const JsJobState *state, void *arg)
 		sched_job_set_next(job, job->next_run_at);
 }
 
+/* What its failures have paused holds its steps too. */
+static void
+hold_with_workflow(JobEntry *step, int64 workflow_id)
+{
+	JobEntry   *workflow = sched_job_find(workflow_id);
+	bool		held = workflow != NULL && workflow->auto_paused;
+
+	if (step == NULL || step->auto_paused == held)
+		return;
+	step->auto_paused = held;
+	sched_job_place_runs(step);
+}
+
 static void
 load_job_and_state(const JsJob *row)
 {
@@ -185,6 +200,8 @@ load_job_and_state(const JsJob *row)
 	sched_apply_job(row);
 	if (is_new && js_job_state_read(row->job_id, &state))
 		sched_load_state(&state, NULL);
+	if (row->workflow_id != 0)
+		hold_with_workflow(sched_job_find(row->job_id), row->workflow_id);
 }
 
 /* A step is taken into memory when there is a run of it. */
@@ -198,27 +215,7 @@ is_for_later(const JsJob *row)
 	return true;
 }
 
-/*
- * The row of a job made of steps, or of one that was, has been read.  Who changes
- * it changes those of its steps too, and tells of the job only.
- */
-static void
-reload_steps(const JsJob *workflow)
-{
-	ListCell   *lc;
-	List	   *steps = js_steps_live(workflow->job_id);
-
-	foreach(lc, steps)
-	{
-		int64		step_id = ((JsStepId *) lfirst(lc))->job_id;
-
-		if (sched_job_find(step_id) != NULL)
-			js_jobs_visit(step_id, step_id, sched_load_job, NULL);
-	}
-	list_free_deep(steps);
-	sched_steps_note(workflow->job_id);
-}
-
+/* Who changes a job made of steps changes these too, and tells of the job only. */
 void
 sched_load_job(const JsJob *row, void *arg)
 {
@@ -226,7 +223,27 @@ sched_load_job(const JsJob *row, void *arg)
 		return;
 	load_job_and_state(row);
 	if (row->steps_revision != 0 && row->workflow_id == 0)
-		reload_steps(row);
+	{
+		sched_reload_steps(row->job_id);
+		sched_steps_note(row->job_id);
+	}
+}
+
+/* Those of its steps that we have heard of. */
+void
+sched_reload_steps(int64 workflow_id)
+{
+	List	   *steps = js_steps_live(workflow_id);
+	ListCell   *lc;
+
+	foreach(lc, steps)
+	{
+		int64		step_id = ((JsStepId *) lfirst(lc))->job_id;
+
+		if (sched_job_find(step_id) != NULL)
+			sched_reload_job(step_id);
+	}
+	list_free_deep(steps);
 }
 
 /* The scheduler has changed its row. */

@@ -9,8 +9,9 @@
  * marked as dropped when nobody can queue such runs any more, and none is left.
  * That is so if
  *
- *	- no run of the job is with a worker.  A worker that gets one later finds
- *	  the job's row as we do, or a newer one.
+ *	- no run of the job is with a worker, and we know the job as its row has it.
+ *	  A worker that gets one later has that row, or a newer one: if it has kept
+ *	  an older one, our revision tells it to read the row again.
  *	- the queue has no run of any step of the set, in the newest snapshot: the
  *	  worker that has queued some has told us of the end of its execution after
  *	  its commit.
@@ -41,9 +42,12 @@ has_runs(int64 step_id)
 	return true;
 }
 
-/* The set in force; 0: none.  False: the job is not ours to look after. */
+/*
+ * The set in force; 0: none.  False: the job is not ours to look after, or we have
+ * not read that row so far, and it is looked at when we have.
+ */
 static bool
-read_set(int64 workflow_id, int64 *in_force)
+read_set(int64 workflow_id, const JobEntry *job, int64 *in_force)
 {
 	JsJob		workflow;
 
@@ -52,10 +56,11 @@ read_set(int64 workflow_id, int64 *in_force)
 		return true;
 	if (workflow.dropped_at == DT_NOBEGIN && workflow.has_steps)
 		*in_force = workflow.steps_revision;
-	return sched.home && memcmp(&workflow.home, &sched.token, sizeof(pg_uuid_t)) == 0;
+	return (job == NULL || job->revision == workflow.revision || job->dropped) &&
+		sched.home && memcmp(&workflow.home, &sched.token, sizeof(pg_uuid_t)) == 0;
 }
 
-/* The first step of a set that begins at n, and of the one that follows. */
+/* Where the set ends that begins at n. */
 static int
 end_of_set(const List *steps, int n)
 {
@@ -138,7 +143,7 @@ look_at(int64 workflow_id, int *left, TimestampTz now)
 
 	if (job != NULL && job->assigned > 0)
 		job->has_old_steps = true;
-	else if (read_set(workflow_id, &in_force))
+	else if (read_set(workflow_id, job, &in_force))
 	{
 		bool		some_left = retire_sets(workflow_id, in_force, left, now);
 

@@ -190,10 +190,15 @@ brake(JsJobState *state, const JobEntry *job, int64 failed_run)
 	}
 }
 
-/* Likewise, for a job whose endpoint has answered 410 Gone. */
+/*
+ * Likewise, for a job whose endpoint has answered 410 Gone; not for a step, which
+ * nobody could let go on.
+ */
 static void
 disconnect(JsJobState *state, const JobEntry *job, int64 gone_run)
 {
+	if (job->is_step)
+		return;
 	state->auto_paused_revision = job->revision;
 	state->auto_paused_reason =
 		psprintf("paused because the server answered 410 Gone (run " INT64_FORMAT ")", gone_run);
@@ -213,6 +218,8 @@ apply_brake(JobEntry *job)
 	job->auto_paused = true;
 	sched_job_set_next(job, job->next_run_at);
 	sched_job_place_runs(job);
+	if (job->has_steps)
+		sched_reload_steps(job->job_id);
 	sched_take_back_all();
 }
 

@@ -266,11 +266,13 @@ COMMENT ON FUNCTION jobsched.explain_steps IS
 CREATE FUNCTION jobsched_internal.job_id_of(job text) RETURNS bigint
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
 
--- What these views show of a run's job besides its name.
+-- What these views show of a run's job besides its name.  What pauses a job after
+-- failures holds its steps too.
 CREATE VIEW jobsched_internal.job_of_run AS
 SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
-	WHERE s.job_id = j.job_id
-		AND s.auto_paused_revision = j.revision) AS paused,
+	WHERE s.job_id = COALESCE(j.workflow_id, j.job_id)
+		AND s.auto_paused_revision = CASE WHEN j.workflow_id IS NULL THEN j.revision
+			ELSE (SELECT w.revision FROM jobsched_internal.job w WHERE w.job_id = j.workflow_id) END) AS paused,
 	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited,
 	workflow_id, step_no
 FROM jobsched_internal.job j;
