@@ -358,7 +358,7 @@ sub faults
 # Random graphs
 # ------------------------------------------------------------------------
 
-srand 65;
+srand($ENV{JOBSCHED_STEPS_SEED} || 65);
 my @graphs = map { random_graph($_) } 1 .. 60;
 for my $graph (@graphs)
 {
