@@ -234,12 +234,12 @@ note_no_place(void)
 /*
  * Wants schedulers for the databases that are to be probed, as long as few
  * are starting and there is room.  Each that arrives or leaves wakes us, and
- * we come here again.
+ * we come here again; those that have one already do not.
  */
 static void
 want_probes(void)
 {
-	for (int n = starting_schedulers(); to_probe != NIL && n < MAX_PROBES; n++)
+	while (to_probe != NIL && starting_schedulers() < MAX_PROBES)
 	{
 		if (js_database_want(linitial_oid(to_probe)) == NULL)
 		{

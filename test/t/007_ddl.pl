@@ -160,6 +160,14 @@ goes_on('copy', 'adopted');
 goes_on('named', 'and the original');
 check_exactly_once($node, 'copy', 'effects are the succeeded runs in the copy', q{'tick', 'quick', 'hold'});
 check_exactly_once($node, 'named', 'and in the original', q{'tick', 'quick', 'hold'});
+# Behind several that have a scheduler already.
+my @copies = map { "copy$_" } 1 .. 3;
+$node->safe_psql('postgres', "CREATE DATABASE $_ TEMPLATE copy") for @copies;
+for (@copies)
+{
+	ok(wait_scheduler($node, $_), "$_ has a scheduler");
+	quick("DROP DATABASE $_ WITH (FORCE)", "$_ can be dropped");
+}
 quick('DROP DATABASE copy WITH (FORCE)', 'the copy can be dropped');
 
 # ------------------------------------------------------------------------

@@ -471,8 +471,8 @@ $gate = in_the_way();
 $run = trigger('five');
 wait_at_gate($node, $db, $run);
 app("SELECT jobsched.cancel_run($run)");
-$gate->{run}->kill_kill;
 is(ended($run), 'cancelled cancelled 57014', 'it is cancelled while it queues');
+$gate->{run}->kill_kill;
 is(shown($run), '', 'and has no steps');
 
 # Altered meanwhile: it goes on with the steps with which it has begun.
@@ -672,7 +672,7 @@ for (
 }
 like(error_of($node, $db, "SELECT jobsched.create_job('wrong', command => 'SELECT 1', " . steps_of($ok) . ')', 'app'), qr/22023/, 'steps and a command');
 like(error_of($node, $db, "SELECT jobsched.create_job('wrong', timeout => '1 min', " . steps_of($ok) . ')', 'app'), qr/(22023|0A000).*HINT/s, 'a workflow has no timeout');
-like(error_of($node, $db, q{SELECT jobsched.trigger('w1', timeout => '1 min')}, 'app'), qr/22023.*HINT/s, 'nor has a run of it') if define('w1', $ok);
+like(error_of($node, $db, q{SELECT jobsched.trigger('once', timeout => '1 min')}, 'app'), qr/22023.*HINT/s, 'nor has a run of it') if define('once', $ok);
 like(error_of($node, $db, "SELECT jobsched.create_job('wrong', share_transaction => true, " . steps_of($ok) . ')', 'app'), qr/22023|0A000/, 'nor does it share a transaction');
 is(psql(q{SELECT count(*) FROM jobsched_internal.job WHERE name LIKE 'wrong%'}), '0', 'nothing is left of them');
 psql(q{CREATE ROLE poor LOGIN; GRANT USAGE ON SCHEMA jobsched TO poor});
