@@ -34,11 +34,17 @@ typedef struct Explained
 	int			nafter;
 } Explained;
 
-/* Somebody may have spoilt the row. */
+/* Somebody may have spoilt the rows. */
+static const char *
+name_of(const JsJob *step)
+{
+	return step->step != NULL ? step->step : "?";
+}
+
 static const char *
 name_at(const Explained *step, int32 place)
 {
-	return place >= 1 && place <= step->count ? step->steps[place - 1]->step : "?";
+	return place >= 1 && place <= step->count ? name_of(step->steps[place - 1]) : "?";
 }
 
 /* "a", "b" and "c" */
@@ -119,7 +125,7 @@ put_row(ReturnSetInfo *result, const Explained *step)
 	Datum		values[COLUMNS];
 
 	values[0] = Int32GetDatum(step->job->step_no);
-	values[1] = CStringGetTextDatum(step->job->step);
+	values[1] = CStringGetTextDatum(name_of(step->job));
 	values[2] = CStringGetTextDatum(kind_of(step->job));
 	values[3] = names_of(step);
 	nulls[4] = when == NULL;

@@ -190,7 +190,7 @@ js_step_value(const char *key, JsonbValue *value, JsParameterKind kind)
 		case JS_PARAMETER_NUMBER:
 			return whole_number(key, value);
 		case JS_PARAMETER_SHARE:
-			return DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric));
+			return DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric));
 		case JS_PARAMETER_SPAN:
 			return span_of(value);
 		case JS_PARAMETER_KEYS:

@@ -22,9 +22,11 @@
 #include "base/json.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "http/limit_keys.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "run/http_job.h"
 #include "utils/builtins.h"
 
 /* Bytes of the name of a step, and of one that is unknown in a message, at most. */
@@ -155,13 +157,14 @@ is_own_key(const char *key)
 
 /* A parameter of create_job(). */
 static void
-take_parameter(const char *key, JsonbValue *value, JsJobDefinition *def)
+take_parameter(Steps *all, const char *key, JsonbValue *value, JsJobDefinition *def)
 {
 	const JsJobParameter *parameter = find_parameter(key);
 	const JsHttpParameter *http = find_http_parameter(key);
 
 	if (parameter == NULL && http == NULL)
 		refuse_key(key);
+	all->path.key = key;
 	if (value->type == jbvNull)
 		return;
 	if (parameter != NULL)
@@ -180,13 +183,11 @@ take_parameters(Steps *all, const Step *step, JsJobDefinition *def)
 
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
+		all->path.key = NULL;
 		if (token == WJB_KEY)
-		{
 			key = pnstrdup(value.val.string.val, value.val.string.len);
-			all->path.key = key;
-		}
 		else if (token == WJB_VALUE && !is_own_key(key))
-			take_parameter(key, &value, def);
+			take_parameter(all, key, &value, def);
 	}
 	all->path.key = NULL;
 }
@@ -509,4 +510,29 @@ js_steps_define(const JsJob *workflow)
 	jobs = define_steps(&all);
 	error_context_stack = context.previous;
 	return jobs;
+}
+
+/* The arguments of a scheduled run are the job's: the keys of its steps must be found there. */
+void
+js_steps_check_keys(const JsJob *workflow, const List *steps)
+{
+	JsStepPath	path = {.index = -1};
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = js_step_path_tell,
+		.arg = &path
+	};
+	ListCell   *lc;
+
+	error_context_stack = &context;
+	foreach(lc, steps)
+	{
+		const JsJob *step = lfirst(lc);
+
+		path.step = step->step;
+		(void) js_limit_keys_require(js_http_keys(step, step->keys),
+									 js_run_args(workflow->args, step->args));
+		CHECK_FOR_INTERRUPTS();
+	}
+	error_context_stack = context.previous;
 }

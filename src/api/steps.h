@@ -14,6 +14,7 @@
 
 /* steps.c */
 extern List *js_steps_define(const JsJob *workflow);
+extern void js_steps_check_keys(const JsJob *workflow, const List *steps);
 
 /* step_set.c */
 extern void js_step_set_write(const JsJob *workflow, List *steps);

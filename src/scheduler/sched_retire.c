@@ -16,6 +16,9 @@
  *	  worker that has queued some has told us of the end of its execution after
  *	  its commit.
  *
+ * A set that has come after we have read the job's row is left alone: it may be
+ * in force by now.
+ *
  * sched_steps.c knows which jobs are to be looked at.
  *
  * Portions Copyright (c) 2026, jobsched contributors
@@ -30,6 +33,13 @@
 #define MAX_SEEN 32
 #define MAX_RETIRED 1000
 
+/* Of a job, as its row says. */
+typedef struct Sets
+{
+	int64		in_force;
+	int64		newest;
+} Sets;
+
 /* If so, the end of such a run makes us look again. */
 static bool
 has_runs(int64 step_id)
@@ -43,19 +53,21 @@ has_runs(int64 step_id)
 }
 
 /*
- * The set in force; 0: none.  False: the job is not ours to look after, or we have
- * not read that row so far, and it is looked at when we have.
+ * The newest set, and the one in force; 0: none.  False: the job is not ours to look
+ * after, or we have not read that row so far, and it is looked at when we have.
  */
 static bool
-read_set(int64 workflow_id, const JobEntry *job, int64 *in_force)
+read_sets(int64 workflow_id, const JobEntry *job, Sets *sets)
 {
 	JsJob		workflow;
 
-	*in_force = 0;
+	sets->in_force = 0;
+	sets->newest = PG_INT64_MAX;
 	if (!js_job_read_head(workflow_id, &workflow))
 		return true;
+	sets->newest = workflow.steps_revision;
 	if (workflow.dropped_at == DT_NOBEGIN && workflow.has_steps)
-		*in_force = workflow.steps_revision;
+		sets->in_force = workflow.steps_revision;
 	return (job == NULL || job->revision == workflow.revision || job->dropped) &&
 		sched.home && memcmp(&workflow.home, &sched.token, sizeof(pg_uuid_t)) == 0;
 }
@@ -101,7 +113,7 @@ retire_set(const List *steps, int from, int to, TimestampTz now)
 
 /* Whether a set that is in force no more is left, because of its runs. */
 static bool
-retire_sets(int64 workflow_id, int64 in_force, int *left, TimestampTz now)
+retire_sets(int64 workflow_id, const Sets *sets, int *left, TimestampTz now)
 {
 	List	   *steps = js_steps_live(workflow_id);
 	bool		some_left = false;
@@ -109,8 +121,10 @@ retire_sets(int64 workflow_id, int64 in_force, int *left, TimestampTz now)
 
 	for (int from = 0; from < list_length(steps); from = to)
 	{
+		int64		revision = ((JsStepId *) list_nth(steps, from))->revision;
+
 		to = end_of_set(steps, from);
-		if (((JsStepId *) list_nth(steps, from))->revision == in_force)
+		if (revision == sets->in_force || revision > sets->newest)
 			continue;
 		if (set_has_runs(steps, from, to))
 			some_left = true;
@@ -139,13 +153,13 @@ static void
 look_at(int64 workflow_id, int *left, TimestampTz now)
 {
 	JobEntry   *job = sched_job_find(workflow_id);
-	int64		in_force;
+	Sets		sets;
 
 	if (job != NULL && job->assigned > 0)
 		job->has_old_steps = true;
-	else if (read_set(workflow_id, job, &in_force))
+	else if (read_sets(workflow_id, job, &sets))
 	{
-		bool		some_left = retire_sets(workflow_id, in_force, left, now);
+		bool		some_left = retire_sets(workflow_id, &sets, left, now);
 
 		if (job != NULL)
 			job->has_old_steps = some_left;

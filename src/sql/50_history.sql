@@ -165,7 +165,7 @@ COMMENT ON COLUMN jobsched.runs.missed_count IS 'slots that this run makes up fo
 CREATE VIEW jobsched.steps WITH (security_invoker) AS
 SELECT r.parent_run_id AS workflow_run_id,
 	w.name AS workflow,
-	pg_catalog.substr(r.job_name, pg_catalog.length(w.name) + 2) AS step,
+	pg_catalog.split_part(r.job_name, '.', -1) AS step,
 	j.step_no,
 	r.run_id,
 	r.status,
