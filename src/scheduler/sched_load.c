@@ -219,10 +219,13 @@ is_for_later(const JsJob *row)
 void
 sched_load_job(const JsJob *row, void *arg)
 {
+	const JobEntry *job = sched_job_find(row->job_id);
+	bool		is_known = job != NULL && job->revision == row->revision;
+
 	if (is_for_later(row))
 		return;
 	load_job_and_state(row);
-	if (row->steps_revision != 0 && row->workflow_id == 0)
+	if (row->steps_revision != 0 && row->workflow_id == 0 && !is_known)
 	{
 		sched_reload_steps(row->job_id);
 		sched_steps_note(row->job_id);
