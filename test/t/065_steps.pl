@@ -649,8 +649,8 @@ for (
 	[ [$acts], 'no name', qr/22023.*steps\[0\]/s ],
 	[ [ { name => 'a' } ], 'nothing to execute', qr/22023.*"a".*steps\[0\]/s ],
 	[ [ { name => 'a', %$acts, command => 'SELECT 1' } ], 'both', qr/22023.*"a".*steps\[0\]/s ],
-	[ [ $ok, { name => 'b', %$acts, schedule => '@daily' } ], 'an unknown key', qr/22023.*steps\[1\].*schedule/s ],
-	[ [ $ok, { name => 'b', %$acts, for_each => 'x' } ], 'a key of later', qr/22023.*steps\[1\].*for_each/s ],
+	[ [ $ok, { name => 'b', %$acts, schedule => '@daily' } ], 'an unknown key', qr/22023.*"schedule".*HINT.*steps\[1\]/s ],
+	[ [ $ok, { name => 'b', %$acts, for_each => 'x' } ], 'a key of later', qr/22023.*"for_each".*HINT.*steps\[1\]/s ],
 	[ [ { name => 'a.b', %$acts } ], 'a name with a dot', qr/22023.*"a.b".*steps\[0\].name/s ],
 	[ [ { name => '', %$acts } ], 'an empty name', qr/22023.*steps\[0\].name/s ],
 	[ [ { name => 'a' x 64, %$acts } ], 'a long name', qr/42622.*steps\[0\].name/s ],
@@ -807,6 +807,15 @@ is(ended($run), 'succeeded', 'renamed');
 is(shown($run, 'workflow, step, status'), 'other name gated succeeded, other name says succeeded', 'its steps go on, under its new name');
 is(psql("SELECT string_agg(job_name, ', ' ORDER BY run_id) FROM jobsched.runs WHERE parent_run_id = $run"), 'other name.gated, other name.says', 'so view runs calls them');
 
+app(q{SELECT jobsched.alter_job('other name', } . steps_of(@new) . ')');
+becomes($node, $db, rows_of_steps('other name'), '2|0', 'its first steps are gone');
+for my $name ('a name that is much longer', 'n')
+{
+	app("SELECT jobsched.alter_job('other name', name => '$name')");
+	is(shown($run, 'workflow, step'), "$name gated, $name says", 'view steps knows what they were called');
+	app("SELECT jobsched.alter_job('$name', name => 'other name')");
+}
+
 psql(q{CREATE ROLE heir LOGIN; GRANT app TO heir; GRANT USAGE ON SCHEMA jobsched TO heir});
 $gate = close_gate($node, $db);
 define('given', $gated, { name => 'who', command => 'SELECT to_jsonb(current_user::text)' });
@@ -821,6 +830,17 @@ $run = session_sql($node, $db, 'heir', q{SELECT jobsched.trigger('given')});
 is(ended($run), 'succeeded', 'another run of it');
 is(psql("SELECT string_agg(DISTINCT owner::text, ', ') FROM jobsched.runs WHERE run_id = $run OR parent_run_id = $run"), 'heir', 'is all the new one\'s');
 is(session_sql($node, $db, 'heir', q{SELECT count(*) FROM jobsched.explain_steps('given')}), '2', 'who may alter it');
+
+# to one who may not see what the old one has left
+psql(q{CREATE ROLE alien LOGIN; GRANT USAGE ON SCHEMA jobsched TO alien});
+$gate = close_gate($node, $db);
+define('alienated', $gated, { name => 'sees', command => q{SELECT jsonb_build_object('result', jobsched.step_result('gated'), 'rows', (SELECT count(*) FROM jobsched.step_results()), 'upstream', (SELECT count(*) FROM jobsched.upstream()))} });
+$run = begun('alienated');
+psql(q{SELECT jobsched.alter_job('alienated', owner => 'alien')});
+open_the_gate();
+is(ended($run), 'succeeded', 'given to a stranger');
+is(psql("SELECT result FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'sees'"), '{"rows": 1, "result": null, "upstream": 0}', 'he sees of the others nothing');
+is(session_sql($node, $db, 'alien', "SELECT string_agg(step, ',') FROM jobsched.steps WHERE workflow_run_id = $run"), 'sees', 'nor in the view');
 
 psql(q{CREATE ROLE offline LOGIN; CREATE ROLE mute NOLOGIN; GRANT USAGE ON SCHEMA jobsched TO offline, mute});
 define('requests', { name => 'a', url => "$sink->{url}/x" });
