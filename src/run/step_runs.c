@@ -46,7 +46,8 @@ typedef struct Queue
 static void
 step_error_context(void *arg)
 {
-	errcontext("step \"%s\"", (const char *) arg);
+	if (arg != NULL)
+		errcontext("step \"%s\"", (const char *) arg);
 }
 
 pg_noreturn static void
