@@ -38,6 +38,10 @@ my %before = (
 		CREATE TABLE app.image (id int);
 		INSERT INTO app.image VALUES (1), (2);
 		CREATE FUNCTION app.work(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.extract(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
+		CREATE FUNCTION app.load(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
+		CREATE FUNCTION app.complain(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.check() RETURNS void LANGUAGE sql AS 'SELECT 1';
 		SELECT jobsched.create_job(name, handler => 'app.work') FROM unnest('{collect,score,resize,mail-report,clean-up}'::text[]) name;
 		SELECT jobsched.trigger_many('resize', array_fill(NULL::jsonb, ARRAY[18]));},
 	'doc/limits.md' => q{
