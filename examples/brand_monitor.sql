@@ -3,13 +3,19 @@
  *
  *	brand-N			as its row says		asks for answers, or scores them, or both
  *	collect-answer	triggered			one question to one collector, by HTTP
+ *	store-answer	triggered			keeps what has come
+ *	count-answers	triggered			how many came
  *	score-answers	triggered			positions, sentiment, citations
  *	brand-alert		triggered			tells people of a failure, by HTTP
  *
  * Administrators insert, update and delete rows of brand_monitor.jobs; each is
- * a job of its own.  A run of it is an execution: pending, processing, and then
- * completed, failed or cancelled.  It is done when the last answer is there;
- * scoring follows if every answer came.
+ * a job of its own.  A run of it is an execution.  What it begins are its children,
+ * some of which wait for others; so it goes on until the last of them has ended, has
+ * failed if one has, and cancelling it cancels them:
+ *
+ *	collect-answer -> store-answer, for each question and collector
+ *	all of these, whatever became of them -> count-answers
+ *	all of these, if none has failed -> score-answers
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
  * tables and the jobs and needs USAGE on schema jobsched and EXECUTE on
@@ -62,9 +68,6 @@ CREATE TABLE IF NOT EXISTS brand_monitor.executions (
 	job_type text NOT NULL,
 	metadata jsonb NOT NULL,
 	status text NOT NULL DEFAULT 'processing' CHECK (status IN ('processing', 'completed', 'failed', 'cancelled')),
-	requested integer NOT NULL DEFAULT 0,
-	answered integer NOT NULL DEFAULT 0,
-	failed integer NOT NULL DEFAULT 0,
 	metrics jsonb NOT NULL DEFAULT '{}',
 	error text,
 	started_at timestamptz NOT NULL DEFAULT now(),
@@ -77,9 +80,10 @@ CREATE TABLE IF NOT EXISTS brand_monitor.answers (
 	execution_id bigint NOT NULL REFERENCES brand_monitor.executions ON DELETE CASCADE,
 	query_id integer NOT NULL REFERENCES brand_monitor.queries ON DELETE CASCADE,
 	collector text NOT NULL,
+	-- the request, and what stores its answer
 	run_id bigint NOT NULL UNIQUE,
+	store_run_id bigint NOT NULL,
 	answer text,
-	error text,
 	asked_at timestamptz NOT NULL DEFAULT now(),
 	answered_at timestamptz
 );
@@ -138,7 +142,8 @@ CREATE OR REPLACE FUNCTION brand_monitor.start(args jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
 DECLARE
 	job jobs;
-	asked integer := 0;
+	this_one jsonb := jsonb_build_object('execution_id', jobsched.run_id());
+	asked bigint[];
 BEGIN
 	SELECT * INTO job FROM jobs j WHERE j.job_id = (args->>'job_id')::integer;
 	INSERT INTO executions (execution_id, job_id, brand_id, customer_id, job_type, metadata)
@@ -146,26 +151,28 @@ BEGIN
 	FROM brands b
 	WHERE b.brand_id = job.brand_id;
 
-	IF job.job_type = 'scoring' THEN
-		PERFORM begin_scoring(jobsched.run_id());
-	ELSE
+	IF job.job_type <> 'scoring' THEN
 		asked := ask(jobsched.run_id());
-		IF asked = 0 THEN
-			PERFORM end_collection(jobsched.run_id());
-		END IF;
+		PERFORM jobsched.trigger('count-answers', this_one, after => asked, after_when => 'done', child => true);
 	END IF;
-	RETURN jsonb_build_object('job_type', job.job_type, 'requested', asked);
+	IF job.job_type <> 'data_collection' THEN
+		PERFORM jobsched.trigger('score-answers', this_one, after => asked, child => true);
+	END IF;
+	RETURN jsonb_build_object('job_type', job.job_type, 'requested', coalesce(cardinality(asked), 0) / 2);
 END $$;
 
--- Asks every collector every active question of the brand; returns how many
--- requests that are.  The keys are what settings limit; "parallel": false is
+-- Asks every collector every active question of the brand; returns the runs that
+-- do so, two for each.  The keys are what settings limit; "parallel": false is
 -- one at a time.
-CREATE OR REPLACE FUNCTION brand_monitor.ask(of_execution bigint) RETURNS integer
+CREATE OR REPLACE FUNCTION brand_monitor.ask(of_execution bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
 DECLARE
 	execution executions;
 	keys text[];
-	asked integer;
+	question record;
+	request bigint;
+	store bigint;
+	runs bigint[] := '{}';
 BEGIN
 	SELECT * INTO execution FROM executions e WHERE e.execution_id = of_execution;
 	keys := ARRAY['brand:' || execution.brand_id, 'customer:' || execution.customer_id];
@@ -173,107 +180,75 @@ BEGIN
 		keys := keys || ('one_by_one:' || of_execution);
 	END IF;
 
-	INSERT INTO answers (execution_id, query_id, collector, run_id)
-	SELECT of_execution, q.query_id, c.collector,
-		jobsched.trigger('collect-answer',
-			jsonb_build_object('execution_id', of_execution, 'query_id', q.query_id, 'collector', c.collector,
-				'brand', b.name, 'question', q.question),
-			keys => keys)
-	FROM queries q JOIN brands b USING (brand_id)
-		CROSS JOIN jsonb_array_elements_text(execution.metadata->'collectors') AS c(collector)
-	WHERE q.brand_id = execution.brand_id AND q.active;
-	GET DIAGNOSTICS asked = ROW_COUNT;
-	UPDATE executions e SET requested = asked WHERE e.execution_id = of_execution;
-	RETURN asked;
+	FOR question IN
+		SELECT q.query_id, q.question, b.name AS brand, c.collector
+		FROM queries q JOIN brands b USING (brand_id)
+			CROSS JOIN jsonb_array_elements_text(execution.metadata->'collectors') AS c(collector)
+		WHERE q.brand_id = execution.brand_id AND q.active
+	LOOP
+		request := jobsched.trigger('collect-answer', to_jsonb(question), keys => keys, child => true);
+		store := jobsched.trigger('store-answer', after => ARRAY[request], child => true);
+		INSERT INTO answers (execution_id, query_id, collector, run_id, store_run_id)
+		VALUES (of_execution, question.query_id, question.collector, request, store);
+		runs := runs || request || store;
+	END LOOP;
+	RETURN runs;
 END $$;
 
--- No answer has come, in spite of all attempts.
-CREATE OR REPLACE FUNCTION brand_monitor.note_failure(response jsonb) RETURNS jsonb
+-- A response has come, that of the run which this one has waited for:
+-- {"answer": "..."}.
+CREATE OR REPLACE FUNCTION brand_monitor.store_answer(args jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
-DECLARE
-	problem text := coalesce(response->>'error', response->>'status');
 BEGIN
-	UPDATE answers a SET error = problem, answered_at = now()
-	WHERE a.run_id = (response->>'run_id')::bigint;
-	PERFORM jobsched.log('warning', format('%s, query %s: %s', response->'args'->>'collector', response->'args'->>'query_id', problem));
-	PERFORM count_answer((response->'args'->>'execution_id')::bigint, false);
+	UPDATE answers a
+	SET answer = json_of(p.body)->>'answer', answered_at = now()
+	FROM jobsched.upstream() u JOIN jobsched.http_responses p ON p.run_id = u.run_id
+	WHERE a.run_id = u.run_id AND json_of(p.body)->>'answer' IS NOT NULL;
+	IF NOT FOUND THEN
+		PERFORM jobsched.discard('the response has no answer');
+	END IF;
 	RETURN NULL;
 END $$;
 
--- One has come: {"answer": "..."}.
-CREATE OR REPLACE FUNCTION brand_monitor.store_answer(response jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION brand_monitor.count_answers(args jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
 DECLARE
-	text_of text := json_of(response->>'body')->>'answer';
+	this_one bigint := (args->>'execution_id')::bigint;
+	result jsonb;
 BEGIN
-	IF text_of IS NULL THEN
-		RETURN note_failure(response || '{"error": "the response has no answer"}');
-	END IF;
-	UPDATE answers a SET answer = text_of, answered_at = now()
-	WHERE a.run_id = (response->>'run_id')::bigint;
-	PERFORM count_answer((response->'args'->>'execution_id')::bigint, true);
-	RETURN NULL;
-END $$;
-
--- The last one ends the collection.  The row's lock makes it one.
-CREATE OR REPLACE FUNCTION brand_monitor.count_answer(of_execution bigint, success boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
-DECLARE
-	execution executions;
-BEGIN
+	SELECT jsonb_build_object('requested', count(*), 'answered', count(a.answer), 'failed', count(*) - count(a.answer))
+	INTO result FROM answers a WHERE a.execution_id = this_one;
 	UPDATE executions e
-	SET answered = e.answered + success::integer, failed = e.failed + (NOT success)::integer
-	WHERE e.execution_id = of_execution AND e.status = 'processing'
-	RETURNING * INTO execution;
-	IF execution.answered + execution.failed = execution.requested THEN
-		PERFORM end_collection(of_execution);
-	END IF;
-END $$;
-
-CREATE OR REPLACE FUNCTION brand_monitor.end_collection(of_execution bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
-DECLARE
-	execution executions;
-BEGIN
-	UPDATE executions e
-	SET metrics = e.metrics || jsonb_build_object('collection', jsonb_build_object(
-		'requested', e.requested, 'answered', e.answered, 'failed', e.failed,
+	SET metrics = e.metrics || jsonb_build_object('collection', result || jsonb_build_object(
 		'seconds', round(extract(epoch FROM clock_timestamp() - e.started_at), 3)))
-	WHERE e.execution_id = of_execution
-	RETURNING * INTO execution;
-	IF execution.failed > 0 THEN
-		PERFORM end_execution(of_execution, format('%s of %s requests failed', execution.failed, execution.requested));
-	ELSIF execution.job_type = 'data_collection' THEN
-		PERFORM end_execution(of_execution, NULL);
-	ELSE
-		PERFORM begin_scoring(of_execution);
-	END IF;
+	WHERE e.execution_id = this_one;
+	RETURN result;
 END $$;
 
--- With an error, or completed.
-CREATE OR REPLACE FUNCTION brand_monitor.end_execution(of_execution bigint, problem text) RETURNS void
+-- An execution has ended, with all its children: on_success and on_failure of
+-- the jobs of brands.
+CREATE OR REPLACE FUNCTION brand_monitor.finish(outcome jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
 DECLARE
+	this_one bigint := (outcome->>'run_id')::bigint;
 	execution executions;
 BEGIN
 	UPDATE executions e
-	SET status = CASE WHEN problem IS NULL THEN 'completed' ELSE 'failed' END, error = problem, finished_at = clock_timestamp()
-	WHERE e.execution_id = of_execution AND e.status = 'processing'
+	SET status = CASE WHEN outcome->>'status' = 'succeeded' THEN 'completed' ELSE 'failed' END,
+		error = coalesce((SELECT string_agg(DISTINCT r.error, '; ') FROM requests r WHERE r.execution_id = this_one), outcome->>'error'),
+		finished_at = clock_timestamp()
+	WHERE e.execution_id = this_one
 	RETURNING * INTO execution;
 	IF execution.status = 'failed' THEN
 		PERFORM jobsched.trigger('brand-alert',
-			jsonb_build_object('execution_id', of_execution, 'brand', b.name, 'error', problem))
+			jsonb_build_object('execution_id', this_one, 'brand', b.name, 'error', execution.error))
 		FROM settings s, brands b
 		WHERE s.alert_url IS NOT NULL AND b.brand_id = execution.brand_id;
 	END IF;
+	RETURN NULL;
 END $$;
 
 -- Scoring
-
-CREATE OR REPLACE FUNCTION brand_monitor.begin_scoring(of_execution bigint) RETURNS void
-LANGUAGE sql SET search_path = brand_monitor, pg_temp AS $$
-	SELECT jobsched.trigger('score-answers', jsonb_build_object('execution_id', of_execution))
-$$;
 
 -- The names in a text in the order in which they come first.
 CREATE OR REPLACE FUNCTION brand_monitor.ranking(answer text, names text[]) RETURNS text[]
@@ -309,10 +284,6 @@ DECLARE
 	result jsonb;
 BEGIN
 	SELECT * INTO execution FROM executions e WHERE e.execution_id = this_one;
-	IF execution.status <> 'processing' THEN
-		RETURN jsonb_build_object('status', execution.status);
-	END IF;
-
 	WITH wanted AS (
 		SELECT a.answer_id, a.answer, b.name, b.competitors, row_number() OVER (ORDER BY a.answer_id DESC) AS nr
 		FROM answers a JOIN executions e USING (execution_id) JOIN brands b USING (brand_id)
@@ -335,7 +306,6 @@ BEGIN
 	INTO result FROM scored s;
 
 	UPDATE executions e SET metrics = e.metrics || jsonb_build_object('scoring', result) WHERE e.execution_id = this_one;
-	PERFORM end_execution(this_one, NULL);
 	RETURN result;
 END $$;
 
@@ -360,6 +330,8 @@ BEGIN
 			args => jsonb_build_object('job_id', NEW.job_id),
 			enabled => NEW.active,
 			metadata => jsonb_build_object('brand_id', NEW.brand_id, 'job_type', NEW.job_type),
+			on_success => 'brand_monitor.finish',
+			on_failure => 'brand_monitor.finish',
 			if_exists => 'update');
 	END IF;
 	RETURN NULL;
@@ -373,39 +345,46 @@ CREATE OR REPLACE FUNCTION brand_monitor.run_now(job_id integer) RETURNS bigint
 LANGUAGE sql SET search_path = brand_monitor, pg_temp
 RETURN jobsched.trigger(brand_monitor.job_name(job_id));
 
--- Of an execution that has not begun, that is cancelled; of one that goes on,
--- the requests too.
+-- With it all that it has begun; false if it has ended.
 CREATE OR REPLACE FUNCTION brand_monitor.cancel(of_execution bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
-DECLARE
-	cancelled bigint;
 BEGIN
+	IF NOT jobsched.cancel_run(of_execution) THEN
+		RETURN false;
+	END IF;
 	UPDATE executions e SET status = 'cancelled', finished_at = clock_timestamp()
 	WHERE e.execution_id = of_execution AND e.status = 'processing';
-	IF NOT FOUND THEN
-		RETURN jobsched.cancel_run(of_execution);
-	END IF;
-	WITH unanswered AS (
-		UPDATE answers a SET error = 'cancelled', answered_at = clock_timestamp()
-		WHERE a.execution_id = of_execution AND a.answered_at IS NULL
-		RETURNING a.run_id
-	)
-	SELECT count(jobsched.cancel_run(u.run_id)) INTO cancelled FROM unanswered u;
 	RETURN true;
 END $$;
+
+-- Each question to a collector, and what has become of it.
+CREATE OR REPLACE VIEW brand_monitor.requests AS
+SELECT a.execution_id, a.query_id, a.collector, a.run_id,
+	CASE WHEN a.answer IS NOT NULL THEN 'answered'
+		WHEN 'cancelled' IN (q.status, s.status) THEN 'cancelled'
+		WHEN q.status IN ('failed', 'timed_out', 'lost') OR s.status IN ('failed', 'timed_out', 'lost') THEN 'failed'
+		ELSE 'waiting' END AS status,
+	coalesce(q.error, s.error) AS error,
+	a.asked_at, a.answered_at
+FROM brand_monitor.answers a
+	LEFT JOIN jobsched.runs q ON q.run_id = a.run_id
+	LEFT JOIN jobsched.runs s ON s.run_id = a.store_run_id;
 
 -- All executions, those too that have not begun, or have failed to.
 CREATE OR REPLACE VIEW brand_monitor.history AS
 SELECT r.run_id AS execution_id, j.job_id, j.brand_id, b.customer_id, j.job_type, r.source,
-	coalesce(e.status,
-		CASE WHEN r.status IN ('queued', 'retrying') THEN 'pending' WHEN r.status = 'running' THEN 'processing'
-			WHEN r.status = 'cancelled' THEN 'cancelled' ELSE 'failed' END) AS status,
-	e.requested, e.answered, e.failed, e.metrics, coalesce(e.error, r.error) AS error,
-	r.queued_at, coalesce(e.started_at, r.started_at) AS started_at, coalesce(e.finished_at, CASE WHEN e.status IS NULL THEN r.finished_at END) AS finished_at
+	CASE WHEN e.status <> 'processing' THEN e.status
+		WHEN r.status IN ('queued', 'retrying') THEN 'pending'
+		WHEN r.status IN ('running', 'cancelled') THEN replace(r.status, 'running', 'processing')
+		WHEN r.status = 'succeeded' THEN 'completed'
+		ELSE 'failed' END AS status,
+	e.metrics, coalesce(e.error, r.error) AS error,
+	r.queued_at, r.started_at, r.finished_at
 FROM jobsched.runs r
 	JOIN brand_monitor.jobs j ON r.job_name = brand_monitor.job_name(j.job_id)
 	JOIN brand_monitor.brands b USING (brand_id)
-	LEFT JOIN brand_monitor.executions e ON e.execution_id = r.run_id;
+	LEFT JOIN brand_monitor.executions e ON e.execution_id = r.run_id
+WHERE r.source <> 'callback';
 
 -- What charts are drawn from.
 CREATE OR REPLACE VIEW brand_monitor.trends AS
@@ -435,8 +414,6 @@ BEGIN
 		timeout => NEW.timeout,
 		max_attempts => NEW.max_attempts,
 		backoff_base => '2 s',
-		on_success => 'brand_monitor.store_answer',
-		on_failure => 'brand_monitor.note_failure',
 		description => 'asks one collector one question',
 		if_exists => 'update');
 	IF NEW.alert_url IS NOT NULL THEN
@@ -452,6 +429,18 @@ END $$;
 
 CREATE OR REPLACE TRIGGER apply_settings AFTER UPDATE ON brand_monitor.settings
 FOR EACH ROW EXECUTE FUNCTION brand_monitor.apply_settings();
+
+SELECT jobsched.create_job(
+	name => 'store-answer',
+	handler => 'brand_monitor.store_answer',
+	description => 'keeps an answer that has come',
+	if_exists => 'update') AS store_answer;
+
+SELECT jobsched.create_job(
+	name => 'count-answers',
+	handler => 'brand_monitor.count_answers',
+	description => 'how many answers of an execution have come',
+	if_exists => 'update') AS count_answers;
 
 SELECT jobsched.create_job(
 	name => 'score-answers',

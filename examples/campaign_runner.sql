@@ -2,9 +2,11 @@
  * campaign_runner: automation jobs of many users, queued by an application.
  *
  *	campaign-job		one run for each row of campaign.jobs
+ *	campaign-report		after a campaign's last job: keeps its totals
  *	campaign-alerts		every minute		failures of the last minutes
  *
- * The application inserts rows into campaign.jobs and knows no more than that.
+ * The application inserts rows into campaign.jobs and knows no more than that; or
+ * it calls campaign.launch(), for many users at once.
  * At most two jobs of a user run at the same time and ten of all; users take
  * turns; what hangs is ended after two minutes, what fails by chance is tried
  * again.  campaign.settings changes all of this at run time.
@@ -20,8 +22,19 @@ CREATE SCHEMA IF NOT EXISTS campaign;
 
 -- Tables
 
+-- Jobs of many users that were queued together; campaign_id is the id of the run
+-- that ends when they have.
+CREATE TABLE IF NOT EXISTS campaign.campaigns (
+	campaign_id bigint PRIMARY KEY,
+	kind text NOT NULL,
+	totals jsonb,
+	launched_at timestamptz NOT NULL DEFAULT now(),
+	finished_at timestamptz
+);
+
 CREATE TABLE IF NOT EXISTS campaign.jobs (
 	job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	campaign_id bigint REFERENCES campaign.campaigns,
 	user_id integer NOT NULL,
 	kind text NOT NULL CHECK (kind IN ('invite', 'follow_up', 'report')),
 	payload jsonb NOT NULL DEFAULT '{}',
@@ -77,7 +90,24 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE TRIGGER queue_job BEFORE INSERT ON campaign.jobs
-FOR EACH ROW EXECUTE FUNCTION campaign.queue_job();
+FOR EACH ROW WHEN (NEW.campaign_id IS NULL) EXECUTE FUNCTION campaign.queue_job();
+
+-- One job for each of these users, as one batch; returns the id of the campaign.
+-- Limits hold for its jobs as for all others.
+CREATE OR REPLACE FUNCTION campaign.launch(of_kind text, users integer[], with_payload jsonb DEFAULT '{}') RETURNS bigint
+LANGUAGE plpgsql SET search_path = campaign, pg_temp AS $$
+DECLARE
+	ids bigint[] := ARRAY(SELECT nextval(pg_get_serial_sequence('campaign.jobs', 'job_id')) FROM unnest(users));
+	batch bigint;
+BEGIN
+	batch := jobsched.trigger_batch('campaign-job',
+		ARRAY(SELECT jsonb_build_object('job_id', j.id, 'user_id', j.who) FROM unnest(ids, users) AS j(id, who)),
+		on_complete => 'campaign-report');
+	INSERT INTO campaigns (campaign_id, kind) VALUES (batch, of_kind);
+	INSERT INTO jobs (job_id, campaign_id, user_id, kind, payload) OVERRIDING SYSTEM VALUE
+	SELECT j.id, batch, j.who, of_kind, with_payload FROM unnest(ids, users) AS j(id, who);
+	RETURN batch;
+END $$;
 
 -- The handler
 
@@ -106,13 +136,24 @@ BEGIN
 	RETURN jsonb_build_object('kind', job.kind, 'attempt', jobsched.attempt());
 END $$;
 
+-- The last job of a campaign has ended; the run that this one has waited for has
+-- the totals.
+CREATE OR REPLACE FUNCTION campaign.report(args jsonb) RETURNS jsonb
+LANGUAGE sql SET search_path = campaign, pg_temp AS $$
+	UPDATE campaigns c SET totals = u.result, finished_at = now()
+	FROM jobsched.upstream() u
+	WHERE c.campaign_id = u.run_id
+	RETURNING c.totals
+$$;
+
 -- Watching
 
 CREATE OR REPLACE VIEW campaign.history AS
 SELECT r.run_id, (r.args->>'job_id')::bigint AS job_id, (r.args->>'user_id')::integer AS user_id, r.status,
 	r.reason, r.attempt, r.queued_at, r.started_at, r.finished_at, r.duration, r.error
 FROM jobsched.runs r
-WHERE r.job_id = (SELECT j.job_id FROM jobsched.jobs j WHERE j.name = 'campaign-job' AND j.owner = current_user);
+WHERE r.job_id = (SELECT j.job_id FROM jobsched.jobs j WHERE j.name = 'campaign-job' AND j.owner = current_user)
+	AND r.source <> 'batch';
 
 CREATE OR REPLACE VIEW campaign.queue AS
 SELECT count(*) FILTER (WHERE h.status IN ('queued', 'retrying')) AS pending,
@@ -201,6 +242,12 @@ SELECT jobsched.create_job(
 	backoff_base => '5 s',
 	description => 'one automation job of a user',
 	if_exists => 'update') AS campaign_job;
+
+SELECT jobsched.create_job(
+	name => 'campaign-report',
+	handler => 'campaign.report',
+	description => 'keeps the totals of a campaign',
+	if_exists => 'update') AS campaign_report;
 
 SELECT jobsched.create_job(
 	name => 'campaign-alerts',

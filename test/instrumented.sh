@@ -111,6 +111,15 @@ source_lists() {
 		-o Acquire::Retries=3)
 }
 
+# unpack_newest PACKAGE: a mirror can lack the files of the newest version that its lists have.
+unpack_newest() {
+	local release
+	for release in $(apt-cache "${apt_source[@]}" showsrc "$1" | sed -n 's/^Version: //p' | sort -ruV); do
+		! apt-get "${apt_source[@]}" source "$1=$release" || return 0
+	done
+	return 1
+}
+
 # fetch_source: the source package, with Debian's patches, into the cache.
 fetch_source() {
 	local work unpacked
@@ -121,8 +130,7 @@ fetch_source() {
 	heading "fetching the source of postgresql-$version"
 	work=$(mktemp -d "$cache/fetch.XXXXXX")
 	source_lists "$work"
-	(cd "$work" && apt-get "${apt_source[@]}" update && apt-get "${apt_source[@]}" source "postgresql-$version") \
-		>"$work/log" 2>&1 || {
+	(cd "$work" && apt-get "${apt_source[@]}" update && unpack_newest "postgresql-$version") >"$work/log" 2>&1 || {
 		tail -n 5 "$work/log"
 		rm -rf "$work"
 		die "apt has no source of postgresql-$version; --source takes an unpacked tree"

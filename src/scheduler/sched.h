@@ -437,7 +437,7 @@ typedef struct SchedTimetable
 /* Slots that are made up for one by one, at most. */
 #define SCHED_MAX_MADE_UP 100
 
-/* Slots that are due: the newest ones, oldest first, and those before. */
+/* Open slots that are due: the newest ones, oldest first, and those before. */
 typedef struct SchedSlots
 {
 	TimestampTz slots[SCHED_MAX_MADE_UP];
@@ -450,7 +450,7 @@ extern const char *sched_timetable_read(const JsJob *row, SchedTimetable *timeta
 extern bool sched_slot_is_done(const JobEntry *job, TimestampTz slot);
 extern TimestampTz sched_open_slot_after(const JobEntry *job, const SchedTimetable *timetable,
 										 TimestampTz after);
-extern void sched_collect_slots(const SchedTimetable *timetable, TimestampTz first,
+extern void sched_collect_slots(const JobEntry *job, const SchedTimetable *timetable, TimestampTz first,
 								TimestampTz limit, int keep, SchedSlots *found);
 extern void sched_note_done(JobEntry *job, TimestampTz slot, int32 passed_over);
 extern int64 sched_jitter(int64 job_id, TimestampTz slot, int64 jitter);

@@ -258,27 +258,29 @@ make_up(const Firing *firing, const DueJob *due, TimestampTz first, const SchedS
 		insert_run(firing, due, missed->slots[i], 0);
 }
 
-/* The slot was missed, and perhaps others up to now; but none that are done. */
+/*
+ * The slot was missed, and perhaps others up to now.  Some in between may be
+ * done, if the clock has been ahead: what was passed over then and what is
+ * missed now go together.  Else the run for the former would be what the latter
+ * overlap with.
+ */
 static void
 fire_missed(const Firing *firing, const DueJob *due, TimestampTz slot, int64 grace)
 {
-	const JobEntry *job = due->job;
-	TimestampTz limit = slot < job->done_from ? Min(firing->now, job->done_from - 1) : firing->now;
 	SchedSlots	found;
 
 	switch (due->row.misfire)
 	{
 		case JS_MISFIRE_ONCE:
-			sched_collect_slots(&due->timetable, slot, limit, 1, &found);
+			sched_collect_slots(due->job, &due->timetable, slot, firing->now, 1, &found);
 			fire_slot(firing, due, found.slots[0], found.older);
 			break;
 		case JS_MISFIRE_SKIP:
-			limit = Min(limit, firing->now - grace - 1);
-			sched_collect_slots(&due->timetable, slot, limit, 1, &found);
+			sched_collect_slots(due->job, &due->timetable, slot, firing->now - grace - 1, 1, &found);
 			pass_over(firing, due, slot, &found);
 			break;
 		case JS_MISFIRE_ALL:
-			sched_collect_slots(&due->timetable, slot, limit, SCHED_MAX_MADE_UP, &found);
+			sched_collect_slots(due->job, &due->timetable, slot, firing->now, SCHED_MAX_MADE_UP, &found);
 			make_up(firing, due, slot, &found);
 			break;
 	}

@@ -117,27 +117,29 @@ sched_note_done(JobEntry *job, TimestampTz slot, int32 passed_over)
  * ------------------------------------------------------------------------
  */
 
-/* Whether there are so many slots from one up to a limit. */
+/* Whether there are so many open slots from one up to a limit. */
 static bool
-has_slots(const SchedTimetable *timetable, TimestampTz slot, TimestampTz limit, int wanted)
+has_slots(const JobEntry *job, const SchedTimetable *timetable,
+		  TimestampTz slot, TimestampTz limit, int wanted)
 {
 	while (slot <= limit && --wanted > 0)
-		slot = slot_after(timetable, slot);
+		slot = sched_open_slot_after(job, timetable, slot);
 	return slot <= limit;
 }
 
 /*
- * A slot not long before the limit from which the newest ones can be reached
- * in few steps: looks back further and further.
+ * An open slot not long before the limit from which the newest ones can be
+ * reached in few steps: looks back further and further.
  */
 static TimestampTz
-slot_near(const SchedTimetable *timetable, TimestampTz oldest, TimestampTz limit, int keep)
+slot_near(const JobEntry *job, const SchedTimetable *timetable,
+		  TimestampTz oldest, TimestampTz limit, int keep)
 {
 	for (int64 back = USECS_PER_SEC; limit - back > oldest; back *= 2)
 	{
-		TimestampTz slot = slot_after(timetable, limit - back);
+		TimestampTz slot = sched_open_slot_after(job, timetable, limit - back);
 
-		if (has_slots(timetable, slot, limit, keep))
+		if (has_slots(job, timetable, slot, limit, keep))
 			return slot;
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -145,11 +147,12 @@ slot_near(const SchedTimetable *timetable, TimestampTz oldest, TimestampTz limit
 }
 
 /*
- * The slots from the first one, which is due, up to a limit: the newest of
- * them, and how many older ones there are.
+ * The open slots from the first one, which is due, up to a limit: the newest of
+ * them, and how many older ones there are.  There may be slots in between that
+ * are done: then those before and after these were missed together.
  */
 void
-sched_collect_slots(const SchedTimetable *timetable, TimestampTz first,
+sched_collect_slots(const JobEntry *job, const SchedTimetable *timetable, TimestampTz first,
 					TimestampTz limit, int keep, SchedSlots *found)
 {
 	TimestampTz ring[SCHED_MAX_MADE_UP];
@@ -157,10 +160,10 @@ sched_collect_slots(const SchedTimetable *timetable, TimestampTz first,
 
 	found->older = 0;
 	found->last_older = DT_NOBEGIN;
-	for (TimestampTz slot = first; slot <= limit; slot = slot_after(timetable, slot))
+	for (TimestampTz slot = first; slot <= limit; slot = sched_open_slot_after(job, timetable, slot))
 	{
 		if (n == MAX_COUNTED)
-			slot = slot_near(timetable, slot, limit, keep);
+			slot = slot_near(job, timetable, slot, limit, keep);
 		if (n >= keep)
 		{
 			found->older = Min(found->older + 1, MAX_COUNTED);

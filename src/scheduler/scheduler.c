@@ -71,9 +71,11 @@ static bool stumbled = false;	/* at exit: an error of our own is the reason */
  * ------------------------------------------------------------------------
  */
 
+/* A successor must not find rows that a step of ours still holds. */
 static void
 scheduler_exit(int code, Datum arg)
 {
+	AbortOutOfAnyTransaction();
 	js_database_detach(!sched.stay_away, stumbled);
 }
 

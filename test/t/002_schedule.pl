@@ -216,7 +216,7 @@ wait_value($node, $db, q{SELECT string_agg(concat_ws(' ', status, reason, missed
 is(psql(q{SELECT recent FROM jobsched.jobs WHERE name = 'long'}), '.S', 'which the job tells too');
 set_clock($node, $db, '2027-06-01 12:05:00 UTC');
 wait_caught_up($node, $db);
-is(psql(q{SELECT recent FROM jobsched.jobs WHERE name = 'long'}), '.S.', 'the next slot fires');
+wait_value($node, $db, q{SELECT recent FROM jobsched.jobs WHERE name = 'long'}, '.S.', 'the next slot fires');
 
 # The same while the scheduler is replaced.
 $gate->quit;

@@ -191,9 +191,42 @@ is(psql(q{SELECT count(*) FROM (SELECT job_id, scheduled_for FROM jobsched.runs 
 	'0', 'in all of this no slot has fired twice');
 is(next_run('hour'), '11 16:00', 'the next run is the next slot');
 
+# Ahead, back to before what was passed over, and ahead beyond what was done
+# meanwhile: what is open on either side of that was missed together.  A run for
+# some of it must not be what the others overlap with.
+sub clock_back
+{
+	my ($when, $next) = @_;
+	set_clock($node, $db, $when);
+	return wait_value($node, $db, q{SELECT to_char(next_run_at, 'DD HH24:MI') FROM jobsched.jobs WHERE name = 'beyond skip'},
+		$next, "back: what was passed over is open from $next");
+}
+
+clock('2027-04-12 00:00:30');
+psql(join '', map { "SELECT jobsched.create_job('beyond $_', '*/5 * * * *', 'SELECT 1', misfire => '$_');\n" } 'skip', 'all');
+psql(join '', map { "SELECT jobsched.create_job('beyond once $_', '*/5 * * * *', 'SELECT 1', overlap => '$_');\n" } 'skip', 'queue', 'allow', 'replace');
+clock('2027-04-12 00:05:00');
+clock('2027-04-12 10:02:00');
+clock_back('2027-04-12 00:06:30', '12 00:10');
+clock('2027-04-12 10:05:00');    # the newest is on time
+is(runs("beyond once $_"), '12 00:05, 12 10:00 +118, 12 10:05 +118', "once, $_: one run for all, for the newest")
+  for ('skip', 'queue', 'allow', 'replace');
+is(runs('beyond skip'), '12 00:05, 12 09:55 missed +118, 12 10:00 missed +119, 12 10:05', 'skip: what is on time has its run');
+is(psql(q{SELECT string_agg(concat_ws(' ', status, n, missed), ', ' ORDER BY status)
+	FROM (SELECT status, count(*) AS n, sum(missed_count) AS missed FROM jobsched.runs WHERE job_name = 'beyond all' GROUP BY 1) r}),
+	'missed 1 19, succeeded 120 0', 'all: what was not counted then has its run');
+clock('2027-04-12 12:02:00');
+clock_back('2027-04-12 10:06:30', '12 10:10');
+clock('2027-04-12 12:32:00');    # the newest was missed too
+clock('2027-04-12 12:35:00');
+like(runs("beyond once $_"), qr/10:05 \+118, 12 12:00 \+22, 12 12:30 \+27, 12 12:35$/, "once, $_: however late the newest is, and it goes on")
+  for ('skip', 'queue', 'allow', 'replace');
+like(runs('beyond skip'), qr/10:05, 12 12:00 missed \+23, 12 12:30 missed \+28, 12 12:35$/, 'skip: one row for all');
+psql(q{SELECT jobsched.drop_job(name) FROM jobsched.jobs WHERE name LIKE 'beyond%'});
+
 # years ahead: what is counted is bounded, what fires is the newest
 psql(q{SELECT jobsched.create_job('sec', '* * * * * *', 'SELECT 1')});
-clock('2027-04-11 15:00:01');
+clock('2027-04-12 12:35:01');
 clock('2031-08-17 17:45:12');
 is(psql(q{SELECT max(scheduled_for) FROM jobsched.runs WHERE job_name = 'sec'}), '2031-08-17 17:45:12+00', 'years ahead: the newest slot fires');
 is(psql(q{SELECT max(scheduled_for) FROM jobsched.runs WHERE job_name = 'hour'}), '2031-08-17 17:00:00+00', 'of each job');

@@ -214,7 +214,9 @@ is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'gap wild'}), '69'
 # ------------------------------------------------------------------------
 
 # Steps at random instants: minutes, hours, days, either way; sometimes the
-# scheduler is replaced while the clock is wrong.
+# scheduler is replaced while the clock is wrong.  The first ones are given, for
+# what must have happened whatever the seed is: the clock goes far ahead, back to
+# before what it has passed over, and ahead beyond what was done meanwhile.
 psql('SELECT jobsched.drop_job(name) FROM jobsched.jobs');
 wait_drained($node, $db);
 my $last_run = psql('SELECT max(run_id) FROM jobsched.runs');
@@ -234,6 +236,7 @@ define('2028-12-01 00:00:00', @stepped);
 my $epoch = psql(q{SELECT extract(epoch FROM timestamptz '2028-12-01 UTC')::bigint});
 my $day = 86400;
 my @sizes = (90, 1800, 3600, 5 * 3600, $day, 3 * $day, 10 * $day);
+my @given = (10 * $day, -10 * $day, 14 * $day);
 my $at = 0;        # seconds since then, by the mocked clock
 my $farthest = 0;
 
@@ -243,17 +246,35 @@ sub instant
 	return psql("SELECT to_char(to_timestamp($epoch + $s) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')");
 }
 
+# Sets the clock; the scheduler has seen it when this returns.  A step that has
+# ended since may have begun before; the next one has not.
+sub step_clock
+{
+	my ($when) = @_;
+
+	set_clock($node, $db, "$when UTC");
+	for (1 .. 2)
+	{
+		my $now = psql('SELECT clock_timestamp()');
+
+		set_clock($node, $db, "$when UTC");    # wakes it
+		wait_until($node, $db, "SELECT last_active_at > '$now' FROM jobsched_internal.scheduler()", 'the scheduler has made a step');
+	}
+	return;
+}
+
 for my $step (1 .. 24)
 {
 	my $size = $sizes[ rand @sizes ] + int(rand(60));
+	my $move = $given[ $step - 1 ] // (rand() < 0.5 ? $size : -$size);
 
 	# on for some days, then a step
-	$at += int(rand(20 * $day));
+	$at += int(rand(($step <= @given ? 2 : 20) * $day));
 	drive(instant($at));
 	$farthest = $at if $at > $farthest;
-	$at += rand() < 0.5 ? $size : -$size;
+	$at += $move;
 	$at = 1 if $at < 1;
-	set_clock($node, $db, instant($at) . ' UTC');
+	step_clock(instant($at));
 	if ($step % 6 == 0)
 	{
 		my $pid = scheduler_pid($node, $db);
@@ -277,11 +298,23 @@ is(psql("SELECT string_agg(DISTINCT job_name || ' ' || scheduled_for, ', ') FROM
 	'', 'no slot has two runs');
 is(psql("SELECT string_agg(job_name || ' ' || scheduled_for, ', ') FROM ($fired) f WHERE NOT EXISTS (SELECT FROM model m WHERE m.job_id = f.job_id AND m.slot = f.scheduled_for)"),
 	'', 'no run has a slot that there is not');
-is(psql(qq{
-	WITH f AS (SELECT m.job_id, m.n, f.missed_count FROM ($fired) f JOIN model m ON m.job_id = f.job_id AND m.slot = f.scheduled_for)
+# A run stands for the last slots before its own that had no run until then.
+psql(qq{
+	CREATE TABLE fired AS
+		SELECT m.job_id, m.n, f.missed_count, f.run_id FROM ($fired) f JOIN model m ON m.job_id = f.job_id AND m.slot = f.scheduled_for;
+	CREATE TABLE stood_for AS
+		SELECT f.job_id, f.run_id, f.n - m.n AS back, m.n FROM fired f, LATERAL (
+			SELECT m.n FROM model m
+			WHERE m.job_id = f.job_id AND m.n < f.n AND
+				NOT EXISTS (SELECT FROM fired e WHERE e.job_id = f.job_id AND e.n = m.n AND e.run_id < f.run_id)
+			ORDER BY m.n DESC LIMIT f.missed_count) m});
+is(psql(q{
 	SELECT string_agg(job || ' ' || slot, ', ') FROM model m
-	WHERE NOT EXISTS (SELECT FROM f WHERE f.job_id = m.job_id AND f.n >= m.n AND f.n - f.missed_count <= m.n)}),
+	WHERE NOT EXISTS (SELECT FROM fired f WHERE f.job_id = m.job_id AND f.n = m.n) AND
+		NOT EXISTS (SELECT FROM stood_for s WHERE s.job_id = m.job_id AND s.n = m.n)}),
 	'', 'each slot has its run or is one of those that a later run stands for');
+cmp_ok(psql('SELECT count(*) FROM fired f WHERE missed_count < (SELECT max(back) FROM stood_for s WHERE s.run_id = f.run_id)'), '>', 0,
+	'some runs stand for slots before and after others that were done');
 is(psql(qq{SELECT string_agg(m.job || ' ' || m.slot, ', ') FROM model m LEFT JOIN ($fired) f ON f.job_id = m.job_id AND f.scheduled_for = m.slot
 	WHERE m.slot > '$caught_up UTC' AND f.missed_count IS DISTINCT FROM 0}), '', 'once the clock has caught up each slot fires in its time');
 is(psql(qq{SELECT string_agg(name, ', ') FROM jobsched.jobs j WHERE next_run_at IS DISTINCT FROM

@@ -320,8 +320,8 @@ sub _note_done
 
 	if ($slot > $job->{newest})
 	{
+		$job->{passed} = [ grep { $_ > $job->{newest} } @passed ] if @passed;
 		$job->{newest} = $slot;
-		$job->{passed} = \@passed if @passed;
 	}
 	else
 	{
@@ -368,15 +368,15 @@ sub _next_to_fire
 	return $next;
 }
 
-# The slots of a job that are due, oldest first.
+# The slots of a job that are due and not done, oldest first.
 sub _due_slots
 {
 	my ($self, $job) = @_;
 	my @slots;
 
-	for (my $slot = $job->{next}; defined $slot && $slot <= $self->{clock} && !_is_done($job, $slot); $slot = $self->_slot_after($job, $slot))
+	for (my $slot = $job->{next}; defined $slot && $slot <= $self->{clock}; $slot = $self->_slot_after($job, $slot))
 	{
-		push @slots, $slot;
+		push @slots, $slot unless _is_done($job, $slot);
 	}
 	return @slots;
 }
