@@ -78,13 +78,19 @@ list_keys(void)
 	return keys.data;
 }
 
+/* What is unknown can be long. */
+static char *
+clip(const char *name)
+{
+	return pnstrdup(name, pg_mbcliplen(name, strlen(name), JS_MAX_STEP_NAME));
+}
+
 pg_noreturn static void
 refuse_key(const char *key)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown key \"%s\" of a step",
-					pnstrdup(key, pg_mbcliplen(key, strlen(key), JS_MAX_STEP_NAME))),
+			 errmsg("unknown key \"%s\" of a step", clip(key)),
 			 errhint("A step can have: %s.", list_keys())));
 }
 
@@ -157,14 +163,13 @@ is_own_key(const char *key)
 
 /* A parameter of create_job(). */
 static void
-take_parameter(Steps *all, const char *key, JsonbValue *value, JsJobDefinition *def)
+take_parameter(const char *key, JsonbValue *value, JsJobDefinition *def)
 {
 	const JsJobParameter *parameter = find_parameter(key);
 	const JsHttpParameter *http = find_http_parameter(key);
 
 	if (parameter == NULL && http == NULL)
 		refuse_key(key);
-	all->path.key = key;
 	if (value->type == jbvNull)
 		return;
 	if (parameter != NULL)
@@ -183,11 +188,13 @@ take_parameters(Steps *all, const Step *step, JsJobDefinition *def)
 
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
-		all->path.key = NULL;
 		if (token == WJB_KEY)
+		{
 			key = pnstrdup(value.val.string.val, value.val.string.len);
+			all->path.key = clip(key);
+		}
 		else if (token == WJB_VALUE && !is_own_key(key))
-			take_parameter(all, key, &value, def);
+			take_parameter(key, &value, def);
 	}
 	all->path.key = NULL;
 }
@@ -300,8 +307,7 @@ find_step(const Steps *all, char *name)
 	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("step \"%s\" does not exist",
-						pnstrdup(name, pg_mbcliplen(name, strlen(name), JS_MAX_STEP_NAME))),
+				 errmsg("step \"%s\" does not exist", clip(name)),
 				 errhint("\"after\" names other steps of the same job.")));
 	return (*found)->index;
 }

@@ -65,11 +65,14 @@ read_sets(int64 workflow_id, const JobEntry *job, Sets *sets)
 	sets->newest = PG_INT64_MAX;
 	if (!js_job_read_head(workflow_id, &workflow))
 		return true;
+	if (job != NULL && job->revision != workflow.revision && !job->dropped)
+		return false;
 	sets->newest = workflow.steps_revision;
-	if (workflow.dropped_at == DT_NOBEGIN && workflow.has_steps)
+	if (workflow.dropped_at != DT_NOBEGIN)
+		return true;
+	if (workflow.has_steps)
 		sets->in_force = workflow.steps_revision;
-	return (job == NULL || job->revision == workflow.revision || job->dropped) &&
-		sched.home && memcmp(&workflow.home, &sched.token, sizeof(pg_uuid_t)) == 0;
+	return sched.home && memcmp(&workflow.home, &sched.token, sizeof(pg_uuid_t)) == 0;
 }
 
 /* Where the set ends that begins at n. */

@@ -104,6 +104,8 @@ CREATE UNIQUE INDEX job_name ON jobsched_internal.job
 	(name, owner, owner_name, home, dropped_at, workflow_id, step_revision, step_no) NULLS NOT DISTINCT;
 -- the steps of a set
 CREATE INDEX job_step ON jobsched_internal.job (workflow_id, step_revision, step_no);
+-- those that are not dropped: of a job that is altered often most are
+CREATE INDEX job_step_live ON jobsched_internal.job (workflow_id, dropped_at, step_revision, step_no);
 
 -- What changes with every run.  Written by the scheduler only.
 CREATE TABLE jobsched_internal.job_state (

@@ -65,7 +65,7 @@ typedef struct StepVisit
 } StepVisit;
 
 static void
-keep_if_live(Relation rel, HeapTuple tuple, void *arg)
+keep_id(Relation rel, HeapTuple tuple, void *arg)
 {
 	StepVisit  *visit = arg;
 	MemoryContext outer;
@@ -73,8 +73,6 @@ keep_if_live(Relation rel, HeapTuple tuple, void *arg)
 	JsJob		head;
 
 	js_job_head_from_tuple(rel, tuple, &head);
-	if (head.dropped_at != DT_NOBEGIN)
-		return;
 	outer = MemoryContextSwitchTo(visit->context);
 	step = palloc(sizeof(JsStepId));
 	step->job_id = head.job_id;
@@ -83,15 +81,17 @@ keep_if_live(Relation rel, HeapTuple tuple, void *arg)
 	MemoryContextSwitchTo(outer);
 }
 
-/* The steps of all sets of a job that are not dropped: JsStepId pointers. */
+/* The steps of all sets of a job that are not dropped, set by set: JsStepId pointers. */
 List *
 js_steps_live(int64 workflow_id)
 {
 	StepVisit	visit = {CurrentMemoryContext, NIL};
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
-	js_scan_int64(&key, JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
-	js_table_visit_keys("job", "job_step", &key, 1, keep_if_live, &visit);
+	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, JS_JOB_DROPPED_AT,
+						   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+	js_table_visit_keys("job", "job_step_live", keys, 2, keep_id, &visit);
 	return visit.steps;
 }
 
