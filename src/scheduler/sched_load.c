@@ -282,8 +282,8 @@ load_job(int64 job_id, Oid owner)
 	if (found && row.dropped_at == DT_NOBEGIN)
 	{
 		load_job_and_state(&row);
-		if (row.workflow_id != 0)
-			sched_steps_note(row.workflow_id);
+		if (row.steps_revision != 0)
+			sched_steps_note(row.workflow_id != 0 ? row.workflow_id : job_id);
 		return sched_job_find(job_id);
 	}
 	job = sched_job_make(job_id);
