@@ -39,16 +39,24 @@ PG_FUNCTION_INFO_V1(jobsched_step_results);
 typedef struct Step
 {
 	int64		job_id;
-	char	   *name;			/* NULL: there is none, or not for the caller */
+	Oid			owner;
+	char	   *name;			/* NULL: there is none */
 	int64		run_id;			/* 0: has not been found */
 } Step;
 
+/*
+ * Which run is which step's never changes, for all are queued at once.  So what was
+ * read for one call is kept for the next ones, and for the next run if that belongs
+ * to the same workflow.  Who may see what is asked at each call.
+ */
 typedef struct Workflow
 {
 	int64		run_id;
-	MemoryContext context;
+	MemoryContext context;		/* which it is in */
 	Step		steps[JS_MAX_STEPS];	/* by their places */
 } Workflow;
+
+static Workflow *known;
 
 /* What is known of the run of a step. */
 typedef struct StepRun
@@ -87,17 +95,17 @@ jobsched_workflow_run_id(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(head.parent_run_id);
 }
 
-/* For whom a step is not to be seen, it does not exist. */
 static void
 note_step(const JsJob *head, void *arg)
 {
 	Workflow   *workflow = arg;
 	Step	   *step;
 
-	if (head->step_no < 1 || head->step == NULL || !js_may_see(head->owner))
+	if (head->step_no < 1 || head->step == NULL)
 		return;
 	step = &workflow->steps[head->step_no - 1];
 	step->job_id = head->job_id;
+	step->owner = head->owner;
 	step->name = MemoryContextStrdup(workflow->context, head->step);
 }
 
@@ -137,31 +145,59 @@ note_live_runs(Workflow *workflow)
 	} while (count == AT_A_TIME);
 }
 
+static void
+find_steps(Workflow *workflow, const JsJob *step)
+{
+	js_steps_visit(step->workflow_id, step->steps_revision, note_step, workflow);
+	note_live_runs(workflow);
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(workflow->run_id, ring, note_ended, workflow);
+}
+
+static void
+forget_known(void)
+{
+	if (known == NULL)
+		return;
+	MemoryContextDelete(known->context);
+	known = NULL;
+}
+
 /* The steps of the workflow that the current run belongs to; NULL: it belongs to none. */
 static Workflow *
 read_workflow(void)
 {
+	MemoryContext context;
 	Workflow   *workflow;
 	JsRun		head;
 	JsJob		job;
 
 	if (!find_step_run(&head) || !js_job_read_head(head.job_id, &job))
 		return NULL;
-	workflow = palloc0(sizeof(Workflow));
+	if (known != NULL && known->run_id == head.parent_run_id)
+		return known;
+	forget_known();
+	context = AllocSetContextCreate(CurrentMemoryContext, "jobsched steps", ALLOCSET_DEFAULT_SIZES);
+	workflow = MemoryContextAllocZero(context, sizeof(Workflow));
 	workflow->run_id = head.parent_run_id;
-	workflow->context = CurrentMemoryContext;
-	js_steps_visit(job.workflow_id, job.steps_revision, note_step, workflow);
-	note_live_runs(workflow);
-	for (int ring = 0; ring <= JS_RINGS; ring++)
-		js_history_visit_children(workflow->run_id, ring, note_ended, workflow);
-	return workflow;
+	workflow->context = context;
+	find_steps(workflow, &job);
+	MemoryContextSetParent(context, TopMemoryContext);
+	return known = workflow;
+}
+
+/* For whom a step is not to be seen, it does not exist. */
+static bool
+is_there(const Step *step)
+{
+	return step->name != NULL && js_may_see(step->owner);
 }
 
 static const Step *
 require_step(const Workflow *workflow, const char *name)
 {
 	for (int i = 0; i < JS_MAX_STEPS; i++)
-		if (workflow->steps[i].name != NULL && strcmp(workflow->steps[i].name, name) == 0)
+		if (is_there(&workflow->steps[i]) && strcmp(workflow->steps[i].name, name) == 0)
 			return &workflow->steps[i];
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -180,7 +216,7 @@ static bool
 read_step_run(const Step *step, StepRun *found)
 {
 	memset(found, 0, sizeof(StepRun));
-	if (step->run_id == 0)
+	if (step->run_id == 0 || !is_there(step))
 		return false;
 	if (js_run_see(step->run_id, &found->run))
 		found->status = js_run_status_name(found->run.status);
