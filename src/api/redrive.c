@@ -56,7 +56,7 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 				   "Retry its members, the runs whose parent_run_id it is in view runs.");
 	if (run->source == JS_SOURCE_STEP)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of a step, which is not executed by itself",
-				   psprintf("Execute all steps anew by retry_run(" INT64_FORMAT ") when that has ended.", run->parent_run_id));
+				   psprintf("Use retry_run(" INT64_FORMAT ") if that has failed, else trigger() its job once more.", run->parent_run_id));
 	if (outcome.status == JS_SUCCEEDED)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
 				   "Use trigger() to run its job once more.");

@@ -56,7 +56,7 @@ refuse_spoilt(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("the steps of the job are not as they were written"),
-			 errhint("Give them to alter_job() once more.")));
+			 errhint("Drop the job, and create it anew.")));
 }
 
 /* The runs that a step's run waits for: ascending, for so are ids and places, and each once. */
@@ -147,6 +147,7 @@ js_step_runs_queue(const JsJob *job, const JsRun *run)
 	Queue	   *queue;
 
 	pgstat_report_activity(STATE_RUNNING, "queueing steps");
+	JS_DISABLE_TRANSACTION_TIMEOUT();
 	XactReadOnly = false;
 	XactDeferrable = false;
 	XactIsoLevel = XACT_READ_COMMITTED;

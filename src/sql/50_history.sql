@@ -181,7 +181,8 @@ SELECT r.parent_run_id AS workflow_run_id,
 FROM jobsched.runs r
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_name_of w ON w.job_id = j.workflow_id
-WHERE r.source = 'step';
+-- always so of a step; an index has those that are children
+WHERE r.source = 'step' AND r.parent_run_id IS NOT NULL;
 COMMENT ON VIEW jobsched.steps IS 'The runs of steps, as view runs shows them.';
 COMMENT ON COLUMN jobsched.steps.workflow_run_id IS 'the run of the job that is made of these steps';
 COMMENT ON COLUMN jobsched.steps.workflow IS 'the name of that job';

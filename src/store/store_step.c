@@ -17,32 +17,74 @@
 #include "store/job_parameters.h"
 #include "utils/memutils.h"
 
-/* The steps of a set, dropped ones too, in the order of their places: JsJob pointers. */
-List *
-js_steps_read(int64 workflow_id, int64 revision)
+typedef void (*StepKeeper) (Relation rel, HeapTuple tuple, List **steps);
+
+/*
+ * In the order of an index, by that index: ignore_system_indexes, which anybody may
+ * set, would have the table scanned, which knows no keys that are NULL.
+ */
+static List *
+read_in_order(const char *index_name, ScanKey keys, int nkeys, StepKeeper keep)
 {
 	Relation	rel = js_table_open("job", AccessShareLock);
-	Relation	index = index_open(js_table_oid("job_step"), AccessShareLock);
+	Relation	index = index_open(js_table_oid(index_name), AccessShareLock);
 	List	   *steps = NIL;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, NULL, nkeys, keys);
 	HeapTuple	tuple;
 
-	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
-	js_scan_int64(&keys[1], JS_JOB_STEP_REVISION, BTEqualStrategyNumber, revision);
-	scan = systable_beginscan_ordered(rel, index, NULL, 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
-		JsJob	   *step = palloc(sizeof(JsJob));
-
-		js_job_from_tuple(rel, tuple, step);
-		steps = lappend(steps, step);
+		keep(rel, tuple, &steps);
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return steps;
+}
+
+static void
+keep_step(Relation rel, HeapTuple tuple, List **steps)
+{
+	JsJob	   *step = palloc(sizeof(JsJob));
+
+	js_job_from_tuple(rel, tuple, step);
+	*steps = lappend(*steps, step);
+}
+
+/* The steps of a set, dropped ones too, in the order of their places: JsJob pointers. */
+List *
+js_steps_read(int64 workflow_id, int64 revision)
+{
+	ScanKeyData keys[2];
+
+	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
+	js_scan_int64(&keys[1], JS_JOB_STEP_REVISION, BTEqualStrategyNumber, revision);
+	return read_in_order("job_step", keys, 2, keep_step);
+}
+
+static void
+keep_id(Relation rel, HeapTuple tuple, List **steps)
+{
+	JsStepId   *step = palloc(sizeof(JsStepId));
+	JsJob		head;
+
+	js_job_head_from_tuple(rel, tuple, &head);
+	step->job_id = head.job_id;
+	step->revision = head.steps_revision;
+	*steps = lappend(*steps, step);
+}
+
+/* The steps of all sets of a job that are not dropped, set by set: JsStepId pointers. */
+List *
+js_steps_live(int64 workflow_id)
+{
+	ScanKeyData keys[2];
+
+	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, JS_JOB_DROPPED_AT,
+						   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+	return read_in_order("job_step_live", keys, 2, keep_id);
 }
 
 /* The places of those that a step waits for; none if somebody has spoilt the row. */
@@ -56,43 +98,6 @@ js_step_after(const JsJob *step, int *count)
 		return NULL;
 	*count = ARR_DIMS(after)[0];
 	return (const int32 *) ARR_DATA_PTR(after);
-}
-
-typedef struct StepVisit
-{
-	MemoryContext context;
-	List	   *steps;
-} StepVisit;
-
-static void
-keep_id(Relation rel, HeapTuple tuple, void *arg)
-{
-	StepVisit  *visit = arg;
-	MemoryContext outer;
-	JsStepId   *step;
-	JsJob		head;
-
-	js_job_head_from_tuple(rel, tuple, &head);
-	outer = MemoryContextSwitchTo(visit->context);
-	step = palloc(sizeof(JsStepId));
-	step->job_id = head.job_id;
-	step->revision = head.steps_revision;
-	visit->steps = lappend(visit->steps, step);
-	MemoryContextSwitchTo(outer);
-}
-
-/* The steps of all sets of a job that are not dropped, set by set: JsStepId pointers. */
-List *
-js_steps_live(int64 workflow_id)
-{
-	StepVisit	visit = {CurrentMemoryContext, NIL};
-	ScanKeyData keys[2];
-
-	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
-	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, JS_JOB_DROPPED_AT,
-						   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
-	js_table_visit_keys("job", "job_step_live", keys, 2, keep_id, &visit);
-	return visit.steps;
 }
 
 /*

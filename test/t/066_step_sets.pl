@@ -92,4 +92,14 @@ for my $restarts (0, 1)
 }
 is(psql(q{SELECT count(DISTINCT result) > 20 FROM jobsched.steps}), 't', 'there have been many');
 
+# Anybody may have the system's indexes ignored; by that no step escapes what is done to its job.
+{
+	local $ENV{PGOPTIONS} = '-c ignore_system_indexes=on';
+	psql(q{SELECT jobsched.pause_job('flow')});
+	is(psql('SHOW ignore_system_indexes'), 'on', 'without the indexes');
+}
+is(psql(q{SELECT count(*) = 0 FROM jobsched_internal.job WHERE workflow_id IS NOT NULL AND dropped_at IS NULL AND NOT paused}), 't',
+	'all steps are paused with their job');
+psql(q{SELECT jobsched.resume_job('flow')});
+
 done_testing();
