@@ -113,7 +113,7 @@ SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": ["k", 1]}]'
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": [null]}]');
 -- of a job with a schedule the arguments are known
 SELECT jobsched.create_job('keys', '@daily', args => '{"t": 1}', steps => '[{"name": "a", "command": "SELECT 1", "keys": ["k:{{args.t}}", "k:{{args.u}}"]}]');
-SELECT jobsched.create_job('keys', args => '{"t": 1}', steps => '[{"name": "a", "command": "SELECT 1", "keys": ["k:{{args.t}}", "k:{{args.u}}"], "args": {"u": 1}}, {"name": "b", "command": "SELECT 1", "keys": ["k:{{args.v}}"]}]');
+SELECT jobsched.create_job('keys', args => '{"t": 1}', steps => '[{"name": "a", "command": "SELECT 1", "keys": ["k:{{args.t}}", "k:{{args.u}}"], "args": {"u": 1}}, {"name": "b", "command": "SELECT 1", "keys": ["k:{{args.v}}"]}]') > 0 AS created;
 SELECT jobsched.alter_job('keys', schedule => '@daily');
 SELECT jobsched.alter_job('keys', schedule => '@daily', args => '{"t": 1, "v": 2}');
 SELECT jobsched.drop_job('keys');
