@@ -301,21 +301,25 @@ sub observed
 	return \%seen;
 }
 
-# What is wrong with a step, by the ends of those before it.
+# What is wrong with a step, by the ends of those before it.  $disturbed: "by kill",
+# "by hand" (anything may have been cancelled), or nothing.
 sub faults_of_step
 {
 	my ($run_id, $known, $step, $before, $disturbed) = @_;
 	my $does = $behaviour{ $known->{does} };
 	my @parents = sort { $a->{no} <=> $b->{no} } map { $before->{$_} } @{ $known->{after} };
 	my $skipped = condition($known->{when}, map { $_->{status} } @parents);
-	my $leaves = !$skipped && $does->{leaves} ? 1 : 0;
+	my $is_cancelled = $disturbed eq 'by hand' && $step->{status} eq 'cancelled';
+	my $leaves = !$skipped && !$is_cancelled && $does->{leaves} ? 1 : 0;
 	my $attempts = $skipped ? 0 : $does->{attempts} || 1;
 	my @ends = $skipped ? "skipped $skipped" : $does->{end};
 	my @faults;
 
-	push @ends, $does->{cut} if $disturbed && !$skipped && $does->{cut};
+	push @ends, $does->{cut} if $disturbed eq 'by kill' && !$skipped && $does->{cut};
+	push @ends, 'cancelled cancelled', 'cancelled parent_ended' if $is_cancelled;
 	push @faults, "ended as '$step->{end}'" unless grep { $_ eq $step->{end} } @ends;
-	push @faults, "attempt $step->{attempt}" if $skipped || !$disturbed ? $step->{attempt} != $attempts : $step->{attempt} < $attempts;
+	push @faults, "attempt $step->{attempt}"
+	  if !$is_cancelled && ($skipped || $disturbed ne 'by kill' ? $step->{attempt} != $attempts : $step->{attempt} < $attempts);
 	push @faults, "$step->{effects} effects" if $step->{effects} != $leaves;
 	push @faults, "optional $step->{optional}" if ($step->{optional} eq 't') != !!$known->{optional};
 	my $upstream = join ', ', map { "$_->{name} $_->{status}" . ($_->{gives} ? " $_->{run_id}" : '') } @parents;
@@ -336,6 +340,7 @@ sub faults
 	my $names = join ' ', map { $_->{name} } @known;
 	my (@faults, %before, $first);
 
+	return () if $disturbed eq 'by hand' && $seen->{end} =~ /^cancelled cancelled/ && !@steps;    # before it began
 	return "it has the steps '@{[ map { $_->{name} } @steps ]}', not '$names'" if join(' ', map { $_->{name} } @steps) ne $names;
 	for my $i (0 .. $#steps)
 	{
@@ -349,8 +354,9 @@ sub faults
 		$first ||= $step if $letter{ $step->{status} } eq 'F' && !$known[$i]{optional};
 	}
 	my $end = $first ? 'failed child_failed' : 'succeeded';
+	return @faults if $disturbed eq 'by hand' && $seen->{end} =~ /^cancelled cancelled/;
 	push @faults, "the workflow ended as '$seen->{end}', not '$end'" if $seen->{end} ne $end;
-	push @faults, "its error is '$seen->{error}'" if $first ? $seen->{error} !~ /^run $first->{run_id} of job "\Q$first->{job}\E"/ : $seen->{error} ne '';
+	push @faults, "its error is '$seen->{error}'" if $first ? $seen->{error} !~ /^run $first->{run_id} of job "graph$graph->{number}b?\.$first->{name}"/ : $seen->{error} ne '';
 	return @faults;
 }
 
@@ -408,7 +414,7 @@ sub check_graphs
 	return wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', "$name: nothing is left");
 }
 
-check_graphs('undisturbed', 0, run_graphs(1));
+check_graphs('undisturbed', '', run_graphs(1));
 for my $graph (@graphs)
 {
 	for my $known (grep { $_->{does} eq 'request' } @{ $graph->{known} })
@@ -440,8 +446,39 @@ for my $round (1, 2)
 		my @pids = worker_pids($node, $db) or next;
 		kill_worker($pids[ rand @pids ]);
 	}
-	check_graphs("kill -9, round $round", 1, @runs);
+	check_graphs("kill -9, round $round", 'by kill', @runs);
 }
+
+# ... and with whatever its owner may do to it.
+sub disturb
+{
+	my $what = (qw(cancel cancel pause resume alter alter rename))[ rand 7 ];
+	my $graph = $graphs[ rand @graphs ];
+	my $name = "graph$graph->{number}";
+
+	return app(sprintf 'WITH live AS (SELECT run_id, row_number() OVER (ORDER BY run_id), count(*) OVER () FROM jobsched.runs WHERE finished_at IS NULL)
+		SELECT jobsched.cancel_run(run_id) FROM live WHERE row_number = 1 + floor(%.6f * count)', rand)
+	  if $what eq 'cancel';
+	return app("SELECT jobsched.${what}_job('$name')") if $what eq 'pause' || $what eq 'resume';
+	return app("SELECT jobsched.alter_job('$name', name => '${name}b'); SELECT jobsched.alter_job('${name}b', name => '$name')") if $what eq 'rename';
+	my @steps = map { { %$_, description => int rand 1000 } } @{ $graph->{steps} };
+	$_->{description} = "$_->{description}" for @steps;
+	return app("SELECT jobsched.alter_job('$name', " . steps_of(@steps) . ')');
+}
+
+set_setting($node, 'jobsched.max_running_per_owner', 1);    # so it takes a while
+my @runs = run_graphs(2);
+for my $i (1 .. 200)
+{
+	disturb();
+	new_scheduler() if $i % 100 == 50;
+}
+app("SELECT jobsched.resume_job('graph' || g) FROM generate_series(1, 60) g");
+set_setting($node, 'jobsched.max_running_per_owner', undef);
+check_graphs('disturbed by its owner', 'by hand', @runs);
+cmp_ok(psql("SELECT count(*) FROM jobsched.steps WHERE workflow_run_id >= $runs[1] AND reason = 'parent_ended'"), '>', 0, 'that has met workflow runs in the middle');
+becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.job s JOIN jobsched_internal.job j ON j.job_id = s.workflow_id
+	WHERE s.dropped_at IS NULL AND s.step_revision <> j.steps_revision}, '0', 'the steps of before are gone');
 
 # ------------------------------------------------------------------------
 # A workflow run that is cut off while it queues its steps
