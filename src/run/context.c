@@ -260,12 +260,20 @@ jobsched_attempt(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(js_current_run->attempt);
 }
 
+/* Of a step it is the slot of the run that it is a step of. */
 Datum
 jobsched_scheduled_for(PG_FUNCTION_ARGS)
 {
-	if (js_current_run == NULL || js_current_run->scheduled_for == DT_NOBEGIN)
+	JsRun		head;
+
+	if (js_current_run == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(js_current_run->scheduled_for);
+	head = *js_current_run;
+	if (head.source == JS_SOURCE_STEP && !js_run_see_head(head.parent_run_id, &head))
+		PG_RETURN_NULL();
+	if (head.scheduled_for == DT_NOBEGIN)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(head.scheduled_for);
 }
 
 Datum

@@ -19,7 +19,7 @@ COMMENT ON FUNCTION jobsched.attempt IS 'Which try at the run this is, from 1; N
 
 CREATE FUNCTION jobsched.scheduled_for() RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduled_for';
-COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made for; NULL for a triggered run and outside a run.';
+COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made for, in a step that of its workflow run; NULL for a triggered run and outside a run.';
 
 CREATE FUNCTION jobsched.upstream()
 RETURNS TABLE (run_id bigint, job_name text, status text, args jsonb, result jsonb, error text, step text)

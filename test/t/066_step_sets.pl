@@ -102,4 +102,11 @@ is(psql(q{SELECT count(*) = 0 FROM jobsched_internal.job WHERE workflow_id IS NO
 	'all steps are paused with their job');
 psql(q{SELECT jobsched.resume_job('flow')});
 
+# A step knows the slot of its workflow.
+app(q{SELECT jobsched.create_job('slots', '0 3 * * *', timezone => 'UTC', steps => '[
+	{"name": "one", "command": "SELECT 1"}, {"name": "two", "command": "SELECT jobsched.scheduled_for()"}]')});
+app(q{SELECT jobsched.backfill('slots', '2026-01-01 UTC', '2026-01-03 UTC')});
+wait_value($node, $db, q{SELECT string_agg(result #>> '{}', ' ' ORDER BY run_id) FROM jobsched.steps WHERE workflow = 'slots' AND step = 'two' AND status = 'succeeded'},
+	'2026-01-01T03:00:00+00:00 2026-01-02T03:00:00+00:00', 'steps know the slot of their workflow');
+
 done_testing();
