@@ -33,6 +33,7 @@
 #include "store/bounds.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 
 /* The runs that have been queued, by the places of their steps. */
 typedef struct Queue
