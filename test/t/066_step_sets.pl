@@ -106,7 +106,7 @@ psql(q{SELECT jobsched.resume_job('flow')});
 app(q{SELECT jobsched.create_job('slots', '0 3 * * *', timezone => 'UTC', steps => '[
 	{"name": "one", "command": "SELECT 1"}, {"name": "two", "command": "SELECT jobsched.scheduled_for()"}]')});
 app(q{SELECT jobsched.backfill('slots', '2026-01-01 UTC', '2026-01-03 UTC')});
-wait_value($node, $db, q{SELECT string_agg(to_char((result->>'scheduled_for')::timestamptz AT TIME ZONE 'UTC', 'DD HH24:MI'), ', ' ORDER BY run_id)
+wait_value($node, $db, q{SELECT string_agg(to_char((result->>'scheduled_for')::timestamptz AT TIME ZONE 'UTC', 'DD HH24:MI'), ', ' ORDER BY result)
 		FROM jobsched.steps WHERE workflow = 'slots' AND step = 'two' AND status = 'succeeded'},
 	'01 03:00, 02 03:00', 'steps know the slot of their workflow');
 
