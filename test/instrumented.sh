@@ -111,18 +111,23 @@ source_lists() {
 		-o Acquire::Retries=3)
 }
 
-# unpack_newest PACKAGE: a mirror can lack the files of the newest version that its lists have.
+# unpack_newest PACKAGE: as PostgreSQL's authors have released it. With Debian's patches
+# what is built would be installed into the directories of this machine's own server.
+# A mirror can lack the files of the newest version that its lists have.
 unpack_newest() {
 	local release
 	for release in $(apt-cache "${apt_source[@]}" showsrc "$1" | sed -n 's/^Version: //p' | sort -ruV); do
-		! apt-get "${apt_source[@]}" source "$1=$release" || return 0
+		if apt-get "${apt_source[@]}" source --download-only "$1=$release"; then
+			mkdir source && tar -C source --strip-components=1 -xf "$1"_*.orig.tar.*
+			return
+		fi
 	done
 	return 1
 }
 
-# fetch_source: the source package, with Debian's patches, into the cache.
+# fetch_source: into the cache.
 fetch_source() {
-	local work unpacked
+	local work
 	[ -n "$version" ] || version=$(newest_packaged)
 	[ -n "$version" ] || die "apt knows no postgresql-server-dev package; --pg or --source says what to build"
 	source=$cache/postgresql-$version
@@ -135,8 +140,7 @@ fetch_source() {
 		rm -rf "$work"
 		die "apt has no source of postgresql-$version; --source takes an unpacked tree"
 	}
-	unpacked=$(find "$work" -mindepth 1 -maxdepth 1 -type d -name "postgresql-$version-*")
-	mv "$unpacked" "$source"
+	mv "$work/source" "$source"
 	rm -rf "$work"
 }
 
