@@ -42,6 +42,7 @@ my %before = (
 		CREATE FUNCTION app.load(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.complain(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
 		CREATE FUNCTION app.check() RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE TABLE app.pages (step text, status text, error text);
 		SELECT jobsched.create_job(name, handler => 'app.work') FROM unnest('{collect,score,resize,mail-report,clean-up}'::text[]) name;
 		SELECT jobsched.trigger_many('resize', array_fill(NULL::jsonb, ARRAY[18]));},
 	'doc/limits.md' => q{
