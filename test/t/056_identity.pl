@@ -271,7 +271,11 @@ sub restore
 	my ($target, $file, $name) = @_;
 	$target->safe_psql('postgres', "CREATE DATABASE $name");
 	command_ok([ 'pg_restore', '-e', '-d', $target->connstr($name), "$dir/$file" ], "$file is restored as $name");
-	return wait_scheduler($target, $name);
+	# One that began before the rows came finds them with its next sweep.
+	wait_scheduler($target, $name);
+	my $pid = scheduler_pid($target, $name);
+	$target->safe_psql($name, "SELECT pg_terminate_backend($pid)");
+	return wait_new_scheduler($target, $name, $pid);
 }
 
 # The same cluster, two roles less, one under another name.
