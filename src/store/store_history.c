@@ -271,7 +271,7 @@ typedef struct SegmentTable
 {
 	Relation	rel;
 	CatalogIndexState indexes;
-	HeapTuple	rows[MOST_ROWS];	/* not written yet */
+	HeapTuple  *rows;			/* not written yet, MOST_ROWS at most */
 	int			nrows;
 	bool		of_children;	/* which are in the partial index */
 } SegmentTable;
@@ -301,6 +301,7 @@ open_table(SegmentTable *table, const char *name, int segment)
 
 	table->rel = js_table_open(full_name, RowExclusiveLock);
 	table->indexes = js_indexes_open(table->rel);
+	table->rows = palloc(MOST_ROWS * sizeof(HeapTuple));
 	table->of_children = false;
 	pfree(full_name);
 }
@@ -373,6 +374,7 @@ close_table(SegmentTable *table)
 		write_row(table, table->rows[0]);
 	else if (table->nrows > 1)
 		write_rows(table);
+	pfree(table->rows);
 	CatalogCloseIndexes(table->indexes);
 	table_close(table->rel, RowExclusiveLock);
 }
@@ -442,7 +444,8 @@ js_attempts_finish(const JsEnding *endings, int count)
 {
 	js_runs_leave(endings, count);
 	for (int ring = 0; ring < JS_RINGS; ring++)
-		insert_endings(endings, count, ring);
+		if (count > 1 || ring_of(endings) == ring)
+			insert_endings(endings, count, ring);
 }
 
 /* Records something that was never in the queue. */

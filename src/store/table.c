@@ -54,6 +54,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "base/interval.h"
+#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
@@ -70,7 +71,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* InvalidOid when the extension is not, or no longer, there. */
@@ -240,25 +243,84 @@ js_dirty_writer(const SnapshotData *dirty)
 	return TransactionIdIsValid(dirty->xmin) ? dirty->xmin : dirty->xmax;
 }
 
-/*
- * Indexes for rows that are written here.  CatalogTupleInsert() and the like know
- * no partial indexes: they shall take these for others, and leave them out.
+/* ------------------------------------------------------------------------
+ * Indexes for rows that are written here
+ *
+ * CatalogTupleInsert() and the like know no partial indexes: they take these for
+ * others, or leave them out.  Few rows belong into one, and to open an index takes
+ * longer than to insert into it, so it is opened with the first row that does.
+ * ------------------------------------------------------------------------
  */
+
+static bool
+is_partial(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	bool		partial;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for index %u", index);
+	partial = !heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
+	ReleaseSysCache(tuple);
+	return partial;
+}
+
+static void
+open_index(CatalogIndexState indexes, Oid oid)
+{
+	Relation	index = index_open(oid, RowExclusiveLock);
+	IndexInfo  *info = BuildIndexInfo(index);
+
+	info->ii_Predicate = NIL;
+	indexes->ri_IndexRelationDescs[indexes->ri_NumIndices] = index;
+	indexes->ri_IndexRelationInfo[indexes->ri_NumIndices] = info;
+	indexes->ri_NumIndices++;
+}
+
+/* Those that are partial, or the others. */
+static void
+open_indexes(CatalogIndexState indexes, const List *oids, bool partial)
+{
+	ListCell   *lc;
+
+	foreach(lc, oids)
+		if (is_partial(lfirst_oid(lc)) == partial)
+			open_index(indexes, lfirst_oid(lc));
+}
+
 CatalogIndexState
 js_indexes_open(Relation rel)
 {
-	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+	CatalogIndexState indexes = makeNode(ResultRelInfo);
+	List	   *oids = RelationGetIndexList(rel);
 
-	for (int i = 0; i < indexes->ri_NumIndices; i++)
-		indexes->ri_IndexRelationInfo[i]->ii_Predicate = NIL;
-	js_indexes_choose(indexes, false);
+	indexes->ri_RelationDesc = rel;
+	indexes->ri_IndexRelationDescs = palloc0(list_length(oids) * sizeof(Relation));
+	indexes->ri_IndexRelationInfo = palloc0(list_length(oids) * sizeof(IndexInfo *));
+	open_indexes(indexes, oids, false);
+	list_free(oids);
 	return indexes;
+}
+
+/* Opened in the memory of the others, whatever is current when such a row comes. */
+static void
+open_partial(CatalogIndexState indexes)
+{
+	MemoryContext outer = MemoryContextSwitchTo(GetMemoryChunkContext(indexes));
+	List	   *oids = RelationGetIndexList(indexes->ri_RelationDesc);
+
+	if (indexes->ri_NumIndices < list_length(oids))
+		open_indexes(indexes, oids, true);
+	list_free(oids);
+	MemoryContextSwitchTo(outer);
 }
 
 /* Whether the rows that are written next belong into the partial ones. */
 void
 js_indexes_choose(CatalogIndexState indexes, bool partial)
 {
+	if (partial)
+		open_partial(indexes);
 	for (int i = 0; i < indexes->ri_NumIndices; i++)
 		if (!heap_attisnull(indexes->ri_IndexRelationDescs[i]->rd_indextuple, Anum_pg_index_indpred, NULL))
 			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts = partial;
