@@ -586,13 +586,16 @@ extern void sched_steps_follow(const JobEntry *job);
 extern bool sched_steps_noted(void);
 extern int	sched_steps_take(int64 *ids, int most);
 
-/* sched_successor.c */
+/* sched_predecessor.c */
 extern void sched_successor_apply(JobEntry *job, const JsJob *row);
 extern void sched_successor_forget(JobEntry *job);
 extern bool sched_is_predecessor(const JobEntry *job);
 extern void sched_predecessor_tell(const JobEntry *job);
-extern bool sched_successors_wait(void);
+extern void sched_successor_put_off(int64 job_id, TimestampTz until);
 extern TimestampTz sched_successors_deadline(void);
+extern int	sched_successors_take(int64 *ids, int most);
+
+/* sched_successor.c */
 extern void sched_successors_serve(TimestampTz now);
 
 /* sched_retire.c */

@@ -21,7 +21,8 @@
  *			--> a run, which waits for the runs that it comes after: upstream()
  *				shows them to it, and they are kept in history for it
  *
- * In memory is only which jobs are to be looked at, and who comes after whom.
+ * In memory is only which jobs are to be looked at, and who comes after whom
+ * (sched_predecessor.c).
  *
  * Ids of runs are compared for equality only: the last success is the one of which
  * we have heard last, whatever the clock and the order of ids say.
@@ -44,7 +45,6 @@
 #include "base/guard.h"
 #include "miscadmin.h"
 #include "scheduler/sched.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -53,130 +53,6 @@
 
 /* What could not be done, for no fault of the job's, is tried again after this. */
 #define PUT_OFF_US USECS_PER_SEC
-
-typedef struct Predecessor
-{
-	int64		job_id;
-	List	   *successors;		/* ids, int64 pointers */
-} Predecessor;
-
-static HTAB *predecessors = NULL;
-static HTAB *noted = NULL;		/* ids of jobs to be looked at */
-static TimestampTz serve_at = 0;
-
-/* ------------------------------------------------------------------------
- * Who comes after whom
- * ------------------------------------------------------------------------
- */
-
-static HTAB *
-make_table(const char *name, Size entry_size)
-{
-	HASHCTL		control = {
-		.keysize = sizeof(int64),
-		.entrysize = entry_size,
-		.hcxt = sched.context
-	};
-
-	return hash_create(name, 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-static void
-note(int64 job_id)
-{
-	if (noted == NULL)
-		noted = make_table("jobsched successors", sizeof(int64));
-	(void) hash_search(noted, &job_id, HASH_ENTER, NULL);
-}
-
-static Predecessor *
-find_predecessor(int64 job_id)
-{
-	return predecessors == NULL ? NULL : hash_search(predecessors, &job_id, HASH_FIND, NULL);
-}
-
-static void
-join(int64 predecessor_id, int64 job_id)
-{
-	Predecessor *predecessor;
-	bool		found;
-
-	if (predecessors == NULL)
-		predecessors = make_table("jobsched predecessors", sizeof(Predecessor));
-	predecessor = hash_search(predecessors, &predecessor_id, HASH_ENTER, &found);
-	if (!found)
-		predecessor->successors = NIL;
-	predecessor->successors = sched_keep_id(predecessor->successors, job_id);
-}
-
-static void
-part(int64 predecessor_id, int64 job_id)
-{
-	Predecessor *predecessor = find_predecessor(predecessor_id);
-	ListCell   *lc;
-
-	if (predecessor == NULL)
-		return;
-	foreach(lc, predecessor->successors)
-		if (*(int64 *) lfirst(lc) == job_id)
-		{
-			pfree(lfirst(lc));
-			predecessor->successors = foreach_delete_current(predecessor->successors, lc);
-		}
-	if (predecessor->successors == NIL)
-		(void) hash_search(predecessors, &predecessor_id, HASH_REMOVE, NULL);
-}
-
-/* The job leaves the memory, or is to have others. */
-void
-sched_successor_forget(JobEntry *job)
-{
-	for (int i = 0; i < job->nafter_jobs; i++)
-		part(job->after_jobs[i], job->job_id);
-	if (job->after_jobs != NULL)
-		pfree(job->after_jobs);
-	job->after_jobs = NULL;
-	job->nafter_jobs = 0;
-}
-
-/* The row of a job has been read, and is new or has changed. */
-void
-sched_successor_apply(JobEntry *job, const JsJob *row)
-{
-	sched_successor_forget(job);
-	if (row->nafter_jobs == 0 || job->dropped)
-		return;
-	job->after_jobs = MemoryContextAlloc(sched.context, row->nafter_jobs * sizeof(int64));
-	memcpy(job->after_jobs, row->after_jobs, row->nafter_jobs * sizeof(int64));
-	job->nafter_jobs = row->nafter_jobs;
-	for (int i = 0; i < job->nafter_jobs; i++)
-		join(job->after_jobs[i], job->job_id);
-	note(job->job_id);
-}
-
-bool
-sched_is_predecessor(const JobEntry *job)
-{
-	return find_predecessor(job->job_id) != NULL;
-}
-
-/* The state of a job has a success that it had not. */
-void
-sched_predecessor_tell(const JobEntry *job)
-{
-	Predecessor *predecessor = find_predecessor(job->job_id);
-	ListCell   *lc;
-
-	if (predecessor == NULL)
-		return;
-	foreach(lc, predecessor->successors)
-		note(*(int64 *) lfirst(lc));
-}
-
-/* ------------------------------------------------------------------------
- * Their runs
- * ------------------------------------------------------------------------
- */
 
 static bool
 is_among(const int64 *ids, int count, int64 id)
@@ -216,34 +92,34 @@ successes_of(const JsJob *row)
 	return runs;
 }
 
-typedef struct Step
+typedef struct Successes
 {
 	int64	   *runs;
 	int			count;
-} Step;
+} Successes;
 
 static void
 note_runs(JsJobState *state, const void *arg)
 {
-	const Step *step = arg;
+	const Successes *successes = arg;
 
-	state->after_runs = step->runs;
-	state->nafter_runs = step->count;
+	state->after_runs = successes->runs;
+	state->nafter_runs = successes->count;
 }
 
 /* Those of them that history still has: these are what the run waits for. */
 static void
-set_parents(JsRun *run, const Step *step)
+set_parents(JsRun *run, const Successes *successes)
 {
-	int64	   *parents = palloc(step->count * sizeof(int64));
+	int64	   *parents = palloc(successes->count * sizeof(int64));
 
-	for (int i = 0; i < step->count; i++)
+	for (int i = 0; i < successes->count; i++)
 	{
 		JsRun		head;
 		JsStatus	status;
 
-		if (js_history_find_head(step->runs[i], true, &head, &status))
-			parents[run->nparents++] = step->runs[i];
+		if (js_history_find_head(successes->runs[i], true, &head, &status))
+			parents[run->nparents++] = successes->runs[i];
 	}
 	if (run->nparents == 0)
 		return;
@@ -252,7 +128,7 @@ set_parents(JsRun *run, const Step *step)
 }
 
 static void
-insert_run(const JsJob *row, ArrayType *keys, const Step *step, TimestampTz now)
+insert_run(const JsJob *row, ArrayType *keys, const Successes *successes, TimestampTz now)
 {
 	JsRunWriter *writer = js_run_writer_open();
 	JsRun		run = {0};
@@ -264,7 +140,7 @@ insert_run(const JsJob *row, ArrayType *keys, const Step *step, TimestampTz now)
 	run.keys = keys;
 	run.run_at = run.queued_at = now;
 	run.claimed_at = run.scheduled_for = DT_NOBEGIN;
-	set_parents(&run, step);
+	set_parents(&run, successes);
 	(void) js_run_insert(writer, &run);
 	if (run.nparents > 0)
 		js_dependencies_insert(run.run_id, run.parents, run.nparents);
@@ -286,17 +162,17 @@ look_at(int64 job_id, TimestampTz now)
 	JobEntry   *job = sched_job_find(job_id);
 	ArrayType  *keys;
 	JsJob		row;
-	Step		step;
+	Successes	successes;
 
 	if (!may_run(job) || !sched_job_read_to_run(job, &row) || !may_run(job))
 		return true;
-	step.count = row.nafter_jobs;
-	step.runs = successes_of(&row);
-	if (step.runs == NULL || !sched_job_keys(job, &row, &keys))
+	successes.count = row.nafter_jobs;
+	successes.runs = successes_of(&row);
+	if (successes.runs == NULL || !sched_job_keys(job, &row, &keys))
 		return true;
-	if (!js_job_state_change(job_id, note_runs, &step))
+	if (!js_job_state_change(job_id, note_runs, &successes))
 		return false;
-	insert_run(&row, keys, &step, now);
+	insert_run(&row, keys, &successes, now);
 	return true;
 }
 
@@ -332,42 +208,7 @@ serve_one(int64 job_id, TimestampTz now)
 	return sched_job_blame(sched_job_find(job_id), error);
 }
 
-/* ------------------------------------------------------------------------
- * Steps
- * ------------------------------------------------------------------------
- */
-
-bool
-sched_successors_wait(void)
-{
-	return sched.enabled && noted != NULL && hash_get_num_entries(noted) > 0;
-}
-
-/* When they are to be looked at. */
-TimestampTz
-sched_successors_deadline(void)
-{
-	return sched_successors_wait() ? serve_at : DT_NOEND;
-}
-
-static int
-take_some(int64 *ids)
-{
-	HASH_SEQ_STATUS status;
-	int64	   *id;
-	int			count = 0;
-
-	hash_seq_init(&status, noted);
-	while (count < MAX_SERVED && (id = hash_seq_search(&status)) != NULL)
-		ids[count++] = *id;
-	if (count == MAX_SERVED)
-		hash_seq_term(&status);
-	for (int i = 0; i < count; i++)
-		(void) hash_search(noted, &ids[i], HASH_REMOVE, NULL);
-	return count;
-}
-
-/* Looks at some of those that are noted. */
+/* Looks at some of those that are to be looked at. */
 void
 sched_successors_serve(TimestampTz now)
 {
@@ -380,15 +221,11 @@ sched_successors_serve(TimestampTz now)
 		return;
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched successor", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(scratch);
-	serve_at = 0;
-	count = take_some(ids);
+	count = sched_successors_take(ids, MAX_SERVED);
 	for (int i = 0; i < count; i++)
 	{
 		if (!serve_one(ids[i], now))
-		{
-			note(ids[i]);
-			serve_at = GetCurrentTimestamp() + PUT_OFF_US;
-		}
+			sched_successor_put_off(ids[i], GetCurrentTimestamp() + PUT_OFF_US);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}

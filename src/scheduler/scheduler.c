@@ -301,8 +301,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	}
 	if (sched.enabled)
 		sched_fire_due(now);
-	if (sched_successors_wait())
-		sched_successors_serve(now);
+	sched_successors_serve(now);
 	sched_promote();
 	sched_wake_limited(now);
 	sched_assign();

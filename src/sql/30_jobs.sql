@@ -381,13 +381,15 @@ FROM jobsched_internal.job j
 			jobsched_internal.instance_id() AS this_instance
 		FROM jobsched_internal.identity WHERE id = 1) i
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
-	LEFT JOIN LATERAL (SELECT pg_catalog.array_agg(u.name ORDER BY n.n) AS after,
-			pg_catalog.array_agg(u.name ORDER BY n.n) FILTER (WHERE t.succeeded_run_id IS NULL
-				OR t.succeeded_run_id = ANY (j.after_seen) OR t.succeeded_run_id = ANY (s.after_runs)) AS waiting_for
-		FROM pg_catalog.unnest(j.after_jobs) WITH ORDINALITY n (id, n)
-			JOIN jobsched_internal.job u ON u.job_id = n.id AND u.dropped_at IS NULL
-			LEFT JOIN jobsched_internal.job_state t ON t.job_id = n.id
-		WHERE jobsched_internal.may_see(jobsched_internal.owner_of(u.owner, u.owner_name, u.home))) a
+	LEFT JOIN LATERAL (SELECT pg_catalog.array_agg(n.name ORDER BY n.n) AS after,
+			pg_catalog.array_agg(n.name ORDER BY n.n) FILTER (WHERE n.is_awaited) AS waiting_for
+		FROM (SELECT p.n, COALESCE(u.name, pg_catalog.format('job %s', p.job_id)) AS name,
+				u.dropped_at IS NOT NULL OR u.owner IS DISTINCT FROM j.owner OR t.succeeded_run_id IS NULL
+					OR t.succeeded_run_id = ANY (j.after_seen) OR t.succeeded_run_id = ANY (s.after_runs) AS is_awaited
+			FROM pg_catalog.unnest(j.after_jobs) WITH ORDINALITY p (job_id, n)
+				LEFT JOIN jobsched_internal.job u ON u.job_id = p.job_id
+					AND jobsched_internal.may_see(jobsched_internal.owner_of(u.owner, u.owner_name, u.home))
+				LEFT JOIN jobsched_internal.job_state t ON t.job_id = p.job_id) n) a
 		ON j.after_jobs IS NOT NULL
 WHERE j.dropped_at IS NULL AND j.workflow_id IS NULL
 	AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));

@@ -128,7 +128,7 @@ job_to_row(const JsJob *job, JsRow *row)
 	js_row_set(row, JS_JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
 	js_row_set_jsonb(row, JS_JOB_REQUEST, job->request);
 	js_row_set_ids(row, JS_JOB_AFTER_JOBS, job->after_jobs, job->nafter_jobs);
-	js_row_set_ids(row, JS_JOB_AFTER_SEEN, job->after_seen, job->nafter_seen);
+	js_row_set_ids(row, JS_JOB_AFTER_SEEN, job->after_seen, job->nafter_jobs > 0 ? job->nafter_seen : 0);
 	steps_to_row(job, row);
 	js_row_set(row, JS_JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JS_JOB_PAUSE_REASON, job->pause_reason);

@@ -285,7 +285,7 @@ open_indexes(CatalogIndexState indexes, const List *oids, bool partial)
 
 	foreach(lc, oids)
 		if (is_partial(lfirst_oid(lc)) == partial)
-			open_index(indexes, lfirst_oid(lc));
+		open_index(indexes, lfirst_oid(lc));
 }
 
 CatalogIndexState
