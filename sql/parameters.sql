@@ -36,7 +36,7 @@ SELECT p.nr, p.name, p.type, COALESCE(s.value, CASE p.type
 	END) AS value
 FROM test.parameter p LEFT JOIN (VALUES
 	('name', 'another'), ('schedule', '0 0 1 1 *'), ('command', 'SELECT 7'), ('handler', 'test.handler_b'),
-	('steps', '[{"name": "a", "command": "SELECT 7"}]'), ('timezone', 'Asia/Tokyo'), ('description', 'a sample'), ('owner', 'regress_parameters'), ('mode', 'autocommit'),
+	('after', '{before}'), ('steps', '[{"name": "a", "command": "SELECT 7"}]'), ('timezone', 'Asia/Tokyo'), ('description', 'a sample'), ('owner', 'regress_parameters'), ('mode', 'autocommit'),
 	('backoff', 'linear'), ('overlap', 'replace'), ('misfire', 'all'), ('queue', 'a queue'), ('on_success', 'test.handler_a'), ('on_failure', 'test.handler_b'),
 	('starts_at', '2099-01-01 00:00:00+00'), ('ends_at', '2100-01-01 00:00:00+00')) s (name, value) USING (name)
 WHERE p.function = 'create_job'
@@ -73,6 +73,7 @@ END
 $$;
 
 -- alter_job() changes the one that is given; those listed are more, and a new name.
+SELECT jobsched.create_job('before', command => 'SELECT 1') > 0 AS ok;
 SELECT jobsched.create_job('one', handler => 'test.handler_a') > 0 AS ok;
 SELECT s.name, CASE jsonb_typeof(b) WHEN 'object' THEN
 	(SELECT jsonb_object_agg(key, value) FROM jsonb_each(b) WHERE test.has('one') -> key <> value) ELSE b END AS becomes
@@ -95,18 +96,18 @@ WHERE b IS DISTINCT FROM test.has('plain') || '{"name": "new"}' ORDER BY s.nr;
 
 -- All at once, by each function; and what a definition does not give is not there.
 SELECT string_agg(format('%I => %L', name, value), ', ') AS samples FROM test.sample
-WHERE name NOT IN ('name', 'command', 'steps', 'owner') \gset
+WHERE name NOT IN ('name', 'command', 'steps', 'after', 'owner') \gset
 SELECT jobsched.create_job('all', :samples) > 0 AS ok;
 SELECT jobsched.alter_job('one', :samples);
 SELECT s.name, test.has(j.name) -> s.name AS is
 FROM test.sample s, (VALUES ('all'), ('one')) j (name)
-WHERE test.has(j.name) -> s.name IS DISTINCT FROM test.shown(s.type, s.value) AND s.name NOT IN ('name', 'command', 'steps', 'owner')
+WHERE test.has(j.name) -> s.name IS DISTINCT FROM test.shown(s.type, s.value) AND s.name NOT IN ('name', 'command', 'steps', 'after', 'owner')
 ORDER BY j.name, s.nr;
 SELECT jobsched.create_job('all', command => 'SELECT 1', if_exists => 'update') > 0 AS ok;
 SELECT test.has('all') = test.has('plain') || '{"name": "all"}' AS as_new;
 
 -- nothing is left
-SELECT jobsched.drop_job(name) FROM jobsched.jobs WHERE name IN ('one', 'plain', 'all');
+SELECT jobsched.drop_job(name) FROM jobsched.jobs WHERE name IN ('one', 'plain', 'all', 'before');
 DROP VIEW test.sample, test.parameter CASCADE;
 DROP FUNCTION test.has, test.shown, test.becomes, test.handler_a, test.handler_b;
 REVOKE USAGE ON SCHEMA jobsched FROM regress_parameters;

@@ -116,6 +116,8 @@ update_job(JsJob *job, const JsJobDefinition *def)
 		return false;
 	before = *job;
 	job->request = NULL;		/* what is not given is not there */
+	if (def->after == NULL)
+		job->nafter_jobs = 0;
 	js_job_definition_apply(def, job);
 	steps = define_steps(def, &before, job);
 	write_job(job);

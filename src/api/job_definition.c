@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/job_after.h"
 #include "api/job_definition.h"
 #include "api/job_schedule.h"
 #include "http/limit_keys.h"
@@ -30,7 +31,9 @@ js_job_definition_read(FunctionCallInfo fcinfo, int n, JsJobDefinition *def)
 	n = js_http_arguments(fcinfo, n, &def->http, &def->has_http);
 	if (!PG_ARGISNULL(n))
 		def->steps = PG_GETARG_JSONB_P_COPY(n);
-	return n + 1;
+	if (!PG_ARGISNULL(n + 1))
+		def->after = PG_GETARG_ARRAYTYPE_P_COPY(n + 1);
+	return n + 2;
 }
 
 /* Whoever asks is told what the next error, if any, is about. */
@@ -229,6 +232,9 @@ js_job_definition_apply(const JsJobDefinition *def, JsJob *job)
 		set_work(job, def);
 	check_callbacks(job, def, job->owner != before.owner);
 	checking(def, NULL);
+	if (def->after != NULL)
+		js_job_after_set(job, def->after);
+	js_job_after_check(job, &before, def->after != NULL);
 	check_slots(job);
 	set_schedule(job, &before);
 	check_keys(job);

@@ -20,6 +20,7 @@ typedef struct JsJobDefinition
 	bool		has_http;		/* anything of what follows */
 	JsHttpDefinition http;
 	Jsonb	   *steps;			/* NULL: not given */
+	ArrayType  *after;			/* likewise */
 	const char **checking;		/* is told which parameter is being checked,
 								 * or NULL if several are; NULL: nobody asks */
 } JsJobDefinition;

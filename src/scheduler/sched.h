@@ -33,6 +33,7 @@ typedef struct JobTally
 	int64		gone;			/* JsDone.gone, of run gone_run; 0: none */
 	int64		gone_run;
 	bool		success_seen;
+	int64		succeeded_run;	/* the last one; 0: none */
 	JsDone		last;
 	char		recent[JS_RECENT_SIZE + 1];
 } JobTally;
@@ -112,6 +113,8 @@ typedef struct JobEntry
 								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
 	JobTally   *tally;			/* NULL: none */
+	int64	   *after_jobs;		/* the jobs that it comes after; NULL: none */
+	int32		nafter_jobs;
 } JobEntry;
 
 typedef enum RunEntryState
@@ -476,6 +479,9 @@ extern void sched_promote(void);
 /* sched_fire.c */
 extern void sched_fire_due(TimestampTz now);
 extern void sched_fire_startup(TimestampTz now);
+extern bool sched_job_read_to_run(JobEntry *job, JsJob *row);
+extern bool sched_job_keys(JobEntry *job, const JsJob *row, ArrayType **keys);
+extern bool sched_job_blame(JobEntry *job, const ErrorData *error);
 extern void sched_rewind(TimestampTz now);
 
 /* sched_plan.c */
@@ -579,6 +585,18 @@ extern void sched_steps_note(int64 workflow_id);
 extern void sched_steps_follow(const JobEntry *job);
 extern bool sched_steps_noted(void);
 extern int	sched_steps_take(int64 *ids, int most);
+
+/* sched_predecessor.c */
+extern void sched_successor_apply(JobEntry *job, const JsJob *row);
+extern void sched_successor_forget(JobEntry *job);
+extern bool sched_is_predecessor(const JobEntry *job);
+extern void sched_predecessor_tell(const JobEntry *job);
+extern void sched_successor_put_off(int64 job_id, TimestampTz until);
+extern TimestampTz sched_successors_deadline(void);
+extern int	sched_successors_take(int64 *ids, int most);
+
+/* sched_successor.c */
+extern void sched_successors_serve(TimestampTz now);
 
 /* sched_retire.c */
 extern bool sched_retire_waiting(void);

@@ -315,16 +315,25 @@ read_due_job(int64 job_id, JsJob *row)
 	return !makes_keys(row) || js_job_is_too_large(row) || js_job_read(job_id, row);
 }
 
+/* The row of a job that is to have a run, whose entry is brought up to date; false: there is none. */
+bool
+sched_job_read_to_run(JobEntry *job, JsJob *row)
+{
+	if (!read_due_job(job->job_id, row))
+		return false;
+	sched_apply_job(row);
+	return true;
+}
+
 /* The job's row, if the job is still one that fires. */
 static bool
 read_firing_job(JobEntry *job, JsJob *row)
 {
-	if (!read_due_job(job->job_id, row))
+	if (!sched_job_read_to_run(job, row))
 	{
 		sched_job_set_next(job, DT_NOEND);
 		return false;
 	}
-	sched_apply_job(row);
 	return sched_job_fires(job);
 }
 
@@ -351,23 +360,23 @@ runs_left(const JsJob *row)
 	return row->max_runs - state.scheduled_runs;
 }
 
-/* The keys of its runs; false as above. */
-static bool
-read_keys(DueJob *due)
+/* The keys of runs that a job has by itself; false as above. */
+bool
+sched_job_keys(JobEntry *job, const JsJob *row, ArrayType **keys)
 {
 	char	   *problem;
 
-	due->keys = NULL;
-	if (!makes_keys(&due->row))
+	*keys = NULL;
+	if (!makes_keys(row))
 		return true;
-	if (js_job_is_too_large(&due->row))
+	if (js_job_is_too_large(row))
 	{
-		invalidate(due->job, "its definition is larger than jobsched.max_job_size");
+		invalidate(job, "its definition is larger than jobsched.max_job_size");
 		return false;
 	}
-	due->keys = js_limit_keys_resolve(js_http_keys(&due->row, due->row.keys), due->row.args, &problem);
+	*keys = js_limit_keys_resolve(js_http_keys(row, row->keys), row->args, &problem);
 	if (problem != NULL)
-		invalidate(due->job, problem);
+		invalidate(job, problem);
 	return problem == NULL;
 }
 
@@ -376,7 +385,7 @@ read_due(JobEntry *job, DueJob *due)
 {
 	due->job = job;
 	if (!read_firing_job(job, &due->row) || !read_timetable(job, &due->row, &due->timetable) ||
-		!read_keys(due))
+		!sched_job_keys(job, &due->row, &due->keys))
 		return false;
 	due->left = runs_left(&due->row);
 	due->before = *job;
@@ -408,22 +417,22 @@ is_the_jobs_fault(int sqlerrcode)
 }
 
 /*
- * A job that could not fire: if it is to blame it becomes invalid; else, with
- * a full disk for instance, it is tried again later.
+ * A job that could not have its run: if it is to blame it becomes invalid; else, with
+ * a full disk for instance, it is to be tried again later, and this is false.
  */
-static void
-put_off(JobEntry *job, const ErrorData *error, TimestampTz now)
+bool
+sched_job_blame(JobEntry *job, const ErrorData *error)
 {
 	if (is_the_jobs_fault(error->sqlerrcode))
 	{
 		invalidate(job, error->message);
-		return;
+		return true;
 	}
 	ereport(LOG,
 			(errcode(error->sqlerrcode),
 			 errmsg("job " INT64_FORMAT " could not fire: %s", job->job_id, error->message)));
 	sched_tell_error(error->message);
-	sched_job_hold_back(job, now + PUT_OFF_US);
+	return false;
 }
 
 typedef struct CarefulFiring
@@ -457,7 +466,8 @@ fire_job_carefully(const Firing *firing, JobEntry *job)
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	put_back(job, &before);
-	put_off(job, error, firing->now);
+	if (!sched_job_blame(job, error))
+		sched_job_hold_back(job, firing->now + PUT_OFF_US);
 }
 
 /* Fires what is due, oldest first, up to a bound. */

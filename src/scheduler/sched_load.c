@@ -142,6 +142,7 @@ sched_apply_job(const JsJob *row)
 	}
 	else
 		sched_job_set_next(job, job->next_run_at);
+	sched_successor_apply(job, row);
 	if (moves_runs(&before, job))
 		sched_job_place_runs(job);
 }

@@ -189,6 +189,7 @@ sched_job_forget(JobEntry *job)
 	sched_set_flag(&job->asleep, false, &sched.asleep_count);
 	sched_set_flag(&job->invalid, false, &sched.invalid_count);
 	sched_job_drop_limits(job);
+	sched_successor_forget(job);
 	jobhash_delete(jobs, job->job_id);
 	pfree(job);
 }

@@ -92,7 +92,10 @@ add_outcome(JobEntry *job, const JsDone *done)
 	if (done->status == JS_SUCCEEDED)
 	{
 		tally->success_seen = true;
+		tally->succeeded_run = done->run_id;
 		tally->failures = 0;
+		if (sched_is_predecessor(job))
+			sched.tallies_since = 1;	/* others wait for it */
 	}
 	else if (is_failure(done->status))
 	{
@@ -236,7 +239,10 @@ add_tally(JsJobState *state, const void *arg)
 	state->consecutive_failures = tally->failures +
 		(tally->success_seen ? 0 : state->consecutive_failures);
 	if (tally->success_seen)
+	{
+		state->succeeded_run_id = tally->succeeded_run;
 		state->forgiven_failures = 0;
+	}
 	if (tally->failures > 0)
 		brake(state, tally->job, tally->failed_run);
 	if (tally->gone != 0 && tally->gone == tally->job->revision)
@@ -262,6 +268,8 @@ sched_tally_write(void)
 			sched.tallies_since = GetCurrentTimestamp() + USECS_PER_SEC;
 			continue;
 		}
+		if (tally->success_seen)
+			sched_predecessor_tell(job);
 		job->tally = NULL;
 		pfree(tally);
 		apply_brake(job);
@@ -352,7 +360,10 @@ apply_ended(JsJobState *state, const void *arg)
 		if (ended->gone)
 			gone_run = ended->run_id;
 		if (ended->status == JS_SUCCEEDED)
+		{
+			state->succeeded_run_id = ended->run_id;
 			state->consecutive_failures = state->forgiven_failures = failed_run = 0;
+		}
 		else if (is_failure(ended->status))
 		{
 			state->consecutive_failures++;
@@ -377,7 +388,10 @@ recover_job(JobEntry *job)
 		return;
 	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
 	if (js_job_state_change(job->job_id, apply_ended, &runs))
+	{
+		sched_predecessor_tell(job);
 		apply_brake(job);
+	}
 }
 
 /*

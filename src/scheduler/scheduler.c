@@ -14,6 +14,7 @@
  *		see to runs that wait for runs		sched_upstream.c
  *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
+ *		run jobs that come after jobs		sched_successor.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
  *		turn a ring of history				sched_ring.c
  *
@@ -252,7 +253,8 @@ step_needed(bool dead, TimestampTz now)
 		first_due() <= now || first_future() <= now || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
-		sched_settle_deadline() <= GetCurrentTimestamp();
+		sched_settle_deadline() <= GetCurrentTimestamp() ||
+		sched_successors_deadline() <= GetCurrentTimestamp();
 }
 
 static void
@@ -299,6 +301,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	}
 	if (sched.enabled)
 		sched_fire_due(now);
+	sched_successors_serve(now);
 	sched_promote();
 	sched_wake_limited(now);
 	sched_assign();
@@ -394,6 +397,7 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_expiry_deadline(), ms);
 	ms = real_ms_until(sched_settle_deadline(), ms);
 	ms = real_ms_until(sched_after_deadline(), ms);
+	ms = real_ms_until(sched_successors_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)

@@ -60,6 +60,9 @@ CREATE TABLE jobsched_internal.job (
 	-- functions that are told of the end of each run
 	on_success text,
 	on_failure text,
+	-- the jobs that it comes after, and their last successes when that was said
+	after_jobs bigint[],
+	after_seen bigint[],
 	-- what is sent, of a job that is an HTTP request (src/http_request.h); '{}'
 	-- if each run brings its own
 	request jsonb,
@@ -137,7 +140,11 @@ CREATE TABLE jobsched_internal.job_state (
 	-- and how many of consecutive_failures were before that, and do not count
 	auto_paused_revision bigint,
 	auto_paused_reason text,
-	forgiven_failures integer NOT NULL DEFAULT 0
+	forgiven_failures integer NOT NULL DEFAULT 0,
+	-- the last run that has succeeded
+	succeeded_run_id bigint,
+	-- what the last run came after that was made because other jobs had succeeded
+	after_runs bigint[]
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE FUNCTION jobsched.create_job(
@@ -186,6 +193,7 @@ CREATE FUNCTION jobsched.create_job(
 	success_codes text[] DEFAULT NULL,
 	max_redirects integer DEFAULT NULL,
 	steps jsonb DEFAULT NULL,
+	after text[] DEFAULT NULL,
 	if_exists text DEFAULT 'error')
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_create_job';
 COMMENT ON FUNCTION jobsched.create_job IS
@@ -239,7 +247,8 @@ CREATE FUNCTION jobsched.alter_job(
 	connect_timeout interval DEFAULT NULL,
 	success_codes text[] DEFAULT NULL,
 	max_redirects integer DEFAULT NULL,
-	steps jsonb DEFAULT NULL)
+	steps jsonb DEFAULT NULL,
+	after text[] DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
 'Changes a job; what is NULL stays as it is. What removes a value: doc/reference.md, alter_job.';
@@ -317,6 +326,8 @@ SELECT j.job_id,
 	j.keys,
 	j.on_success,
 	j.on_failure,
+	a.after,
+	a.waiting_for,
 	j.enabled,
 	CASE WHEN j.home <> i.token
 			OR i.database <> i.here
@@ -370,6 +381,16 @@ FROM jobsched_internal.job j
 			jobsched_internal.instance_id() AS this_instance
 		FROM jobsched_internal.identity WHERE id = 1) i
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
+	LEFT JOIN LATERAL (SELECT pg_catalog.array_agg(n.name ORDER BY n.n) AS after,
+			pg_catalog.array_agg(n.name ORDER BY n.n) FILTER (WHERE n.is_awaited) AS waiting_for
+		FROM (SELECT p.n, COALESCE(u.name, pg_catalog.format('job %s', p.job_id)) AS name,
+				u.dropped_at IS NOT NULL OR u.owner IS DISTINCT FROM j.owner OR t.succeeded_run_id IS NULL
+					OR t.succeeded_run_id = ANY (j.after_seen) OR t.succeeded_run_id = ANY (s.after_runs) AS is_awaited
+			FROM pg_catalog.unnest(j.after_jobs) WITH ORDINALITY p (job_id, n)
+				LEFT JOIN jobsched_internal.job u ON u.job_id = p.job_id
+					AND jobsched_internal.may_see(jobsched_internal.owner_of(u.owner, u.owner_name, u.home))
+				LEFT JOIN jobsched_internal.job_state t ON t.job_id = p.job_id) n) a
+		ON j.after_jobs IS NOT NULL
 WHERE j.dropped_at IS NULL AND j.workflow_id IS NULL
 	AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
@@ -387,6 +408,8 @@ COMMENT ON COLUMN jobsched.jobs.pause_after_failures IS 'after so many failures 
 COMMENT ON COLUMN jobsched.jobs.max_concurrency IS 'how many of its runs are executed at the same time; with overlap allow a slot that finds so many live runs is skipped; NULL: any number';
 COMMENT ON COLUMN jobsched.jobs.on_success IS 'a function that is called when a run has succeeded';
 COMMENT ON COLUMN jobsched.jobs.on_failure IS 'a function that is called when a run has failed, timed out or is lost, after its last attempt';
+COMMENT ON COLUMN jobsched.jobs.after IS 'the jobs that it comes after; NULL: none';
+COMMENT ON COLUMN jobsched.jobs.waiting_for IS 'those of them that have not succeeded since it ran after them last';
 COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';
 COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed; runs that another replaced are left out';
 COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';

@@ -137,6 +137,10 @@ typedef struct JsJob
 	ArrayType  *keys;			/* templates (limit_keys.c) */
 	char	   *on_success;		/* a function; NULL: none */
 	char	   *on_failure;
+	int64	   *after_jobs;		/* the jobs that it comes after; NULL: none */
+	int32		nafter_jobs;
+	int64	   *after_seen;		/* their last successes when that was said */
+	int32		nafter_seen;
 	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
 	Jsonb	   *steps;			/* of a workflow: as given; NULL: it is none */
 	int64		steps_revision; /* of a workflow: its set in force; of a step:
@@ -171,6 +175,9 @@ typedef struct JsJob
 
 #define JS_RECENT_SIZE 20
 
+/* Jobs that one job comes after, at most. */
+#define JS_MAX_AFTER_JOBS 100
+
 typedef struct JsJobState
 {
 	int64		job_id;
@@ -196,6 +203,10 @@ typedef struct JsJobState
 	char	   *auto_paused_reason;
 	int32		forgiven_failures;	/* of consecutive_failures: from before
 									 * the last time that it was resumed */
+	int64		succeeded_run_id;	/* the last one; 0: none */
+	int64	   *after_runs;		/* what the last run came after that its
+								 * after_jobs have made; NULL: none */
+	int32		nafter_runs;
 } JsJobState;
 
 typedef enum JsRunStatus
@@ -218,7 +229,8 @@ typedef enum JsRunSource
 	JS_SOURCE_RETRY,			/* retry_run(), redrive() */
 	JS_SOURCE_CALLBACK,			/* the end of another run */
 	JS_SOURCE_BATCH,			/* trigger_batch(); it executes nothing */
-	JS_SOURCE_STEP				/* the run of the job that it is a step of */
+	JS_SOURCE_STEP,				/* the run of the job that it is a step of */
+	JS_SOURCE_AFTER				/* runs of the jobs that its job comes after */
 } JsRunSource;
 
 /* Runs that one run waits for, at most. */

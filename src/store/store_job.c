@@ -36,7 +36,7 @@ enum StateColumn
 	STATE_CONSECUTIVE_FAILURES, STATE_RECENT, STATE_SKIPPED,
 	STATE_SKIPPED_FIRST, STATE_SKIPPED_LAST, STATE_SKIPPED_REASON,
 	STATE_SCHEDULED_RUNS, STATE_AUTO_PAUSED_REVISION, STATE_AUTO_PAUSED_REASON,
-	STATE_FORGIVEN_FAILURES
+	STATE_FORGIVEN_FAILURES, STATE_SUCCEEDED_RUN_ID, STATE_AFTER_RUNS
 };
 
 /* ------------------------------------------------------------------------
@@ -127,6 +127,8 @@ job_to_row(const JsJob *job, JsRow *row)
 	owner_to_row(job->owner, row);
 	js_row_set(row, JS_JOB_TRANSACTIONAL, BoolGetDatum(job->transactional));
 	js_row_set_jsonb(row, JS_JOB_REQUEST, job->request);
+	js_row_set_ids(row, JS_JOB_AFTER_JOBS, job->after_jobs, job->nafter_jobs);
+	js_row_set_ids(row, JS_JOB_AFTER_SEEN, job->after_seen, job->nafter_jobs > 0 ? job->nafter_seen : 0);
 	steps_to_row(job, row);
 	js_row_set(row, JS_JOB_PAUSED, BoolGetDatum(job->paused));
 	js_row_set_text(row, JS_JOB_PAUSE_REASON, job->pause_reason);
@@ -153,6 +155,8 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->has_keys = !row->nulls[JS_JOB_KEYS - 1];
 	job->tells = !row->nulls[JS_JOB_ON_SUCCESS - 1] || !row->nulls[JS_JOB_ON_FAILURE - 1];
 	job->sends_request = !row->nulls[JS_JOB_REQUEST - 1];
+	job->after_jobs = js_row_ids(row, JS_JOB_AFTER_JOBS, JS_MAX_AFTER_JOBS, &job->nafter_jobs);
+	job->after_seen = js_row_ids(row, JS_JOB_AFTER_SEEN, JS_MAX_AFTER_JOBS, &job->nafter_seen);
 	steps_from_row(row, whole, job);
 	job->paused = DatumGetBool(row->values[JS_JOB_PAUSED - 1]);
 	job->created_at = js_row_timestamp(row, JS_JOB_CREATED_AT);
@@ -592,6 +596,8 @@ state_to_row(const JsJobState *state, JsRow *row)
 	set_int64_or_null(row, STATE_AUTO_PAUSED_REVISION, state->auto_paused_revision);
 	js_row_set_text(row, STATE_AUTO_PAUSED_REASON, state->auto_paused_reason);
 	js_row_set(row, STATE_FORGIVEN_FAILURES, Int32GetDatum(state->forgiven_failures));
+	set_int64_or_null(row, STATE_SUCCEEDED_RUN_ID, state->succeeded_run_id);
+	js_row_set_ids(row, STATE_AFTER_RUNS, state->after_runs, state->nafter_runs);
 }
 
 static void
@@ -624,6 +630,8 @@ state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
 	state->auto_paused_revision = row_int64_or_zero(&row, STATE_AUTO_PAUSED_REVISION);
 	state->auto_paused_reason = js_row_head_text(&row, STATE_AUTO_PAUSED_REASON);
 	state->forgiven_failures = DatumGetInt32(row.values[STATE_FORGIVEN_FAILURES - 1]);
+	state->succeeded_run_id = row_int64_or_zero(&row, STATE_SUCCEEDED_RUN_ID);
+	state->after_runs = js_row_ids(&row, STATE_AFTER_RUNS, JS_MAX_AFTER_JOBS, &state->nafter_runs);
 }
 
 static void

@@ -285,7 +285,7 @@ open_indexes(CatalogIndexState indexes, const List *oids, bool partial)
 
 	foreach(lc, oids)
 		if (is_partial(lfirst_oid(lc)) == partial)
-			open_index(indexes, lfirst_oid(lc));
+		open_index(indexes, lfirst_oid(lc));
 }
 
 CatalogIndexState
@@ -585,6 +585,38 @@ js_row_array(const JsRow *row, AttrNumber column)
 	if (row->nulls[column - 1])
 		return NULL;
 	return DatumGetArrayTypePCopy(row->values[column - 1]);
+}
+
+/* Ids, as an array of bigint; NULL if there are none. */
+void
+js_row_set_ids(JsRow *row, AttrNumber column, const int64 *ids, int count)
+{
+	Datum	   *elements;
+
+	if (count == 0)
+	{
+		js_row_set_null(row, column);
+		return;
+	}
+	elements = palloc(count * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+		elements[i] = Int64GetDatum(ids[i]);
+	js_row_set_array(row, column, construct_array(elements, count, INT8OID, sizeof(int64),
+												  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* A copy; NULL, and no count, if there are none, too many, or somebody has spoilt them. */
+int64 *
+js_row_ids(const JsRow *row, AttrNumber column, int most, int32 *count)
+{
+	ArrayType  *array = js_row_head_array(row, column);
+
+	*count = 0;
+	if (array == NULL || ARR_NDIM(array) != 1 || ARR_ELEMTYPE(array) != INT8OID ||
+		ARR_HASNULL(array) || ARR_DIMS(array)[0] > most)
+		return NULL;
+	*count = ARR_DIMS(array)[0];
+	return (int64 *) ARR_DATA_PTR(array);
 }
 
 int64

@@ -20,7 +20,7 @@
 #include "utils/snapshot.h"
 
 #define JS_SCHEMA "jobsched_internal"
-#define JS_MAX_COLUMNS 64
+#define JS_MAX_COLUMNS 80
 
 /* What is read of a value at most where it is not known how large it is. */
 #define JS_HEAD_TEXT 8192
@@ -97,6 +97,8 @@ extern void js_row_set_interval(JsRow *row, AttrNumber column, int64 us);
 extern void js_row_set_span(JsRow *row, AttrNumber column, int64 us);
 extern void js_row_set_number(JsRow *row, AttrNumber column, int32 value);
 extern void js_row_set_jsonb(JsRow *row, AttrNumber column, Jsonb *value);
+extern void js_row_set_ids(JsRow *row, AttrNumber column, const int64 *ids, int count);
+extern int64 *js_row_ids(const JsRow *row, AttrNumber column, int most, int32 *count);
 extern void js_row_set_array(JsRow *row, AttrNumber column, ArrayType *value);
 extern void js_row_get(JsRow *row, HeapTuple tuple, Relation rel);
 extern char *js_row_text(const JsRow *row, AttrNumber column);

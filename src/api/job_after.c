@@ -1,0 +1,204 @@
+/*-------------------------------------------------------------------------
+ *
+ * job_after.c
+ *		Parameter after of create_job() and alter_job(): jobs that come after jobs.
+ *
+ * The names are those of jobs of the same owner.  The row has their ids, so it does
+ * not matter if they are renamed.  What follows from it is the scheduler's
+ * (sched_follow.c).
+ *
+ * No job comes after itself, be it by way of others: it would never start, or
+ * without end.  The rows of the jobs that are named are locked until the end of the
+ * transaction, so that two sessions do not make such a circle together.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/job_after.h"
+#include "base/arguments.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+/* The id of a job that is named. */
+static int64
+find_job(const JsJob *job, const char *name)
+{
+	JsJob		other;
+
+	if (!js_job_find(job->owner, name, &other))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\", which after names, does not exist", name),
+				 errhint("Name jobs of the same owner.")));
+	if (other.job_id == job->job_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job \"%s\" cannot come after itself", job->name)));
+	js_job_lock(other.job_id);
+	return other.job_id;
+}
+
+static bool
+is_among(const int64 *ids, int count, int64 id)
+{
+	for (int i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* Into the job, each once. */
+static void
+find_jobs(JsJob *job, const Datum *names, const bool *nulls, int count)
+{
+	int64	   *ids = palloc(Max(count, 1) * sizeof(int64));
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		int64		id;
+
+		if (nulls[i])
+			js_refuse_null("an element of after");
+		id = find_job(job, TextDatumGetCString(names[i]));
+		if (!is_among(ids, n, id))
+			ids[n++] = id;
+	}
+	job->after_jobs = n > 0 ? ids : NULL;
+	job->nafter_jobs = n;
+}
+
+/* ------------------------------------------------------------------------
+ * Circles
+ * ------------------------------------------------------------------------
+ */
+
+/* Jobs that have been come upon, and those of them that are yet to be looked at. */
+typedef struct Walk
+{
+	HTAB	   *seen;
+	List	   *left;			/* int64 pointers */
+} Walk;
+
+static void
+come_upon(Walk *walk, const int64 *ids, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		bool		found;
+		int64	   *id = hash_search(walk->seen, &ids[i], HASH_ENTER, &found);
+
+		if (!found)
+			walk->left = lappend(walk->left, id);
+	}
+}
+
+static HTAB *
+make_seen(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(int64),
+		.entrysize = sizeof(int64),
+		.hcxt = CurrentMemoryContext
+	};
+
+	return hash_create("jobsched jobs", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+refuse_circle(const JsJob *job)
+{
+	Walk		walk = {make_seen(), NIL};
+	JsJob		other;
+
+	come_upon(&walk, job->after_jobs, job->nafter_jobs);
+	while (walk.left != NIL)
+	{
+		int64		id = *(int64 *) llast(walk.left);
+
+		CHECK_FOR_INTERRUPTS();
+		walk.left = list_delete_last(walk.left);
+		if (!js_job_read_head(id, &other) || other.dropped_at != DT_NOBEGIN)
+			continue;
+		if (is_among(other.after_jobs, other.nafter_jobs, job->job_id))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("job \"%s\" would come after itself, by way of job \"%s\"", job->name, other.name)));
+		come_upon(&walk, other.after_jobs, other.nafter_jobs);
+	}
+	hash_destroy(walk.seen);
+}
+
+/* ------------------------------------------------------------------------
+ * The parameter
+ * ------------------------------------------------------------------------
+ */
+
+static bool
+are_same(const JsJob *a, const JsJob *b)
+{
+	if (a->nafter_jobs != b->nafter_jobs)
+		return false;
+	for (int i = 0; i < a->nafter_jobs; i++)
+		if (a->after_jobs[i] != b->after_jobs[i])
+			return false;
+	return true;
+}
+
+static void
+see_successes(JsJob *job)
+{
+	JsJobState	state;
+
+	job->after_seen = palloc(Max(job->nafter_jobs, 1) * sizeof(int64));
+	job->nafter_seen = 0;
+	for (int i = 0; i < job->nafter_jobs; i++)
+		if (js_job_state_read(job->after_jobs[i], &state) && state.succeeded_run_id != 0)
+			job->after_seen[job->nafter_seen++] = state.succeeded_run_id;
+}
+
+/* None if the array is empty.  What has succeeded before other jobs were named does not count. */
+void
+js_job_after_set(JsJob *job, ArrayType *names)
+{
+	JsJob		before = *job;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count = ArrayGetNItems(ARR_NDIM(names), ARR_DIMS(names));
+
+	if (count > JS_MAX_AFTER_JOBS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("after has %d elements, more than the %d that are allowed", count, JS_MAX_AFTER_JOBS),
+				 errhint("Let some jobs come after a part of them each, and another job after these.")));
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	find_jobs(job, elements, nulls, count);
+	if (job->job_id != 0)
+		refuse_circle(job);
+	if (!are_same(job, &before))
+		see_successes(job);
+}
+
+/* The job is as it shall be, but for its schedule. */
+void
+js_job_after_check(const JsJob *job, const JsJob *before, bool given)
+{
+	if (job->nafter_jobs == 0)
+		return;
+	if (job->schedule != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job \"%s\" cannot have both a schedule and jobs that it comes after", job->name),
+				 errhint("Give schedule => '' or after => '{}' to remove one of them.")));
+	if (job->owner != before->owner && !given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job \"%s\" comes after jobs of its owner, and would get another", job->name),
+				 errhint("Give after as well: jobs of the new owner, or '{}'.")));
+}

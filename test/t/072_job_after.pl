@@ -1,0 +1,218 @@
+# Copyright (c) 2026, jobsched contributors
+
+# Jobs that come after jobs: a run once each of them has succeeded since the last such
+# run, whatever happens to the jobs meanwhile, and whenever the server is killed.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use JobschedTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $db = 'postgres';
+my $node = jobsched_node('job_after', "jobsched.max_workers = 4\nrestart_after_crash = on\n");
+
+sub app
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, 'app', $sql);
+}
+
+# Runs a job, whose function fails if it is told to.
+sub runs
+{
+	my ($job, $end) = @_;
+	my $args = $end && $end eq 'fails' ? q('{"fails": true}') : 'NULL';
+	my $run_id = app("SELECT jobsched.trigger('$job', $args)");
+
+	app("CALL jobsched.wait_run($run_id, '180 s') \\g /dev/null\nSELECT 1");
+	return $run_id;
+}
+
+# What the runs of a job have come after, oldest first.
+sub came_after
+{
+	my ($job, $count, $name) = @_;
+
+	wait_value($node, $db, "SELECT count(*) FROM app.came WHERE job = '$job'", $count, $name);
+	return app("SELECT string_agg(after, ' ' ORDER BY run_id) FROM app.came WHERE job = '$job'");
+}
+
+sub column
+{
+	my ($job, $column) = @_;
+	return app("SELECT $column FROM jobsched.jobs WHERE name = '$job'");
+}
+
+# Passes if nothing comes: what would come has been seen to, for another job has come that
+# was told of the same success.
+sub nothing_more
+{
+	my ($job, $count, $name) = @_;
+	my $seen = app(q{SELECT count(*) FROM app.came WHERE job = 'witness'});
+
+	runs('tick');
+	wait_until($node, $db, qq{SELECT count(*) > $seen FROM app.came WHERE job = 'witness'}, 'the witness has come');
+	is(app("SELECT count(*) FROM jobsched.runs WHERE job_name = '$job' AND source = 'after'"), $count, $name);
+}
+
+create_extension($node, $db);
+$node->safe_psql($db, q{
+	CREATE ROLE app LOGIN; CREATE ROLE other LOGIN; GRANT other TO app;
+	CREATE SCHEMA app AUTHORIZATION app; GRANT USAGE ON SCHEMA jobsched TO app, other;
+	GRANT USAGE ON SCHEMA app TO other});
+app(q{
+	CREATE TABLE app.came (job text, run_id bigint, after text);
+	CREATE FUNCTION app.work(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF args ? 'fails' THEN RAISE 'it was told to'; END IF;
+		RETURN to_jsonb(jobsched.run_id());
+	END $$;
+	CREATE FUNCTION app.come(args jsonb) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO app.came SELECT args ->> 'job', jobsched.run_id(),
+			(SELECT string_agg(u.job_name || u.result, ',' ORDER BY u.job_name) FROM jobsched.upstream() u)
+	$$;
+	SELECT jobsched.create_job(name, handler => 'app.work', max_attempts => 1) FROM unnest('{a,b,tick}'::text[]) name;
+	SELECT jobsched.create_job('both', handler => 'app.come', args => '{"job": "both"}', after => '{a,b}');
+	SELECT jobsched.create_job('then', handler => 'app.come', args => '{"job": "then"}', after => '{both}');
+	SELECT jobsched.create_job('witness', handler => 'app.come', args => '{"job": "witness"}', after => '{tick}')});
+
+# --- once each has succeeded -----------------------------------------------
+
+is(column('both', 'after'), '{a,b}', 'the view names the jobs that a job comes after');
+is(column('both', 'waiting_for'), '{a,b}', '... and those of them that are awaited');
+my $a = runs('a');
+wait_value($node, $db, q{SELECT waiting_for FROM jobsched.jobs WHERE name = 'both'}, '{b}', 'a success is seen at once');
+runs('b', 'fails');
+nothing_more('both', 0, 'no run while one has not succeeded: a failure is no success');
+my $b = runs('b');
+is(came_after('both', 1, 'a run when each has succeeded'), "a$a,b$b", '... whose upstream() are the two successes');
+came_after('then', 1, 'a job that comes after that one follows');
+is(app(q{SELECT DISTINCT source FROM jobsched.runs WHERE job_name IN ('both', 'then')}), 'after', 'the source of such runs');
+is(column('both', 'waiting_for'), '{a,b}', 'what has been come after is awaited again');
+
+runs('a');
+$a = runs('a');
+nothing_more('both', 1, 'two successes of one are not one of each');
+$b = runs('b');
+like(came_after('both', 2, 'a second run'), qr/ a$a,b$b$/, '... comes after the last success of each');
+
+# --- what becomes of it if -------------------------------------------------
+
+app(q{SELECT jobsched.pause_job('both')});
+runs($_) for qw(a b a b);
+nothing_more('both', 2, 'a paused job has no run');
+app(q{SELECT jobsched.resume_job('both')});
+came_after('both', 3, 'when it is resumed it has one');
+nothing_more('both', 3, '... and only one');
+
+app(q{SELECT jobsched.alter_job('both', enabled => false)});
+runs($_) for qw(a b);
+nothing_more('both', 3, 'a disabled job has no run');
+app(q{SELECT jobsched.alter_job('both', enabled => true)});
+came_after('both', 4, 'when it is enabled it has one');
+
+runs('a');
+app(q{SELECT jobsched.create_job('both', handler => 'app.come', args => '{"job": "both"}', after => '{a,b}', if_exists => 'update')});
+runs('b');
+came_after('both', 5, 'the same definition once more forgets no success');
+runs('a');
+app(q{SELECT jobsched.alter_job('both', after => '{b,a}')});
+runs('b');
+nothing_more('both', 5, 'successes from before other jobs were named do not count');
+runs('a');
+came_after('both', 6, 'those after it do');
+app(q{SELECT jobsched.alter_job('b', name => 'c')});
+is(column('both', 'after'), '{c,a}', 'a job that is renamed is the same');
+runs($_) for qw(a c);
+came_after('both', 7, '... and counts');
+app(q{SELECT jobsched.alter_job('both', after => '{}')});
+is(column('both', 'after'), '', 'an empty array removes them');
+runs($_) for qw(a c);
+nothing_more('both', 7, '... and the job has no run of its own any more');
+app(q{SELECT jobsched.alter_job('both', after => '{a,c}')});
+app(q{SELECT jobsched.drop_job('c')});
+runs('a');
+is(column('both', 'waiting_for'), '{c}', 'a job that is dropped is awaited for ever, and shown');
+app(q{SELECT jobsched.create_job('c', handler => 'app.work')});
+runs('c');
+nothing_more('both', 7, '... also if another gets its name');
+app(q{SELECT jobsched.alter_job('both', after => '{a,c}')});
+app(q{SELECT jobsched.alter_job('c', owner => 'other')});
+runs($_) for qw(a);
+session_sql($node, $db, 'other', q{SELECT jobsched.trigger('c') AS run \gset
+CALL jobsched.wait_run(:run, '180 s') \g /dev/null
+SELECT 1});
+is(column('both', 'waiting_for'), '{c}', 'a job that has got another owner is awaited for ever');
+nothing_more('both', 7, '... and its successes do not count');
+app(q{SELECT jobsched.alter_job('c', owner => 'app')});
+
+# A workflow run is a run like any other; a batch is none of its job, its members are.
+app(q{
+	SELECT jobsched.create_job('flow', steps => '[{"name": "one", "handler": "app.work"}]');
+	SELECT jobsched.create_job('after flow', handler => 'app.come', args => '{"job": "after flow"}', after => '{flow}')});
+my $flow = runs('flow');
+came_after('after flow', 1, 'a job comes after one that is made of steps');
+app(q{SELECT jobsched.alter_job('both', after => '{a}')});
+my $batch = app(q{SELECT jobsched.trigger_batch('a', ARRAY[NULL, NULL]::jsonb[])});
+app("CALL jobsched.wait_run($batch, '180 s') \\g /dev/null\nSELECT 1");
+wait_until($node, $db, q{SELECT waiting_for = '{a}' AND (SELECT count(*) FROM app.came WHERE job = 'both') > 7
+	FROM jobsched.jobs WHERE name = 'both'}, 'members have been come after');
+unlike(app(q{SELECT string_agg(after, ' ') FROM app.came WHERE job = 'both'}), qr/a$batch\b/, 'a batch is no success of its job');
+
+# --- errors ----------------------------------------------------------------
+
+sub refused
+{
+	my ($call, $pattern, $name) = @_;
+	like(error_of($node, $db, "SELECT jobsched.$call", 'app'), $pattern, $name);
+}
+
+refused(q{alter_job('a', after => '{then}')}, qr/ERROR:  22023: job "a" would come after itself, by way of job "both"/, 'a circle');
+refused(q{alter_job('a', after => '{a}')}, qr/ERROR:  22023: job "a" cannot come after itself/, 'the job itself');
+refused(q{create_job('new', command => 'SELECT 1', after => '{nobody}')},
+	qr/ERROR:  42704: job "nobody", which after names, does not exist\nHINT:  Name jobs of the same owner/, 'a job that is not there');
+refused(q{create_job('new', command => 'SELECT 1', after => ARRAY[NULL]::text[])}, qr/ERROR:  22004: /, 'NULL for a name');
+refused(q{create_job('new', 'every 5 minutes', 'SELECT 1', after => '{a}')},
+	qr/ERROR:  22023: job "new" cannot have both a schedule and jobs that it comes after/, 'a schedule as well');
+refused(q{alter_job('both', schedule => 'every 5 minutes')}, qr/ERROR:  22023: job "both" cannot have both/, '... by alter_job() too');
+refused(q{alter_job('both', owner => 'other')}, qr/ERROR:  22023: job "both" comes after jobs of its owner/, 'another owner');
+refused(q{create_job('new', command => 'SELECT 1', after => array_fill('a'::text, ARRAY[101]))},
+	qr/ERROR:  54000: after has 101 elements/, 'too many');
+is(app(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'new'}), 0, 'none of them is there');
+like(error_of($node, $db, q{SELECT jobsched.create_job('new', command => 'SELECT 1', after => '{a}')}, 'other'),
+	qr/ERROR:  42704: job "a"/, "another role's job is not there");
+
+# --- the server is killed --------------------------------------------------
+
+# Each success is come after once at most; and when all is quiet, not all are open.
+app(q{
+	SELECT jobsched.create_job('left', handler => 'app.work'), jobsched.create_job('right', handler => 'app.work');
+	SELECT jobsched.create_job('crashed', handler => 'app.come', args => '{"job": "crashed"}', after => '{left,right}')});
+for my $round (1 .. 4)
+{
+	my $before = app(q{SELECT count(*) FROM app.came WHERE job = 'crashed'});
+
+	app(q{SELECT jobsched.trigger_many('left', array_fill(NULL::jsonb, ARRAY[50])) \g /dev/null
+		SELECT jobsched.trigger_many('right', array_fill(NULL::jsonb, ARRAY[50])) \g /dev/null
+		SELECT 1});
+	wait_until($node, $db, qq{SELECT count(*) > $before FROM app.came WHERE job = 'crashed'}, "some have come in round $round");
+	end_sessions($node);
+	kill_and_start($node);
+	wait_until($node, $db, q{SELECT NOT EXISTS (SELECT FROM jobsched_internal.run)}, "all has ended after crash $round");
+	wait_until($node, $db, q{SELECT cardinality(waiting_for) > 0 FROM jobsched.jobs WHERE name = 'crashed'},
+		"what is open after crash $round is not of both");
+}
+is(app(q{SELECT count(*) FROM (SELECT unnest(string_to_array(after, ',')) AS run FROM app.came WHERE job = 'crashed') r
+		GROUP BY run HAVING count(*) > 1 LIMIT 1}), '', 'no success has been come after twice');
+is(app(q{SELECT count(*) FROM app.came WHERE job = 'crashed' AND after !~ '^left\d+,right\d+$'}), 0, 'each run came after one of each');
+runs($_) for qw(left right);
+wait_until($node, $db, q{SELECT waiting_for = '{left,right}' FROM jobsched.jobs WHERE name = 'crashed'}, 'it goes on');
+
+end_sessions($node);
+check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection/);
+$node->stop;
+done_testing();
