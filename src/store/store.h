@@ -221,6 +221,14 @@ typedef enum JsRunSource
 	JS_SOURCE_STEP				/* the run of the job that it is a step of */
 } JsRunSource;
 
+/* What a run is that stands for others, as view workflows shows it. */
+typedef enum JsWorkflow
+{
+	JS_WORKFLOW_NONE,			/* it does not */
+	JS_WORKFLOW_STEPS,			/* of a job made of steps */
+	JS_WORKFLOW_BATCH
+} JsWorkflow;
+
 /* Runs that one run waits for, at most. */
 #define JS_MAX_PARENTS 100000
 
@@ -267,6 +275,7 @@ typedef struct JsRun
 	int32		depth;			/* how many are above it */
 	Jsonb	   *result;			/* of one that waits for its children, */
 	int			worker_pid;		/* which had it */
+	JsWorkflow	workflow;
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
 	Size		state_size;
@@ -330,6 +339,7 @@ typedef struct JsEnding
 								 * with this one */
 	const JsLogLine *lines;
 	int			nlines;
+	int			lines_before;	/* the attempt may have left so many already */
 	const JsResponse *response; /* NULL: it was no HTTP request, or none was
 								 * sent */
 } JsEnding;
@@ -376,6 +386,7 @@ typedef struct JsStepId
 
 extern List *js_steps_read(int64 workflow_id, int64 revision);
 extern const int32 *js_step_after(const JsJob *step, int *count);
+extern void js_steps_note_followed(int64 workflow_id, int64 revision, bool *followed);
 extern List *js_steps_live(int64 workflow_id);
 extern bool js_step_retire(int64 step_id, TimestampTz now);
 
@@ -435,6 +446,11 @@ extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, Js
 typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
+
+/* Where a result is to go that a child has left; NULL: nowhere. */
+typedef Jsonb **(*JsResultPlace) (int64 run_id, void *arg);
+
+extern void js_history_read_results(int64 parent_run_id, JsResultPlace place, void *arg);
 extern int64 js_history_visit_some_children(int64 parent_run_id, int64 from, int64 before,
 											JsEndedVisitor visit, void *arg);
 

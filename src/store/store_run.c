@@ -31,7 +31,8 @@ enum RunColumn
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS, RUN_STATE,
 	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN, RUN_PARENTS,
-	RUN_PARENT_RUN_ID, RUN_OPTIONAL, RUN_DEPTH, RUN_RESULT, RUN_WORKER_PID
+	RUN_PARENT_RUN_ID, RUN_OPTIONAL, RUN_DEPTH, RUN_RESULT, RUN_WORKER_PID,
+	RUN_WORKFLOW
 };
 
 /* Users know the first three. */
@@ -132,6 +133,7 @@ run_to_row(const JsRun *run, JsRow *row)
 		js_row_set(row, RUN_OPTIONAL, BoolGetDatum(run->optional));
 		js_row_set(row, RUN_DEPTH, Int32GetDatum(run->depth));
 	}
+	js_row_set_text(row, RUN_WORKFLOW, js_workflow_name(run->workflow));
 	run_progress_to_row(run, row);
 }
 
@@ -146,7 +148,7 @@ js_run_insert(JsRunWriter *writer, JsRun *run)
 		run->run_id = nextval_internal(writer->sequence, false);
 	run_to_row(run, &row);
 	tuple = heap_form_tuple(RelationGetDescr(writer->rel), row.values, row.nulls);
-	js_indexes_choose(writer->indexes, run->parent_run_id != 0);
+	js_indexes_choose(writer->indexes, tuple);
 	CatalogTupleInsertWithInfo(writer->rel, tuple, writer->indexes);
 	heap_freetuple(tuple);
 	return run->run_id;
@@ -216,6 +218,8 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->optional = !row->nulls[RUN_OPTIONAL - 1] && DatumGetBool(row->values[RUN_OPTIONAL - 1]);
 	run->depth = js_row_number(row, RUN_DEPTH, JS_MAX_DEPTH);
 	run->worker_pid = js_row_number(row, RUN_WORKER_PID, PG_INT32_MAX);
+	if (!row->nulls[RUN_WORKFLOW - 1])
+		run->workflow = js_workflow_of(js_row_head_text(row, RUN_WORKFLOW));
 	run->sends_request = !row->nulls[RUN_REQUEST - 1];
 	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
 	run->state_size = js_row_size(row, RUN_STATE);
@@ -388,7 +392,7 @@ update_run(JsRunWriter *writer, HeapTuple old, const JsRow *row)
 										  (Datum *) row->values, (bool *) row->nulls,
 										  (bool *) row->changed);
 
-	js_indexes_choose(writer->indexes, !heap_attisnull(old, RUN_PARENT_RUN_ID, NULL));
+	js_indexes_choose(writer->indexes, tuple);
 	CatalogTupleUpdateWithInfo(writer->rel, &old->t_self, tuple, writer->indexes);
 	heap_freetuple(tuple);
 }
@@ -669,6 +673,7 @@ give_back_run(const JsEnding *ending)
 	if (ending->next->status == JS_RUN_WAITING)
 	{
 		js_row_set_jsonb(&row, RUN_RESULT, ending->outcome->result);
+		js_row_set_text(&row, RUN_WORKFLOW, js_workflow_name(ending->next->workflow));
 		js_row_set_number(&row, RUN_WORKER_PID, ending->outcome->worker_pid);
 	}
 	update_run(writer, old, &row);

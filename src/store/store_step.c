@@ -132,3 +132,21 @@ js_step_retire(int64 step_id, TimestampTz now)
 	CommandCounterIncrement();
 	return free;
 }
+
+/* Every step after which others come, by its place from 0 on. */
+void
+js_steps_note_followed(int64 workflow_id, int64 revision, bool *followed)
+{
+	List	   *steps = js_steps_read(workflow_id, revision);
+	ListCell   *lc;
+
+	foreach(lc, steps)
+	{
+		int			count;
+		const int32 *after = js_step_after(lfirst(lc), &count);
+
+		for (int i = 0; i < count; i++)
+			if (after[i] >= 1 && after[i] <= JS_MAX_STEPS)
+				followed[after[i] - 1] = true;
+	}
+}

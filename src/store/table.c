@@ -21,8 +21,8 @@
  * It is fast, and every run takes this path.
  *
  * It has a price: tables cannot have expression indexes, or exclusion or
- * deferred constraints; of partial indexes whoever writes a row says whether it
- * belongs there (js_indexes_choose()); and CHECK constraints are not applied to
+ * deferred constraints; a partial index has the rows in which no column of its key
+ * is NULL (js_indexes_choose()); and CHECK constraints are not applied to
  * rows written here (CatalogTupleInsert() and the like).
  *
  * SNAPSHOTS
@@ -240,6 +240,21 @@ js_dirty_writer(const SnapshotData *dirty)
 	return TransactionIdIsValid(dirty->xmin) ? dirty->xmin : dirty->xmax;
 }
 
+static bool
+is_partial(Relation index)
+{
+	return !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
+static bool
+has_null_key(const IndexInfo *index, HeapTuple tuple)
+{
+	for (int i = 0; i < index->ii_NumIndexKeyAttrs; i++)
+		if (heap_attisnull(tuple, index->ii_IndexAttrNumbers[i], NULL))
+			return true;
+	return false;
+}
+
 /*
  * Indexes for rows that are written here.  CatalogTupleInsert() and the like know
  * no partial indexes: they shall take these for others, and leave them out.
@@ -250,18 +265,25 @@ js_indexes_open(Relation rel)
 	CatalogIndexState indexes = CatalogOpenIndexes(rel);
 
 	for (int i = 0; i < indexes->ri_NumIndices; i++)
+	{
 		indexes->ri_IndexRelationInfo[i]->ii_Predicate = NIL;
-	js_indexes_choose(indexes, false);
+		if (is_partial(indexes->ri_IndexRelationDescs[i]))
+			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts = false;
+	}
 	return indexes;
 }
 
-/* Whether the rows that are written next belong into the partial ones. */
+/*
+ * The rows that are written next belong into those partial ones into which this one
+ * belongs: no column of their keys is NULL.
+ */
 void
-js_indexes_choose(CatalogIndexState indexes, bool partial)
+js_indexes_choose(CatalogIndexState indexes, HeapTuple tuple)
 {
 	for (int i = 0; i < indexes->ri_NumIndices; i++)
-		if (!heap_attisnull(indexes->ri_IndexRelationDescs[i]->rd_indextuple, Anum_pg_index_indpred, NULL))
-			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts = partial;
+		if (is_partial(indexes->ri_IndexRelationDescs[i]))
+			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts =
+				!has_null_key(indexes->ri_IndexRelationInfo[i], tuple);
 }
 
 void
