@@ -44,6 +44,7 @@
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
 #include "utils/uuid.h"
 
 /* Bounds of columns, also for who writes past the functions. */
@@ -428,6 +429,7 @@ extern bool js_run_give_job(int64 run_id, int64 job_id);
 extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
 extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
 extern void js_runs_leave(const JsEnding *endings, int count);
+extern void js_runs_visit_children(int64 parent_run_id, Snapshot snapshot, JsRunVisitor visit, void *arg);
 extern int	js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most);
 
 /* what has ended (store_history.c) */
@@ -446,6 +448,8 @@ extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, Js
 typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
+extern void js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,
+											JsEndedVisitor visit, void *arg);
 
 /* Where a result is to go that a child has left; NULL: nowhere. */
 typedef Jsonb **(*JsResultPlace) (int64 run_id, void *arg);

@@ -640,6 +640,7 @@ typedef struct ChildScan
 	Relation	rel;
 	Relation	index;
 	SysScanDesc scan;
+	Snapshot	snapshot;		/* NULL: the newest */
 } ChildScan;
 
 static void
@@ -648,7 +649,7 @@ begin_scan(ChildScan *children, Relation rel, int segment, ScanKey keys, int nke
 	children->rel = rel;
 	children->index = index_open(js_table_oid(segment_name("history", segment, "_parent_run_id_run_id_idx")),
 								 AccessShareLock);
-	children->scan = systable_beginscan_ordered(rel, children->index, NULL, nkeys, keys);
+	children->scan = systable_beginscan_ordered(rel, children->index, children->snapshot, nkeys, keys);
 }
 
 /* Of one run, or of those from it on, by parent and id. */
@@ -705,11 +706,11 @@ visit_child(Relation rel, HeapTuple tuple, JsEndedVisitor visit, void *arg)
  */
 static int64
 visit_children_in(int segment, int64 parent_run_id, int64 from, int64 before,
-				  JsEndedVisitor visit, void *arg)
+				  Snapshot snapshot, JsEndedVisitor visit, void *arg)
 {
 	Relation	rel = open_history(segment, AccessShareLock);
 	int64		next = 0;
-	ChildScan	children;
+	ChildScan	children = {.snapshot = snapshot};
 	HeapTuple	tuple;
 
 	begin_children_from(&children, rel, segment, parent_run_id, from);
@@ -735,17 +736,31 @@ void
 js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg)
 {
 	if (ring == JS_RINGS)
-		(void) visit_children_in(JS_KEPT, parent_run_id, 0, PG_INT64_MAX, visit, arg);
+		(void) visit_children_in(JS_KEPT, parent_run_id, 0, PG_INT64_MAX, NULL, visit, arg);
 	else
 		for (int i = 0; i < JS_SEGMENTS; i++)
-			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, visit, arg);
+			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, NULL, visit, arg);
+}
+
+/*
+ * The same of all rings, or of all but successes, as a snapshot has them: that of a
+ * query which looks at other rows too.
+ */
+void
+js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,
+								JsEndedVisitor visit, void *arg)
+{
+	for (int ring = no_success ? 1 : 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, snapshot, visit, arg);
+	(void) visit_children_in(JS_KEPT, parent_run_id, 0, PG_INT64_MAX, snapshot, visit, arg);
 }
 
 static void
 read_results_in(int segment, int64 parent_run_id, JsResultPlace place, void *arg)
 {
 	Relation	rel = open_history(segment, AccessShareLock);
-	ChildScan	children;
+	ChildScan	children = {0};
 	HeapTuple	tuple;
 
 	begin_children(&children, rel, segment, BTEqualStrategyNumber, parent_run_id);
@@ -789,12 +804,12 @@ int64
 js_history_visit_some_children(int64 parent_run_id, int64 from, int64 before,
 							   JsEndedVisitor visit, void *arg)
 {
-	int64		next = visit_children_in(JS_KEPT, parent_run_id, from, before, visit, arg);
+	int64		next = visit_children_in(JS_KEPT, parent_run_id, from, before, NULL, visit, arg);
 
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		for (int i = 0; i < JS_SEGMENTS; i++)
 			next = first_of(next, visit_children_in(ring * 100 + i, parent_run_id, from, before,
-													visit, arg));
+													NULL, visit, arg));
 	return next;
 }
 
@@ -979,7 +994,7 @@ static int64
 keep_children_of(Relation rel, int segment, int64 parent, SegmentTable *kept, Size *moved)
 {
 	int64		next = parent + 1;
-	ChildScan	children;
+	ChildScan	children = {0};
 	HeapTuple	tuple;
 
 	begin_children(&children, rel, segment, BTEqualStrategyNumber, parent);
@@ -1001,7 +1016,7 @@ keep_children_of(Relation rel, int segment, int64 parent, SegmentTable *kept, Si
 static int64
 next_parent(Relation rel, int segment, int64 from)
 {
-	ChildScan	children;
+	ChildScan	children = {0};
 	HeapTuple	tuple;
 	int64		parent;
 

@@ -23,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 
 enum RunColumn
 {
@@ -734,4 +735,34 @@ js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most)
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return count;
+}
+
+/* All that are in the queue, as a snapshot has them. */
+void
+js_runs_visit_children(int64 parent_run_id, Snapshot snapshot, JsRunVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	Relation	index = index_open(js_table_oid("run_parent"), AccessShareLock);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched visit",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = CurrentMemoryContext;
+	RunVisit	each = {visit, arg};
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&key, RUN_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		MemoryContextSwitchTo(context);
+		visit_run_tuple(rel, tuple, &each);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan_ordered(scan);
+	MemoryContextDelete(context);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 }
