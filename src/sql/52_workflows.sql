@@ -76,3 +76,44 @@ COMMENT ON COLUMN jobsched.workflows.queued IS 'how many could start';
 COMMENT ON COLUMN jobsched.workflows.progress IS 'which share of them has ended, from 0 to 1';
 COMMENT ON COLUMN jobsched.workflows.current_step IS 'the first that is executed, or else the first that could start: it holds the workflow up';
 COMMENT ON COLUMN jobsched.workflows.first_failed_step IS 'the first that has failed and is not optional';
+
+-- A plan takes each run to have as many steps as the largest batch has members, and
+-- would be compiled for that.
+CREATE FUNCTION jobsched.workflow_graph(run_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SET jit = off
+BEGIN ATOMIC
+	WITH steps AS MATERIALIZED (
+		SELECT r.run_id, j.step_no, j.step_after, j.step_when,
+			COALESCE(pg_catalog.split_part(r.job_name, '.', -1), r.run_id::text) AS id,
+			r.status, r.reason, r.optional, r.attempt, r.queued_at, r.started_at, r.finished_at, r.error
+		FROM jobsched.runs r JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
+		WHERE r.parent_run_id = workflow_graph.run_id AND r.source = 'step'
+	)
+	SELECT pg_catalog.jsonb_build_object('run_id', w.run_id, 'workflow', w.workflow, 'kind', w.kind,
+		'status', w.status, 'reason', w.reason, 'started_at', w.started_at, 'finished_at', w.finished_at,
+		'nodes', COALESCE(CASE WHEN w.kind = 'steps' THEN (
+			SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('id', s.id, 'step_no', s.step_no,
+				'run_id', s.run_id, 'status', s.status, 'reason', s.reason, 'optional', s.optional,
+				'attempt', s.attempt, 'queued_at', s.queued_at, 'started_at', s.started_at,
+				'finished_at', s.finished_at, 'error', s.error) ORDER BY s.step_no)
+			FROM steps s)
+		ELSE (
+			SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('id', c.status, 'status', c.status,
+				'runs', c.runs) ORDER BY c.place)
+			FROM (VALUES (1, 'waiting', w.waiting), (2, 'queued', w.queued), (3, 'running', w.running),
+				(4, 'retrying', w.retrying), (5, 'succeeded', w.succeeded), (6, 'failed', w.failed),
+				(7, 'timed_out', w.timed_out), (8, 'lost', w.lost), (9, 'cancelled', w.cancelled),
+				(10, 'skipped', w.skipped)) c (place, status, runs)
+			WHERE c.runs > 0)
+		END, '[]'),
+		'edges', COALESCE((
+			SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('from', f.id, 'to', t.id, 'when', t.step_when)
+				ORDER BY t.step_no, f.step_no)
+			FROM steps t CROSS JOIN LATERAL pg_catalog.unnest(t.step_after) a (step_no)
+				JOIN steps f ON f.step_no = a.step_no), '[]'))
+	FROM jobsched.workflows w
+	WHERE w.run_id = workflow_graph.run_id;
+END;
+COMMENT ON FUNCTION jobsched.workflow_graph IS
+'The steps of a run of a job made of steps as nodes, and as edges which of them wait for which; of a batch '
+'the numbers of its members by status. NULL if it is neither.';
