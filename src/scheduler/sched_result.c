@@ -98,7 +98,10 @@ take_step(const JsRun *head, JsStatus status, void *arg)
 	return true;
 }
 
-/* What is no step of the job, for somebody has spoilt the row, or is there twice, has no name. */
+/*
+ * What is no step of the job, for somebody has spoilt the row, has no name; nor has
+ * one whose name another has.
+ */
 static void
 name_step(StepsLeft *left, StepLeft *step)
 {
@@ -108,7 +111,7 @@ name_step(StepsLeft *left, StepLeft *step)
 		job.step_no < 1 || job.step == NULL)
 		return;
 	for (const StepLeft *other = left->steps; other < step; other++)
-		if (other->name != NULL && other->step_no == job.step_no)
+		if (other->name != NULL && strcmp(other->name, job.step) == 0)
 			return;
 	step->name = job.step;
 	step->step_no = job.step_no;

@@ -21,6 +21,8 @@ my $superuser = getpwuid($<);
 my $node = http_node('workflows', conf => "restart_after_crash = on\n");
 my $json = JSON::PP->new->canonical->allow_nonref;
 
+define_clock($node, $db);
+
 sub psql
 {
 	my ($sql) = @_;
@@ -337,12 +339,42 @@ is(sql_as($node, $db, 'watcher', 'SELECT count(*) FROM jobsched.workflows'), $al
 is(sql_as($node, $db, 'past', 'SELECT count(*) FROM jobsched.workflows WHERE num_nonnulls(args, result, error) > 0 OR total > 0'), '0', 'nor does one whom no policy binds');
 
 # ------------------------------------------------------------------------
+# Retention
+# ------------------------------------------------------------------------
+
+# A workflow that takes longer than history is kept; and what is left of one that
+# has failed when successes are not kept any more.
+psql(q{ALTER ROLE app INHERIT});
+define('long', { name => 'one', handler => 'app.ok' }, { name => 'two', handler => 'app.text', args => { size => 50_000 } }, { name => 'gate', handler => 'app.pass' }, { name => 'three', handler => 'app.ok' });
+my $short = trigger('fails');
+ended($short);
+$gate = close_gate($node, $db);
+$run = trigger('long');
+becomes_counts($run, 'total 4, succeeded 2, running 1, waiting 1', 'a workflow that takes long');
+set_setting($node, 'jobsched.history_retention', '1 min');
+for my $turn (1 .. 9)
+{
+	set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '10 s'}));
+	wait_until($node, $db, q{SELECT started_at > jobsched_internal.clock_now() - interval '9 s' FROM jobsched_internal.ring WHERE ring = 0}, 'the ring has moved on');
+}
+is(counts_of($run), 'total 4, succeeded 2, running 1, waiting 1', 'its steps are kept');
+is(psql("SELECT count(*) FROM jobsched_internal.history_kept WHERE parent_run_id = $run"), '2', 'beyond their segment');
+is(counts_of($short), 'failed 1, total 1', 'of one that has failed what is a success is gone');
+is(psql("SELECT jsonb_array_length(g -> 'nodes'), g -> 'edges' FROM jobsched.workflow_graph($short) g"), '1|[]', 'also from the graph');
+is(psql("SELECT jsonb_array_length(jobsched.workflow_graph($run) -> 'edges')"), '3', 'the other one has all its edges');
+$gate->quit;
+is(ended($run), 'succeeded', 'it ends');
+is(psql("SELECT string_agg(key, ' ' ORDER BY key), sum(length(value::text)) > 50000 FROM jobsched.runs, jsonb_each(result) WHERE run_id = $run"), 'one three two|t', 'with all results');
+results_agree("run_id = $run", 'as its steps have them');
+set_setting($node, 'jobsched.history_retention', undef);
+set_clock($node, $db, undef);
+
+# ------------------------------------------------------------------------
 # kill -9
 # ------------------------------------------------------------------------
 
 # while many of them end; of each the workflow run ends once, with all of it
 my $first = psql('SELECT max(run_id) FROM jobsched.runs');
-psql(q{ALTER ROLE app INHERIT});
 define('crash', map { { name => "s$_", handler => 'app.ok', $_ < 6 ? (after => []) : () } } 1 .. 7);
 for my $round (1 .. 4)
 {
