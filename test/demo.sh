@@ -249,7 +249,7 @@ show_history() {
 	wait_until 30 "slow-report to end" \
 		"EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'slow-report' AND status = 'succeeded')"
 	heading "history, newest first (view jobsched.runs)"
-	show "SELECT run_id, job_name, source, status, duration, coalesce(result - 'from' - 'to', to_jsonb(error)) AS outcome
+	show "SELECT run_id, job_name, source, status, duration, left(coalesce(result - 'from' - 'to', to_jsonb(error))::text, 80) AS outcome
 		FROM jobsched.runs ORDER BY run_id DESC LIMIT 12"
 	heading "outcome of each job (view jobsched.jobs)"
 	show "SELECT name, last_status, last_duration, consecutive_failures AS failures, recent FROM jobsched.jobs ORDER BY job_id"
