@@ -66,7 +66,15 @@ FROM (
 		h.source = 'batch' AND COALESCE(h.result ? 'total', false)
 	FROM jobsched_internal.history h
 ) w LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = w.job_id
-	CROSS JOIN LATERAL jobsched_internal.members_of(w.run_id, w.is_counted, w.status <> 'cancelled') m
+	-- as aggregates of one row: so the planner knows that it is one, and leaves the
+	-- call out of a query that needs none of its columns
+	LEFT JOIN LATERAL (SELECT max(c.total) AS total, max(c.waiting) AS waiting, max(c.queued) AS queued,
+			max(c.running) AS running, max(c.retrying) AS retrying, max(c.succeeded) AS succeeded,
+			max(c.failed) AS failed, max(c.timed_out) AS timed_out, max(c.lost) AS lost,
+			max(c.cancelled) AS cancelled, max(c.skipped) AS skipped,
+			max(c.current_run_id) AS current_run_id, max(c.current_job_id) AS current_job_id,
+			max(c.failed_run_id) AS failed_run_id, max(c.failed_job_id) AS failed_job_id
+		FROM jobsched_internal.members_of(w.run_id, w.is_counted, w.status <> 'cancelled') c) m ON true
 WHERE w.workflow IS NOT NULL AND jobsched_internal.may_see(w.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.workflows IS 'A row for each run of a job made of steps and for each batch: how far it has come, counts by status, what holds it up and what has failed first.';
 COMMENT ON COLUMN jobsched.workflows.kind IS 'steps or batch';
