@@ -279,7 +279,8 @@ typedef struct SegmentTable
 	CatalogIndexState indexes;
 	HeapTuple	rows[MOST_ROWS];	/* not written yet */
 	int			nrows;
-	int			indexed;		/* which partial indexes they are in: OF_ flags */
+	int			indexed;		/* which partial indexes they are in: OF_
+								 * flags */
 } SegmentTable;
 
 typedef struct Segment
