@@ -247,7 +247,7 @@ is_partial(Relation index)
 }
 
 static bool
-has_null_key(const IndexInfo * index, HeapTuple tuple)
+has_null_key(const IndexInfo *index, HeapTuple tuple)
 {
 	for (int i = 0; i < index->ii_NumIndexKeyAttrs; i++)
 		if (heap_attisnull(tuple, index->ii_IndexAttrNumbers[i], NULL))
