@@ -1,8 +1,9 @@
 /*
  * content_studio: which languages a language school's content is kept in.
  *
- *	language-evaluation	1st and 15th, 02:00	usage -> which languages are frequent
- *	language-cleanup	after evaluation	removes content of the others
+ *	language-evaluation	1st and 15th, 02:00	in two steps:
+ *		evaluation							usage -> which languages are frequent
+ *		cleanup			after its success	removes content of the others
  *	preload-frequent	daily at 03:00		translates what frequent languages lack
  *	preload-at-start	server's start		the same
  *	translate-lesson	triggered			one lesson into one language, by HTTP
@@ -95,8 +96,7 @@ EXCEPTION WHEN data_exception THEN
 	RETURN NULL;
 END $$;
 
--- Counts uses and says which languages are frequent.  If that is committed, the
--- cleanup is queued with it.
+-- Counts uses and says which languages are frequent.
 CREATE OR REPLACE FUNCTION content_studio.evaluate(args jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql SET search_path = content_studio, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
@@ -131,24 +131,27 @@ BEGIN
 
 	PERFORM jobsched.log('info', format('Step 2/2: %s of %s languages are frequent, %s no longer',
 		cardinality(frequent_now), total, cardinality(demoted)));
-	PERFORM jobsched.trigger('language-cleanup', jsonb_build_object('evaluation', jobsched.run_id()));
 	RETURN jsonb_build_object('evaluation_date', to_time::date, 'total_languages', total,
 		'frequent_languages', frequent_now, 'demoted_languages', demoted);
 END $$;
 
--- Removes what there is in languages that are not frequent.
+-- Removes what there is in languages that are not frequent, as the step before has
+-- found them.
 CREATE OR REPLACE FUNCTION content_studio.cleanup(args jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql SET search_path = content_studio, pg_temp AS $$
 DECLARE
 	cleaned text[];
 	lessons bigint;
 BEGIN
+	PERFORM jobsched.log('info', format('Step 1/2: keeping %s',
+		jobsched.step_result('evaluation')->>'frequent_languages'));
 	WITH removed AS (
 		DELETE FROM translations t USING languages l
 		WHERE l.language = t.language AND NOT l.frequent
 		RETURNING t.language
 	)
 	SELECT coalesce(array_agg(DISTINCT r.language ORDER BY r.language), '{}'), count(*) INTO cleaned, lessons FROM removed r;
+	PERFORM jobsched.log('info', format('Step 2/2: removed %s lessons', lessons));
 	RETURN jsonb_build_object('cleaned_languages', cleaned, 'total_cleaned_lessons', lessons);
 END $$;
 
@@ -230,14 +233,30 @@ LANGUAGE sql SET search_path = content_studio, pg_temp AS $$
 	FROM settings WHERE alert_url IS NOT NULL
 $$;
 
+-- An evaluation has failed: which of its steps, and why.
+CREATE OR REPLACE FUNCTION content_studio.note_evaluation_failure(run jsonb) RETURNS void
+LANGUAGE sql SET search_path = content_studio, pg_temp AS $$
+	SELECT alert(format('%s: %s of run %s', s.error, w.first_failed_step, w.run_id))
+	FROM jobsched.workflows w JOIN jobsched.steps s ON s.run_id = w.first_failed_run_id
+	WHERE w.run_id = (run->>'run_id')::bigint
+$$;
+
 -- Watching
+
+-- Evaluations: how far each has come, and what its steps have left.
+CREATE OR REPLACE VIEW content_studio.evaluations AS
+SELECT w.run_id, w.status, w.current_step, w.first_failed_step, w.started_at, w.duration,
+	w.result->'evaluation'->'frequent_languages' AS frequent_languages,
+	w.result->'cleanup'->'total_cleaned_lessons' AS cleaned_lessons
+FROM jobsched.workflows w
+WHERE w.owner = current_user AND w.workflow = 'language-evaluation';
 
 -- The jobs: what, when, whether they run.
 CREATE OR REPLACE VIEW content_studio.status AS
 SELECT j.name, j.schedule, j.timezone, j.enabled AS active, j.last_status, j.last_finished_at, j.next_run_at
 FROM jobsched.jobs j
 WHERE j.owner = current_user
-	AND j.name IN ('language-evaluation', 'language-cleanup', 'preload-frequent', 'preload-at-start', 'translate-lesson', 'studio-alert');
+	AND j.name IN ('language-evaluation', 'preload-frequent', 'preload-at-start', 'translate-lesson', 'studio-alert');
 
 -- How far each preload has come.
 CREATE OR REPLACE VIEW content_studio.preloads AS
@@ -315,16 +334,14 @@ SELECT jobsched.create_job(
 	name => 'language-evaluation',
 	schedule => '0 2 1,15 * *',
 	timezone => 'UTC',
-	handler => 'content_studio.evaluate',
-	max_attempts => 3,
-	description => 'says which languages are frequent',
+	steps => '[
+		{"name": "evaluation", "handler": "content_studio.evaluate", "max_attempts": 3,
+		 "description": "says which languages are frequent"},
+		{"name": "cleanup", "handler": "content_studio.cleanup",
+		 "description": "removes content of languages that are not"}]',
+	on_failure => 'content_studio.note_evaluation_failure',
+	description => 'says which languages are frequent, and removes content of the others',
 	if_exists => 'update') AS language_evaluation;
-
-SELECT jobsched.create_job(
-	name => 'language-cleanup',
-	handler => 'content_studio.cleanup',
-	description => 'removes content of languages that are not frequent',
-	if_exists => 'update') AS language_cleanup;
 
 SELECT jobsched.create_job(
 	name => 'preload-frequent',

@@ -183,6 +183,40 @@ show_failure() {
 	show "SELECT run_id, job_name, status, sqlstate, error FROM jobsched.runs WHERE run_id = $run_id"
 }
 
+# The steps of a workflow as a tree: each to the right of those that it comes after.
+show_workflow() {
+	local run_id
+	heading "a job made of steps (view jobsched.workflows, function jobsched.workflow_graph)"
+	query "SELECT jobsched.create_job('nightly', steps => '[
+		{\"name\": \"clicks\", \"command\": \"SELECT count(*) AS clicks FROM click_guard.clicks\"},
+		{\"name\": \"wishes\", \"command\": \"SELECT count(*) AS told FROM wishlist.notifications\", \"after\": []},
+		{\"name\": \"report\", \"command\": \"SELECT jobsched.step_result(''clicks'') AS clicks, jobsched.step_result(''wishes'') AS wishes\",
+		 \"after\": [\"clicks\", \"wishes\"]},
+		{\"name\": \"mail\", \"command\": \"SELECT 1 / 0\", \"optional\": true},
+		{\"name\": \"complain\", \"command\": \"SELECT ''nobody has been told'' AS complaint\", \"when\": \"failure\"},
+		{\"name\": \"archive\", \"command\": \"SELECT jobsched.step_result(''report'') AS archived\", \"after\": [\"report\"]}]')" >/dev/null
+	run_id=$(trigger_and_wait nightly)
+	show "SELECT run_id, workflow, status, total, succeeded, failed, skipped, duration FROM jobsched.workflows WHERE run_id = $run_id"
+	show "
+		WITH RECURSIVE workflow AS MATERIALIZED (
+			SELECT jobsched.workflow_graph($run_id) AS graph
+		), node AS (
+			SELECT n.* FROM workflow, jsonb_to_recordset(graph -> 'nodes')
+				AS n (id text, step_no int, run_id bigint, status text, started_at timestamptz)
+		), edge AS (
+			SELECT e.* FROM workflow, jsonb_to_recordset(graph -> 'edges') AS e (\"from\" text, \"to\" text, \"when\" text)
+		), level AS (
+			SELECT id, 0 AS level FROM node
+			UNION
+			SELECT e.\"to\", l.level + 1 FROM level l JOIN edge e ON e.\"from\" = l.id
+		)
+		SELECT repeat('   ', max(l.level)) || n.id AS step, n.status,
+			(SELECT string_agg(format('%s of %s', e.\"when\", e.\"from\"), ', ') FROM edge e WHERE e.\"to\" = n.id) AS after,
+			s.result
+		FROM node n JOIN level l USING (id) LEFT JOIN jobsched.steps s USING (run_id)
+		GROUP BY n.id, n.step_no, n.status, s.result ORDER BY n.step_no"
+}
+
 # A server on this machine takes the place of somebody else's.
 start_receiver() {
 	perl "$tree/test/lib/receiver.pl" "$work/port" "$work/requests" &
@@ -215,7 +249,7 @@ show_history() {
 	wait_until 30 "slow-report to end" \
 		"EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'slow-report' AND status = 'succeeded')"
 	heading "history, newest first (view jobsched.runs)"
-	show "SELECT run_id, job_name, source, status, duration, coalesce(result - 'from' - 'to', to_jsonb(error)) AS outcome
+	show "SELECT run_id, job_name, source, status, duration, left(coalesce(result - 'from' - 'to', to_jsonb(error))::text, 80) AS outcome
 		FROM jobsched.runs ORDER BY run_id DESC LIMIT 12"
 	heading "outcome of each job (view jobsched.jobs)"
 	show "SELECT name, last_status, last_duration, consecutive_failures AS failures, recent FROM jobsched.jobs ORDER BY job_id"
@@ -254,6 +288,7 @@ demonstrate() {
 	show_failure
 	restore_schedules
 	show_webhook
+	show_workflow
 	show_history
 	show_results
 	show_health

@@ -90,6 +90,7 @@ prepare_batch(const JsJob *job, const JsRun *member, JsRun *batch)
 	batch->status = JS_RUN_WAITING;
 	batch->reason = "waiting_for_children";
 	batch->claimed_at = batch->queued_at;
+	batch->workflow = JS_WORKFLOW_BATCH;
 	batch->run_at = member->run_at;
 	batch->priority = member->priority;
 }

@@ -18,4 +18,14 @@ extern void js_json_push_number(JsonbParseState **state, const char *key, int64 
 extern void js_json_push_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb);
 extern Jsonb *js_json_empty(void);
 
+/* json_join.c */
+typedef struct JsJsonMember
+{
+	const char *name;
+	Jsonb	   *value;
+} JsJsonMember;
+
+extern Size js_json_member_size(const char *name, Size value);
+extern Jsonb *js_json_join(JsJsonMember *members, int count);
+
 #endif							/* JS_JSON_H */

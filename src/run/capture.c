@@ -35,7 +35,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#define MAX_LINES 1000
 #define MAX_MESSAGE (16 * 1024)
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
@@ -45,7 +44,7 @@ static bool secret = false;		/* keep it out of the server's log */
 static bool in_hook = false;
 static int	server_log_level = WARNING; /* log_min_messages as it was set */
 
-static JsLogLine lines[MAX_LINES];
+static JsLogLine lines[JS_MOST_LINES];
 static int	line_count;
 static int	dropped;
 static char *buffer = NULL;
@@ -74,7 +73,7 @@ keep_text(const char *text)
 void
 js_capture_add(const char *level, const char *message)
 {
-	char	   *copy = line_count < MAX_LINES ? keep_text(message) : NULL;
+	char	   *copy = line_count < JS_MOST_LINES ? keep_text(message) : NULL;
 
 	if (copy == NULL)
 	{
@@ -191,7 +190,7 @@ js_capture_lines(JsLogLine **result)
 
 	if (dropped > 0)
 	{
-		int			last = Min(line_count, MAX_LINES - 1);
+		int			last = Min(line_count, JS_MOST_LINES - 1);
 
 		snprintf(note, sizeof(note), "%d more messages were dropped", dropped + line_count - last);
 		lines[last].logged_at = js_clock_now();

@@ -12,6 +12,9 @@
 
 #include "store/store.h"
 
+/* Messages of an attempt, at most. */
+#define JS_MOST_LINES 1000
+
 extern void js_capture_init(void);
 extern void js_capture_watch(void);
 extern void js_capture_open(void);

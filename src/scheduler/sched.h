@@ -609,6 +609,9 @@ extern bool sched_batch_count(RunEntry *run, int *left);
 extern int64 sched_batch_failed(const RunEntry *run, JsStatus *status);
 extern Jsonb *sched_batch_totals(const RunEntry *run);
 
+/* sched_result.c */
+extern Jsonb *sched_result_of_steps(const JsRun *row, const char **remark, Size *effort);
+
 /* sched_end.c */
 extern void sched_begin_ends(void);
 extern bool sched_may_end_more(void);

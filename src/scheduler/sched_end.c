@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "run/callback.h"
+#include "run/capture.h"
 #include "run/finish.h"
 #include "run/retry.h"
 #include "scheduler/sched.h"
@@ -106,25 +107,42 @@ read_ending_job(int64 job_id, const JsRun *row, JsJob *job)
 	return js_job_read(job_id, job);
 }
 
-/* Records the end of an attempt, mostly of the run too; job as in JsEnding. */
+/*
+ * Records the end of an attempt, mostly of the run too; job as in JsEnding.
+ * remark: what its log is to say besides; NULL: nothing.
+ */
 static void
-end_attempt(RunEntry *run, const JsRun *row, const JsJob *job, const JsOutcome *outcome)
+end_attempt(RunEntry *run, const JsRun *row, const JsJob *job, const JsOutcome *outcome,
+			const char *remark)
 {
-	JsEnding	ending = {.run = row,.job = job,.outcome = outcome};
+	JsLogLine	line = {outcome->finished_at, "warning", remark};
+	JsEnding	ending = {.run = row,.job = job,.outcome = outcome,.lines = &line};
 
+	ending.nlines = remark != NULL ? 1 : 0;
+	ending.lines_before = JS_MOST_LINES;
 	js_run_finish(&ending, 1);
 	CommandCounterIncrement();	/* whoever looks for the run in this step
 								 * finds none */
 	note_end(run, outcome);
 }
 
-/* What a run that waits for its children has left; of a batch what these have. */
+/*
+ * What a run that waits for its children has left; of a batch and of a workflow
+ * what these have.
+ */
 static void
-take_own_outcome(const RunEntry *run, const JsRun *row, JsOutcome *outcome)
+take_own_outcome(const RunEntry *run, const JsRun *row, JsOutcome *outcome, const char **remark)
 {
+	Size		effort = 0;
+
 	outcome->started_at = row->claimed_at;
 	outcome->worker_pid = row->worker_pid;
-	outcome->result = run->batch != NULL ? sched_batch_totals(run) : row->result;
+	outcome->result = row->result;
+	if (run->batch != NULL)
+		outcome->result = sched_batch_totals(run);
+	else if (row->workflow == JS_WORKFLOW_STEPS && outcome->status != JS_CANCELLED)
+		outcome->result = sched_result_of_steps(row, remark, &effort);
+	ended_bytes += effort;
 }
 
 /* What a run has left is its owner's, even if its job has another one by now. */
@@ -140,6 +158,7 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 			  const char *sqlstate, const char *error)
 {
 	JsOutcome	outcome = {0};
+	const char *remark = NULL;
 	bool		tells;
 	JsRun		row;
 	JsJob		job;
@@ -156,10 +175,10 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 		return;
 	}
 	if (row.status == JS_RUN_WAITING)
-		take_own_outcome(run, &row, &outcome);
+		take_own_outcome(run, &row, &outcome, &remark);
 	tells = js_callback_tells(&outcome) && !run->job->dropped &&
 		read_ending_job(run->job->job_id, &row, &job) && may_be_told(&row, &job);
-	end_attempt(run, &row, tells ? &job : NULL, &outcome);
+	end_attempt(run, &row, tells ? &job : NULL, &outcome, remark);
 }
 
 /* The outcome of a run whose worker recorded it, and died before telling us. */
@@ -277,11 +296,11 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	}
 	outcome = outcome_of_loss(&row, loss);
 	if (run->job->dropped || !read_ending_job(run->job->job_id, &row, &job))
-		end_attempt(run, &row, NULL, &outcome);
+		end_attempt(run, &row, NULL, &outcome, NULL);
 	else if (outcome.status == JS_LOST && row.repeatable)
 	{
 		if (run->lost >= JS_MAX_LOST)
-			end_attempt(run, &row, &job, &outcome);
+			end_attempt(run, &row, &job, &outcome, NULL);
 		else
 		{
 			next = queued_again(&row, &job, loss);
@@ -291,7 +310,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	else if (js_retry_plan(&job, &row, &outcome, &next))
 		try_again(run, &row, &outcome, &next);
 	else
-		end_attempt(run, &row, &job, &outcome);
+		end_attempt(run, &row, &job, &outcome, NULL);
 }
 
 static void
@@ -310,12 +329,15 @@ record_slots(JobEntry *job, JsStatus status, const char *reason,
 	JsRun		run = {0};
 	JsOutcome	outcome = {0};
 	JsDone		done;
+	JsJob		head;
 
 	run.run_id = js_run_next_id();
 	run.job_id = job->job_id;
 	run.owner = job->owner;
 	run.source = JS_SOURCE_SCHEDULE;
 	run.missed_count = count;
+	if (job->has_steps && js_job_read_head(job->job_id, &head) && head.has_steps)
+		run.workflow = JS_WORKFLOW_STEPS;
 	run.run_at = run.queued_at = first;
 	run.scheduled_for = last;
 	outcome.status = status;

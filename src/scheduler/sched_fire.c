@@ -116,6 +116,7 @@ insert_run(const Firing *firing, const DueJob *due, TimestampTz slot, int32 miss
 	run.status = JS_RUN_QUEUED;
 	run.source = slot == DT_NOBEGIN ? JS_SOURCE_STARTUP : JS_SOURCE_SCHEDULE;
 	run.missed_count = missed;
+	run.workflow = due->row.has_steps ? JS_WORKFLOW_STEPS : JS_WORKFLOW_NONE;
 	run.keys = due->keys;
 	run.run_at = from + sched_jitter(job->job_id, from, due->row.jitter);
 	run.queued_at = firing->now;

@@ -285,7 +285,7 @@ SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
 		AND s.auto_paused_revision = CASE WHEN j.workflow_id IS NULL THEN j.revision
 			ELSE (SELECT w.revision FROM jobsched_internal.job w WHERE w.job_id = j.workflow_id) END) AS paused,
 	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited,
-	workflow_id, step_no
+	workflow_id, step_no, step_after, step_when
 FROM jobsched_internal.job j;
 
 CREATE VIEW jobsched.jobs WITH (security_barrier) AS

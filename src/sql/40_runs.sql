@@ -57,7 +57,10 @@ CREATE TABLE jobsched_internal.run (
 	-- of one that has been executed and waits for its children (status waiting);
 	-- claimed_at is when it began then, of a batch when it was queued
 	result jsonb,
-	worker_pid integer
+	worker_pid integer,
+	-- if it is a batch or its job is made of steps; the job may be altered until it
+	-- begins, and a worker says what it was then
+	workflow text CHECK (workflow = ANY (ARRAY['steps', 'batch']))
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);

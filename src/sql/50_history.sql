@@ -40,10 +40,13 @@ CREATE TABLE jobsched_internal.history (
 	traceparent text,
 	parent_run_id bigint,
 	optional boolean,
+	-- 'steps' or 'batch' if it was one of these
+	workflow text,
 	PRIMARY KEY (run_id, segment)
 ) PARTITION BY LIST (segment);
 CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
 CREATE INDEX history_parent ON jobsched_internal.history (parent_run_id, run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX history_workflow ON jobsched_internal.history (run_id, workflow) WHERE workflow IS NOT NULL;
 CREATE INDEX history_finished_at ON jobsched_internal.history USING brin (finished_at) WITH (pages_per_range = 32);
 
 -- Attempts that were followed by others; the last one is its run's row in

@@ -27,7 +27,7 @@ CREATE POLICY may_manage ON jobsched_internal.http_response FOR SELECT
 CREATE POLICY may_see ON jobsched_internal.job_name_of FOR SELECT
 	USING (jobsched_internal.may_see(jobsched_internal.owner_of(owner, owner_name, home)));
 
--- ANALYZE samples no values but names and statuses of jobs and runs: members of
+-- ANALYZE samples no values but names of jobs, and what is a status of runs or nearly so: members of
 -- pg_read_all_data read pg_statistic, past every policy.
 DO $$
 DECLARE
@@ -42,7 +42,8 @@ BEGIN
 			AND a.attnum > 0
 			AND a.atttypid = ANY (ARRAY['text', 'text[]', 'integer[]', 'bigint[]', 'jsonb', 'uuid', 'inet', 'bytea']::regtype[])
 			AND (c.relname, a.attname) NOT IN (('job', 'name'), ('job_name_of', 'name'),
-				('run', 'status'), ('history', 'status'), ('attempt', 'status'))
+				('run', 'status'), ('history', 'status'), ('attempt', 'status'),
+				('run', 'workflow'), ('history', 'workflow'))
 	LOOP
 		EXECUTE format('ALTER TABLE jobsched_internal.%I ALTER COLUMN %I SET STATISTICS 0',
 			relation, attribute);
@@ -67,7 +68,7 @@ GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
 	jobsched_internal.http_response,
 	jobsched_internal.job_name_of, jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
-GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.steps, jobsched.attempts,
+GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.steps, jobsched.workflows, jobsched.attempts,
 	jobsched.dead_letters, jobsched.running, jobsched.upcoming, jobsched.waiting,
 	jobsched.run_logs, jobsched.http_responses, jobsched.secrets, jobsched.workers,
 	jobsched.queues, jobsched.limits TO PUBLIC;

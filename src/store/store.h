@@ -44,6 +44,7 @@
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
 #include "utils/uuid.h"
 
 /* Bounds of columns, also for who writes past the functions. */
@@ -233,6 +234,14 @@ typedef enum JsRunSource
 	JS_SOURCE_AFTER				/* runs of the jobs that its job comes after */
 } JsRunSource;
 
+/* What a run is that stands for others, as view workflows shows it. */
+typedef enum JsWorkflow
+{
+	JS_WORKFLOW_NONE,			/* it does not */
+	JS_WORKFLOW_STEPS,			/* of a job made of steps */
+	JS_WORKFLOW_BATCH
+} JsWorkflow;
+
 /* Runs that one run waits for, at most. */
 #define JS_MAX_PARENTS 100000
 
@@ -279,6 +288,7 @@ typedef struct JsRun
 	int32		depth;			/* how many are above it */
 	Jsonb	   *result;			/* of one that waits for its children, */
 	int			worker_pid;		/* which had it */
+	JsWorkflow	workflow;
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
 	Size		state_size;
@@ -342,6 +352,7 @@ typedef struct JsEnding
 								 * with this one */
 	const JsLogLine *lines;
 	int			nlines;
+	int			lines_before;	/* the attempt may have left so many already */
 	const JsResponse *response; /* NULL: it was no HTTP request, or none was
 								 * sent */
 } JsEnding;
@@ -388,6 +399,7 @@ typedef struct JsStepId
 
 extern List *js_steps_read(int64 workflow_id, int64 revision);
 extern const int32 *js_step_after(const JsJob *step, int *count);
+extern void js_steps_note_followed(int64 workflow_id, int64 revision, bool *followed);
 extern List *js_steps_live(int64 workflow_id);
 extern bool js_step_retire(int64 step_id, TimestampTz now);
 
@@ -429,6 +441,7 @@ extern bool js_run_give_job(int64 run_id, int64 job_id);
 extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
 extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
 extern void js_runs_leave(const JsEnding *endings, int count);
+extern void js_runs_visit_children(int64 parent_run_id, Snapshot snapshot, JsRunVisitor visit, void *arg);
 extern int	js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most);
 
 /* what has ended (store_history.c) */
@@ -447,6 +460,13 @@ extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, Js
 typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
+extern void js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,
+											JsEndedVisitor visit, void *arg);
+
+/* Where a result is to go that a child has left; NULL: nowhere. */
+typedef Jsonb **(*JsResultPlace) (int64 run_id, void *arg);
+
+extern void js_history_read_results(int64 parent_run_id, JsResultPlace place, void *arg);
 extern int64 js_history_visit_some_children(int64 parent_run_id, int64 from, int64 before,
 											JsEndedVisitor visit, void *arg);
 

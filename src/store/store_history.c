@@ -76,7 +76,7 @@ enum HistoryColumn
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
 	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
 	HISTORY_REQUEST, HISTORY_TRACEPARENT, HISTORY_PARENT_RUN_ID,
-	HISTORY_OPTIONAL
+	HISTORY_OPTIONAL, HISTORY_WORKFLOW
 };
 
 enum AttemptColumn
@@ -154,6 +154,8 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 		js_row_set(row, HISTORY_PARENT_RUN_ID, Int64GetDatum(run->parent_run_id));
 		js_row_set(row, HISTORY_OPTIONAL, BoolGetDatum(run->optional));
 	}
+	if (run->workflow != JS_WORKFLOW_NONE)
+		js_row_set_text(row, HISTORY_WORKFLOW, js_workflow_name(run->workflow));
 }
 
 static void
@@ -266,6 +268,10 @@ current_segment(int ring)
 
 #define MOST_ROWS 64
 
+/* What partial indexes are there for. */
+#define OF_CHILD 1
+#define OF_WORKFLOW 2
+
 /* A table's segment that is being written to, opened when it is needed. */
 typedef struct SegmentTable
 {
@@ -273,7 +279,8 @@ typedef struct SegmentTable
 	CatalogIndexState indexes;
 	HeapTuple  *rows;			/* not written yet, MOST_ROWS at most */
 	int			nrows;
-	bool		of_children;	/* which are in the partial index */
+	int			indexed;		/* which partial indexes they are in: OF_
+								 * flags */
 } SegmentTable;
 
 typedef struct Segment
@@ -302,7 +309,7 @@ open_table(SegmentTable *table, const char *name, int segment)
 	table->rel = js_table_open(full_name, RowExclusiveLock);
 	table->indexes = js_indexes_open(table->rel);
 	table->rows = palloc(MOST_ROWS * sizeof(HeapTuple));
-	table->of_children = false;
+	table->indexed = 0;
 	pfree(full_name);
 }
 
@@ -329,16 +336,16 @@ write_rows(SegmentTable *table)
 	table->nrows = 0;
 }
 
-/* The rows that follow are of children, or are not. */
+/* The rows that follow are in the partial indexes in which this one is. */
 static void
-choose_rows(SegmentTable *table, bool of_children)
+choose_rows(SegmentTable *table, int indexed, HeapTuple tuple)
 {
-	if (table->of_children == of_children)
+	if (table->indexed == indexed)
 		return;
 	if (table->nrows > 0)
 		write_rows(table);
-	js_indexes_choose(table->indexes, of_children);
-	table->of_children = of_children;
+	js_indexes_choose(table->indexes, indexed == 0 ? NULL : tuple);
+	table->indexed = indexed;
 }
 
 /*
@@ -347,14 +354,14 @@ choose_rows(SegmentTable *table, bool of_children)
  */
 static void
 put_segment_row(const Segment *segment, SegmentTable *table, const char *name, JsRow *row,
-				bool of_child)
+				int indexed)
 {
 	HeapTuple	tuple;
 
 	if (table->rel == NULL)
 		open_table(table, name, segment->number);
-	choose_rows(table, of_child);
 	tuple = heap_form_tuple(RelationGetDescr(table->rel), row->values, row->nulls);
+	choose_rows(table, indexed, tuple);
 	if (HeapTupleHasExternal(tuple) || tuple->t_len > TOAST_TUPLE_THRESHOLD)
 	{
 		write_row(table, tuple);
@@ -393,6 +400,13 @@ ring_of(const JsEnding *ending)
 	return ending->next == NULL && ending->outcome->status == JS_SUCCEEDED ? 0 : 1;
 }
 
+static int
+indexed_as(const JsRun *run)
+{
+	return (run->parent_run_id != 0 ? OF_CHILD : 0) |
+		(run->workflow != JS_WORKFLOW_NONE ? OF_WORKFLOW : 0);
+}
+
 static void
 insert_ending(Segment *segment, const JsEnding *ending)
 {
@@ -401,22 +415,22 @@ insert_ending(Segment *segment, const JsEnding *ending)
 	if (ending->next == NULL)
 	{
 		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
-		put_segment_row(segment, &segment->history, "history", &row, ending->run->parent_run_id != 0);
+		put_segment_row(segment, &segment->history, "history", &row, indexed_as(ending->run));
 	}
 	else if (!waits_for_children(ending))
 	{
 		attempt_to_row(ending, segment->number, &row);
-		put_segment_row(segment, &segment->attempt, "attempt", &row, false);
+		put_segment_row(segment, &segment->attempt, "attempt", &row, 0);
 	}
 	for (int i = 0; i < ending->nlines; i++)
 	{
-		log_line_to_row(ending->run, &ending->lines[i], i + 1, segment->number, &row);
-		put_segment_row(segment, &segment->log, "run_log", &row, false);
+		log_line_to_row(ending->run, &ending->lines[i], ending->lines_before + i + 1, segment->number, &row);
+		put_segment_row(segment, &segment->log, "run_log", &row, 0);
 	}
 	if (ending->response != NULL)
 	{
 		response_to_row(ending, segment->number, &row);
-		put_segment_row(segment, &segment->response, "http_response", &row, false);
+		put_segment_row(segment, &segment->response, "http_response", &row, 0);
 	}
 }
 
@@ -630,6 +644,7 @@ typedef struct ChildScan
 	Relation	rel;
 	Relation	index;
 	SysScanDesc scan;
+	Snapshot	snapshot;		/* NULL: the newest */
 } ChildScan;
 
 static void
@@ -638,7 +653,7 @@ begin_scan(ChildScan *children, Relation rel, int segment, ScanKey keys, int nke
 	children->rel = rel;
 	children->index = index_open(js_table_oid(segment_name("history", segment, "_parent_run_id_run_id_idx")),
 								 AccessShareLock);
-	children->scan = systable_beginscan_ordered(rel, children->index, NULL, nkeys, keys);
+	children->scan = systable_beginscan_ordered(rel, children->index, children->snapshot, nkeys, keys);
 }
 
 /* Of one run, or of those from it on, by parent and id. */
@@ -685,6 +700,7 @@ visit_child(Relation rel, HeapTuple tuple, JsEndedVisitor visit, void *arg)
 	js_row_get(&row, tuple, rel);
 	history_head_from_row(&row, &head, &outcome);
 	head.optional = DatumGetBool(row.values[HISTORY_OPTIONAL - 1]);
+	head.result_size = js_row_size(&row, HISTORY_RESULT);
 	return visit(&head, outcome.status, arg);
 }
 
@@ -694,11 +710,11 @@ visit_child(Relation rel, HeapTuple tuple, JsEndedVisitor visit, void *arg)
  */
 static int64
 visit_children_in(int segment, int64 parent_run_id, int64 from, int64 before,
-				  JsEndedVisitor visit, void *arg)
+				  Snapshot snapshot, JsEndedVisitor visit, void *arg)
 {
 	Relation	rel = open_history(segment, AccessShareLock);
 	int64		next = 0;
-	ChildScan	children;
+	ChildScan	children = {.snapshot = snapshot};
 	HeapTuple	tuple;
 
 	begin_children_from(&children, rel, segment, parent_run_id, from);
@@ -724,10 +740,56 @@ void
 js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg)
 {
 	if (ring == JS_RINGS)
-		(void) visit_children_in(JS_KEPT, parent_run_id, 0, PG_INT64_MAX, visit, arg);
+		(void) visit_children_in(JS_KEPT, parent_run_id, 0, PG_INT64_MAX, NULL, visit, arg);
 	else
 		for (int i = 0; i < JS_SEGMENTS; i++)
-			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, visit, arg);
+			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, NULL, visit, arg);
+}
+
+/*
+ * The same of all rings, or of all but successes, as a snapshot has them: that of a
+ * query which looks at other rows too.
+ */
+void
+js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,
+								JsEndedVisitor visit, void *arg)
+{
+	for (int ring = no_success ? 1 : 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS; i++)
+			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, snapshot, visit, arg);
+	(void) visit_children_in(JS_KEPT, parent_run_id, 0, PG_INT64_MAX, snapshot, visit, arg);
+}
+
+static void
+read_results_in(int segment, int64 parent_run_id, JsResultPlace place, void *arg)
+{
+	Relation	rel = open_history(segment, AccessShareLock);
+	ChildScan	children = {0};
+	HeapTuple	tuple;
+
+	begin_children(&children, rel, segment, BTEqualStrategyNumber, parent_run_id);
+	while (HeapTupleIsValid(tuple = next_child(&children)))
+	{
+		Jsonb	  **result = place(history_run_id(rel, tuple), arg);
+		JsRow		row;
+
+		if (result == NULL)
+			continue;
+		js_row_get(&row, tuple, rel);
+		*result = js_row_jsonb(&row, HISTORY_RESULT);
+		CHECK_FOR_INTERRUPTS();
+	}
+	end_children(&children);
+	table_close(rel, AccessShareLock);
+}
+
+/* What children that have succeeded have left, as far as somebody wants it. */
+void
+js_history_read_results(int64 parent_run_id, JsResultPlace place, void *arg)
+{
+	for (int i = 0; i < JS_SEGMENTS; i++)
+		read_results_in(i, parent_run_id, place, arg);
+	read_results_in(JS_KEPT, parent_run_id, place, arg);
 }
 
 /* The lower of two ids of which 0 is none. */
@@ -746,12 +808,12 @@ int64
 js_history_visit_some_children(int64 parent_run_id, int64 from, int64 before,
 							   JsEndedVisitor visit, void *arg)
 {
-	int64		next = visit_children_in(JS_KEPT, parent_run_id, from, before, visit, arg);
+	int64		next = visit_children_in(JS_KEPT, parent_run_id, from, before, NULL, visit, arg);
 
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		for (int i = 0; i < JS_SEGMENTS; i++)
 			next = first_of(next, visit_children_in(ring * 100 + i, parent_run_id, from, before,
-													visit, arg));
+													NULL, visit, arg));
 	return next;
 }
 
@@ -850,11 +912,19 @@ first_row(Relation rel, Relation index, int64 run_id)
 	return tuple;
 }
 
+static int
+indexed_in(HeapTuple tuple)
+{
+	return (heap_attisnull(tuple, HISTORY_PARENT_RUN_ID, NULL) ? 0 : OF_CHILD) |
+		(heap_attisnull(tuple, HISTORY_WORKFLOW, NULL) ? 0 : OF_WORKFLOW);
+}
+
 /* Returns about how large the row is. */
 static Size
 move_row(Relation rel, HeapTuple tuple, SegmentTable *kept)
 {
 	Size		size = tuple->t_len;
+	HeapTuple	moved;
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
@@ -862,10 +932,10 @@ move_row(Relation rel, HeapTuple tuple, SegmentTable *kept)
 		size += js_row_size(&row, column);
 	js_row_init(&row);
 	js_row_set(&row, HISTORY_SEGMENT, Int16GetDatum(JS_KEPT));
-	choose_rows(kept, !heap_attisnull(tuple, HISTORY_PARENT_RUN_ID, NULL));
+	moved = heap_modify_tuple(tuple, RelationGetDescr(rel), row.values, row.nulls, row.changed);
+	choose_rows(kept, indexed_in(moved), moved);
 	/* Inserted first: values out of line are read from where they are. */
-	write_row(kept, heap_modify_tuple(tuple, RelationGetDescr(rel), row.values,
-									  row.nulls, row.changed));
+	write_row(kept, moved);
 	CatalogTupleDelete(rel, &tuple->t_self);
 	return size;
 }
@@ -928,7 +998,7 @@ static int64
 keep_children_of(Relation rel, int segment, int64 parent, SegmentTable *kept, Size *moved)
 {
 	int64		next = parent + 1;
-	ChildScan	children;
+	ChildScan	children = {0};
 	HeapTuple	tuple;
 
 	begin_children(&children, rel, segment, BTEqualStrategyNumber, parent);
@@ -950,7 +1020,7 @@ keep_children_of(Relation rel, int segment, int64 parent, SegmentTable *kept, Si
 static int64
 next_parent(Relation rel, int segment, int64 from)
 {
-	ChildScan	children;
+	ChildScan	children = {0};
 	HeapTuple	tuple;
 	int64		parent;
 

@@ -31,6 +31,11 @@ static const char *const after_when_names[] = {
 	[JS_AFTER_FAILURE] = "failure",[JS_AFTER_DONE] = "done"
 };
 
+static const char *const workflow_names[] = {
+	[JS_WORKFLOW_NONE] = NULL,[JS_WORKFLOW_STEPS] = "steps",
+	[JS_WORKFLOW_BATCH] = "batch"
+};
+
 /* The index of a name; -1: it is none of them, or NULL. */
 static int
 name_find(const char *name, const char *const *names, int n)
@@ -101,4 +106,20 @@ js_after_when_of(const char *name)
 	if (name == NULL)
 		return JS_AFTER_NOTHING;
 	return found < 0 ? JS_AFTER_SUCCESS : (JsAfterWhen) found;
+}
+
+/* NULL: it is none. */
+const char *
+js_workflow_name(JsWorkflow workflow)
+{
+	return workflow_names[workflow];
+}
+
+/* What somebody has spoilt is none. */
+JsWorkflow
+js_workflow_of(const char *name)
+{
+	int			found = name_find(name, workflow_names, lengthof(workflow_names));
+
+	return found < 0 ? JS_WORKFLOW_NONE : (JsWorkflow) found;
 }

@@ -23,4 +23,7 @@ extern JsRunSource js_source_of(const char *name);
 extern const char *js_after_when_name(JsAfterWhen when);
 extern JsAfterWhen js_after_when_of(const char *name);
 
+extern const char *js_workflow_name(JsWorkflow workflow);
+extern JsWorkflow js_workflow_of(const char *name);
+
 #endif							/* JS_STORE_NAMES_H */

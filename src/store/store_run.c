@@ -23,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 
 enum RunColumn
 {
@@ -31,7 +32,8 @@ enum RunColumn
 	RUN_TIMEOUT, RUN_MAX_ATTEMPTS, RUN_KEYS, RUN_BOOT_ID, RUN_RUN_AT,
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS, RUN_STATE,
 	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN, RUN_PARENTS,
-	RUN_PARENT_RUN_ID, RUN_OPTIONAL, RUN_DEPTH, RUN_RESULT, RUN_WORKER_PID
+	RUN_PARENT_RUN_ID, RUN_OPTIONAL, RUN_DEPTH, RUN_RESULT, RUN_WORKER_PID,
+	RUN_WORKFLOW
 };
 
 /* Users know the first three. */
@@ -132,7 +134,16 @@ run_to_row(const JsRun *run, JsRow *row)
 		js_row_set(row, RUN_OPTIONAL, BoolGetDatum(run->optional));
 		js_row_set(row, RUN_DEPTH, Int32GetDatum(run->depth));
 	}
+	js_row_set_text(row, RUN_WORKFLOW, js_workflow_name(run->workflow));
 	run_progress_to_row(run, row);
+}
+
+/* NULL: it is in no partial index. */
+static HeapTuple
+indexed(HeapTuple tuple)
+{
+	return heap_attisnull(tuple, RUN_PARENT_RUN_ID, NULL) && heap_attisnull(tuple, RUN_WORKFLOW, NULL) ?
+		NULL : tuple;
 }
 
 /* The id is assigned here unless it is set. */
@@ -146,7 +157,7 @@ js_run_insert(JsRunWriter *writer, JsRun *run)
 		run->run_id = nextval_internal(writer->sequence, false);
 	run_to_row(run, &row);
 	tuple = heap_form_tuple(RelationGetDescr(writer->rel), row.values, row.nulls);
-	js_indexes_choose(writer->indexes, run->parent_run_id != 0);
+	js_indexes_choose(writer->indexes, indexed(tuple));
 	CatalogTupleInsertWithInfo(writer->rel, tuple, writer->indexes);
 	heap_freetuple(tuple);
 	return run->run_id;
@@ -216,6 +227,8 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->optional = !row->nulls[RUN_OPTIONAL - 1] && DatumGetBool(row->values[RUN_OPTIONAL - 1]);
 	run->depth = js_row_number(row, RUN_DEPTH, JS_MAX_DEPTH);
 	run->worker_pid = js_row_number(row, RUN_WORKER_PID, PG_INT32_MAX);
+	if (!row->nulls[RUN_WORKFLOW - 1])
+		run->workflow = js_workflow_of(js_row_head_text(row, RUN_WORKFLOW));
 	run->sends_request = !row->nulls[RUN_REQUEST - 1];
 	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
 	run->state_size = js_row_size(row, RUN_STATE);
@@ -388,7 +401,7 @@ update_run(JsRunWriter *writer, HeapTuple old, const JsRow *row)
 										  (Datum *) row->values, (bool *) row->nulls,
 										  (bool *) row->changed);
 
-	js_indexes_choose(writer->indexes, !heap_attisnull(old, RUN_PARENT_RUN_ID, NULL));
+	js_indexes_choose(writer->indexes, indexed(tuple));
 	CatalogTupleUpdateWithInfo(writer->rel, &old->t_self, tuple, writer->indexes);
 	heap_freetuple(tuple);
 }
@@ -669,6 +682,7 @@ give_back_run(const JsEnding *ending)
 	if (ending->next->status == JS_RUN_WAITING)
 	{
 		js_row_set_jsonb(&row, RUN_RESULT, ending->outcome->result);
+		js_row_set_text(&row, RUN_WORKFLOW, js_workflow_name(ending->next->workflow));
 		js_row_set_number(&row, RUN_WORKER_PID, ending->outcome->worker_pid);
 	}
 	update_run(writer, old, &row);
@@ -729,4 +743,34 @@ js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most)
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return count;
+}
+
+/* All that are in the queue, as a snapshot has them. */
+void
+js_runs_visit_children(int64 parent_run_id, Snapshot snapshot, JsRunVisitor visit, void *arg)
+{
+	Relation	rel = js_table_open("run", AccessShareLock);
+	Relation	index = index_open(js_table_oid("run_parent"), AccessShareLock);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched visit",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = CurrentMemoryContext;
+	RunVisit	each = {visit, arg};
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&key, RUN_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		MemoryContextSwitchTo(context);
+		visit_run_tuple(rel, tuple, &each);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan_ordered(scan);
+	MemoryContextDelete(context);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 }

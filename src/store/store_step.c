@@ -52,15 +52,21 @@ keep_step(Relation rel, HeapTuple tuple, List **steps)
 	*steps = lappend(*steps, step);
 }
 
-/* The steps of a set, dropped ones too, in the order of their places: JsJob pointers. */
-List *
-js_steps_read(int64 workflow_id, int64 revision)
+static List *
+read_set(int64 workflow_id, int64 revision, StepKeeper keep)
 {
 	ScanKeyData keys[2];
 
 	js_scan_int64(&keys[0], JS_JOB_WORKFLOW_ID, BTEqualStrategyNumber, workflow_id);
 	js_scan_int64(&keys[1], JS_JOB_STEP_REVISION, BTEqualStrategyNumber, revision);
-	return read_in_order("job_step", keys, 2, keep_step);
+	return read_in_order("job_step", keys, 2, keep);
+}
+
+/* The steps of a set, dropped ones too, in the order of their places: JsJob pointers. */
+List *
+js_steps_read(int64 workflow_id, int64 revision)
+{
+	return read_set(workflow_id, revision, keep_step);
 }
 
 static void
@@ -131,4 +137,34 @@ js_step_retire(int64 step_id, TimestampTz now)
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
 	return free;
+}
+
+/* Only what a step waits for, whatever the size of the rest. */
+static void
+keep_after(Relation rel, HeapTuple tuple, List **steps)
+{
+	JsJob	   *step = palloc0(sizeof(JsJob));
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	step->step_after = js_row_head_array(&row, JS_JOB_STEP_AFTER);
+	*steps = lappend(*steps, step);
+}
+
+/* Every step after which others come, by its place from 0 on. */
+void
+js_steps_note_followed(int64 workflow_id, int64 revision, bool *followed)
+{
+	List	   *steps = read_set(workflow_id, revision, keep_after);
+	ListCell   *lc;
+
+	foreach(lc, steps)
+	{
+		int			count;
+		const int32 *after = js_step_after(lfirst(lc), &count);
+
+		for (int i = 0; i < count; i++)
+			if (after[i] >= 1 && after[i] <= JS_MAX_STEPS)
+				followed[after[i] - 1] = true;
+	}
 }

@@ -21,8 +21,8 @@
  * It is fast, and every run takes this path.
  *
  * It has a price: tables cannot have expression indexes, or exclusion or
- * deferred constraints; of partial indexes whoever writes a row says whether it
- * belongs there (js_indexes_choose()); and CHECK constraints are not applied to
+ * deferred constraints; a partial index has the rows in which no column of its key
+ * is NULL (js_indexes_choose()); and CHECK constraints are not applied to
  * rows written here (CatalogTupleInsert() and the like).
  *
  * SNAPSHOTS
@@ -248,19 +248,25 @@ js_dirty_writer(const SnapshotData *dirty)
  *
  * CatalogTupleInsert() and the like know no partial indexes: they take these for
  * others, or leave them out.  Few rows belong into one, and to open an index takes
- * longer than to insert into it, so it is opened with the first row that does.
+ * longer than to insert into it, so they are opened with the first row that does.
  * ------------------------------------------------------------------------
  */
 
 static bool
-is_partial(Oid index)
+is_partial(HeapTuple index)
+{
+	return !heap_attisnull(index, Anum_pg_index_indpred, NULL);
+}
+
+static bool
+names_partial(Oid index)
 {
 	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
 	bool		partial;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for index %u", index);
-	partial = !heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
+	partial = is_partial(tuple);
 	ReleaseSysCache(tuple);
 	return partial;
 }
@@ -284,7 +290,7 @@ open_indexes(CatalogIndexState indexes, const List *oids, bool partial)
 	ListCell   *lc;
 
 	foreach(lc, oids)
-		if (is_partial(lfirst_oid(lc)) == partial)
+		if (names_partial(lfirst_oid(lc)) == partial)
 		open_index(indexes, lfirst_oid(lc));
 }
 
@@ -315,15 +321,28 @@ open_partial(CatalogIndexState indexes)
 	MemoryContextSwitchTo(outer);
 }
 
-/* Whether the rows that are written next belong into the partial ones. */
-void
-js_indexes_choose(CatalogIndexState indexes, bool partial)
+static bool
+has_null_key(const IndexInfo *index, HeapTuple tuple)
 {
-	if (partial)
+	for (int i = 0; i < index->ii_NumIndexKeyAttrs; i++)
+		if (heap_attisnull(tuple, index->ii_IndexAttrNumbers[i], NULL))
+			return true;
+	return false;
+}
+
+/*
+ * The rows that are written next belong into those partial ones into which this one
+ * belongs: no column of their keys is NULL.  NULL: into none of them.
+ */
+void
+js_indexes_choose(CatalogIndexState indexes, HeapTuple tuple)
+{
+	if (tuple != NULL)
 		open_partial(indexes);
 	for (int i = 0; i < indexes->ri_NumIndices; i++)
-		if (!heap_attisnull(indexes->ri_IndexRelationDescs[i]->rd_indextuple, Anum_pg_index_indpred, NULL))
-			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts = partial;
+		if (is_partial(indexes->ri_IndexRelationDescs[i]->rd_indextuple))
+			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts =
+				tuple != NULL && !has_null_key(indexes->ri_IndexRelationInfo[i], tuple);
 }
 
 void

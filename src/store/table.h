@@ -52,7 +52,7 @@ extern TransactionId js_dirty_writer(const SnapshotData *dirty);
 extern int64 js_table_visit_some(const char *table, const char *index, int64 from, bool down,
 								 int most, JsTupleVisitor visit, void *arg);
 extern CatalogIndexState js_indexes_open(Relation rel);
-extern void js_indexes_choose(CatalogIndexState indexes, bool partial);
+extern void js_indexes_choose(CatalogIndexState indexes, HeapTuple tuple);
 extern void js_table_insert(Relation rel, JsRow *row);
 extern void js_table_update(Relation rel, HeapTuple old, JsRow *row);
 extern void js_table_delete(const char *table, const char *index, int64 id);

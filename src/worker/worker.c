@@ -137,6 +137,8 @@ read_work(JsWork *work, bool shares)
 		run->args = js_run_args(job->args, run->args);
 	else if (run->args == NULL) /* they were too large to be kept */
 		run->args = js_json_empty();
+	/* The job may have been another when it was queued. */
+	run->workflow = run->handler == NULL && job->steps != NULL ? JS_WORKFLOW_STEPS : JS_WORKFLOW_NONE;
 	work->job = job;
 }
 

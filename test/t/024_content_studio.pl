@@ -58,8 +58,7 @@ my $translator = start_sink($node, answer => q{
 install_example($node, 'studio', 'studio', 'content_studio.sql', 'the example installs');
 install_example($node, 'studio', 'studio', 'content_studio.sql', 'and again');
 is( studio('SELECT name, schedule, timezone, active FROM content_studio.status ORDER BY name'),
-	"language-cleanup||UTC|t\n"
-	. "language-evaluation|0 2 1,15 * *|UTC|t\n"
+	"language-evaluation|0 2 1,15 * *|UTC|t\n"
 	. "preload-at-start|\@startup|UTC|t\n"
 	. "preload-frequent|0 3 * * *|UTC|t\n"
 	. "translate-lesson||UTC|t",
@@ -70,11 +69,21 @@ studio("UPDATE content_studio.settings SET translator_url = '$translator->{url}'
 # Evaluation, and then cleanup
 # ------------------------------------------------------------------------
 
+sub step_of
+{
+	my ($run_id, $step, $columns) = @_;
+	return studio("SELECT $columns FROM jobsched.steps WHERE workflow_run_id = $run_id AND step = '$step'");
+}
+
 my ($failed, $status) = run_job($node, 'studio', 'language-evaluation', role => 'studio', args => '{"as_of": "some day"}');
 is($status, 'failed', 'an evaluation fails');
-is(studio(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'language-cleanup'}), 0, 'nothing is cleaned up after that');
+is(step_of($failed, 'cleanup', 'status, reason'), 'skipped|upstream_failed', 'nothing is cleaned up after that');
+is(studio("SELECT status, first_failed_step, cleaned_lessons FROM content_studio.evaluations WHERE run_id = $failed"), 'failed|evaluation|', 'it is seen which step it was');
+like(decode_json((wait_requests($translator, 1, qr{^/alert$}))[0]->{body})->{text}, qr/^content_studio: .*"some day": evaluation of run $failed$/, 'people are told');
 
-my ($result, $evaluation) = result_of('language-evaluation');
+my ($result, $run) = result_of('language-evaluation');
+my $cleaned = $result->{cleanup};
+$result = $result->{evaluation};
 is_deeply(
 	[ @{$result}{qw(total_languages frequent_languages demoted_languages)} ],
 	[ 5, [ 'de', 'en', 'fr' ], ['it'] ],
@@ -82,12 +91,12 @@ is_deeply(
 is($result->{evaluation_date}, studio('SELECT current_date'), 'and when');
 is(studio('SELECT language, frequency FROM content_studio.languages ORDER BY language'),
 	"de|0.3000\nen|0.5000\neo|0.0250\nfr|0.1500\nit|0.0250", 'by their share of all uses');
-is(studio("SELECT message FROM jobsched.run_logs WHERE run_id = $evaluation ORDER BY seq"),
+is(studio('SELECT message FROM jobsched.run_logs WHERE run_id = ' . step_of($run, 'evaluation', 'run_id') . ' ORDER BY seq'),
 	"Step 1/2: counting uses of 30 days\nStep 2/2: 3 of 5 languages are frequent, 1 no longer", 'its steps are kept');
-wait_value($node, 'studio', q{SELECT result->>'cleaned_languages', result->>'total_cleaned_lessons'
-		FROM jobsched.runs WHERE job_name = 'language-cleanup' AND status = 'succeeded'},
-	'["it"]|4', 'the cleanup follows');
-is(studio("SELECT args->>'evaluation' FROM jobsched.runs WHERE job_name = 'language-cleanup'"), $evaluation, 'of this evaluation');
+is_deeply($cleaned, { cleaned_languages => ['it'], total_cleaned_lessons => 4 }, 'the cleanup follows');
+is(studio('SELECT message FROM jobsched.run_logs WHERE run_id = ' . step_of($run, 'cleanup', 'run_id') . ' ORDER BY seq'),
+	qq{Step 1/2: keeping ["de", "en", "fr"]\nStep 2/2: removed 4 lessons}, 'of this evaluation');
+is(studio("SELECT status, frequent_languages, cleaned_lessons FROM content_studio.evaluations WHERE run_id = $run"), 'succeeded|["de", "en", "fr"]|4', 'both are seen together');
 is(studio('SELECT count(*) FROM content_studio.translations'), 0, 'what nobody reads is gone');
 
 # ------------------------------------------------------------------------
@@ -125,8 +134,8 @@ is(studio("SELECT language, status, error FROM content_studio.requests WHERE pre
 like(studio("SELECT min(error) FROM content_studio.requests"), qr/422/, 'such as the status');
 is(studio("SELECT max(attempt) FROM jobsched.runs JOIN content_studio.requests USING (run_id) WHERE lesson_id = 5"),
 	1, 'what will not become better is not tried again');
-my @alerts = wait_requests($translator, 4, qr{^/alert$});
-like(decode_json($alerts[0]->{body})->{text}, qr/^content_studio: lesson 5 in (de|fr): .*422/, 'people are told');
+my @alerts = wait_requests($translator, 5, qr{^/alert$});
+like(decode_json($alerts[1]->{body})->{text}, qr/^content_studio: lesson 5 in (de|fr): .*422/, 'people are told');
 
 close_gate_of($translator, 'six');
 studio(q{UPDATE content_studio.lessons SET body = 'mumble' WHERE lesson_id = 5;
@@ -157,7 +166,7 @@ is(studio('SELECT string_agg(name, \', \' ORDER BY name) FROM content_studio.sta
 install_example($node, 'studio', 'studio', 'content_studio.sql', 'the example installs again');
 is(studio('SELECT count(*) FROM content_studio.status WHERE schedule IS NOT NULL AND active'), 0, 'and leaves it off');
 studio('UPDATE content_studio.settings SET enabled = true');
-is(studio('SELECT count(*) FROM content_studio.status WHERE active'), 6, 'the switch turns them on');
+is(studio('SELECT count(*) FROM content_studio.status WHERE active'), 5, 'the switch turns them on');
 is(studio(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 0, 'no server has started yet');
 
 studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 3});

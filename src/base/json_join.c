@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_join.c
+ *		A JSON object of values that are there as jsonb.
+ *
+ * pushJsonbValue() takes a value apart and puts it together again, with many times
+ * its size in memory, and recursion where it is deep.  Here each is copied as it
+ * is: what is in the object is what a jsonb has after its length, on a boundary of
+ * four bytes.  So it costs the scheduler no more than the copy, whatever a user's
+ * value looks like.
+ *
+ * The layout is that of utils/jsonb.h: the names, which are sorted by their lengths
+ * first, and then the values in this order.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/json.h"
+
+typedef struct Joining
+{
+	Jsonb	   *object;
+	JEntry	   *entry;			/* the next one */
+	int			count;			/* that there are already */
+	char	   *data;			/* where the first name begins */
+	Size		used;			/* from there */
+} Joining;
+
+/* With its entries, and room to bring it to a boundary. */
+Size
+js_json_member_size(const char *name, Size value)
+{
+	return 2 * sizeof(JEntry) + strlen(name) + value + sizeof(uint32);
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	const char *x = ((const JsJsonMember *) a)->name;
+	const char *y = ((const JsJsonMember *) b)->name;
+	int			difference = (int) strlen(x) - (int) strlen(y);
+
+	return difference != 0 ? difference : strcmp(x, y);
+}
+
+/* Every so often an entry says where it ends instead of how long it is. */
+static void
+end_entry(Joining *joining, uint32 type, Size begin)
+{
+	bool		says_end = joining->count % JB_OFFSET_STRIDE == 0;
+
+	*joining->entry++ = type |
+		(says_end ? JENTRY_HAS_OFF | (uint32) joining->used : (uint32) (joining->used - begin));
+	joining->count++;
+}
+
+static void
+add_bytes(Joining *joining, const void *bytes, Size length)
+{
+	memcpy(joining->data + joining->used, bytes, length);
+	joining->used += length;
+}
+
+static void
+add_string(Joining *joining, const char *string, Size length)
+{
+	Size		begin = joining->used;
+
+	add_bytes(joining, string, length);
+	end_entry(joining, JENTRY_ISSTRING, begin);
+}
+
+/* What has to begin on a boundary. */
+static void
+add_aligned(Joining *joining, uint32 type, const void *bytes, Size length)
+{
+	Size		begin = joining->used;
+
+	joining->used = INTALIGN(begin);
+	add_bytes(joining, bytes, length);
+	end_entry(joining, type, begin);
+}
+
+/* A value that is neither an array nor an object is the only element of an array. */
+static void
+add_scalar(Joining *joining, const JsonbValue *value)
+{
+	if (value->type == jbvString)
+		add_string(joining, value->val.string.val, value->val.string.len);
+	else if (value->type == jbvNumeric)
+		add_aligned(joining, JENTRY_ISNUMERIC, value->val.numeric, VARSIZE_ANY(value->val.numeric));
+	else if (value->type == jbvBool)
+		end_entry(joining, value->val.boolean ? JENTRY_ISBOOL_TRUE : JENTRY_ISBOOL_FALSE, joining->used);
+	else
+		end_entry(joining, JENTRY_ISNULL, joining->used);
+}
+
+static void
+add_value(Joining *joining, Jsonb *value)
+{
+	JsonbValue	scalar;
+
+	if (JsonbExtractScalar(&value->root, &scalar))
+		add_scalar(joining, &scalar);
+	else
+		add_aligned(joining, JENTRY_ISCONTAINER, &value->root, VARSIZE(value) - VARHDRSZ);
+}
+
+static void
+begin_object(Joining *joining, const JsJsonMember *members, int count)
+{
+	Size		size = offsetof(Jsonb, root.children);
+
+	for (int i = 0; i < count; i++)
+		size += js_json_member_size(members[i].name, VARSIZE(members[i].value));
+	joining->object = palloc0(size);
+	joining->object->root.header = count | JB_FOBJECT;
+	joining->entry = joining->object->root.children;
+	joining->data = (char *) (joining->entry + 2 * count);
+	joining->count = 0;
+	joining->used = 0;
+}
+
+/*
+ * The object that has these members, whose names differ; they are sorted.  It is
+ * for the caller to see to it that it is not larger than a jsonb can be.
+ */
+Jsonb *
+js_json_join(JsJsonMember *members, int count)
+{
+	Joining		joining;
+
+	qsort(members, count, sizeof(JsJsonMember), compare_names);
+	begin_object(&joining, members, count);
+	for (int i = 0; i < count; i++)
+		add_string(&joining, members[i].name, strlen(members[i].name));
+	for (int i = 0; i < count; i++)
+		add_value(&joining, members[i].value);
+	SET_VARSIZE(joining.object, joining.data + joining.used - (char *) joining.object);
+	return joining.object;
+}
