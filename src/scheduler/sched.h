@@ -234,7 +234,8 @@ struct RunEntry
 	LimitSet   *limits;			/* that name it; NULL: none does */
 	bool		holding;		/* it has its units of them */
 	bool		unpaid;			/* and is yet to use up what rates allow */
-	bool		depends;		/* there are runs that it waits for, or did */
+	bool		depends;		/* there are rows of dependency: of runs that
+								 * it waits for, or did, or carries over */
 	RunAfter   *after;			/* NULL: it waits for none any more */
 	RunChild   *child;			/* NULL: no run waits for it as its parent */
 	Batch	   *batch;			/* NULL: it is none */

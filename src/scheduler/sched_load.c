@@ -362,8 +362,8 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
 	sched_limits_attach(run, row->keys);
-	run->depends = row->after_when != JS_AFTER_NOTHING;
-	if (run->depends && row->status == JS_RUN_QUEUED && row->attempt == 0)
+	run->depends = row->after_when != JS_AFTER_NOTHING || row->nparents > 0;
+	if (row->after_when != JS_AFTER_NOTHING && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_after_begin(run, row->after_when, row->nparents);
 	sched_after_note_back(run->run_id);
 	if (row->parent_run_id != 0)

@@ -260,7 +260,8 @@ typedef struct JsRun
 	JsAfterWhen after_when;
 	const int64 *parents;		/* when it is queued only; ascending, each
 								 * once */
-	int			nparents;		/* in all */
+	int			nparents;		/* in all; with no after_when: runs that it
+								 * carries over (run/carry.c) */
 	int64		parent_run_id;	/* the run that has queued it, and waits for
 								 * it; 0: none does */
 	bool		optional;		/* which does not fail if it fails */
@@ -480,8 +481,9 @@ extern int64 js_stops_visit_some(int64 from, bool down, int most, JsStopVisitor 
 extern void js_stop_delete(int64 stop_id);
 
 /* runs that were queued again (store_retried.c) */
-extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
+extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_step);
 extern int64 js_retried_find(int64 run_id);
+extern int64 js_retried_origin(int64 as, ArrayType **from_step);
 extern int64 js_retried_forget_some(int64 from, TimestampTz limit);
 
 /* keys of runs (store_idempotency.c) */

@@ -1,0 +1,216 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry_steps.c
+ *		What a retried workflow run carries over from the one before.
+ *
+ * Here the runs of steps are named; what becomes of them is in run/carry.c, which
+ * has the design.  Named are those that have succeeded, that the owner may see, and
+ * whose steps are not to be done anew in any case (from_step).  What is about to be
+ * removed from history, or only kept there because others need it, is done anew.
+ *
+ * A run that has ended before it could queue its steps has carried over nothing.
+ * Its retry carries over what it should have: of the run that it was a retry of.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/retry_steps.h"
+#include "base/arguments.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "store/owner.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* Retries of retries that have not begun, at most. */
+#define MOST_RETRIES 1000
+
+/* Whose runs of steps are named. */
+typedef struct Search
+{
+	const JsJob *job;
+	List	   *from_step;		/* names of steps that are done anew */
+	MemoryContext scratch;
+	int64	   *ids;
+	int			count;
+} Search;
+
+static bool
+is_in(const List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+/* Those of an array besides those that there are. */
+static List *
+add_names(List *names, ArrayType *array)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			js_refuse_null("an element of from_step");
+		if (!is_in(names, TextDatumGetCString(elements[i])))
+			names = lappend(names, TextDatumGetCString(elements[i]));
+	}
+	return names;
+}
+
+static void
+forget_found(const JsJob *head, void *arg)
+{
+	List	  **names = arg;
+	ListCell   *lc;
+
+	foreach(lc, *names)
+		if (head->step != NULL && strcmp(lfirst(lc), head->step) == 0)
+		{
+			*names = foreach_delete_current(*names, lc);
+			break;
+		}
+}
+
+/* The steps have to be there now. */
+void
+js_retry_check_steps(const JsJob *job, ArrayType *from_step)
+{
+	int			count = ArrayGetNItems(ARR_NDIM(from_step), ARR_DIMS(from_step));
+	List	   *names;
+
+	if (count > JS_MAX_STEPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("from_step has %d elements, more than the %d steps that a job can have", count, JS_MAX_STEPS),
+				 errhint("Name each step once.")));
+	names = add_names(NIL, from_step);
+	js_steps_visit(job->job_id, job->steps_revision, forget_found, &names);
+	if (names != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("step \"%s\" does not exist", (char *) linitial(names)),
+				 errhint("explain_steps() shows the steps that job \"%s\" has now.", job->name)));
+}
+
+/* The name of the step that a run was of, in a run of the job; NULL: of none. */
+static const char *
+step_of(const Search *search, const JsRun *head)
+{
+	JsJob		step;
+
+	if (!js_job_read_head(head->job_id, &step) || step.workflow_id != search->job->job_id)
+		return NULL;
+	return step.step;
+}
+
+static bool
+is_carried_over(const Search *search, const JsRun *head)
+{
+	const char *step = step_of(search, head);
+	JsStatus	status;
+	JsRun		again;
+
+	return step != NULL && !is_in(search->from_step, step) &&
+		js_role_may_see(search->job->owner, head->owner) &&
+		js_history_find_head(head->run_id, true, &again, &status);
+}
+
+static bool
+note_success(const JsRun *head, JsStatus status, void *arg)
+{
+	Search	   *search = arg;
+	MemoryContext outer = MemoryContextSwitchTo(search->scratch);
+
+	if (status == JS_SUCCEEDED && is_carried_over(search, head))
+		search->ids[search->count++] = head->run_id;
+	MemoryContextSwitchTo(outer);
+	MemoryContextReset(search->scratch);
+	return search->count < JS_MAX_STEPS;
+}
+
+static bool
+note_step(const JsRun *head, JsStatus status, void *arg)
+{
+	Search	   *search = arg;
+
+	search->count += step_of(search, head) != NULL;
+	return search->count == 0;
+}
+
+/* Whether a run has ever had steps. */
+static bool
+has_begun(Search *search, int64 run_id)
+{
+	bool		found;
+
+	search->count = 0;
+	for (int ring = 0; ring <= JS_RINGS && search->count == 0; ring++)
+		js_history_visit_children(run_id, ring, note_step, search);
+	found = search->count > 0;
+	search->count = 0;
+	return found;
+}
+
+/*
+ * The run whose steps are there to be carried over.  What was to be done anew in
+ * one that has not begun still is.
+ */
+static int64
+find_begun(Search *search, int64 run_id)
+{
+	for (int i = 0; i < MOST_RETRIES && !has_begun(search, run_id); i++)
+	{
+		ArrayType  *from_step = NULL;
+		int64		before = js_retried_origin(run_id, &from_step);
+
+		if (before == 0)
+			break;
+		if (from_step != NULL)
+			search->from_step = add_names(search->from_step, from_step);
+		run_id = before;
+	}
+	return run_id;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * A run of a job made of steps is to be queued again, as run: names what that
+ * carries over.
+ */
+void
+js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun *run)
+{
+	Search		search = {.job = job};
+
+	search.ids = palloc(JS_MAX_STEPS * sizeof(int64));
+	search.scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched retry", ALLOCSET_DEFAULT_SIZES);
+	if (from_step != NULL)
+		search.from_step = add_names(NIL, from_step);
+	js_dependency_lock();
+	run_id = find_begun(&search, run_id);
+	js_history_visit_children(run_id, 0, note_success, &search);
+	qsort(search.ids, search.count, sizeof(int64), compare_ids);
+	run->parents = search.ids;
+	run->nparents = search.count;
+	MemoryContextDelete(search.scratch);
+}
