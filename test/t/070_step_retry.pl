@@ -1,0 +1,420 @@
+# Copyright (c) 2026, jobsched contributors
+
+# Workflow runs that are retried: every subset of steps that fail, of some graphs,
+# against a model of what doc/workflows.md says of steps that are carried over.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use JSON::PP;
+use JobschedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $db = 'postgres';
+my $superuser = getpwuid($<);
+my $node = jobsched_node('step_retry', conf => "restart_after_crash = on\njobsched.max_workers = 4\n");
+my $json = JSON::PP->new->canonical;
+
+create_extension($node, $db);
+define_clock($node, $db);
+
+sub psql
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, $superuser, $sql);
+}
+
+sub app
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, 'app', $sql);
+}
+
+sub refused
+{
+	my ($sql, $like, $name) = @_;
+	return like(error_of($node, $db, $sql, 'app'), $like, $name);
+}
+
+sub define
+{
+	my ($name, $more, @steps) = @_;
+	my $steps = $json->encode(\@steps) =~ s/'/''/gr;
+	return app("SELECT jobsched.create_job('$name', steps => '$steps'" . ($more ? ", $more)" : ')'));
+}
+
+sub ended
+{
+	my ($run_id) = @_;
+	return end_of($node, $db, $run_id);
+}
+
+sub shown
+{
+	my ($run_id) = @_;
+	return psql("SELECT string_agg(concat_ws(' ', step, status, reason), ', ' ORDER BY step_no) FROM jobsched.steps WHERE workflow_run_id = $run_id");
+}
+
+sub step_run
+{
+	my ($run_id, $step) = @_;
+	my $of = "FROM jobsched.steps WHERE workflow_run_id = $run_id AND step = '$step'";
+
+	wait_until($node, $db, "SELECT count(*) = 1 $of", "step $step is queued");
+	return psql("SELECT run_id $of");
+}
+
+sub trigger
+{
+	my ($job, $args) = @_;
+	return app("SELECT jobsched.trigger('$job'" . ($args ? ", '$args')" : ')'));
+}
+
+sub drained
+{
+	my ($name) = @_;
+	wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.run}, '0', $name);
+	return wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', "$name: nothing is left");
+}
+
+sub new_scheduler
+{
+	my $pid = scheduler_pid($node, $db);
+	psql("SELECT pg_terminate_backend($pid)");
+	return wait_new_scheduler($node, $db, $pid);
+}
+
+psql(q{CREATE ROLE app LOGIN; CREATE SCHEMA app AUTHORIZATION app; GRANT USAGE ON SCHEMA jobsched TO app});
+make_gate($node, $db, 'app');
+app(q{
+	CREATE TABLE app.effect (run_id bigint, step text);
+	-- fails if it is named in "bad"; leaves which run it was, and what it has got
+	CREATE FUNCTION app.act(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	DECLARE
+		me text := split_part(jobsched.job_name(), '.', 2);
+	BEGIN
+		IF args -> 'bad' ? me THEN
+			RAISE 'bad';
+		END IF;
+		INSERT INTO app.effect VALUES (jobsched.run_id(), me);
+		RETURN jsonb_build_object('of', jobsched.run_id(), 'got',
+			(SELECT COALESCE(jsonb_object_agg(u.step, COALESCE(u.result -> 'of', 'null')), '{}') FROM jobsched.upstream() u),
+			'results', (SELECT COALESCE(jsonb_object_agg(u.step, jobsched.step_result(u.step) -> 'of'), '{}') FROM jobsched.upstream() u));
+	END $$;
+	CREATE FUNCTION app.gated(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM id FROM public.gate FOR SHARE;
+		RETURN app.act(args);
+	END $$});
+
+# ------------------------------------------------------------------------
+# The model
+# ------------------------------------------------------------------------
+
+# Steps in order: name, after, when, optional.
+my %graphs = (
+	chain => [ [ 'a', [] ], [ 'b', ['a'] ], [ 'c', ['b'] ], [ 'd', ['c'] ] ],
+	diamond => [ [ 'a', [] ], [ 'b', ['a'] ], [ 'c', ['a'] ], [ 'd', [ 'b', 'c' ] ], [ 'e', [], 'success', 1 ] ],
+	handler => [ [ 'a', [] ], [ 'b', ['a'] ], [ 'h', [ 'a', 'b' ], 'failure' ], [ 'i', ['h'] ], [ 'j', [ 'b', 'i' ] ], [ 'k', [] ] ],
+	clean => [ [ 'a', [] ], [ 'b', [], 'success', 1 ], [ 'c', [ 'a', 'b' ], 'done' ], [ 'd', ['c'] ], [ 'e', [ 'a', 'd' ] ] ]);
+
+sub reason_to_skip
+{
+	my ($when, @ends) = @_;
+	my %seen = map { $_ => 1 } @ends;
+
+	return '' if !@ends || $when eq 'done';
+	return 'upstream_failed' if $when eq 'success' && $seen{failed};
+	return '' if $when eq 'failure' && $seen{failed};
+	return 'upstream_skipped' if !$seen{succeeded};
+	return $when eq 'success' ? '' : 'upstream_succeeded';
+}
+
+# What a run comes to whose steps in %$bad fail; $before: the run that it is a retry
+# of, @anew: done anew in any case.  By step: its end, and number of the run that has
+# executed it.
+sub model
+{
+	my ($graph, $number, $bad, $before, @anew) = @_;
+	my (%run, %fate);
+
+	for (@$graph)
+	{
+		my ($name, $after, $when, $optional) = @$_;
+		my @fates = map { $fate{$_} } @$after;
+		my $is_free = !grep { $_ eq 'anew' } @fates;
+		my $was = $before ? $before->{$name} : undef;
+
+		$when ||= 'success';
+		if ($was && $was->{status} eq 'succeeded' && $is_free && !grep { $_ eq $name } @anew)
+		{
+			$fate{$name} = 'carried';
+			$run{$name} = { status => 'succeeded', reason => 'carried_over', of => $was->{of} };
+			next;
+		}
+		my $reason = reason_to_skip($when, map { $run{$_}{status} } @$after);
+		$fate{$name} = $is_free && @$after && ($when eq 'failure' || ($when eq 'success' && !grep { $_ eq 'carried' } @fates)) ? 'skipped' : 'anew';
+		$run{$name} =
+			$reason ? { status => 'skipped', reason => $reason }
+		  : $bad->{$name} ? { status => 'failed', reason => 'error', optional => $optional }
+		  : { status => 'succeeded', reason => '', of => $number };
+	}
+	return \%run;
+}
+
+sub model_end
+{
+	my ($run) = @_;
+	return (grep { $_->{status} eq 'failed' && !$_->{optional} } values %$run) ? 'failed' : 'succeeded';
+}
+
+# ------------------------------------------------------------------------
+# Every subset
+# ------------------------------------------------------------------------
+
+for my $name (sort keys %graphs)
+{
+	define($name, '', map { my ($step, $after, $when, $optional) = @$_;
+		+{ name => $step, handler => 'app.act', after => $after, ($when && @$after ? (when => $when) : ()), optional => $optional ? JSON::PP::true : JSON::PP::false } } @{ $graphs{$name} });
+}
+
+# Workflows under way: graph, bad, the model's run, the ids of its runs by number.
+sub begin_all
+{
+	my @all;
+
+	for my $name (sort keys %graphs)
+	{
+		my @steps = map { $_->[0] } @{ $graphs{$name} };
+		for my $subset (0 .. 2**@steps - 1)
+		{
+			my @bad = @steps[ grep { $subset & (1 << $_) } 0 .. $#steps ];
+			push @all, { graph => $name, bad => \@bad, model => model($graphs{$name}, 1, { map { $_ => 1 } @bad }), runs => [] };
+		}
+	}
+	my @ids = split /\n/, app(join ";\n", map { "SELECT jobsched.trigger('$_->{graph}', '" . $json->encode({ bad => $_->{bad} }) . "')" } @all);
+	push @{ $_->{runs} }, shift @ids for @all;
+	return @all;
+}
+
+# Each is retried, and other steps fail; with from_step if there is no other way, and
+# now and then.
+sub retry_all
+{
+	my ($number, $share, @all) = @_;
+	my @sql;
+
+	for my $flow (@all)
+	{
+		my @steps = map { $_->[0] } @{ $graphs{ $flow->{graph} } };
+		my @bad = grep { rand() < $share } @steps;
+		my @anew = model_end($flow->{model}) eq 'succeeded' || rand() < 0.2 ? $steps[ rand @steps ] : ();
+
+		$flow->{bad} = \@bad;
+		$flow->{anew} = \@anew;
+		$flow->{model} = model($graphs{ $flow->{graph} }, $number, { map { $_ => 1 } @bad }, $flow->{model}, @anew);
+		push @sql, "SELECT jobsched.retry_run($flow->{runs}[-1], args => '" . $json->encode({ bad => \@bad }) . "'"
+		  . (@anew ? ", from_step => '{@anew}')" : ')');
+	}
+	my @ids = split /\n/, app(join ";\n", @sql);
+	push @{ $_->{runs} }, shift @ids for @all;
+	return;
+}
+
+sub expected
+{
+	my ($flow) = @_;
+	return join ', ', map { my $step = $flow->{model}{ $_->[0] };
+		join ' ', $_->[0], $step->{status}, $step->{reason} || (), $step->{of} ? "of $step->{of}" : () } @{ $graphs{ $flow->{graph} } };
+}
+
+sub check_all
+{
+	my ($name, @all) = @_;
+	my %number;
+	my %seen;
+
+	drained("$name: all have ended");
+	for (split /\n/, psql(q{SELECT s.workflow_run_id, s.step, concat_ws(' ', s.status, s.reason), s.run_id, s.result ->> 'of', r.optional FROM jobsched.steps s JOIN jobsched.runs r USING (run_id) ORDER BY 1, s.step_no}))
+	{
+		my ($workflow, @columns) = split /\|/, $_, -1;
+		push @{ $seen{$workflow} }, \@columns;
+	}
+	my %ends = map { split /\|/ } split /\n/, psql(q{SELECT run_id, status FROM jobsched.runs WHERE source <> 'step'});
+	my @faults;
+	for my $flow (@all)
+	{
+		my @runs = @{ $flow->{runs} };
+		for my $i (0 .. $#runs)
+		{
+			$number{ $_->[2] } ||= $i + 1 for @{ $seen{ $runs[$i] } };
+		}
+		my $got = join ', ', map { join ' ', $_->[0], $_->[1], $_->[3] ? 'of ' . $number{ $_->[3] } : () } @{ $seen{ $runs[-1] } };
+		my $expected = expected($flow);
+		push @faults, "$flow->{graph} (run $runs[-1], bad @{$flow->{bad}}, from @{$flow->{anew} || []}): $got, not $expected" if $got ne $expected;
+		push @faults, "run $runs[-1] has ended as $ends{$runs[-1]}" if $ends{ $runs[-1] } ne model_end($flow->{model});
+	}
+	is(join("\n", @faults), '', "$name: all steps are as the model has it");
+	is(psql('SELECT count(*) FROM (SELECT FROM app.effect GROUP BY run_id HAVING count(*) > 1) x'), '0', "$name: nothing was done twice");
+	return is(psql(q{SELECT count(*) FROM jobsched.steps WHERE result -> 'got' <> result -> 'results'}), '0', "$name: steps see those that were carried over");
+}
+
+srand($ENV{JOBSCHED_STEPS_SEED} || 70);
+my @all = begin_all();
+check_all('at first', @all);
+retry_all(2, 0.3, @all);
+check_all('retried', @all);
+retry_all(3, 0.3, @all);
+new_scheduler();
+check_all('retried once more', @all);
+retry_all(4, 0.1, @all);
+for (1 .. 3)
+{
+	my @pids = worker_pids($node, $db);
+
+	end_sessions($node);
+	kill 'KILL', $pids[ rand @pids ] if @pids;
+	wait_connection($node, $db);
+	wait_scheduler($node, $db);
+}
+check_all('retried, with kill -9', @all);
+is(psql(q{SELECT count(*) FROM jobsched.attempts a JOIN jobsched.runs r USING (run_id) WHERE r.reason = 'carried_over'}), '0', 'what is carried over is no attempt');
+is(psql(q{SELECT count(*) FROM jobsched.runs WHERE reason = 'carried_over' AND (started_at IS NOT NULL OR finished_at IS NULL OR attempt <> 0)}), '0', 'nor was it started');
+
+# ------------------------------------------------------------------------
+# What is refused
+# ------------------------------------------------------------------------
+
+my ($failed) = map { $_->{runs}[-1] } grep { model_end($_->{model}) eq 'failed' } @all;
+my ($fine) = map { $_->{runs}[-1] } grep { model_end($_->{model}) eq 'succeeded' && $_->{graph} eq 'chain' } @all;
+refused("SELECT jobsched.retry_run($fine)", qr/55000.*has succeeded.*HINT:.*from_step/s, 'after a success only with from_step');
+refused("SELECT jobsched.retry_run($fine, '{}')", qr/55000.*has succeeded/s, '... which is not empty');
+refused("SELECT jobsched.retry_run($fine, '{a,zzz}')", qr/42704.*step "zzz" does not exist/s, '... and names steps');
+refused("SELECT jobsched.retry_run($fine, '{a,NULL}')", qr/22004/s, '... no NULL');
+refused("SELECT jobsched.retry_run($fine, array_fill('a'::text, '{1001}'))", qr/54000/s, '... and not too many');
+refused("SELECT jobsched.retry_run($fine, '{a}', '[1]')", qr/22023.*args must be a JSON object/s, 'args are an object');
+refused("SELECT jobsched.retry_run($fine, '{a}', jsonb_build_object('x', repeat('x', 100000000)))", qr/54000/s, '... and not too large');
+refused("SELECT jobsched.retry_run(" . step_run($fine, 'a') . ", '{a}')", qr/55000.*is of a step.*retry_run\($fine\)/s, 'a step is retried with its workflow run');
+is(app('SELECT jobsched.retry_run(NULL) IS NULL'), 't', 'no run');
+app(q{SELECT jobsched.create_job('plain', command => 'SELECT 1 / (jobsched.args() ->> ''by'')::int')});
+my $plain = trigger('plain', '{"by": 0, "x": 1}');
+is(ended($plain), 'failed error 22012', 'an ordinary run fails');
+refused("SELECT jobsched.retry_run($plain, '{a}')", qr/55000.*not made of steps/s, 'it has no steps');
+my $again = app("SELECT jobsched.retry_run($plain, args => '{\"by\": 1}')");
+is(ended($again), 'succeeded', 'but can have other arguments');
+is(psql("SELECT args FROM jobsched.runs WHERE run_id = $again"), '{"x": 1, "by": 1}', '... over those it had');
+refused("SELECT jobsched.retry_run($again, '{a}')", qr/55000/s, 'after its success it is not retried');
+psql('CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched TO other');
+like(error_of($node, $db, "SELECT jobsched.retry_run($fine, '{a}')", 'other'), qr/42704.*run $fine does not exist/s, 'not by others');
+is(ended($again = app("SELECT jobsched.retry_run($fine, '{c,c}')")), 'succeeded', 'twice the same step is once');
+is(shown($again), 'a succeeded carried_over, b succeeded carried_over, c succeeded, d succeeded', '... and what comes after it');
+refused("SELECT jobsched.retry_run($fine, '{c}')", qr/55000.*retried already/s, 'once');
+
+# ------------------------------------------------------------------------
+# Meanwhile
+# ------------------------------------------------------------------------
+
+# Fails at b, with a behind; returns the run.
+sub failed_run
+{
+	my ($job) = @_;
+	my $run = trigger($job, '{"bad": ["b"]}');
+
+	is(ended($run), 'failed child_failed', "$job fails");
+	return $run;
+}
+my @flow = ({ name => 'a', handler => 'app.act' }, { name => 'b', handler => 'app.act' }, { name => 'c', handler => 'app.act' });
+
+define('altered', '', @flow);
+my $run = failed_run('altered');
+define_new('altered', { name => 'x', handler => 'app.act' }, { %{ $flow[1] }, after => [] }, { name => 'a', handler => 'app.act', after => [] }, { name => 'd', handler => 'app.act', after => ['a'] });
+sub define_new
+{
+	my ($name, @steps) = @_;
+	return app("SELECT jobsched.alter_job('$name', steps => '" . $json->encode(\@steps) . "')");
+}
+is(ended($again = app("SELECT jobsched.retry_run($run, args => '{\"bad\": []}')")), 'succeeded', "by today's definition");
+is(shown($again), 'x succeeded, b succeeded, a succeeded carried_over, d succeeded', '... steps are found by their names');
+
+define('later', '', @flow);
+$run = failed_run('later');
+app(q{SELECT jobsched.pause_job('later')});
+$again = app("SELECT jobsched.retry_run($run, args => '{\"bad\": []}')");
+define_new('later', { name => 'first', handler => 'app.act' }, { name => 'a', handler => 'app.act' });
+app(q{SELECT jobsched.resume_job('later')});
+is(ended($again), 'succeeded', 'a retry that waits has the definition of when it begins');
+is(shown($again), 'first succeeded, a succeeded', '... and what comes after something new is done anew');
+
+define('waits', '', @flow);
+$run = failed_run('waits');
+app(q{SELECT jobsched.pause_job('waits')});
+$again = app("SELECT jobsched.retry_run($run, '{a}', '{\"bad\": []}')");
+app("SELECT jobsched.cancel_run($again)");
+is(ended($again), 'cancelled cancelled', 'a retry that has not begun is cancelled');
+$again = app("SELECT jobsched.retry_run($again)");
+app(q{SELECT jobsched.resume_job('waits')});
+is(ended($again), 'succeeded', '... and retried');
+is(shown($again), 'a succeeded, b succeeded, c succeeded', '... with what was to be done anew');
+
+define('waits2', '', @flow);
+$run = failed_run('waits2');
+app(q{SELECT jobsched.pause_job('waits2')});
+$again = $run;
+for (1, 2)
+{
+	$again = app("SELECT jobsched.retry_run($again, args => '{\"bad\": []}')");
+	app("SELECT jobsched.cancel_run($again)");
+	is(ended($again), 'cancelled cancelled', 'a retry that has not begun is cancelled');
+}
+($again) = app(q{SELECT string_agg(r::text, ',') FROM jobsched.redrive('waits2') r});
+is($again, '', 'a cancelled run is no dead letter');
+$again = app("SELECT jobsched.retry_run((SELECT max(run_id) FROM jobsched.runs WHERE job_name = 'waits2'))");
+app(q{SELECT jobsched.resume_job('waits2')});
+is(ended($again), 'succeeded', 'the retry of a retry that has not begun');
+is(shown($again), 'a succeeded carried_over, b succeeded, c succeeded', '... carries over all the same');
+
+define('driven', '', @flow);
+$run = failed_run('driven');
+$again = app(q{SELECT jobsched.redrive('driven')});
+is(ended($again), 'failed child_failed', 'redrive()');
+is(shown($again), 'a succeeded carried_over, b failed error, c skipped upstream_failed', '... carries over, too');
+
+define('command', '', @flow);
+$run = failed_run('command');
+app(q{SELECT jobsched.alter_job('command', command => 'SELECT 7')});
+refused("SELECT jobsched.retry_run($run, '{a}')", qr/55000.*not made of steps/s, 'a job that is no workflow any more');
+is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', '... is executed as what it is');
+
+define('given', '', @flow);
+$run = failed_run('given');
+psql(q{GRANT USAGE ON SCHEMA app TO other; GRANT ALL ON app.effect TO other});
+psql(q{SELECT jobsched.alter_job('given', owner => 'other')});
+$again = psql("SELECT jobsched.retry_run($run, args => '{\"bad\": []}')");
+is(ended($again), 'succeeded', 'of a job that has got another owner');
+is(shown($again), 'a succeeded, b succeeded, c succeeded', '... all is done anew that he may not see');
+
+# Rows that are needed are kept beyond the retention.
+define('kept', '', @flow);
+$run = failed_run('kept');
+app(q{SELECT jobsched.pause_job('kept')});
+$again = app("SELECT jobsched.retry_run($run, args => '{\"bad\": []}')");
+set_setting($node, 'jobsched.history_retention', '1min');
+my $clock = 0;
+for (1 .. 10)
+{
+	my $segment = psql('SELECT segment FROM jobsched_internal.ring WHERE ring = 0');
+
+	set_clock($node, $db, psql("SELECT clock_timestamp() + interval '" . ++$clock . " minutes'"));
+	wait_until($node, $db, "SELECT segment <> $segment FROM jobsched_internal.ring WHERE ring = 0", 'the ring moves on');
+}
+is(psql("SELECT string_agg(s.step, ',') FROM jobsched.steps s WHERE s.workflow_run_id = $run AND s.step = 'a'"), 'a', 'what is to be carried over is kept');
+app(q{SELECT jobsched.resume_job('kept')});
+is(ended($again), 'succeeded', 'beyond its retention');
+is(shown($again), 'a succeeded carried_over, b succeeded, c succeeded', '... it is carried over');
+drained('all have ended');
+
+done_testing();
