@@ -100,7 +100,8 @@ typedef struct Family
 	int64		read_from;		/* the child that is read next */
 	dlist_head	children;		/* RunChild.node */
 	bool		doomed;			/* it has ended, or is to end early: they are
-								 * to end */
+								 * to end, */
+	bool		all_doomed;		/* also those that run always */
 	bool		noted;			/* is in to_see */
 	dlist_node	node;			/* there */
 } Family;
@@ -206,13 +207,14 @@ unnote_child(RunChild *child)
 }
 
 static void
-doom(Family *family)
+doom(Family *family, bool all)
 {
 	dlist_iter	iter;
 
-	if (family->doomed)
+	if (family->doomed && (family->all_doomed || !all))
 		return;
 	family->doomed = true;
+	family->all_doomed |= all;
 	dlist_foreach(iter, &family->children)
 		note_child(dlist_container(RunChild, node, iter.cur));
 }
@@ -222,14 +224,20 @@ doom(Family *family)
  * ------------------------------------------------------------------------
  */
 
-/* Whether the children of a run are to end: it is not in the queue, or is doomed itself. */
-static bool
-dooms(int64 run_id)
+/* The children of a run are to end if it is not in the queue, or is doomed itself. */
+static void
+find_doom(Family *family)
 {
-	const RunEntry *parent = sched_run_find(run_id);
+	const RunEntry *parent = sched_run_find(family->run_id);
 	JsRun		head;
 
-	return parent != NULL ? sched_child_is_doomed(parent) : !js_run_see_head(run_id, &head);
+	if (parent != NULL)
+	{
+		family->doomed = sched_child_is_doomed(parent);
+		family->all_doomed = sched_child_ends_in_any_case(parent);
+	}
+	else
+		family->doomed = family->all_doomed = !js_run_see_head(family->run_id, &head);
 }
 
 /* A run that has a parent has been read; it is in no place yet. */
@@ -242,7 +250,7 @@ sched_child_join(RunEntry *run, int64 parent_run_id)
 	if (family == NULL)
 	{
 		family = open_family(parent_run_id, run->job->owner);
-		family->doomed = dooms(parent_run_id);
+		find_doom(family);
 		note_family(family);	/* the parent may be to end early */
 	}
 	child->run = run;
@@ -272,7 +280,15 @@ sched_child_leave(RunEntry *run)
 bool
 sched_child_is_doomed(const RunEntry *run)
 {
-	return run->child != NULL && run->child->family->doomed;
+	return run->child != NULL && run->child->family->doomed &&
+		(!run->always || run->child->family->all_doomed);
+}
+
+/* The same, were it a step that runs always. */
+bool
+sched_child_ends_in_any_case(const RunEntry *run)
+{
+	return run->child != NULL && run->child->family->all_doomed;
 }
 
 /* The id of the parent of a run that has one. */
@@ -315,21 +331,21 @@ sched_children_lack_one(int64 parent_run_id)
 		(family == NULL || dlist_is_empty(&family->children));
 }
 
-/* A run is to end, and so are its children; nearly all have had none. */
+/* A run is to end, and so are its children, or all of them; nearly all have had none. */
 void
-sched_children_doom(int64 run_id)
+sched_children_doom(int64 run_id, bool all)
 {
 	Family	   *family = find_family(run_id);
 
 	if (family != NULL)
-		doom(family);
+		doom(family, all);
 }
 
 /* A run is not in the queue any more. */
 void
 sched_children_tell(int64 run_id)
 {
-	sched_children_doom(run_id);
+	sched_children_doom(run_id, true);
 	sched_children_seen(run_id);
 }
 

@@ -96,7 +96,8 @@ typedef enum JsAfterWhen
 	JS_AFTER_NOTHING,			/* it waits for none */
 	JS_AFTER_SUCCESS,
 	JS_AFTER_FAILURE,
-	JS_AFTER_DONE
+	JS_AFTER_DONE,
+	JS_AFTER_ALWAYS				/* of a step: likewise, also after a cancel */
 } JsAfterWhen;
 
 typedef struct JsJob
@@ -137,6 +138,8 @@ typedef struct JsJob
 	ArrayType  *keys;			/* templates (limit_keys.c) */
 	char	   *on_success;		/* a function; NULL: none */
 	char	   *on_failure;
+	int64		deadline;		/* of a run of a job made of steps,
+								 * microseconds; 0: none */
 	Jsonb	   *request;		/* NULL: it is SQL (http_request.h) */
 	Jsonb	   *steps;			/* of a workflow: as given; NULL: it is none */
 	int64		steps_revision; /* of a workflow: its set in force; of a step:
@@ -428,6 +431,7 @@ extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
 extern const char *js_run_status_name(JsRunStatus status);
 extern JsAfterWhen js_after_when_argument(const char *parameter, const char *name);
+extern JsAfterWhen js_step_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *status);
@@ -460,6 +464,8 @@ typedef enum JsStopKind
 	JS_STOP_DEBOUNCE,			/* the same, with another reason */
 	JS_STOP_RESET,				/* take it from its worker */
 	JS_STOP_OVERLAP,			/* cancel it: a slot's run takes its place */
+	JS_STOP_SKIP,				/* as JS_STOP_REPLACE, but it ends as skipped */
+	JS_STOP_DEADLINE,			/* end it: its time is up */
 	JS_STOP_UNKNOWN				/* a row that nobody understands */
 } JsStopKind;
 

@@ -300,6 +300,7 @@ refused("SELECT jobsched.retry_run($fine, '{a}', '[1]')", qr/22023.*args must be
 refused("SELECT jobsched.retry_run($fine, '{a}', jsonb_build_object('x', repeat('x', 100000000)))", qr/54000/s, '... and not too large');
 refused("SELECT jobsched.retry_run(" . step_run($fine, 'a') . ", '{a}')", qr/55000.*is of a step.*retry_run\($fine\)/s, 'a step is retried with its workflow run');
 is(app('SELECT jobsched.retry_run(NULL) IS NULL'), 't', 'no run');
+app(q{SELECT jobsched.create_job('flag', command => 'SELECT 1')});
 app(q{SELECT jobsched.create_job('plain', command => 'SELECT 1 / (jobsched.args() ->> ''by'')::int')});
 my $plain = trigger('plain', '{"by": 0, "x": 1}');
 is(ended($plain), 'failed error 22012', 'an ordinary run fails');
@@ -416,5 +417,230 @@ app(q{SELECT jobsched.resume_job('kept')});
 is(ended($again), 'succeeded', 'beyond its retention');
 is(shown($again), 'a succeeded carried_over, b succeeded, c succeeded', '... it is carried over');
 drained('all have ended');
+
+# ------------------------------------------------------------------------
+# skip_step()
+# ------------------------------------------------------------------------
+
+set_clock($node, $db, undef);
+set_setting($node, 'jobsched.history_retention', '7d');
+
+sub becomes_shown
+{
+	my ($run_id, $expected, $name) = @_;
+	return wait_value($node, $db, "SELECT string_agg(concat_ws(' ', step, status, reason), ', ' ORDER BY step_no) FROM jobsched.steps WHERE workflow_run_id = $run_id",
+		$expected, $name);
+}
+
+# A run whose first step waits at the gate.
+my $gate;
+sub begun
+{
+	my ($job) = @_;
+	my $run_id = trigger($job);
+
+	wait_at_gate($node, $db, step_run($run_id, 'gated'));
+	return $run_id;
+}
+
+sub open_the_gate
+{
+	$gate->query_safe('COMMIT');
+	$gate->quit;
+	return;
+}
+
+my $gated = { name => 'gated', handler => 'app.gated' };
+sub act
+{
+	my ($name, $after, $when, @more) = @_;
+	return { name => $name, handler => 'app.act', after => $after, ($when ? (when => $when) : ()), @more };
+}
+
+define('skips', '', $gated, act('a', ['gated']), act('b', ['a']), act('c', ['a'], 'done'), act('d', [ 'a', 'gated' ]));
+$gate = close_gate($node, $db);
+$run = begun('skips');
+is(app("SELECT jobsched.skip_step($run, 'a') = " . step_run($run, 'a')), 't', 'skip_step() returns the run of the step');
+wait_value($node, $db, "SELECT concat_ws(' ', status, reason) FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'a'", 'skipped skipped_by_request', 'a step is skipped at once');
+refused("SELECT jobsched.skip_step($run, 'a')", qr/55000.*step "a" has ended/s, 'once');
+refused("SELECT jobsched.skip_step($run, 'gated')", qr/55000.*step "gated" has started.*HINT:.*cancel_run\(/s, 'not while it is executed');
+refused("SELECT jobsched.skip_step($run, 'zzz')", qr/42704.*step "zzz" does not exist/s, 'an unknown step');
+refused("SELECT jobsched.skip_step(-1, 'a')", qr/42704/s, 'an unknown run');
+refused("SELECT jobsched.skip_step($plain, 'a')", qr/55000.*has ended/s, 'a run that has ended');
+refused("SELECT jobsched.skip_step(" . step_run($run, 'd') . ", 'a')", qr/55000.*not of a job made of steps/s, 'a step is no workflow');
+like(error_of($node, $db, "SELECT jobsched.skip_step($run, 'd')", 'other'), qr/42704.*run $run does not exist/s, 'not by others');
+is(app('SELECT jobsched.skip_step(NULL, NULL) IS NULL'), 't', 'nothing');
+$node->safe_psql($db, "BEGIN; SELECT jobsched.skip_step($run, 'd'); ROLLBACK");
+open_the_gate();
+is(ended($run), 'succeeded', 'a workflow of which a step was skipped');
+is(shown($run), 'gated succeeded, a skipped skipped_by_request, b skipped upstream_skipped, c succeeded, d succeeded', '... those after it see a skipped one');
+
+# a scheduler that finds the row only
+$gate = close_gate($node, $db);
+$run = begun('skips');
+{
+	my $pid = scheduler_pid($node, $db);
+	kill 'STOP', $pid;
+	app("SELECT jobsched.skip_step($run, 'd'), jobsched.skip_step($run, 'd')");
+	end_sessions($node);
+	$gate = undef;
+	$node->stop('immediate');
+	kill 'CONT', $pid;
+	$node->start;
+	wait_scheduler($node, $db);
+}
+is(ended($run), 'succeeded', 'after kill -9');
+is(shown($run), 'gated succeeded, a succeeded, b succeeded, c succeeded, d skipped skipped_by_request', '... the wish holds');
+app(q{SELECT jobsched.pause_job('skips')});
+$run = trigger('skips');
+refused("SELECT jobsched.skip_step($run, 'd')", qr/55000.*has not begun/s, 'before it has begun it has no steps');
+app("SELECT jobsched.cancel_run($run), jobsched.resume_job('skips')");
+drained('all have ended');
+
+# ------------------------------------------------------------------------
+# when => always
+# ------------------------------------------------------------------------
+
+like(error_of($node, $db, q{SELECT jobsched.trigger('plain', after => '{1}', after_when => 'always')}, 'app'), qr/22023.*invalid after_when "always"/s, 'always is of steps');
+define('always', '', $gated, act('a', ['gated']), act('b', [], ''), act('clean', [ 'gated', 'a' ], 'always'), act('more', ['clean'], 'always'), act('rest', ['clean']));
+is(app(q{SELECT explanation FROM jobsched.explain_steps('always') WHERE step = 'more'}),
+	'Calls its function when "clean" has ended, whatever became of it, also if the run is cancelled.', 'in words');
+is(ended($run = trigger('always')), 'succeeded', 'if nobody cancels it');
+is(shown($run), 'gated succeeded, a succeeded, b succeeded, clean succeeded, more succeeded, rest succeeded', '... all steps run');
+my $cancelled = 'gated cancelled parent_ended, a cancelled parent_ended, b succeeded, clean succeeded, more succeeded, rest cancelled parent_ended';
+for my $how ('cancel', 'cancel and restart', 'cancel and crash')
+{
+	$gate = close_gate($node, $db);
+	$run = begun('always');
+	wait_value($node, $db, "SELECT status FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'b'", 'succeeded', 'b has ended');
+	app(q{SELECT jobsched.pause_job('always')});
+	app("SELECT jobsched.cancel_run($run)");
+	becomes_shown($run, 'gated cancelled parent_ended, a cancelled parent_ended, b succeeded, clean queued job_paused, more queued waiting_for_upstream, rest cancelled parent_ended',
+		"$how: the others end at once");
+	$how =~ /restart/ and new_scheduler();
+	if ($how =~ /crash/)
+	{
+		end_sessions($node);
+		$gate = undef;
+		$node->stop('immediate');
+		$node->start;
+		wait_scheduler($node, $db);
+	}
+	is(psql("SELECT concat_ws(' ', status, reason) FROM jobsched.runs WHERE run_id = $run"), 'running waiting_for_children', "$how: the workflow run waits for what is always done");
+	app(q{SELECT jobsched.resume_job('always')});
+	is(ended($run), 'cancelled cancelled', "$how: it ends after it");
+	is(shown($run), $cancelled, "$how: always means after a cancel, too");
+	open_the_gate() if $gate;
+}
+
+# What ends that, too.
+for my $how ('a second cancel', 'a second cancel after a restart', 'a restart after the second cancel', 'the cancel of a step', 'a drop with cancel_running', 'a drop')
+{
+	define("ends", q{if_exists => 'update'}, $gated, act('a', ['gated']), act('clean', ['a'], 'always'), act('more', ['clean'], 'always'));
+	$gate = close_gate($node, $db);
+	$run = begun('ends');
+	app(q{SELECT jobsched.pause_job('ends')});
+	app("SELECT jobsched.cancel_run($run)");
+	my $waits = 'gated cancelled parent_ended, a cancelled parent_ended, clean queued job_paused, more queued waiting_for_upstream';
+	becomes_shown($run, $waits, "$how: after the first cancel");
+	new_scheduler() if $how =~ /after a restart/;
+	is(shown($run), $waits, "$how: nothing else ends");
+	if ($how =~ /^a restart/)
+	{
+		my $pid = scheduler_pid($node, $db);
+		kill 'STOP', $pid;
+		app("SELECT jobsched.cancel_run($run)");
+		end_sessions($node);
+		$gate = undef;
+		$node->stop('immediate');
+		kill 'CONT', $pid;
+		$node->start;
+		wait_scheduler($node, $db);
+	}
+	app($how =~ /^the cancel of a step/ ? "SELECT jobsched.cancel_run(" . step_run($run, 'clean') . "), jobsched.resume_job('ends')"
+		: $how =~ /^a drop/ ? "SELECT jobsched.drop_job('ends'" . ($how =~ /with/ ? ', cancel_running => true)' : ')')
+		: $how =~ /^a restart/ ? 'SELECT 1' : "SELECT jobsched.cancel_run($run)");
+	is(ended($run), 'cancelled cancelled', "$how: the workflow run ends");
+	is(shown($run), 'gated cancelled parent_ended, a cancelled parent_ended, ' . ($how eq 'the cancel of a step' ? 'clean cancelled cancelled, more succeeded'
+		: $how eq 'a drop' ? 'clean succeeded, more succeeded' : 'clean cancelled parent_ended, more cancelled parent_ended'), "$how: what it ends");
+	open_the_gate() if $gate;
+}
+drained('all have ended');
+
+# Below another run: what always runs does so when that is cancelled.
+define('below', '', $gated, act('clean', ['gated'], 'always'));
+app(q{SELECT jobsched.create_job('above', command => 'SELECT jobsched.trigger(''below'', child => true)')});
+$gate = close_gate($node, $db);
+my $above = trigger('above');
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $above)", 'it has a child');
+my $below = psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $above");
+wait_at_gate($node, $db, step_run($below, 'gated'));
+app("SELECT jobsched.cancel_run($above)");
+is(ended($above), 'cancelled cancelled', 'a workflow run below one that is cancelled');
+is(shown($below), 'gated cancelled parent_ended, clean succeeded', '... does what is always to be done');
+is(psql("SELECT status FROM jobsched.runs WHERE run_id = $below"), 'cancelled', '... and ends');
+open_the_gate();
+
+# ------------------------------------------------------------------------
+# deadline
+# ------------------------------------------------------------------------
+
+refused(q{SELECT jobsched.alter_job('plain', deadline => '1 min')}, qr/22023.*cannot have a deadline/s, 'a deadline is of steps');
+refused(q{SELECT jobsched.create_job('never', command => 'SELECT 1', deadline => '1 min')}, qr/22023.*cannot have a deadline/s, '... also of a new job');
+refused(q{SELECT jobsched.create_job('never', steps => '[{"name": "a", "command": "SELECT 1"}]', deadline => '-1 s')}, qr/22023/s, '... not in the past');
+set_clock($node, $db, '2040-01-01');
+define('timed', q{deadline => '1 hour'}, $gated, act('a', ['gated']), act('clean', ['a'], 'always'));
+for my $how ('', 'after a restart')
+{
+	$gate = close_gate($node, $db);
+	$run = begun('timed');
+	app(q{SELECT jobsched.pause_job('timed')});
+	new_scheduler() if $how;
+	set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '59 min'}));
+	wait_caught_up_but_gated();
+	is(psql("SELECT count(*) FROM jobsched.steps WHERE workflow_run_id = $run AND status = 'running'"), '1', "$how: before its deadline");
+	set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '61 s'}));
+	becomes_shown($run, 'gated cancelled parent_ended, a cancelled parent_ended, clean queued job_paused', "$how: a pause does not stop the clock");
+	new_scheduler() if $how;
+	app(q{SELECT jobsched.resume_job('timed')});
+	is(ended($run), 'timed_out deadline', "$how: after its deadline");
+	is(shown($run), 'gated cancelled parent_ended, a cancelled parent_ended, clean succeeded', "$how: all but what always runs has ended");
+	open_the_gate();
+}
+sub wait_caught_up_but_gated
+{
+	return is(app(q{CALL jobsched.wait_run(jobsched.trigger('flag')) \g /dev/null
+		SELECT 1}), '1', 'the scheduler has seen the time');
+}
+is(app("SELECT count(*) FROM jobsched.dead_letters WHERE run_id = $run"), '1', 'it is a dead letter');
+is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', '... and can be retried');
+
+# A deadline that is altered holds for a run that has begun; a cancel came first.
+$gate = close_gate($node, $db);
+$run = begun('timed');
+app(q{SELECT jobsched.alter_job('timed', deadline => '2 hours')});
+set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '61 min'}));
+wait_caught_up_but_gated();
+is(psql("SELECT count(*) FROM jobsched.steps WHERE workflow_run_id = $run AND status = 'running'"), '1', 'a longer deadline');
+app(q{SELECT jobsched.alter_job('timed', deadline => '30 min')});
+is(ended($run), 'timed_out deadline', 'a shorter one that is over');
+is(shown($run), 'gated cancelled parent_ended, a cancelled parent_ended, clean succeeded', '... ends it');
+$run = begun('timed');
+app(q{SELECT jobsched.pause_job('timed')});
+app("SELECT jobsched.cancel_run($run)");
+becomes_shown($run, 'gated cancelled parent_ended, a cancelled parent_ended, clean queued job_paused', 'cancelled before its deadline');
+new_scheduler();
+set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '1 day'}));
+wait_caught_up_but_gated();
+is(shown($run), 'gated cancelled parent_ended, a cancelled parent_ended, clean queued job_paused', '... that does no more');
+app(q{SELECT jobsched.resume_job('timed')});
+is(ended($run), 'cancelled cancelled', '... and it ends as cancelled');
+is(shown($run), 'gated cancelled parent_ended, a cancelled parent_ended, clean succeeded', '... after what always runs');
+$run = begun('timed');
+app(q{SELECT jobsched.alter_job('timed', deadline => '0')});
+set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '1 day'}));
+open_the_gate();
+is(ended($run), 'succeeded', 'no deadline any more');
+is(app(q{SELECT deadline IS NULL FROM jobsched.jobs WHERE name = 'timed'}), 't', '... in view jobs');
 
 done_testing();
