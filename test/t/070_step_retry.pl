@@ -537,6 +537,7 @@ for my $how ('cancel', 'cancel and restart', 'cancel and crash')
 for my $how ('a second cancel', 'a second cancel after a restart', 'a restart after the second cancel', 'the cancel of a step', 'a drop with cancel_running', 'a drop')
 {
 	define("ends", q{if_exists => 'update'}, $gated, act('a', ['gated']), act('clean', ['a'], 'always'), act('more', ['clean'], 'always'));
+	app(q{SELECT jobsched.resume_job('ends')});
 	$gate = close_gate($node, $db);
 	$run = begun('ends');
 	app(q{SELECT jobsched.pause_job('ends')});
