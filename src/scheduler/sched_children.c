@@ -34,12 +34,18 @@
  * is to end early (by cancel_run(), overlap 'replace', drop_job() with
  * cancel_running, or because it is doomed itself); it ends after them.
  *
+ * A step with when => 'always' is not doomed with the others (RunEntry.always), unless
+ * all are: its parent has left the queue, has a second stop (last_stop), or belongs to
+ * a job that was dropped with cancel_running; or so does one further up.  The parent
+ * ends after it, in the way in which it was to end.
+ *
  * INVARIANTS
  *
  * A run with a parent belongs to its family for as long as it is in memory.
  * Whether it is doomed can be derived at any time: its parent is not in the
  * queue, or is doomed itself, or waits and is to end.  A doomed run starts no
- * more (sched_run_wait() holds it).
+ * more (sched_run_wait() holds it).  Both stops of a parent are rows until it has
+ * ended, so it is the same after a restart which of its steps go on.
  *
  * Nobody waits for ever.  A parent waits for its children only; these wait for no
  * runs that live but children of the same parent, which are older (api/child.c).
@@ -77,7 +83,7 @@
  *		after the end of a parent, while	their parent is not in the queue: they
  *		children live						are doomed when they are read
  *		after a stop of a parent that		its row of run_stop is there until the
- *		waits								parent has ended, and is served again
+ *		waits, or a second one				parent has ended, and is served again
  *		while a tree is ended				the root is gone or has its stop;
  *											all below it follows from that
  *		while a doomed child is executed	its worker's seat has the mark; after
