@@ -129,13 +129,16 @@ steps_argument(FunctionCallInfo fcinfo)
 	return steps == NULL || ArrayGetNItems(ARR_NDIM(steps), ARR_DIMS(steps)) == 0 ? NULL : steps;
 }
 
-static void
-check_steps(int64 run_id, const JsJob *job, ArrayType *from_step)
+/* Their ids. */
+static ArrayType *
+find_steps(int64 run_id, const JsJob *job, ArrayType *from_step)
 {
+	if (from_step == NULL)
+		return NULL;
 	if (job->steps == NULL)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				   "is of a job that is not made of steps", "Leave from_step out.");
-	js_retry_check_steps(job, from_step);
+	return js_retry_find_steps(job, from_step);
 }
 
 /* Arguments of this retry, over those that the run has had. */
@@ -154,12 +157,14 @@ merge_args(int64 run_id, Jsonb *args, JsRun *run)
 static int64
 queue_again(int64 run_id, ArrayType *from_step, JsRun *run, const JsJob *job)
 {
+	ArrayType  *from_steps = find_steps(run_id, job, from_step);
+
 	if (job->steps != NULL && run->handler == NULL && run->request == NULL)
 		js_retry_carry_over(run_id, job, from_step, run);
 	js_queue_prepare_again(run, job, JS_SOURCE_RETRY);
 	if (run->nparents == 0)
 		run->parents = NULL;
-	js_retried_insert(run_id, js_queue_run(run), run->queued_at, from_step);
+	js_retried_insert(run_id, js_queue_run(run), run->queued_at, from_steps);
 	return run->run_id;
 }
 
@@ -177,8 +182,6 @@ jobsched_retry_run(PG_FUNCTION_ARGS)
 	run_id = PG_GETARG_INT64(0);
 	js_check_may_write("retry_run()");
 	find_ended(run_id, from_step != NULL, &run, &job);
-	if (from_step != NULL)
-		check_steps(run_id, &job, from_step);
 	if (is_of_another_owner(&run, &job))
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				   "is of another owner of its job",

@@ -46,7 +46,7 @@ is_in(const List *names, const char *name)
 
 	foreach(lc, names)
 		if (strcmp(lfirst(lc), name) == 0)
-			return true;
+		return true;
 	return false;
 }
 
@@ -69,39 +69,69 @@ add_names(List *names, ArrayType *array)
 	return names;
 }
 
-static void
-forget_found(const JsJob *head, void *arg)
+/* The steps that are named in from_step. */
+typedef struct Steps
 {
-	List	  **names = arg;
+	List	   *missing;		/* names that have not been found */
+	Datum	   *ids;			/* of the others */
+	int			count;
+} Steps;
+
+static void
+note_named(const JsJob *head, void *arg)
+{
+	Steps	   *steps = arg;
 	ListCell   *lc;
 
-	foreach(lc, *names)
+	foreach(lc, steps->missing)
 		if (head->step != NULL && strcmp(lfirst(lc), head->step) == 0)
-		{
-			*names = foreach_delete_current(*names, lc);
-			break;
-		}
+	{
+		steps->missing = foreach_delete_current(steps->missing, lc);
+		steps->ids[steps->count++] = Int64GetDatum(head->job_id);
+		break;
+	}
 }
 
-/* The steps have to be there now. */
-void
-js_retry_check_steps(const JsJob *job, ArrayType *from_step)
+/* Their ids; they have to be there now. */
+ArrayType *
+js_retry_find_steps(const JsJob *job, ArrayType *from_step)
 {
 	int			count = ArrayGetNItems(ARR_NDIM(from_step), ARR_DIMS(from_step));
-	List	   *names;
+	Steps		steps = {NIL};
 
 	if (count > JS_MAX_STEPS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("from_step has %d elements, more than the %d steps that a job can have", count, JS_MAX_STEPS),
 				 errhint("Name each step once.")));
-	names = add_names(NIL, from_step);
-	js_steps_visit(job->job_id, job->steps_revision, forget_found, &names);
-	if (names != NIL)
+	steps.missing = add_names(NIL, from_step);
+	steps.ids = palloc(count * sizeof(Datum));
+	js_steps_visit(job->job_id, job->steps_revision, note_named, &steps);
+	if (steps.missing != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("step \"%s\" does not exist", (char *) linitial(names)),
+				 errmsg("step \"%s\" does not exist", (char *) linitial(steps.missing)),
 				 errhint("explain_steps() shows the steps that job \"%s\" has now.", job->name)));
+	return construct_array(steps.ids, steps.count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+/* The names of steps, which may be of an older definition, besides those that there are. */
+static List *
+add_steps(List *names, ArrayType *ids)
+{
+	Datum	   *elements;
+	int			count;
+
+	deconstruct_array(ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		JsJob		step;
+
+		if (js_job_read_head(DatumGetInt64(elements[i]), &step) && step.step != NULL &&
+			!is_in(names, step.step))
+			names = lappend(names, step.step);
+	}
+	return names;
 }
 
 /* The name of the step that a run was of, in a run of the job; NULL: of none. */
@@ -172,13 +202,13 @@ find_begun(Search *search, int64 run_id)
 {
 	for (int i = 0; i < MOST_RETRIES && !has_begun(search, run_id); i++)
 	{
-		ArrayType  *from_step = NULL;
-		int64		before = js_retried_origin(run_id, &from_step);
+		ArrayType  *from_steps = NULL;
+		int64		before = js_retried_origin(run_id, &from_steps);
 
 		if (before == 0)
 			break;
-		if (from_step != NULL)
-			search->from_step = add_names(search->from_step, from_step);
+		if (from_steps != NULL)
+			search->from_step = add_steps(search->from_step, from_steps);
 		run_id = before;
 	}
 	return run_id;

@@ -12,7 +12,7 @@
 
 #include "store/store.h"
 
-extern void js_retry_check_steps(const JsJob *job, ArrayType *from_step);
+extern ArrayType *js_retry_find_steps(const JsJob *job, ArrayType *from_step);
 extern void js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun *run);
 
 #endif							/* JS_RETRY_STEPS_H */

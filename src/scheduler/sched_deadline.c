@@ -61,7 +61,7 @@ open_deadlines(void)
 void
 sched_deadline_enter(RunEntry *run)
 {
-	if (run->job->deadline == 0 || run->job->asleep || run->batch != NULL || run->stop != NULL ||
+	if (run->job->deadline == 0 || run->job->asleep || run->batch != NULL || run->callback || run->stop != NULL ||
 		pg_add_s64_overflow(run->began_at, run->job->deadline, &run->ends_by))
 		return;
 	run->is_timed = true;

@@ -6,8 +6,8 @@ CREATE TABLE jobsched_internal.retried (
 	run_id bigint PRIMARY KEY,
 	retried_as bigint NOT NULL,
 	retried_at timestamptz NOT NULL,
-	-- of a job made of steps: those that are done anew though they had succeeded
-	from_step text[]
+	-- of a job made of steps: ids of those that are done anew in any case
+	from_steps bigint[]
 );
 CREATE INDEX retried_as ON jobsched_internal.retried (retried_as);
 

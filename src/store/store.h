@@ -487,9 +487,9 @@ extern int64 js_stops_visit_some(int64 from, bool down, int most, JsStopVisitor 
 extern void js_stop_delete(int64 stop_id);
 
 /* runs that were queued again (store_retried.c) */
-extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_step);
+extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_steps);
 extern int64 js_retried_find(int64 run_id);
-extern int64 js_retried_origin(int64 as, ArrayType **from_step);
+extern int64 js_retried_origin(int64 as, ArrayType **from_steps);
 extern int64 js_retried_forget_some(int64 from, TimestampTz limit);
 
 /* keys of runs (store_idempotency.c) */

@@ -17,12 +17,12 @@
 
 enum RetriedColumn
 {
-	RETRIED_RUN_ID = 1, RETRIED_AS, RETRIED_AT, RETRIED_FROM_STEP
+	RETRIED_RUN_ID = 1, RETRIED_AS, RETRIED_AT, RETRIED_FROM_STEPS
 };
 
-/* from_step: the steps of a job that are done anew in any case; NULL: none. */
+/* from_steps: ids of the steps of its job that are done anew in any case; NULL: none. */
 void
-js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_step)
+js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_steps)
 {
 	Relation	rel = js_table_open("retried", RowExclusiveLock);
 	JsRow		row;
@@ -31,7 +31,7 @@ js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_step)
 	js_row_set(&row, RETRIED_RUN_ID, Int64GetDatum(run_id));
 	js_row_set(&row, RETRIED_AS, Int64GetDatum(as));
 	js_row_set_timestamp(&row, RETRIED_AT, at);
-	js_row_set_array(&row, RETRIED_FROM_STEP, from_step);
+	js_row_set_array(&row, RETRIED_FROM_STEPS, from_steps);
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
@@ -63,7 +63,7 @@ js_retried_find(int64 run_id)
 
 /* Which run was queued again as this one; 0: none. */
 int64
-js_retried_origin(int64 as, ArrayType **from_step)
+js_retried_origin(int64 as, ArrayType **from_steps)
 {
 	Relation	rel = js_table_open("retried", AccessShareLock);
 	int64		run_id = 0;
@@ -79,7 +79,7 @@ js_retried_origin(int64 as, ArrayType **from_step)
 	{
 		js_row_get(&row, tuple, rel);
 		run_id = DatumGetInt64(row.values[RETRIED_RUN_ID - 1]);
-		*from_step = js_row_array(&row, RETRIED_FROM_STEP);
+		*from_steps = js_row_array(&row, RETRIED_FROM_STEPS);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

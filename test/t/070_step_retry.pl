@@ -16,7 +16,7 @@ use Test::More;
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
-my $node = jobsched_node('step_retry', conf => "restart_after_crash = on\njobsched.max_workers = 4\n");
+my $node = jobsched_node('step_retry', conf => "restart_after_crash = on\njobsched.max_workers = 4\nmax_prepared_transactions = 5\n");
 my $json = JSON::PP->new->canonical;
 
 create_extension($node, $db);
@@ -328,6 +328,11 @@ sub failed_run
 	is(ended($run), 'failed child_failed', "$job fails");
 	return $run;
 }
+sub act
+{
+	my ($name, $after, $when, @more) = @_;
+	return { name => $name, handler => 'app.act', after => $after, ($when ? (when => $when) : ()), @more };
+}
 my @flow = ({ name => 'a', handler => 'app.act' }, { name => 'b', handler => 'app.act' }, { name => 'c', handler => 'app.act' });
 
 define('altered', '', @flow);
@@ -340,6 +345,12 @@ sub define_new
 }
 is(ended($again = app("SELECT jobsched.retry_run($run, args => '{\"bad\": []}')")), 'succeeded', "by today's definition");
 is(shown($again), 'x succeeded, b succeeded, a succeeded carried_over, d succeeded', '... steps are found by their names');
+
+define('nothing', '', @flow);
+$run = failed_run('nothing');
+define_new('nothing', $flow[0]);
+is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', 'if everything is carried over it succeeds');
+is(shown($again), 'a succeeded carried_over', '... at once');
 
 define('later', '', @flow);
 $run = failed_run('later');
@@ -398,6 +409,31 @@ $again = psql("SELECT jobsched.retry_run($run, args => '{\"bad\": []}')");
 is(ended($again), 'succeeded', 'of a job that has got another owner');
 is(shown($again), 'a succeeded, b succeeded, c succeeded', '... all is done anew that he may not see');
 
+# The largest workflow there can be, by a transaction that is prepared.
+define('large', '', (map { act("s$_", []) } 1 .. 998), act('b', ['s7']), act('c', ['b']));
+$run = failed_run('large');
+$node->safe_psql($db, "SET ROLE app; BEGIN; SELECT jobsched.retry_run($run, args => '{\"bad\": []}'); PREPARE TRANSACTION 'again'");
+refused("SET lock_timeout = '10 ms'; SELECT jobsched.retry_run($run)", qr/55P03/, 'nobody retries a run meanwhile');
+$node->safe_psql($db, q{COMMIT PREPARED 'again'});
+$again = psql("SELECT retried_as FROM jobsched_internal.retried WHERE run_id = $run");
+is(ended($again), 'succeeded', 'a thousand steps');
+is(psql("SELECT count(*) FILTER (WHERE reason = 'carried_over'), count(*) FROM jobsched.steps WHERE workflow_run_id = $again"), '998|1000', '... of which most are carried over');
+is(ended($run = app("SELECT jobsched.retry_run($again, '{s7}')")), 'succeeded', '... once more');
+is(psql("SELECT count(*) FILTER (WHERE reason = 'carried_over'), count(*) FROM jobsched.steps WHERE workflow_run_id = $run"), '997|1000', '... from one of them on');
+
+# It is dropped, or retried by two at a time.
+define('two', '', @flow);
+$run = failed_run('two');
+my $other = $node->background_psql($db);
+$other->query_safe("BEGIN; SELECT jobsched.drop_job('two')");
+my $waits = $node->background_psql($db, on_error_stop => 0);
+$waits->query_until(qr/started/, "\\echo started\nSELECT jobsched.retry_run($run);\n");
+wait_until($node, $db, q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'retry_run')}, 'a retry waits for who drops the job');
+$other->query_safe('COMMIT');
+$other->quit;
+$waits->quit;
+is(psql("SELECT count(*) FROM jobsched_internal.retried WHERE run_id = $run"), '0', '... and is refused then');
+
 # Rows that are needed are kept beyond the retention.
 define('kept', '', @flow);
 $run = failed_run('kept');
@@ -451,11 +487,6 @@ sub open_the_gate
 }
 
 my $gated = { name => 'gated', handler => 'app.gated' };
-sub act
-{
-	my ($name, $after, $when, @more) = @_;
-	return { name => $name, handler => 'app.act', after => $after, ($when ? (when => $when) : ()), @more };
-}
 
 define('skips', '', $gated, act('a', ['gated']), act('b', ['a']), act('c', ['a'], 'done'), act('d', [ 'a', 'gated' ]));
 $gate = close_gate($node, $db);
@@ -474,6 +505,35 @@ $node->safe_psql($db, "BEGIN; SELECT jobsched.skip_step($run, 'd'); ROLLBACK");
 open_the_gate();
 is(ended($run), 'succeeded', 'a workflow of which a step was skipped');
 is(shown($run), 'gated succeeded, a skipped skipped_by_request, b skipped upstream_skipped, c succeeded, d succeeded', '... those after it see a skipped one');
+
+# Whoever is first: the scheduler decides.
+define('race', '', act('a', []), act('b', ['a']), act('c', ['b'], 'done'));
+my $race = app(q{
+	CREATE FUNCTION app.skip(run_id bigint) RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM jobsched.skip_step(run_id, 'b');
+		RETURN 'skips';
+	EXCEPTION WHEN object_not_in_prerequisite_state THEN
+		RETURN 'is late';
+	END $$;
+	DO $$
+	DECLARE
+		run_id bigint;
+	BEGIN
+		FOR i IN 1 .. 200 LOOP
+			run_id := jobsched.trigger('race');
+			COMMIT;
+			PERFORM pg_sleep(random() / 200);
+			PERFORM app.skip(run_id);
+			COMMIT;
+		END LOOP;
+	END $$;
+	SELECT 1});
+drained('all have ended');
+is(psql(q{SELECT count(*) FROM jobsched.steps WHERE workflow = 'race' AND
+		CASE step WHEN 'b' THEN concat_ws(' ', status, reason) NOT IN ('succeeded', 'skipped skipped_by_request') ELSE status <> 'succeeded' END}),
+	'0', 'each step is skipped or executed');
+is(psql(q{SELECT count(*) FROM jobsched_internal.run_stop}), '0', '... and no wish is left');
 
 # a scheduler that finds the row only
 $gate = close_gate($node, $db);
