@@ -40,7 +40,7 @@ BEGIN
 		WHERE c.relnamespace = 'jobsched_internal'::regnamespace AND c.relkind IN ('r', 'p')
 			AND NOT c.relispartition	-- these follow their parent
 			AND a.attnum > 0
-			AND a.atttypid = ANY (ARRAY['text', 'text[]', 'integer[]', 'jsonb', 'uuid', 'inet', 'bytea']::regtype[])
+			AND a.atttypid = ANY (ARRAY['text', 'text[]', 'integer[]', 'bigint[]', 'jsonb', 'uuid', 'inet', 'bytea']::regtype[])
 			AND (c.relname, a.attname) NOT IN (('job', 'name'), ('job_name_of', 'name'),
 				('run', 'status'), ('history', 'status'), ('attempt', 'status'))
 	LOOP
