@@ -589,8 +589,8 @@ extern void sched_parents_serve(TimestampTz now);
 extern void sched_deadline_enter(RunEntry *run);
 extern void sched_deadline_leave(RunEntry *run);
 extern void sched_deadline_follow(RunEntry *run);
-extern void sched_deadlines_serve(TimestampTz now);
 extern TimestampTz sched_deadline_first(void);
+extern RunEntry *sched_deadline_next(TimestampTz now);
 
 /* sched_steps.c */
 extern void sched_steps_note(int64 workflow_id);
@@ -660,6 +660,7 @@ extern JsStatus sched_stop_status(const StopEntry *stop);
 extern const char *sched_stop_reason(const StopEntry *stop);
 extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_stops(TimestampTz now);
+extern void sched_serve_deadlines(TimestampTz now);
 extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SeatEntry *seat);
 extern int64 sched_timeout(const RunEntry *run);

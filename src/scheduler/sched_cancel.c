@@ -14,6 +14,9 @@
  * If a slot's run replaces another run (overlap 'replace'), the scheduler
  * inserts such a row for that one, in the transaction that makes the new run.
  *
+ * So does it if the deadline of a run has come that waits for its steps
+ * (sched_deadline.c), and was not to end before.
+ *
  * A timeout works in the same way, without a row.  The scheduler enforces it
  * and not the worker, where the job's own code could interfere.  It counts from
  * when the worker began the run, by the real clock.
@@ -304,6 +307,23 @@ sched_replace_run(RunEntry *run, bool at_once)
  * Time that is up
  * ------------------------------------------------------------------------
  */
+
+/* Those whose deadline has come get a stop, a portion of them; not what is to end anyway. */
+void
+sched_serve_deadlines(TimestampTz now)
+{
+	RunEntry   *run;
+
+	for (int i = 0; i < MAX_SERVED && (run = sched_deadline_next(now)) != NULL; i++)
+	{
+		JsStop		row = {.kind = JS_STOP_DEADLINE,.run_id = run->run_id};
+
+		if (run->stop != NULL)
+			continue;
+		(void) js_stop_insert(&row);
+		sched_add_stop(&row, NULL);
+	}
+}
 
 /* The timeout of an attempt that begins now. */
 int64

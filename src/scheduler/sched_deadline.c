@@ -5,7 +5,7 @@
  *
  * A workflow run that waits for its steps is in a heap here, by when it has to have
  * ended: its job's deadline after it began, both of which are in rows.  When that
- * has come it gets a stop, as if somebody had cancelled it, in a row of run_stop that
+ * has come it gets a stop (sched_cancel.c), as if somebody had cancelled it, in a row of run_stop that
  * survives us and the server; all that follows is what a cancel does
  * (sched_children.c), but that the run ends as timed_out.  One that is to end already
  * gets none.
@@ -29,9 +29,6 @@
 #include "common/int.h"
 #include "scheduler/sched.h"
 #include "utils/memutils.h"
-
-/* Runs that get their stop in one step. */
-#define MAX_ENDED 256
 
 static pairingheap *deadlines = NULL;	/* RunEntry.item.node, by ends_by */
 
@@ -93,26 +90,15 @@ sched_deadline_first(void)
 	return pairingheap_container(RunEntry, item.node, pairingheap_first(deadlines))->ends_by;
 }
 
-static void
-stop_run(RunEntry *run)
+/* One whose time is up, which leaves the heap by that; NULL: there is none. */
+RunEntry *
+sched_deadline_next(TimestampTz now)
 {
-	JsStop		row = {.kind = JS_STOP_DEADLINE,.run_id = run->run_id};
+	RunEntry   *run;
 
-	if (run->stop != NULL)
-		return;					/* it is to end already */
-	(void) js_stop_insert(&row);
-	sched_add_stop(&row, NULL);
-}
-
-/* Ends those whose time is up, a portion of them. */
-void
-sched_deadlines_serve(TimestampTz now)
-{
-	for (int i = 0; i < MAX_ENDED && sched_deadline_first() <= now; i++)
-	{
-		RunEntry   *run = pairingheap_container(RunEntry, item.node, pairingheap_first(deadlines));
-
-		sched_deadline_leave(run);
-		stop_run(run);
-	}
+	if (sched_deadline_first() > now)
+		return NULL;
+	run = pairingheap_container(RunEntry, item.node, pairingheap_first(deadlines));
+	sched_deadline_leave(run);
+	return run;
 }

@@ -277,7 +277,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	set_enabled();
 	sched_place_some();
 	sched_upstream_serve(now);
-	sched_deadlines_serve(now);
+	sched_serve_deadlines(now);
 	sched_end_pending(now);
 	sched_retire_some(now);
 	if (dead)
