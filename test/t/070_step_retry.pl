@@ -628,6 +628,62 @@ for my $how ('a second cancel', 'a second cancel after a restart', 'a restart af
 }
 drained('all have ended');
 
+# At random: cancels, once or twice, deadlines and kill -9.
+my %in_any_case;
+for my $number (1 .. 12)
+{
+	my @random = ({ name => 's0', command => 'SELECT pg_sleep(random() / 20)' });
+
+	for my $i (1 .. 2 + int rand 6)
+	{
+		my @after = grep { rand() < 0.5 } 0 .. $i - 1;
+		my $when = (qw(success always always done failure))[ rand 5 ];
+		push @random, { name => "s$i", command => 'SELECT pg_sleep(random() / 20)', after => [ map { "s$_" } @after ], (@after ? (when => $when) : ()) };
+		push @{ $in_any_case{"random$number"} }, "s$i" if @after && $when eq 'always';
+	}
+	define("random$number", '', @random);
+}
+my (%cancels, @random_runs);
+for my $round (1 .. 5)
+{
+	my @ids = split /\n/, app(q{SELECT jobsched.trigger('random' || i) FROM generate_series(1, 12) i, generate_series(1, 4)});
+	push @random_runs, @ids;
+	for (1 .. 40)
+	{
+		my $victim = $ids[ rand @ids ];
+		next if ($cancels{$victim} || 0) >= 1 + $victim % 2;
+		$cancels{$victim}++ if app("SELECT jobsched.cancel_run($victim)") eq 't';
+	}
+	my @pids = worker_pids($node, $db);
+	end_sessions($node);
+	if ($round == 2)
+	{
+		$node->stop('immediate');
+		$node->start;
+	}
+	elsif ($round == 4 && @pids)
+	{
+		kill 'KILL', $pids[ rand @pids ];
+	}
+	else
+	{
+		new_scheduler();
+	}
+	wait_connection($node, $db);
+	wait_scheduler($node, $db);
+}
+drained('all have ended');
+is(psql('SELECT count(*) FROM jobsched_internal.run_stop'), '0', 'no stop is left');
+my $is_always = join ' OR ', map { my $job = $_; "(s.workflow = '$job' AND s.step IN (" . join(',', map { "'$_'" } @{ $in_any_case{$job} }) . '))' } sort keys %in_any_case;
+my $once = join ',', grep { ($cancels{$_} || 0) == 1 } @random_runs;
+my $never = join ',', grep { !$cancels{$_} } @random_runs;
+is(psql("SELECT string_agg(concat_ws(' ', s.workflow_run_id, s.step, s.status, s.reason), ', ') FROM jobsched.steps s WHERE s.workflow_run_id IN ($once) AND s.status = 'cancelled' AND ($is_always)"),
+	'', 'a cancel ends nothing that is always done');
+is(psql("SELECT string_agg(concat_ws(' ', s.workflow_run_id, s.step, s.status, s.reason), ', ') FROM jobsched.steps s WHERE s.workflow_run_id IN ($once, $never) AND s.status NOT IN ('succeeded', 'lost') AND ($is_always)"),
+	'', '... it runs');
+is(psql("SELECT count(*) FROM jobsched.steps WHERE workflow_run_id IN ($never) AND status = 'cancelled'"), '0', 'what nobody cancels goes on');
+isnt(psql("SELECT count(*) FROM jobsched.steps s JOIN jobsched.runs r ON r.run_id = s.workflow_run_id WHERE r.status = 'cancelled' AND s.status = 'succeeded' AND ($is_always)"), '0', 'some were done after a cancel');
+
 # Below another run: what always runs does so when that is cancelled.
 define('below', '', $gated, act('clean', ['gated'], 'always'));
 app(q{SELECT jobsched.create_job('above', command => 'SELECT jobsched.trigger(''below'', child => true)')});
