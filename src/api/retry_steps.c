@@ -6,7 +6,8 @@
  * Here the runs of steps are named; what becomes of them is in run/carry.c, which
  * has the design.  Named are those that have succeeded, that the owner may see, and
  * whose steps are not to be done anew in any case (from_step).  What is about to be
- * removed from history, or only kept there because others need it, is done anew.
+ * removed from history is done anew; what is kept there beyond its retention, as the
+ * run has lasted for so long, is held.
  *
  * A run that has ended before it could queue its steps has carried over nothing.
  * Its retry carries over what it should have: of the run that it was a retry of.
@@ -20,6 +21,7 @@
 #include "api/retry_steps.h"
 #include "base/arguments.h"
 #include "catalog/pg_type.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "store/owner.h"
 #include "utils/array.h"
@@ -28,6 +30,9 @@
 
 /* Retries of retries that have not begun, at most. */
 #define MOST_RETRIES 1000
+
+/* One that is moved to where it is kept may be found twice. */
+#define MOST_FOUND (2 * JS_MAX_STEPS)
 
 /* Whose runs of steps are named. */
 typedef struct Search
@@ -154,7 +159,7 @@ is_carried_over(const Search *search, const JsRun *head)
 
 	return step != NULL && !is_in(search->from_step, step) &&
 		js_role_may_see(search->job->owner, head->owner) &&
-		js_history_find_head(head->run_id, true, &again, &status);
+		(js_history_find_head(head->run_id, true, &again, &status) || js_history_hold(head->run_id));
 }
 
 static bool
@@ -167,7 +172,7 @@ note_success(const JsRun *head, JsStatus status, void *arg)
 		search->ids[search->count++] = head->run_id;
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(search->scratch);
-	return search->count < JS_MAX_STEPS;
+	return search->count < MOST_FOUND;
 }
 
 static bool
@@ -232,15 +237,16 @@ js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun 
 {
 	Search		search = {.job = job};
 
-	search.ids = palloc(JS_MAX_STEPS * sizeof(int64));
+	search.ids = palloc(MOST_FOUND * sizeof(int64));
 	search.scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched retry", ALLOCSET_DEFAULT_SIZES);
 	if (from_step != NULL)
 		search.from_step = add_names(NIL, from_step);
 	js_dependency_lock();
 	run_id = find_begun(&search, run_id);
 	js_history_visit_children(run_id, 0, note_success, &search);
+	js_history_visit_children(run_id, JS_RINGS, note_success, &search);
 	qsort(search.ids, search.count, sizeof(int64), compare_ids);
 	run->parents = search.ids;
-	run->nparents = search.count;
+	run->nparents = qunique(search.ids, search.count, sizeof(int64), compare_ids);
 	MemoryContextDelete(search.scratch);
 }

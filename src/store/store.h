@@ -575,6 +575,7 @@ extern int	js_ring_next(int ring, const JsRing *state);
 extern int64 js_history_keep_some(int segment, int64 from);
 extern int64 js_history_keep_children(int segment, int64 from);
 extern int64 js_history_release_some(int64 from);
+extern bool js_history_hold(int64 run_id);
 extern bool js_history_keeps_run(int64 run_id);
 extern bool js_history_keeps_job(int64 job_id);
 extern void js_ring_advance(int ring, TimestampTz now, JsRing *state);

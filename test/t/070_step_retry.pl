@@ -441,17 +441,40 @@ app(q{SELECT jobsched.pause_job('kept')});
 $again = app("SELECT jobsched.retry_run($run, args => '{\"bad\": []}')");
 set_setting($node, 'jobsched.history_retention', '1min');
 my $clock = 0;
-for (1 .. 10)
+sub turn_the_ring
 {
 	my $segment = psql('SELECT segment FROM jobsched_internal.ring WHERE ring = 0');
 
 	set_clock($node, $db, psql("SELECT clock_timestamp() + interval '" . ++$clock . " minutes'"));
-	wait_until($node, $db, "SELECT segment <> $segment FROM jobsched_internal.ring WHERE ring = 0", 'the ring moves on');
+	return wait_until($node, $db, "SELECT segment <> $segment FROM jobsched_internal.ring WHERE ring = 0", 'the ring moves on');
 }
+turn_the_ring() for 1 .. 10;
 is(psql("SELECT string_agg(s.step, ',') FROM jobsched.steps s WHERE s.workflow_run_id = $run AND s.step = 'a'"), 'a', 'what is to be carried over is kept');
 app(q{SELECT jobsched.resume_job('kept')});
 is(ended($again), 'succeeded', 'beyond its retention');
 is(shown($again), 'a succeeded carried_over, b succeeded, c succeeded', '... it is carried over');
+define('long', '', $flow[0], { name => 'gated', handler => 'app.gated' });
+my $closed = close_gate($node, $db);
+$run = trigger('long');
+wait_at_gate($node, $db, step_run($run, 'gated'));
+turn_the_ring() for 1 .. 10;
+my $kept = "SELECT count(*) FROM jobsched_internal.history_kept WHERE run_id = " . step_run($run, 'a');
+is(psql($kept), '1', 'a step of a run that lasts for longer than the retention');
+app('SELECT jobsched.cancel_run(' . step_run($run, 'gated') . ')');
+is(ended($run), 'failed child_failed', '... and fails');
+$node->safe_psql($db, "BEGIN; SELECT jobsched.retry_run($run); ROLLBACK");
+app(q{SELECT jobsched.pause_job('long')});
+$again = app("SELECT jobsched.retry_run($run)");
+turn_the_ring() for 1 .. 10;
+is(psql($kept), '1', '... is kept for its retry');
+$closed->query_safe('COMMIT');
+$closed->quit;
+app(q{SELECT jobsched.resume_job('long')});
+is(ended($again), 'succeeded', '... which succeeds');
+is(shown($again), 'a succeeded carried_over, gated succeeded', '... and carries it over');
+drained('all have ended');
+turn_the_ring();
+wait_value($node, $db, $kept, '0', '... and then it goes');
 drained('all have ended');
 
 # ------------------------------------------------------------------------
@@ -650,8 +673,9 @@ for my $round (1 .. 5)
 	push @random_runs, @ids;
 	for (1 .. 40)
 	{
-		my $victim = $ids[ rand @ids ];
-		next if ($cancels{$victim} || 0) >= 1 + $victim % 2;
+		my @spared = grep { ($cancels{$_} || 0) >= 1 + $_ % 2 } @ids;
+		my $victim = psql(q{SELECT run_id FROM jobsched.runs WHERE reason = 'waiting_for_children' AND NOT run_id = ANY ('{} . join(',', @spared) . q{}') ORDER BY random() LIMIT 1})
+		  or next;
 		$cancels{$victim}++ if app("SELECT jobsched.cancel_run($victim)") eq 't';
 	}
 	my @pids = worker_pids($node, $db);
