@@ -673,8 +673,8 @@ for my $round (1 .. 5)
 	push @random_runs, @ids;
 	for (1 .. 40)
 	{
-		my @spared = grep { ($cancels{$_} || 0) >= 1 + $_ % 2 } @ids;
-		my $victim = psql(q{SELECT run_id FROM jobsched.runs WHERE reason = 'waiting_for_children' AND NOT run_id = ANY ('{} . join(',', @spared) . q{}') ORDER BY random() LIMIT 1})
+		my $spared = join ',', grep { ($cancels{$_} || 0) >= 1 + $_ % 2 } @ids;
+		my $victim = psql(qq{SELECT run_id FROM jobsched.runs WHERE reason = 'waiting_for_children' AND NOT run_id = ANY ('{$spared}') ORDER BY random() LIMIT 1})
 		  or next;
 		$cancels{$victim}++ if app("SELECT jobsched.cancel_run($victim)") eq 't';
 	}
