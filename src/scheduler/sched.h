@@ -174,6 +174,9 @@ typedef struct StopEntry
 	int32		attempt;		/* the only one that is meant; 0: any */
 	bool		force;
 	bool		again;			/* it was tried once */
+	struct StopEntry *second;	/* of the same run, which waits for its
+								 * children: those that run always are to end
+								 * too; NULL: there is none */
 } StopEntry;
 
 typedef struct RunEntry RunEntry;
@@ -225,6 +228,9 @@ struct RunEntry
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
 	bool		own_request;	/* it sends one, whatever its job does */
+	bool		always;			/* a step: it runs also if its workflow run is
+								 * to end */
+	bool		is_timed;		/* it is in the heap of sched_deadline.c */
 	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
@@ -232,8 +238,6 @@ struct RunEntry
 	TimestampTz cancel_at;		/* when, by the real clock */
 	bool		terminated;		/* and then to end itself */
 	StopEntry  *stop;			/* NULL: nobody wants it to be cancelled */
-	StopEntry  *last_stop;		/* nor what it does always, of one that waits
-								 * for its children */
 	LimitSet   *limits;			/* that name it; NULL: none does */
 	bool		holding;		/* it has its units of them */
 	bool		unpaid;			/* and is yet to use up what rates allow */
@@ -242,12 +246,8 @@ struct RunEntry
 	RunAfter   *after;			/* NULL: it waits for none any more */
 	RunChild   *child;			/* NULL: no run waits for it as its parent */
 	Batch	   *batch;			/* NULL: it is none */
-	bool		always;			/* a step: it runs also if its workflow run is
-								 * to end */
-	bool		is_timed;		/* it waits for its children until ends_by; it
-								 * is in the heap of sched_deadline.c */
-	TimestampTz began_at;		/* of one that waits for its children */
-	TimestampTz ends_by;
+	TimestampTz ends_by;		/* of one that waits for its children;
+								 * DT_NOBEGIN: without end */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 };
@@ -586,6 +586,7 @@ sched_child_has_failed(const JsRun *child, JsStatus status)
 extern void sched_parents_serve(TimestampTz now);
 
 /* sched_deadline.c */
+extern void sched_deadline_set(RunEntry *run, TimestampTz began_at);
 extern void sched_deadline_enter(RunEntry *run);
 extern void sched_deadline_leave(RunEntry *run);
 extern void sched_deadline_follow(RunEntry *run);

@@ -138,10 +138,11 @@ take_stop(RunEntry *run, StopEntry *stop)
 		take_place(&run->stop, stop);
 	else if (stop->kind == JS_STOP_DEADLINE)
 		dlist_push_tail(&sched.stops_done, &stop->node);
-	else if (run->stop->kind == JS_STOP_DEADLINE && stop->stop_id < run->stop->stop_id)
+	else if (run->stop->kind == JS_STOP_DEADLINE && run->stop->second == NULL &&
+			 stop->stop_id < run->stop->stop_id)
 		take_place(&run->stop, stop);
 	else
-		take_place(&run->last_stop, stop);
+		take_place(&run->stop->second, stop);
 }
 
 /*

@@ -35,8 +35,8 @@
  * cancel_running, or because it is doomed itself); it ends after them.
  *
  * A step with when => 'always' is not doomed with the others (RunEntry.always), unless
- * all are: its parent has left the queue, has a second stop (last_stop), or belongs to
- * a job that was dropped with cancel_running; or so does one further up.  The parent
+ * all are: its parent has a second stop (StopEntry.second), or belongs to a job that was
+ * dropped with cancel_running; or so does one further up that waits too.  The parent
  * ends after it, in the way in which it was to end.
  *
  * INVARIANTS
@@ -243,7 +243,7 @@ find_doom(Family *family)
 		family->all_doomed = sched_child_ends_in_any_case(parent);
 	}
 	else
-		family->doomed = family->all_doomed = !js_run_see_head(family->run_id, &head);
+		family->doomed = !js_run_see_head(family->run_id, &head);
 }
 
 /* A run that has a parent has been read; it is in no place yet. */
@@ -351,7 +351,7 @@ sched_children_doom(int64 run_id, bool all)
 void
 sched_children_tell(int64 run_id)
 {
-	sched_children_doom(run_id, true);
+	sched_children_doom(run_id, false);
 	sched_children_seen(run_id);
 }
 

@@ -5,8 +5,8 @@
  *
  * A workflow run that waits for its steps is in a heap here, by when it has to have
  * ended: its job's deadline after it began, both of which are in rows.  When that
- * has come it gets a stop (sched_cancel.c), as if somebody had cancelled it, in a row of run_stop that
- * survives us and the server; all that follows is what a cancel does
+ * has come it gets a stop, as if somebody had cancelled it, in a row of run_stop that
+ * survives us and the server (sched_cancel.c); all that follows is what a cancel does
  * (sched_children.c), but that the run ends as timed_out.  One that is to end already
  * gets none.
  *
@@ -54,12 +54,20 @@ open_deadlines(void)
 	return deadlines;
 }
 
-/* A run waits for its children. */
+/* When a run has to have ended that began then, and is about to wait for its children. */
+void
+sched_deadline_set(RunEntry *run, TimestampTz began_at)
+{
+	if (run->job->deadline == 0 || run->batch != NULL || run->callback || began_at == DT_NOBEGIN ||
+		pg_add_s64_overflow(began_at, run->job->deadline, &run->ends_by))
+		run->ends_by = DT_NOBEGIN;
+}
+
+/* It waits.  What is to end anyway, or is not ours to end, has no deadline. */
 void
 sched_deadline_enter(RunEntry *run)
 {
-	if (run->job->deadline == 0 || run->job->asleep || run->batch != NULL || run->callback || run->stop != NULL ||
-		pg_add_s64_overflow(run->began_at, run->job->deadline, &run->ends_by))
+	if (run->ends_by == DT_NOBEGIN || run->stop != NULL || run->job->asleep)
 		return;
 	run->is_timed = true;
 	pairingheap_add(open_deadlines(), &run->item.node);
@@ -77,7 +85,13 @@ sched_deadline_leave(RunEntry *run)
 void
 sched_deadline_follow(RunEntry *run)
 {
+	JsRun		head;
+
 	sched_deadline_leave(run);
+	run->ends_by = DT_NOBEGIN;
+	if (run->job->deadline == 0 || !js_run_see_head(run->run_id, &head))
+		return;
+	sched_deadline_set(run, head.claimed_at);
 	sched_deadline_enter(run);
 }
 

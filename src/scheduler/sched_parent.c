@@ -131,7 +131,7 @@ own_reason_to_end(const RunEntry *parent)
 static bool
 ends_in_any_case(const RunEntry *parent)
 {
-	return parent->last_stop != NULL || (parent->job->dropped && parent->job->cancel_running);
+	return (parent->stop != NULL && parent->stop->second != NULL) || (parent->job->dropped && parent->job->cancel_running);
 }
 
 /*

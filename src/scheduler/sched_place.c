@@ -193,10 +193,10 @@ sched_run_forget(RunEntry *run)
 	sched_child_leave(run);
 	sched_limits_detach(run);
 	sched_steps_follow(run->job);
+	if (run->stop != NULL && run->stop->second != NULL)
+		dlist_push_tail(&sched.stops_done, &run->stop->second->node);
 	if (run->stop != NULL)
 		dlist_push_tail(&sched.stops_done, &run->stop->node);
-	if (run->last_stop != NULL)
-		dlist_push_tail(&sched.stops_done, &run->last_stop->node);
 	sched_run_free(run);
 }
 
@@ -352,7 +352,7 @@ sched_run_await_children(RunEntry *run, TimestampTz began_at)
 {
 	if (run == NULL)
 		return;
-	run->began_at = began_at;
+	sched_deadline_set(run, began_at);
 	run->claimed = false;
 	run->seat = -1;
 	queue_stop_again(run);

@@ -712,14 +712,34 @@ isnt(psql("SELECT count(*) FROM jobsched.steps s JOIN jobsched.runs r ON r.run_i
 define('below', '', $gated, act('clean', ['gated'], 'always'));
 app(q{SELECT jobsched.create_job('above', command => 'SELECT jobsched.trigger(''below'', child => true)')});
 $gate = close_gate($node, $db);
-my $above = trigger('above');
-wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $above)", 'it has a child');
-my $below = psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $above");
+app(q{SELECT jobsched.create_job('busy', command => 'SELECT jobsched.trigger(''below'', child => true); SELECT pg_sleep(600)', mode => 'autocommit')});
+for my $how ('above', 'busy')
+{
+	my $above = trigger($how);
+	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $above)", 'it has a child');
+	my $below = psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $above");
+	wait_at_gate($node, $db, step_run($below, 'gated'));
+	app(q{SELECT jobsched.pause_job('below')});
+	app("SELECT jobsched.cancel_run($above)");
+	becomes_shown($below, 'gated cancelled parent_ended, clean queued job_paused', "$how: a workflow run below one that is cancelled");
+	new_scheduler();
+	is(shown($below), 'gated cancelled parent_ended, clean queued job_paused', "$how: ... waits for what is always to be done");
+	app(q{SELECT jobsched.resume_job('below')});
+	is(ended($below), 'cancelled parent_ended', "$how: ... and ends");
+	is(shown($below), 'gated cancelled parent_ended, clean succeeded', "$how: ... when that has been done");
+	like(ended($above), qr/^cancelled cancelled/, "$how: the one above has ended, too");
+}
+my $top = trigger('above');
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $top)", 'it has a child');
+my $below = psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $top");
 wait_at_gate($node, $db, step_run($below, 'gated'));
-app("SELECT jobsched.cancel_run($above)");
-is(ended($above), 'cancelled cancelled', 'a workflow run below one that is cancelled');
-is(shown($below), 'gated cancelled parent_ended, clean succeeded', '... does what is always to be done');
-is(psql("SELECT status FROM jobsched.runs WHERE run_id = $below"), 'cancelled', '... and ends');
+app(q{SELECT jobsched.pause_job('below')});
+app("SELECT jobsched.cancel_run($top)");
+becomes_shown($below, 'gated cancelled parent_ended, clean queued job_paused', 'once more');
+app("SELECT jobsched.cancel_run($top)");
+is(ended($top), 'cancelled cancelled', 'what is above is cancelled twice');
+is(shown($below), 'gated cancelled parent_ended, clean cancelled parent_ended', '... which ends all that is below');
+app(q{SELECT jobsched.resume_job('below')});
 open_the_gate();
 
 # ------------------------------------------------------------------------
