@@ -89,8 +89,9 @@ note_named(const JsJob *head, void *arg)
 	ListCell   *lc;
 
 	foreach(lc, steps->missing)
-		if (head->step != NULL && strcmp(lfirst(lc), head->step) == 0)
 	{
+		if (head->step == NULL || strcmp(lfirst(lc), head->step) != 0)
+			continue;
 		steps->missing = foreach_delete_current(steps->missing, lc);
 		steps->ids[steps->count++] = Int64GetDatum(head->job_id);
 		break;
