@@ -54,10 +54,20 @@ open_deadlines(void)
 	return deadlines;
 }
 
+/* It waits no more, or is about to be given another end. */
+void
+sched_deadline_leave(RunEntry *run)
+{
+	if (run->is_timed)
+		pairingheap_remove(deadlines, &run->item.node);
+	run->is_timed = false;
+}
+
 /* When a run has to have ended that began then, and is about to wait for its children. */
 void
 sched_deadline_set(RunEntry *run, TimestampTz began_at)
 {
+	sched_deadline_leave(run);
 	if (run->job->deadline == 0 || run->batch != NULL || run->callback || began_at == DT_NOBEGIN ||
 		pg_add_s64_overflow(began_at, run->job->deadline, &run->ends_by))
 		run->ends_by = DT_NOBEGIN;
@@ -71,14 +81,6 @@ sched_deadline_enter(RunEntry *run)
 		return;
 	run->is_timed = true;
 	pairingheap_add(open_deadlines(), &run->item.node);
-}
-
-void
-sched_deadline_leave(RunEntry *run)
-{
-	if (run->is_timed)
-		pairingheap_remove(deadlines, &run->item.node);
-	run->is_timed = false;
 }
 
 /* Its job has changed. */
