@@ -96,12 +96,12 @@ WHERE b IS DISTINCT FROM test.has('plain') || '{"name": "new"}' ORDER BY s.nr;
 
 -- All at once, by each function; and what a definition does not give is not there.
 SELECT string_agg(format('%I => %L', name, value), ', ') AS samples FROM test.sample
-WHERE name NOT IN ('name', 'command', 'steps', 'after', 'owner') \gset
+WHERE name NOT IN ('name', 'command', 'steps', 'after', 'deadline', 'owner') \gset
 SELECT jobsched.create_job('all', :samples) > 0 AS ok;
 SELECT jobsched.alter_job('one', :samples);
 SELECT s.name, test.has(j.name) -> s.name AS is
 FROM test.sample s, (VALUES ('all'), ('one')) j (name)
-WHERE test.has(j.name) -> s.name IS DISTINCT FROM test.shown(s.type, s.value) AND s.name NOT IN ('name', 'command', 'steps', 'after', 'owner')
+WHERE test.has(j.name) -> s.name IS DISTINCT FROM test.shown(s.type, s.value) AND s.name NOT IN ('name', 'command', 'steps', 'after', 'deadline', 'owner')
 ORDER BY j.name, s.nr;
 SELECT jobsched.create_job('all', command => 'SELECT 1', if_exists => 'update') > 0 AS ok;
 SELECT test.has('all') = test.has('plain') || '{"name": "all"}' AS as_new;

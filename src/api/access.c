@@ -68,12 +68,6 @@ js_may_manage_run(const JsRun *run)
 }
 
 bool
-js_role_may_see(Oid role, Oid owner)
-{
-	return has_privs_of_role(role, owner) || has_privs_of_role(role, ROLE_PG_MONITOR);
-}
-
-bool
 js_may_see(Oid owner)
 {
 	return js_role_may_see(GetUserId(), owner);

@@ -10,12 +10,12 @@
 #ifndef JS_ACCESS_H
 #define JS_ACCESS_H
 
+#include "store/owner.h"
 #include "store/store.h"
 
 extern void js_check_may_write(const char *function);
 extern bool js_may_manage(Oid owner);
 extern bool js_may_manage_run(const JsRun *run);
-extern bool js_role_may_see(Oid role, Oid owner);
 extern bool js_may_see(Oid owner);
 extern bool js_may_read(Oid owner, bool callback);
 extern void js_check_may_own(Oid owner, bool needs_session);

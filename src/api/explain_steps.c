@@ -80,6 +80,9 @@ condition_of(const Explained *step)
 		case JS_AFTER_DONE:
 			return psprintf("when %s %s ended, whatever became of %s", after, one ? "has" : "have",
 							one ? "it" : "them");
+		case JS_AFTER_ALWAYS:
+			return psprintf("when %s %s ended, whatever became of %s, also if the run is cancelled", after,
+							one ? "has" : "have", one ? "it" : "them");
 		case JS_AFTER_NOTHING:
 			break;
 	}

@@ -211,6 +211,17 @@ check_timeout(const JsJob *job)
 				 errhint("Give its steps one each.")));
 }
 
+/* Of other jobs a run is nothing but its attempts. */
+static void
+check_deadline(const JsJob *job)
+{
+	if (job->steps == NULL && job->deadline != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a job that is not made of steps cannot have a deadline"),
+				 errhint("Give it a timeout instead; deadline => '0' removes a deadline.")));
+}
+
 /* Writes what is given into the job. */
 void
 js_job_definition_apply(const JsJobDefinition *def, JsJob *job)
@@ -228,6 +239,8 @@ js_job_definition_apply(const JsJobDefinition *def, JsJob *job)
 	set_kind(job, def);
 	checking(def, "timeout");
 	check_timeout(job);
+	checking(def, "deadline");
+	check_deadline(job);
 	if (js_job_definition_changes_work(def))
 		set_work(job, def);
 	check_callbacks(job, def, job->owner != before.owner);

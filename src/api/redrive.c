@@ -10,10 +10,13 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/retry_steps.h"
+#include "api/trigger.h"
 #include "compat.h"
 #include "http/limit_keys.h"
 #include "run/http_job.h"
 #include "run/queue.h"
+#include "store/bounds.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(jobsched_retry_run);
@@ -35,12 +38,22 @@ refuse_unknown(int64 run_id)
 	refuse_run(run_id, ERRCODE_UNDEFINED_OBJECT, "does not exist", NULL);
 }
 
+/* Of a job made of steps some of them can be executed once more. */
+pg_noreturn static void
+refuse_success(int64 run_id, const JsJob *job)
+{
+	refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
+			   job->has_steps ?
+			   "Use trigger() to run its job once more, or name in from_step the steps to begin with." :
+			   "Use trigger() to run its job once more.");
+}
+
 /*
- * A run that has ended without success, and its job, locked.  The job may have
- * got another owner while the lock was waited for.
+ * A run that has ended without success, or in any way, and its job, locked.  The
+ * job may have got another owner while the lock was waited for.
  */
 static void
-find_ended(int64 run_id, JsRun *run, JsJob *job)
+find_ended(int64 run_id, bool after_success, JsRun *run, JsJob *job)
 {
 	JsOutcome	outcome;
 	bool		live = js_run_see(run_id, run);
@@ -56,10 +69,9 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 				   "Retry its members, the runs whose parent_run_id it is in view runs.");
 	if (run->source == JS_SOURCE_STEP)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of a step, which is not executed by itself",
-				   psprintf("Use retry_run(" INT64_FORMAT ") if that has failed, else trigger() its job once more.", run->parent_run_id));
-	if (outcome.status == JS_SUCCEEDED)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
-				   "Use trigger() to run its job once more.");
+				   psprintf("Use retry_run(" INT64_FORMAT "), which does with from_step what you name, and all that comes after it.", run->parent_run_id));
+	if (outcome.status == JS_SUCCEEDED && !after_success)
+		refuse_success(run_id, job);
 	if (outcome.status == JS_SKIPPED && outcome.reason != NULL &&
 		strcmp(outcome.reason, JS_UNSENDABLE) == 0)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -108,29 +120,75 @@ is_of_another_owner(const JsRun *run, const JsJob *job)
 	return (run->handler != NULL || run->request != NULL) && run->owner != job->owner;
 }
 
-static int64
-queue_again(int64 run_id, JsRun *run, const JsJob *job)
+/* What is in from_step, if it names any. */
+static ArrayType *
+steps_argument(FunctionCallInfo fcinfo)
 {
+	ArrayType  *steps = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
+
+	return steps == NULL || ArrayGetNItems(ARR_NDIM(steps), ARR_DIMS(steps)) == 0 ? NULL : steps;
+}
+
+/* Their ids. */
+static ArrayType *
+find_steps(int64 run_id, const JsJob *job, ArrayType *from_step)
+{
+	if (from_step == NULL)
+		return NULL;
+	if (job->steps == NULL)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "is of a job that is not made of steps", "Leave from_step out.");
+	return js_retry_find_steps(job, from_step);
+}
+
+/* Arguments of this retry, over those that the run has had. */
+static void
+merge_args(int64 run_id, Jsonb *args, JsRun *run)
+{
+	if (args == NULL)
+		return;
+	if (run->handler != NULL || run->request != NULL)
+		refuse_run(run_id, ERRCODE_INVALID_PARAMETER_VALUE,
+				   "executes what it has brought along, and cannot be given args", "Leave args out.");
+	run->args = run->args == NULL ? args : js_run_args(run->args, args);
+	js_bounds_check_run(run);
+}
+
+static int64
+queue_again(int64 run_id, ArrayType *from_step, JsRun *run, const JsJob *job)
+{
+	ArrayType  *from_steps = find_steps(run_id, job, from_step);
+
+	if (job->steps != NULL && run->handler == NULL && run->request == NULL)
+		js_retry_carry_over(run_id, job, from_step, run);
 	js_queue_prepare_again(run, job, JS_SOURCE_RETRY);
-	js_retried_insert(run_id, js_queue_run(run), run->queued_at);
+	if (run->nparents == 0)
+		run->parents = NULL;
+	js_retried_insert(run_id, js_queue_run(run), run->queued_at, from_steps);
 	return run->run_id;
 }
 
 Datum
 jobsched_retry_run(PG_FUNCTION_ARGS)
 {
-	int64		run_id = PG_GETARG_INT64(0);
+	ArrayType  *from_step = steps_argument(fcinfo);
+	Jsonb	   *args = js_trigger_args(fcinfo, 2);
+	int64		run_id;
 	JsRun		run = {0};
-	JsJob		job;
+	JsJob		job = {0};
 
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	run_id = PG_GETARG_INT64(0);
 	js_check_may_write("retry_run()");
-	find_ended(run_id, &run, &job);
+	find_ended(run_id, from_step != NULL, &run, &job);
 	if (is_of_another_owner(&run, &job))
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				   "is of another owner of its job",
 				   "What it executes is its own, and was written by that role.");
 	refuse_second_retry(run_id, &run);
-	PG_RETURN_INT64(queue_again(run_id, &run, &job));
+	merge_args(run_id, args, &run);
+	PG_RETURN_INT64(queue_again(run_id, from_step, &run, &job));
 }
 
 /*
@@ -143,13 +201,13 @@ jobsched_redrive_run(PG_FUNCTION_ARGS)
 {
 	int64		run_id = PG_GETARG_INT64(0);
 	JsRun		run = {0};
-	JsJob		job;
+	JsJob		job = {0};
 
 	js_check_may_write("redrive()");
-	find_ended(run_id, &run, &job);
+	find_ended(run_id, false, &run, &job);
 	if (js_retried_find(run_id) != 0 || slot_is_retried(&run) || is_of_another_owner(&run, &job))
 		PG_RETURN_NULL();
-	PG_RETURN_INT64(queue_again(run_id, &run, &job));
+	PG_RETURN_INT64(queue_again(run_id, NULL, &run, &job));
 }
 
 /* For redrive(). */

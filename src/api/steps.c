@@ -224,7 +224,7 @@ take_flags(Steps *all, const Step *step)
 	JsonbValue *value = look_up(all, step, "when");
 
 	if (value != NULL)
-		step->job->step_when = js_after_when_argument("when", TextDatumGetCString(js_step_value("when", value, JS_PARAMETER_TEXT)));
+		step->job->step_when = js_step_when_argument(TextDatumGetCString(js_step_value("when", value, JS_PARAMETER_TEXT)));
 	value = look_up(all, step, "optional");
 	if (value != NULL)
 		step->job->step_optional = DatumGetBool(js_step_value("optional", value, JS_PARAMETER_BOOLEAN));

@@ -12,6 +12,9 @@
  * rows stay while a run has begun that may need them, and never change but for their
  * name, their owner and whether they are held.
  *
+ * A run that is a retry may have to carry over steps that had succeeded: for these
+ * there are rows of history instead of runs (carry.c).
+ *
  * No lock is needed on the runs that others wait for, as it is for parameter after:
  * they exist from the same commit on as the rows of dependency that keep them.
  *
@@ -26,6 +29,7 @@
 #include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "run/carry.h"
 #include "run/children.h"
 #include "run/http_job.h"
 #include "run/queue.h"
@@ -42,6 +46,7 @@ typedef struct Queue
 	const JsRun *run;			/* that queues them */
 	int			count;
 	int64		ids[JS_MAX_STEPS];
+	int64		carried[JS_MAX_STEPS];	/* from which runs; 0: done anew */
 } Queue;
 
 static void
@@ -104,17 +109,43 @@ prepare(const Queue *queue, const JsJob *step, JsRun *run)
 	wait_for_others(queue, step, run);
 }
 
+/* A step that need not be executed has ended before it was queued. */
+static int64
+carry_over(const Queue *queue, const JsJob *step)
+{
+	JsOutcome	outcome;
+	JsRun		run;
+
+	js_queue_prepare(&run, step, JS_SOURCE_STEP);
+	run.run_id = js_run_next_id();
+	run.priority = queue->run->priority;
+	run.traceparent = queue->run->traceparent;
+	js_children_adopt(&run, step->step_optional);
+	outcome = js_carry_take(queue->carried[queue->count], &run);
+	js_history_insert(&run, &outcome);
+	return run.run_id;
+}
+
+static int64
+add_run(const Queue *queue, const JsJob *step)
+{
+	JsRun		run;
+
+	prepare(queue, step, &run);
+	return js_queue_add(queue->writer, &run);
+}
+
 static void
 queue_step(Queue *queue, const JsJob *step)
 {
 	ErrorContextCallback callback = {error_context_stack, step_error_context, step->step};
-	JsRun		run;
+	int64		id;
 
 	error_context_stack = &callback;
 	if (step->step_no != queue->count + 1)
 		refuse_spoilt();
-	prepare(queue, step, &run);
-	queue->ids[queue->count++] = js_queue_add(queue->writer, &run);
+	id = queue->carried[queue->count] != 0 ? carry_over(queue, step) : add_run(queue, step);
+	queue->ids[queue->count++] = id;
 	error_context_stack = callback.previous;
 }
 
@@ -158,6 +189,8 @@ js_step_runs_queue(const JsJob *job, const JsRun *run)
 		refuse_spoilt();
 	queue = palloc0(sizeof(Queue));
 	queue->run = run;
+	if (run->nparents > 0)
+		js_carry_plan(run, steps, queue->carried);
 	queue->writer = js_run_writer_open();
 	queue_steps(queue, steps);
 	js_run_writer_close(queue->writer);

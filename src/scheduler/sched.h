@@ -99,6 +99,7 @@ typedef struct JobEntry
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
+	int64		deadline;		/* of a run made of steps, likewise */
 	int32		max_concurrency;	/* 0: none */
 	Limit	   *queue;			/* NULL: none */
 	TimestampTz skipped_first;
@@ -176,6 +177,9 @@ typedef struct StopEntry
 	int32		attempt;		/* the only one that is meant; 0: any */
 	bool		force;
 	bool		again;			/* it was tried once */
+	struct StopEntry *second;	/* of the same run, which waits for its
+								 * children: those that run always are to end
+								 * too; NULL: there is none */
 } StopEntry;
 
 typedef struct RunEntry RunEntry;
@@ -227,6 +231,9 @@ struct RunEntry
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
 	bool		own_request;	/* it sends one, whatever its job does */
+	bool		always;			/* a step: it runs also if its workflow run is
+								 * to end */
+	bool		is_timed;		/* it is in the heap of sched_deadline.c */
 	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
@@ -237,10 +244,13 @@ struct RunEntry
 	LimitSet   *limits;			/* that name it; NULL: none does */
 	bool		holding;		/* it has its units of them */
 	bool		unpaid;			/* and is yet to use up what rates allow */
-	bool		depends;		/* there are runs that it waits for, or did */
+	bool		depends;		/* there are rows of dependency: of runs that
+								 * it waits for, or did, or carries over */
 	RunAfter   *after;			/* NULL: it waits for none any more */
 	RunChild   *child;			/* NULL: no run waits for it as its parent */
 	Batch	   *batch;			/* NULL: it is none */
+	TimestampTz ends_by;		/* of one that waits for its children;
+								 * DT_NOBEGIN: without end */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 };
@@ -395,7 +405,7 @@ extern void sched_run_place(RunEntry *run, RunEntryState state);
 extern void sched_run_wait(RunEntry *run, TimestampTz now);
 extern void sched_run_retry(RunEntry *run, TimestampTz retry_at);
 extern void sched_run_put_off(RunEntry *run);
-extern void sched_run_await_children(RunEntry *run);
+extern void sched_run_await_children(RunEntry *run, TimestampTz began_at);
 extern void sched_run_give_way(RunEntry *run, OwnerEntry *room);
 extern bool sched_run_overlaps(const RunEntry *run);
 extern void sched_job_place_runs(JobEntry *job);
@@ -558,13 +568,14 @@ extern void sched_upstream_follow(TimestampTz now);
 extern void sched_child_join(RunEntry *run, int64 parent_run_id);
 extern void sched_child_leave(RunEntry *run);
 extern bool sched_child_is_doomed(const RunEntry *run);
+extern bool sched_child_ends_in_any_case(const RunEntry *run);
 extern int64 sched_child_parent(const RunEntry *run);
 extern void sched_child_note(RunEntry *run);
 extern void sched_children_note(RunEntry *parent);
 extern void sched_children_tell(int64 run_id);
 extern int64 *sched_children_cursor(RunEntry *parent);
 extern bool sched_children_lack_one(int64 parent_run_id);
-extern void sched_children_doom(int64 run_id);
+extern void sched_children_doom(int64 run_id, bool all);
 extern int64 sched_children_next_to_see(void);
 extern void sched_children_seen(int64 run_id);
 extern RunEntry *sched_children_next_to_end(void);
@@ -579,6 +590,14 @@ sched_child_has_failed(const JsRun *child, JsStatus status)
 
 /* sched_parent.c */
 extern void sched_parents_serve(TimestampTz now);
+
+/* sched_deadline.c */
+extern void sched_deadline_set(RunEntry *run, TimestampTz began_at);
+extern void sched_deadline_enter(RunEntry *run);
+extern void sched_deadline_leave(RunEntry *run);
+extern void sched_deadline_follow(RunEntry *run);
+extern TimestampTz sched_deadline_first(void);
+extern RunEntry *sched_deadline_next(TimestampTz now);
 
 /* sched_steps.c */
 extern void sched_steps_note(int64 workflow_id);
@@ -659,9 +678,11 @@ extern bool sched_was_replaced(int64 run_id);
 /* sched_cancel.c */
 extern void sched_unpark_stops(void);
 extern void sched_add_stop(const JsStop *row, void *arg);
+extern JsStatus sched_stop_status(const StopEntry *stop);
 extern const char *sched_stop_reason(const StopEntry *stop);
 extern void sched_replace_run(RunEntry *run, bool at_once);
 extern void sched_serve_stops(TimestampTz now);
+extern void sched_serve_deadlines(TimestampTz now);
 extern void sched_enforce(void);
 extern TimestampTz sched_enforce_deadline(const SeatEntry *seat);
 extern int64 sched_timeout(const RunEntry *run);

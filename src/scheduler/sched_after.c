@@ -334,6 +334,7 @@ reason_to_skip(const RunAfter *after)
 				return NULL;
 			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
 		case JS_AFTER_DONE:
+		case JS_AFTER_ALWAYS:
 		case JS_AFTER_NOTHING:
 			break;
 	}

@@ -14,6 +14,9 @@
  * If a slot's run replaces another run (overlap 'replace'), the scheduler
  * inserts such a row for that one, in the transaction that makes the new run.
  *
+ * So does it if the deadline of a run has come that waits for its steps
+ * (sched_deadline.c), and was not to end before.
+ *
  * A timeout works in the same way, without a row.  The scheduler enforces it
  * and not the worker, where the job's own code could interfere.  It counts from
  * when the worker began the run, by the real clock.
@@ -70,33 +73,34 @@ is_jobless(int64 run_id)
 	return js_run_see_head(run_id, &row) && row.job_id == 0;
 }
 
-/* A run that another replaces does not start any more, if it waits. */
+/* A run that another replaces, or that is skipped, does not start any more, if it waits. */
 static void
-hold_back(int64 run_id)
+hold_back(int64 run_id, JsStopKind kind)
 {
 	TimestampTz now = js_clock_now();
 	RunEntry   *run = sched_run_load(run_id, now);
 
 	if (run == NULL && is_jobless(run_id))
 		sched_note_replaced(run_id);
-	if (run == NULL || is_claimed(run))
+	if (run == NULL || is_claimed(run) || (kind == JS_STOP_SKIP && run->attempt > 0))
 		return;
 	run->superseded = true;
 	if (run->state != RUN_ASSIGNED)
 		sched_run_wait(run, now);
 }
 
+/* Whether it is for a run that no worker has. */
 static bool
 replaces(JsStopKind kind)
 {
-	return kind == JS_STOP_REPLACE || kind == JS_STOP_DEBOUNCE;
+	return kind == JS_STOP_REPLACE || kind == JS_STOP_DEBOUNCE || kind == JS_STOP_SKIP;
 }
 
 void
 sched_add_stop(const JsStop *row, void *arg)
 {
 	if (sched_take_stop(row) && replaces(row->kind))
-		hold_back(row->run_id);
+		hold_back(row->run_id, row->kind);
 }
 
 /* Runs have got jobs: stops of these may be among those that are parked. */
@@ -109,17 +113,36 @@ sched_unpark_stops(void)
 
 		sched_queue_stop(stop, sched_run_find(stop->run_id));
 		if (replaces(stop->kind))
-			hold_back(stop->run_id);
+			hold_back(stop->run_id, stop->kind);
 	}
 }
 
-/* A second stop for the same run takes the place of the first. */
+/* One of two stops, of which *place has the other; the first of them is dropped. */
+static void
+take_place(StopEntry **place, StopEntry *stop)
+{
+	if (*place != NULL)
+		dlist_push_tail(&sched.stops_done, &(*place)->node);
+	*place = stop;
+}
+
+/*
+ * A second stop for the same run takes the place of the first.  But while a run
+ * waits for its children both count: by the second those end too that the first
+ * lets run.  A deadline is none if the run was to end already when it came.
+ */
 static void
 take_stop(RunEntry *run, StopEntry *stop)
 {
-	if (run->stop != NULL)
-		dlist_push_tail(&sched.stops_done, &run->stop->node);
-	run->stop = stop;
+	if (run->state != RUN_PARENT || run->stop == NULL)
+		take_place(&run->stop, stop);
+	else if (stop->kind == JS_STOP_DEADLINE)
+		dlist_push_tail(&sched.stops_done, &stop->node);
+	else if (run->stop->kind == JS_STOP_DEADLINE && run->stop->second == NULL &&
+			 stop->stop_id < run->stop->stop_id)
+		take_place(&run->stop, stop);
+	else
+		take_place(&run->stop->second, stop);
 }
 
 /*
@@ -144,11 +167,30 @@ reset_run(RunEntry *run)
 }
 
 /* Of a run that has ended by it. */
+JsStatus
+sched_stop_status(const StopEntry *stop)
+{
+	switch (stop->kind)
+	{
+		case JS_STOP_SKIP:
+			return JS_SKIPPED;
+		case JS_STOP_DEADLINE:
+			return JS_TIMED_OUT;
+		default:
+			return JS_CANCELLED;
+	}
+}
+
+/* Likewise. */
 const char *
 sched_stop_reason(const StopEntry *stop)
 {
 	switch (stop->kind)
 	{
+		case JS_STOP_SKIP:
+			return "skipped_by_request";
+		case JS_STOP_DEADLINE:
+			return "deadline";
 		case JS_STOP_REPLACE:
 		case JS_STOP_OVERLAP:
 			return "replaced";
@@ -206,7 +248,7 @@ serve_stop(StopEntry *stop, TimestampTz now)
 		return;					/* until its worker has told us that it waits */
 	if (run->state != RUN_ASSIGNED && sched_row_is_free(run))
 	{
-		sched_end_run(run, JS_CANCELLED, sched_stop_reason(stop), NULL, NULL);
+		sched_end_run(run, sched_stop_status(stop), sched_stop_reason(stop), NULL, NULL);
 		return;
 	}
 	if (run->state != RUN_ASSIGNED)
@@ -266,6 +308,23 @@ sched_replace_run(RunEntry *run, bool at_once)
  * Time that is up
  * ------------------------------------------------------------------------
  */
+
+/* Those whose deadline has come get a stop, a portion of them; not what is to end anyway. */
+void
+sched_serve_deadlines(TimestampTz now)
+{
+	RunEntry   *run;
+
+	for (int i = 0; i < MAX_SERVED && (run = sched_deadline_next(now)) != NULL; i++)
+	{
+		JsStop		row = {.kind = JS_STOP_DEADLINE,.run_id = run->run_id};
+
+		if (run->stop != NULL)
+			continue;
+		(void) js_stop_insert(&row);
+		sched_add_stop(&row, NULL);
+	}
+}
 
 /* The timeout of an attempt that begins now. */
 int64

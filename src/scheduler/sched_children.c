@@ -34,12 +34,18 @@
  * is to end early (by cancel_run(), overlap 'replace', drop_job() with
  * cancel_running, or because it is doomed itself); it ends after them.
  *
+ * A step with when => 'always' is not doomed with the others (RunEntry.always), unless
+ * all are: its parent has a second stop (StopEntry.second), or belongs to a job that was
+ * dropped with cancel_running; or so does one further up that waits too.  The parent
+ * ends after it, in the way in which it was to end.
+ *
  * INVARIANTS
  *
  * A run with a parent belongs to its family for as long as it is in memory.
  * Whether it is doomed can be derived at any time: its parent is not in the
  * queue, or is doomed itself, or waits and is to end.  A doomed run starts no
- * more (sched_run_wait() holds it).
+ * more (sched_run_wait() holds it).  Both stops of a parent are rows until it has
+ * ended, so it is the same after a restart which of its steps go on.
  *
  * Nobody waits for ever.  A parent waits for its children only; these wait for no
  * runs that live but children of the same parent, which are older (api/child.c).
@@ -77,7 +83,7 @@
  *		after the end of a parent, while	their parent is not in the queue: they
  *		children live						are doomed when they are read
  *		after a stop of a parent that		its row of run_stop is there until the
- *		waits								parent has ended, and is served again
+ *		waits, or a second one				parent has ended, and is served again
  *		while a tree is ended				the root is gone or has its stop;
  *											all below it follows from that
  *		while a doomed child is executed	its worker's seat has the mark; after
@@ -100,7 +106,8 @@ typedef struct Family
 	int64		read_from;		/* the child that is read next */
 	dlist_head	children;		/* RunChild.node */
 	bool		doomed;			/* it has ended, or is to end early: they are
-								 * to end */
+								 * to end, */
+	bool		all_doomed;		/* also those that run always */
 	bool		noted;			/* is in to_see */
 	dlist_node	node;			/* there */
 } Family;
@@ -206,13 +213,14 @@ unnote_child(RunChild *child)
 }
 
 static void
-doom(Family *family)
+doom(Family *family, bool all)
 {
 	dlist_iter	iter;
 
-	if (family->doomed)
+	if (family->doomed && (family->all_doomed || !all))
 		return;
 	family->doomed = true;
+	family->all_doomed |= all;
 	dlist_foreach(iter, &family->children)
 		note_child(dlist_container(RunChild, node, iter.cur));
 }
@@ -222,14 +230,20 @@ doom(Family *family)
  * ------------------------------------------------------------------------
  */
 
-/* Whether the children of a run are to end: it is not in the queue, or is doomed itself. */
-static bool
-dooms(int64 run_id)
+/* The children of a run are to end if it is not in the queue, or is doomed itself. */
+static void
+find_doom(Family *family)
 {
-	const RunEntry *parent = sched_run_find(run_id);
+	const RunEntry *parent = sched_run_find(family->run_id);
 	JsRun		head;
 
-	return parent != NULL ? sched_child_is_doomed(parent) : !js_run_see_head(run_id, &head);
+	if (parent != NULL)
+	{
+		family->doomed = sched_child_is_doomed(parent);
+		family->all_doomed = sched_child_ends_in_any_case(parent);
+	}
+	else
+		family->doomed = !js_run_see_head(family->run_id, &head);
 }
 
 /* A run that has a parent has been read; it is in no place yet. */
@@ -242,7 +256,7 @@ sched_child_join(RunEntry *run, int64 parent_run_id)
 	if (family == NULL)
 	{
 		family = open_family(parent_run_id, run->job->owner);
-		family->doomed = dooms(parent_run_id);
+		find_doom(family);
 		note_family(family);	/* the parent may be to end early */
 	}
 	child->run = run;
@@ -272,7 +286,15 @@ sched_child_leave(RunEntry *run)
 bool
 sched_child_is_doomed(const RunEntry *run)
 {
-	return run->child != NULL && run->child->family->doomed;
+	return run->child != NULL && run->child->family->doomed &&
+		(!run->always || run->child->family->all_doomed);
+}
+
+/* The same, were it a step that runs always. */
+bool
+sched_child_ends_in_any_case(const RunEntry *run)
+{
+	return run->child != NULL && run->child->family->all_doomed;
 }
 
 /* The id of the parent of a run that has one. */
@@ -315,21 +337,21 @@ sched_children_lack_one(int64 parent_run_id)
 		(family == NULL || dlist_is_empty(&family->children));
 }
 
-/* A run is to end, and so are its children; nearly all have had none. */
+/* A run is to end, and so are its children, or all of them; nearly all have had none. */
 void
-sched_children_doom(int64 run_id)
+sched_children_doom(int64 run_id, bool all)
 {
 	Family	   *family = find_family(run_id);
 
 	if (family != NULL)
-		doom(family);
+		doom(family, all);
 }
 
 /* A run is not in the queue any more. */
 void
 sched_children_tell(int64 run_id)
 {
-	sched_children_doom(run_id);
+	sched_children_doom(run_id, false);
 	sched_children_seen(run_id);
 }
 

@@ -286,7 +286,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	}
 	if (row.status == JS_RUN_WAITING)
 	{
-		sched_run_await_children(run);
+		sched_run_await_children(run, row.claimed_at);
 		return;
 	}
 	if (row.status != JS_RUN_RUNNING)

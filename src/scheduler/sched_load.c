@@ -80,7 +80,7 @@ moves_runs(const JobEntry *before, const JobEntry *job)
 		job->serial != before->serial || job->paused != before->paused ||
 		job->auto_paused != before->auto_paused || job->asleep != before->asleep ||
 		job->invalid != before->invalid || job->dropped != before->dropped ||
-		job->queue != before->queue || job->max_concurrency != before->max_concurrency;
+		job->deadline != before->deadline || job->queue != before->queue || job->max_concurrency != before->max_concurrency;
 }
 
 /*
@@ -119,6 +119,7 @@ sched_apply_job(const JsJob *row)
 	job->is_step = row->workflow_id != 0;
 	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
+	job->deadline = row->deadline;
 	job->overlap = row->overlap;
 	job->serial = is_serial(row);
 	job->pause_after_failures = row->pause_after_failures;
@@ -292,6 +293,7 @@ load_job(int64 job_id, Oid owner)
 	job->dropped = true;
 	job->cancel_running = found && row.cancel_running;
 	job->has_old_steps = found && row.steps_revision != 0;
+	job->deadline = found ? row.deadline : 0;
 	if (found)
 		sched_job_set_limits(job, &row);	/* what runs has its places */
 	if (js_job_state_read(job_id, &state))
@@ -363,17 +365,18 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->claimed = row->status == JS_RUN_RUNNING;
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
 	sched_limits_attach(run, row->keys);
-	run->depends = row->after_when != JS_AFTER_NOTHING;
-	if (run->depends && row->status == JS_RUN_QUEUED && row->attempt == 0)
+	run->depends = row->after_when != JS_AFTER_NOTHING || row->nparents > 0;
+	if (row->after_when != JS_AFTER_NOTHING && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_after_begin(run, row->after_when, row->nparents);
 	sched_after_note_back(run->run_id);
+	run->always = row->after_when == JS_AFTER_ALWAYS;
 	if (row->parent_run_id != 0)
 		sched_child_join(run, row->parent_run_id);
 	sched_note_cut_off(run);
 	if (is_batch(row))
 		sched_batch_begin(run);
 	if (row->status == JS_RUN_WAITING)
-		sched_run_await_children(run);
+		sched_run_await_children(run, row->claimed_at);
 	else
 		sched_run_wait(run, now);
 }

@@ -127,21 +127,30 @@ own_reason_to_end(const RunEntry *parent)
 	return parent->job->dropped && parent->job->cancel_running ? "job_dropped" : NULL;
 }
 
+/* Whether it is to end with all its steps, also with those that run always. */
+static bool
+ends_in_any_case(const RunEntry *parent)
+{
+	return (parent->stop != NULL && parent->stop->second != NULL) || (parent->job->dropped && parent->job->cancel_running);
+}
+
 /*
  * Whether one above it has ended or is to end early, be it that the news of that
- * have not come down so far.
+ * have not come down so far; in_any_case: with all that is below, as it has to be
+ * for a step that runs always, and for what is below one.
  */
 static bool
-is_doomed(const RunEntry *run)
+is_doomed(const RunEntry *run, bool in_any_case)
 {
 	for (int i = 0; i < JS_MAX_DEPTH && run->child != NULL; i++)
 	{
-		if (sched_child_is_doomed(run))
+		in_any_case |= run->always;
+		if (in_any_case ? sched_child_ends_in_any_case(run) : sched_child_is_doomed(run))
 			return true;
 		run = sched_run_find(sched_child_parent(run));
 		if (run == NULL || run->state != RUN_PARENT)
 			return false;
-		if (own_reason_to_end(run) != NULL)
+		if (in_any_case ? ends_in_any_case(run) : own_reason_to_end(run) != NULL)
 			return true;
 	}
 	return false;
@@ -153,7 +162,7 @@ reason_to_end(const RunEntry *parent)
 {
 	const char *reason = own_reason_to_end(parent);
 
-	return reason == NULL && is_doomed(parent) ? "parent_ended" : reason;
+	return reason == NULL && is_doomed(parent, false) ? "parent_ended" : reason;
 }
 
 /* None of its children is in the queue any more. */
@@ -164,7 +173,8 @@ end_parent(RunEntry *parent, int *left)
 	const char *error = reason != NULL ? NULL : failure_of_children(parent, left);
 
 	if (reason != NULL)
-		sched_end_run(parent, JS_CANCELLED, reason, NULL, NULL);
+		sched_end_run(parent, parent->stop != NULL ? sched_stop_status(parent->stop) : JS_CANCELLED,
+					  reason, NULL, NULL);
 	else if (error != NULL)
 		sched_end_run(parent, JS_FAILED, "child_failed", NULL, error);
 	else
@@ -216,7 +226,7 @@ static bool
 see_to_parent(RunEntry *parent, int *left, TimestampTz now)
 {
 	if (reason_to_end(parent) != NULL)
-		sched_children_doom(parent->run_id);
+		sched_children_doom(parent->run_id, ends_in_any_case(parent) || is_doomed(parent, true));
 	if (!sched_children_lack_one(parent->run_id) || read_child(parent, now))
 		return true;
 	if (!sched_row_is_free(parent))
@@ -263,12 +273,14 @@ end_child(RunEntry *run)
 {
 	if (run->job->asleep)
 		return true;			/* it is noted again when it wakes */
+	if (!sched_child_is_doomed(run))
+		return true;			/* it runs always */
 	if (run->state == RUN_ASSIGNED)
 		sched_take_back(run->seat);
 	if (run->state == RUN_ASSIGNED)
 	{
 		sched_interrupt(run, JS_CANCEL_PARENT);
-		sched_children_doom(run->run_id);
+		sched_children_doom(run->run_id, false);
 	}
 	else if (run->state == RUN_PARENT)
 		sched_children_note(run);

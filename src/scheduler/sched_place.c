@@ -98,9 +98,11 @@ leave_place(RunEntry *run, RunEntryState next)
 			run->owner->assigned--;
 			run->job->assigned--;
 			break;
+		case RUN_PARENT:
+			sched_deadline_leave(run);
+			break;
 		case RUN_HELD:
 		case RUN_WAITING:
-		case RUN_PARENT:
 			break;
 	}
 }
@@ -129,9 +131,11 @@ enter_place(RunEntry *run)
 			run->owner->assigned++;
 			run->job->assigned++;
 			break;
+		case RUN_PARENT:
+			sched_deadline_enter(run);
+			break;
 		case RUN_HELD:
 		case RUN_WAITING:
-		case RUN_PARENT:
 			break;
 	}
 }
@@ -189,6 +193,8 @@ sched_run_forget(RunEntry *run)
 	sched_child_leave(run);
 	sched_limits_detach(run);
 	sched_steps_follow(run->job);
+	if (run->stop != NULL && run->stop->second != NULL)
+		dlist_push_tail(&sched.stops_done, &run->stop->second->node);
 	if (run->stop != NULL)
 		dlist_push_tail(&sched.stops_done, &run->stop->node);
 	sched_run_free(run);
@@ -289,6 +295,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 {
 	if (run->state == RUN_PARENT)
 	{
+		sched_deadline_follow(run);
 		sched_children_note(run);
 		return;
 	}
@@ -341,10 +348,11 @@ sched_run_put_off(RunEntry *run)
  * takes of its role's memory is not taken from them.
  */
 void
-sched_run_await_children(RunEntry *run)
+sched_run_await_children(RunEntry *run, TimestampTz began_at)
 {
 	if (run == NULL)
 		return;
+	sched_deadline_set(run, began_at);
 	run->claimed = false;
 	run->seat = -1;
 	queue_stop_again(run);

@@ -168,6 +168,7 @@ sched_take_stop(const JsStop *row)
 	stop->attempt = row->attempt;
 	stop->force = row->force;
 	stop->again = false;
+	stop->second = NULL;
 	item->stop = stop;
 	sched_queue_stop(stop, run);
 	return true;

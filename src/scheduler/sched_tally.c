@@ -152,7 +152,7 @@ await_children(RunEntry *run, const JsDone *done)
 {
 	if (run != NULL)
 		note_run_time(run->job, done);
-	sched_run_await_children(run);
+	sched_run_await_children(run, done->started_at);
 }
 
 /* What has come of an attempt. */

@@ -250,7 +250,7 @@ static bool
 step_needed(bool dead, TimestampTz now)
 {
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
-		first_due() <= now || first_future() <= now || sched_limits_changed() ||
+		first_due() <= now || first_future() <= now || sched_deadline_first() <= now || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
 		sched_settle_deadline() <= GetCurrentTimestamp() ||
@@ -279,6 +279,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	set_enabled();
 	sched_place_some();
 	sched_upstream_serve(now);
+	sched_serve_deadlines(now);
 	sched_end_pending(now);
 	sched_retire_some(now);
 	if (dead)
@@ -390,6 +391,7 @@ ms_to_sleep(void)
 	if (sched.enabled && !pairingheap_is_empty(sched.due))
 		ms = js_clock_ms_until(first_due(), ms);
 	ms = js_clock_ms_until(first_future(), ms);
+	ms = js_clock_ms_until(sched_deadline_first(), ms);
 	ms = sched_limits_have_room(js_clock_now()) ? 0 : js_clock_ms_until(sched_limits_deadline(), ms);
 	ms = sched_rings_ms(ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);

@@ -60,6 +60,8 @@ CREATE TABLE jobsched_internal.job (
 	-- functions that are told of the end of each run
 	on_success text,
 	on_failure text,
+	-- how long a run may take, of a job made of steps
+	deadline interval,
 	-- the jobs that it comes after, and their last successes when that was said
 	after_jobs bigint[],
 	after_seen bigint[],
@@ -78,7 +80,7 @@ CREATE TABLE jobsched_internal.job (
 	step_no integer,
 	step text,
 	step_after integer[],
-	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done'])),
+	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done', 'always'])),
 	step_optional boolean NOT NULL DEFAULT false,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
@@ -183,6 +185,7 @@ CREATE FUNCTION jobsched.create_job(
 	keys text[] DEFAULT NULL,
 	on_success text DEFAULT NULL,
 	on_failure text DEFAULT NULL,
+	deadline interval DEFAULT NULL,
 	url text DEFAULT NULL,
 	method text DEFAULT NULL,
 	headers jsonb DEFAULT NULL,
@@ -238,6 +241,7 @@ CREATE FUNCTION jobsched.alter_job(
 	keys text[] DEFAULT NULL,
 	on_success text DEFAULT NULL,
 	on_failure text DEFAULT NULL,
+	deadline interval DEFAULT NULL,
 	url text DEFAULT NULL,
 	method text DEFAULT NULL,
 	headers jsonb DEFAULT NULL,
@@ -326,6 +330,7 @@ SELECT j.job_id,
 	j.keys,
 	j.on_success,
 	j.on_failure,
+	j.deadline,
 	a.after,
 	a.waiting_for,
 	j.enabled,
@@ -408,6 +413,7 @@ COMMENT ON COLUMN jobsched.jobs.pause_after_failures IS 'after so many failures 
 COMMENT ON COLUMN jobsched.jobs.max_concurrency IS 'how many of its runs are executed at the same time; with overlap allow a slot that finds so many live runs is skipped; NULL: any number';
 COMMENT ON COLUMN jobsched.jobs.on_success IS 'a function that is called when a run has succeeded';
 COMMENT ON COLUMN jobsched.jobs.on_failure IS 'a function that is called when a run has failed, timed out or is lost, after its last attempt';
+COMMENT ON COLUMN jobsched.jobs.deadline IS 'of a job made of steps: how long after its start a run ends as timed_out, with all its steps';
 COMMENT ON COLUMN jobsched.jobs.after IS 'the jobs that it comes after; NULL: none';
 COMMENT ON COLUMN jobsched.jobs.waiting_for IS 'those of them that have not succeeded since it ran after them last';
 COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';

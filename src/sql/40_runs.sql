@@ -46,7 +46,7 @@ CREATE TABLE jobsched_internal.run (
 	-- W3C trace context of who queued it
 	traceparent text,
 	-- if it waits for other runs (dependency): how these have to end
-	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done'])),
+	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done', 'always'])),
 	-- for how many, so that it is known what it takes before they are looked for
 	parents integer,
 	-- the run that has queued it as its child, and waits for it; whether that may
@@ -88,7 +88,7 @@ CREATE INDEX dependency_parent ON jobsched_internal.dependency (parent_run_id);
 CREATE SEQUENCE jobsched_internal.stop_id_seq AS bigint;
 CREATE TABLE jobsched_internal.run_stop (
 	stop_id bigint PRIMARY KEY,
-	kind text NOT NULL CHECK (kind = ANY (ARRAY['cancel', 'replace', 'debounce', 'reset', 'overlap'])),
+	kind text NOT NULL CHECK (kind = ANY (ARRAY['cancel', 'replace', 'debounce', 'reset', 'overlap', 'skip', 'deadline'])),
 	run_id bigint NOT NULL,
 	-- the only attempt that is meant; 0: any
 	attempt integer NOT NULL,
@@ -195,6 +195,12 @@ COMMENT ON FUNCTION jobsched.cancel_runs IS
 'Cancels, as cancel_run() does, every run that the caller may manage and that meets all '
 'conditions given: job, status (queued, running, retrying), queued longer ago than older_than. '
 'Returns how many; one condition at least is needed.';
+
+CREATE FUNCTION jobsched.skip_step(run_id bigint, step text)
+RETURNS bigint LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_skip_step';
+COMMENT ON FUNCTION jobsched.skip_step IS
+'Lets a step of a run of a job made of steps end as skipped once the transaction commits, if it has '
+'not started; returns the id of the step''s run. Steps that come after it see a skipped one; more: doc/workflows.md.';
 
 CREATE FUNCTION jobsched.reset_stuck(older_than interval)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_reset_stuck';

@@ -5,13 +5,20 @@
 CREATE TABLE jobsched_internal.retried (
 	run_id bigint PRIMARY KEY,
 	retried_as bigint NOT NULL,
-	retried_at timestamptz NOT NULL
+	retried_at timestamptz NOT NULL,
+	-- of a job made of steps: ids of those that are done anew in any case
+	from_steps bigint[]
 );
+CREATE INDEX retried_as ON jobsched_internal.retried (retried_as);
 
-CREATE FUNCTION jobsched.retry_run(run_id bigint)
-RETURNS bigint LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_retry_run';
+CREATE FUNCTION jobsched.retry_run(
+	run_id bigint,
+	from_step text[] DEFAULT NULL,
+	args jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_retry_run';
 COMMENT ON FUNCTION jobsched.retry_run IS
-'Queues a run that has ended without success anew, with the arguments, priority and slot that it had, and returns the id of the new run. A run is retried like this once; the new one can be.';
+'Queues a run that has ended without success anew, with the arguments, priority and slot that it had, and returns the id of the new run. A run is retried like this once; the new one can be. '
+'Of a job made of steps those that have succeeded are carried over, but for the ones in from_step and those behind them; args are merged over those of the run.';
 
 CREATE FUNCTION jobsched_internal.redrive_run(run_id bigint) RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_redrive_run';

@@ -103,6 +103,7 @@ const JsJobParameter js_job_parameters[] = {
 	{PARAMETER(keys), JS_JOB_KEYS, KEYS, WHOLE | STEP},
 	{PARAMETER(on_success), JS_JOB_ON_SUCCESS, TEXT, WHOLE | REMOVABLE | STEP},
 	{PARAMETER(on_failure), JS_JOB_ON_FAILURE, TEXT, WHOLE | REMOVABLE | STEP},
+	{PARAMETER(deadline), JS_JOB_DEADLINE, SPAN, 0, BOUNDS(0, LONGEST)},
 	{NULL}
 };
 

@@ -28,6 +28,7 @@
 #include "postgres.h"
 
 #include "base/arguments.h"
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -134,4 +135,11 @@ jobsched_owner_name_of(PG_FUNCTION_ARGS)
 	if (name == NULL)
 		name = psprintf("unknown (OID=%u)", stored.oid);
 	PG_RETURN_DATUM(DirectFunctionCall1(namein, CStringGetDatum(name)));
+}
+
+/* Whether a role may see what belongs to another. */
+bool
+js_role_may_see(Oid role, Oid owner)
+{
+	return has_privs_of_role(role, owner) || has_privs_of_role(role, ROLE_PG_MONITOR);
 }

@@ -24,5 +24,6 @@ extern char *js_role_name(Oid role);
 extern bool js_owner_is_home(const JsStoredOwner *stored);
 extern bool js_owner_is_stale(const JsStoredOwner *stored);
 extern Oid	js_owner_of(const JsStoredOwner *stored);
+extern bool js_role_may_see(Oid role, Oid owner);
 
 #endif							/* JS_OWNER_H */

@@ -97,7 +97,8 @@ typedef enum JsAfterWhen
 	JS_AFTER_NOTHING,			/* it waits for none */
 	JS_AFTER_SUCCESS,
 	JS_AFTER_FAILURE,
-	JS_AFTER_DONE
+	JS_AFTER_DONE,
+	JS_AFTER_ALWAYS				/* of a step: likewise, also after a cancel */
 } JsAfterWhen;
 
 typedef struct JsJob
@@ -138,6 +139,8 @@ typedef struct JsJob
 	ArrayType  *keys;			/* templates (limit_keys.c) */
 	char	   *on_success;		/* a function; NULL: none */
 	char	   *on_failure;
+	int64		deadline;		/* of a run of a job made of steps,
+								 * microseconds; 0: none */
 	int64	   *after_jobs;		/* the jobs that it comes after; NULL: none */
 	int32		nafter_jobs;
 	int64	   *after_seen;		/* their last successes when that was said */
@@ -281,7 +284,8 @@ typedef struct JsRun
 	JsAfterWhen after_when;
 	const int64 *parents;		/* when it is queued only; ascending, each
 								 * once */
-	int			nparents;		/* in all */
+	int			nparents;		/* in all; with no after_when: runs that it
+								 * carries over (run/carry.c) */
 	int64		parent_run_id;	/* the run that has queued it, and waits for
 								 * it; 0: none does */
 	bool		optional;		/* which does not fail if it fails */
@@ -452,6 +456,7 @@ extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);
 extern const char *js_run_status_name(JsRunStatus status);
 extern JsAfterWhen js_after_when_argument(const char *parameter, const char *name);
+extern JsAfterWhen js_step_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *status);
@@ -491,6 +496,8 @@ typedef enum JsStopKind
 	JS_STOP_DEBOUNCE,			/* the same, with another reason */
 	JS_STOP_RESET,				/* take it from its worker */
 	JS_STOP_OVERLAP,			/* cancel it: a slot's run takes its place */
+	JS_STOP_SKIP,				/* as JS_STOP_REPLACE, but it ends as skipped */
+	JS_STOP_DEADLINE,			/* end it: its time is up */
 	JS_STOP_UNKNOWN				/* a row that nobody understands */
 } JsStopKind;
 
@@ -512,8 +519,9 @@ extern int64 js_stops_visit_some(int64 from, bool down, int most, JsStopVisitor 
 extern void js_stop_delete(int64 stop_id);
 
 /* runs that were queued again (store_retried.c) */
-extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at);
+extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_steps);
 extern int64 js_retried_find(int64 run_id);
+extern int64 js_retried_origin(int64 as, ArrayType **from_steps);
 extern int64 js_retried_forget_some(int64 from, TimestampTz limit);
 
 /* keys of runs (store_idempotency.c) */
@@ -599,6 +607,7 @@ extern int	js_ring_next(int ring, const JsRing *state);
 extern int64 js_history_keep_some(int segment, int64 from);
 extern int64 js_history_keep_children(int segment, int64 from);
 extern int64 js_history_release_some(int64 from);
+extern bool js_history_hold(int64 run_id);
 extern bool js_history_keeps_run(int64 run_id);
 extern bool js_history_keeps_job(int64 job_id);
 extern void js_ring_advance(int ring, TimestampTz now, JsRing *state);

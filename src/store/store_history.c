@@ -42,6 +42,9 @@
  * either sees that a row is about to go, or is waited for; it makes no difference
  * how long his transaction lasts, nor whether the parent has ended by then.  A
  * kept row cannot be named either: nobody can come to need it while it is deleted.
+ * But one can be held (js_history_hold()), for who retries a run that has lasted for
+ * longer than the retention: who deletes it locks it first, and then looks once more
+ * whether somebody speaks of it.
  *
  * Each step can be repeated, and nothing about them is stored: a scheduler that
  * starts begins with the first.  Moving a row is one transaction, so it is in
@@ -1051,6 +1054,13 @@ js_history_keep_children(int segment, int64 from)
 	return from;
 }
 
+/* Whether a kept row is still needed. */
+static bool
+is_needed(Relation rel, HeapTuple tuple)
+{
+	return js_parent_exists(history_run_id(rel, tuple)) || lives(parent_of(rel, tuple));
+}
+
 /* Deletes kept rows for which nobody waits any more, in the same way. */
 int64
 js_history_release_some(int64 from)
@@ -1064,14 +1074,32 @@ js_history_release_some(int64 from)
 		int64		run_id = tuple == NULL ? 0 : history_run_id(rel, tuple);
 
 		CHECK_FOR_INTERRUPTS();
-		if (run_id != 0 && !js_parent_exists(run_id) && !lives(parent_of(rel, tuple)) &&
-			!js_tuple_is_busy(tuple))
+		if (run_id != 0 && !is_needed(rel, tuple) &&
+			js_tuple_lock_if_free(rel, tuple) && !is_needed(rel, tuple))
 			CatalogTupleDelete(rel, &tuple->t_self);
 		from = run_id == 0 ? 0 : run_id + 1;
 	}
 	index_close(index, AccessShareLock);
 	table_close(rel, RowExclusiveLock);
 	return from;
+}
+
+/*
+ * Holds a row that is kept, until the transaction ends: what is written of it by then
+ * in dependency will keep it further.  False: there is none, or it is just being
+ * deleted.
+ */
+bool
+js_history_hold(int64 run_id)
+{
+	Relation	rel = open_history(JS_KEPT, RowShareLock);
+	SysScanDesc scan = scan_history(rel, JS_KEPT, run_id);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		held = HeapTupleIsValid(tuple) && js_tuple_lock_if_free(rel, tuple);
+
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return held;
 }
 
 /* Whether a run is kept beyond its segment, or some run of a job. */

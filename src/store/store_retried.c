@@ -17,11 +17,12 @@
 
 enum RetriedColumn
 {
-	RETRIED_RUN_ID = 1, RETRIED_AS, RETRIED_AT
+	RETRIED_RUN_ID = 1, RETRIED_AS, RETRIED_AT, RETRIED_FROM_STEPS
 };
 
+/* from_steps: ids of the steps of its job that are done anew in any case; NULL: none. */
 void
-js_retried_insert(int64 run_id, int64 as, TimestampTz at)
+js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_steps)
 {
 	Relation	rel = js_table_open("retried", RowExclusiveLock);
 	JsRow		row;
@@ -30,6 +31,7 @@ js_retried_insert(int64 run_id, int64 as, TimestampTz at)
 	js_row_set(&row, RETRIED_RUN_ID, Int64GetDatum(run_id));
 	js_row_set(&row, RETRIED_AS, Int64GetDatum(as));
 	js_row_set_timestamp(&row, RETRIED_AT, at);
+	js_row_set_array(&row, RETRIED_FROM_STEPS, from_steps);
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
@@ -57,6 +59,31 @@ js_retried_find(int64 run_id)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return as;
+}
+
+/* Which run was queued again as this one; 0: none. */
+int64
+js_retried_origin(int64 as, ArrayType **from_steps)
+{
+	Relation	rel = js_table_open("retried", AccessShareLock);
+	int64		run_id = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	JsRow		row;
+
+	js_scan_int64(&key, RETRIED_AS, BTEqualStrategyNumber, as);
+	scan = js_table_scan_key(rel, "retried_as", &key, 1);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		js_row_get(&row, tuple, rel);
+		run_id = DatumGetInt64(row.values[RETRIED_RUN_ID - 1]);
+		*from_steps = js_row_array(&row, RETRIED_FROM_STEPS);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return run_id;
 }
 
 static void

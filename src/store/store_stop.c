@@ -23,7 +23,8 @@ enum StopColumn
 static const char *const kind_names[] = {
 	[JS_STOP_CANCEL] = "cancel",[JS_STOP_REPLACE] = "replace",
 	[JS_STOP_DEBOUNCE] = "debounce",[JS_STOP_RESET] = "reset",
-	[JS_STOP_OVERLAP] = "overlap"
+	[JS_STOP_OVERLAP] = "overlap",[JS_STOP_SKIP] = "skip",
+	[JS_STOP_DEADLINE] = "deadline"
 };
 
 static JsStopKind

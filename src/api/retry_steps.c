@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry_steps.c
+ *		What a retried workflow run carries over from the one before.
+ *
+ * Here the runs of steps are named; what becomes of them is in run/carry.c, which
+ * has the design.  Named are those that have succeeded, that the owner may see, and
+ * whose steps are not to be done anew in any case (from_step).  What is about to be
+ * removed from history is done anew; what is kept there beyond its retention, as the
+ * run has lasted for so long, is held.
+ *
+ * A run that has ended before it could queue its steps has carried over nothing.
+ * Its retry carries over what it should have: of the run that it was a retry of.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/retry_steps.h"
+#include "base/arguments.h"
+#include "catalog/pg_type.h"
+#include "lib/qunique.h"
+#include "miscadmin.h"
+#include "store/owner.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* Retries of retries that have not begun, at most. */
+#define MOST_RETRIES 1000
+
+/* One that is moved to where it is kept may be found twice. */
+#define MOST_FOUND (2 * JS_MAX_STEPS)
+
+/* Whose runs of steps are named. */
+typedef struct Search
+{
+	const JsJob *job;
+	List	   *from_step;		/* names of steps that are done anew */
+	MemoryContext scratch;
+	int64	   *ids;
+	int			count;
+} Search;
+
+static bool
+is_in(const List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+		return true;
+	return false;
+}
+
+/* Those of an array besides those that there are. */
+static List *
+add_names(List *names, ArrayType *array)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			js_refuse_null("an element of from_step");
+		if (!is_in(names, TextDatumGetCString(elements[i])))
+			names = lappend(names, TextDatumGetCString(elements[i]));
+	}
+	return names;
+}
+
+/* The steps that are named in from_step. */
+typedef struct Steps
+{
+	List	   *missing;		/* names that have not been found */
+	Datum	   *ids;			/* of the others */
+	int			count;
+} Steps;
+
+static void
+note_named(const JsJob *head, void *arg)
+{
+	Steps	   *steps = arg;
+	ListCell   *lc;
+
+	foreach(lc, steps->missing)
+	{
+		if (head->step == NULL || strcmp(lfirst(lc), head->step) != 0)
+			continue;
+		steps->missing = foreach_delete_current(steps->missing, lc);
+		steps->ids[steps->count++] = Int64GetDatum(head->job_id);
+		break;
+	}
+}
+
+/* Their ids; they have to be there now. */
+ArrayType *
+js_retry_find_steps(const JsJob *job, ArrayType *from_step)
+{
+	int			count = ArrayGetNItems(ARR_NDIM(from_step), ARR_DIMS(from_step));
+	Steps		steps = {NIL};
+
+	if (count > JS_MAX_STEPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("from_step has %d elements, more than the %d steps that a job can have", count, JS_MAX_STEPS),
+				 errhint("Name each step once.")));
+	steps.missing = add_names(NIL, from_step);
+	steps.ids = palloc(count * sizeof(Datum));
+	js_steps_visit(job->job_id, job->steps_revision, note_named, &steps);
+	if (steps.missing != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("step \"%s\" does not exist", (char *) linitial(steps.missing)),
+				 errhint("explain_steps() shows the steps that job \"%s\" has now.", job->name)));
+	return construct_array(steps.ids, steps.count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+/* The names of steps, which may be of an older definition, besides those that there are. */
+static List *
+add_steps(List *names, ArrayType *ids)
+{
+	Datum	   *elements;
+	int			count;
+
+	deconstruct_array(ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		JsJob		step;
+
+		if (js_job_read_head(DatumGetInt64(elements[i]), &step) && step.step != NULL &&
+			!is_in(names, step.step))
+			names = lappend(names, step.step);
+	}
+	return names;
+}
+
+/* The name of the step that a run was of, in a run of the job; NULL: of none. */
+static const char *
+step_of(const Search *search, const JsRun *head)
+{
+	JsJob		step;
+
+	if (!js_job_read_head(head->job_id, &step) || step.workflow_id != search->job->job_id)
+		return NULL;
+	return step.step;
+}
+
+static bool
+is_carried_over(const Search *search, const JsRun *head)
+{
+	const char *step = step_of(search, head);
+	JsStatus	status;
+	JsRun		again;
+
+	return step != NULL && !is_in(search->from_step, step) &&
+		js_role_may_see(search->job->owner, head->owner) &&
+		(js_history_find_head(head->run_id, true, &again, &status) || js_history_hold(head->run_id));
+}
+
+static bool
+note_success(const JsRun *head, JsStatus status, void *arg)
+{
+	Search	   *search = arg;
+	MemoryContext outer = MemoryContextSwitchTo(search->scratch);
+
+	if (status == JS_SUCCEEDED && is_carried_over(search, head))
+		search->ids[search->count++] = head->run_id;
+	MemoryContextSwitchTo(outer);
+	MemoryContextReset(search->scratch);
+	return search->count < MOST_FOUND;
+}
+
+static bool
+note_step(const JsRun *head, JsStatus status, void *arg)
+{
+	Search	   *search = arg;
+
+	search->count += step_of(search, head) != NULL;
+	return search->count == 0;
+}
+
+/* Whether a run has ever had steps. */
+static bool
+has_begun(Search *search, int64 run_id)
+{
+	bool		found;
+
+	search->count = 0;
+	for (int ring = 0; ring <= JS_RINGS && search->count == 0; ring++)
+		js_history_visit_children(run_id, ring, note_step, search);
+	found = search->count > 0;
+	search->count = 0;
+	return found;
+}
+
+/*
+ * The run whose steps are there to be carried over.  What was to be done anew in
+ * one that has not begun still is.
+ */
+static int64
+find_begun(Search *search, int64 run_id)
+{
+	for (int i = 0; i < MOST_RETRIES && !has_begun(search, run_id); i++)
+	{
+		ArrayType  *from_steps = NULL;
+		int64		before = js_retried_origin(run_id, &from_steps);
+
+		if (before == 0)
+			break;
+		if (from_steps != NULL)
+			search->from_step = add_steps(search->from_step, from_steps);
+		run_id = before;
+	}
+	return run_id;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * A run of a job made of steps is to be queued again, as run: names what that
+ * carries over.
+ */
+void
+js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun *run)
+{
+	Search		search = {.job = job};
+
+	search.ids = palloc(MOST_FOUND * sizeof(int64));
+	search.scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched retry", ALLOCSET_DEFAULT_SIZES);
+	if (from_step != NULL)
+		search.from_step = add_names(NIL, from_step);
+	js_dependency_lock();
+	run_id = find_begun(&search, run_id);
+	js_history_visit_children(run_id, 0, note_success, &search);
+	js_history_visit_children(run_id, JS_RINGS, note_success, &search);
+	qsort(search.ids, search.count, sizeof(int64), compare_ids);
+	run->parents = search.ids;
+	run->nparents = qunique(search.ids, search.count, sizeof(int64), compare_ids);
+	MemoryContextDelete(search.scratch);
+}

@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * carry.c
+ *		Steps that a retried workflow run takes over from the one before.
+ *
+ * DATA FLOW
+ *
+ * retry_run() of a workflow run queues a new run, and names with rows of dependency
+ * the runs of steps that have succeeded and are to be carried over (api/retry_steps.c).
+ * The new run does not wait for them (it has no after_when): the rows keep those runs
+ * in history until it has ended, as those of any parent.  When its worker queues the
+ * steps, by the definition of then, it finds the named runs by the names of their
+ * steps.  A step that is carried over gets a row of history under an id of its own
+ * instead of a run: succeeded, reason carried_over, with the arguments and the result
+ * of the old run.  It never was in the queue, so nobody executes, counts or reports
+ * it; and since it is a child of the workflow run that has succeeded, steps that come
+ * after it, step_result(), upstream(), the views, and a retry of this retry need to
+ * know nothing of all this.
+ *
+ *		retry_run() --> run, dependency, retried
+ *		worker --> js_carry_plan() --> history (carried over) or run (done anew)
+ *
+ * INVARIANTS
+ *
+ * What is not named is done anew.  So is a step that comes after one which is, by
+ * the definition in force: it may need what that leaves this time.  One whose
+ * condition cannot come true, as each step before it is carried over or is such a
+ * step itself, is skipped once more, and does no harm to those behind it.
+ *
+ * LOCKS
+ *
+ * As for parameter after: who names rows of history has js_dependency_lock(), and
+ * passes over what is about to be removed.
+ *
+ * KILL -9
+ *
+ *		before the commit of retry_run()	there is no new run
+ *		after it							the rows of dependency keep what is needed
+ *		while steps are queued				neither runs nor rows of history exist;
+ *											the run is executed once more
+ *		after that							all of them exist
+ *		before the new run begins, for good	it is in retried that it is a retry; one
+ *											of it names the same runs (retry_steps.c)
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "run/carry.h"
+#include "store/owner.h"
+#include "store/store_names.h"
+
+/* A run that has been named, and the name of its step. */
+typedef struct Named
+{
+	int64		run_id;
+	Oid			owner;
+	const char *step;			/* NULL: nobody knows any more */
+} Named;
+
+static Named
+look_up(int64 run_id)
+{
+	Named		named = {.run_id = run_id};
+	JsStatus	status;
+	JsRun		head;
+	JsJob		step;
+
+	if (!js_history_find_head(run_id, false, &head, &status) || status != JS_SUCCEEDED ||
+		!js_job_read_head(head.job_id, &step))
+		return named;
+	named.owner = head.owner;
+	named.step = step.step;
+	return named;
+}
+
+/* The runs that a workflow run is to carry over; *count of them. */
+static Named *
+read_named(int64 run_id, int *count)
+{
+	int64	   *ids = palloc(JS_MAX_STEPS * sizeof(int64));
+	Named	   *named;
+
+	*count = js_dependencies_read(run_id, 0, ids, JS_MAX_STEPS);
+	named = palloc(Max(*count, 1) * sizeof(Named));
+	for (int i = 0; i < *count; i++)
+	{
+		named[i] = look_up(ids[i]);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pfree(ids);
+	return named;
+}
+
+static int
+compare_named(const void *a, const void *b)
+{
+	const Named *x = a;
+	const Named *y = b;
+
+	return strcmp(x->step == NULL ? "" : x->step, y->step == NULL ? "" : y->step);
+}
+
+/* The run of a step that its owner may see; 0: none has been named. */
+static int64
+find_named(const Named *named, int count, const JsJob *step)
+{
+	Named		key = {.step = step->step};
+	const Named *found = bsearch(&key, named, count, sizeof(Named), compare_named);
+
+	return found == NULL || step->step == NULL ||
+		!js_role_may_see(step->owner, found->owner) ? 0 : found->run_id;
+}
+
+/* What becomes of a step. */
+typedef enum Fate
+{
+	FATE_ANEW,
+	FATE_CARRIED,
+	FATE_SKIPPED				/* queued anew, and sure to be skipped */
+} Fate;
+
+/* Those before it are known, if nobody has spoilt the row. */
+static Fate
+fate_of(const JsJob *step, bool named, const Fate *fates)
+{
+	int			count;
+	const int32 *after = js_step_after(step, &count);
+	bool		some_carried = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (after[i] < 1 || after[i] >= step->step_no || fates[after[i] - 1] == FATE_ANEW)
+			return FATE_ANEW;
+		some_carried |= fates[after[i] - 1] == FATE_CARRIED;
+	}
+	if (named)
+		return FATE_CARRIED;
+	if (count > 0 && (step->step_when == JS_AFTER_FAILURE ||
+					  (step->step_when == JS_AFTER_SUCCESS && !some_carried)))
+		return FATE_SKIPPED;
+	return FATE_ANEW;
+}
+
+/*
+ * Which steps of a workflow run are carried over: by their places, the runs that
+ * were named for that, or 0.  Steps that are not in order are for the caller to
+ * refuse.
+ */
+void
+js_carry_plan(const JsRun *run, const List *steps, int64 *carried)
+{
+	Fate	   *fates = palloc0(JS_MAX_STEPS * sizeof(Fate));
+	int			count;
+	Named	   *named = read_named(run->run_id, &count);
+	ListCell   *lc;
+
+	qsort(named, count, sizeof(Named), compare_named);
+	foreach(lc, steps)
+	{
+		const JsJob *step = lfirst(lc);
+		int64		found = find_named(named, count, step);
+
+		if (step->step_no < 1 || step->step_no > JS_MAX_STEPS)
+			continue;
+		fates[step->step_no - 1] = fate_of(step, found != 0, fates);
+		if (fates[step->step_no - 1] == FATE_CARRIED)
+			carried[step->step_no - 1] = found;
+	}
+	pfree(fates);
+	pfree(named);
+}
+
+/* What a step's run that was never executed has left, and with which arguments: the old one's. */
+JsOutcome
+js_carry_take(int64 from, JsRun *run)
+{
+	JsOutcome	outcome = {0};
+	JsOutcome	left = {0};
+	JsRun		old = {0};
+
+	if (!js_history_find_left(from, &old, &left))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run " INT64_FORMAT " is not there to be carried over", from)));
+	run->args = old.args;
+	outcome.status = JS_SUCCEEDED;
+	outcome.reason = JS_CARRIED_OVER;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = run->queued_at;
+	outcome.result = left.result;
+	return outcome;
+}
