@@ -19,6 +19,7 @@
 #include "api/step_order.h"
 #include "api/step_value.h"
 #include "api/steps.h"
+#include "base/interval.h"
 #include "base/json.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -28,6 +29,7 @@
 #include "miscadmin.h"
 #include "run/http_job.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 /* Bytes of the name of a step, and of one that is unknown in a message, at most. */
 #define JS_MAX_STEP_NAME 63
@@ -60,7 +62,7 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "delay"};
 
 static char *
 list_keys(void)
@@ -228,6 +230,9 @@ take_flags(Steps *all, const Step *step)
 	value = look_up(all, step, "optional");
 	if (value != NULL)
 		step->job->step_optional = DatumGetBool(js_step_value("optional", value, JS_PARAMETER_BOOLEAN));
+	value = look_up(all, step, "delay");
+	if (value != NULL)
+		step->job->step_delay = js_interval_us("delay", DatumGetIntervalP(js_step_value("delay", value, JS_PARAMETER_SPAN)));
 	all->path.key = NULL;
 }
 

@@ -98,6 +98,7 @@ typedef struct JobEntry
 	int32		skipped;		/* slots passed over while one was live */
 	int32		mean_us;		/* of recent run times; -1 unknown */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
+	int64		delay;			/* of a step, microseconds; 0: none */
 	int32		max_concurrency;	/* 0: none */
 	Limit	   *queue;			/* NULL: none */
 	TimestampTz skipped_first;
@@ -191,6 +192,8 @@ typedef struct RunAfter
 	int32		nparents;
 	int32		nread;			/* of these; */
 	int64		read_from;		/* the parent to go on with */
+	TimestampTz last_end;		/* of parents, if a delay counts from it;
+								 * DT_NOBEGIN: of none */
 	uint32		cost;			/* in RunEntry.cost */
 	dlist_head	edges;			/* Edge.own */
 	Turns	   *turns;			/* that it is in: of those to be seen to, or
@@ -527,13 +530,13 @@ extern void sched_after_stop_asking(RunAfter *after);
 extern bool sched_after_is_lost(const RunAfter *after);
 extern bool sched_after_is_awaited(int64 run_id);
 extern void sched_after_note_back(int64 run_id);
-extern void sched_after_tell(int64 run_id, JsStatus status);
+extern void sched_after_tell(int64 run_id, JsStatus status, TimestampTz finished_at);
 extern void sched_after_tell_gone(int64 run_id);
 extern void sched_after_add_parent(RunAfter *after, int64 parent_id);
-extern void sched_after_note_end(RunAfter *after, JsStatus status);
+extern void sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at);
 extern bool sched_after_is_left_alone(const RunAfter *after);
 extern bool sched_after_settle(RunAfter *after);
-extern JsStatus sched_after_status_of(int64 run_id);
+extern JsStatus sched_after_status_of(int64 run_id, TimestampTz *finished_at);
 extern RunAfter *sched_after_next_to_see(void);
 extern RunAfter *sched_after_follow(OwnerEntry **room);
 extern void sched_after_search_again(void);

@@ -119,6 +119,7 @@ sched_apply_job(const JsJob *row)
 	job->is_step = row->workflow_id != 0;
 	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
+	job->delay = row->step_delay;
 	job->overlap = row->overlap;
 	job->serial = is_serial(row);
 	job->pause_after_failures = row->pause_after_failures;

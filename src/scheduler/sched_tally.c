@@ -134,7 +134,7 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 {
 	bool		added = job != NULL && counts(run, done);
 
-	sched_after_tell(done->run_id, done->status);
+	sched_after_tell(done->run_id, done->status, done->finished_at);
 	sched_children_tell(done->run_id);
 	if (run != NULL)
 		sched_run_forget(run);

@@ -501,6 +501,7 @@ history_head_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->job_id = DatumGetInt64(row->values[HISTORY_JOB_ID - 1]);
 	run->owner = DatumGetObjectId(row->values[HISTORY_OWNER - 1]);
 	outcome->status = js_status_of(js_row_text(row, HISTORY_STATUS));
+	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);
 }
 
 static void
@@ -519,7 +520,6 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 		run->parent_run_id = DatumGetInt64(row->values[HISTORY_PARENT_RUN_ID - 1]);
 	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
-	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);
 }
 
 static void
@@ -615,6 +615,21 @@ js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *stat
 	if (found)
 		*status = outcome.status;
 	return found;
+}
+
+/* How and when a run has ended, if it has. */
+bool
+js_history_find_end(int64 run_id, JsStatus *status, TimestampTz *finished_at)
+{
+	JsRun		head;
+	JsOutcome	outcome;
+
+	memset(&head, 0, sizeof(JsRun));
+	if (!find(run_id, history_head_from_row, &head, &outcome))
+		return false;
+	*status = outcome.status;
+	*finished_at = outcome.finished_at;
+	return true;
 }
 
 /* ------------------------------------------------------------------------

@@ -99,6 +99,7 @@ steps_to_row(const JsJob *job, JsRow *row)
 	js_row_set_array(row, JS_JOB_STEP_AFTER, job->step_after);
 	js_row_set_text(row, JS_JOB_STEP_WHEN, js_after_when_name(job->step_when));
 	js_row_set(row, JS_JOB_STEP_OPTIONAL, BoolGetDatum(job->step_optional));
+	js_row_set_interval(row, JS_JOB_STEP_DELAY, job->step_delay);
 }
 
 static void
@@ -110,6 +111,7 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 											JS_JOB_STEPS_REVISION);
 	job->step_no = js_row_number(row, JS_JOB_STEP_NO, JS_MAX_STEPS);
 	job->step = js_row_head_text(row, JS_JOB_STEP);
+	job->step_delay = js_row_interval(row, JS_JOB_STEP_DELAY);
 	if (!whole)
 		return;
 	job->steps = js_row_jsonb(row, JS_JOB_STEPS);
