@@ -121,7 +121,8 @@ start_of(const Explained *step)
 static char *
 explain(const Explained *step)
 {
-	return psprintf("%s %s%s.", verb_of(step->job), start_of(step),
+	return psprintf("%s %s%s%s.", verb_of(step->job), start_of(step),
+					step->job->step_if != NULL ? ", if its condition holds" : "",
 					step->job->step_optional ? "; if it fails, the run does not" : "");
 }
 

@@ -77,6 +77,7 @@ typedef struct JobEntry
 	bool		transactional;
 	bool		http;			/* its runs are HTTP requests */
 	bool		shares;			/* its runs may share a transaction */
+	bool		looks;			/* a step that looks before it starts */
 	bool		due_queued;		/* is in sched.due */
 	bool		auto_paused;	/* by pause_after_failures */
 	bool		serial;			/* runs of its slots wait for all others */
@@ -227,6 +228,8 @@ struct RunEntry
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
 	bool		own_request;	/* it sends one, whatever its job does */
+	bool		looks;			/* it will send one, when a worker has looked
+								 * (step_look.c) */
 	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
@@ -378,6 +381,8 @@ extern void sched_note_dropped(JobEntry *job);
 extern void sched_note_disowned(RunEntry *run);
 extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
+extern bool sched_row_looks(const JsRun *row, const JobEntry *job);
+extern bool sched_row_is_http(const JsRun *row, const JobEntry *job);
 extern bool sched_run_is_transactional(const RunEntry *run);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);

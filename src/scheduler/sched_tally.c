@@ -152,6 +152,17 @@ await_children(RunEntry *run, const JsDone *done)
 	sched_run_await_children(run);
 }
 
+/* A worker has made its request ready; it is as if it had not been claimed. */
+static void
+note_ready(RunEntry *run, const JsDone *done)
+{
+	if (run == NULL)
+		return;
+	run->looks = false;
+	run->attempt = done->attempt;
+	sched_run_retry(run, done->retry_at);
+}
+
 /* What has come of an attempt. */
 void
 sched_take_outcome(const JsDone *done)
@@ -162,6 +173,8 @@ sched_take_outcome(const JsDone *done)
 		sched_run_put_off(run);
 	else if (done->waits)
 		await_children(run, done);
+	else if (done->looked)
+		note_ready(run, done);
 	else if (done->retry_at != 0)
 		sched_run_retry(run, done->retry_at);
 	else

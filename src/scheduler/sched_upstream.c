@@ -41,9 +41,7 @@ room_of(const JsRun *row)
 {
 	const JobEntry *job = sched_job_find(row->job_id);
 
-	if (job == NULL)
-		return sched_owner(row->owner, row->handler == NULL && row->sends_request);
-	return sched_owner(job->owner, row->handler == NULL && (row->sends_request || job->http));
+	return sched_owner(job == NULL ? row->owner : job->owner, sched_row_is_http(row, job));
 }
 
 /*

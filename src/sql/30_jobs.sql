@@ -79,6 +79,10 @@ CREATE TABLE jobsched_internal.job (
 	step_optional boolean NOT NULL DEFAULT false,
 	-- how long after the last of these it starts
 	step_delay interval,
+	-- an expression that says whether it starts at all; and whether it has to look
+	-- before it starts, for that or for what placeholders stand for
+	step_if text,
+	step_looks boolean NOT NULL DEFAULT false,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,

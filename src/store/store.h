@@ -149,6 +149,8 @@ typedef struct JsJob
 	JsAfterWhen step_when;
 	bool		step_optional;
 	int64		step_delay;		/* microseconds; 0: none */
+	char	   *step_if;		/* an expression; NULL: none */
+	bool		step_looks;		/* before it starts (step_look.c) */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -290,6 +292,8 @@ typedef struct JsOutcome
 	Jsonb	   *result;
 	int64		retry_after;	/* microseconds that a server has asked for;
 								 * 0: none */
+	bool		only_looked;	/* it was no attempt: a step has looked, and
+								 * does not start, or not here (step_look.c) */
 } JsOutcome;
 
 typedef struct JsLogLine

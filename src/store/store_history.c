@@ -120,7 +120,7 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_init(row);
 	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
-	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt));
+	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt - (int) outcome->only_looked));
 	js_row_set(row, HISTORY_JOB_ID, Int64GetDatum(run->job_id));
 	js_row_set(row, HISTORY_OWNER, ObjectIdGetDatum(run->owner));
 	if (outcome->worker_pid == 0)
@@ -133,7 +133,7 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_set_text(row, HISTORY_SOURCE, js_source_name(run->source));
 	js_row_set_timestamp(row, HISTORY_RUN_AT, run->run_at);
 	js_row_set_timestamp(row, HISTORY_QUEUED_AT, run->queued_at);
-	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->started_at);
+	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->only_looked ? DT_NOBEGIN : outcome->started_at);
 	js_row_set_timestamp(row, HISTORY_FINISHED_AT, outcome->finished_at);
 	js_row_set_timestamp(row, HISTORY_SCHEDULED_FOR, run->scheduled_for);
 	js_row_set_text(row, HISTORY_REASON, outcome->reason);
@@ -401,7 +401,7 @@ insert_ending(Segment *segment, const JsEnding *ending)
 		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
 		put_segment_row(segment, &segment->history, "history", &row, ending->run->parent_run_id != 0);
 	}
-	else if (!waits_for_children(ending))
+	else if (!waits_for_children(ending) && !ending->outcome->only_looked)
 	{
 		attempt_to_row(ending, segment->number, &row);
 		put_segment_row(segment, &segment->attempt, "attempt", &row, false);
