@@ -492,6 +492,23 @@ check_placeholder(const char *key, const char *name, void *arg)
 				 errhint("Name it in \"after\", or one that comes after it.")));
 }
 
+/*
+ * Keys are made when the workflow starts, and cannot wait for what its steps leave:
+ * nor can the host of a request, which has a key.
+ */
+static void
+check_keys_of(Steps *all, const JsJob *step)
+{
+	const char *name = js_step_key_needs(step, js_http_keys(step, step->keys));
+
+	all->path.key = "keys";
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a key needs args.%s, which has the result of another step", name),
+				 errhint("Keys, also that of the host of a url, are made before any step starts.")));
+}
+
 /* They name steps that come before, whichever these have before them. */
 static void
 check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
@@ -507,7 +524,10 @@ check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
 		for (int j = 0; j < node->nafter; j++)
 			*before = bms_add_member(bms_add_members(*before, naming.before[node->after[j]]), node->after[j]);
 		naming.step = &all->steps[order[n]];
+		begin_step(all, naming.step);
+		all->path.key = "args"; /* the others have been checked */
 		js_step_placeholders_visit(naming.step->job, check_placeholder, &naming);
+		check_keys_of(all, naming.step->job);
 		CHECK_FOR_INTERRUPTS();
 	}
 	all->path = (JsStepPath)

@@ -20,6 +20,7 @@
 #include "http/http_definition.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
+#include "http/limit_keys.h"
 #include "http/step_placeholders.h"
 #include "miscadmin.h"
 
@@ -106,6 +107,48 @@ js_step_placeholders_refuse(const JsJob *job)
 	Visit		all = {.visit = refuse,.kinds = JS_ANY_PLACEHOLDER};
 
 	visit_request(&all, job->request);
+}
+
+static void
+note_any(const char *key, const char *name, void *arg)
+{
+	*(bool *) arg = true;
+}
+
+/* Whether an argument, or one that it is inside of, is filled when the step starts. */
+static bool
+is_filled_later(Jsonb *args, const char *path)
+{
+	bool		is_so = false;
+	Visit		visit = {.visit = note_any,.arg = &is_so,.key = "args",.kinds = JS_ARGS_PLACEHOLDER};
+
+	for (size_t end = strcspn(path, "."); !is_so; end += 1 + strcspn(path + end + 1, "."))
+	{
+		JsonbValue *value = js_args_find(args, pnstrdup(path, end));
+
+		if (value == NULL)
+			break;
+		if (value->type == jbvString)
+			visit_text(&visit, pnstrdup(value->val.string.val, value->val.string.len));
+		if (path[end] == '\0')
+			break;
+	}
+	return is_so;
+}
+
+/* An argument that keys need, and that is filled when the step starts; NULL: none. */
+const char *
+js_step_key_needs(const JsJob *step, ArrayType *templates)
+{
+	char	   *texts[JS_MAX_LIMIT_KEYS];
+	int			count = step->args == NULL ? 0 : js_limit_keys_read(templates, texts);
+	JsPiece		piece;
+
+	for (int i = 0; i < count; i++)
+		for (const char *rest = texts[i]; js_template_next(&rest, JS_ARG, "keys", &piece);)
+			if (piece.kind == JS_ARG && is_filled_later(step->args, piece.text))
+				return piece.text;
+	return NULL;
 }
 
 /* The step's own arguments with the values in them; results as in JsHttpSource. */

@@ -17,6 +17,7 @@ typedef void (*JsStepPlaceholderVisitor) (const char *key, const char *name, voi
 
 extern void js_step_placeholders_visit(const JsJob *step, JsStepPlaceholderVisitor visit, void *arg);
 extern void js_step_placeholders_refuse(const JsJob *job);
+extern const char *js_step_key_needs(const JsJob *step, ArrayType *templates);
 extern Jsonb *js_step_args_fill(const JsJob *step, Jsonb *results);
 
 #endif							/* JS_STEP_PLACEHOLDERS_H */

@@ -34,9 +34,9 @@
 
 /* What the grammar lets be around an expression. */
 static bool
-is_expression(const SelectStmt *select)
+is_expression(const SelectStmt * select)
 {
-	const ResTarget *target;
+	const		ResTarget *target;
 
 	if (select->op != SETOP_NONE || list_length(select->targetList) != 1 ||
 		select->distinctClause != NIL || select->fromClause != NIL || select->whereClause != NULL ||
