@@ -29,7 +29,6 @@
 
 #include "base/json.h"
 #include "compat.h"
-#include "http/http_definition.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
 #include "lib/stringinfo.h"
@@ -501,8 +500,13 @@ set_arg(JsonbValue *value, Jsonb *args, const char *path, const char *what)
 static void
 set_step_result(JsonbValue *value, Jsonb *results, const char *name, const char *what)
 {
-	JsonbValue *found = results != NULL ? js_definition_field(results, name) : NULL;
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue *found = NULL;
 
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	if (results != NULL && JB_ROOT_IS_OBJECT(results))
+		found = findJsonbValueFromContainer(&results->root, JB_FOBJECT, &key);
 	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
