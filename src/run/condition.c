@@ -18,7 +18,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
@@ -29,7 +28,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 /* What the grammar lets be around an expression. */
@@ -61,27 +59,18 @@ js_condition_check(const char *condition)
 				 errhint("For instance: (jobsched.step_result('extract') ->> 'rows')::int > 0. A query goes into parentheses: EXISTS (SELECT ...).")));
 }
 
+/* The text is one expression: so it is one in parentheses too, which its type is checked by. */
 static SPIPlanPtr
 prepare(const char *condition)
 {
 	SPIPrepareOptions options = {.parseMode = RAW_PARSE_PLPGSQL_EXPR};
-	SPIPlanPtr	plan = SPI_prepare_extended(condition, &options);
+	SPIPlanPtr	plan = SPI_prepare_extended(psprintf("(%s\n) IS TRUE", condition), &options);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
 	return plan;
 }
 
-static void
-check_type(Oid type)
-{
-	if (getBaseType(type) != BOOLOID)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the condition is of type %s, not boolean", format_type_be(type))));
-}
-
-/* NULL is false. */
 static bool
 evaluate(const char *condition)
 {
@@ -93,11 +82,11 @@ evaluate(const char *condition)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_plan_extended(prepare(condition), &options) != SPI_OK_SELECT)
 		elog(ERROR, "the condition is no query");
-	check_type(SPI_gettypeid(SPI_tuptable->tupdesc, 1));
 	if (SPI_processed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("the condition has returned " UINT64_FORMAT " rows, not one", SPI_processed)));
+				 errmsg("the condition has not returned one value"),
+				 errhint("A function that returns a set goes into a query: EXISTS (SELECT ...).")));
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
 	SPI_finish();
 	return !is_null && DatumGetBool(value);

@@ -74,10 +74,19 @@ typedef struct Left
 	char	   *problem;		/* why */
 } Left;
 
+typedef struct Step
+{
+	char	   *name;			/* NULL: there is none */
+	int64		job_id;
+	int64		run_id;			/* 0: it has not ended, or is not there */
+} Step;
+
 typedef struct Search
 {
 	const JsJob *step;
 	const JsRun *run;
+	MemoryContext context;		/* that this is in */
+	Step	   *steps;			/* of the workflow, by place; NULL: not read */
 	List	   *left;			/* of Left */
 	List	   *names;			/* of placeholders that are in found */
 	JsonbParseState *found;
@@ -89,43 +98,50 @@ typedef struct Search
  * ------------------------------------------------------------------------
  */
 
-/* The run of a step of this workflow. */
-typedef struct Named
-{
-	const char *name;
-	int64		job_id;			/* 0: not found */
-	int64		run_id;			/* likewise */
-} Named;
-
 static void
 note_step(const JsJob *head, void *arg)
 {
-	Named	   *named = arg;
+	Search	   *search = arg;
+	Step	   *step;
 
-	if (head->step != NULL && strcmp(head->step, named->name) == 0)
-		named->job_id = head->job_id;
+	if (head->step_no < 1 || head->step == NULL)
+		return;
+	step = &search->steps[head->step_no - 1];
+	step->name = MemoryContextStrdup(search->context, head->step);
+	step->job_id = head->job_id;
 }
 
 static bool
 note_run(const JsRun *head, JsStatus status, void *arg)
 {
-	Named	   *named = arg;
+	Search	   *search = arg;
 
-	if (head->job_id == named->job_id)
-		named->run_id = head->run_id;
-	return named->run_id == 0;
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+		if (search->steps[i].name != NULL && search->steps[i].job_id == head->job_id)
+			search->steps[i].run_id = head->run_id;
+	return true;
 }
 
-/* Its run, if it has ended; 0: it has not, or is not there. */
-static int64
-find_run(const Search *search, const char *name)
+/* All of the workflow, and the runs of those that have ended. */
+static void
+find_steps(Search *search)
 {
-	Named		named = {.name = name};
+	search->steps = palloc0(sizeof(Step) * JS_MAX_STEPS);
+	js_steps_visit(search->step->workflow_id, search->step->steps_revision, note_step, search);
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(search->run->parent_run_id, ring, note_run, search);
+}
 
-	js_steps_visit(search->step->workflow_id, search->step->steps_revision, note_step, &named);
-	for (int ring = 0; ring <= JS_RINGS && named.job_id != 0 && named.run_id == 0; ring++)
-		js_history_visit_children(search->run->parent_run_id, ring, note_run, &named);
-	return named.run_id;
+/* 0: it has not ended, or is not there. */
+static int64
+find_run(Search *search, const char *name)
+{
+	if (search->steps == NULL)
+		find_steps(search);
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+		if (search->steps[i].name != NULL && strcmp(search->steps[i].name, name) == 0)
+			return search->steps[i].run_id;
+	return 0;
 }
 
 /* What is another role's, which had the workflow before, is for its members. */
@@ -136,7 +152,7 @@ may_use(const Search *search, Oid owner)
 }
 
 static void
-read_left(const Search *search, Left *left)
+read_left(Search *search, Left *left)
 {
 	int64		run_id = find_run(search, left->step);
 	JsOutcome	outcome;
@@ -239,7 +255,7 @@ look_up(const char *key, const char *name, void *arg)
 static Jsonb *
 values_for(const JsJob *step, const JsRun *run)
 {
-	Search		search = {.step = step,.run = run};
+	Search		search = {.step = step,.run = run,.context = CurrentMemoryContext};
 
 	pushJsonbValue(&search.found, WJB_BEGIN_OBJECT, NULL);
 	js_step_placeholders_visit(step, look_up, &search);

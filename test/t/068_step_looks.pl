@@ -285,7 +285,11 @@ for (
 	[ q{jobsched.cancel_run(jobsched.run_id())}, 'failed error 25006' ],
 	[ q{app.run($x$SELECT jobsched.drop_job('flow')$x$)}, 'failed error 25006' ],
 	[ q{jobsched.discard('enough') IS NULL}, 'failed discarded JS001' ],
-	[ q{'yes'}, 'failed error 42804' ],
+	[ q{'yes'}, 'succeeded' ],
+	[ q{'yes'::text}, 'failed error 42804' ],
+	[ q{'perhaps'}, 'failed error 22P02' ],
+	[ q{NULL -- is not true}, 'skipped condition' ],
+	[ q{true /* is */ -- true) FROM x}, 'succeeded' ],
 	[ q{1}, 'failed error 42804' ],
 	[ q{unnest('{t,t}'::bool[])}, 'failed error 21000' ],
 	[ q{unnest('{}'::bool[])}, 'failed error 21000' ],
@@ -341,6 +345,12 @@ $run = begin({ name => 'vacuum', command => 'VACUUM app.effect', if => 'app.at_g
 	map { { name => "shared$_", handler => 'app.echo', share_transaction => JSON::PP::true, if => "jobsched.args() ->> 'n' <> '3'", args => { n => $_ }, after => ['several'] } } 1 .. 6);
 is(ended($run), 'succeeded', 'other transactions');
 becomes_shown($run, 'vacuum succeeded, several succeeded, ' . join(', ', map { "shared$_ " . ($_ == 3 ? 'skipped condition' : 'succeeded') } 1 .. 6), 'each by its own condition');
+
+# In a command that commits
+app(q{CREATE PROCEDURE app.commits() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO app.effect VALUES (jobsched.run_id()); COMMIT; INSERT INTO app.effect VALUES (jobsched.run_id()); END $$});
+$run = begin({ name => 'calls', command => 'CALL app.commits()', if => 'app.disturb()' }, { name => 'does', command => q{DO 'BEGIN COMMIT; PERFORM 1; COMMIT; END'}, if => 'true' });
+is(ended($run), 'succeeded', 'procedures');
+is(psql("SELECT count(*) FROM app.effect WHERE run_id = " . of_step($run, 'calls', 'run_id')), '2', 'both of its transactions');
 
 # ------------------------------------------------------------------------
 # Requests
@@ -430,6 +440,13 @@ like(of_step($run, 'b', 'r.status'), qr/succeeded/, 'as large as arguments');
 like(of_step($run, 'c', q{concat_ws(' ', r.status, r.sqlstate)}), qr/failed 54000/, 'not larger');
 set_setting($node, 'jobsched.max_args_size', undef);
 
+# As many as there are
+$run = begin((map { { name => "s$_", command => "SELECT to_jsonb($_)", after => [] } } 1 .. 300),
+	{ name => 'all', handler => 'app.echo', after => [ map { "s$_" } 1 .. 300 ], args => { sum => [ map { "{{steps.s$_.result}}" } 1 .. 300 ] } },
+	request('post', '/echo', body => { rows => [ map { "{{steps.s$_.result}}" } 1 .. 300 ], last => '{{steps.all.result.sum}}' }));
+is(ended($run), 'succeeded', 'many placeholders');
+is(of_step($run, 'all', q{(SELECT sum(x::int) FROM jsonb_array_elements_text(s.result -> 'sum') x)}), 300 * 301 / 2, 'all of them');
+
 # ------------------------------------------------------------------------
 # kill -9, and others in between
 # ------------------------------------------------------------------------
@@ -496,6 +513,26 @@ for my $what ('cancel_run', 'pause_job', 'drop_job', 'cancel workflow')
 	}
 	is(ended($run), { cancel_run => 'failed child_failed', 'cancel workflow' => 'cancelled cancelled' }->{$what} || 'succeeded', "$what while it looks");
 	is(scalar(requests($sink)), $what =~ /cancel/ ? 0 : 1, "$what: requests");
+}
+
+# Another owner, between two steps
+psql('CREATE ROLE heir LOGIN; GRANT USAGE ON SCHEMA jobsched, app TO heir; GRANT EXECUTE ON FUNCTION jobsched.http_request TO heir; GRANT heir TO app; GRANT SELECT ON gate TO heir');
+app('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO heir');
+for my $member (0, 1)
+{
+	forget_requests($sink);
+	my $gate = lock_gate();
+	$run = begin(says('a', 'x'), { name => 'gate', command => 'SELECT app.at_gate()' },
+		request('b', '/ok/{{steps.a.result}}', if => q{current_user = 'heir'}, max_attempts => 1), says('c', 'of c'), { name => 'd', handler => 'app.echo', args => { x => '{{steps.c.result}}' } });
+	wait_at_gate($node, $db, step_run($run, 'gate'));
+	psql($member ? 'REVOKE heir FROM app; GRANT app TO heir' : 'SELECT 1');
+	psql(q{SELECT jobsched.alter_job('flow', owner => 'heir')});
+	unlock($gate);
+	ended($run);
+	is(of_step($run, 'b', q{concat_ws(' ', r.status, r.error_detail)}), $member ? 'succeeded' : 'failed That step was executed as another role.', "another owner, member $member");
+	is(of_step($run, 'd', q{concat_ws(' ', r.status, r.reason)}), $member ? 'succeeded' : 'skipped upstream_skipped', 'results of its own');
+	is(scalar(requests($sink)), $member, 'requests of the new owner');
+	psql(q{SELECT jobsched.drop_job('flow')});
 }
 
 # A rate counts requests, not looks.
