@@ -80,13 +80,8 @@ evaluate(const char *condition)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_plan_extended(prepare(condition), &options) != SPI_OK_SELECT)
-		elog(ERROR, "the condition is no query");
-	if (SPI_processed != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("the condition has not returned one value"),
-				 errhint("A function that returns a set goes into a query: EXISTS (SELECT ...).")));
+	if (SPI_execute_plan_extended(prepare(condition), &options) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "the condition is no expression");
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
 	SPI_finish();
 	return !is_null && DatumGetBool(value);
