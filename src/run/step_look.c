@@ -66,6 +66,9 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+/* Of results that are kept because others of the same step may be looked for. */
+#define MOST_KEPT (64 * 1024 * 1024)
+
 /* What a step has left. */
 typedef struct Left
 {
@@ -87,7 +90,8 @@ typedef struct Search
 	const JsRun *run;
 	MemoryContext context;		/* that this is in */
 	Step	   *steps;			/* of the workflow, by place; NULL: not read */
-	List	   *left;			/* of Left */
+	List	   *left;			/* of Left, */
+	MemoryContext kept;			/* in here, as the results are */
 	List	   *names;			/* of placeholders that are in found */
 	JsonbParseState *found;
 	Size		size;			/* of what is there */
@@ -134,10 +138,8 @@ find_steps(Search *search)
 
 /* 0: it has not ended, or is not there. */
 static int64
-find_run(Search *search, const char *name)
+find_run(const Search *search, const char *name)
 {
-	if (search->steps == NULL)
-		find_steps(search);
 	for (int i = 0; i < JS_MAX_STEPS; i++)
 		if (search->steps[i].name != NULL && strcmp(search->steps[i].name, name) == 0)
 			return search->steps[i].run_id;
@@ -152,7 +154,7 @@ may_use(const Search *search, Oid owner)
 }
 
 static void
-read_left(Search *search, Left *left)
+read_left(const Search *search, Left *left)
 {
 	int64		run_id = find_run(search, left->step);
 	JsOutcome	outcome;
@@ -170,23 +172,40 @@ read_left(Search *search, Left *left)
 		left->result = outcome.result;
 }
 
-/* Each is read once. */
+static const Left *
+find_left(const Search *search, const char *step)
+{
+	ListCell   *lc;
+
+	foreach(lc, search->left)
+		if (strcmp(((const Left *) lfirst(lc))->step, step) == 0)
+		return lfirst(lc);
+	return NULL;
+}
+
+/* Each is read once, unless all together are large. */
 static const Left *
 left_by(Search *search, const char *step)
 {
-	ListCell   *lc;
+	const Left *known = find_left(search, step);
+	MemoryContext outer;
 	Left	   *left;
 
-	foreach(lc, search->left)
+	if (known != NULL)
+		return known;
+	if (search->steps == NULL)
+		find_steps(search);
+	if (MemoryContextMemAllocated(search->kept, true) > MOST_KEPT)
 	{
-		left = lfirst(lc);
-		if (strcmp(left->step, step) == 0)
-			return left;
+		search->left = NIL;
+		MemoryContextReset(search->kept);
 	}
+	outer = MemoryContextSwitchTo(search->kept);
 	left = palloc0(sizeof(Left));
 	left->step = pstrdup(step);
 	read_left(search, left);
 	search->left = lappend(search->left, left);
+	MemoryContextSwitchTo(outer);
 	return left;
 }
 
@@ -215,11 +234,12 @@ is_found(const Search *search, const char *name)
 static void
 add_value(Search *search, const char *name, JsonbValue *value)
 {
+	Jsonb	   *copy = JsonbValueToJsonb(value);
+
 	search->names = lappend(search->names, pstrdup(name));
-	search->size += value->type == jbvBinary ? value->val.binary.len :
-		value->type == jbvString ? value->val.string.len : 0;
+	search->size += VARSIZE(copy) - VARHDRSZ;
 	js_bounds_check_found(search->size);
-	js_json_push(&search->found, name, value);
+	js_json_push_jsonb(&search->found, name, copy);
 }
 
 static void
@@ -233,11 +253,10 @@ find(Search *search, const char *key, const char *name)
 
 	if (left->result == NULL)
 		refuse(key, name, left->problem);
-	JsonbToJsonbValue(left->result, &whole);
 	if (*path == '.')
 		value = js_args_find(left->result, path + 1);
-	else if (JB_ROOT_IS_SCALAR(left->result))
-		JsonbExtractScalar(&left->result->root, &whole);
+	else
+		JsonbToJsonbValue(left->result, &whole);
 	if (value == NULL)
 		refuse(key, name, "Its result has no such key.");
 	add_value(search, name, value);
@@ -256,10 +275,14 @@ static Jsonb *
 values_for(const JsJob *step, const JsRun *run)
 {
 	Search		search = {.step = step,.run = run,.context = CurrentMemoryContext};
+	Jsonb	   *found;
 
+	search.kept = AllocSetContextCreate(CurrentMemoryContext, "jobsched results", ALLOCSET_DEFAULT_SIZES);
 	pushJsonbValue(&search.found, WJB_BEGIN_OBJECT, NULL);
 	js_step_placeholders_visit(step, look_up, &search);
-	return JsonbValueToJsonb(pushJsonbValue(&search.found, WJB_END_OBJECT, NULL));
+	found = JsonbValueToJsonb(pushJsonbValue(&search.found, WJB_END_OBJECT, NULL));
+	MemoryContextDelete(search.kept);
+	return found;
 }
 
 /* ------------------------------------------------------------------------
