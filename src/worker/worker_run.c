@@ -14,6 +14,10 @@
  * part of its last transaction.  After the success of a command that must
  * commit at once (such as CREATE DATABASE), transaction C records it.
  *
+ * A step may have to look before it starts (step_look.c).  That is the first thing in
+ * B, and may be all that is done: then the record is that the run was skipped, or that
+ * its request can be sent.
+ *
  * THE POINT OF NO RETURN
  *
  * After js_seat_close() nobody can cancel the run through us, so a run that was

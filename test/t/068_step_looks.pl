@@ -494,6 +494,23 @@ for my $who ('its worker', 'the scheduler', 'the server', 'nobody')
 	like(of_step($run, 'b', 's.attempt'), $who eq 'nobody' || $who eq 'the scheduler' ? qr/^1$/ : qr/^[12]$/, "$who: attempts");
 }
 
+# The next attempt of a request that has looked
+forget_requests($sink);
+{
+	my $gate = lock_gate();
+	$run = begin(request('b', '/gate/one', if => 'app.at_gate()', retry_on => ['lost'], backoff => 'fixed', backoff_base => '0'));
+	wait_at_gate($node, $db, step_run($run, 'b'));
+	unlock($gate);
+	wait_requests($sink, 1);
+	$gate = lock_gate();
+	kill 'TERM', http_worker_pid($node, $db);
+	wait_requests($sink, 2);
+	open_gate($sink, 'one');
+	is(ended($run), 'succeeded', 'its request is sent again, and it does not look');
+	is(of_step($run, 'b', 's.attempt'), '2', 'as another attempt');
+	unlock($gate);
+}
+
 # Cancelled, paused, dropped while it looks
 for my $what ('cancel_run', 'pause_job', 'drop_job', 'cancel workflow')
 {
@@ -509,7 +526,12 @@ for my $what ('cancel_run', 'pause_job', 'drop_job', 'cancel workflow')
 	{
 		becomes_shown($run, 'a succeeded, b queued job_paused, c queued waiting_for_upstream', 'paused while it looks');
 		is(scalar(requests($sink)), 0, 'it is not sent');
+		# who has looked does not look again
+		crash();
+		my $again = lock_gate();
 		app(q{SELECT jobsched.resume_job('flow')});
+		wait_requests($sink, 1);
+		unlock($again);
 	}
 	is(ended($run), { cancel_run => 'failed child_failed', 'cancel workflow' => 'cancelled cancelled' }->{$what} || 'succeeded', "$what while it looks");
 	is(scalar(requests($sink)), $what =~ /cancel/ ? 0 : 1, "$what: requests");
