@@ -55,6 +55,7 @@
 
 #include "base/json.h"
 #include "compat.h"
+#include "http/http_request.h"
 #include "http/http_text.h"
 #include "http/step_placeholders.h"
 #include "miscadmin.h"
@@ -65,6 +66,12 @@
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+/*
+ * Beside the values of a request, whose they are: no placeholder is called that, for
+ * they all have a dot.
+ */
+#define FOUND_AS "owner"
 
 /* Of results that are kept because others of the same step may be looked for. */
 #define MOST_KEPT (64 * 1024 * 1024)
@@ -148,9 +155,9 @@ find_run(const Search *search, const char *name)
 
 /* What is another role's, which had the workflow before, is for its members. */
 static bool
-may_use(const Search *search, Oid owner)
+may_use(const JsJob *step, Oid owner)
 {
-	return owner == search->step->owner || has_privs_of_role(search->step->owner, owner);
+	return owner == step->owner || has_privs_of_role(step->owner, owner);
 }
 
 static void
@@ -162,7 +169,7 @@ read_left(const Search *search, Left *left)
 
 	if (run_id == 0 || !js_history_find_left(run_id, &run, &outcome))
 		left->problem = "That step is not there any more.";
-	else if (!may_use(search, run.owner))
+	else if (!may_use(search->step, run.owner))
 		left->problem = "That step was executed as another role.";
 	else if (outcome.status != JS_SUCCEEDED)
 		left->problem = psprintf("That step has ended as \"%s\".", js_status_name(outcome.status));
@@ -280,6 +287,8 @@ values_for(const JsJob *step, const JsRun *run)
 	search.kept = AllocSetContextCreate(CurrentMemoryContext, "jobsched results", ALLOCSET_DEFAULT_SIZES);
 	pushJsonbValue(&search.found, WJB_BEGIN_OBJECT, NULL);
 	js_step_placeholders_visit(step, look_up, &search);
+	if (search.names != NIL)
+		js_json_push_text(&search.found, FOUND_AS, psprintf("%u", step->owner));
 	found = JsonbValueToJsonb(pushJsonbValue(&search.found, WJB_END_OBJECT, NULL));
 	MemoryContextDelete(search.kept);
 	return found;
@@ -296,6 +305,19 @@ js_step_makes_ready(const JsJob *job, const JsRun *run)
 {
 	return job->step_looks && job->request != NULL && run->handler == NULL &&
 		run->request == NULL && run->state == NULL;
+}
+
+/* Meanwhile the workflow may have got another owner, who sends it. */
+void
+js_step_check_ready(const JsJob *step, const JsRun *run)
+{
+	char	   *owner = js_http_text(run->state, FOUND_AS);
+
+	if (owner != NULL && !may_use(step, atooid(owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the request has results of steps that were executed as another role"),
+				 errhint("The workflow has got another owner since.")));
 }
 
 static void

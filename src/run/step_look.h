@@ -23,6 +23,7 @@ typedef enum JsLook
 extern bool js_step_makes_ready(const JsJob *job, const JsRun *run);
 extern JsLook js_step_look(const JsJob *step, JsRun *run, MemoryContext context, Jsonb **found);
 extern void js_step_ready(const JsRun *run, Jsonb *found, JsRun *next);
+extern void js_step_check_ready(const JsJob *step, const JsRun *run);
 extern void js_step_fill_args(const JsJob *step, JsRun *run, Jsonb *results);
 
 #endif							/* JS_STEP_LOOK_H */

@@ -276,6 +276,7 @@ render(JsTransfer *transfer, const JsJob *job, JsRun *run, Jsonb *definition, Js
 	source.place = place;
 	if (job->step_looks && place == JS_HTTP_OF_JOB)
 	{
+		js_step_check_ready(job, run);
 		source.results = run->state;
 		js_step_fill_args(job, run, run->state);
 	}

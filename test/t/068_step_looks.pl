@@ -540,6 +540,22 @@ for my $what ('cancel_run', 'pause_job', 'drop_job', 'cancel workflow')
 # Another owner, between two steps
 psql('CREATE ROLE heir LOGIN; GRANT USAGE ON SCHEMA jobsched, app TO heir; GRANT EXECUTE ON FUNCTION jobsched.http_request TO heir; GRANT heir TO app; GRANT SELECT ON gate TO heir');
 app('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO heir');
+{
+	forget_requests($sink);
+	my $gate = lock_gate();
+	$run = begin(@looks);
+	wait_at_gate($node, $db, step_run($run, 'b'));
+	app(q{SELECT jobsched.pause_job('flow')});
+	caught_up();
+	unlock($gate);
+	becomes_shown($run, 'a succeeded, b queued job_paused, c queued waiting_for_upstream', 'its request is ready');
+	psql(q{SELECT jobsched.alter_job('flow', owner => 'heir')});
+	psql(q{SELECT jobsched.resume_job('flow')});
+	ended($run);
+	is(of_step($run, 'b', q{concat_ws(' ', r.status, r.reason, r.sqlstate)}), 'failed bad_request 42501', 'another owner does not send what is not his');
+	is(scalar(requests($sink)), 0, 'nobody does');
+	psql(q{SELECT jobsched.drop_job('flow')});
+}
 for my $member (0, 1)
 {
 	forget_requests($sink);
