@@ -128,6 +128,35 @@ SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "com
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "when": "success"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "when": "never"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "after": [], "when": "done"}]');
+-- what a step does before it starts
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "delay": "soon"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "delay": 5}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "delay": "-1 second"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "delay": "1 month"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "delay": "3651 days"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": true}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": ""}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": "SELECT true"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": "true; SELECT 1"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": "true, false"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": "true FROM pg_class"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": "true UNION SELECT false"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": "true AS x"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "if": "*"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "args": {"x": "{{steps.c.result}}"}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "args": {"x": ["{{steps.b.result}}"]}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "after": [], "args": {"x": "{{steps.a.result.y}}"}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "args": {"x": "{{steps.a.status}}"}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "args": {"x": "{{steps.a.results}}"}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "args": {"x": "{{steps.a.result"}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://{{steps.a.result}}/"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://example.com/{{steps.c.result}}"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://example.com/", "headers": {"X-A": ["{{steps.b.result}}"]}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://example.com/", "body": {"{{steps.a.result}}": 1}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://example.com/", "body_text": "{{steps.a}}"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "keys": ["k:{{args.x}}"], "args": {"x": "{{steps.a.result}}"}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://{{args.x.y}}.example.com/", "args": {"x": {"y": "{{steps.a.result}}"}}}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "keys": ["k:{{steps.a.result}}"]}]');
 -- circles, with steps before and behind them
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["b"]}, {"name": "b", "command": "SELECT 1", "after": ["a"]}]');
 SELECT pg_temp.refuse('[{"name": "first", "command": "SELECT 1"}, {"name": "behind", "command": "SELECT 1", "after": ["first", "c"]}, {"name": "a", "command": "SELECT 1", "after": ["first", "c"]},
@@ -139,6 +168,18 @@ SELECT pg_temp.refuse((SELECT jsonb_agg(jsonb_build_object('name', n::text, 'com
 	FROM generate_series(1, 651) n));
 \t off
 \pset format aligned
+-- only steps have steps before them
+SELECT jobsched.create_job('refused', url => 'https://example.com/{{steps.a.result}}');
+-- what is none of these is text
+SELECT jobsched.create_job('looks', steps => '[{"name": "a", "command": "SELECT 1", "delay": "90 s", "args": {"x": "{{args.y}} {{ {{step.a.result}}", "{{steps.q.result}}": 1}},
+	{"name": "b", "url": "https://example.com/{{ steps.a.result.x }}", "if": "EXISTS (SELECT FROM pg_class)", "delay": "1 day", "optional": true},
+	{"name": "c", "command": "SELECT 1", "if": "true", "delay": "0"},
+	{"name": "d", "command": "SELECT 1", "args": {"x": {"y": ["{{steps.a.result}}{{steps.c.result}}"]}}}]') AS job_id \gset
+SELECT step, explanation FROM jobsched.explain_steps('looks');
+RESET ROLE;
+SELECT step, step_delay, step_if, step_looks FROM jobsched_internal.job WHERE workflow_id = :job_id ORDER BY step_no;
+SELECT jobsched.drop_job('looks');
+SET ROLE regress_steps;
 -- with the other parameters
 SELECT jobsched.create_job('refused', command => 'SELECT 1', steps => '[{"name": "a", "command": "SELECT 1"}]');
 SELECT jobsched.create_job('refused', timeout => '1 minute', steps => '[{"name": "a", "command": "SELECT 1"}]');

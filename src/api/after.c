@@ -26,9 +26,11 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_waits);
 PG_FUNCTION_INFO_V1(jobsched_waits_for);
+PG_FUNCTION_INFO_V1(jobsched_starts_at);
 
 /* ------------------------------------------------------------------------
  * Arguments
@@ -212,4 +214,52 @@ jobsched_waits_for(PG_FUNCTION_ARGS)
 	values[1] = PointerGetDatum(construct_array(shown, nshown, INT8OID, sizeof(int64),
 												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* How many parents are looked at for views at a time. */
+#define AT_A_TIME 100
+
+/* When the last parent of a run has ended; DT_NOEND: some have not. */
+static TimestampTz
+last_end_before(int64 run_id)
+{
+	TimestampTz last_end = DT_NOBEGIN;
+	int64		from = 0;
+	int64		parents[AT_A_TIME];
+	int			count;
+
+	if (js_dependencies_are_live(run_id, NULL, NULL, 0))
+		return DT_NOEND;
+	do
+	{
+		count = js_dependencies_read(run_id, from, parents, AT_A_TIME);
+		for (int i = 0; i < count; i++)
+		{
+			JsStatus	status;
+			TimestampTz finished_at;
+
+			if (js_history_find_end(parents[i], &status, &finished_at))
+				last_end = Max(last_end, finished_at);
+			from = parents[i] + 1;
+			CHECK_FOR_INTERRUPTS();
+		}
+	} while (count == AT_A_TIME);
+	return last_end;
+}
+
+/* As sched_after.c derives it. */
+Datum
+jobsched_starts_at(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	TimestampTz last_end;
+	JsRun		run;
+	JsJob		job;
+
+	if (!may_see_run(run_id) || !js_run_see_head(run_id, &run) || !js_job_read_head(run.job_id, &job))
+		PG_RETURN_NULL();
+	last_end = last_end_before(run_id);
+	if (last_end == DT_NOBEGIN || last_end == DT_NOEND)
+		PG_RETURN_TIMESTAMPTZ(run.run_at);
+	PG_RETURN_TIMESTAMPTZ(Max(run.run_at, last_end + job.step_delay));
 }

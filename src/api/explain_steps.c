@@ -17,6 +17,7 @@
 #include "store/store_names.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_explain_steps);
 
@@ -103,10 +104,28 @@ verb_of(const JsJob *job)
 }
 
 static char *
+delay_of(const JsJob *job)
+{
+	Interval	delay = {.time = job->step_delay};
+
+	return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(&delay)));
+}
+
+/* When it starts. */
+static char *
+start_of(const Explained *step)
+{
+	if (step->job->step_delay == 0)
+		return step->nafter == 0 ? pstrdup("at once") : condition_of(step);
+	return step->nafter == 0 ? psprintf("after %s", delay_of(step->job)) :
+		psprintf("%s, %s later", condition_of(step), delay_of(step->job));
+}
+
+static char *
 explain(const Explained *step)
 {
-	return psprintf("%s %s%s.", verb_of(step->job),
-					step->nafter == 0 ? "at once" : condition_of(step),
+	return psprintf("%s %s%s%s.", verb_of(step->job), start_of(step),
+					step->job->step_if != NULL ? ", if its condition holds" : "",
 					step->job->step_optional ? "; if it fails, the run does not" : "");
 }
 

@@ -17,6 +17,7 @@
 #include "api/job_definition.h"
 #include "api/job_schedule.h"
 #include "http/limit_keys.h"
+#include "http/step_placeholders.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
 #include "store/bounds.h"
@@ -130,6 +131,8 @@ set_kind(JsJob *job, const JsJobDefinition *def)
 	{
 		js_http_check_may_request(job->owner);
 		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
+		if (job->step == NULL)
+			js_step_placeholders_refuse(job);
 	}
 	else if (def->has_http)
 		ereport(ERROR,

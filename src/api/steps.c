@@ -19,18 +19,25 @@
 #include "api/step_order.h"
 #include "api/step_value.h"
 #include "api/steps.h"
+#include "base/interval.h"
 #include "base/json.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "http/limit_keys.h"
+#include "http/step_placeholders.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/bitmapset.h"
+#include "run/condition.h"
 #include "run/http_job.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 /* Bytes of the name of a step, and of one that is unknown in a message, at most. */
 #define JS_MAX_STEP_NAME 63
+
+#define NAMES_OTHERS "\"after\" names other steps of the same job."
 
 /* What steps wait for, in all. */
 #define MAX_EDGES 100000
@@ -60,7 +67,7 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if"};
 
 static char *
 list_keys(void)
@@ -228,6 +235,16 @@ take_flags(Steps *all, const Step *step)
 	value = look_up(all, step, "optional");
 	if (value != NULL)
 		step->job->step_optional = DatumGetBool(js_step_value("optional", value, JS_PARAMETER_BOOLEAN));
+	value = look_up(all, step, "delay");
+	if (value != NULL)
+		step->job->step_delay = js_interval_us("delay", DatumGetIntervalP(js_step_value("delay", value, JS_PARAMETER_SPAN)));
+	value = look_up(all, step, "if");
+	if (value != NULL)
+	{
+		step->job->step_if = TextDatumGetCString(js_step_value("if", value, JS_PARAMETER_TEXT));
+		js_condition_check(step->job->step_if);
+		step->job->step_looks = true;
+	}
 	all->path.key = NULL;
 }
 
@@ -297,7 +314,7 @@ sort_names(Steps *all)
 }
 
 static int
-find_step(const Steps *all, char *name)
+find_step(const Steps *all, char *name, const char *hint)
 {
 	JsJob		job = {.step = name};
 	Step		wanted = {.job = &job};
@@ -308,7 +325,7 @@ find_step(const Steps *all, char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("step \"%s\" does not exist", clip(name)),
-				 errhint("\"after\" names other steps of the same job.")));
+				 errhint("%s", hint)));
 	return (*found)->index;
 }
 
@@ -319,7 +336,7 @@ add_after(Steps *all, Step *step, int after)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("step \"%s\" comes after itself", step->job->step),
-				 errhint("\"after\" names other steps of the same job.")));
+				 errhint(NAMES_OTHERS)));
 	if (++all->edges > MAX_EDGES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -366,7 +383,7 @@ take_after(Steps *all, Step *step)
 	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &name, NULL, &count);
 	step->after = palloc(sizeof(int) * Max(count, 1));
 	for (int j = 0; j < count; j++)
-		add_after(all, step, find_step(all, TextDatumGetCString(name[j])));
+		add_after(all, step, find_step(all, TextDatumGetCString(name[j]), NAMES_OTHERS));
 	refuse_twice(all, step);
 }
 
@@ -447,6 +464,78 @@ places_of(const Step *step, const int *place)
 	return construct_array(places, step->nafter, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 }
 
+/* What the placeholders of steps name, as it is gone through. */
+typedef struct Naming
+{
+	Steps	   *all;
+	Step	   *step;
+	Bitmapset **before;			/* by index: the steps before it */
+} Naming;
+
+static void
+check_placeholder(const char *key, const char *name, void *arg)
+{
+	Naming	   *naming = arg;
+	Steps	   *all = naming->all;
+	char	   *of = pnstrdup(name, strcspn(name, "."));
+
+	all->path.step = naming->step->job->step;
+	all->path.index = naming->step->index;
+	all->path.key = key;
+	naming->step->job->step_looks = true;
+	if (!bms_is_member(find_step(all, of, "A placeholder names another step of the same job."),
+					   naming->before[naming->step->index]))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("step \"%s\" does not come before step \"%s\", which needs its result", of,
+						naming->step->job->step),
+				 errhint("Name it in \"after\", or one that comes after it.")));
+}
+
+/*
+ * Keys are made when the workflow starts, and cannot wait for what its steps leave:
+ * nor can the host of a request, which has a key.
+ */
+static void
+check_keys_of(Steps *all, const JsJob *step)
+{
+	const char *name = js_step_key_needs(step, js_http_keys(step, step->keys));
+
+	all->path.key = "keys";
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a key needs args.%s, which has the result of another step", name),
+				 errhint("Keys, also that of the host of a url, are made before any step starts.")));
+}
+
+/* They name steps that come before, whichever these have before them. */
+static void
+check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
+{
+	Naming		naming = {.all = all};
+
+	naming.before = palloc0(sizeof(Bitmapset *) * all->count);
+	for (int n = 0; n < all->count; n++)
+	{
+		const JsStepNode *node = &nodes[order[n]];
+		Bitmapset **before = &naming.before[order[n]];
+
+		for (int j = 0; j < node->nafter; j++)
+			*before = bms_add_member(bms_add_members(*before, naming.before[node->after[j]]), node->after[j]);
+		naming.step = &all->steps[order[n]];
+		begin_step(all, naming.step);
+		all->path.key = "args"; /* the others have been checked */
+		js_step_placeholders_visit(naming.step->job, check_placeholder, &naming);
+		check_keys_of(all, naming.step->job);
+		CHECK_FOR_INTERRUPTS();
+	}
+	all->path = (JsStepPath)
+	{
+		NULL, -1, NULL
+	};
+}
+
 /* The jobs in the order of their places. */
 static List *
 place_steps(Steps *all)
@@ -462,6 +551,7 @@ place_steps(Steps *all)
 		all->steps[i].job->step, all->steps[i].after, all->steps[i].nafter
 	};
 	order = js_step_order(nodes, all->count);
+	check_placeholders(all, nodes, order);
 	for (int n = 0; n < all->count; n++)
 		place[order[n]] = n + 1;
 	for (int n = 0; n < all->count; n++)

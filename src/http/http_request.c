@@ -71,30 +71,10 @@ render_url(JsRendering *rendering)
 	return url;
 }
 
-/* A JSON document with the placeholders in its strings replaced. */
 static Jsonb *
 expand_body(JsRendering *rendering, Jsonb *body)
 {
-	JsonbIterator *it = JsonbIteratorInit(&body->root);
-	JsonbParseState *state = NULL;
-	JsonbValue *result = NULL;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	if (JB_ROOT_IS_SCALAR(body))
-	{
-		JsonbExtractScalar(&body->root, &value);
-		if (value.type == jbvString)
-			js_template_expand_json(rendering, &value, &value);
-		return JsonbValueToJsonb(&value);
-	}
-	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
-	{
-		if ((token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString)
-			js_template_expand_json(rendering, &value, &value);
-		result = pushJsonbValue(&state, token, token < WJB_BEGIN_ARRAY ? &value : NULL);
-	}
-	return JsonbValueToJsonb(result);
+	return js_template_expand_json(rendering, body, JS_ANY_PLACEHOLDER, "body");
 }
 
 /* What a job sends that does not say what. */

@@ -76,6 +76,8 @@ typedef struct JsHttpSource
 	const JsRun *run;			/* its args merged over the job's */
 	Jsonb	   *definition;		/* the job's, or the run's own */
 	JsHttpPlace place;
+	Jsonb	   *results;		/* of a step: what {{steps...}} stand for, by
+								 * their names; NULL: nothing */
 	const pg_uuid_t *token;		/* of the database */
 	TimestampTz now;
 

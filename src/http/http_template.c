@@ -8,6 +8,8 @@
  *	{{job.name}}
  *	{{secret.NAME}}				what set_secret() has kept
  *	{{vault.NAME}}				what Supabase Vault has
+ *	{{steps.NAME.result}}, {{steps.NAME.result.path}}
+ *								of a step: the result of one that comes before it
  *
  * There may be spaces inside the braces.  "}}" without an opening "{{" is text,
  * because it is frequent in JSON; "{{" always opens a placeholder.  A value is
@@ -39,6 +41,8 @@
 
 #define OPEN "{{"
 #define CLOSE "}}"
+#define STEPS "steps."
+#define RESULT ".result"
 
 /* How much of an unknown placeholder is shown. */
 #define SHOWN 80
@@ -51,7 +55,7 @@ typedef struct Family
 
 static const Family families[] = {
 	{"args.", JS_ARG}, {"run.", JS_RUN_FIELD}, {"job.", JS_JOB_FIELD},
-	{"secret.", JS_SECRET}, {"vault.", JS_VAULT_SECRET}
+	{"secret.", JS_SECRET}, {"vault.", JS_VAULT_SECRET}, {STEPS, JS_STEP_RESULT}
 };
 
 /* ------------------------------------------------------------------------
@@ -121,8 +125,8 @@ js_check_secret_count(int count)
 }
 
 /* Each takes its time, however short what it stands for is. */
-static void
-check_placeholder_count(int count)
+void
+js_check_placeholder_count(int count)
 {
 	if (count > JS_HTTP_MAX_PLACEHOLDERS)
 		ereport(ERROR,
@@ -150,6 +154,20 @@ is_args_path(const char *path)
 		strstr(path, "..") == NULL && path[strlen(path) - 1] != '.';
 }
 
+/* NAME.result, NAME.result.path; the name of a step has no dot. */
+static bool
+is_step_result(const char *name)
+{
+	const char *dot = strchr(name, '.');
+	const char *path;
+
+	if (dot == NULL || dot == name || strpbrk(name, "{}") != NULL ||
+		strncmp(dot, RESULT, strlen(RESULT)) != 0)
+		return false;
+	path = dot + strlen(RESULT);
+	return *path == '\0' || (*path == '.' && is_args_path(path + 1));
+}
+
 static bool
 is_known(JsPlaceholder kind, const char *name)
 {
@@ -165,6 +183,8 @@ is_known(JsPlaceholder kind, const char *name)
 		case JS_SECRET:
 		case JS_VAULT_SECRET:
 			return is_secret_name(name);
+		case JS_STEP_RESULT:
+			return is_step_result(name);
 		default:
 			return false;
 	}
@@ -200,7 +220,7 @@ refuse_placeholder(const char *what, const char *inside, bool known)
 			 known ? errmsg("%s cannot have the placeholder \"%.*s\"", what, shown, inside) :
 			 errmsg("%s has the unknown placeholder \"%.*s\"", what, shown, inside),
 			 known ? 0 :
-			 errhint("There are {{args}}, {{args.path}}, {{run.id}}, {{run.attempt}}, {{run.scheduled_for}}, {{job.name}}, {{secret.NAME}} and {{vault.NAME}}.")));
+			 errhint("There are {{args}}, {{args.path}}, {{run.id}}, {{run.attempt}}, {{run.scheduled_for}}, {{job.name}}, {{secret.NAME}} and {{vault.NAME}}, and in steps {{steps.NAME.result}} and {{steps.NAME.result.path}}.")));
 }
 
 /*
@@ -243,6 +263,13 @@ read_placeholder(const char *rest, int kinds, const char *what, JsPiece *piece)
 	return rest;
 }
 
+static bool
+begins_step_result(const char *rest)
+{
+	rest += strlen(OPEN);
+	return strncmp(rest + strspn(rest, " "), STEPS, strlen(STEPS)) == 0;
+}
+
 /* The next piece; false at the end.  Raises what is wrong. */
 bool
 js_template_next(const char **rest, int kinds, const char *what, JsPiece *piece)
@@ -252,6 +279,9 @@ js_template_next(const char **rest, int kinds, const char *what, JsPiece *piece)
 	if (**rest == '\0')
 		return false;
 	open = strstr(*rest, OPEN);
+	if ((kinds & JS_BRACES_ARE_TEXT) != 0)
+		while (open != NULL && !begins_step_result(open))
+			open = strstr(open + 1, OPEN);
 	if (open == *rest)
 	{
 		*rest = read_placeholder(*rest, kinds, what, piece);
@@ -273,7 +303,7 @@ js_template_check(const char *template, int kinds, const char *what)
 	while (js_template_next(&template, kinds, what, &piece))
 	{
 		count += piece.kind != JS_LITERAL;
-		check_placeholder_count(count);
+		js_check_placeholder_count(count);
 	}
 }
 
@@ -466,12 +496,30 @@ set_arg(JsonbValue *value, Jsonb *args, const char *path, const char *what)
 	*value = *found;
 }
 
+/* Those of a step were looked up before it started (step_look.c). */
+static void
+set_step_result(JsonbValue *value, Jsonb *results, const char *name, const char *what)
+{
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue *found = NULL;
+
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	if (results != NULL && JB_ROOT_IS_OBJECT(results))
+		found = findJsonbValueFromContainer(&results->root, JB_FOBJECT, &key);
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s needs " STEPS "%s, which is not there", what, name)));
+	*value = *found;
+}
+
 static void
 evaluate(JsRendering *rendering, const JsPiece *piece, const char *what, JsonbValue *value)
 {
 	const JsHttpSource *source = rendering->source;
 
-	check_placeholder_count(++rendering->placeholders);
+	js_check_placeholder_count(++rendering->placeholders);
 	switch (piece->kind)
 	{
 		case JS_ARG:
@@ -489,6 +537,9 @@ evaluate(JsRendering *rendering, const JsPiece *piece, const char *what, JsonbVa
 		case JS_SECRET:
 		case JS_VAULT_SECRET:
 			set_string(value, secret_value(rendering, piece, what));
+			break;
+		case JS_STEP_RESULT:
+			set_step_result(value, source->results, piece->text, what);
 			break;
 		case JS_LITERAL:
 			elog(ERROR, "a literal has no value");
@@ -514,10 +565,11 @@ evaluate_text(JsRendering *rendering, const JsPiece *piece, const char *what)
 	if (text != NULL)
 		return text;
 
-	if (piece->kind == JS_ARG)
+	if (piece->kind == JS_ARG || piece->kind == JS_STEP_RESULT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s needs args.%s, which is null", what, piece->text)));
+				 errmsg("%s needs %s%s, which is null", what,
+						piece->kind == JS_ARG ? "args." : STEPS, piece->text)));
 	return pstrdup("");
 }
 
@@ -548,20 +600,46 @@ js_template_expand(JsRendering *rendering, const char *template, int kinds, cons
 }
 
 /* A string of a JSON document. */
-void
-js_template_expand_json(JsRendering *rendering, const JsonbValue *template, JsonbValue *value)
+static void
+expand_json_string(JsRendering *rendering, int kinds, const char *what, JsonbValue *value)
 {
-	char	   *text = pnstrdup(template->val.string.val, template->val.string.len);
+	char	   *text = pnstrdup(value->val.string.val, value->val.string.len);
 	const char *rest = text;
 	JsPiece		piece;
 
-	if (js_template_next(&rest, JS_ANY_PLACEHOLDER, "body", &piece) &&
+	if (js_template_next(&rest, kinds, what, &piece) &&
 		piece.kind != JS_LITERAL && *rest == '\0')
 	{
-		evaluate(rendering, &piece, "body", value);
+		evaluate(rendering, &piece, what, value);
 		count_size(rendering, value->type == jbvBinary ? value->val.binary.len :
-				   value->type == jbvString ? value->val.string.len : 1, "body");
+				   value->type == jbvString ? value->val.string.len : 1, what);
 	}
 	else
-		set_string(value, js_template_expand(rendering, text, JS_ANY_PLACEHOLDER, "body", NULL));
+		set_string(value, js_template_expand(rendering, text, kinds, what, NULL));
+}
+
+/* A JSON document with the placeholders in its strings replaced. */
+Jsonb *
+js_template_expand_json(JsRendering *rendering, Jsonb *template, int kinds, const char *what)
+{
+	JsonbIterator *it = JsonbIteratorInit(&template->root);
+	JsonbParseState *state = NULL;
+	JsonbValue *result = NULL;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	if (JB_ROOT_IS_SCALAR(template))
+	{
+		JsonbExtractScalar(&template->root, &value);
+		if (value.type == jbvString)
+			expand_json_string(rendering, kinds, what, &value);
+		return JsonbValueToJsonb(&value);
+	}
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		if ((token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString)
+			expand_json_string(rendering, kinds, what, &value);
+		result = pushJsonbValue(&state, token, token < WJB_BEGIN_ARRAY ? &value : NULL);
+	}
+	return JsonbValueToJsonb(result);
 }

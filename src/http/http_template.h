@@ -20,18 +20,28 @@ typedef enum JsPlaceholder
 	JS_RUN_FIELD = 4,			/* {{run.id}} and others */
 	JS_JOB_FIELD = 8,			/* {{job.name}} */
 	JS_SECRET = 16,				/* {{secret.NAME}} */
-	JS_VAULT_SECRET = 32		/* {{vault.NAME}} */
+	JS_VAULT_SECRET = 32,		/* {{vault.NAME}} */
+	JS_STEP_RESULT = 64			/* {{steps.NAME.result.path}} */
 } JsPlaceholder;
 
-#define JS_ANY_PLACEHOLDER (JS_ARG | JS_ARGS | JS_RUN_FIELD | JS_JOB_FIELD | JS_SECRET | JS_VAULT_SECRET)
+#define JS_ANY_PLACEHOLDER \
+	(JS_ARG | JS_ARGS | JS_RUN_FIELD | JS_JOB_FIELD | JS_SECRET | JS_VAULT_SECRET | JS_STEP_RESULT)
 #define JS_OWN_PLACEHOLDER (JS_RUN_FIELD | JS_JOB_FIELD | JS_SECRET | JS_VAULT_SECRET)
+
+/*
+ * In the arguments of a step there are only these.  Other braces are text, as they
+ * are in all arguments.
+ */
+#define JS_BRACES_ARE_TEXT 128
+#define JS_ARGS_PLACEHOLDER (JS_STEP_RESULT | JS_BRACES_ARE_TEXT)
 
 /* A part of a template. */
 typedef struct JsPiece
 {
 	JsPlaceholder kind;
 	const char *text;			/* literal: where it begins; else what it is
-								 * called, without "args." and the like */
+								 * called, without "args." and the like: of a
+								 * step "NAME.result.path" */
 	int			length;			/* of a literal */
 } JsPiece;
 
@@ -59,10 +69,11 @@ extern bool js_json_has_placeholder(Jsonb *json);
 extern const char *js_template_find(const char *template, const char *stops);
 extern char *js_template_expand(JsRendering *rendering, const char *template, int kinds,
 								const char *what, JsValueEncoder encode);
-extern void js_template_expand_json(JsRendering *rendering, const JsonbValue *template,
-									JsonbValue *value);
+extern Jsonb *js_template_expand_json(JsRendering *rendering, Jsonb *template, int kinds,
+									  const char *what);
 extern void js_check_body_size(size_t size);
 extern void js_check_secret_count(int count);
+extern void js_check_placeholder_count(int count);
 extern void js_secret_check_name(const char *name);
 extern bool js_secret_value_is_fit(const char *value);
 

@@ -440,15 +440,15 @@ open_portal(RawStmt *statement, const char *command)
 }
 
 /* What the server does for statements of a client it leaves to us. */
-static void
-arm_statement_timeout(void)
+void
+js_statement_timeout_arm(void)
 {
 	if (StatementTimeout > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
 }
 
-static void
-disarm_statement_timeout(void)
+void
+js_statement_timeout_disarm(void)
 {
 	if (get_timeout_active(STATEMENT_TIMEOUT))
 		disable_timeout(STATEMENT_TIMEOUT, false);
@@ -462,14 +462,14 @@ run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
 	QueryCompletion completion;
 	Portal		portal;
 
-	arm_statement_timeout();
+	js_statement_timeout_arm();
 	pgstat_report_query_id(0, true);
 	set_ps_display(GetCommandTagName(CreateCommandTag(statement->stmt)));
 	portal = open_portal(statement, command);
 	MemoryContextSwitchTo(CurTransactionContext);
 	(void) js_portal_run(portal, true, receiver, &completion);
 	PortalDrop(portal, false);
-	disarm_statement_timeout();
+	js_statement_timeout_disarm();
 	MemoryContextSwitchTo(outer);
 }
 
@@ -630,11 +630,11 @@ js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
 	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(args);
 	fcinfo->args[0].isnull = false;
-	arm_statement_timeout();
+	js_statement_timeout_arm();
 	pgstat_init_function_usage(fcinfo, &usage);
 	value = FunctionCallInvoke(fcinfo);
 	pgstat_end_function_usage(&usage, true);
-	disarm_statement_timeout();
+	js_statement_timeout_disarm();
 	MemoryContextSwitchTo(context);
 	if (has_result && !fcinfo->isnull)
 		result = jsonb_result(value);

@@ -14,6 +14,8 @@
 
 extern void js_command_check(const char *command, JsMode mode, bool *transactional);
 extern Oid	js_handler_lookup(const char *handler);
+extern void js_statement_timeout_arm(void);
+extern void js_statement_timeout_disarm(void);
 extern Jsonb *js_command_run(const char *command, JsMode mode, MemoryContext context);
 extern Jsonb *js_handler_run(const char *handler, Jsonb *args, MemoryContext context);
 

@@ -107,6 +107,8 @@ prepare(const Queue *queue, const JsJob *step, JsRun *run)
 		run->keys = js_limit_keys_require(templates, args);
 	js_children_adopt(run, step->step_optional);
 	wait_for_others(queue, step, run);
+	if (run->nparents == 0)
+		run->run_at += step->step_delay;	/* else sched_after.c adds it */
 }
 
 /* A step that need not be executed has ended before it was queued. */

@@ -78,6 +78,7 @@ typedef struct JobEntry
 	bool		transactional;
 	bool		http;			/* its runs are HTTP requests */
 	bool		shares;			/* its runs may share a transaction */
+	bool		looks;			/* a step that looks before it starts */
 	bool		due_queued;		/* is in sched.due */
 	bool		auto_paused;	/* by pause_after_failures */
 	bool		serial;			/* runs of its slots wait for all others */
@@ -100,6 +101,7 @@ typedef struct JobEntry
 	int32		mean_us;		/* of recent run times; -1 unknown */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
 	int64		deadline;		/* of a run made of steps, likewise */
+	int64		delay;			/* of a step, microseconds; 0: none */
 	int32		max_concurrency;	/* 0: none */
 	Limit	   *queue;			/* NULL: none */
 	TimestampTz skipped_first;
@@ -198,6 +200,8 @@ typedef struct RunAfter
 	int32		nparents;
 	int32		nread;			/* of these; */
 	int64		read_from;		/* the parent to go on with */
+	TimestampTz last_end;		/* of parents, if a delay counts from it;
+								 * DT_NOBEGIN: of none */
 	uint32		cost;			/* in RunEntry.cost */
 	dlist_head	edges;			/* Edge.own */
 	Turns	   *turns;			/* that it is in: of those to be seen to, or
@@ -234,6 +238,8 @@ struct RunEntry
 	bool		always;			/* a step: it runs also if its workflow run is
 								 * to end */
 	bool		is_timed;		/* it is in the heap of sched_deadline.c */
+	bool		looks;			/* it will send one, when a worker has looked
+								 * (step_look.c) */
 	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
@@ -388,6 +394,8 @@ extern void sched_note_dropped(JobEntry *job);
 extern void sched_note_disowned(RunEntry *run);
 extern bool sched_run_is_disowned(const RunEntry *run);
 extern bool sched_run_is_http(const RunEntry *run);
+extern bool sched_row_looks(const JsRun *row, const JobEntry *job);
+extern bool sched_row_is_http(const JsRun *row, const JobEntry *job);
 extern bool sched_run_is_transactional(const RunEntry *run);
 extern void sched_run_follow(RunEntry *run);
 extern RunEntry *sched_run_find(int64 run_id);
@@ -543,13 +551,13 @@ extern void sched_after_stop_asking(RunAfter *after);
 extern bool sched_after_is_lost(const RunAfter *after);
 extern bool sched_after_is_awaited(int64 run_id);
 extern void sched_after_note_back(int64 run_id);
-extern void sched_after_tell(int64 run_id, JsStatus status);
+extern void sched_after_tell(int64 run_id, JsStatus status, TimestampTz finished_at);
 extern void sched_after_tell_gone(int64 run_id);
 extern void sched_after_add_parent(RunAfter *after, int64 parent_id);
-extern void sched_after_note_end(RunAfter *after, JsStatus status);
+extern void sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at);
 extern bool sched_after_is_left_alone(const RunAfter *after);
 extern bool sched_after_settle(RunAfter *after);
-extern JsStatus sched_after_status_of(int64 run_id);
+extern JsStatus sched_after_status_of(int64 run_id, TimestampTz *finished_at);
 extern RunAfter *sched_after_next_to_see(void);
 extern RunAfter *sched_after_follow(OwnerEntry **room);
 extern void sched_after_search_again(void);

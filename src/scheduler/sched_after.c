@@ -14,7 +14,10 @@
  * sched_run_ended(), the one door, says so here; the edges to those who wait
  * for it are followed, and each of these may turn out to be
  *
- *		released	it is placed as if it had been queued now
+ *		released	it is placed as if it had been queued now; a step with a
+ *					delay as if it had been queued for that long after the
+ *					last of its parents has ended.  Nobody writes that down: it
+ *					can be derived again
  *		skipped		it ends without a worker, through the same door
  *
  *		dependency, run, history --> look_for_parents() --> edges, RunAfter
@@ -106,6 +109,8 @@ typedef struct Parent
 	bool		has_ended;
 	bool		is_known;		/* how; else history has to be asked */
 	JsStatus	status;
+	TimestampTz finished_at;	/* likewise; DT_NOBEGIN if history does not
+								 * know either */
 	OwnerEntry *room;			/* it has left: whose room is full; else NULL */
 	dlist_node	node;			/* in followed */
 } Parent;
@@ -261,6 +266,7 @@ sched_after_begin(RunEntry *run, JsAfterWhen when, int nparents)
 	after->run = run;
 	after->when = when;
 	after->nparents = nparents;
+	after->last_end = DT_NOBEGIN;
 	dlist_init(&after->edges);
 	run->after = after;
 	after->cost = WAIT_COST + nparents * PARENT_COST;
@@ -290,10 +296,11 @@ free_after(RunAfter *after)
 	pfree(after);
 }
 
-/* A parent has ended. */
+/* A parent has ended; finished_at is DT_NOBEGIN if nobody knows when. */
 void
-sched_after_note_end(RunAfter *after, JsStatus status)
+sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at)
 {
+	after->last_end = Max(after->last_end, finished_at);
 	switch (status)
 	{
 		case JS_SUCCEEDED:
@@ -355,6 +362,19 @@ sched_after_is_left_alone(const RunAfter *after)
 }
 
 /*
+ * When the run starts that does not wait any more.  Its row may say it already, if
+ * it was claimed and given up.
+ */
+static void
+apply_delay(const RunAfter *after)
+{
+	RunEntry   *run = after->run;
+
+	if (run->job->delay > 0 && after->last_end != DT_NOBEGIN)
+		run->run_at = Max(run->run_at, after->last_end + run->job->delay);
+}
+
+/*
  * What is known of the parents has changed.  True: the run is to start, and does
  * not wait any more.
  */
@@ -367,6 +387,7 @@ sched_after_settle(RunAfter *after)
 		put_on(after, &to_skip);
 	else if (all_have_ended(after))
 	{
+		apply_delay(after);
 		free_after(after);
 		return true;
 	}
@@ -421,6 +442,7 @@ sched_after_reset(RunAfter *after)
 {
 	remove_edges(after);
 	after->some_failed = after->some_succeeded = after->all_read = false;
+	after->last_end = DT_NOBEGIN;
 	after->nread = 0;
 	after->read_from = 0;
 	put_on(after, sched_after_is_left_alone(after) ? NULL : &to_see);
@@ -471,7 +493,7 @@ sched_after_is_awaited(int64 run_id)
  */
 
 static void
-note_parent_ended(int64 run_id, bool is_known, JsStatus status)
+note_parent_ended(int64 run_id, bool is_known, JsStatus status, TimestampTz finished_at)
 {
 	Parent	   *parent = find_parent(run_id);
 
@@ -482,31 +504,34 @@ note_parent_ended(int64 run_id, bool is_known, JsStatus status)
 	parent->has_ended = true;
 	parent->is_known = is_known;
 	parent->status = status;
+	parent->finished_at = finished_at;
 	parent->room = NULL;
 }
 
 /* A run has ended. */
 void
-sched_after_tell(int64 run_id, JsStatus status)
+sched_after_tell(int64 run_id, JsStatus status, TimestampTz finished_at)
 {
-	note_parent_ended(run_id, true, status);
+	note_parent_ended(run_id, true, status, finished_at);
 }
 
 /* A run is not in the queue any more; history may know how it ended. */
 void
 sched_after_tell_gone(int64 run_id)
 {
-	note_parent_ended(run_id, false, JS_LOST);
+	note_parent_ended(run_id, false, JS_LOST, DT_NOBEGIN);
 }
 
-/* How a run has ended that is not in the queue. */
+/* How and when a run has ended that is not in the queue. */
 JsStatus
-sched_after_status_of(int64 run_id)
+sched_after_status_of(int64 run_id, TimestampTz *finished_at)
 {
-	JsRun		head;
 	JsStatus	status;
 
-	return js_history_find_head(run_id, false, &head, &status) ? status : JS_LOST;
+	if (js_history_find_end(run_id, &status, finished_at))
+		return status;
+	*finished_at = DT_NOBEGIN;
+	return JS_LOST;
 }
 
 /* One whose parents are to be looked for, or that is to be settled; NULL: none. */
@@ -540,9 +565,9 @@ sched_after_follow(OwnerEntry **room)
 		return after;			/* which takes its edges along */
 	}
 	if (!parent->is_known)
-		parent->status = sched_after_status_of(parent->run_id);
+		parent->status = sched_after_status_of(parent->run_id, &parent->finished_at);
 	parent->is_known = true;
-	sched_after_note_end(after, parent->status);
+	sched_after_note_end(after, parent->status, parent->finished_at);
 	remove_edge(edge);
 	if (dlist_is_empty(&parent->edges))
 		close_parent(parent);

@@ -332,7 +332,7 @@ sched_timeout(const RunEntry *run)
 {
 	int64		timeout = run->timeout > 0 ? run->timeout : run->job->timeout;
 
-	if (!sched_run_is_http(run))
+	if (!sched_run_is_http(run) && !run->looks)
 		return timeout;
 	return timeout == 0 ? JS_HTTP_TIMEOUT : Min(timeout, JS_HTTP_MAX_TIMEOUT);
 }

@@ -291,6 +291,8 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	}
 	if (row.status != JS_RUN_RUNNING)
 	{
+		run->looks = sched_row_looks(&row, run->job);
+		run->attempt = row.attempt;
 		sched_run_retry(run, row.run_at);
 		return;
 	}

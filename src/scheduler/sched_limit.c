@@ -766,7 +766,8 @@ sched_limits_pay(RunEntry *run)
 		TimestampTz now;
 
 		limit->unpaid--;
-		if (limit->rule->interval == 0)
+		if (limit->rule->interval == 0 || run->looks)	/* who looks will be
+														 * claimed again */
 			continue;
 		now = js_clock_now();
 		limit->tat = Max(tat_by(limit, now), now) + limit->rule->interval;

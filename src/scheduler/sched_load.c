@@ -115,11 +115,13 @@ sched_apply_job(const JsJob *row)
 	job->owner = row->owner_name != NULL ? row->owner : InvalidOid;
 	job->transactional = row->transactional;
 	job->http = row->sends_request;
-	job->shares = row->share_transaction;
+	job->looks = row->step_looks;
+	job->shares = row->share_transaction && !job->looks;
 	job->is_step = row->workflow_id != 0;
 	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
 	job->deadline = row->deadline;
+	job->delay = row->step_delay;
 	job->overlap = row->overlap;
 	job->serial = is_serial(row);
 	job->pause_after_failures = row->pause_after_failures;
@@ -321,8 +323,7 @@ is_batch(const JsRun *row)
 static bool
 is_too_much(const JsRun *row, const JobEntry *job)
 {
-	bool		http = row->handler == NULL && (row->sends_request || job->http);
-	OwnerEntry *owner = sched_owner(job->owner, http);
+	OwnerEntry *owner = sched_owner(job->owner, sched_row_is_http(row, job));
 
 	if (row->status == JS_RUN_RUNNING || (row->status == JS_RUN_WAITING && !is_batch(row)) ||
 		sched_owner_has_room(owner, 0) ||
@@ -358,6 +359,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->backfill = row->source == JS_SOURCE_BACKFILL;
 	run->callback = row->handler != NULL;
 	run->own_request = row->sends_request;
+	run->looks = sched_row_looks(row, job);
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	run->superseded = row->job_id == 0 && sched_was_replaced(row->run_id);
 	sched_run_follow(run);

@@ -399,7 +399,22 @@ sched_run_make(int64 run_id, JobEntry *job)
 bool
 sched_run_is_http(const RunEntry *run)
 {
-	return !run->callback && (run->own_request || run->job->http);
+	return !run->callback && (run->own_request || run->job->http) && !run->looks;
+}
+
+/* Whether a run has a request that a worker has to make ready. */
+bool
+sched_row_looks(const JsRun *row, const JobEntry *job)
+{
+	return job->looks && job->http && row->handler == NULL && !row->sends_request && row->state_size == 0;
+}
+
+/* As sched_run_is_http(), of one that is not in memory. */
+bool
+sched_row_is_http(const JsRun *row, const JobEntry *job)
+{
+	return row->handler == NULL && (row->sends_request || (job != NULL && job->http)) &&
+		!(job != NULL && sched_row_looks(row, job));
 }
 
 /*
@@ -417,7 +432,7 @@ sched_run_is_disowned(const RunEntry *run)
 bool
 sched_run_is_transactional(const RunEntry *run)
 {
-	return run->callback || (!sched_run_is_http(run) && run->job->transactional);
+	return run->callback || run->looks || (!sched_run_is_http(run) && run->job->transactional);
 }
 
 /* Whose it is now.  The run is in no queue. */

@@ -64,7 +64,8 @@ static bool
 claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 {
 	if (!js_run_claim(writer, run->run_id, run->owner->owner, run->attempt + 1,
-					  sched_run_is_transactional(run), now))
+					  sched_run_is_transactional(run),
+					  run->job->delay > 0 ? run->run_at : DT_NOBEGIN, now))
 		return false;
 	run->attempt++;
 	run->claimed = true;

@@ -137,7 +137,7 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 {
 	bool		added = job != NULL && counts(run, done);
 
-	sched_after_tell(done->run_id, done->status);
+	sched_after_tell(done->run_id, done->status, done->finished_at);
 	sched_children_tell(done->run_id);
 	if (run != NULL)
 		sched_run_forget(run);
@@ -155,6 +155,17 @@ await_children(RunEntry *run, const JsDone *done)
 	sched_run_await_children(run, done->started_at);
 }
 
+/* A worker has made its request ready; it is as if it had not been claimed. */
+static void
+note_ready(RunEntry *run, const JsDone *done)
+{
+	if (run == NULL)
+		return;
+	run->looks = false;
+	run->attempt = done->attempt;
+	sched_run_retry(run, done->retry_at);
+}
+
 /* What has come of an attempt. */
 void
 sched_take_outcome(const JsDone *done)
@@ -165,6 +176,8 @@ sched_take_outcome(const JsDone *done)
 		sched_run_put_off(run);
 	else if (done->waits)
 		await_children(run, done);
+	else if (done->looked)
+		note_ready(run, done);
 	else if (done->retry_at != 0)
 		sched_run_retry(run, done->retry_at);
 	else

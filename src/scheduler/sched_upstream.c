@@ -41,9 +41,7 @@ room_of(const JsRun *row)
 {
 	const JobEntry *job = sched_job_find(row->job_id);
 
-	if (job == NULL)
-		return sched_owner(row->owner, row->handler == NULL && row->sends_request);
-	return sched_owner(job->owner, row->handler == NULL && (row->sends_request || job->http));
+	return sched_owner(job == NULL ? row->owner : job->owner, sched_row_is_http(row, job));
 }
 
 /*
@@ -70,6 +68,8 @@ static bool
 note_parent(RunAfter *after, int64 parent_id, OwnerEntry **room, int *left, TimestampTz now)
 {
 	ParentState state = PARENT_LIVES;
+	JsStatus	status;
+	TimestampTz finished_at;
 
 	(*left)--;
 	if (sched_run_find(parent_id) == NULL)
@@ -82,7 +82,10 @@ note_parent(RunAfter *after, int64 parent_id, OwnerEntry **room, int *left, Time
 	if (state == PARENT_LIVES)
 		sched_after_add_parent(after, parent_id);
 	else
-		sched_after_note_end(after, sched_after_status_of(parent_id));
+	{
+		status = sched_after_status_of(parent_id, &finished_at);
+		sched_after_note_end(after, status, finished_at);
+	}
 	after->nread++;
 	after->read_from = parent_id + 1;
 	return true;
@@ -94,7 +97,7 @@ note_all_read(RunAfter *after)
 {
 	after->all_read = true;
 	if (after->nread < after->nparents)
-		sched_after_note_end(after, JS_LOST);
+		sched_after_note_end(after, JS_LOST, DT_NOBEGIN);
 }
 
 /* Looks for some parents of a run, for what is left.  False: as note_parent(). */

@@ -160,6 +160,9 @@ typedef struct JsDone
 								 * its children, or has done so */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
 								 * it has ended */
+	bool		looked;			/* that was none: the request of a step has
+								 * been made ready, and it goes on with the */
+	int32		attempt;		/* number that it had before */
 } JsDone;
 
 /*

@@ -82,6 +82,12 @@ CREATE TABLE jobsched_internal.job (
 	step_after integer[],
 	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done', 'always'])),
 	step_optional boolean NOT NULL DEFAULT false,
+	-- how long after the last of these it starts
+	step_delay interval,
+	-- an expression that says whether it starts at all; and whether it has to look
+	-- before it starts, for that or for what placeholders stand for
+	step_if text,
+	step_looks boolean NOT NULL DEFAULT false,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,
@@ -289,7 +295,7 @@ SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
 		AND s.auto_paused_revision = CASE WHEN j.workflow_id IS NULL THEN j.revision
 			ELSE (SELECT w.revision FROM jobsched_internal.job w WHERE w.job_id = j.workflow_id) END) AS paused,
 	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited,
-	workflow_id, step_no, step_after, step_when
+	workflow_id, step_no, step_after, step_when, step_delay
 FROM jobsched_internal.job j;
 
 CREATE VIEW jobsched.jobs WITH (security_barrier) AS

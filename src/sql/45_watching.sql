@@ -71,6 +71,11 @@ LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'job
 CREATE FUNCTION jobsched_internal.waits_for(run_id bigint, OUT parents bigint, OUT parent_ids bigint[])
 RETURNS record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'jobsched_waits_for';
 
+-- When a run starts that has waited for others, if its step has a delay; as long as
+-- it waits for them, its run_at.
+CREATE FUNCTION jobsched_internal.starts_at(run_id bigint) RETURNS timestamptz
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'jobsched_starts_at';
+
 CREATE VIEW jobsched.waiting WITH (security_invoker) AS
 SELECT r.run_id,
 	r.job_id,
@@ -80,9 +85,11 @@ SELECT r.run_id,
 	w.parents,
 	w.parent_ids,
 	r.queued_at AS since,
-	r.run_at
+	r.run_at,
+	j.step_delay AS delay
 FROM jobsched_internal.run r
-	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id,
+	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id,
 	LATERAL jobsched_internal.waits_for(r.run_id) w
 WHERE r.after_when IS NOT NULL AND r.attempt = 0 AND r.status = 'queued' AND w.parents > 0
 	AND jobsched_internal.may_see(r.owner)::integer <> 0;
@@ -91,6 +98,7 @@ COMMENT ON COLUMN jobsched.waiting.parents IS 'how many of the runs that it wait
 COMMENT ON COLUMN jobsched.waiting.parent_ids IS 'the ten newest of these';
 COMMENT ON COLUMN jobsched.waiting.since IS 'when it was queued';
 COMMENT ON COLUMN jobsched.waiting.run_at IS 'before this it does not start in any case';
+COMMENT ON COLUMN jobsched.waiting.delay IS 'of a step: how long after the last of these has ended it starts';
 
 CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
 SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
@@ -118,11 +126,14 @@ FROM (
 					WHERE d.datname = pg_catalog.current_database()))
 		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 	UNION ALL
-	SELECT r.run_at, r.job_id, j.name, pg_catalog.pg_get_userbyid(r.owner),
+	SELECT CASE WHEN d.step_delay IS NOT NULL AND r.after_when IS NOT NULL AND r.attempt = 0
+			THEN jobsched_internal.starts_at(r.run_id) ELSE r.run_at END,
+		r.job_id, j.name, pg_catalog.pg_get_userbyid(r.owner),
 		r.source, r.run_id, j.schedule, j.timezone, j.anchor, NULL, NULL
 	FROM jobsched_internal.run r
 		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+		LEFT JOIN jobsched_internal.job_of_run d ON d.job_id = r.job_id
 	WHERE r.status <> ALL (ARRAY['running', 'waiting']) AND jobsched_internal.may_see(r.owner)
 		AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
 ) u

@@ -84,7 +84,7 @@ SELECT r.run_id,
 	CASE WHEN r.status <> 'queued' THEN r.reason
 		WHEN r.after_when IS NOT NULL AND r.attempt = 0 AND jobsched_internal.waits(r.run_id)
 			THEN 'waiting_for_upstream'
-		WHEN r.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
+		WHEN s.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
 		WHEN j.paused THEN 'job_paused'
 		WHEN r.reason IS NOT NULL THEN r.reason
@@ -97,7 +97,7 @@ SELECT r.run_id,
 	r.attempt,
 	r.priority,
 	r.scheduled_for,
-	r.run_at,
+	s.run_at,
 	r.queued_at,
 	CASE WHEN r.status = 'running' AND r.started_at IS NULL THEN (SELECT w.run_started_at
 		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
@@ -148,7 +148,10 @@ FROM (
 		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
-	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
+	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id,
+	LATERAL (SELECT CASE WHEN r.status = 'queued' AND j.step_delay IS NOT NULL
+			AND r.after_when IS NOT NULL AND r.attempt = 0
+		THEN jobsched_internal.starts_at(r.run_id) ELSE r.run_at END AS run_at) s
 WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
@@ -176,6 +179,7 @@ SELECT r.parent_run_id AS workflow_run_id,
 	r.optional,
 	r.attempt,
 	r.queued_at,
+	r.run_at,
 	r.started_at,
 	r.finished_at,
 	r.duration,

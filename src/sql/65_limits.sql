@@ -81,7 +81,9 @@ FROM jobsched_internal.limit_definition d
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 		WHERE j.queue IS NOT NULL
 			AND r.status <> 'waiting' AND (r.status = 'running' OR (r.run_at <= jobsched_internal.clock_now()
-				AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))))
+				AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
+				AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0
+					OR jobsched_internal.starts_at(r.run_id) <= jobsched_internal.clock_now())))
 		GROUP BY 1, 2, 3
 	) n ON n.owner = d.owner AND n.home = d.home AND n.queue = d.name
 WHERE d.kind = 'queue' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
@@ -109,7 +111,9 @@ FROM jobsched_internal.limit_definition d
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			CROSS JOIN LATERAL pg_catalog.unnest(r.keys) AS k (key)
 		WHERE r.status <> 'waiting' AND (r.status = 'running' OR (r.run_at <= jobsched_internal.clock_now()
-			AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))))
+			AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
+				AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0
+					OR jobsched_internal.starts_at(r.run_id) <= jobsched_internal.clock_now())))
 		GROUP BY 1, 2, 3
 	) n ON n.owner = d.owner AND n.home = d.home AND n.class = d.name
 WHERE d.kind = 'class' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));

@@ -52,7 +52,7 @@ static Size
 size_of_job(const JsJob *job)
 {
 	return js_job_parameters_size(job) + size_of_jsonb(job->request) + size_of_jsonb(job->steps) +
-		length(job->pause_reason);
+		length(job->step_if) + length(job->pause_reason);
 }
 
 /* A job that is being created or changed; one that is too large may shrink. */
@@ -85,6 +85,14 @@ js_bounds_check_state(const Jsonb *state)
 
 	if (size > js_guc_max_args_size * KB)
 		refuse("state", size, js_guc_max_args_size, "jobsched.max_args_size");
+}
+
+/* What a step finds before it starts (step_look.c). */
+void
+js_bounds_check_found(Size size)
+{
+	if (size > js_guc_max_args_size * KB)
+		refuse("what placeholders stand for", size, js_guc_max_args_size, "jobsched.max_args_size");
 }
 
 /* What is for people to read. */

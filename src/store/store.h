@@ -156,6 +156,9 @@ typedef struct JsJob
 								 * NULL: none */
 	JsAfterWhen step_when;
 	bool		step_optional;
+	int64		step_delay;		/* microseconds; 0: none */
+	char	   *step_if;		/* an expression; NULL: none */
+	bool		step_looks;		/* before it starts (step_look.c) */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -315,6 +318,8 @@ typedef struct JsOutcome
 	Jsonb	   *result;
 	int64		retry_after;	/* microseconds that a server has asked for;
 								 * 0: none */
+	bool		only_looked;	/* it was no attempt: a step has looked, and
+								 * does not start, or not here (step_look.c) */
 } JsOutcome;
 
 typedef struct JsLogLine
@@ -436,7 +441,7 @@ extern bool js_run_exists_of(int64 job_id);
 extern bool js_run_exists_for(int64 job_id, TimestampTz slot, JsRunSource source);
 extern bool js_run_update(const JsRun *run);
 extern bool js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner,
-						 int32 attempt, bool repeatable, TimestampTz now);
+						 int32 attempt, bool repeatable, TimestampTz run_at, TimestampTz now);
 extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
 extern void js_runs_visit_jobless(JsRunVisitor visit, void *arg);
@@ -459,6 +464,7 @@ extern JsAfterWhen js_after_when_argument(const char *parameter, const char *nam
 extern JsAfterWhen js_step_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome);
+extern bool js_history_find_end(int64 run_id, JsStatus *status, TimestampTz *finished_at);
 extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *status);
 
 /* Returns whether to go on. */

@@ -123,7 +123,7 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_init(row);
 	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
-	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt));
+	js_row_set(row, HISTORY_ATTEMPT, Int32GetDatum(run->attempt - (int) outcome->only_looked));
 	js_row_set(row, HISTORY_JOB_ID, Int64GetDatum(run->job_id));
 	js_row_set(row, HISTORY_OWNER, ObjectIdGetDatum(run->owner));
 	if (outcome->worker_pid == 0)
@@ -136,7 +136,7 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	js_row_set_text(row, HISTORY_SOURCE, js_source_name(run->source));
 	js_row_set_timestamp(row, HISTORY_RUN_AT, run->run_at);
 	js_row_set_timestamp(row, HISTORY_QUEUED_AT, run->queued_at);
-	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->started_at);
+	js_row_set_timestamp(row, HISTORY_STARTED_AT, outcome->only_looked ? DT_NOBEGIN : outcome->started_at);
 	js_row_set_timestamp(row, HISTORY_FINISHED_AT, outcome->finished_at);
 	js_row_set_timestamp(row, HISTORY_SCHEDULED_FOR, run->scheduled_for);
 	js_row_set_text(row, HISTORY_REASON, outcome->reason);
@@ -420,7 +420,7 @@ insert_ending(Segment *segment, const JsEnding *ending)
 		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
 		put_segment_row(segment, &segment->history, "history", &row, indexed_as(ending->run));
 	}
-	else if (!waits_for_children(ending))
+	else if (!waits_for_children(ending) && !ending->outcome->only_looked)
 	{
 		attempt_to_row(ending, segment->number, &row);
 		put_segment_row(segment, &segment->attempt, "attempt", &row, 0);
@@ -521,6 +521,7 @@ history_head_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->job_id = DatumGetInt64(row->values[HISTORY_JOB_ID - 1]);
 	run->owner = DatumGetObjectId(row->values[HISTORY_OWNER - 1]);
 	outcome->status = js_status_of(js_row_text(row, HISTORY_STATUS));
+	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);
 }
 
 static void
@@ -539,7 +540,6 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 		run->parent_run_id = DatumGetInt64(row->values[HISTORY_PARENT_RUN_ID - 1]);
 	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
-	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);
 }
 
 static void
@@ -635,6 +635,21 @@ js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *stat
 	if (found)
 		*status = outcome.status;
 	return found;
+}
+
+/* How and when a run has ended, if it has. */
+bool
+js_history_find_end(int64 run_id, JsStatus *status, TimestampTz *finished_at)
+{
+	JsRun		head;
+	JsOutcome	outcome;
+
+	memset(&head, 0, sizeof(JsRun));
+	if (!find(run_id, history_head_from_row, &head, &outcome))
+		return false;
+	*status = outcome.status;
+	*finished_at = outcome.finished_at;
+	return true;
 }
 
 /* ------------------------------------------------------------------------

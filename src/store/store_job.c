@@ -99,6 +99,9 @@ steps_to_row(const JsJob *job, JsRow *row)
 	js_row_set_array(row, JS_JOB_STEP_AFTER, job->step_after);
 	js_row_set_text(row, JS_JOB_STEP_WHEN, js_after_when_name(job->step_when));
 	js_row_set(row, JS_JOB_STEP_OPTIONAL, BoolGetDatum(job->step_optional));
+	js_row_set_interval(row, JS_JOB_STEP_DELAY, job->step_delay);
+	js_row_set_text(row, JS_JOB_STEP_IF, job->step_if);
+	js_row_set(row, JS_JOB_STEP_LOOKS, BoolGetDatum(job->step_looks));
 }
 
 static void
@@ -110,9 +113,12 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 											JS_JOB_STEPS_REVISION);
 	job->step_no = js_row_number(row, JS_JOB_STEP_NO, JS_MAX_STEPS);
 	job->step = js_row_head_text(row, JS_JOB_STEP);
+	job->step_delay = js_row_interval(row, JS_JOB_STEP_DELAY);
+	job->step_looks = DatumGetBool(row->values[JS_JOB_STEP_LOOKS - 1]);
 	if (!whole)
 		return;
 	job->steps = js_row_jsonb(row, JS_JOB_STEPS);
+	job->step_if = js_row_text(row, JS_JOB_STEP_IF);
 	job->step_after = js_row_head_array(row, JS_JOB_STEP_AFTER);
 	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
 	job->step_optional = DatumGetBool(row->values[JS_JOB_STEP_OPTIONAL - 1]);
@@ -169,7 +175,7 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->cancel_running = DatumGetBool(row->values[JS_JOB_CANCEL_RUNNING - 1]);
 	job->size = js_job_parameters_row_size(row) +
 		js_row_size(row, JS_JOB_REQUEST) + js_row_size(row, JS_JOB_STEPS) +
-		js_row_size(row, JS_JOB_PAUSE_REASON);
+		js_row_size(row, JS_JOB_STEP_IF) + js_row_size(row, JS_JOB_PAUSE_REASON);
 	if (whole)
 	{
 		job->request = js_row_jsonb(row, JS_JOB_REQUEST);

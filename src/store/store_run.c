@@ -433,11 +433,12 @@ js_run_update(const JsRun *run)
 
 /*
  * Marks a run as being executed: a new attempt, in this life of the server,
- * as a role.  False when the row is gone, or somebody else holds it.
+ * as a role.  run_at: when it was to start, if the row does not say it; else
+ * DT_NOBEGIN.  False when the row is gone, or somebody else holds it.
  */
 bool
 js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt,
-			 bool repeatable, TimestampTz now)
+			 bool repeatable, TimestampTz run_at, TimestampTz now)
 {
 	SysScanDesc scan;
 	HeapTuple	old = find_free_run(writer, run_id, &scan);
@@ -454,6 +455,8 @@ js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt,
 		js_row_set(&row, RUN_BOOT_ID, Int64GetDatum(js->boot_id));
 		js_row_set(&row, RUN_CLAIMED_AT, TimestampTzGetDatum(now));
 		js_row_set_null(&row, RUN_REASON);
+		if (run_at != DT_NOBEGIN)
+			js_row_set_timestamp(&row, RUN_RUN_AT, run_at);
 		update_run(writer, old, &row);
 	}
 	systable_endscan(scan);

@@ -73,6 +73,7 @@
 #include "process/process.h"
 #include "run/capture.h"
 #include "run/http_job.h"
+#include "run/step_look.h"
 #include "shmem/clock.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -273,6 +274,12 @@ render(JsTransfer *transfer, const JsJob *job, JsRun *run, Jsonb *definition, Js
 	source.run = run;
 	source.definition = definition;
 	source.place = place;
+	if (job->step_looks && place == JS_HTTP_OF_JOB)
+	{
+		js_step_check_ready(job, run);
+		source.results = run->state;
+		js_step_fill_args(job, run, run->state);
+	}
 	source.token = &token;
 	source.now = js_clock_now();
 	source.secret = read_owner_secret;
@@ -302,7 +309,7 @@ prepare(void *arg)
 		run.status != JS_RUN_RUNNING || run.attempt != transfer->mail.attempt ||
 		run.owner != job.owner;
 	definition = transfer->gone ? NULL : js_http_definition(&job, &run, &place);
-	transfer->gone |= definition == NULL;
+	transfer->gone |= definition == NULL || js_step_makes_ready(&job, &run);
 	if (transfer->gone)
 		return;
 	js_http_check_may_request(job.owner);

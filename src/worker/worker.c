@@ -38,6 +38,7 @@
 #include "run/context.h"
 #include "run/http_job.h"
 #include "run/session.h"
+#include "run/step_look.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
 #include "storage/ipc.h"
@@ -124,9 +125,11 @@ read_work(JsWork *work, bool shares)
 	if (job == NULL || job->owner != GetAuthenticatedUserId() ||
 		!js_run_read(work->mail.run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
-		run->owner != job->owner || js_http_definition(job, run, &place) != NULL ||
-		(run->handler == NULL && run->repeatable && !job->transactional) ||
-		(shares && job->handler == NULL))
+		run->owner != job->owner ||
+		(!js_step_makes_ready(job, run) &&
+		 (js_http_definition(job, run, &place) != NULL ||
+		  (run->handler == NULL && run->repeatable && !job->transactional))) ||
+		(shares && (job->handler == NULL || job->step_looks)))
 	{
 		ereport(LOG,
 				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",
@@ -180,10 +183,12 @@ finish_works(const JsWork *works, int count)
 		done[i].job_id = works[i].mail.job_id;
 		done[i].recorded = works[i].job != NULL;
 		done[i].status = works[i].outcome.status;
-		done[i].started_at = works[i].outcome.started_at;
+		done[i].started_at = works[i].outcome.only_looked ? DT_NOBEGIN : works[i].outcome.started_at;
 		done[i].finished_at = works[i].outcome.finished_at;
 		done[i].waits = works[i].goes_on && works[i].next.status == JS_RUN_WAITING;
 		done[i].retry_at = works[i].goes_on ? works[i].next.run_at : 0;
+		done[i].looked = works[i].goes_on && works[i].outcome.only_looked;
+		done[i].attempt = works[i].next.attempt;
 	}
 	js_seat_finish(done, count);
 }

@@ -10,6 +10,7 @@
 #ifndef JS_WORKER_H
 #define JS_WORKER_H
 
+#include "run/step_look.h"
 #include "shmem/shmem.h"
 #include "store/store.h"
 
@@ -22,6 +23,9 @@ typedef struct JsWork
 	JsRun		next;			/* the run as it waits for another attempt, or
 								 * for its children */
 	bool		goes_on;		/* it does */
+	JsLook		look;
+	Jsonb	   *found;			/* what it has found, if the run goes on as a
+								 * request */
 	JsOutcome	outcome;
 	JsLogLine  *lines;			/* when kept apart from the capture buffer */
 	int			nlines;

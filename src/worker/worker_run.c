@@ -14,6 +14,10 @@
  * part of its last transaction.  After the success of a command that must
  * commit at once (such as CREATE DATABASE), transaction C records it.
  *
+ * A step may have to look before it starts (step_look.c).  That is the first thing in
+ * B, and may be all that is done: then the record is that the run was skipped, or that
+ * its request can be sent.
+ *
  * THE POINT OF NO RETURN
  *
  * After js_seat_close() nobody can cancel the run through us, so a run that was
@@ -85,7 +89,12 @@ js_worker_decide(JsWork *work)
 	Jsonb	   *state;
 
 	js_context_decide();
-	if (work->outcome.status != JS_SUCCEEDED)
+	if (work->outcome.only_looked)
+	{
+		work->goes_on = work->look == JS_LOOK_READY;
+		js_step_ready(&work->run, work->found, &work->next);
+	}
+	else if (work->outcome.status != JS_SUCCEEDED)
 		work->goes_on = js_retry_plan(work->job, &work->run, &work->outcome, &work->next);
 	else if ((work->goes_on = js_context_snoozes(&delay, &state)))
 	{
@@ -219,6 +228,16 @@ perform(const JsWork *work)
 	return NULL;
 }
 
+/* A step may have to look before it starts. */
+static void
+look(JsWork *work)
+{
+	work->look = JS_LOOK_START;
+	if (!work->job->step_looks || work->run.handler != NULL)
+		return;
+	work->look = js_step_look(work->job, &work->run, js_run_context, &work->found);
+}
+
 static void
 execute(JsWork *work)
 {
@@ -229,10 +248,15 @@ execute(JsWork *work)
 	JS_INJECTION_POINT("jobsched-run-begins");
 	if (js_seat_is_cancelled(work->run.run_id) != JS_CANCEL_NONE)
 		refuse_cancelled();
-	work->outcome.result = perform(work);
+	look(work);
+	if (work->look == JS_LOOK_START)
+		work->outcome.result = perform(work);
 	js_worker_finish_user_code(1);
 	PortalHashTableDeleteAll();
-	work->outcome.status = JS_SUCCEEDED;
+	if (work->look == JS_LOOK_SKIP)
+		work->outcome.reason = "condition";
+	work->outcome.status = work->look == JS_LOOK_SKIP ? JS_SKIPPED : JS_SUCCEEDED;
+	work->outcome.only_looked = work->look != JS_LOOK_START;
 	commit_with_record(work);
 }
 
@@ -345,6 +369,7 @@ js_worker_outcome_from_error(JsWork *work)
 	leave_if_no_end(&work->run);
 	outcome->status = status_from_error(error, work->run.run_id, &outcome->reason);
 	outcome->result = NULL;
+	outcome->only_looked = false;
 	outcome->finished_at = js_clock_now();
 	outcome->sqlstate = js_sqlstate(error->sqlerrcode);
 	outcome->error = outcome->status == JS_TIMED_OUT ? timeout_message(work) :

@@ -202,6 +202,10 @@ my %behaviour = (
 	command => { weight => 10, make => sub { +{ command => 'SELECT app.act(jobsched.args())' } }, end => 'succeeded', leaves => 1 },
 	shared => { weight => 10, make => sub { +{ %$acts, share_transaction => JSON::PP::true } }, end => 'succeeded', leaves => 1 },
 	again => { weight => 8, make => sub { +{ %$acts, args => { do => 'again' } } }, end => 'succeeded', attempts => 2, leaves => 1 },
+	looking => { weight => 8, make => sub { +{ %$acts, if => 'EXISTS (SELECT FROM jobsched.step_results())' } }, end => 'succeeded', leaves => 1 },
+	unwanted => { weight => 4, make => sub { +{ %$acts, if => 'false', on_failure => 'app.echo' } }, end => 'skipped condition', attempts => 0 },
+	looking_request => { weight => 8, make => sub { +{ url => "$sink->{url}/ok/$_[0]", if => 'jobsched.workflow_run_id() > 0' } }, end => 'succeeded' },
+	unwanted_request => { weight => 4, make => sub { +{ url => "$sink->{url}/unwanted/$_[0]", if => 'NULL' } }, end => 'skipped condition', attempts => 0 },
 	request => { weight => 8, make => sub { +{ url => "$sink->{url}/ok/$_[0]" } }, end => 'succeeded' },
 	fail => { weight => 12, make => sub { +{ %$acts, args => { do => 'fail' } } }, end => 'failed error' },
 	discard => { weight => 3, make => sub { +{ %$acts, args => { do => 'discard' } } }, end => 'failed discarded' },
@@ -249,8 +253,10 @@ sub random_graph
 		$step{after} = [ map { "s$_" } @after ] unless $is_default && !$shuffled && rand() < 0.7;
 		$step{when} = $when if $when ne 'success' || (@after && rand() < 0.3);
 		$step{optional} = $optional ? JSON::PP::true : JSON::PP::false if $optional || rand() < 0.2;
+		my $delay = rand() < 0.15 ? 0.02 : 0;
+		$step{delay} = '20 ms' if $delay;
 		push @steps, \%step;
-		push @known, { name => "s$i", does => $does, after => [ map { "s$_" } @after ], when => $when, optional => $optional };
+		push @known, { delay => $delay, name => "s$i", does => $does, after => [ map { "s$_" } @after ], when => $when, optional => $optional };
 	}
 	my @order = $shuffled ? sort { $a->[0] <=> $b->[0] } map { [ rand(), $_ ] } 0 .. $n - 1 : map { [ 0, $_ ] } 0 .. $n - 1;
 	return { number => $number, steps => [ @steps[ map { $_->[1] } @order ] ], known => numbered(@known[ map { $_->[1] } @order ]) };
@@ -311,7 +317,7 @@ sub faults_of_step
 	my $skipped = condition($known->{when}, map { $_->{status} } @parents);
 	my $is_cancelled = $disturbed eq 'by hand' && $step->{status} eq 'cancelled';
 	my $leaves = !$skipped && !$is_cancelled && $does->{leaves} ? 1 : 0;
-	my $attempts = $skipped ? 0 : $does->{attempts} || 1;
+	my $attempts = $skipped ? 0 : $does->{attempts} // 1;
 	my @ends = $skipped ? "skipped $skipped" : $does->{end};
 	my @faults;
 
@@ -326,7 +332,7 @@ sub faults_of_step
 	push @faults, "saw '$step->{saw}', not '$upstream'" if $leaves && $step->{saw} ne "$run_id: $upstream";
 	# of one that was cut off it is the time of its claim, by the clock of a step of the scheduler
 	my $is_cut_off = $step->{status} eq 'lost' || ($disturbed && $step->{status} eq 'cancelled');
-	push @faults, 'started early' if !$skipped && !$is_cut_off && grep { $_->{finished} > $step->{started} } @parents;
+	push @faults, 'started early' if $attempts && !$skipped && !$is_cut_off && grep { $_->{finished} + ($known->{delay} || 0) > $step->{started} + 0.000001 } @parents;
 	$step->{gives} = $leaves;
 	return map { "$step->{name} ($known->{does}, $known->{when}): $_" } @faults;
 }
