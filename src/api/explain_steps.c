@@ -102,7 +102,8 @@ verb_of(const JsJob *job)
 static char *
 explain(const Explained *step)
 {
-	return psprintf("%s %s%s.", verb_of(step->job),
+	return psprintf("%s %s%s%s.", verb_of(step->job),
+					step->job->has_items ? "for each element that \"for_each\" returns, " : "",
 					step->nafter == 0 ? "at once" : condition_of(step),
 					step->job->step_optional ? "; if it fails, the run does not" : "");
 }

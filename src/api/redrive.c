@@ -57,6 +57,9 @@ find_ended(int64 run_id, JsRun *run, JsJob *job)
 	if (run->source == JS_SOURCE_STEP)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of a step, which is not executed by itself",
 				   psprintf("Use retry_run(" INT64_FORMAT ") if that has failed, else trigger() its job once more.", run->parent_run_id));
+	if (run->source == JS_SOURCE_ITEM)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of an element of a step, which is not executed by itself",
+				   psprintf("View steps has the workflow run of step run " INT64_FORMAT ": retry that.", run->parent_run_id));
 	if (outcome.status == JS_SUCCEEDED)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
 				   "Use trigger() to run its job once more.");

@@ -27,6 +27,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
+#include "run/item_runs.h"
 #include "utils/builtins.h"
 
 /* Bytes of the name of a step, and of one that is unknown in a message, at most. */
@@ -60,7 +61,7 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "for_each"};
 
 static char *
 list_keys(void)
@@ -228,6 +229,13 @@ take_flags(Steps *all, const Step *step)
 	value = look_up(all, step, "optional");
 	if (value != NULL)
 		step->job->step_optional = DatumGetBool(js_step_value("optional", value, JS_PARAMETER_BOOLEAN));
+	value = look_up(all, step, "for_each");
+	if (value != NULL)
+	{
+		step->job->step_for_each = TextDatumGetCString(js_step_value("for_each", value, JS_PARAMETER_TEXT));
+		step->job->has_items = true;
+		js_for_each_check(step->job->step_for_each);
+	}
 	all->path.key = NULL;
 }
 
@@ -518,7 +526,10 @@ js_steps_define(const JsJob *workflow)
 	return jobs;
 }
 
-/* The arguments of a scheduled run are the job's: the keys of its steps must be found there. */
+/*
+ * The arguments of a scheduled run are the job's: the keys of its steps must be found
+ * there, but for those of elements, which have more.
+ */
 void
 js_steps_check_keys(const JsJob *workflow, const List *steps)
 {
@@ -535,10 +546,12 @@ js_steps_check_keys(const JsJob *workflow, const List *steps)
 	{
 		const JsJob *step = lfirst(lc);
 
+		CHECK_FOR_INTERRUPTS();
+		if (step->has_items)
+			continue;
 		path.step = step->step;
 		(void) js_limit_keys_require(js_http_keys(step, step->keys),
 									 js_run_args(workflow->args, step->args));
-		CHECK_FOR_INTERRUPTS();
 	}
 	error_context_stack = context.previous;
 }

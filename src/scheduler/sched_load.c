@@ -117,6 +117,7 @@ sched_apply_job(const JsJob *row)
 	job->http = row->sends_request;
 	job->shares = row->share_transaction;
 	job->is_step = row->workflow_id != 0;
+	job->has_items = row->has_items;
 	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
 	job->overlap = row->overlap;
@@ -291,6 +292,7 @@ load_job(int64 job_id, Oid owner)
 	job->dropped = true;
 	job->cancel_running = found && row.cancel_running;
 	job->has_old_steps = found && row.steps_revision != 0;
+	job->has_items = found && row.has_items;
 	if (found)
 		sched_job_set_limits(job, &row);	/* what runs has its places */
 	if (js_job_state_read(job_id, &state))
@@ -318,8 +320,7 @@ is_batch(const JsRun *row)
 static bool
 is_too_much(const JsRun *row, const JobEntry *job)
 {
-	bool		http = row->handler == NULL && (row->sends_request || job->http);
-	OwnerEntry *owner = sched_owner(job->owner, http);
+	OwnerEntry *owner = sched_owner(job->owner, sched_row_is_http(row, job));
 
 	if (row->status == JS_RUN_RUNNING || (row->status == JS_RUN_WAITING && !is_batch(row)) ||
 		sched_owner_has_room(owner, 0) ||
@@ -354,6 +355,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->of_slot = row->source == JS_SOURCE_SCHEDULE || row->source == JS_SOURCE_STARTUP;
 	run->backfill = row->source == JS_SOURCE_BACKFILL;
 	run->callback = row->handler != NULL;
+	run->maps = sched_row_maps(row, job);
 	run->own_request = row->sends_request;
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	run->superseded = row->job_id == 0 && sched_was_replaced(row->run_id);

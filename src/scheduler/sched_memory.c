@@ -394,11 +394,24 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
-/* Whether it is an HTTP request. */
+/* Whether it queues the elements of its step. */
+bool
+sched_row_maps(const JsRun *row, const JobEntry *job)
+{
+	return job->has_items && row->source == JS_SOURCE_STEP;
+}
+
+/* Whether it is an HTTP request; row: of a run that is not in memory so far. */
+bool
+sched_row_is_http(const JsRun *row, const JobEntry *job)
+{
+	return row->handler == NULL && !sched_row_maps(row, job) && (row->sends_request || job->http);
+}
+
 bool
 sched_run_is_http(const RunEntry *run)
 {
-	return !run->callback && (run->own_request || run->job->http);
+	return !run->callback && !run->maps && (run->own_request || run->job->http);
 }
 
 /*
@@ -416,7 +429,7 @@ sched_run_is_disowned(const RunEntry *run)
 bool
 sched_run_is_transactional(const RunEntry *run)
 {
-	return run->callback || (!sched_run_is_http(run) && run->job->transactional);
+	return run->callback || run->maps || (!sched_run_is_http(run) && run->job->transactional);
 }
 
 /* Whose it is now.  The run is in no queue. */

@@ -43,7 +43,7 @@ room_of(const JsRun *row)
 
 	if (job == NULL)
 		return sched_owner(row->owner, row->handler == NULL && row->sends_request);
-	return sched_owner(job->owner, row->handler == NULL && (row->sends_request || job->http));
+	return sched_owner(job->owner, sched_row_is_http(row, job));
 }
 
 /*

@@ -77,6 +77,8 @@ CREATE TABLE jobsched_internal.job (
 	step_after integer[],
 	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done'])),
 	step_optional boolean NOT NULL DEFAULT false,
+	-- SQL that gives the elements, of each of which there is a run
+	step_for_each text,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,

@@ -125,8 +125,8 @@ read_work(JsWork *work, bool shares)
 		!js_run_read(work->mail.run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
 		run->owner != job->owner || js_http_definition(job, run, &place) != NULL ||
-		(run->handler == NULL && run->repeatable && !job->transactional) ||
-		(shares && job->handler == NULL))
+		(run->handler == NULL && run->repeatable && !job->transactional && !js_run_maps(job, run)) ||
+		(shares && (job->handler == NULL || js_run_maps(job, run))))
 	{
 		ereport(LOG,
 				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",
