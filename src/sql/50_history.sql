@@ -208,7 +208,8 @@ SELECT s.workflow_run_id,
 	r.result,
 	r.error
 FROM jobsched.steps s
-	JOIN jobsched.runs r ON r.parent_run_id = s.run_id AND r.source = 'item';
+	JOIN jobsched.runs r ON r.parent_run_id = s.run_id
+WHERE r.source = 'item' AND r.parent_run_id IS NOT NULL;
 COMMENT ON VIEW jobsched.step_items IS 'The runs of the elements of steps with for_each, as view runs shows them.';
 COMMENT ON COLUMN jobsched.step_items.item IS 'which element it is, from 0, as args.index of the run has it';
 COMMENT ON COLUMN jobsched.step_items.step_run_id IS 'the run of the step, which is in view steps';
