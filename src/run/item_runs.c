@@ -182,14 +182,17 @@ static void
 keep_row(Rows *rows, Datum value)
 {
 	Jsonb	   *json = DatumGetJsonbP(value);
+	bool		is_array = JB_ROOT_IS_ARRAY(json) && !JB_ROOT_IS_SCALAR(json);
 	Datum		values[1] = {JsonbPGetDatum(json)};
 	bool		nulls[1] = {false};
 
-	rows->has_array |= JB_ROOT_IS_ARRAY(json) && !JB_ROOT_IS_SCALAR(json);
+	rows->has_array |= is_array;
 	if (++rows->count > 1 && rows->has_array)
 		refuse_arrays();
 	if (rows->count > JS_MAX_CHILDREN)
 		refuse_count("too many");
+	if (is_array && JB_ROOT_COUNT(json) > JS_MAX_CHILDREN)
+		refuse_count(psprintf("%u", JB_ROOT_COUNT(json)));
 	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
 }
 
@@ -304,8 +307,6 @@ queue_elements(Items *items, Jsonb *array)
 	JsonbValue	value;
 	JsonbIteratorToken token;
 
-	if (JB_ROOT_COUNT(array) > JS_MAX_CHILDREN)
-		refuse_count(psprintf("%u", JB_ROOT_COUNT(array)));
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 		if (token == WJB_ELEM)
 			queue_item(items, &value);

@@ -344,6 +344,16 @@ $gate->query_safe('COMMIT');
 $gate->quit;
 is(ended($_), 'succeeded', 'they end') for $first, $second;
 
+# More than fits into memory; and an array that does not
+for ([ 'rows', q{SELECT to_jsonb(repeat(md5(i::text), 40)) FROM generate_series(1, 8000) i} ],
+	[ 'an array', q{SELECT jsonb_agg(repeat(md5(i::text), 40)) FROM generate_series(1, 8000) i} ])
+{
+	my ($what, $sql) = @$_;
+	my ($end, $run) = run_of('flow', { name => 'each', command => q{SELECT to_jsonb(md5((jobsched.args() -> 'item')::text))}, for_each => $sql });
+	is(psql("SELECT count(*) = 8000 AND bool_and(result = to_jsonb(md5(to_jsonb(repeat(md5((item + 1)::text), 40))::text))) FROM jobsched.step_items WHERE workflow_run_id = $run"),
+		't', "$what of 10 MB");
+}
+
 # Requests: the map is executed by a worker, the elements are sent.
 ($end, $run) = run_of('flow', { name => 'each', url => "$sink->{url}/ok/{{args.item.id}}", for_each => q{SELECT '[{"id": "a1"}, {"id": "a2"}, {"id": "a3"}]'::jsonb} });
 is($end, 'succeeded', 'requests');
@@ -482,7 +492,7 @@ app(qq{SELECT jobsched.create_job('crash', steps => '[{"name": "each", "for_each
 	{"name": "collect", "handler": "app.collect"}]')});
 $run = trigger('crash');
 my $map = step_run($run, 'each');
-until_true($node, $db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query = 'queueing elements')", 'elements are being queued');
+until_true($node, $db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query = 'queueing elements') OR EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $map)", 'elements are being queued');
 kill_hard($node->safe_psql($db, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched worker' LIMIT 1"))
   for grep { psql("SELECT count(*) FROM jobsched_internal.run WHERE parent_run_id = $map") eq '0' } 1;
 wait_until($node, $db, "SELECT count(*) >= 2000 FROM jobsched.step_items WHERE workflow_run_id = $run AND finished_at IS NOT NULL", 'some elements have ended');
