@@ -395,6 +395,63 @@ app(q{CREATE TABLE app.unlucky (x integer UNIQUE DEFERRABLE INITIALLY DEFERRED)}
 ($end, $run) = run_of('flow', each_of(q{INSERT INTO app.unlucky SELECT 1 FROM generate_series(1, 2) RETURNING to_jsonb(x)}));
 is(psql("SELECT concat_ws(' ', status, sqlstate) FROM jobsched.runs WHERE run_id = " . step_run($run, 'each')) . items($run), 'failed 23505', 'a deferred constraint');
 
+# The map is as long as for_each takes.
+($end, $run) = run_of('flow', each_of(q{SELECT to_jsonb(1) FROM pg_sleep(100)}, timeout => '100 ms'));
+is(shown($run), 'each timed_out timeout', 'for_each that takes too long');
+define('flow', each_of(q{SELECT to_jsonb(id) FROM public.gate FOR SHARE}), $collect);
+$gate = close_gate($node, $db);
+$run = trigger('flow');
+wait_at_gate($node, $db, step_run($run, 'each'));
+app('SELECT jobsched.cancel_run(' . step_run($run, 'each') . ')');
+is(ended($run), 'failed child_failed', 'for_each is cancelled');
+is(shown($run) . items($run), 'each cancelled cancelled, collect succeeded', 'without elements');
+$gate->query_safe('COMMIT');
+$gate->quit;
+
+# Its worker dies: with nothing left of it.
+app(q{CREATE SEQUENCE app.times;
+	CREATE FUNCTION app.dies() RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF nextval('app.times') = 1 THEN
+			PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(60);
+		END IF;
+		RETURN '[{}, {}]';
+	END $$});
+($end, $run) = run_of('flow', each_of('SELECT app.dies()', max_attempts => 1));
+is($end, 'succeeded', 'for_each whose worker dies');
+is(items($run, 'item, status'), '0 succeeded, 1 succeeded', 'is executed once more');
+
+# With one place for all runs of the owner
+set_setting($node, 'jobsched.max_running_per_owner', 1);
+($end, $run) = run_of('flow', each_of($many), $collect);
+is($end, 'succeeded', 'with one place for all runs of the owner');
+set_setting($node, 'jobsched.max_running_per_owner', undef);
+
+# Elements, and for_each, that change their own workflow
+($end, $run) = run_of('flow', { name => 'each', for_each => q{SELECT to_jsonb(i) FROM generate_series(1, 5) i},
+		command => q{SELECT jobsched.alter_job('flow', steps => jsonb_build_array(jsonb_build_object('name', 'n' || (jobsched.args() ->> 'index'), 'command', 'SELECT 1')));
+			SELECT to_jsonb(count(*)) FROM jobsched.step_results()} }, $collect);
+is($end, 'succeeded', 'elements that alter their workflow');
+is(items($run, 'result'), join(', ', (2) x 5), 'go on with the steps with which it has begun');
+($end, $run) = run_of('flow', each_of(q{WITH x AS (SELECT jobsched.drop_job('flow', cancel_running => true)) SELECT to_jsonb(1) FROM x}), $collect);
+is($end, 'cancelled job_dropped', 'for_each that drops its workflow');
+drained('and nothing is left');
+($end, $run) = run_of('flow', each_of(q{WITH x AS (SELECT jobsched.alter_job('flow', steps => '[{"name": "x", "command": "SELECT 1"}]')) SELECT to_jsonb(1) FROM x}), $collect);
+is($end, 'succeeded', 'for_each that alters its workflow');
+is(items($run), '0 succeeded', 'has its elements');
+
+# Another run can wait for an element.
+define('flow', each_of(q{SELECT '[{}, {"do": "wait"}]'::jsonb}));
+$gate = close_gate($node, $db);
+$run = trigger('flow');
+wait_at_gate($node, $db, item_run($run, 1));
+app(q{SELECT jobsched.create_job('peeps', command => 'SELECT jsonb_build_array(step, item, job_name, result) FROM jobsched.upstream()')});
+my $peeps = app("SELECT jobsched.trigger('peeps', after => ARRAY[" . item_run($run, 1) . '::bigint])');
+$gate->query_safe('COMMIT');
+$gate->quit;
+ended($peeps);
+is(psql("SELECT result FROM jobsched.runs WHERE run_id = $peeps"), '["each", 1, "flow.each", 10]', 'upstream() says which element it was');
+
 # Generations
 app(q{SELECT jobsched.create_job('deep', steps => '[{"name": "each", "for_each": "SELECT to_jsonb(1)", "command": "SELECT jobsched.trigger(''deep'', child => true)"}]')});
 $run = trigger('deep');
@@ -495,6 +552,7 @@ my $map = step_run($run, 'each');
 until_true($node, $db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query = 'queueing elements') OR EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $map)", 'elements are being queued');
 kill_hard($node->safe_psql($db, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched worker' LIMIT 1"))
   for grep { psql("SELECT count(*) FROM jobsched_internal.run WHERE parent_run_id = $map") eq '0' } 1;
+is(psql("SELECT count(*) FROM jobsched.runs WHERE parent_run_id = $map") =~ /^(0|$each)$/, 1, 'all elements are there or none');
 wait_until($node, $db, "SELECT count(*) >= 2000 FROM jobsched.step_items WHERE workflow_run_id = $run AND finished_at IS NOT NULL", 'some elements have ended');
 kill_hard($node->safe_psql($db, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'jobsched worker' LIMIT 1"));
 new_scheduler();
