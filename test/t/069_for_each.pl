@@ -461,6 +461,15 @@ is(psql(q{SELECT concat_ws(' ', count(*), max(sqlstate), max(error)) FROM jobsch
 drained('and all of them');
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name LIKE 'deep%' AND source IN ('trigger', 'step', 'item')}), '17', 'there were so many');
 
+# As the manual has it
+my ($example) = slurp_file('doc/workflows.md') =~ /^### A step for each of many things\n\n```sql\n(.*?)^```$/ms;
+app('CREATE TABLE app.image AS SELECT id FROM generate_series(11, 13) id');
+app($example);
+$run = trigger('images');
+is(ended($run), 'succeeded', "the manual's example");
+is(psql("SELECT result - 'totals' FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'report'"),
+	'{"all": [{"id": 11, "no": 0}, {"id": 12, "no": 1}, {"id": 13, "no": 2}], "first": {"id": 11, "no": 0}}', 'what it returns');
+
 # ------------------------------------------------------------------------
 # What happens meanwhile
 # ------------------------------------------------------------------------
