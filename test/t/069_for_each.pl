@@ -15,6 +15,7 @@ use JobschedTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
@@ -510,6 +511,10 @@ for (@late)
 	my $begun = begun();
 
 	app($sql->($begun));
+	for my $item (($items || '') =~ /(\d) cancelled/g)
+	{
+		wait_until($node, $db, "SELECT finished_at IS NOT NULL FROM jobsched.step_items WHERE workflow_run_id = $begun AND item = $item", "$what: element $item has ended");
+	}
 	if ($what =~ /alter|waits/)
 	{
 		new_scheduler();	# which has to find out all by the rows
@@ -569,6 +574,30 @@ is(ended($run), 'succeeded', 'a workflow that was cut off');
 has_totals($run, 'each', 'each element is counted once', succeeded => $each);
 is(psql("SELECT concat_ws(' ', count(*), count(DISTINCT run_id)) FROM app.effect WHERE run_id IN (SELECT run_id FROM jobsched.runs WHERE parent_run_id = $map)"), "$each $each", 'and executed once');
 is(psql("SELECT (result ->> 'same')::boolean AND jsonb_array_length(result -> 'all') = $each FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'collect'"), 't', 'and read');
+
+# At any time
+srand 7;
+for my $round (1 .. 5)
+{
+	define('flow', each_of(q{SELECT jsonb_build_object('do', CASE WHEN i % 500 = 7 THEN 'fail' END) FROM generate_series(0, 2999) i},
+			share_transaction => $round % 2 ? JSON::PP::true : JSON::PP::false), $collect);
+	$run = trigger('flow');
+	for (1 .. 3)
+	{
+		sleep(rand(0.5));
+		if (rand() < 0.3)
+		{
+			new_scheduler();
+			next;
+		}
+		my $pid = $node->safe_psql($db, "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'jobsched %' ORDER BY random() LIMIT 1");
+		kill_hard($pid) if $pid;
+	}
+	is(ended($run), 'failed child_failed', "killed at any time, round $round");
+	has_totals($run, 'each', 'totals', succeeded => 2994, failed => 6);
+	is(psql("SELECT concat_ws(' ', result -> 'same', jsonb_array_length(result -> 'all')) FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'collect'"), 'true 3000', 'results');
+	is(psql("SELECT concat_ws(' ', count(*), count(DISTINCT run_id)) FROM app.effect WHERE run_id IN (SELECT run_id FROM jobsched.step_items WHERE workflow_run_id = $run)"), '2994 2994', 'effects');
+}
 
 # ------------------------------------------------------------------------
 # Retention
