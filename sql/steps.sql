@@ -45,6 +45,11 @@ SELECT jobsched.create_job('many', steps => (SELECT jsonb_agg(jsonb_build_object
 	|| (SELECT jsonb_agg(jsonb_build_object('name', w || m, 'command', 'SELECT 1', 'when', w, 'after', (SELECT jsonb_agg('s' || n) FROM generate_series(1, m) n)) ORDER BY m, w)
 		FROM unnest('{success,failure,done}'::text[]) w, unnest('{3,7}'::int[]) m)) > 0 AS ok;
 SELECT step, cardinality(after), "when", explanation FROM jobsched.explain_steps('many') WHERE after <> '{}';
+-- For each element; keys that the arguments of the job need not have
+SELECT jobsched.create_job('each', '0 0 1 1 *', steps => '[{"name": "list", "command": "SELECT 1"}, {"name": "work", "handler": "steps.work", "for_each": "SELECT jobsched.step_result(''list'')", "keys": ["of:{{args.item.id}}"]},
+	{"name": "send", "url": "https://example.com/{{args.item}}", "for_each": "SELECT to_jsonb(1)", "optional": true}, {"name": "say", "command": "SELECT 1", "for_each": "SELECT to_jsonb(1)", "after": []}]') > 0 AS ok;
+SELECT step, kind, explanation FROM jobsched.explain_steps('each');
+SELECT jobsched.drop_job('each');
 SELECT jobsched.explain_steps('nobody');
 SELECT jobsched.explain_steps(NULL);
 SELECT jobsched.create_job('plain', command => 'SELECT 1') > 0 AS ok;
@@ -120,6 +125,14 @@ SELECT jobsched.drop_job('keys');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "retry_delays": ["soon"]}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "retry_on": ["no condition"]}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "optional": "yes"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": ["SELECT 1"]}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": ""}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": "SELECT to_jsonb(1)", "if": "true"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://example.com/{{steps.a.result.id}}", "for_each": "SELECT to_jsonb(1)"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "for_each": "SELEKT 1"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": "SELECT 1; SELECT 2"}]');
+SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": "COMMIT"}]');
+SELECT pg_temp.refuse('[{"name": "a", "for_each": "SELECT to_jsonb(1)"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": "b"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": [7]}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "after": ["b"]}]');

@@ -60,6 +60,7 @@ void
 js_child_adopt(JsRun *run, bool optional)
 {
 	check_may_hold_up();
+	js_context_refuse_map("child");
 	js_children_adopt(run, optional);
 }
 

@@ -124,8 +124,9 @@ start_of(const Explained *step)
 static char *
 explain(const Explained *step)
 {
-	return psprintf("%s %s%s%s.", verb_of(step->job), start_of(step),
-					step->job->step_if != NULL ? ", if its condition holds" : "",
+	return psprintf("%s %s%s%s%s.", verb_of(step->job),
+					step->job->has_items ? "for each element that \"for_each\" returns, " : "",
+					start_of(step), step->job->step_if != NULL ? ", if its condition holds" : "",
 					step->job->step_optional ? "; if it fails, the run does not" : "");
 }
 

@@ -7,6 +7,10 @@
  * step has queued as its child finds the same steps.  The workflow's run is the
  * parent of the runs of its steps, and has no other children.
  *
+ * A step with for_each has a run for each element, which is the child of its run.  All
+ * of them are queued in one transaction, in the order of their indexes, and it has no
+ * other children: so the nth of these is element n (run/item_runs.c).
+ *
  * As in upstream.c the tables are read with the newest snapshot, since rows of runs
  * move: first those that live, then the rings of history, and what is kept last.  So
  * none is overlooked that moves meanwhile, and each is found once or twice.
@@ -42,10 +46,14 @@ typedef struct Step
 	Oid			owner;
 	char	   *name;			/* NULL: there is none */
 	int64		run_id;			/* 0: has not been found */
+	bool		has_items;
+	int64	   *items;			/* their runs by index; NULL: not known */
+	int			nitems;
 } Step;
 
 /*
- * Which run is which step's never changes, for all are queued at once.  So what was
+ * Which run is which step's, or which element's, never changes, for all of a workflow
+ * or of a step are queued at once.  So what was
  * read for one call is kept for the next ones, and for the next run if that belongs
  * to the same workflow.  Who may see what is asked at each call.
  */
@@ -106,6 +114,7 @@ note_step(const JsJob *head, void *arg)
 	step = &workflow->steps[head->step_no - 1];
 	step->job_id = head->job_id;
 	step->owner = head->owner;
+	step->has_items = head->has_items;
 	step->name = MemoryContextStrdup(workflow->context, head->step);
 }
 
@@ -193,8 +202,8 @@ is_there(const Step *step)
 	return step->name != NULL && js_may_see(step->owner);
 }
 
-static const Step *
-require_step(const Workflow *workflow, const char *name)
+static Step *
+require_step(Workflow *workflow, const char *name)
 {
 	for (int i = 0; i < JS_MAX_STEPS; i++)
 		if (is_there(&workflow->steps[i]) && strcmp(workflow->steps[i].name, name) == 0)
@@ -207,20 +216,131 @@ require_step(const Workflow *workflow, const char *name)
 }
 
 /* ------------------------------------------------------------------------
+ * Elements of a step
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct Ids
+{
+	int64	   *ids;
+	int			count;
+	int			room;
+} Ids;
+
+static void
+add_id(Ids *ids, int64 id)
+{
+	if (ids->count == ids->room)
+	{
+		ids->room *= 2;
+		ids->ids = repalloc(ids->ids, ids->room * sizeof(int64));
+	}
+	ids->ids[ids->count++] = id;
+}
+
+static void
+add_live_ids(int64 parent_run_id, Ids *ids)
+{
+	int64		some[AT_A_TIME];
+	int64		from = 0;
+	int			count;
+
+	do
+	{
+		count = js_runs_children(parent_run_id, from, some, AT_A_TIME);
+		for (int i = 0; i < count; i++)
+			add_id(ids, some[i]);
+		if (count > 0)
+			from = some[count - 1] + 1;
+		CHECK_FOR_INTERRUPTS();
+	} while (count == AT_A_TIME);
+}
+
+static bool
+add_ended_id(const JsRun *head, JsStatus status, void *arg)
+{
+	add_id(arg, head->run_id);
+	return true;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* One that has ended meanwhile was found twice. */
+static void
+sort_ids(Ids *ids)
+{
+	int			count = 0;
+
+	qsort(ids->ids, ids->count, sizeof(int64), compare_ids);
+	for (int i = 0; i < ids->count; i++)
+		if (count == 0 || ids->ids[count - 1] != ids->ids[i])
+			ids->ids[count++] = ids->ids[i];
+	ids->count = count;
+}
+
+/* Whether for_each has been executed: then all elements are there to be found. */
+static bool
+has_queued_items(int64 run_id)
+{
+	JsRun		head;
+
+	return run_id != 0 && (!js_run_see_head(run_id, &head) || head.status == JS_RUN_WAITING);
+}
+
+/* What is looked for before that is not remembered. */
+static void
+find_items(const Workflow *workflow, Step *step)
+{
+	Ids			ids = {.room = AT_A_TIME};
+
+	if (step->items != NULL || !has_queued_items(step->run_id))
+		return;
+	ids.ids = palloc(ids.room * sizeof(int64));
+	add_live_ids(step->run_id, &ids);
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(step->run_id, ring, add_ended_id, &ids);
+	sort_ids(&ids);
+	step->nitems = ids.count;
+	step->items = MemoryContextAlloc(workflow->context, Max(ids.count, 1) * sizeof(int64));
+	memcpy(step->items, ids.ids, ids.count * sizeof(int64));
+	pfree(ids.ids);
+}
+
+/* The run of an element; 0: there is none. */
+static int64
+item_run(const Workflow *workflow, Step *step, int32 index)
+{
+	if (!step->has_items)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("step \"%s\" has no elements", step->name),
+				 errhint("Leave out index: the step has no for_each, and one result.")));
+	find_items(workflow, step);
+	return index < 0 || index >= step->nitems ? 0 : step->items[index];
+}
+
+/* ------------------------------------------------------------------------
  * What a step has left
  * ------------------------------------------------------------------------
  */
 
-/* False: its run is not there, or not for the caller. */
+/* False: its run is not there, or not for the caller.  run_id: the step's or of an element. */
 static bool
-read_step_run(const Step *step, StepRun *found)
+read_step_run(const Step *step, int64 run_id, StepRun *found)
 {
 	memset(found, 0, sizeof(StepRun));
-	if (step->run_id == 0 || !is_there(step))
+	if (run_id == 0 || !is_there(step))
 		return false;
-	if (js_run_see(step->run_id, &found->run))
+	if (js_run_see(run_id, &found->run))
 		found->status = js_run_status_name(found->run.status);
-	else if (js_history_find_left(step->run_id, &found->run, &found->outcome))
+	else if (js_history_find_left(run_id, &found->run, &found->outcome))
 		found->status = js_status_name(found->outcome.status);
 	return found->status != NULL && js_may_see(found->run.owner);
 }
@@ -231,54 +351,102 @@ has_succeeded(const StepRun *step_run)
 	return strcmp(step_run->status, js_status_name(JS_SUCCEEDED)) == 0;
 }
 
+/* The step's, or an element's. */
 Datum
 jobsched_step_result(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Workflow   *workflow = read_workflow();
+	Workflow   *workflow;
+	Step	   *step;
 	StepRun		found;
+	int64		run_id;
 
-	if (workflow == NULL || !read_step_run(require_step(workflow, name), &found) ||
-		!has_succeeded(&found) || found.outcome.result == NULL)
+	if (PG_ARGISNULL(0) || (workflow = read_workflow()) == NULL)
+		PG_RETURN_NULL();
+	step = require_step(workflow, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	run_id = PG_ARGISNULL(1) ? step->run_id : item_run(workflow, step, PG_GETARG_INT32(1));
+	if (!read_step_run(step, run_id, &found) || !has_succeeded(&found) || found.outcome.result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(found.outcome.result);
 }
 
 enum ResultColumn
 {
-	RESULT_STEP, RESULT_RUN_ID, RESULT_STATUS, RESULT_ARGS, RESULT_RESULT, RESULT_ERROR,
+	RESULT_STEP, RESULT_RUN_ID, RESULT_STATUS, RESULT_ARGS, RESULT_RESULT, RESULT_ERROR, RESULT_ITEM,
 	RESULT_COLUMNS
 };
 
+/* A step, or one of its elements. */
 static void
-put_step(ReturnSetInfo *result, const Step *step)
+put_run(ReturnSetInfo *result, const Step *step, int64 run_id, int item)
 {
 	Datum		values[RESULT_COLUMNS] = {0};
 	bool		nulls[RESULT_COLUMNS];
 	StepRun		found;
 
-	if (!read_step_run(step, &found))
+	if (!read_step_run(step, run_id, &found))
 		return;
 	values[RESULT_STEP] = CStringGetTextDatum(step->name);
-	values[RESULT_RUN_ID] = Int64GetDatum(step->run_id);
+	values[RESULT_RUN_ID] = Int64GetDatum(run_id);
 	values[RESULT_STATUS] = CStringGetTextDatum(found.status);
 	values[RESULT_ARGS] = PointerGetDatum(found.run.args);
 	values[RESULT_RESULT] = PointerGetDatum(found.outcome.result);
 	if (found.outcome.error != NULL)
 		values[RESULT_ERROR] = CStringGetTextDatum(found.outcome.error);
+	values[RESULT_ITEM] = Int32GetDatum(item);
 	for (int i = 0; i < RESULT_COLUMNS; i++)
 		nulls[i] = values[i] == (Datum) 0;
+	nulls[RESULT_ITEM] = item < 0;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* One step, or all of them in order. */
+static void
+put_steps(ReturnSetInfo *result, const Workflow *workflow, MemoryContext scratch)
+{
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+	{
+		put_run(result, &workflow->steps[i], workflow->steps[i].run_id, -1);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+put_items(ReturnSetInfo *result, const Step *step, MemoryContext scratch)
+{
+	for (int i = 0; i < step->nitems; i++)
+	{
+		put_run(result, step, step->items[i], i);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* All steps in order; or one, and if it has elements these instead. */
+static void
+put_results(ReturnSetInfo *result, Workflow *workflow, const char *name, MemoryContext scratch)
+{
+	Step	   *step;
+
+	if (name == NULL)
+	{
+		put_steps(result, workflow, scratch);
+		return;
+	}
+	step = require_step(workflow, name);
+	if (step->has_items)
+	{
+		find_items(workflow, step);
+		put_items(result, step, scratch);
+	}
+	else
+		put_run(result, step, step->run_id, -1);
+}
+
 Datum
 jobsched_step_results(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	const char *name = js_text_argument(fcinfo, 0);
 	Workflow   *workflow = read_workflow();
-	const Step *only = workflow == NULL || name == NULL ? NULL : require_step(workflow, name);
 	MemoryContext scratch;
 	MemoryContext outer;
 
@@ -287,13 +455,7 @@ jobsched_step_results(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched step results", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(scratch);
-	for (int i = 0; i < JS_MAX_STEPS; i++)
-	{
-		if (only == NULL || only == &workflow->steps[i])
-			put_step(result, &workflow->steps[i]);
-		MemoryContextReset(scratch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	put_results((ReturnSetInfo *) fcinfo->resultinfo, workflow, name, scratch);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
 	return (Datum) 0;

@@ -31,6 +31,7 @@
 #include "nodes/bitmapset.h"
 #include "run/condition.h"
 #include "run/http_job.h"
+#include "run/item_runs.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -67,7 +68,7 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each"};
 
 static char *
 list_keys(void)
@@ -244,6 +245,13 @@ take_flags(Steps *all, const Step *step)
 		step->job->step_if = TextDatumGetCString(js_step_value("if", value, JS_PARAMETER_TEXT));
 		js_condition_check(step->job->step_if);
 		step->job->step_looks = true;
+	}
+	value = look_up(all, step, "for_each");
+	if (value != NULL)
+	{
+		step->job->step_for_each = TextDatumGetCString(js_step_value("for_each", value, JS_PARAMETER_TEXT));
+		step->job->has_items = true;
+		js_for_each_check(step->job->step_for_each);
 	}
 	all->path.key = NULL;
 }
@@ -509,6 +517,18 @@ check_keys_of(Steps *all, const JsJob *step)
 				 errhint("Keys, also that of the host of a url, are made before any step starts.")));
 }
 
+/* Each element would look again, for something that is not its own. */
+static void
+check_elements(Steps *all, const JsJob *step)
+{
+	all->path.key = "for_each";
+	if (step->step_for_each != NULL && step->step_looks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a step with \"for_each\" can have neither \"if\" nor placeholders for results of steps"),
+				 errhint("The SQL of \"for_each\" can look at them with step_result(), and may return no element.")));
+}
+
 /* They name steps that come before, whichever these have before them. */
 static void
 check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
@@ -528,6 +548,7 @@ check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
 		all->path.key = "args"; /* the others have been checked */
 		js_step_placeholders_visit(naming.step->job, check_placeholder, &naming);
 		check_keys_of(all, naming.step->job);
+		check_elements(all, naming.step->job);
 		CHECK_FOR_INTERRUPTS();
 	}
 	all->path = (JsStepPath)
@@ -608,7 +629,10 @@ js_steps_define(const JsJob *workflow)
 	return jobs;
 }
 
-/* The arguments of a scheduled run are the job's: the keys of its steps must be found there. */
+/*
+ * The arguments of a scheduled run are the job's: the keys of its steps must be found
+ * there, but for those of elements, which have more.
+ */
 void
 js_steps_check_keys(const JsJob *workflow, const List *steps)
 {
@@ -625,10 +649,12 @@ js_steps_check_keys(const JsJob *workflow, const List *steps)
 	{
 		const JsJob *step = lfirst(lc);
 
+		CHECK_FOR_INTERRUPTS();
+		if (step->has_items)
+			continue;
 		path.step = step->step;
 		(void) js_limit_keys_require(js_http_keys(step, step->keys),
 									 js_run_args(workflow->args, step->args));
-		CHECK_FOR_INTERRUPTS();
 	}
 	error_context_stack = context.previous;
 }

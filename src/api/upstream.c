@@ -20,6 +20,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "run/context.h"
+#include "run/item_runs.h"
 #include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -34,7 +35,7 @@ PG_FUNCTION_INFO_V1(jobsched_upstream);
 enum UpstreamColumn
 {
 	UPSTREAM_RUN_ID, UPSTREAM_JOB_NAME, UPSTREAM_STATUS, UPSTREAM_ARGS, UPSTREAM_RESULT, UPSTREAM_ERROR,
-	UPSTREAM_STEP,
+	UPSTREAM_STEP, UPSTREAM_ITEM,
 	UPSTREAM_COLUMNS
 };
 
@@ -84,6 +85,8 @@ put_parent(ReturnSetInfo *result, const JsRun *run, const JsOutcome *outcome)
 		set_jsonb(&row, UPSTREAM_ARGS, run->args);
 		set_jsonb(&row, UPSTREAM_RESULT, outcome->result);
 		set_text(&row, UPSTREAM_ERROR, outcome->error);
+		if (js_item_index(run) >= 0)
+			set(&row, UPSTREAM_ITEM, Int32GetDatum(js_item_index(run)));
 	}
 	tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);
 }

@@ -15,7 +15,8 @@
  *
  * Such a run does not count among the runs of its job: slots do not wait for
  * it, and its end changes neither the job's state nor its statistics.  It has
- * no callbacks of its own.  Nor has a batch: the ends of its members are told.
+ * no callbacks of its own.  Nor has a batch: the ends of its members are told.  Of a
+ * step with for_each that is told of the step, once, and not of its elements.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -148,7 +149,7 @@ function_for(const JsEnding *ending, Oid *owner)
 	bool		success = ending->outcome->status == JS_SUCCEEDED;
 	char	   *function = NULL;
 
-	if (run->handler != NULL || run->source == JS_SOURCE_BATCH)
+	if (run->handler != NULL || run->source == JS_SOURCE_BATCH || run->source == JS_SOURCE_ITEM)
 		return NULL;
 	*owner = run->owner;
 	if (run->request != NULL)

@@ -22,7 +22,8 @@
  *
  * INVARIANTS
  *
- * What is not named is done anew.  So is a step that comes after one which is, by
+ * What is not named is done anew, and so is a step with for_each: its elements are not
+ * carried over, and later steps may read them.  So is a step that comes after one which is, by
  * the definition in force: it may need what that leaves this time.  One whose
  * condition cannot come true, as each step before it is carried over or is such a
  * step itself, is skipped once more, and does no harm to those behind it.
@@ -70,7 +71,7 @@ look_up(int64 run_id)
 	JsJob		step;
 
 	if (!js_history_find_head(run_id, false, &head, &status) || status != JS_SUCCEEDED ||
-		!js_job_read_head(head.job_id, &step))
+		!js_job_read_head(head.job_id, &step) || step.has_items)
 		return named;
 	named.owner = head.owner;
 	named.step = step.step;
@@ -111,7 +112,7 @@ find_named(const Named *named, int count, const JsJob *step)
 	Named		key = {.step = step->step};
 	const Named *found = bsearch(&key, named, count, sizeof(Named), compare_named);
 
-	return found == NULL || step->step == NULL ||
+	return found == NULL || step->step == NULL || step->has_items ||
 		!js_role_may_see(step->owner, found->owner) ? 0 : found->run_id;
 }
 

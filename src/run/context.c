@@ -180,6 +180,7 @@ jobsched_snooze(PG_FUNCTION_ARGS)
 	if (js_current_run != NULL)
 	{
 		js_context_refuse_late("snooze()");
+		js_context_refuse_map("snooze()");
 		add_snooze(delay, state);
 	}
 	PG_RETURN_VOID();
@@ -218,6 +219,17 @@ js_context_refuse_late(const char *what)
 				 errmsg("%s comes too late: the work of run " INT64_FORMAT " is done", what,
 						js_current_run->run_id),
 				 errhint("A deferred trigger that another one has deferred is fired while the run commits. Make it IMMEDIATE.")));
+}
+
+/* For what would keep the children of a step with for_each from being its elements. */
+void
+js_context_refuse_map(const char *what)
+{
+	if (js_current_run != NULL && js_run_maps(js_current_job, js_current_run))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is used in for_each", what),
+				 errhint("for_each only says what the elements are. Let a step before it, or the elements, do the rest.")));
 }
 
 void
@@ -269,6 +281,8 @@ jobsched_scheduled_for(PG_FUNCTION_ARGS)
 	if (js_current_run == NULL)
 		PG_RETURN_NULL();
 	head = *js_current_run;
+	if (head.source == JS_SOURCE_ITEM && !js_run_see_head(head.parent_run_id, &head))
+		PG_RETURN_NULL();
 	if (head.source == JS_SOURCE_STEP && !js_run_see_head(head.parent_run_id, &head))
 		PG_RETURN_NULL();
 	if (head.scheduled_for == DT_NOBEGIN)

@@ -20,6 +20,7 @@ extern void js_context_enter(const JsRun *run, const JsJob *job, MemoryContext c
 extern void js_context_leave(void);
 extern void js_context_decide(void);
 extern void js_context_refuse_late(const char *what);
+extern void js_context_refuse_map(const char *what);
 extern bool js_context_snoozes(int64 *delay, Jsonb **state);
 
 #endif							/* JS_CONTEXT_H */

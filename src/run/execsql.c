@@ -186,7 +186,8 @@ drop_result(const char *why)
 static bool
 is_step(void)
 {
-	return js_current_run != NULL && js_current_run->source == JS_SOURCE_STEP;
+	return js_current_run != NULL &&
+		(js_current_run->source == JS_SOURCE_STEP || js_current_run->source == JS_SOURCE_ITEM);
 }
 
 /* what: the result, with its size if that is known. */
@@ -474,22 +475,19 @@ run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
 }
 
 /*
- * Runs a command in the transaction that is open.  Returns its result, in the
- * given context, which also holds what the command needs on its way.
+ * Runs a command in the transaction that is open.  The rows of its last statement go
+ * to the receiver; the context holds what the command needs on its way.
  */
-Jsonb *
-js_command_run(const char *command, JsMode mode, MemoryContext context)
+void
+js_command_run_into(const char *command, JsMode mode, MemoryContext context, DestReceiver *receiver)
 {
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	List	   *statements = parse_command(command);
 	bool		each = mode == JS_MODE_AUTOCOMMIT;
 	bool		block = !each &&
 		(list_length(statements) > 1 || mode == JS_MODE_TRANSACTION);
-	FirstRow	first;
-	Jsonb	   *result;
 	ListCell   *lc;
 
-	first_row_init(&first, context);
 	debug_query_string = command;
 	pgstat_report_activity(STATE_RUNNING, command);
 	foreach(lc, statements)
@@ -505,13 +503,26 @@ js_command_run(const char *command, JsMode mode, MemoryContext context)
 			BeginImplicitTransactionBlock();
 		CHECK_FOR_INTERRUPTS();
 		run_statement(lfirst_node(RawStmt, lc), command,
-					  lc == list_tail(statements) ? &first.pub : None_Receiver);
+					  lc == list_tail(statements) ? receiver : None_Receiver);
 		CommandCounterIncrement();
 	}
-	MemoryContextSwitchTo(context);
-	result = first_row_result(&first);
 	if (block)
 		EndImplicitTransactionBlock();
+	MemoryContextSwitchTo(outer);
+}
+
+/* The same; returns its result, in the given context. */
+Jsonb *
+js_command_run(const char *command, JsMode mode, MemoryContext context)
+{
+	MemoryContext outer;
+	FirstRow	first;
+	Jsonb	   *result;
+
+	first_row_init(&first, context);
+	js_command_run_into(command, mode, context, &first.pub);
+	outer = MemoryContextSwitchTo(context);
+	result = first_row_result(&first);
 	MemoryContextSwitchTo(outer);
 	return result;
 }

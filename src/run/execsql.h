@@ -11,11 +11,13 @@
 #define JS_EXECSQL_H
 
 #include "store/store.h"
+#include "tcop/dest.h"
 
 extern void js_command_check(const char *command, JsMode mode, bool *transactional);
 extern Oid	js_handler_lookup(const char *handler);
 extern void js_statement_timeout_arm(void);
 extern void js_statement_timeout_disarm(void);
+extern void js_command_run_into(const char *command, JsMode mode, MemoryContext context, DestReceiver *receiver);
 extern Jsonb *js_command_run(const char *command, JsMode mode, MemoryContext context);
 extern Jsonb *js_handler_run(const char *handler, Jsonb *args, MemoryContext context);
 

@@ -47,7 +47,7 @@ Jsonb *
 js_http_definition(const JsJob *job, const JsRun *run, JsHttpPlace *place)
 {
 	*place = run->request != NULL ? JS_HTTP_OF_RUN : JS_HTTP_OF_JOB;
-	if (run->handler != NULL)
+	if (run->handler != NULL || js_run_maps(job, run))
 		return NULL;
 	return run->request != NULL ? run->request : job->request;
 }

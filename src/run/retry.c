@@ -154,8 +154,10 @@ meets_default(const JsOutcome *outcome)
 }
 
 static bool
-is_worth_it(const JsJob *job, const JsOutcome *outcome)
+is_worth_it(const JsJob *job, const JsRun *run, const JsOutcome *outcome)
 {
+	if (js_run_maps(job, run))
+		return meets_default(outcome);
 	if (job->no_retry_on != NULL && meets_any(outcome, job->no_retry_on))
 		return false;
 	return job->retry_on != NULL ? meets_any(outcome, job->retry_on) : meets_default(outcome);
@@ -298,7 +300,8 @@ static bool
 was_triggered(const JsRun *run)
 {
 	return run->source == JS_SOURCE_TRIGGER || run->source == JS_SOURCE_RETRY ||
-		run->source == JS_SOURCE_CALLBACK || run->source == JS_SOURCE_STEP;
+		run->source == JS_SOURCE_CALLBACK || run->source == JS_SOURCE_STEP ||
+		run->source == JS_SOURCE_ITEM;
 }
 
 static bool
@@ -312,6 +315,8 @@ is_request(const JsJob *job, const JsRun *run)
 static int
 attempts_allowed(const JsJob *job, const JsRun *run)
 {
+	if (js_run_maps(job, run))
+		return DEFAULT_ATTEMPTS;
 	if (run->max_attempts > 0)
 		return run->max_attempts;
 	if (job->max_attempts > 0)
@@ -355,7 +360,7 @@ bool
 js_retry_plan(const JsJob *job, const JsRun *run, const JsOutcome *outcome, JsRun *next)
 {
 	if (!has_failed(outcome) || strcmp(outcome->reason, "discarded") == 0 ||
-		run->failures + 1 >= attempts_allowed(job, run) || !is_worth_it(job, outcome))
+		run->failures + 1 >= attempts_allowed(job, run) || !is_worth_it(job, run, outcome))
 		return false;
 	*next = *run;
 	next->failures++;

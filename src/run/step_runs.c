@@ -95,7 +95,7 @@ static void
 prepare(const Queue *queue, const JsJob *step, JsRun *run)
 {
 	Jsonb	   *args = js_run_args(queue->run->args, step->args);
-	ArrayType  *templates = js_http_keys(step, step->keys);
+	ArrayType  *templates = step->has_items ? NULL : js_http_keys(step, step->keys);
 
 	js_queue_prepare(run, step, JS_SOURCE_STEP);
 	run->priority = queue->run->priority;

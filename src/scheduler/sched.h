@@ -87,6 +87,7 @@ typedef struct JobEntry
 	bool		place_noted;	/* is in sched.unplaced */
 	bool		has_steps;		/* it is made of steps, or has been */
 	bool		is_step;
+	bool		has_items;		/* with for_each (item_runs.c) */
 	bool		has_old_steps;	/* of a job: sets of steps that are in force
 								 * no more are left; of a step: it is one of
 								 * these */
@@ -234,6 +235,8 @@ struct RunEntry
 	bool		backfill;		/* does not count as live; */
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
+	bool		maps;			/* it queues the elements of its step, be that
+								 * a request, and has none of its limits */
 	bool		own_request;	/* it sends one, whatever its job does */
 	bool		always;			/* a step: it runs also if its workflow run is
 								 * to end */
@@ -393,6 +396,8 @@ extern void sched_note_cut_off(const RunEntry *run);
 extern void sched_note_dropped(JobEntry *job);
 extern void sched_note_disowned(RunEntry *run);
 extern bool sched_run_is_disowned(const RunEntry *run);
+extern bool sched_row_maps(const JsRun *row, const JobEntry *job);
+extern bool sched_row_is_http(const JsRun *row, const JobEntry *job);
 extern bool sched_run_is_http(const RunEntry *run);
 extern bool sched_row_looks(const JsRun *row, const JobEntry *job);
 extern bool sched_row_is_http(const JsRun *row, const JobEntry *job);

@@ -16,6 +16,9 @@
  * kept, but they keep their ids, and what moves them is this process, in a step of
  * its own.  So each member is counted once.
  *
+ * A step with for_each (item_runs.c) is like a batch from when its elements have
+ * been queued.
+ *
  * The count is in memory only.  A successor begins anew.
  *
  * Portions Copyright (c) 2026, jobsched contributors
@@ -24,9 +27,8 @@
  */
 #include "postgres.h"
 
-#include "base/json.h"
+#include "run/totals.h"
 #include "scheduler/sched.h"
-#include "store/store_names.h"
 
 /* Ids gone through in one portion. */
 #define IDS_AT_A_TIME 500
@@ -38,8 +40,7 @@
 struct Batch
 {
 	int64		from;			/* members with lower ids have been counted */
-	int64		total;
-	int64		ended_as[JS_MISSED + 1];
+	JsTotals	totals;
 	int64		failed;			/* the first whose failure is its own; 0:
 								 * there is none */
 	JsStatus	failed_as;
@@ -67,8 +68,8 @@ count_member(const JsRun *head, JsStatus status, void *arg)
 {
 	Batch	   *batch = arg;
 
-	batch->total++;
-	batch->ended_as[status]++;
+	batch->totals.total++;
+	batch->totals.ended_as[status]++;
 	if (sched_child_has_failed(head, status) && (batch->failed == 0 || head->run_id < batch->failed))
 	{
 		batch->failed = head->run_id;
@@ -85,12 +86,12 @@ bool
 sched_batch_count(RunEntry *run, int *left)
 {
 	Batch	   *batch = run->batch;
-	int64		before = batch->total;
+	int64		before = batch->totals.total;
 
 	if (batch->from != 0)
 		batch->from = js_history_visit_some_children(run->run_id, batch->from, batch->from + IDS_AT_A_TIME,
 													 count_member, batch);
-	*left -= ENDS_PER_PORTION + (batch->total - before) / MEMBERS_PER_END;
+	*left -= ENDS_PER_PORTION + (batch->totals.total - before) / MEMBERS_PER_END;
 	return batch->from == 0;
 }
 
@@ -102,16 +103,9 @@ sched_batch_failed(const RunEntry *run, JsStatus *status)
 	return run->batch->failed;
 }
 
-/* Of all that have been counted.  Every status is there, so that nobody takes NULL for none. */
+/* Of all that have been counted. */
 Jsonb *
 sched_batch_totals(const RunEntry *run)
 {
-	static const JsStatus shown[] = {JS_SUCCEEDED, JS_FAILED, JS_TIMED_OUT, JS_LOST, JS_CANCELLED, JS_SKIPPED};
-	JsonbParseState *state = NULL;
-
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	js_json_push_number(&state, "total", run->batch->total);
-	for (int i = 0; i < lengthof(shown); i++)
-		js_json_push_number(&state, js_status_name(shown[i]), run->batch->ended_as[shown[i]]);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return js_totals_json(&run->batch->totals);
 }

@@ -501,13 +501,13 @@ fill_set(LimitSet *set, const RunEntry *run, char **keys, int nkeys)
 	set->priority = run->priority;
 	for (int i = 0; i < nkeys; i++)
 		add_to_set(set, owner, JS_LIMIT_KEY, keys[i], 0);
-	if (!run->callback && job->max_concurrency > 0)
+	if (!run->callback && !run->maps && job->max_concurrency > 0)
 	{
 		/* The same one whoever owns the job: runs of both may be there. */
 		snprintf(id, sizeof(id), INT64_FORMAT, job->job_id);
 		add_to_set(set, InvalidOid, JS_LIMIT_JOB, id, job->max_concurrency);
 	}
-	if (!run->callback && job->queue != NULL)
+	if (!run->callback && !run->maps && job->queue != NULL)
 		add_to_set(set, owner, JS_LIMIT_QUEUE, job->queue->key.name, 0);
 	if (owner_max > 0)
 		add_to_set(set, owner, JS_LIMIT_OWNER, "", owner_max);

@@ -118,6 +118,7 @@ sched_apply_job(const JsJob *row)
 	job->looks = row->step_looks;
 	job->shares = row->share_transaction && !job->looks;
 	job->is_step = row->workflow_id != 0;
+	job->has_items = row->has_items;
 	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
 	job->deadline = row->deadline;
@@ -296,6 +297,7 @@ load_job(int64 job_id, Oid owner)
 	job->cancel_running = found && row.cancel_running;
 	job->has_old_steps = found && row.steps_revision != 0;
 	job->deadline = found ? row.deadline : 0;
+	job->has_items = found && row.has_items;
 	if (found)
 		sched_job_set_limits(job, &row);	/* what runs has its places */
 	if (js_job_state_read(job_id, &state))
@@ -358,6 +360,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->of_slot = row->source == JS_SOURCE_SCHEDULE || row->source == JS_SOURCE_STARTUP;
 	run->backfill = row->source == JS_SOURCE_BACKFILL;
 	run->callback = row->handler != NULL;
+	run->maps = sched_row_maps(row, job);
 	run->own_request = row->sends_request;
 	run->looks = sched_row_looks(row, job);
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;

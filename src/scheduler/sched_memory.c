@@ -395,26 +395,32 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
-/* Whether it is an HTTP request. */
+/* Whether it queues the elements of its step. */
 bool
-sched_run_is_http(const RunEntry *run)
+sched_row_maps(const JsRun *row, const JobEntry *job)
 {
-	return !run->callback && (run->own_request || run->job->http) && !run->looks;
+	return job->has_items && row->source == JS_SOURCE_STEP;
 }
 
-/* Whether a run has a request that a worker has to make ready. */
+/* Whether it has a request that a worker has to make ready. */
 bool
 sched_row_looks(const JsRun *row, const JobEntry *job)
 {
 	return job->looks && job->http && row->handler == NULL && !row->sends_request && row->state_size == 0;
 }
 
-/* As sched_run_is_http(), of one that is not in memory. */
+/* Whether it is an HTTP request; row: of a run that is not in memory so far. */
 bool
 sched_row_is_http(const JsRun *row, const JobEntry *job)
 {
-	return row->handler == NULL && (row->sends_request || (job != NULL && job->http)) &&
-		!(job != NULL && sched_row_looks(row, job));
+	return row->handler == NULL && !sched_row_maps(row, job) && !sched_row_looks(row, job) &&
+		(row->sends_request || job->http);
+}
+
+bool
+sched_run_is_http(const RunEntry *run)
+{
+	return !run->callback && !run->maps && !run->looks && (run->own_request || run->job->http);
 }
 
 /*
@@ -432,7 +438,7 @@ sched_run_is_disowned(const RunEntry *run)
 bool
 sched_run_is_transactional(const RunEntry *run)
 {
-	return run->callback || run->looks || (!sched_run_is_http(run) && run->job->transactional);
+	return run->callback || run->maps || run->looks || (!sched_run_is_http(run) && run->job->transactional);
 }
 
 /* Whose it is now.  The run is in no queue. */

@@ -356,6 +356,8 @@ sched_run_await_children(RunEntry *run, TimestampTz began_at)
 	run->claimed = false;
 	run->seat = -1;
 	queue_stop_again(run);
+	if (run->maps && run->batch == NULL)
+		sched_batch_begin(run);
 	*sched_run_account(run) -= run->cost;
 	run->executed = true;
 	*sched_run_account(run) += run->cost;

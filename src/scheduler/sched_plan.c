@@ -139,7 +139,7 @@ deliver(RunEntry *run)
 	if (sched_is_http_seat(run->seat))
 		return deliver_request(run, &mail);
 	/* A timeout is for one run, and so is its transaction. */
-	mail.shares = run->job->shares && !run->callback && mail.timeout == 0;
+	mail.shares = run->job->shares && !run->callback && !run->maps && mail.timeout == 0;
 	sched_note_timeout(&sched.seats[run->seat], mail.timeout);
 	return js_seat_deliver(run->seat, sched.seats[run->seat].generation, &mail);
 }

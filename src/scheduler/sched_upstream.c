@@ -41,7 +41,9 @@ room_of(const JsRun *row)
 {
 	const JobEntry *job = sched_job_find(row->job_id);
 
-	return sched_owner(job == NULL ? row->owner : job->owner, sched_row_is_http(row, job));
+	if (job == NULL)
+		return sched_owner(row->owner, row->handler == NULL && row->sends_request);
+	return sched_owner(job->owner, sched_row_is_http(row, job));
 }
 
 /*

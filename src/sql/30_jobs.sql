@@ -88,6 +88,8 @@ CREATE TABLE jobsched_internal.job (
 	-- before it starts, for that or for what placeholders stand for
 	step_if text,
 	step_looks boolean NOT NULL DEFAULT false,
+	-- SQL that gives the elements, of each of which there is a run
+	step_for_each text,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,

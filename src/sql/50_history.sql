@@ -156,11 +156,11 @@ WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
 COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; waiting_for_children of a running one that has been executed; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
-COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, the batch that it is a member of, or the run of the job that it is a step of; it does not end before';
+COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, the batch that it is a member of, the run of the job that it is a step of, or that of the step that it is an element of; it does not end before';
 COMMENT ON COLUMN jobsched.runs.optional IS 'whether its parent can succeed though it fails';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
-COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure), batch (trigger_batch(): it executes nothing, and ends when its members have) or step (the run of the job that it is a step of)';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure), batch (trigger_batch(): it executes nothing, and ends when its members have), step (the run of the job that it is a step of) or item (the run of the step that it is an element of)';
 COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
 COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
 COMMENT ON COLUMN jobsched.runs.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
@@ -195,6 +195,32 @@ COMMENT ON COLUMN jobsched.steps.workflow_run_id IS 'the run of the job that is 
 COMMENT ON COLUMN jobsched.steps.workflow IS 'the name of that job';
 COMMENT ON COLUMN jobsched.steps.step_no IS 'its place in an order in which each step comes after all that it waits for';
 COMMENT ON COLUMN jobsched.steps.optional IS 'whether the workflow can succeed though it fails';
+
+CREATE VIEW jobsched.step_items WITH (security_invoker) AS
+SELECT s.workflow_run_id,
+	s.workflow,
+	s.step,
+	s.step_no,
+	CASE WHEN pg_catalog.jsonb_typeof(r.args -> 'index') = 'number' THEN (r.args -> 'index')::integer END AS item,
+	r.run_id,
+	r.parent_run_id AS step_run_id,
+	r.status,
+	r.reason,
+	r.attempt,
+	r.queued_at,
+	r.started_at,
+	r.finished_at,
+	r.duration,
+	r.args -> 'item' AS value,
+	r.result,
+	r.error
+FROM jobsched.steps s
+	JOIN jobsched.runs r ON r.parent_run_id = s.run_id
+WHERE r.source = 'item' AND r.parent_run_id IS NOT NULL;
+COMMENT ON VIEW jobsched.step_items IS 'The runs of the elements of steps with for_each, as view runs shows them.';
+COMMENT ON COLUMN jobsched.step_items.item IS 'which element it is, from 0, as args.index of the run has it';
+COMMENT ON COLUMN jobsched.step_items.step_run_id IS 'the run of the step, which is in view steps';
+COMMENT ON COLUMN jobsched.step_items.value IS 'the element, as args.item of the run has it';
 
 CREATE VIEW jobsched.attempts WITH (security_invoker) AS
 SELECT t.run_id,

@@ -43,7 +43,7 @@ FROM jobsched_internal.history h
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = h.job_id
 WHERE h.status = ANY (ARRAY['failed', 'timed_out', 'lost'])
 	-- the members of a batch are there, and the run that a step belongs to
-	AND h.source <> ALL (ARRAY['batch', 'step'])
+	AND h.source <> ALL (ARRAY['batch', 'step', 'item'])
 	AND NOT EXISTS (SELECT FROM jobsched_internal.retried t
 		WHERE t.run_id = h.run_id)
 	AND jobsched_internal.may_see(h.owner)::integer <> 0;

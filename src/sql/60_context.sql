@@ -22,7 +22,7 @@ LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_scheduled_
 COMMENT ON FUNCTION jobsched.scheduled_for IS 'The slot that the run was made for, in a step that of its workflow run; NULL for a triggered run and outside a run.';
 
 CREATE FUNCTION jobsched.upstream()
-RETURNS TABLE (run_id bigint, job_name text, status text, args jsonb, result jsonb, error text, step text)
+RETURNS TABLE (run_id bigint, job_name text, status text, args jsonb, result jsonb, error text, step text, item integer)
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'jobsched_upstream';
 COMMENT ON FUNCTION jobsched.upstream IS
 'The runs that the run which calls it has waited for (parameter after of trigger() and its like), '
@@ -34,18 +34,18 @@ COMMENT ON FUNCTION jobsched.workflow_run_id IS
 'The id of the run of the job made of steps that the run which calls it belongs to, as a step or below '
 'one; NULL if it belongs to none, and outside a run.';
 
-CREATE FUNCTION jobsched.step_result(step text) RETURNS jsonb
-LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'jobsched_step_result';
+CREATE FUNCTION jobsched.step_result(step text, index integer DEFAULT NULL) RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'jobsched_step_result';
 COMMENT ON FUNCTION jobsched.step_result IS
-'The result of another step of the workflow that the run which calls it belongs to; NULL if that has '
-'not succeeded, and where workflow_run_id() is NULL.';
+'The result of another step of the workflow that the run which calls it belongs to, or of an element of a '
+'step with for_each (from 0); NULL if that has not succeeded, and where workflow_run_id() is NULL.';
 
 CREATE FUNCTION jobsched.step_results(step text DEFAULT NULL)
-RETURNS TABLE (step text, run_id bigint, status text, args jsonb, result jsonb, error text)
+RETURNS TABLE (step text, run_id bigint, status text, args jsonb, result jsonb, error text, item integer)
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 100 ROWS 10 AS 'MODULE_PATHNAME', 'jobsched_step_results';
 COMMENT ON FUNCTION jobsched.step_results IS
-'The runs of all steps of the workflow that the run which calls it belongs to, or of one, in their order, and '
-'what they have left; no rows where workflow_run_id() is NULL.';
+'The runs of all steps of the workflow that the run which calls it belongs to, in their order, or of one, and '
+'what they have left; of a step with for_each, if it is named, those of its elements; no rows where workflow_run_id() is NULL.';
 
 CREATE FUNCTION jobsched.state() RETURNS jsonb
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_state';

@@ -52,7 +52,7 @@ static Size
 size_of_job(const JsJob *job)
 {
 	return js_job_parameters_size(job) + size_of_jsonb(job->request) + size_of_jsonb(job->steps) +
-		length(job->step_if) + length(job->pause_reason);
+		length(job->step_if) + length(job->step_for_each) + length(job->pause_reason);
 }
 
 /* A job that is being created or changed; one that is too large may shrink. */

@@ -159,6 +159,8 @@ typedef struct JsJob
 	int64		step_delay;		/* microseconds; 0: none */
 	char	   *step_if;		/* an expression; NULL: none */
 	bool		step_looks;		/* before it starts (step_look.c) */
+	char	   *step_for_each;	/* SQL that gives the elements of which each
+								 * is a run (item_runs.c); NULL: it is one run */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -175,6 +177,7 @@ typedef struct JsJob
 	bool		cancel_running;
 	bool		sends_request;	/* there is a request, be it read or not */
 	bool		has_steps;		/* likewise */
+	bool		has_items;		/* for_each, likewise */
 	bool		has_keys;		/* likewise */
 	bool		tells;			/* on_success or on_failure, likewise */
 	Size		size;			/* of all that has no fixed size, as read */
@@ -237,7 +240,8 @@ typedef enum JsRunSource
 	JS_SOURCE_CALLBACK,			/* the end of another run */
 	JS_SOURCE_BATCH,			/* trigger_batch(); it executes nothing */
 	JS_SOURCE_STEP,				/* the run of the job that it is a step of */
-	JS_SOURCE_AFTER				/* runs of the jobs that its job comes after */
+	JS_SOURCE_AFTER,			/* runs of the jobs that its job comes after */
+	JS_SOURCE_ITEM				/* the run of a step of which it is an element */
 } JsRunSource;
 
 /* What a run is that stands for others, as view workflows shows it. */
@@ -301,6 +305,13 @@ typedef struct JsRun
 	Size		state_size;
 	Size		result_size;
 } JsRun;
+
+/* Whether a run is that of a step with for_each, and not one of its elements. */
+static inline bool
+js_run_maps(const JsJob *job, const JsRun *run)
+{
+	return job->has_items && run->source == JS_SOURCE_STEP;
+}
 
 /* How a run ended. */
 typedef struct JsOutcome

@@ -548,6 +548,7 @@ history_left_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	history_head_from_row(row, run, outcome);
 	run->args = js_row_jsonb(row, HISTORY_ARGS);
 	run->handler = js_row_text(row, HISTORY_HANDLER);
+	run->source = js_source_of(js_row_text(row, HISTORY_SOURCE));
 	outcome->result = js_row_jsonb(row, HISTORY_RESULT);
 	outcome->error = js_row_text(row, HISTORY_ERROR);
 }
@@ -1011,7 +1012,58 @@ lives(int64 run_id)
 	return run_id != 0 && js_run_see_head(run_id, &head);
 }
 
-/* Of one parent that lives, or of a part of them; returns where to go on. */
+static bool
+is_item(Relation rel, HeapTuple tuple)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	return js_source_of(js_row_head_text(&row, HISTORY_SOURCE)) == JS_SOURCE_ITEM;
+}
+
+static void
+history_parent_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
+{
+	if (!row->nulls[HISTORY_PARENT_RUN_ID - 1])
+		run->parent_run_id = DatumGetInt64(row->values[HISTORY_PARENT_RUN_ID - 1]);
+}
+
+/* Whether a run has ended, and its parent lives. */
+static bool
+has_live_parent(int64 run_id)
+{
+	JsRun		run = {0};
+	JsOutcome	outcome;
+
+	return find(run_id, history_parent_from_row, &run, &outcome) && lives(run.parent_run_id);
+}
+
+/* Of rows that follow one another most are of the same parent. */
+typedef struct Needed
+{
+	int64		parent;			/* 0: none has been looked at */
+	bool		needed;
+} Needed;
+
+/*
+ * Whether a row is needed because of its parent.  The elements of a step are what
+ * later steps of the workflow read: they are kept until its run has ended, the parent
+ * of their parent.
+ */
+static bool
+is_needed(Relation rel, HeapTuple tuple, Needed *last)
+{
+	int64		parent = parent_of(rel, tuple);
+
+	if (parent == 0)
+		return false;
+	if (parent != last->parent)
+		last->needed = lives(parent) || (is_item(rel, tuple) && has_live_parent(parent));
+	last->parent = parent;
+	return last->needed;
+}
+
+/* Of one parent, whose children are needed, or of a part of them; returns where to go on. */
 static int64
 keep_children_of(Relation rel, int segment, int64 parent, SegmentTable *kept, Size *moved)
 {
@@ -1034,22 +1086,27 @@ keep_children_of(Relation rel, int segment, int64 parent, SegmentTable *kept, Si
 	return next;
 }
 
-/* The first run from an id on that has children in a segment; 0: there is none. */
+/*
+ * The first run from an id on that has children in a segment; 0: there is none.
+ * *needed says whether these are.
+ */
 static int64
-next_parent(Relation rel, int segment, int64 from)
+next_parent(Relation rel, int segment, int64 from, bool *needed)
 {
 	ChildScan	children = {0};
+	Needed		last = {0};
 	HeapTuple	tuple;
 	int64		parent;
 
 	begin_children(&children, rel, segment, BTGreaterEqualStrategyNumber, from);
 	tuple = next_child(&children);
 	parent = HeapTupleIsValid(tuple) ? parent_of(rel, tuple) : 0;
+	*needed = parent != 0 && is_needed(rel, tuple, &last);
 	end_children(&children);
 	return parent;
 }
 
-/* The same with rows of children whose parents have not ended, from a parent on. */
+/* The same with rows of children that are needed because of their parents, from a parent on. */
 int64
 js_history_keep_children(int segment, int64 from)
 {
@@ -1060,9 +1117,11 @@ js_history_keep_children(int segment, int64 from)
 	open_table(&kept, "history", JS_KEPT);
 	for (int i = 0; from != 0 && i < MOST_LOOKED_UP && moved < MOST_MOVED; i++)
 	{
-		from = next_parent(rel, segment, from);
+		bool		needed;
+
+		from = next_parent(rel, segment, from, &needed);
 		if (from != 0)
-			from = lives(from) ? keep_children_of(rel, segment, from, &kept, &moved) : from + 1;
+			from = needed ? keep_children_of(rel, segment, from, &kept, &moved) : from + 1;
 	}
 	close_table(&kept);
 	table_close(rel, RowExclusiveLock);
@@ -1071,9 +1130,9 @@ js_history_keep_children(int segment, int64 from)
 
 /* Whether a kept row is still needed. */
 static bool
-is_needed(Relation rel, HeapTuple tuple)
+is_kept(Relation rel, HeapTuple tuple, Needed *last)
 {
-	return js_parent_exists(history_run_id(rel, tuple)) || lives(parent_of(rel, tuple));
+	return js_parent_exists(history_run_id(rel, tuple)) || is_needed(rel, tuple, last);
 }
 
 /* Deletes kept rows for which nobody waits any more, in the same way. */
@@ -1082,6 +1141,7 @@ js_history_release_some(int64 from)
 {
 	Relation	rel = open_history(JS_KEPT, RowExclusiveLock);
 	Relation	index = open_history_index(JS_KEPT);
+	Needed		last = {0};
 
 	for (int i = 0; from != 0 && i < MOST_LOOKED_UP; i++)
 	{
@@ -1089,8 +1149,8 @@ js_history_release_some(int64 from)
 		int64		run_id = tuple == NULL ? 0 : history_run_id(rel, tuple);
 
 		CHECK_FOR_INTERRUPTS();
-		if (run_id != 0 && !is_needed(rel, tuple) &&
-			js_tuple_lock_if_free(rel, tuple) && !is_needed(rel, tuple))
+		if (run_id != 0 && !is_kept(rel, tuple, &last) &&
+			js_tuple_lock_if_free(rel, tuple) && !is_kept(rel, tuple, &last))
 			CatalogTupleDelete(rel, &tuple->t_self);
 		from = run_id == 0 ? 0 : run_id + 1;
 	}

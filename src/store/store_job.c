@@ -102,12 +102,14 @@ steps_to_row(const JsJob *job, JsRow *row)
 	js_row_set_interval(row, JS_JOB_STEP_DELAY, job->step_delay);
 	js_row_set_text(row, JS_JOB_STEP_IF, job->step_if);
 	js_row_set(row, JS_JOB_STEP_LOOKS, BoolGetDatum(job->step_looks));
+	js_row_set_text(row, JS_JOB_STEP_FOR_EACH, job->step_for_each);
 }
 
 static void
 steps_from_row(const JsRow *row, bool whole, JsJob *job)
 {
 	job->has_steps = !row->nulls[JS_JOB_STEPS - 1];
+	job->has_items = !row->nulls[JS_JOB_STEP_FOR_EACH - 1];
 	job->workflow_id = row_int64_or_zero(row, JS_JOB_WORKFLOW_ID);
 	job->steps_revision = row_int64_or_zero(row, job->workflow_id != 0 ? JS_JOB_STEP_REVISION :
 											JS_JOB_STEPS_REVISION);
@@ -122,6 +124,7 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->step_after = js_row_head_array(row, JS_JOB_STEP_AFTER);
 	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
 	job->step_optional = DatumGetBool(row->values[JS_JOB_STEP_OPTIONAL - 1]);
+	job->step_for_each = js_row_text(row, JS_JOB_STEP_FOR_EACH);
 }
 
 static void
@@ -175,7 +178,8 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->cancel_running = DatumGetBool(row->values[JS_JOB_CANCEL_RUNNING - 1]);
 	job->size = js_job_parameters_row_size(row) +
 		js_row_size(row, JS_JOB_REQUEST) + js_row_size(row, JS_JOB_STEPS) +
-		js_row_size(row, JS_JOB_STEP_IF) + js_row_size(row, JS_JOB_PAUSE_REASON);
+		js_row_size(row, JS_JOB_STEP_IF) + js_row_size(row, JS_JOB_STEP_FOR_EACH) +
+		js_row_size(row, JS_JOB_PAUSE_REASON);
 	if (whole)
 	{
 		job->request = js_row_jsonb(row, JS_JOB_REQUEST);

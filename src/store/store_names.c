@@ -22,8 +22,7 @@ static const char *const source_names[] = {
 	[JS_SOURCE_STARTUP] = "startup",[JS_SOURCE_TRIGGER] = "trigger",
 	[JS_SOURCE_BACKFILL] = "backfill",[JS_SOURCE_RETRY] = "retry",
 	[JS_SOURCE_CALLBACK] = "callback",[JS_SOURCE_BATCH] = "batch",
-	[JS_SOURCE_STEP] = "step",
-	[JS_SOURCE_AFTER] = "after"
+	[JS_SOURCE_STEP] = "step",[JS_SOURCE_ITEM] = "item",[JS_SOURCE_AFTER] = "after"
 };
 
 static const char *const after_when_names[] = {

@@ -126,10 +126,10 @@ read_work(JsWork *work, bool shares)
 		!js_run_read(work->mail.run_id, run) ||
 		run->status != JS_RUN_RUNNING || run->attempt != work->mail.attempt ||
 		run->owner != job->owner ||
-		(!js_step_makes_ready(job, run) &&
-		 (js_http_definition(job, run, &place) != NULL ||
-		  (run->handler == NULL && run->repeatable && !job->transactional))) ||
-		(shares && (job->handler == NULL || job->step_looks)))
+		(!js_step_makes_ready(job, run) && js_http_definition(job, run, &place) != NULL) ||
+		(run->handler == NULL && run->repeatable && !job->transactional &&
+		 !js_step_makes_ready(job, run) && !js_run_maps(job, run)) ||
+		(shares && (job->handler == NULL || job->step_looks || js_run_maps(job, run))))
 	{
 		ereport(LOG,
 				(errmsg("run " INT64_FORMAT " is not this worker's to execute; it goes back to the queue",

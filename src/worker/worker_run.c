@@ -46,6 +46,7 @@
 #include "run/context.h"
 #include "run/execsql.h"
 #include "run/finish.h"
+#include "run/item_runs.h"
 #include "run/retry.h"
 #include "run/step_runs.h"
 #include "shmem/clock.h"
@@ -220,6 +221,8 @@ perform(const JsWork *work)
 
 	if (work->run.handler != NULL)
 		return js_handler_run(work->run.handler, work->run.args, js_run_context);
+	if (js_run_maps(job, &work->run))
+		return js_item_runs_queue(job, &work->run, js_run_context);
 	if (job->handler != NULL)
 		return js_handler_run(job->handler, work->run.args, js_run_context);
 	if (job->steps == NULL)
@@ -338,6 +341,8 @@ hint_for(const ErrorData *error, const JsWork *work)
 {
 	if (error->sqlerrcode != ERRCODE_INVALID_TRANSACTION_TERMINATION || error->hint != NULL)
 		return error->hint;
+	if (js_run_maps(work->job, &work->run))
+		return "for_each is one transaction, with the queueing of its elements.";
 	if (work->run.handler != NULL || work->job->handler != NULL)
 		return "A handler is one transaction. A procedure that is called by a command, such as command => 'CALL schema.procedure(jobsched.args())', may COMMIT.";
 	if (work->job->transactional)

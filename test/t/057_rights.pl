@@ -63,14 +63,14 @@ sql_as($node, $db, 'victim', q{
 	SELECT jobsched.create_job('goes on', command => $$SELECT jobsched.progress(1, 2, 'hush'), pg_sleep(3600)$$);
 	SELECT jobsched.create_job('calls', url => 'http://127.0.0.1:9/', args => '{"a": "hush"}', on_failure => 'app.told', max_attempts => 1);
 	SELECT jobsched.create_job('calls slowly', url => 'http://127.0.0.1:9/', args => '{"a": "hush"}', on_failure => 'app.told_slowly', max_attempts => 1);
-	SELECT jobsched.create_job('made of steps', steps => '[{"name": "say", "command": "SELECT ''hush'' AS a"}]');
+	SELECT jobsched.create_job('made of steps', steps => '[{"name": "say", "command": "SELECT ''hush'' AS a"}, {"name": "each", "command": "SELECT ''hush'' AS a", "for_each": "SELECT to_jsonb(''hush''::text)"}]');
 	SELECT jobsched.trigger('fails'), jobsched.trigger('succeeds'), jobsched.trigger('made of steps'), jobsched.trigger('goes on'), jobsched.trigger('calls'), jobsched.trigger('calls slowly'),
 		jobsched.trigger('succeeds', after => ARRAY[
 			jobsched.trigger('fails', run_at => '2099-01-01', idempotency_key => 'hush', idempotency_period => '300 days')])});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'fails'}, '1', 'a run has failed');
 # a callback is retried as its job is
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'calls' AND source = 'callback' AND status = 'failed'}, '1', 'so has a callback');
-wait_value($node, $db, q{SELECT count(*) FROM jobsched.steps WHERE status = 'succeeded'}, '1', 'and a step has succeeded');
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.steps WHERE status = 'succeeded'}, '2', 'and steps have succeeded');
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.running WHERE progress_message ~ 'hush'}, '2', 'another, and a run, go on');
 sql_as($node, $db, 'victim', q{SELECT jobsched.retry_run(run_id) FROM jobsched.dead_letters WHERE job_name = 'fails'});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'fails'}, '1', 'it has been retried, and failed again');

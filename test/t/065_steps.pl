@@ -693,7 +693,7 @@ for (
 	[ [ { name => 'a' } ], 'nothing to execute', qr/22023.*"a".*steps\[0\]/s ],
 	[ [ { name => 'a', %$acts, command => 'SELECT 1' } ], 'both', qr/22023.*"a".*steps\[0\]/s ],
 	[ [ $ok, { name => 'b', %$acts, schedule => '@daily' } ], 'an unknown key', qr/22023.*"schedule".*HINT.*steps\[1\]/s ],
-	[ [ $ok, { name => 'b', %$acts, for_each => 'x' } ], 'a key of later', qr/22023.*"for_each".*HINT.*steps\[1\]/s ],
+	[ [ $ok, { name => 'b', %$acts, go_to => 'x' } ], 'a key of later', qr/22023.*"go_to".*HINT.*steps\[1\]/s ],
 	[ [ { name => 'a.b', %$acts } ], 'a name with a dot', qr/22023.*"a.b".*steps\[0\].name/s ],
 	[ [ { name => '', %$acts } ], 'an empty name', qr/22023.*steps\[0\].name/s ],
 	[ [ { name => 'a' x 64, %$acts } ], 'a long name', qr/42622.*steps\[0\].name/s ],

@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * item_runs.h
+ *		What the run of a step with for_each executes: it queues a run for each
+ *		element.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_ITEM_RUNS_H
+#define JS_ITEM_RUNS_H
+
+#include "store/store.h"
+
+/* In the arguments of an element: what it is, and which, from 0. */
+#define JS_ITEM "item"
+#define JS_ITEM_INDEX "index"
+
+extern void js_for_each_check(const char *sql);
+extern Jsonb *js_item_runs_queue(const JsJob *job, const JsRun *run, MemoryContext context);
+extern int32 js_item_index(const JsRun *run);
+
+#endif							/* JS_ITEM_RUNS_H */
