@@ -5,11 +5,12 @@
  *
  * The names are those of jobs of the same owner.  The row has their ids, so it does
  * not matter if they are renamed.  What follows from it is the scheduler's
- * (sched_follow.c).
+ * (sched_successor.c).
  *
  * No job comes after itself, be it by way of others: it would never start, or
- * without end.  The rows of the jobs that are named are locked until the end of the
- * transaction, so that two sessions do not make such a circle together.
+ * without end.  The rows of the jobs that are named, and of all that a job which is
+ * altered would come after by way of them, are locked until the end of the
+ * transaction, so that sessions do not make such a circle together.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -25,23 +26,39 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+/* Whose name it is, locked; that may be over when its row is ours.  0: nobody's. */
+static int64
+lock_named(Oid owner, const char *name)
+{
+	int64		locked = 0;
+	JsJob		job;
+
+	while (js_job_find(owner, name, &job))
+	{
+		if (job.job_id == locked)
+			return locked;
+		locked = job.job_id;
+		js_job_lock(locked);
+	}
+	return 0;
+}
+
 /* The id of a job that is named. */
 static int64
 find_job(const JsJob *job, const char *name)
 {
-	JsJob		other;
+	int64		id = lock_named(job->owner, name);
 
-	if (!js_job_find(job->owner, name, &other))
+	if (id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\", which after names, does not exist", name),
 				 errhint("Name jobs of the same owner.")));
-	if (other.job_id == job->job_id)
+	if (id == job->job_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("job \"%s\" cannot come after itself", job->name)));
-	js_job_lock(other.job_id);
-	return other.job_id;
+	return id;
 }
 
 static bool
@@ -124,6 +141,7 @@ refuse_circle(const JsJob *job)
 
 		CHECK_FOR_INTERRUPTS();
 		walk.left = list_delete_last(walk.left);
+		js_job_lock(id);
 		if (!js_job_read_head(id, &other) || other.dropped_at != DT_NOBEGIN)
 			continue;
 		if (is_among(other.after_jobs, other.nafter_jobs, job->job_id))

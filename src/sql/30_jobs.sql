@@ -141,8 +141,9 @@ CREATE TABLE jobsched_internal.job_state (
 	auto_paused_revision bigint,
 	auto_paused_reason text,
 	forgiven_failures integer NOT NULL DEFAULT 0,
-	-- the last run that has succeeded
+	-- the last run that has succeeded, and when one has latest
 	succeeded_run_id bigint,
+	succeeded_at timestamptz,
 	-- what the last run came after that was made because other jobs had succeeded
 	after_runs bigint[]
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);

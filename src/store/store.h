@@ -204,6 +204,7 @@ typedef struct JsJobState
 	int32		forgiven_failures;	/* of consecutive_failures: from before
 									 * the last time that it was resumed */
 	int64		succeeded_run_id;	/* the last one; 0: none */
+	TimestampTz succeeded_at;	/* when one has latest; DT_NOBEGIN: none */
 	int64	   *after_runs;		/* what the last run came after that its
 								 * after_jobs have made; NULL: none */
 	int32		nafter_runs;

@@ -36,7 +36,7 @@ enum StateColumn
 	STATE_CONSECUTIVE_FAILURES, STATE_RECENT, STATE_SKIPPED,
 	STATE_SKIPPED_FIRST, STATE_SKIPPED_LAST, STATE_SKIPPED_REASON,
 	STATE_SCHEDULED_RUNS, STATE_AUTO_PAUSED_REVISION, STATE_AUTO_PAUSED_REASON,
-	STATE_FORGIVEN_FAILURES, STATE_SUCCEEDED_RUN_ID, STATE_AFTER_RUNS
+	STATE_FORGIVEN_FAILURES, STATE_SUCCEEDED_RUN_ID, STATE_SUCCEEDED_AT, STATE_AFTER_RUNS
 };
 
 /* ------------------------------------------------------------------------
@@ -597,6 +597,7 @@ state_to_row(const JsJobState *state, JsRow *row)
 	js_row_set_text(row, STATE_AUTO_PAUSED_REASON, state->auto_paused_reason);
 	js_row_set(row, STATE_FORGIVEN_FAILURES, Int32GetDatum(state->forgiven_failures));
 	set_int64_or_null(row, STATE_SUCCEEDED_RUN_ID, state->succeeded_run_id);
+	js_row_set_timestamp(row, STATE_SUCCEEDED_AT, state->succeeded_at);
 	js_row_set_ids(row, STATE_AFTER_RUNS, state->after_runs, state->nafter_runs);
 }
 
@@ -631,6 +632,7 @@ state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
 	state->auto_paused_reason = js_row_head_text(&row, STATE_AUTO_PAUSED_REASON);
 	state->forgiven_failures = DatumGetInt32(row.values[STATE_FORGIVEN_FAILURES - 1]);
 	state->succeeded_run_id = row_int64_or_zero(&row, STATE_SUCCEEDED_RUN_ID);
+	state->succeeded_at = js_row_timestamp(&row, STATE_SUCCEEDED_AT);
 	state->after_runs = js_row_ids(&row, STATE_AFTER_RUNS, JS_MAX_AFTER_JOBS, &state->nafter_runs);
 }
 
@@ -642,7 +644,7 @@ blank_state(int64 job_id, JsJobState *state)
 	state->next_run_at = state->last_slot = DT_NOBEGIN;
 	state->done_before = state->done_from = DT_NOBEGIN;
 	state->last_started_at = state->last_finished_at = DT_NOBEGIN;
-	state->skipped_first = state->skipped_last = DT_NOBEGIN;
+	state->skipped_first = state->skipped_last = state->succeeded_at = DT_NOBEGIN;
 }
 
 /* False, and a blank state, when the job has none yet. */
