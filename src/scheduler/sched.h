@@ -114,7 +114,8 @@ typedef struct JobEntry
 								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
 	JobTally   *tally;			/* NULL: none */
-	struct AfterLink *after_links;	/* the jobs that it comes after; NULL: none */
+	struct AfterLink *after_links;	/* the jobs that it comes after; NULL:
+									 * none */
 	int32		nafter_links;
 } JobEntry;
 

@@ -54,30 +54,6 @@
 /* Jobs looked at in one step. */
 #define MAX_SERVED 16
 
-static bool
-is_among(const int64 *ids, int count, int64 id)
-{
-	for (int i = 0; i < count; i++)
-		if (ids[i] == id)
-			return true;
-	return false;
-}
-
-/* The success of a predecessor that is to be come after; 0: there is none. */
-static int64
-success_of(const JsJob *row, const JsJobState *state, int64 predecessor_id)
-{
-	JsJob		predecessor;
-	JsJobState	its;
-
-	if (!js_job_read_head(predecessor_id, &predecessor) || predecessor.dropped_at != DT_NOBEGIN ||
-		predecessor.owner != row->owner || !js_job_state_read(predecessor_id, &its) ||
-		is_among(row->after_seen, row->nafter_seen, its.succeeded_run_id) ||
-		is_among(state->after_runs, state->nafter_runs, its.succeeded_run_id))
-		return 0;
-	return its.succeeded_run_id;
-}
-
 /* The success of each predecessor; NULL: one has none. */
 static int64 *
 successes_of(const JsJob *row)
@@ -87,8 +63,14 @@ successes_of(const JsJob *row)
 
 	(void) js_job_state_read(row->job_id, &state);
 	for (int i = 0; i < row->nafter_jobs; i++)
-		if ((runs[i] = success_of(row, &state, row->after_jobs[i])) == 0)
+	{
+		JsJob		predecessor;
+
+		runs[i] = js_job_read_head(row->after_jobs[i], &predecessor) ?
+			js_job_success_to_follow(row, &state, &predecessor) : 0;
+		if (runs[i] == 0)
 			return NULL;
+	}
 	return runs;
 }
 
@@ -123,7 +105,7 @@ set_parents(JsRun *run, const Successes *successes)
 		JsRun		head;
 		JsStatus	status;
 
-		if (!is_among(parents, run->nparents, id) && js_history_find_head(id, true, &head, &status))
+		if (!js_id_is_among(parents, run->nparents, id) && js_history_find_head(id, true, &head, &status))
 			parents[run->nparents++] = id;
 	}
 	if (run->nparents == 0)

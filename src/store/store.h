@@ -394,6 +394,8 @@ extern bool js_step_retire(int64 step_id, TimestampTz now);
 
 typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
 
+extern bool js_id_is_among(const int64 *ids, int count, int64 id);
+extern int64 js_job_success_to_follow(const JsJob *job, const JsJobState *state, const JsJob *predecessor);
 extern bool js_job_state_read(int64 job_id, JsJobState *state);
 extern bool js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg);
 extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);

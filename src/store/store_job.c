@@ -701,6 +701,29 @@ js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg)
 	return true;
 }
 
+bool
+js_id_is_among(const int64 *ids, int count, int64 id)
+{
+	for (int i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* The success of a job that one is to come after, whose state it is; 0: there is none. */
+int64
+js_job_success_to_follow(const JsJob *job, const JsJobState *state, const JsJob *predecessor)
+{
+	JsJobState	its;
+
+	if (predecessor->dropped_at != DT_NOBEGIN || predecessor->owner != job->owner ||
+		!js_job_state_read(predecessor->job_id, &its) ||
+		js_id_is_among(job->after_seen, job->nafter_seen, its.succeeded_run_id) ||
+		js_id_is_among(state->after_runs, state->nafter_runs, its.succeeded_run_id))
+		return 0;
+	return its.succeeded_run_id;
+}
+
 typedef struct StateVisit
 {
 	JsJobStateVisitor visit;
