@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $db = 'postgres';
-my $node = jobsched_node('job_after', "jobsched.max_workers = 4\nrestart_after_crash = on\n");
+my $node = jobsched_node('job_after', conf => "jobsched.max_workers = 4\nrestart_after_crash = on\n");
 
 sub app
 {
@@ -186,6 +186,46 @@ is(app(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'new'}), 0, 'none of th
 like(error_of($node, $db, q{SELECT jobsched.create_job('new', command => 'SELECT 1', after => '{a}')}, 'other'),
 	qr/ERROR:  42704: job "a"/, "another role's job is not there");
 
+# The keys of what runs by itself are there.
+refused(q{create_job('new', handler => 'app.work', keys => ARRAY['k:{{args.x}}'], after => '{a}')}, qr/ERROR:  22023: .*args\.x/, 'keys that are not in args');
+
+# --- two sessions ----------------------------------------------------------
+
+sub begins
+{
+	my ($call) = @_;
+	my $session = $node->background_psql($db, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
+
+	$session->set_query_timer_restart();
+	$session->query("BEGIN; SELECT jobsched.$call");
+	return $session;
+}
+
+# Begins a call in a session, which waits for another; returns the error when that has committed.
+sub waits_for
+{
+	my ($other, $call) = @_;
+	my $session = $node->background_psql($db, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
+
+	$session->set_query_timer_restart();
+	$session->query_until(qr/started/, "\\echo started\nSELECT jobsched.$call;\n");
+	wait_until($node, $db, q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock')}, 'a session waits');
+	$other->query('COMMIT');
+	$other->quit;
+	$session->query('SELECT 1');
+	my $error = $session->{stderr};
+	$session->quit;
+	return $error;
+}
+
+app(q{
+	SELECT jobsched.create_job('c1', handler => 'app.work'), jobsched.create_job('c3', handler => 'app.work');
+	SELECT jobsched.create_job('c2', handler => 'app.work', after => '{c3}'), jobsched.create_job('c4', handler => 'app.work', after => '{c1}')});
+like(waits_for(begins(q{alter_job('c1', after => '{c2}')}), q{alter_job('c3', after => '{c4}')}),
+	qr/job "c3" would come after itself/, 'no circle of halves that two sessions make');
+like(waits_for(begins(q{drop_job('c2')}), q{create_job('new', handler => 'app.work', after => '{c2}')}),
+	qr/job "c2", which after names, does not exist/, 'a job that is dropped meanwhile is not there');
+
 # --- the server is killed --------------------------------------------------
 
 # Each success is come after once at most; and when all is quiet, not all are open.
@@ -209,8 +249,35 @@ for my $round (1 .. 4)
 is(app(q{SELECT count(*) FROM (SELECT unnest(string_to_array(after, ',')) AS run FROM app.came WHERE job = 'crashed') r
 		GROUP BY run HAVING count(*) > 1 LIMIT 1}), '', 'no success has been come after twice');
 is(app(q{SELECT count(*) FROM app.came WHERE job = 'crashed' AND after !~ '^left\d+,right\d+$'}), 0, 'each run came after one of each');
+my $before = app(q{SELECT count(*) FROM app.came WHERE job = 'crashed'});
 runs($_) for qw(left right);
-wait_until($node, $db, q{SELECT waiting_for = '{left,right}' FROM jobsched.jobs WHERE name = 'crashed'}, 'it goes on');
+wait_until($node, $db, qq{SELECT count(*) > $before FROM app.came WHERE job = 'crashed'}, 'it goes on');
+
+# A success of which the scheduler has not heard, with many failures that it has: of runs
+# that are newer.
+make_gate($node, $db, 'app');
+app(q{
+	CREATE FUNCTION app.waits(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF args ? 'fails' THEN RAISE 'it was told to'; END IF;
+		PERFORM FROM public.gate FOR UPDATE;
+	END $$;
+	SELECT jobsched.create_job('slow', handler => 'app.waits', max_attempts => 1);
+	SELECT jobsched.create_job('after slow', handler => 'app.come', args => '{"job": "after slow"}', after => '{slow}')});
+my $gate = close_gate($node, $db);
+my $slow = app(q{SELECT jobsched.trigger('slow')});
+wait_at_gate($node, $db, $slow);
+app(q{SELECT jobsched.trigger_many('slow', array_fill('{"fails": true}'::jsonb, ARRAY[25])) \g /dev/null
+	SELECT 1});
+wait_until($node, $db, q{SELECT recent LIKE repeat('F', 20) FROM jobsched.jobs WHERE name = 'slow'}, 'the failures are tallied');
+my $scheduler = scheduler_pid($node, $db);
+kill 'STOP', $scheduler;
+$gate->quit;
+wait_value($node, $db, "SELECT status FROM jobsched_internal.history WHERE run_id = $slow", 'succeeded', 'it succeeds unheard of');
+end_sessions($node);
+kill 'KILL', $scheduler;
+kill_and_start($node);
+came_after('after slow', 1, 'it is come after when the server is back');
 
 end_sessions($node);
 check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection/);
