@@ -365,6 +365,9 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->depends = row->after_when != JS_AFTER_NOTHING;
 	if (run->depends && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_after_begin(run, row->after_when, row->nparents);
+	run->awaited = row->wait_for != NULL;
+	if (run->awaited && row->status == JS_RUN_QUEUED && row->attempt == 0)
+		sched_event_begin(run, row);
 	sched_after_note_back(run->run_id);
 	if (row->parent_run_id != 0)
 		sched_child_join(run, row->parent_run_id);

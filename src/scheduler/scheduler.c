@@ -12,6 +12,7 @@
  *		look at the workers' seats			sched_dispatch.c
  *		load what is new					sched_news.c
  *		see to runs that wait for runs		sched_upstream.c
+ *		see to runs that wait for events	sched_await.c
  *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
@@ -249,7 +250,7 @@ static bool
 step_needed(bool dead, TimestampTz now)
 {
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
-		first_due() <= now || first_future() <= now || sched_limits_changed() ||
+		first_due() <= now || first_future() <= now || sched_event_due() <= now || sched_await_expires_now() || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
 		sched_settle_deadline() <= GetCurrentTimestamp();
@@ -266,6 +267,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		look_for_prepared();
 		sched_sweep(now);
 		sched_begin_expiry();
+		sched_await_begin_expiry();
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
 	sched_settle_waiting(now);
@@ -277,6 +279,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	set_enabled();
 	sched_place_some();
 	sched_upstream_serve(now);
+	sched_await_serve(now);
 	sched_end_pending(now);
 	sched_retire_some(now);
 	if (dead)
@@ -387,6 +390,7 @@ ms_to_sleep(void)
 	if (sched.enabled && !pairingheap_is_empty(sched.due))
 		ms = js_clock_ms_until(first_due(), ms);
 	ms = js_clock_ms_until(first_future(), ms);
+	ms = js_clock_ms_until(sched_event_due(), ms);
 	ms = sched_limits_have_room(js_clock_now()) ? 0 : js_clock_ms_until(sched_limits_deadline(), ms);
 	ms = sched_rings_ms(ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
@@ -394,6 +398,8 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_expiry_deadline(), ms);
 	ms = real_ms_until(sched_settle_deadline(), ms);
 	ms = real_ms_until(sched_after_deadline(), ms);
+	ms = real_ms_until(sched_event_deadline(), ms);
+	ms = real_ms_until(sched_await_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)

@@ -77,6 +77,9 @@ CREATE TABLE jobsched_internal.job (
 	step_after integer[],
 	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done'])),
 	step_optional boolean NOT NULL DEFAULT false,
+	-- events that its runs wait for
+	step_wait_for text[],
+	step_wait_timeout interval,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,

@@ -87,6 +87,16 @@ js_bounds_check_state(const Jsonb *state)
 		refuse("state", size, js_guc_max_args_size, "jobsched.max_args_size");
 }
 
+/* What an event has with it. */
+void
+js_bounds_check_payload(const Jsonb *payload)
+{
+	Size		size = size_of_jsonb(payload);
+
+	if (size > js_guc_max_args_size * KB)
+		refuse("payload", size, js_guc_max_args_size, "jobsched.max_args_size");
+}
+
 /* What is for people to read. */
 void
 js_bounds_check_remark(const char *parameter, const char *text)

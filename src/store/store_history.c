@@ -76,7 +76,7 @@ enum HistoryColumn
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
 	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
 	HISTORY_REQUEST, HISTORY_TRACEPARENT, HISTORY_PARENT_RUN_ID,
-	HISTORY_OPTIONAL
+	HISTORY_OPTIONAL, HISTORY_WAIT_FOR, HISTORY_WAIT_TIMEOUT
 };
 
 enum AttemptColumn
@@ -154,6 +154,8 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 		js_row_set(row, HISTORY_PARENT_RUN_ID, Int64GetDatum(run->parent_run_id));
 		js_row_set(row, HISTORY_OPTIONAL, BoolGetDatum(run->optional));
 	}
+	js_row_set_array(row, HISTORY_WAIT_FOR, run->wait_for);
+	js_row_set_interval(row, HISTORY_WAIT_TIMEOUT, run->wait_timeout);
 }
 
 static void
@@ -517,6 +519,8 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->traceparent = js_row_text(row, HISTORY_TRACEPARENT);
 	if (!row->nulls[HISTORY_PARENT_RUN_ID - 1])
 		run->parent_run_id = DatumGetInt64(row->values[HISTORY_PARENT_RUN_ID - 1]);
+	run->wait_for = js_row_head_array(row, HISTORY_WAIT_FOR);
+	run->wait_timeout = js_row_interval(row, HISTORY_WAIT_TIMEOUT);
 	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
 	outcome->finished_at = js_row_timestamp(row, HISTORY_FINISHED_AT);

@@ -99,6 +99,8 @@ steps_to_row(const JsJob *job, JsRow *row)
 	js_row_set_array(row, JS_JOB_STEP_AFTER, job->step_after);
 	js_row_set_text(row, JS_JOB_STEP_WHEN, js_after_when_name(job->step_when));
 	js_row_set(row, JS_JOB_STEP_OPTIONAL, BoolGetDatum(job->step_optional));
+	js_row_set_array(row, JS_JOB_STEP_WAIT_FOR, job->step_wait_for);
+	js_row_set_interval(row, JS_JOB_STEP_WAIT_TIMEOUT, job->step_wait_timeout);
 }
 
 static void
@@ -116,6 +118,8 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->step_after = js_row_head_array(row, JS_JOB_STEP_AFTER);
 	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
 	job->step_optional = DatumGetBool(row->values[JS_JOB_STEP_OPTIONAL - 1]);
+	job->step_wait_for = js_row_head_array(row, JS_JOB_STEP_WAIT_FOR);
+	job->step_wait_timeout = js_row_interval(row, JS_JOB_STEP_WAIT_TIMEOUT);
 }
 
 static void
