@@ -201,10 +201,10 @@ open_memory(void)
 static uint64
 hash_of(Oid owner, const char *name, int64 open_for)
 {
-	uint64		hash = DatumGetUInt64(hash_bytes_extended((const unsigned char *) name, strlen(name), seed));
+	int64		whose[2] = {owner, open_for};
 
-	hash = hash_combine64(hash, murmurhash64(seed ^ (uint64) open_for));
-	return hash_combine64(hash, murmurhash64(seed ^ owner));
+	return hash_combine64(hash_bytes_extended((const unsigned char *) name, strlen(name), seed),
+						  hash_bytes_extended((const unsigned char *) whose, sizeof(whose), seed));
 }
 
 static EventKey *
