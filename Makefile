@@ -22,7 +22,7 @@ DATA_built = sql/jobsched--$(EXTVERSION).sql
 REGRESS = install schedule jobs parameters run after children batches steps events cancel retry callbacks slots idempotency pace limits secrets http_request context privileges views
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
-ISOLATION = same_key same_secret visibility events
+ISOLATION = same_key same_secret visibility event_order
 ISOLATION_OPTS = --temp-instance=$(CURDIR)/tmp_instance_iso \
 	--temp-config=$(srcdir)/test/test.conf
 TAP_TESTS = 1

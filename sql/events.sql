@@ -75,7 +75,7 @@ SELECT jobsched.send_event('go', keep => NULL);
 SELECT jobsched.send_event('go', keep => '-1 s');
 SELECT jobsched.send_event('go', keep => '367 days');
 SELECT jobsched.send_event('go', run_id => 0);
-SELECT jobsched.send_event('go', to_jsonb(repeat('x', 2000000)));
+SELECT jobsched.send_event('go', to_jsonb(repeat('x', 20000000)));
 BEGIN READ ONLY;
 SELECT jobsched.send_event('go');
 ROLLBACK;
@@ -102,9 +102,6 @@ SELECT jobsched.trigger('step', wait_for => '{go}') AS mine \gset
 SET ROLE regress_events_other;
 SELECT count(*) FROM jobsched.events;
 SELECT count(*) FROM jobsched.waiting;
-\set VERBOSITY terse
-DO $$ BEGIN PERFORM jobsched.send_event('go', run_id => (SELECT currval('jobsched_internal.run_id_seq'))); EXCEPTION WHEN insufficient_privilege THEN RAISE 'no'; END $$;
-\set VERBOSITY default
 SELECT jobsched.send_event('go') > 0 AS sent;
 SET ROLE regress_events_monitor;
 SELECT count(*) > 3 AS sees, count(*) FILTER (WHERE owner = 'regress_events_other') FROM jobsched.events;
