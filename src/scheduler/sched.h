@@ -596,6 +596,7 @@ extern TimestampTz sched_event_deadline(void);
 extern void sched_await_serve(TimestampTz now);
 extern void sched_await_begin_expiry(void);
 extern bool sched_await_expires_now(void);
+extern void sched_await_expire(TimestampTz now);
 extern TimestampTz sched_await_deadline(void);
 extern char *sched_await_missing(const RunEntry *run);
 

@@ -13,7 +13,7 @@
 #include "postgres.h"
 
 #include "scheduler/sched.h"
-#include "shmem/clock.h"
+#include "store/owner.h"
 #include "utils/timestamp.h"
 
 /* What is looked up in one step, and what is for each run besides its events. */
@@ -23,6 +23,9 @@
 /* Expired events looked at in one step, and the pause between two such steps. */
 #define MAX_EXPIRED 256
 #define PAUSE_US (20 * 1000)
+
+/* An event is there for longer than it has to be: some may be about to look for it. */
+#define GRACE_US USECS_PER_HOUR
 
 /* A run that looks, and those above it. */
 typedef struct Look
@@ -161,15 +164,25 @@ begin_time(RunEvents *events, TimestampTz now)
 
 /* A run that does not wait any more is placed as if it had been queued now. */
 static void
+let_go(RunEvents *events, TimestampTz now)
+{
+	RunEntry   *run = events->run;
+
+	sched_event_end(events);
+	sched_run_wait(run, now);
+}
+
+static void
 see_to(RunEvents *events, int *left, TimestampTz now)
 {
 	RunEntry   *run = events->run;
 	Look		look = {.events = events,.run_id = run->run_id,.left = *left - COST_OF_RUN};
 	JsRun		head;
-	bool		all;
 
 	if (run->after != NULL || sched_run_is_left_alone(run) || !js_run_see_head(run->run_id, &head))
 		sched_event_look_away(events);
+	else if (js_role_name(run->job->owner) == NULL)
+		let_go(events, now);	/* nobody can send anything: it fails */
 	else if (!begin_time(events, now))
 		sched_event_put_off(events);
 	else
@@ -177,12 +190,8 @@ see_to(RunEvents *events, int *left, TimestampTz now)
 		sched_event_forget_keys(events);
 		events->owner = run->job->owner;
 		find_tree(&look);
-		all = look_for_all(&look, head.wait_for);
-		if (all)
-		{
-			sched_event_end(events);
-			sched_run_wait(run, now);
-		}
+		if (look_for_all(&look, head.wait_for))
+			let_go(events, now);
 		else if (look.is_held)
 			sched_event_put_off(events);
 		else
@@ -224,18 +233,20 @@ sched_await_expires_now(void)
 }
 
 /*
- * Not before all have been told of what came, which may have been sent long before;
- * and not where runs sleep whose home is elsewhere.
+ * Not before all that wait have looked since the start: what expires now may have come
+ * while no scheduler was there.  Later they look soon enough.  And not where runs
+ * sleep whose home is elsewhere.
  */
-static void
-expire_some(TimestampTz now)
+void
+sched_await_expire(TimestampTz now)
 {
-	if (!sched_await_expires_now())
-		return;
+	static bool all_have_looked = false;
+
 	next_step = GetCurrentTimestamp() + PAUSE_US;
+	all_have_looked |= !sched_event_waiting();
 	if (sched.asleep_count > 0)
 		position = DT_NOEND;
-	else if (!sched_event_waiting() && !sched_reading() && !js_events_expire(&position, now, MAX_EXPIRED))
+	else if (all_have_looked && !js_events_expire(&position, now - GRACE_US, MAX_EXPIRED))
 		position = DT_NOEND;
 }
 
@@ -251,7 +262,6 @@ sched_await_serve(TimestampTz now)
 	while (left > 0 && (events = sched_event_next_to_see()) != NULL)
 		see_to(events, &left, now);
 	sched_event_clean();
-	expire_some(now);
 }
 
 /* What a run has waited for in vain, for people to read. */

@@ -308,6 +308,8 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_claim(now);
 	if (sched_keys_expire_now())
 		sched_expire_keys(now);
+	if (sched_await_expires_now() && !sched_reading())
+		sched_await_expire(now);
 	JS_INJECTION_POINT("jobsched-step-before-commit");
 	js_process_commit();
 	JS_INJECTION_POINT("jobsched-step-committed");

@@ -66,7 +66,8 @@ sql_as($node, $db, 'victim', q{
 	SELECT jobsched.create_job('made of steps', steps => '[{"name": "say", "command": "SELECT ''hush'' AS a"}]');
 	SELECT jobsched.trigger('fails'), jobsched.trigger('succeeds'), jobsched.trigger('made of steps'), jobsched.trigger('goes on'), jobsched.trigger('calls'), jobsched.trigger('calls slowly'),
 		jobsched.trigger('succeeds', after => ARRAY[
-			jobsched.trigger('fails', run_at => '2099-01-01', idempotency_key => 'hush', idempotency_period => '300 days')])});
+			jobsched.trigger('fails', run_at => '2099-01-01', idempotency_key => 'hush', idempotency_period => '300 days')]),
+		jobsched.send_event('hush', '"hush"')});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'fails'}, '1', 'a run has failed');
 # a callback is retried as its job is
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'calls' AND source = 'callback' AND status = 'failed'}, '1', 'so has a callback');
