@@ -20,6 +20,7 @@
 #include "base/arguments.h"
 #include "base/interval.h"
 #include "catalog/pg_type.h"
+#include "guc.h"
 #include "miscadmin.h"
 #include "run/context.h"
 #include "shmem/clock.h"
@@ -146,6 +147,18 @@ address_to_run(int64 run_id, JsEvent *event)
 	return live;
 }
 
+/* Events are kept for days: the scheduler counts who has how many. */
+static void
+check_is_not_full(Oid owner)
+{
+	if (js_event_is_full(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("role \"%s\" has more than the %d events that are allowed",
+						GetUserNameFromId(owner, false), js_guc_max_events),
+				 errhint("Send events with a shorter keep; or have a superuser raise jobsched.max_events.")));
+}
+
 static int64
 keep_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -184,6 +197,7 @@ jobsched_send_event(PG_FUNCTION_ARGS)
 		live = address_to_run(PG_GETARG_INT64(2), &event);
 	if (!live)
 		PG_RETURN_NULL();
+	check_is_not_full(event.owner);
 	js_event_insert(&event);
 	js_wakeup_event(event.event_id);
 	PG_RETURN_INT64(event.event_id);

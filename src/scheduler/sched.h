@@ -592,6 +592,12 @@ extern void sched_event_clean(void);
 extern bool sched_event_waiting(void);
 extern TimestampTz sched_event_deadline(void);
 
+/* sched_event_count.c */
+extern void sched_event_count_begin(void);
+extern void sched_event_count(const JsEvent *event);
+extern void sched_event_count_new(const JsEvent *event);
+extern void sched_event_count_end(void);
+
 /* sched_await.c */
 extern void sched_await_serve(TimestampTz now);
 extern void sched_await_begin_expiry(void);

@@ -93,10 +93,34 @@ read_stops(int64 from, bool down, TimestampTz now)
 	return js_stops_visit_some(from, down, READ_AT_A_TIME, sched_add_stop, NULL);
 }
 
+static void
+take_event(const JsEvent *head, void *arg)
+{
+	sched_event_came(head, NULL);
+	sched_event_count(head);
+}
+
+static void
+take_new_event(const JsEvent *head, void *arg)
+{
+	sched_event_came(head, NULL);
+	sched_event_count_new(head);
+}
+
+/* On the way up they are counted too. */
 static int64
 read_events(int64 from, bool down, TimestampTz now)
 {
-	return js_events_visit_some(from, down, READ_AT_A_TIME, sched_event_came, NULL);
+	int64		next;
+
+	if (down)
+		return js_events_visit_some(from, true, READ_AT_A_TIME, sched_event_came, NULL);
+	if (from == 1)
+		sched_event_count_begin();
+	next = js_events_visit_some(from, false, READ_AT_A_TIME, take_event, NULL);
+	if (next == 0)
+		sched_event_count_end();
+	return next;
 }
 
 enum
@@ -253,7 +277,7 @@ read_news(const JsNews *item, TimestampTz now)
 	if (item->kind == JS_NEWS_RUNS)
 		js_runs_visit(item->first, item->last, sched_load_run, &now);
 	else if (item->kind == JS_NEWS_EVENTS)
-		js_events_visit(item->first, item->last, sched_event_came, NULL);
+		js_events_visit(item->first, item->last, take_new_event, NULL);
 	else
 		js_stops_visit(item->first, item->last, sched_add_stop, NULL);
 }

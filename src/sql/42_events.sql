@@ -32,6 +32,9 @@ CREATE TABLE jobsched_internal.event_match (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX event_match_event ON jobsched_internal.event_match (event_id);
 
+-- Roles that have too many events.  Written by the scheduler.
+CREATE TABLE jobsched_internal.event_full (owner oid PRIMARY KEY);
+
 -- Which of these names a run still waits for.
 CREATE FUNCTION jobsched_internal.awaits(run_id bigint, wait_for text[]) RETURNS text[]
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'jobsched_awaits';
@@ -49,7 +52,7 @@ COMMENT ON FUNCTION jobsched.send_event IS
 
 CREATE VIEW jobsched.events WITH (security_invoker) AS
 SELECT e.event_id,
-	e.name,
+	CASE WHEN jobsched_internal.may_see(e.owner) THEN e.name END AS name,
 	pg_catalog.pg_get_userbyid(e.owner) AS owner,
 	e.run_id,
 	CASE WHEN jobsched_internal.may_see(e.owner) THEN e.payload END AS payload,

@@ -18,7 +18,7 @@
  *	dependency	inserted by the session that queues the run; deleted by the
  *				scheduler when that has ended
  *	event		inserted by sessions; changed and deleted by the scheduler
- *	event_match	the scheduler
+ *	event_match, event_full	the scheduler
  *	history, attempt, run_log	inserted by the process that ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
  *	run_stop	inserted by sessions and by the scheduler; deleted by the
@@ -491,6 +491,9 @@ extern void js_events_visit(int64 first, int64 last, JsEventVisitor visit, void 
 extern int64 js_events_visit_some(int64 from, bool down, int most, JsEventVisitor visit, void *arg);
 extern bool js_events_expire(TimestampTz *from, TimestampTz until, int limit);
 extern int64 js_event_last_id(void);
+extern bool js_event_is_full(Oid owner);
+extern void js_event_full_set(Oid owner, bool full);
+extern List *js_event_full_owners(void);
 extern void js_event_match_insert(int64 run_id, const char *name, int64 event_id);
 extern int64 js_event_match_find(int64 run_id, const char *name);
 extern int64 js_event_match_next(int64 from);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * store_event.c
- *		Rows of event and event_match: events, and which runs have got them.
+ *		Rows of event, event_match and event_full: events, which runs have got
+ *		them, and who has too many.
  *
  * Events and runs have numbers of one sequence, and those of an event decide which
  * runs are too new for it.  It has two.  Its id it gets when it is sent.  But its
@@ -43,6 +44,11 @@ enum EventColumn
 enum MatchColumn
 {
 	MATCH_RUN_ID = 1, MATCH_NAME, MATCH_EVENT_ID
+};
+
+enum FullColumn
+{
+	FULL_OWNER = 1
 };
 
 /* ------------------------------------------------------------------------
@@ -388,6 +394,75 @@ js_events_expire(TimestampTz *from, TimestampTz until, int limit)
 	/* Many that are to stay and expired at one instant are passed over. */
 	*from = last == *from && deleted == 0 ? last + 1 : last;
 	return seen == limit;
+}
+
+/* ------------------------------------------------------------------------
+ * Who has too many
+ * ------------------------------------------------------------------------
+ */
+
+static SysScanDesc
+scan_full(Relation rel, Oid owner)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, FULL_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(owner));
+	return js_table_scan_key(rel, "event_full_pkey", &key, 1);
+}
+
+bool
+js_event_is_full(Oid owner)
+{
+	Relation	rel = js_table_open("event_full", AccessShareLock);
+	SysScanDesc scan = scan_full(rel, owner);
+	bool		found = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* By the scheduler; a row that somebody holds stays until the next count. */
+void
+js_event_full_set(Oid owner, bool full)
+{
+	Relation	rel = js_table_open("event_full", RowExclusiveLock);
+	SysScanDesc scan = scan_full(rel, owner);
+	HeapTuple	tuple = systable_getnext(scan);
+	JsRow		row;
+
+	if (full && !HeapTupleIsValid(tuple))
+	{
+		js_row_init(&row);
+		js_row_set(&row, FULL_OWNER, ObjectIdGetDatum(owner));
+		js_table_insert(rel, &row);
+	}
+	else if (!full && HeapTupleIsValid(tuple) && !js_tuple_is_busy(tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+static void
+keep_owner(Relation rel, HeapTuple tuple, void *arg)
+{
+	List	  **owners = arg;
+	MemoryContext outer = MemoryContextSwitchTo(GetMemoryChunkContext(*owners));
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	*owners = lappend_oid(*owners, DatumGetObjectId(row.values[FULL_OWNER - 1]));
+	MemoryContextSwitchTo(outer);
+}
+
+List *
+js_event_full_owners(void)
+{
+	List	   *owners = list_make1_oid(InvalidOid);
+
+	js_table_visit_keys("event_full", NULL, NULL, 0, keep_owner, &owners);
+	return list_delete_first(owners);
 }
 
 /* ------------------------------------------------------------------------

@@ -486,6 +486,18 @@ is(session_sql($node, $db, 'other', 'SELECT count(*) FROM jobsched.waiting'), '0
 send_event("'a', '1'");
 is(result($run), 'succeeded {"a": 1}', 'its owner does');
 
+# too many
+set_setting($node, 'jobsched.max_events', 50);
+session_sql($node, $db, 'other', "SELECT count(jobsched.send_event('x')) FROM generate_series(1, 51)");
+until_true($node, $db, q{SELECT count(*) = 1 FROM jobsched_internal.event_full WHERE owner = 'other'::regrole}, 'they are counted');
+like(error_of($node, $db, q{SELECT jobsched.send_event('x')}, 'other'), qr/54000: +role "other" has more than the 50 events/, 'who has too many sends no more');
+set_setting($node, 'jobsched.max_events', undef);
+$scheduler = scheduler_pid($node, $db);
+psql("SELECT pg_terminate_backend($scheduler)");
+wait_new_scheduler($node, $db, $scheduler);
+until_true($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.event_full}, 'they are counted anew');
+like(session_sql($node, $db, 'other', q{SELECT jobsched.send_event('x')}), qr/^\d+$/, 'and it sends again');
+
 # ------------------------------------------------------------------------
 # Copies
 # ------------------------------------------------------------------------
