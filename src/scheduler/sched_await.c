@@ -91,6 +91,14 @@ find_first(Look *look, const char *name, JsEvent *first)
 	return found;
 }
 
+/* It may be that several were sent to a run above, and that another one awaits the next. */
+static void
+tell_others(const Look *look, const char *name)
+{
+	for (int i = 2; i < look->nopen_for; i++)
+		sched_event_tell_next(look->events->owner, name, look->open_for[i]);
+}
+
 /* Whether the run has got an event of a name, maybe now. */
 static bool
 has_got(Look *look, const char *name)
@@ -108,15 +116,8 @@ has_got(Look *look, const char *name)
 		return false;
 	}
 	js_event_match_insert(look->run_id, name, event.event_id);
+	tell_others(look, name);
 	return true;
-}
-
-/* It may be that several were sent to a run above, and that another one awaits the next. */
-static void
-tell_others(const Look *look, const char *name)
-{
-	for (int i = 2; i < look->nopen_for; i++)
-		sched_event_tell_next(look->events->owner, name, look->open_for[i]);
 }
 
 /* Whether the run has got an event of each name; the others are awaited. */
@@ -130,10 +131,7 @@ look_for_all(Look *look, ArrayType *wait_for)
 	for (int i = 0; i < count; i++)
 	{
 		if (has_got(look, names[i]))
-		{
-			tell_others(look, names[i]);
 			continue;
-		}
 		all = false;
 		for (int j = 0; j < look->nopen_for; j++)
 			if (look->open_for[j] != look->run_id)

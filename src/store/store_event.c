@@ -114,6 +114,8 @@ at_transaction_end(XactEvent event, void *arg)
 		return;
 	if (event == XACT_EVENT_PRE_COMMIT)
 	{
+		if (!OidIsValid(js_table_oid("event")))
+			return;				/* the extension has been dropped */
 		PushActiveSnapshot(GetTransactionSnapshot());
 		number_sent();
 		PopActiveSnapshot();
