@@ -135,7 +135,8 @@ load_queue(TimestampTz now)
 {
 	js_runs_visit_all(sched_load_run, &now);
 	js_stops_visit_all(sched_add_stop, NULL);
-	readers[EVENTS].up = 1;		/* some may have been prepared: these get their numbers */
+	readers[EVENTS].up = 1;		/* some may have been prepared: these get
+								 * their numbers */
 }
 
 static void
