@@ -435,6 +435,26 @@ is(psql(q{SELECT count(*) FROM jobsched.runs WHERE status = 'succeeded' AND resu
 check_exactly_once($node, $db, 'and ran once', "'get'");
 until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.event_match', 'nothing is left behind');
 
+# the worker, and with it the server
+app(q{
+	CREATE FUNCTION app.hang(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF jobsched.attempt() = 1 THEN
+			PERFORM pg_sleep(3600);
+		END IF;
+		RETURN jobsched.event('a');
+	END $$;
+	SELECT jobsched.create_job('hang', handler => 'app.hang')});
+$run = trigger('hang', q{wait_for => '{a}'});
+send_event("'a', '1', $run");
+wait_value($node, $db, "SELECT count(*) FROM jobsched.running WHERE run_id = $run", '1', 'it is executed');
+my $open_event = send_event("'a', '2', $run");
+kill 'KILL', psql("SELECT worker_pid FROM jobsched.running WHERE run_id = $run");
+end_sessions($node);
+wait_connection($node);
+is(result($run), 'succeeded 1', 'the next attempt has the same event');
+is(psql("SELECT count(*) FROM jobsched.events WHERE event_id = $open_event AND taken_by IS NULL"), '1', 'and has taken no other one');
+
 # while the scheduler is down
 $run = await('a');
 step();
@@ -492,6 +512,44 @@ is(session_sql($node, $db, 'other', "SELECT count(*) FROM jobsched.events WHERE 
 is(session_sql($node, $db, 'other', 'SELECT count(*) FROM jobsched.waiting'), '0', 'nor who waits');
 send_event("'a', '1'");
 is(result($run), 'succeeded {"a": 1}', 'its owner does');
+
+# An event whose row is held is taken later; so does a wait begin whose run's row is.
+$run = await('a');
+step();
+$scheduler = scheduler_pid($node, $db);
+kill 'STOP', $scheduler;
+$event = send_event("'a', '1', $run");
+my $holder = $node->background_psql($db);
+$holder->query_safe("BEGIN; SELECT 1 FROM jobsched_internal.event WHERE event_id = $event FOR UPDATE");
+kill 'CONT', $scheduler;
+step();
+is(state($run), 'queued waiting_for_event', 'what somebody holds is not taken');
+$holder->query_safe('COMMIT');
+is(result($run), 'succeeded {"a": 1}', 'until he lets go');
+kill 'STOP', $scheduler;
+$run = await('a', q{wait_timeout => '1 hour'});
+$holder->query_safe("BEGIN; SELECT 1 FROM jobsched_internal.run WHERE run_id = $run FOR UPDATE");
+kill 'CONT', $scheduler;
+step();
+is(psql("SELECT until IS NULL FROM jobsched.waiting WHERE run_id = $run"), 't', 'nor does the time begin of a run that somebody holds');
+$holder->query_safe('COMMIT');
+$holder->quit;
+until_true($node, $db, "SELECT until IS NOT NULL FROM jobsched.waiting WHERE run_id = $run", 'until he lets go');
+send_event("'a', '1', $run");
+is(ended($run), 'succeeded', 'it goes on');
+
+# More runs wait than there is room for, and others wait for them.
+set_setting($node, 'jobsched.max_queue_memory', '1 MB');
+app("SELECT count(*) FROM jobsched.trigger_many('get', array_fill(NULL::jsonb, ARRAY[5000]), wait_for => '{a}')");
+psql(q{SELECT count(jobsched.send_event('a', to_jsonb(run_id), run_id)) FROM (
+	SELECT run_id FROM jobsched_internal.run WHERE wait_for IS NOT NULL ORDER BY run_id DESC) x});
+until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'all have gone');
+is(psql("SELECT count(*) FROM jobsched.runs WHERE status = 'succeeded' AND result -> 'a' = to_jsonb(run_id)"), '5000', 'each has got what was sent to it');
+app("SELECT count(jobsched.trigger('nop', after => ARRAY[r])) FROM jobsched.trigger_many('get', array_fill(NULL::jsonb, ARRAY[3000]), wait_for => '{a}') r");
+send_event("'a', '\"room\"'");
+until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'those that wait for them, too');
+is(psql(q{SELECT count(*) FROM jobsched.runs WHERE result = '{"a": "room"}'}), '3000', 'all have got what was sent to all');
+set_setting($node, 'jobsched.max_queue_memory', undef);
 
 # too many
 set_setting($node, 'jobsched.max_events', 50);
