@@ -139,9 +139,13 @@ typedef struct EventKeyItem
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* What a run takes while it waits, and for each key. */
-#define EVENTS_COST (sizeof(RunEvents) + 32)
-#define WAIT_COST (sizeof(EventWait) + sizeof(EventKey) + 2 * sizeof(EventKeyItem) + 32)
+/* What a run takes while it waits, at most: its RunEvents, and for each key a wait and the key. */
+#define EVENTS_COST 176
+#define WAIT_COST 192
+
+StaticAssertDecl(sizeof(RunEvents) + 16 <= EVENTS_COST, "a wait for events takes more than it costs");
+StaticAssertDecl(sizeof(EventWait) + sizeof(EventKey) + 2 * sizeof(EventKeyItem) + 16 <= WAIT_COST,
+				 "a key takes more than it costs");
 
 typedef struct Leftover
 {
@@ -275,6 +279,18 @@ next_in_turn(Turns *turns)
 	return node == NULL ? NULL : dlist_container(RunEvents, node, node);
 }
 
+/*
+ * What it takes of its role's memory, whatever comes of it: a key for each name, and one
+ * more for each run above it.
+ */
+static uint32
+cost_of(const JsRun *row)
+{
+	int			count = ArrayGetNItems(ARR_NDIM(row->wait_for), ARR_DIMS(row->wait_for));
+
+	return EVENTS_COST + Min(count, JS_MAX_EVENTS) * (row->depth + 1) * WAIT_COST;
+}
+
 /* A run has been read that waits for events; it is in no place yet. */
 void
 sched_event_begin(RunEntry *run, const JsRun *row)
@@ -287,8 +303,8 @@ sched_event_begin(RunEntry *run, const JsRun *row)
 	events->until = row->wait_until;
 	dlist_init(&events->waits);
 	run->events = events;
-	events->cost = EVENTS_COST;
-	sched_run_charge(run, EVENTS_COST);
+	events->cost = cost_of(row);
+	sched_run_charge(run, events->cost);
 }
 
 /* It awaits an event of a name that is open for a run, or for all (0). */
@@ -303,8 +319,6 @@ sched_event_await(RunEvents *events, const char *name, int64 open_for)
 	dlist_push_tail(&key->waits, &wait->node);
 	dlist_push_tail(&events->waits, &wait->own);
 	key->count++;
-	events->cost += WAIT_COST;
-	sched_run_charge(events->run, WAIT_COST);
 }
 
 static void
@@ -343,8 +357,6 @@ forget_keys(RunEvents *events, bool hand_on)
 		if (hand_on && key->count > 0)
 			tell_next(key);
 		close_key(key);
-		events->cost -= WAIT_COST;
-		sched_run_charge(events->run, -(int32) WAIT_COST);
 	}
 }
 

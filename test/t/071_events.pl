@@ -549,6 +549,9 @@ app("SELECT count(jobsched.trigger('nop', after => ARRAY[r])) FROM jobsched.trig
 send_event("'a', '\"room\"'");
 until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'those that wait for them, too');
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE result = '{"a": "room"}'}), '3000', 'all have got what was sent to all');
+app(q{SELECT count(*) FROM jobsched.trigger_many('nop', array_fill(NULL::jsonb, ARRAY[300]), wait_for => ARRAY(SELECT 'n' || i FROM generate_series(1, 50) i))});
+app(q{SELECT count(jobsched.send_event('n' || i)) FROM generate_series(1, 50) i});
+until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'those that wait for many events, too');
 set_setting($node, 'jobsched.max_queue_memory', undef);
 
 # too many
