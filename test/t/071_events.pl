@@ -468,6 +468,51 @@ wait_new_scheduler($node, $db, $scheduler);
 is(result($run), 'succeeded {"a": "down"}', 'what came while no scheduler was there is not lost');
 
 # ------------------------------------------------------------------------
+# A model
+# ------------------------------------------------------------------------
+
+# What is sent and queued one after the other decides what each run gets, whenever
+# the scheduler looks, and however often it is killed: of each name the first that
+# was sent later, to all or to this run.
+srand($ENV{JOBSCHED_EVENTS_SEED} // 71);
+my @waits;
+for my $i (1 .. 300)
+{
+	my $name = ('a', 'b', 'c')[ rand 3 ];
+	my @open = grep { !$_->{ended} } @waits;
+	my $kind = rand;
+
+	if ($kind < 0.4)
+	{
+		my @names = grep { rand() < 0.5 } ('a', 'b', 'c');
+		@names = ($name) if !@names;
+		my $names = join ',', @names;
+		push @waits, { id => await($names, qq{args => '{"names": "$names"}'}), names => \@names, got => {} };
+		next;
+	}
+	my $to = $kind < 0.8 && @open ? $open[ rand @open ] : undef;
+	send_event("'$name', '$i'" . ($to ? ", $to->{id}" : ''));
+	for my $wait ($to ? $to : @open)
+	{
+		$wait->{got}->{$name} //= $i if grep { $_ eq $name } @{ $wait->{names} };
+		$wait->{ended} = keys %{ $wait->{got} } == @{ $wait->{names} };
+	}
+	kill_scheduler() if $i % 100 == 0;
+}
+my @wrong;
+for my $wait (@waits)
+{
+	my $expected = $wait->{ended} ? 'succeeded {' . join(', ', map { qq{"$_": $wait->{got}->{$_}} } sort keys %{ $wait->{got} }) . '}'
+	  : 'queued waiting_for_event';
+	my $is = $wait->{ended} ? result($wait->{id}) : state($wait->{id});
+	push @wrong, "run $wait->{id}: $is, and not $expected" if $is ne $expected;
+}
+cmp_ok(scalar(grep { $_->{ended} } @waits), '>', 50, 'many have got all');
+is_deeply(\@wrong, [], 'each has got what the model says');
+app("SELECT jobsched.cancel_runs('get')");
+until_true($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'the others are cancelled');
+
+# ------------------------------------------------------------------------
 # Meanwhile
 # ------------------------------------------------------------------------
 
