@@ -371,7 +371,6 @@ $node->safe_psql('template1', 'CREATE DATABASE leaving');
 $node->safe_psql('leaving', 'CREATE EXTENSION jobsched');
 wait_scheduler($node, 'leaving');
 is($node->safe_psql('leaving', q{BEGIN; SELECT jobsched.send_event('a') > 0; DROP EXTENSION jobsched; COMMIT}), 't', 'the extension can be dropped afterwards');
-$node->safe_psql('template1', 'DROP DATABASE leaving');
 
 # both, in either order
 for my $order ('e r', 'r e')
