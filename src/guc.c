@@ -38,6 +38,7 @@ int			js_guc_spare_workers = 2;
 int			js_guc_max_queue_memory = 256 * 1024;
 int			js_guc_max_job_size = 1024;
 int			js_guc_max_args_size = 17 * 1024;	/* the largest body fits */
+int			js_guc_max_events = 1000000;
 int			js_guc_max_result_size = 1024;
 int			js_guc_max_log_size = 64;
 char	   *js_guc_http_allow = NULL;
@@ -193,6 +194,11 @@ define_share_settings(void)
 							"A larger one is refused.",
 							&js_guc_max_job_size, 1024, 64, 1024 * 1024 - 1,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_events",
+							"Events of one role, in each database.",
+							"It sends no more until some have expired.",
+							&js_guc_max_events, 1000000, 1, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.max_args_size",
 							"The largest args, request or state of a single run.",
 							"Larger ones are refused.",

@@ -103,6 +103,27 @@ verb_of(const JsJob *job)
 		"Executes its command";
 }
 
+/* , and events "x" and "y" have come */
+static const char *
+events_of(const JsJob *job, bool at_once)
+{
+	StringInfoData list;
+	int			count;
+	char	  **names = js_event_names(job->step_wait_for, &count);
+	int			named = count <= MOST_NAMED ? count : MOST_NAMED - 1;
+
+	if (count == 0)
+		return "";
+	initStringInfo(&list);
+	appendStringInfo(&list, "%s %s", at_once ? "when" : ", and", count == 1 ? "event" : "events");
+	for (int i = 0; i < named; i++)
+		appendStringInfo(&list, "%s\"%s\"", i == 0 ? " " : i == count - 1 ? " and " : ", ", names[i]);
+	if (named < count)
+		appendStringInfo(&list, " and %d others", count - named);
+	appendStringInfo(&list, " %s come", count == 1 ? "has" : "have");
+	return list.data;
+}
+
 static char *
 delay_of(const JsJob *job)
 {
@@ -124,9 +145,13 @@ start_of(const Explained *step)
 static char *
 explain(const Explained *step)
 {
-	return psprintf("%s %s%s%s%s.", verb_of(step->job),
+	bool		waits = step->job->step_wait_for != NULL;
+
+	return psprintf("%s %s%s%s%s%s.", verb_of(step->job),
 					step->job->has_items ? "for each element that \"for_each\" returns, " : "",
-					start_of(step), step->job->step_if != NULL ? ", if its condition holds" : "",
+					waits && step->nafter == 0 && step->job->step_delay == 0 ? "" : start_of(step),
+					events_of(step->job, step->nafter == 0 && step->job->step_delay == 0),
+					step->job->step_if != NULL ? ", if its condition holds" : "",
 					step->job->step_optional ? "; if it fails, the run does not" : "");
 }
 

@@ -12,6 +12,7 @@
 #include "api/access.h"
 #include "api/after.h"
 #include "api/child.h"
+#include "api/event.h"
 #include "api/http.h"
 #include "api/idempotency.h"
 #include "base/arguments.h"
@@ -153,7 +154,8 @@ check_callback(const char *parameter, const char *function)
 /*
  * method, url, body, headers, params, timeout, max_attempts, keys,
  * idempotency_key, on_conflict, idempotency_period, body_text, run_at, priority,
- * what requests of jobs have too, after, after_when, child, optional.
+ * what requests of jobs have too, after, after_when, child, optional, wait_for,
+ * wait_timeout.
  */
 Datum
 jobsched_http_request(PG_FUNCTION_ARGS)
@@ -192,6 +194,7 @@ jobsched_http_request(PG_FUNCTION_ARGS)
 	run.priority = PG_ARGISNULL(13) ? 0 : PG_GETARG_INT32(13);
 	js_after_arguments(fcinfo, 20, &run);
 	js_child_arguments(fcinfo, 22, &run);
+	js_event_arguments(fcinfo, 24, &run);
 	js_idempotency_arguments(fcinfo, 8, &idempotency);
 	if (js_idempotency_admit(&idempotency, &run, js_queue_run_at_is_given(fcinfo, 12)))
 	{

@@ -380,7 +380,7 @@ jobsched_adopt(PG_FUNCTION_ARGS)
 		js_check_owns_database();
 	js_identity_renew(&adoption.token);
 	js_ids_catch_up("job_id_seq", js_job_last_id());
-	js_ids_catch_up("run_id_seq", js_run_last_id());
+	js_ids_catch_up("run_id_seq", Max(js_run_last_id(), js_event_last_id()));
 	js_runs_adopt(&adoption.token, js_may_act_for);
 	foreach(lc, js_jobs_select(is_stranger, &adoption.token))
 		adopt_job(*(int64 *) lfirst(lc), &adoption);

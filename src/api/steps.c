@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "api/event.h"
 #include "api/job_definition.h"
 #include "api/step_order.h"
 #include "api/step_value.h"
@@ -68,7 +69,7 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each", "wait_for", "wait_timeout"};
 
 static char *
 list_keys(void)
@@ -256,6 +257,23 @@ take_flags(Steps *all, const Step *step)
 	all->path.key = NULL;
 }
 
+/* Events that its runs wait for. */
+static void
+take_wait(Steps *all, const Step *step)
+{
+	JsonbValue *value = look_up(all, step, "wait_for");
+	JsJob	   *job = step->job;
+
+	if (value != NULL)
+		job->step_wait_for = js_event_wait_for(DatumGetArrayTypeP(js_step_value("wait_for", value, JS_PARAMETER_KEYS)));
+	value = look_up(all, step, "wait_timeout");
+	if (value != NULL)
+		job->step_wait_timeout =
+			js_event_wait_timeout(DatumGetIntervalP(js_step_value("wait_timeout", value, JS_PARAMETER_SPAN)),
+								  job->step_wait_for != NULL);
+	all->path.key = NULL;
+}
+
 /* Like create_job(), for which steps are another kind of work. */
 static void
 check_work(const JsJobDefinition *def)
@@ -283,6 +301,7 @@ define_step(Steps *all, Step *step)
 	take_from_workflow(all->workflow, step->job, &def);
 	take_parameters(all, step, &def);
 	take_flags(all, step);
+	take_wait(all, step);
 	check_work(&def);
 	def.has_http = js_http_is_anything_given(&def.http);
 	js_job_arguments_complete(&def.args);

@@ -14,6 +14,7 @@
 #include "api/access.h"
 #include "api/after.h"
 #include "api/child.h"
+#include "api/event.h"
 #include "api/http.h"
 #include "api/idempotency.h"
 #include "api/trigger.h"
@@ -87,8 +88,8 @@ js_trigger_arguments(FunctionCallInfo fcinfo, int n, const JsJob *job, JsRun *ru
 
 /*
  * A run of the job in the first argument, but for its args and keys.  What it waits
- * for, and whether the caller's run waits for it, is in the arguments from after_n
- * on.
+ * for, whether the caller's run waits for it, and for which events it waits, is in
+ * the arguments from after_n on.
  */
 static void
 prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *run, JsKeySource *source)
@@ -100,6 +101,7 @@ prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *r
 	js_trigger_arguments(fcinfo, 2, &job, run, source);
 	js_after_arguments(fcinfo, after_n, run);
 	js_child_arguments(fcinfo, after_n + 2, run);
+	js_event_arguments(fcinfo, after_n + 4, run);
 }
 
 static Jsonb *

@@ -105,6 +105,8 @@ prepare(const Queue *queue, const JsJob *step, JsRun *run)
 	js_bounds_check_run(run);
 	if (templates != NULL)
 		run->keys = js_limit_keys_require(templates, args);
+	run->wait_for = step->step_wait_for;
+	run->wait_timeout = step->step_wait_timeout;
 	js_children_adopt(run, step->step_optional);
 	wait_for_others(queue, step, run);
 	if (run->nparents == 0)

@@ -130,8 +130,8 @@ typedef enum RunEntryState
 	RUN_HELD,					/* its job does not let it start */
 	RUN_LIMITED,				/* in the line of its limits */
 	RUN_BEHIND,					/* other runs of its job come first */
-	RUN_WAITING,				/* other runs are to end first; see
-								 * sched_after.c */
+	RUN_WAITING,				/* other runs are to end first, or events to
+								 * come; see sched_after.c, sched_event.c */
 	RUN_ASSIGNED,				/* with a worker */
 	RUN_PARENT					/* it has been executed; its children are to
 								 * end: see sched_children.c */
@@ -212,6 +212,23 @@ typedef struct RunAfter
 	dlist_node	node;
 } RunAfter;
 
+/* Of a run that waits for events (sched_event.c). */
+typedef struct RunEvents
+{
+	RunEntry   *run;
+	Oid			owner;			/* whose events it awaits */
+	bool		has_looked;		/* and awaits what it has not found */
+	bool		is_limited;		/* its time is counted */
+	int64		root;			/* of its tree: what it sees is newer */
+	int64		timeout;		/* microseconds; 0: none */
+	TimestampTz until;			/* DT_NOBEGIN: that is not known yet, or never */
+	uint32		cost;			/* in RunEntry.cost */
+	dlist_head	waits;			/* EventWait.own */
+	Turns	   *turns;			/* that it is in; NULL: in none */
+	dlist_node	node;
+	pairingheap_node until_node;
+} RunEvents;
+
 struct RunEntry
 {
 	int64		run_id;
@@ -258,6 +275,8 @@ struct RunEntry
 	bool		depends;		/* there are rows of dependency: of runs that
 								 * it waits for, or did, or carries over */
 	RunAfter   *after;			/* NULL: it waits for none any more */
+	bool		awaited;		/* there are events that it waits for, or did */
+	RunEvents  *events;			/* NULL: it waits for none any more */
 	RunChild   *child;			/* NULL: no run waits for it as its parent */
 	Batch	   *batch;			/* NULL: it is none */
 	TimestampTz ends_by;		/* of one that waits for its children;
@@ -562,6 +581,7 @@ extern void sched_after_tell(int64 run_id, JsStatus status, TimestampTz finished
 extern void sched_after_tell_gone(int64 run_id);
 extern void sched_after_add_parent(RunAfter *after, int64 parent_id);
 extern void sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at);
+extern bool sched_run_is_left_alone(const RunEntry *run);
 extern bool sched_after_is_left_alone(const RunAfter *after);
 extern bool sched_after_settle(RunAfter *after);
 extern JsStatus sched_after_status_of(int64 run_id, TimestampTz *finished_at);
@@ -578,6 +598,44 @@ extern TimestampTz sched_after_deadline(void);
 /* sched_upstream.c */
 extern void sched_upstream_serve(TimestampTz now);
 extern void sched_upstream_follow(TimestampTz now);
+
+/* sched_event.c */
+extern void sched_event_begin(RunEntry *run, const JsRun *row);
+extern void sched_event_await(RunEvents *events, const char *name, int64 open_for);
+extern void sched_event_forget_keys(RunEvents *events);
+extern void sched_event_end(RunEvents *events);
+extern void sched_event_leave(RunEntry *run, bool ended);
+extern void sched_event_note(RunEntry *run);
+extern void sched_event_looked(RunEvents *events, TimestampTz now);
+extern void sched_event_look_away(RunEvents *events);
+extern void sched_event_put_off(RunEvents *events);
+extern RunEvents *sched_event_next_to_see(void);
+extern void sched_event_tell_next(Oid owner, const char *name, int64 open_for);
+extern void sched_event_came(const JsEvent *head, void *arg);
+extern void sched_event_tell_some(void);
+extern TimestampTz sched_event_due(void);
+extern void sched_event_ripen(TimestampTz now);
+extern RunEntry *sched_event_next_to_end(void);
+extern void sched_event_end_later(RunEntry *run);
+extern bool sched_event_ends_waiting(void);
+extern void sched_event_search_again(void);
+extern void sched_event_clean(void);
+extern bool sched_event_waiting(void);
+extern TimestampTz sched_event_deadline(void);
+
+/* sched_event_count.c */
+extern void sched_event_count_begin(void);
+extern void sched_event_count(const JsEvent *event);
+extern void sched_event_count_new(const JsEvent *event);
+extern void sched_event_count_end(void);
+
+/* sched_await.c */
+extern void sched_await_serve(TimestampTz now);
+extern void sched_await_begin_expiry(void);
+extern bool sched_await_expires_now(void);
+extern void sched_await_expire(TimestampTz now);
+extern TimestampTz sched_await_deadline(void);
+extern char *sched_await_missing(const RunEntry *run);
 
 /* sched_children.c */
 extern void sched_child_join(RunEntry *run, int64 parent_run_id);

@@ -353,12 +353,16 @@ reason_to_skip(const RunAfter *after)
  * another reason.
  */
 bool
-sched_after_is_left_alone(const RunAfter *after)
+sched_run_is_left_alone(const RunEntry *run)
 {
-	const RunEntry *run = after->run;
-
 	return run->job->asleep || run->job->dropped ||
 		run->stop != NULL || run->superseded || run->disowned || sched_child_is_doomed(run);
+}
+
+bool
+sched_after_is_left_alone(const RunAfter *after)
+{
+	return sched_run_is_left_alone(after->run);
 }
 
 /*

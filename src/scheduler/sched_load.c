@@ -373,6 +373,9 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->depends = row->after_when != JS_AFTER_NOTHING || row->nparents > 0;
 	if (row->after_when != JS_AFTER_NOTHING && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_after_begin(run, row->after_when, row->nparents);
+	run->awaited = row->wait_for != NULL;
+	if (run->awaited && row->status == JS_RUN_QUEUED && row->attempt == 0)
+		sched_event_begin(run, row);
 	sched_after_note_back(run->run_id);
 	run->always = row->after_when == JS_AFTER_ALWAYS;
 	if (row->parent_run_id != 0)

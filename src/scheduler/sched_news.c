@@ -58,17 +58,13 @@ load_jobs(void)
 	changes_seen = changes_of_jobs();
 	sched.home = js_identity_read(&sched.token);
 	if (sched.home && !was_home)
+	{
 		sched_after_search_again();
+		sched_event_search_again();
+	}
 	js_jobs_visit_all(first ? sched_load_first_job : sched_load_job, NULL);
 	if (first)
 		js_job_states_visit(sched_load_state, NULL);
-}
-
-static void
-load_queue(TimestampTz now)
-{
-	js_runs_visit_all(sched_load_run, &now);
-	js_stops_visit_all(sched_add_stop, NULL);
 }
 
 /*
@@ -97,7 +93,51 @@ read_stops(int64 from, bool down, TimestampTz now)
 	return js_stops_visit_some(from, down, READ_AT_A_TIME, sched_add_stop, NULL);
 }
 
-static Reader readers[] = {{.read = read_runs}, {.read = read_stops}};
+static void
+take_event(const JsEvent *head, void *arg)
+{
+	sched_event_came(head, NULL);
+	sched_event_count(head);
+}
+
+static void
+take_new_event(const JsEvent *head, void *arg)
+{
+	sched_event_came(head, NULL);
+	sched_event_count_new(head);
+}
+
+/* On the way up they are counted too. */
+static int64
+read_events(int64 from, bool down, TimestampTz now)
+{
+	int64		next;
+
+	if (down)
+		return js_events_visit_some(from, true, READ_AT_A_TIME, sched_event_came, NULL);
+	if (from == 1)
+		sched_event_count_begin();
+	next = js_events_visit_some(from, false, READ_AT_A_TIME, take_event, NULL);
+	if (next == 0)
+		sched_event_count_end();
+	return next;
+}
+
+enum
+{
+	RUNS, STOPS, EVENTS
+};
+
+static Reader readers[] = {[RUNS] = {.read = read_runs},[STOPS] = {.read = read_stops},[EVENTS] = {.read = read_events}};
+
+static void
+load_queue(TimestampTz now)
+{
+	js_runs_visit_all(sched_load_run, &now);
+	js_stops_visit_all(sched_add_stop, NULL);
+	readers[EVENTS].up = 1;		/* some may have been prepared: these get
+								 * their numbers */
+}
 
 static void
 ask_for_all(void)
@@ -219,7 +259,7 @@ bool
 sched_news_waiting(void)
 {
 	return js_database_has_news(sched.db) || sched_ends_waiting() || sched_promotions_waiting() ||
-		sched.unplaced != NIL || sched_after_waiting() || sched_retire_waiting() || sched_reading();
+		sched.unplaced != NIL || sched_after_waiting() || sched_event_waiting() || sched_retire_waiting() || sched_reading();
 }
 
 /* However many of them have changed, they are read once. */
@@ -237,12 +277,14 @@ read_news(const JsNews *item, TimestampTz now)
 {
 	if (item->kind == JS_NEWS_RUNS)
 		js_runs_visit(item->first, item->last, sched_load_run, &now);
+	else if (item->kind == JS_NEWS_EVENTS)
+		js_events_visit(item->first, item->last, take_new_event, NULL);
 	else
 		js_stops_visit(item->first, item->last, sched_add_stop, NULL);
 }
 
 /*
- * Reads runs or stops that news name.  Those that name few rows come first;
+ * Reads runs, stops or events that news name.  Those that name few rows come first;
  * what is more than can be read in one step is read in parts.
  */
 static void
@@ -289,6 +331,7 @@ sched_load_news(TimestampTz now)
 		sched_load_limits();
 	read_rows(JS_NEWS_RUNS, count, now);
 	read_rows(JS_NEWS_STOPS, count, now);
+	read_rows(JS_NEWS_EVENTS, count, now);
 }
 
 /* ------------------------------------------------------------------------

@@ -187,6 +187,23 @@ skip_some(TimestampTz now)
 	}
 }
 
+/* Those for whom no event has come in time. */
+static void
+time_out_some(void)
+{
+	RunEntry   *run;
+
+	for (int i = 0; i < MAX_ENDED && sched_may_end_more() && (run = sched_event_next_to_end()) != NULL; i++)
+	{
+		if (!sched_row_is_free(run))
+		{
+			sched_event_end_later(run);
+			return;
+		}
+		sched_end_run(run, JS_TIMED_OUT, "no_event", NULL, sched_await_missing(run));
+	}
+}
+
 /* Ends what a restart has cut off, and what is cancelled, dropped or skipped. */
 void
 sched_end_pending(TimestampTz now)
@@ -200,6 +217,7 @@ sched_end_pending(TimestampTz now)
 	end_dropped();
 	sched_parents_serve(now);
 	skip_some(now);
+	time_out_some();
 }
 
 /* Whether the next step has something to end. */
@@ -208,5 +226,5 @@ sched_ends_waiting(void)
 {
 	return sched_may_end() &&
 		(sched.dropped_jobs != NIL || sched.cut_off != NIL || sched.disowned != NIL ||
-		 sched_stops_waiting() || sched_after_skips_waiting() || sched_children_waiting());
+		 sched_stops_waiting() || sched_after_skips_waiting() || sched_event_ends_waiting() || sched_children_waiting());
 }

@@ -189,6 +189,7 @@ sched_run_forget(RunEntry *run)
 	sched_run_place(run, RUN_HELD);
 	sched_after_tell_gone(run->run_id);
 	sched_after_leave(run);
+	sched_event_leave(run, true);
 	sched_children_tell(run->run_id);
 	sched_child_leave(run);
 	sched_limits_detach(run);
@@ -207,6 +208,7 @@ sched_run_give_way(RunEntry *run, OwnerEntry *room)
 	sched_leave_unread(room, run->run_id);
 	sched_run_place(run, RUN_HELD);
 	sched_after_give_way(run, room);
+	sched_event_leave(run, false);
 	sched_child_leave(run);
 	sched_limits_detach(run);
 	sched_run_free(run);
@@ -306,7 +308,7 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 		sched_note_disowned(run);
 	if (run->cut_off || run->superseded || run->disowned || is_held(run) || sched_child_is_doomed(run))
 		sched_run_place(run, RUN_HELD);
-	else if (run->after != NULL)
+	else if (run->after != NULL || run->events != NULL)
 		sched_run_place(run, RUN_WAITING);
 	else if (run->run_at > now && !run->claimed)
 		sched_run_place(run, RUN_FUTURE);
@@ -316,6 +318,8 @@ sched_run_wait(RunEntry *run, TimestampTz now)
 		sched_run_place(run, RUN_READY);
 	if (run->after != NULL)
 		sched_after_note(run);
+	else if (run->events != NULL)
+		sched_event_note(run);
 	sched_child_note(run);
 	if (run->job->dropped)
 		sched_note_dropped(run->job);

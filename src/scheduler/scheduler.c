@@ -12,6 +12,7 @@
  *		look at the workers' seats			sched_dispatch.c
  *		load what is new					sched_news.c
  *		see to runs that wait for runs		sched_upstream.c
+ *		see to runs that wait for events	sched_await.c
  *		tally outcomes in the jobs' states	sched_tally.c
  *		turn due slots into runs			sched_fire.c
  *		run jobs that come after jobs		sched_successor.c
@@ -251,7 +252,8 @@ static bool
 step_needed(bool dead, TimestampTz now)
 {
 	return dead || clock_was_set_back(now) || sched_news_waiting() || GetCurrentTimestamp() >= next_sweep ||
-		first_due() <= now || first_future() <= now || sched_deadline_first() <= now || sched_limits_changed() ||
+		first_due() <= now || first_future() <= now || sched_deadline_first() <= now ||
+		sched_event_due() <= now || sched_await_expires_now() || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
 		sched_settle_deadline() <= GetCurrentTimestamp() ||
@@ -269,6 +271,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		look_for_prepared();
 		sched_sweep(now);
 		sched_begin_expiry();
+		sched_await_begin_expiry();
 		next_sweep = GetCurrentTimestamp() + SWEEP_US;
 	}
 	sched_settle_waiting(now);
@@ -281,6 +284,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_place_some();
 	sched_upstream_serve(now);
 	sched_serve_deadlines(now);
+	sched_await_serve(now);
 	sched_end_pending(now);
 	sched_retire_some(now);
 	if (dead)
@@ -310,6 +314,8 @@ step_in_transaction(bool dead, TimestampTz now)
 	sched_claim(now);
 	if (sched_keys_expire_now())
 		sched_expire_keys(now);
+	if (sched_await_expires_now() && !sched_reading())
+		sched_await_expire(now);
 	JS_INJECTION_POINT("jobsched-step-before-commit");
 	js_process_commit();
 	JS_INJECTION_POINT("jobsched-step-committed");
@@ -393,6 +399,7 @@ ms_to_sleep(void)
 		ms = js_clock_ms_until(first_due(), ms);
 	ms = js_clock_ms_until(first_future(), ms);
 	ms = js_clock_ms_until(sched_deadline_first(), ms);
+	ms = js_clock_ms_until(sched_event_due(), ms);
 	ms = sched_limits_have_room(js_clock_now()) ? 0 : js_clock_ms_until(sched_limits_deadline(), ms);
 	ms = sched_rings_ms(ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
@@ -401,6 +408,8 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_settle_deadline(), ms);
 	ms = real_ms_until(sched_after_deadline(), ms);
 	ms = real_ms_until(sched_successors_deadline(), ms);
+	ms = real_ms_until(sched_event_deadline(), ms);
+	ms = real_ms_until(sched_await_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)

@@ -41,6 +41,7 @@ typedef enum JsNewsKind
 	JS_NEWS_RUNS,				/* runs first..last were queued */
 	JS_NEWS_JOBS,				/* jobs first..last changed */
 	JS_NEWS_STOPS,				/* stops first..last were asked for */
+	JS_NEWS_EVENTS,				/* events first..last were sent */
 	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
 	JS_NEWS_LIMITS				/* queues or limits were defined anew */
 } JsNewsKind;

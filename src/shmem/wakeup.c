@@ -103,6 +103,12 @@ js_wakeup_stop(int64 stop_id)
 	add_note(JS_NEWS_STOPS, stop_id);
 }
 
+void
+js_wakeup_event(int64 event_id)
+{
+	add_note(JS_NEWS_EVENTS, event_id);
+}
+
 /* Whether anything runs here has been decided anew. */
 void
 js_wakeup_processing(void)

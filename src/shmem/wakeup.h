@@ -14,6 +14,7 @@ extern void js_wakeup_init(void);
 extern void js_wakeup_run(int64 run_id);
 extern void js_wakeup_job(int64 job_id);
 extern void js_wakeup_stop(int64 stop_id);
+extern void js_wakeup_event(int64 event_id);
 extern void js_wakeup_processing(void);
 extern void js_wakeup_limits(void);
 extern void js_wakeup_everything(void);

@@ -90,6 +90,9 @@ CREATE TABLE jobsched_internal.job (
 	step_looks boolean NOT NULL DEFAULT false,
 	-- SQL that gives the elements, of each of which there is a run
 	step_for_each text,
+	-- events that its runs wait for
+	step_wait_for text[],
+	step_wait_timeout interval,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,

@@ -60,7 +60,12 @@ CREATE TABLE jobsched_internal.run (
 	worker_pid integer,
 	-- if it is a batch or its job is made of steps; the job may be altered until it
 	-- begins, and a worker says what it was then
-	workflow text CHECK (workflow = ANY (ARRAY['steps', 'batch']))
+	workflow text CHECK (workflow = ANY (ARRAY['steps', 'batch'])),
+	-- if it waits for events (42_events.sql): their names, for how long, and until when,
+	-- which the scheduler writes when the wait begins
+	wait_for text[],
+	wait_timeout interval,
+	wait_until timestamptz
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
@@ -123,12 +128,15 @@ CREATE FUNCTION jobsched.trigger(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
 'Queues a run of a job and returns its id; it exists if and only if the transaction commits, and '
-'starts then, or at run_at, or when the runs in after have ended as after_when says. args are '
-'merged over the job''s; more, and idempotency_key: doc/runs.md, doc/workflows.md.';
+'starts then, or at run_at, or when the runs in after have ended as after_when says, or the events '
+'in wait_for have come. args are merged over the job''s; more, and idempotency_key: doc/runs.md, '
+'doc/workflows.md.';
 
 CREATE FUNCTION jobsched.trigger_many(
 	job text,
@@ -141,7 +149,9 @@ CREATE FUNCTION jobsched.trigger_many(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';

@@ -68,6 +68,11 @@ COMMENT ON VIEW jobsched.running IS 'The runs that a worker executes at this mom
 CREATE FUNCTION jobsched_internal.waits(run_id bigint) RETURNS boolean
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'jobsched_waits';
 
+-- Or for events of some names.
+CREATE FUNCTION jobsched_internal.waits(run_id bigint, wait_for text[]) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL RESTRICTED COST 100
+RETURN jobsched_internal.waits(run_id) OR COALESCE(jobsched_internal.awaits(run_id, wait_for) <> '{}', false);
+
 CREATE FUNCTION jobsched_internal.waits_for(run_id bigint, OUT parents bigint, OUT parent_ids bigint[])
 RETURNS record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'jobsched_waits_for';
 
@@ -86,19 +91,25 @@ SELECT r.run_id,
 	w.parent_ids,
 	r.queued_at AS since,
 	r.run_at,
-	j.step_delay AS delay
+	j.step_delay AS delay,
+	e.events,
+	CASE WHEN e.events <> '{}' THEN r.wait_until END AS until
 FROM jobsched_internal.run r
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id,
-	LATERAL jobsched_internal.waits_for(r.run_id) w
-WHERE r.after_when IS NOT NULL AND r.attempt = 0 AND r.status = 'queued' AND w.parents > 0
+	LATERAL jobsched_internal.waits_for(r.run_id) w,
+	LATERAL (SELECT COALESCE(jobsched_internal.awaits(r.run_id, r.wait_for), '{}') AS events) e
+WHERE (r.after_when IS NOT NULL OR r.wait_for IS NOT NULL) AND r.attempt = 0 AND r.status = 'queued'
+	AND (w.parents > 0 OR e.events <> '{}')
 	AND jobsched_internal.may_see(r.owner)::integer <> 0;
-COMMENT ON VIEW jobsched.waiting IS 'The runs that wait for other runs (parameter after of trigger() and its like), and for which.';
+COMMENT ON VIEW jobsched.waiting IS 'The runs that wait for other runs or for events (parameters after and wait_for of trigger() and its like), and for which.';
 COMMENT ON COLUMN jobsched.waiting.parents IS 'how many of the runs that it waits for have not ended; 1000: at least as many';
 COMMENT ON COLUMN jobsched.waiting.parent_ids IS 'the ten newest of these';
 COMMENT ON COLUMN jobsched.waiting.since IS 'when it was queued';
 COMMENT ON COLUMN jobsched.waiting.run_at IS 'before this it does not start in any case';
 COMMENT ON COLUMN jobsched.waiting.delay IS 'of a step: how long after the last of these has ended it starts';
+COMMENT ON COLUMN jobsched.waiting.events IS 'the names of events that have not come';
+COMMENT ON COLUMN jobsched.waiting.until IS 'when it ends as timed_out if they have not; NULL: never, or that is not counted yet';
 
 CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
 SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
@@ -135,10 +146,11 @@ FROM (
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 		LEFT JOIN jobsched_internal.job_of_run d ON d.job_id = r.job_id
 	WHERE r.status <> ALL (ARRAY['running', 'waiting']) AND jobsched_internal.may_see(r.owner)
-		AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
+		AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
+			OR NOT jobsched_internal.waits(r.run_id, r.wait_for))
 ) u
 WHERE u.run_at IS NOT NULL;
-COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued, but for those that wait for other runs (view waiting).';
+COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued, but for those that wait for other runs or events (view waiting).';
 
 CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';

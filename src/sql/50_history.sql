@@ -42,6 +42,8 @@ CREATE TABLE jobsched_internal.history (
 	optional boolean,
 	-- 'steps' or 'batch' if it was one of these
 	workflow text,
+	wait_for text[],
+	wait_timeout interval,
 	PRIMARY KEY (run_id, segment)
 ) PARTITION BY LIST (segment);
 CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
@@ -84,6 +86,8 @@ SELECT r.run_id,
 	CASE WHEN r.status <> 'queued' THEN r.reason
 		WHEN r.after_when IS NOT NULL AND r.attempt = 0 AND jobsched_internal.waits(r.run_id)
 			THEN 'waiting_for_upstream'
+		WHEN r.wait_for IS NOT NULL AND r.attempt = 0 AND jobsched_internal.awaits(r.run_id, r.wait_for) <> '{}'
+			THEN 'waiting_for_event'
 		WHEN s.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
 		WHEN j.paused THEN 'job_paused'
@@ -137,7 +141,7 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id, q.optional
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id, q.optional, q.wait_for
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
@@ -145,7 +149,7 @@ FROM (
 		h.finished_at, h.missed_count, h.keys, h.args, h.request, h.handler, h.result,
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid,
-		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional
+		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional, h.wait_for
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id,
@@ -155,7 +159,7 @@ FROM (
 WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
 COMMENT ON COLUMN jobsched.runs.status IS 'queued, running, retrying; succeeded, failed, cancelled, timed_out, lost, skipped, missed';
-COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; waiting_for_children of a running one that has been executed; of a queued run what it waits for (waiting_for_upstream: other runs, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
+COMMENT ON COLUMN jobsched.runs.reason IS 'machine-readable cause of a status other than succeeded; waiting_for_children of a running one that has been executed; of a queued run what it waits for (waiting_for_upstream: other runs, waiting_for_event: events, see view waiting; not_due, processing_stopped, job_paused, waiting_for_run: its job''s other runs, waiting_for_worker, or waiting_for_turn if any limit may be what it waits for) or what sent it back to the queue (worker_died, server_restarted, reset)';
 COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as its child, the batch that it is a member of, the run of the job that it is a step of, or that of the step that it is an element of; it does not end before';
 COMMENT ON COLUMN jobsched.runs.optional IS 'whether its parent can succeed though it fails';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';

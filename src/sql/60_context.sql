@@ -28,6 +28,12 @@ COMMENT ON FUNCTION jobsched.upstream IS
 'The runs that the run which calls it has waited for (parameter after of trigger() and its like), '
 'and what they have left; no rows outside a run.';
 
+CREATE FUNCTION jobsched.event(name text) RETURNS jsonb
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'jobsched_event';
+COMMENT ON FUNCTION jobsched.event IS
+'What the event of this name had with it that the run which calls it has waited for (parameter wait_for of '
+'trigger() and its like); NULL in a run that waited for none, and outside a run.';
+
 CREATE FUNCTION jobsched.workflow_run_id() RETURNS bigint
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'jobsched_workflow_run_id';
 COMMENT ON FUNCTION jobsched.workflow_run_id IS

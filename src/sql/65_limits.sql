@@ -81,15 +81,16 @@ FROM jobsched_internal.limit_definition d
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 		WHERE j.queue IS NOT NULL
 			AND r.status <> 'waiting' AND (r.status = 'running' OR (r.run_at <= jobsched_internal.clock_now()
-				AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
-				AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0
-					OR jobsched_internal.starts_at(r.run_id) <= jobsched_internal.clock_now())))
+			AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
+				OR NOT jobsched_internal.waits(r.run_id, r.wait_for))
+			AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0
+				OR jobsched_internal.starts_at(r.run_id) <= jobsched_internal.clock_now())))
 		GROUP BY 1, 2, 3
 	) n ON n.owner = d.owner AND n.home = d.home AND n.queue = d.name
 WHERE d.kind = 'queue' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
 COMMENT ON VIEW jobsched.queues IS 'The queues that set_queue() has defined, and what is in them.';
 COMMENT ON COLUMN jobsched.queues.running IS 'runs that are with a worker';
-COMMENT ON COLUMN jobsched.queues.waiting IS 'runs that are due and wait, for whatever but other runs (view waiting)';
+COMMENT ON COLUMN jobsched.queues.waiting IS 'runs that are due and wait, for whatever but other runs and events (view waiting)';
 
 CREATE VIEW jobsched.limits WITH (security_barrier) AS
 SELECT d.name AS key_class,
@@ -111,13 +112,14 @@ FROM jobsched_internal.limit_definition d
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			CROSS JOIN LATERAL pg_catalog.unnest(r.keys) AS k (key)
 		WHERE r.status <> 'waiting' AND (r.status = 'running' OR (r.run_at <= jobsched_internal.clock_now()
-			AND (r.after_when IS NULL OR r.attempt > 0 OR NOT jobsched_internal.waits(r.run_id))
-				AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0
-					OR jobsched_internal.starts_at(r.run_id) <= jobsched_internal.clock_now())))
+			AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
+				OR NOT jobsched_internal.waits(r.run_id, r.wait_for))
+			AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0
+				OR jobsched_internal.starts_at(r.run_id) <= jobsched_internal.clock_now())))
 		GROUP BY 1, 2, 3
 	) n ON n.owner = d.owner AND n.home = d.home AND n.class = d.name
 WHERE d.kind = 'class' AND jobsched_internal.may_see(jobsched_internal.owner_of(d.owner, d.owner_name, d.home));
 COMMENT ON VIEW jobsched.limits IS 'The limits of keys that set_limit() has defined, and how many runs all keys of each class have together.';
 COMMENT ON COLUMN jobsched.limits.keys IS 'different keys of these runs';
 COMMENT ON COLUMN jobsched.limits.running IS 'runs that are with a worker';
-COMMENT ON COLUMN jobsched.limits.waiting IS 'runs that are due and wait, for whatever but other runs (view waiting)';
+COMMENT ON COLUMN jobsched.limits.waiting IS 'runs that are due and wait, for whatever but other runs and events (view waiting)';

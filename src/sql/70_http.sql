@@ -24,7 +24,9 @@ CREATE FUNCTION jobsched.http_request(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_request';
 COMMENT ON FUNCTION jobsched.http_request IS
 'Queues an HTTP request and returns the id of its run; it is sent if and only if the transaction '
@@ -42,10 +44,13 @@ CREATE FUNCTION jobsched.http_get(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('GET', url, NULL, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when, child => child, optional => optional);
+	after => after, after_when => after_when, child => child, optional => optional,
+	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_get IS
 'Queues a GET request, as http_request() does.';
 
@@ -61,10 +66,13 @@ CREATE FUNCTION jobsched.http_post(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('POST', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when, child => child, optional => optional);
+	after => after, after_when => after_when, child => child, optional => optional,
+	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_post IS
 'Queues a POST request with a JSON body, as http_request() does.';
 
@@ -80,10 +88,13 @@ CREATE FUNCTION jobsched.http_put(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('PUT', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when, child => child, optional => optional);
+	after => after, after_when => after_when, child => child, optional => optional,
+	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_put IS
 'Queues a PUT request with a JSON body, as http_request() does.';
 
@@ -99,10 +110,13 @@ CREATE FUNCTION jobsched.http_patch(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('PATCH', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when, child => child, optional => optional);
+	after => after, after_when => after_when, child => child, optional => optional,
+	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_patch IS
 'Queues a PATCH request with a JSON body, as http_request() does.';
 
@@ -118,10 +132,13 @@ CREATE FUNCTION jobsched.http_delete(
 	after bigint[] DEFAULT NULL,
 	after_when text DEFAULT 'success',
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	wait_for text[] DEFAULT NULL,
+	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN jobsched.http_request('DELETE', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
-	after => after, after_when => after_when, child => child, optional => optional);
+	after => after, after_when => after_when, child => child, optional => optional,
+	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_delete IS
 'Queues a DELETE request, as http_request() does.';
 

@@ -95,6 +95,16 @@ js_bounds_check_found(Size size)
 		refuse("what placeholders stand for", size, js_guc_max_args_size, "jobsched.max_args_size");
 }
 
+/* What an event has with it. */
+void
+js_bounds_check_payload(const Jsonb *payload)
+{
+	Size		size = size_of_jsonb(payload);
+
+	if (size > js_guc_max_args_size * KB)
+		refuse("payload", size, js_guc_max_args_size, "jobsched.max_args_size");
+}
+
 /* What is for people to read. */
 void
 js_bounds_check_remark(const char *parameter, const char *text)

@@ -19,6 +19,7 @@ extern void js_bounds_check_job(const JsJob *job);
 extern void js_bounds_check_run(const JsRun *run);
 extern void js_bounds_check_state(const Jsonb *state);
 extern void js_bounds_check_found(Size size);
+extern void js_bounds_check_payload(const Jsonb *payload);
 extern void js_bounds_check_remark(const char *parameter, const char *text);
 extern bool js_job_is_too_large(const JsJob *job);
 extern bool js_run_is_too_large(const JsRun *run);

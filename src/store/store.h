@@ -17,6 +17,8 @@
  *				worker that executes it
  *	dependency	inserted by the session that queues the run; deleted by the
  *				scheduler when that has ended
+ *	event		inserted by sessions; changed and deleted by the scheduler
+ *	event_match, event_full	the scheduler
  *	history, attempt, run_log	inserted by the process that ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
  *	run_stop	inserted by sessions and by the scheduler; deleted by the
@@ -161,6 +163,8 @@ typedef struct JsJob
 	bool		step_looks;		/* before it starts (step_look.c) */
 	char	   *step_for_each;	/* SQL that gives the elements of which each
 								 * is a run (item_runs.c); NULL: it is one run */
+	ArrayType  *step_wait_for;	/* of text: events; NULL: none */
+	int64		step_wait_timeout;	/* microseconds; 0: none */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -301,6 +305,9 @@ typedef struct JsRun
 	Jsonb	   *result;			/* of one that waits for its children, */
 	int			worker_pid;		/* which had it */
 	JsWorkflow	workflow;
+	ArrayType  *wait_for;		/* of text: events; NULL: none */
+	int64		wait_timeout;	/* microseconds; 0: it waits for ever */
+	TimestampTz wait_until;		/* DT_NOBEGIN: the wait has not begun */
 	bool		sends_request;	/* it has a request, be it read or not */
 	Size		size;			/* of args and request, as read */
 	Size		state_size;
@@ -460,6 +467,7 @@ extern void js_runs_visit_all(JsRunVisitor visit, void *arg);
 extern void js_runs_visit(int64 first, int64 last, JsRunVisitor visit, void *arg);
 extern void js_runs_visit_jobless(JsRunVisitor visit, void *arg);
 extern bool js_run_jobless_exists(Oid owner);
+extern bool js_run_begin_wait(int64 run_id, TimestampTz until);
 extern bool js_run_give_job(int64 run_id, int64 job_id);
 extern void js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt);
 extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor visit, void *arg);
@@ -507,6 +515,46 @@ extern int64 js_dependencies_delete(int64 run_id, int64 from, int *left);
 extern bool js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most);
 extern bool js_parent_exists(int64 run_id);
 extern int64 js_parent_next(int64 from);
+
+/* events, and which runs have got them (store_event.c) */
+
+/* Bytes of a name, and names that one run waits for, at most. */
+#define JS_MAX_EVENT_NAME 255
+#define JS_MAX_EVENTS 100
+
+typedef struct JsEvent
+{
+	int64		event_id;
+	Oid			owner;
+	const char *name;
+	int64		run_id;			/* 0: it is for all runs of its owner */
+	Jsonb	   *payload;		/* not in the head */
+	TimestampTz sent_at;
+	TimestampTz expires_at;
+	int64		came;			/* runs with higher ids are newer; 0: not
+								 * known yet */
+	bool		is_taken;
+} JsEvent;
+
+typedef void (*JsEventVisitor) (const JsEvent *head, void *arg);
+
+extern char **js_event_names(ArrayType *wait_for, int *count);
+extern void js_event_insert(JsEvent *event);
+extern bool js_event_number(JsEvent *event, TimestampTz expires_at);
+extern bool js_event_read(int64 event_id, JsEvent *event);
+extern bool js_event_find(Oid owner, const char *name, int64 open_for, int64 newer_than, JsEvent *found);
+extern bool js_event_take(int64 event_id, int64 run_id);
+extern void js_events_visit(int64 first, int64 last, JsEventVisitor visit, void *arg);
+extern int64 js_events_visit_some(int64 from, bool down, int most, JsEventVisitor visit, void *arg);
+extern bool js_events_expire(TimestampTz *from, TimestampTz until, int limit);
+extern int64 js_event_last_id(void);
+extern bool js_event_is_full(Oid owner);
+extern void js_event_full_set(Oid owner, bool full);
+extern List *js_event_full_owners(void);
+extern void js_event_match_insert(int64 run_id, const char *name, int64 event_id);
+extern int64 js_event_match_find(int64 run_id, const char *name);
+extern int64 js_event_match_next(int64 from);
+extern bool js_event_matches_delete(int64 run_id, int *left);
 
 /* stops: runs that shall end (store_stop.c) */
 typedef enum JsStopKind

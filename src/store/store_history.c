@@ -79,7 +79,7 @@ enum HistoryColumn
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
 	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
 	HISTORY_REQUEST, HISTORY_TRACEPARENT, HISTORY_PARENT_RUN_ID,
-	HISTORY_OPTIONAL, HISTORY_WORKFLOW
+	HISTORY_OPTIONAL, HISTORY_WORKFLOW, HISTORY_WAIT_FOR, HISTORY_WAIT_TIMEOUT
 };
 
 enum AttemptColumn
@@ -159,6 +159,8 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 	}
 	if (run->workflow != JS_WORKFLOW_NONE)
 		js_row_set_text(row, HISTORY_WORKFLOW, js_workflow_name(run->workflow));
+	js_row_set_array(row, HISTORY_WAIT_FOR, run->wait_for);
+	js_row_set_interval(row, HISTORY_WAIT_TIMEOUT, run->wait_timeout);
 }
 
 static void
@@ -538,6 +540,8 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->traceparent = js_row_text(row, HISTORY_TRACEPARENT);
 	if (!row->nulls[HISTORY_PARENT_RUN_ID - 1])
 		run->parent_run_id = DatumGetInt64(row->values[HISTORY_PARENT_RUN_ID - 1]);
+	run->wait_for = js_row_head_array(row, HISTORY_WAIT_FOR);
+	run->wait_timeout = js_row_interval(row, HISTORY_WAIT_TIMEOUT);
 	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
 }

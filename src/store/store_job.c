@@ -103,6 +103,8 @@ steps_to_row(const JsJob *job, JsRow *row)
 	js_row_set_text(row, JS_JOB_STEP_IF, job->step_if);
 	js_row_set(row, JS_JOB_STEP_LOOKS, BoolGetDatum(job->step_looks));
 	js_row_set_text(row, JS_JOB_STEP_FOR_EACH, job->step_for_each);
+	js_row_set_array(row, JS_JOB_STEP_WAIT_FOR, job->step_wait_for);
+	js_row_set_interval(row, JS_JOB_STEP_WAIT_TIMEOUT, job->step_wait_timeout);
 }
 
 static void
@@ -125,6 +127,8 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
 	job->step_optional = DatumGetBool(row->values[JS_JOB_STEP_OPTIONAL - 1]);
 	job->step_for_each = js_row_text(row, JS_JOB_STEP_FOR_EACH);
+	job->step_wait_for = js_row_head_array(row, JS_JOB_STEP_WAIT_FOR);
+	job->step_wait_timeout = js_row_interval(row, JS_JOB_STEP_WAIT_TIMEOUT);
 }
 
 static void

@@ -33,7 +33,7 @@ enum RunColumn
 	RUN_QUEUED_AT, RUN_CLAIMED_AT, RUN_SCHEDULED_FOR, RUN_REASON, RUN_ARGS, RUN_STATE,
 	RUN_HANDLER, RUN_REQUEST, RUN_TRACEPARENT, RUN_AFTER_WHEN, RUN_PARENTS,
 	RUN_PARENT_RUN_ID, RUN_OPTIONAL, RUN_DEPTH, RUN_RESULT, RUN_WORKER_PID,
-	RUN_WORKFLOW
+	RUN_WORKFLOW, RUN_WAIT_FOR, RUN_WAIT_TIMEOUT, RUN_WAIT_UNTIL
 };
 
 /* Users know the first three. */
@@ -135,6 +135,8 @@ run_to_row(const JsRun *run, JsRow *row)
 		js_row_set(row, RUN_DEPTH, Int32GetDatum(run->depth));
 	}
 	js_row_set_text(row, RUN_WORKFLOW, js_workflow_name(run->workflow));
+	js_row_set_array(row, RUN_WAIT_FOR, run->wait_for);
+	js_row_set_interval(row, RUN_WAIT_TIMEOUT, run->wait_timeout);
 	run_progress_to_row(run, row);
 }
 
@@ -229,6 +231,9 @@ run_head_from_row(const JsRow *row, JsRun *run)
 	run->worker_pid = js_row_number(row, RUN_WORKER_PID, PG_INT32_MAX);
 	if (!row->nulls[RUN_WORKFLOW - 1])
 		run->workflow = js_workflow_of(js_row_head_text(row, RUN_WORKFLOW));
+	run->wait_for = js_row_head_array(row, RUN_WAIT_FOR);
+	run->wait_timeout = js_row_interval(row, RUN_WAIT_TIMEOUT);
+	run->wait_until = js_row_timestamp(row, RUN_WAIT_UNTIL);
 	run->sends_request = !row->nulls[RUN_REQUEST - 1];
 	run->size = js_row_size(row, RUN_ARGS) + js_row_size(row, RUN_REQUEST);
 	run->state_size = js_row_size(row, RUN_STATE);
@@ -463,6 +468,34 @@ js_run_claim(JsRunWriter *writer, int64 run_id, Oid owner, int32 attempt,
 	return ok;
 }
 
+/* Writes the columns that have been set.  False: the row is gone, or held. */
+static bool
+update_columns(int64 run_id, const JsRow *row)
+{
+	JsRunWriter *writer = js_run_writer_open();
+	SysScanDesc scan;
+	HeapTuple	old = find_free_run(writer, run_id, &scan);
+	bool		ok = HeapTupleIsValid(old);
+
+	if (ok)
+		update_run(writer, old, row);
+	systable_endscan(scan);
+	js_run_writer_close(writer);
+	CommandCounterIncrement();
+	return ok;
+}
+
+/* By the scheduler: from when on nobody expects an event any more. */
+bool
+js_run_begin_wait(int64 run_id, TimestampTz until)
+{
+	JsRow		row;
+
+	js_row_init(&row);
+	js_row_set_timestamp(&row, RUN_WAIT_UNTIL, until);
+	return update_columns(run_id, &row);
+}
+
 typedef struct RunVisit
 {
 	JsRunVisitor visit;
@@ -542,23 +575,6 @@ js_run_jobless_exists(Oid owner)
 	return search.found;
 }
 
-/* Writes the columns that have been set.  False: the row is gone, or held. */
-static bool
-update_jobless(int64 run_id, const JsRow *row)
-{
-	JsRunWriter *writer = js_run_writer_open();
-	SysScanDesc scan;
-	HeapTuple	old = find_free_run(writer, run_id, &scan);
-	bool		ok = HeapTupleIsValid(old);
-
-	if (ok)
-		update_run(writer, old, row);
-	systable_endscan(scan);
-	js_run_writer_close(writer);
-	CommandCounterIncrement();
-	return ok;
-}
-
 /* By the scheduler; false when somebody else holds the row. */
 bool
 js_run_give_job(int64 run_id, int64 job_id)
@@ -568,7 +584,7 @@ js_run_give_job(int64 run_id, int64 job_id)
 	js_row_init(&row);
 	js_row_set(&row, RUN_JOB_ID, Int64GetDatum(job_id));
 	js_row_set_null(&row, RUN_HOME);
-	return update_jobless(run_id, &row);
+	return update_columns(run_id, &row);
 }
 
 typedef struct RunsToAdopt
@@ -610,7 +626,7 @@ js_runs_adopt(const pg_uuid_t *token, JsOwnerFilter may_adopt)
 	js_row_init(&row);
 	js_row_set(&row, RUN_HOME, UUIDPGetDatum(token));
 	foreach(lc, adopt.ids)
-		(void) update_jobless(*(int64 *) lfirst(lc), &row);
+		(void) update_columns(*(int64 *) lfirst(lc), &row);
 }
 
 /* ------------------------------------------------------------------------

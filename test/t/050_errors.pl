@@ -90,7 +90,8 @@ my %wrong = (
 		"('own', idempotency_key => '')", "('own', idempotency_key => 'k', on_conflict => 'sometimes')",
 		"('own', idempotency_key => 'k', keys => '{{{args.none}}}')", "('own', timeout => '-1 s')",
 		"('own', after => '{0}')", "('own', after => '{NULL}')", "('own', after_when => 'sometimes')", "('own', after_when => NULL)",
-		"('own', child => true)", "('own', optional => true)", "('own', child => NULL)"
+		"('own', child => true)", "('own', optional => true)", "('own', child => NULL)",
+		"('own', wait_for => '{NULL}')", "('own', wait_for => '{\"\"}')", "('own', wait_timeout => '1 s')", "('own', wait_for => '{x}', wait_timeout => '0')"
 	],
 	trigger_many => [ "('missing', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)", "('own', '{NULL}', after => '{0}')", "('own', '{NULL}', child => true)" ],
 	trigger_batch => [
@@ -98,6 +99,7 @@ my %wrong = (
 		"('own', '{NULL}', 'own', '[]')", "('own', '{}', on_complete_args => '{}')", "('own', '{}', 'own', after_when => 'sometimes')", "('own', '{NULL}', child => true)",
 		"('own', '{NULL}', keys => '{{{args.none}}}')", "('own', '{NULL}', run_at => 'infinity')"
 	],
+	send_event => [ "('')", "(NULL)", "('x', run_id => -1)", "('x', keep => '-1 s')", "('x', keep => '1000 days')" ],
 	backfill => [ "('missing', now(), now())", "('own', '2000-01-01', '2010-01-01', max => 1)", "('taken', '2000-01-01', '2001-01-01')" ],
 	cancel_run => [ '(-1)' ],
 	cancel_runs => [ '()', "('missing')", "(status => 'lost')" ],
@@ -113,7 +115,7 @@ my %wrong = (
 		"('GET', 'ftp://x')", "(NULL, NULL)", "('POST', '$url', on_success => 'no.such')", "('POST', '$url', keys => '{{{args.none}}}')",
 		"('POST', '$url', after => '{0}')", "('POST', '$url', idempotency_key => 'k', on_conflict => 'no')", "('POST', '$url', timeout => '-1 s')", "('POST', '$url', '{}', body_text => 'x')"
 	],
-	(map { $_ => [ "('no url')", "('$url', headers => '[]')", "('$url', after => '{0}')", "('$url', child => true)" ] } qw(http_get http_post http_put http_patch http_delete)),
+	(map { $_ => [ "('no url')", "('$url', headers => '[]')", "('$url', after => '{0}')", "('$url', child => true)", "('$url', wait_timeout => '1 s')" ] } qw(http_get http_post http_put http_patch http_delete)),
 	http_webhook => [ 'SELECT jobsched.http_webhook()',
 		q{CREATE TRIGGER bad AFTER INSERT ON door.hooked FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('http://')} ],
 	set_queue => [ "('q', -1)", "('theirs', 1, owner => 'victim')", "('q', 1, rate => 1)", '(NULL)' ],
@@ -128,7 +130,7 @@ my %wrong = (
 	snooze => [ "('-1 s')", "('1 s', to_jsonb(repeat('x', 18 * 1024 * 1024)))" ],
 	log => [ "('loudly', 'x')" ],
 	# These refuse nothing.
-	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() workflow_run_id() step_result('x') step_results('x') workflow_graph(1)))
+	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() event('x') workflow_run_id() step_result('x') step_results('x') workflow_graph(1)))
 );
 
 # Those that take no argument are named as they are called.

@@ -66,7 +66,8 @@ sql_as($node, $db, 'victim', q{
 	SELECT jobsched.create_job('made of steps', steps => '[{"name": "say", "command": "SELECT ''hush'' AS a"}, {"name": "each", "command": "SELECT ''hush'' AS a", "for_each": "SELECT to_jsonb(''hush''::text)"}]');
 	SELECT jobsched.trigger('fails'), jobsched.trigger('succeeds'), jobsched.trigger('made of steps'), jobsched.trigger('goes on'), jobsched.trigger('calls'), jobsched.trigger('calls slowly'),
 		jobsched.trigger('succeeds', after => ARRAY[
-			jobsched.trigger('fails', run_at => '2099-01-01', idempotency_key => 'hush', idempotency_period => '300 days')])});
+			jobsched.trigger('fails', run_at => '2099-01-01', idempotency_key => 'hush', idempotency_period => '300 days')]),
+		jobsched.send_event('hush', '"hush"')});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'fails'}, '1', 'a run has failed');
 # a callback is retried as its job is
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'calls' AND source = 'callback' AND status = 'failed'}, '1', 'so has a callback');
@@ -75,6 +76,8 @@ wait_value($node, $db, q{SELECT count(*) FROM jobsched.running WHERE progress_me
 sql_as($node, $db, 'victim', q{SELECT jobsched.retry_run(run_id) FROM jobsched.dead_letters WHERE job_name = 'fails'});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'fails'}, '1', 'it has been retried, and failed again');
 $node->safe_psql($db, q{
+	INSERT INTO jobsched_internal.event_match VALUES (1, 'hush', 1);
+	INSERT INTO jobsched_internal.event_full VALUES ('victim'::regrole);
 	INSERT INTO jobsched_internal.http_response (run_id, segment, attempt, job_id, owner, responded_at, method, url, headers, body, truncated)
 	SELECT run_id, segment, attempt, job_id, owner, now(), 'GET', 'http://hush/', '[["A", "hush"]]', (SELECT 'hush' || string_agg(md5(i::text), '') FROM generate_series(1, 1000) i), false
 	FROM jobsched_internal.history WHERE sqlstate = 'P0001';
