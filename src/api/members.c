@@ -58,17 +58,25 @@ keep_first(Member *first, const JsRun *head)
 	first->job_id = head->job_id;
 }
 
+/* For other runs, or for events. */
+static bool
+is_waiting(const JsRun *head)
+{
+	return head->status == JS_RUN_QUEUED && head->attempt == 0 &&
+		((head->after_when != JS_AFTER_NOTHING && js_dependencies_are_live(head->run_id, NULL, NULL, 0)) ||
+		 js_event_is_awaited(head));
+}
+
 static void
 count_live(const JsRun *head, void *arg)
 {
 	Members    *members = arg;
 	bool		executed = head->status == JS_RUN_RUNNING || head->status == JS_RUN_WAITING;
-	bool		waits = head->status == JS_RUN_QUEUED && head->attempt == 0 &&
-		head->after_when != JS_AFTER_NOTHING;
+	bool		waits;
 
 	if (!js_may_see(head->owner))
 		return;
-	waits = waits && js_dependencies_are_live(head->run_id, NULL, NULL, 0);
+	waits = is_waiting(head);
 	if (executed)
 		keep_first(&members->running, head);
 	else if (!waits)

@@ -366,10 +366,11 @@ sched_event_forget_keys(RunEvents *events)
 	forget_keys(events, false);
 }
 
+/* One that is to end may have been told too. */
 static bool
 is_told(const RunEvents *events)
 {
-	return events->turns == &to_see || events->turns == &put_off;
+	return events->turns != NULL;
 }
 
 static void

@@ -79,7 +79,7 @@ WHERE w.workflow IS NOT NULL AND jobsched_internal.may_see(w.owner)::integer <> 
 COMMENT ON VIEW jobsched.workflows IS 'A row for each run of a job made of steps and for each batch: how far it has come, counts by status, what holds it up and what has failed first.';
 COMMENT ON COLUMN jobsched.workflows.kind IS 'steps or batch';
 COMMENT ON COLUMN jobsched.workflows.total IS 'its steps, or the members of the batch; 0 before it has begun';
-COMMENT ON COLUMN jobsched.workflows.waiting IS 'of these: how many wait for others of them';
+COMMENT ON COLUMN jobsched.workflows.waiting IS 'of these: how many wait for others of them, or for events';
 COMMENT ON COLUMN jobsched.workflows.queued IS 'how many could start';
 COMMENT ON COLUMN jobsched.workflows.progress IS 'which share of them has ended, from 0 to 1';
 COMMENT ON COLUMN jobsched.workflows.current_step IS 'the first that is executed, or else the first that could start: it holds the workflow up';

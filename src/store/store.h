@@ -553,6 +553,7 @@ extern void js_event_full_set(Oid owner, bool full);
 extern List *js_event_full_owners(void);
 extern void js_event_match_insert(int64 run_id, const char *name, int64 event_id);
 extern int64 js_event_match_find(int64 run_id, const char *name);
+extern bool js_event_is_awaited(const JsRun *head);
 extern int64 js_event_match_next(int64 from);
 extern bool js_event_matches_delete(int64 run_id, int *left);
 

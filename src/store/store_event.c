@@ -532,6 +532,19 @@ js_event_match_find(int64 run_id, const char *name)
 	return event_id;
 }
 
+/* Whether some event that a run waits for has not come. */
+bool
+js_event_is_awaited(const JsRun *head)
+{
+	int			count;
+	char	  **names = js_event_names(head->wait_for, &count);
+
+	for (int i = 0; i < count; i++)
+		if (js_event_match_find(head->run_id, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static void
 note_run(Relation rel, HeapTuple tuple, void *arg)
 {

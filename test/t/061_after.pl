@@ -71,7 +71,7 @@ app(q{
 	$$;
 	CREATE TABLE app.seen (run_id bigint, parent bigint, job text, status text, args jsonb, result jsonb, error text, step text);
 	CREATE FUNCTION app.look(args jsonb) RETURNS void LANGUAGE sql AS $$
-		INSERT INTO app.seen SELECT jobsched.run_id(), u.* FROM jobsched.upstream() u;
+		INSERT INTO app.seen SELECT jobsched.run_id(), u.run_id, u.job_name, u.status, u.args, u.result, u.error, u.step FROM jobsched.upstream() u;
 		SELECT app.leave(args)
 	$$;
 	CREATE FUNCTION app.count(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(count(*)) FROM jobsched.upstream()';
