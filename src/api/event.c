@@ -220,21 +220,33 @@ waits_for(const JsRun *run, const char *name)
 	return false;
 }
 
+/* Who has waited for the run that is executed: of an element, its step.  False: nobody. */
+static bool
+find_waiter(JsRun *waiter)
+{
+	if (js_current_run == NULL)
+		return false;
+	*waiter = *js_current_run;
+	return (waiter->source != JS_SOURCE_ITEM || js_run_see_head(waiter->parent_run_id, waiter)) &&
+		waiter->wait_for != NULL;
+}
+
 Datum
 jobsched_event(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	JsRun		waiter;
 	JsEvent		event;
 	int64		event_id;
 
-	if (js_current_run == NULL || js_current_run->wait_for == NULL)
+	if (!find_waiter(&waiter))
 		PG_RETURN_NULL();
-	if (!waits_for(js_current_run, name))
+	if (!waits_for(&waiter, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run " INT64_FORMAT " has not waited for event \"%s\"", js_current_run->run_id, name),
+				 errmsg("run " INT64_FORMAT " has not waited for event \"%s\"", waiter.run_id, name),
 				 errhint("Name it in wait_for.")));
-	event_id = js_event_match_find(js_current_run->run_id, name);
+	event_id = js_event_match_find(waiter.run_id, name);
 	if (event_id == 0 || !js_event_read(event_id, &event) || event.payload == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(event.payload);

@@ -145,6 +145,13 @@ look_for_all(Look *look, ArrayType *wait_for)
  * ------------------------------------------------------------------------
  */
 
+/* run_at may be the last instant that there is. */
+static TimestampTz
+add_timeout(TimestampTz from, int64 timeout)
+{
+	return from < END_TIMESTAMP - timeout ? from + timeout : END_TIMESTAMP - 1;
+}
+
 /* Its time begins: not before its run_at.  False: somebody holds its row. */
 static bool
 begin_time(RunEvents *events, TimestampTz now)
@@ -153,7 +160,7 @@ begin_time(RunEvents *events, TimestampTz now)
 
 	if (events->timeout == 0 || events->until != DT_NOBEGIN)
 		return true;
-	until = Max(now, events->run->run_at) + events->timeout;
+	until = add_timeout(Max(now, events->run->run_at), events->timeout);
 	if (!js_run_begin_wait(events->run->run_id, until))
 		return false;
 	events->until = until;

@@ -215,6 +215,21 @@ is(ended($second), 'succeeded', 'events to all and to a step');
 is(steps($second), 'again succeeded {"a": 4}, approve succeeded {"a": 4}, check succeeded {"?column?": 1}, other succeeded {"b": 5}', 'all see what was sent to all')
   or diag steps($second);
 
+# what else steps have: delay, if, for_each
+app(q{
+	CREATE FUNCTION app.named(args jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_array(args -> 'item', jobsched.event('a') -> 'by') $$;
+	SELECT jobsched.create_job('each', steps => '[
+	{"name": "send", "handler": "app.named", "for_each": "SELECT jobsched.event(''a'') -> ''to''", "wait_for": ["a"]},
+	{"name": "tell", "handler": "app.named", "after": [], "wait_for": ["a"], "if": "jobsched.event(''a'') ? ''no''"}]')});
+$workflow = trigger('each');
+wait_value($node, $db, "SELECT count(*) FROM jobsched.waiting JOIN jobsched.steps USING (run_id) WHERE workflow_run_id = $workflow", '2', 'both wait');
+is(psql("SELECT waiting, queued, current_step FROM jobsched.workflows WHERE run_id = $workflow"), '2|0|', 'view workflows counts them as waiting');
+send_event(q{'a', '{"to": ["ann", "bob"], "by": "cid"}'});
+is(ended($workflow), 'succeeded', 'events in for_each and if');
+is(psql("SELECT string_agg(r.result::text, ' ' ORDER BY r.run_id) FROM jobsched.runs r JOIN jobsched.steps s ON r.parent_run_id = s.run_id WHERE s.workflow_run_id = $workflow"),
+	'["ann", "cid"] ["bob", "cid"]', 'elements have what their step has got');
+is(psql("SELECT concat_ws(' ', status, reason) FROM jobsched.steps WHERE workflow_run_id = $workflow AND step = 'tell'"), 'skipped condition', 'a condition has it too');
+
 # many that await the same of one run
 app(q{
 	CREATE FUNCTION app.spread(args jsonb) RETURNS void LANGUAGE sql AS $$
@@ -277,6 +292,11 @@ step();
 is(state($run), 'queued waiting_for_event', 'a restart does not change that');
 is(psql("SELECT until FROM jobsched.waiting WHERE run_id = $run"), psql(q{SELECT '2030-01-01 03:30+00'::timestamptz}), 'its time has not begun anew');
 
+# the end of time
+$run = await('a', q{run_at => '294276-12-31 12:00+00', wait_timeout => '3650 days'});
+until_true($node, $db, "SELECT until = '294276-12-31 23:59:59.999999+00' FROM jobsched.waiting WHERE run_id = $run", 'a time that would be over after the last instant');
+app("SELECT jobsched.cancel_run($run)");
+
 # what came in time counts, though the scheduler did not see it
 my $scheduler = scheduler_pid($node, $db);
 kill 'STOP', $scheduler;
@@ -284,6 +304,29 @@ send_event("'a', '2'");
 set_clock($node, $db, '2030-01-01 10:00+00');
 kill 'CONT', $scheduler;
 is(result($_), 'succeeded {"a": 2}', 'an event that has come is seen before the time is over') for ($run, $other);
+
+# one that is to end, and does not as somebody holds its row, is told of what another awaits too
+set_clock($node, $db, '2030-01-01 10:30+00');
+app(q{
+	CREATE FUNCTION app.two(args jsonb) RETURNS void LANGUAGE sql AS $$
+		SELECT jobsched.trigger('get', child => true, optional => true, wait_for => '{a}', wait_timeout => '1 hour'),
+			jobsched.trigger('get', child => true, wait_for => '{a}')
+	$$;
+	SELECT jobsched.create_job('two', handler => 'app.two')});
+$parent = trigger('two');
+wait_value($node, $db, "SELECT count(*) FROM jobsched.waiting w JOIN jobsched.runs r USING (run_id) WHERE parent_run_id = $parent AND events = '{a}'", '2', 'two wait');
+$run = psql("SELECT min(run_id) FROM jobsched.runs WHERE parent_run_id = $parent");
+step();
+my $holder = $node->background_psql($db);
+$holder->query_safe("BEGIN; SELECT FROM jobsched_internal.run WHERE run_id = $run FOR UPDATE");
+set_clock($node, $db, '2030-01-01 11:30+00');
+step();
+send_event("'a', '3', $parent");
+step();
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(ended($parent), 'succeeded', 'the other one gets it') or diag psql("SELECT * FROM jobsched.waiting");
+is(state($run), 'timed_out no_event', 'its time was over');
 
 # events are kept for as long as they are needed
 $run = await('a,b', q{args => '{"names": "a,b"}'});
