@@ -293,9 +293,9 @@ is(state($run), 'queued waiting_for_event', 'a restart does not change that');
 is(psql("SELECT until FROM jobsched.waiting WHERE run_id = $run"), psql(q{SELECT '2030-01-01 03:30+00'::timestamptz}), 'its time has not begun anew');
 
 # the end of time
-$run = await('a', q{run_at => '294276-12-31 12:00+00', wait_timeout => '3650 days'});
-until_true($node, $db, "SELECT until = '294276-12-31 23:59:59.999999+00' FROM jobsched.waiting WHERE run_id = $run", 'a time that would be over after the last instant');
-app("SELECT jobsched.cancel_run($run)");
+my $last = await('a', q{run_at => '294276-12-31 12:00+00', wait_timeout => '3650 days'});
+until_true($node, $db, "SELECT until = '294276-12-31 23:59:59.999999+00' FROM jobsched.waiting WHERE run_id = $last", 'a time that would be over after the last instant');
+app("SELECT jobsched.cancel_run($last)");
 
 # what came in time counts, though the scheduler did not see it
 my $scheduler = scheduler_pid($node, $db);
@@ -304,29 +304,6 @@ send_event("'a', '2'");
 set_clock($node, $db, '2030-01-01 10:00+00');
 kill 'CONT', $scheduler;
 is(result($_), 'succeeded {"a": 2}', 'an event that has come is seen before the time is over') for ($run, $other);
-
-# one that is to end, and does not as somebody holds its row, is told of what another awaits too
-set_clock($node, $db, '2030-01-01 10:30+00');
-app(q{
-	CREATE FUNCTION app.two(args jsonb) RETURNS void LANGUAGE sql AS $$
-		SELECT jobsched.trigger('get', child => true, optional => true, wait_for => '{a}', wait_timeout => '1 hour'),
-			jobsched.trigger('get', child => true, wait_for => '{a}')
-	$$;
-	SELECT jobsched.create_job('two', handler => 'app.two')});
-$parent = trigger('two');
-wait_value($node, $db, "SELECT count(*) FROM jobsched.waiting w JOIN jobsched.runs r USING (run_id) WHERE parent_run_id = $parent AND events = '{a}'", '2', 'two wait');
-$run = psql("SELECT min(run_id) FROM jobsched.runs WHERE parent_run_id = $parent");
-step();
-my $holder = $node->background_psql($db);
-$holder->query_safe("BEGIN; SELECT FROM jobsched_internal.run WHERE run_id = $run FOR UPDATE");
-set_clock($node, $db, '2030-01-01 11:30+00');
-step();
-send_event("'a', '3', $parent");
-step();
-$holder->query_safe('COMMIT');
-$holder->quit;
-is(ended($parent), 'succeeded', 'the other one gets it') or diag psql("SELECT * FROM jobsched.waiting");
-is(state($run), 'timed_out no_event', 'its time was over');
 
 # events are kept for as long as they are needed
 $run = await('a,b', q{args => '{"names": "a,b"}'});
@@ -342,6 +319,31 @@ wait_value($node, $db, "SELECT string_agg(event_id::text, ',' ORDER BY event_id)
 	"$event,$kept", 'events that have expired and that nobody needs are deleted');
 send_event("'b', '2'");
 is(result($run), 'succeeded {"a": 1, "b": 2}', 'what it has got is kept');
+
+# one that is to end, and does not as somebody holds its row, is told of what another awaits too
+set_clock($node, $db, '2030-01-01 12:30+00');
+app(q{
+	CREATE FUNCTION app.two(args jsonb) RETURNS void LANGUAGE sql AS $$
+		SELECT jobsched.trigger('get', child => true, optional => true, wait_for => '{a}', wait_timeout => '1 hour'),
+			jobsched.trigger('get', child => true, wait_for => '{a,b}')
+	$$;
+	SELECT jobsched.create_job('two', handler => 'app.two')});
+$parent = trigger('two');
+wait_value($node, $db, "SELECT count(*) FROM jobsched.waiting w JOIN jobsched.runs r USING (run_id) WHERE parent_run_id = $parent", '2', 'two wait');
+$run = psql("SELECT min(run_id) FROM jobsched.runs WHERE parent_run_id = $parent");
+step();
+my $holder = $node->background_psql($db);
+$holder->query_safe("BEGIN; SELECT FROM jobsched_internal.run WHERE run_id = $run FOR UPDATE");
+set_clock($node, $db, '2030-01-01 13:30+00');
+step();
+send_event("'b', '3', $parent");
+step();
+send_event("'a', '3', $parent");
+step();
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(ended($parent), 'succeeded', 'the other one gets it') or diag psql("SELECT * FROM jobsched.waiting");
+is(state($run), 'timed_out no_event', 'its time was over');
 set_clock($node, $db, undef);
 
 # ------------------------------------------------------------------------
