@@ -230,6 +230,29 @@ is(psql("SELECT string_agg(r.result::text, ' ' ORDER BY r.run_id) FROM jobsched.
 	'["ann", "cid"] ["bob", "cid"]', 'elements have what their step has got');
 is(psql("SELECT concat_ws(' ', status, reason) FROM jobsched.steps WHERE workflow_run_id = $workflow AND step = 'tell'"), 'skipped condition', 'a condition has it too');
 
+# always, after a cancel; skip_step(); what is carried over
+app(q{SELECT jobsched.create_job('lasts', steps => '[
+	{"name": "first", "handler": "app.named", "wait_for": ["a"]},
+	{"name": "never", "command": "SELECT 1", "after": [], "wait_for": ["b"]},
+	{"name": "last", "handler": "app.named", "after": ["first", "never"], "when": "always", "wait_for": ["c", "a"]}]')});
+$workflow = trigger('lasts');
+send_event("'a', '{\"by\": 1}', $workflow");
+wait_value($node, $db, "SELECT result FROM jobsched.steps WHERE workflow_run_id = $workflow AND step = 'first'", '[null, 1]', 'one has its event');
+app("SELECT jobsched.cancel_run($workflow)");
+wait_value($node, $db, "SELECT events FROM jobsched.waiting JOIN jobsched.steps USING (run_id) WHERE workflow_run_id = $workflow AND parents = 0", '{c,a}',
+	'one that is always done waits after a cancel too');
+send_event("'a', '{\"by\": 2}', $workflow");
+send_event("'c', NULL, $workflow");
+is(ended($workflow), 'cancelled cancelled', 'and has its events');
+is(steps($workflow), 'first succeeded [null, 1], last succeeded [null, 2], never cancelled parent_ended', 'the others were cancelled');
+$workflow = app("SELECT jobsched.retry_run($workflow, from_step => '{last}')");
+wait_value($node, $db, "SELECT count(*) FROM jobsched.steps WHERE workflow_run_id = $workflow AND reason = 'waiting_for_event'", '1', 'what is done anew waits anew');
+app("SELECT jobsched.skip_step($workflow, 'never')");
+wait_value($node, $db, "SELECT count(*) FROM jobsched.waiting JOIN jobsched.steps USING (run_id) WHERE workflow_run_id = $workflow AND step = 'last' AND parents = 0", '1', 'what waits for an event can be skipped');
+app("SELECT jobsched.skip_step($workflow, 'last')");
+is(ended($workflow), 'succeeded', 'nothing waits any more');
+is(steps($workflow), 'first succeeded carried_over [null, 1], last skipped skipped_by_request, never skipped skipped_by_request', 'what was carried over waited for nothing');
+
 # many that await the same of one run
 app(q{
 	CREATE FUNCTION app.spread(args jsonb) RETURNS void LANGUAGE sql AS $$
