@@ -834,6 +834,25 @@ open_the_gate();
 is(ended($run), 'succeeded', 'no deadline any more');
 is(app(q{SELECT deadline IS NULL FROM jobsched.jobs WHERE name = 'timed'}), 't', '... in view jobs');
 
+# Nor does one that comes when the run is to end with the one above it.
+define('under', q{deadline => '1 hour'}, $gated, act('clean', ['gated'], 'always'));
+app(q{SELECT jobsched.create_job('over', command => 'SELECT jobsched.trigger(''under'', child => true)')});
+$gate = close_gate($node, $db);
+my $over = trigger('over');
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $over)", 'it has a child');
+$run = psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $over");
+wait_at_gate($node, $db, step_run($run, 'gated'));
+app("SELECT jobsched.pause_job('under'), jobsched.cancel_run($over)");
+becomes_shown($run, 'gated cancelled parent_ended, clean queued job_paused', 'the run above is cancelled before the deadline');
+set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '2 hours'}));
+wait_caught_up_but_gated();
+new_scheduler();
+wait_caught_up_but_gated();
+app(q{SELECT jobsched.resume_job('under')});
+is(ended($run), 'cancelled parent_ended', '... and the run below ends by that');
+is(ended($over), 'cancelled cancelled', '... with the one above');
+open_the_gate();
+
 # What has begun as something else has no deadline.
 app(q{SELECT jobsched.create_job('leaf', handler => 'app.gated'), jobsched.create_job('became', command => 'SELECT jobsched.trigger(''leaf'', child => true)')});
 $gate = close_gate($node, $db);
