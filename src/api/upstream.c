@@ -130,7 +130,7 @@ Datum
 jobsched_upstream(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
-	if (js_current_run != NULL)
+	if (js_current_run != NULL && js_current_run->after_when != JS_AFTER_NOTHING)
 		put_parents((ReturnSetInfo *) fcinfo->resultinfo, js_current_run->run_id);
 	return (Datum) 0;
 }
