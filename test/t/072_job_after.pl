@@ -163,6 +163,17 @@ wait_until($node, $db, q{SELECT waiting_for = '{a}' AND (SELECT count(*) FROM ap
 	FROM jobsched.jobs WHERE name = 'both'}, 'members have been come after');
 unlike(app(q{SELECT string_agg(after, ' ') FROM app.came WHERE job = 'both'}), qr/a$batch\b/, 'a batch is no success of its job');
 
+# As a run that was triggered, and not as one of a slot, which has another after it.
+app(q{
+	CREATE FUNCTION app.once_more(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF jobsched.attempt() = 1 THEN RAISE 'once more' USING ERRCODE = '40001'; END IF;
+		PERFORM app.come(args);
+	END $$;
+	SELECT jobsched.create_job('tries', handler => 'app.once_more', args => '{"job": "tries"}', backoff_base => '0.01 s', after => '{a}')});
+runs('a');
+came_after('tries', 1, 'it is tried again after a transient error');
+
 # --- errors ----------------------------------------------------------------
 
 sub refused
