@@ -5,7 +5,7 @@
  *
  * The names are those of jobs of the same owner.  The row has their ids, so it does
  * not matter if they are renamed.  What follows from it is the scheduler's
- * (sched_follow.c).
+ * (sched_successor.c).
  *
  * No job comes after itself, be it by way of others: it would never start, or
  * without end.  The rows of the jobs that are named are locked until the end of the
@@ -152,15 +152,26 @@ are_same(const JsJob *a, const JsJob *b)
 }
 
 static void
+see_success(JsJob *job, int64 run_id)
+{
+	if (run_id != 0)
+		job->after_seen[job->nafter_seen++] = run_id;
+}
+
+/* The scheduler tallies a success up to a second later than history has it. */
+static void
 see_successes(JsJob *job)
 {
 	JsJobState	state;
 
-	job->after_seen = palloc(Max(job->nafter_jobs, 1) * sizeof(int64));
+	job->after_seen = palloc(JS_MAX_AFTER_SEEN * sizeof(int64));
 	job->nafter_seen = 0;
 	for (int i = 0; i < job->nafter_jobs; i++)
-		if (js_job_state_read(job->after_jobs[i], &state) && state.succeeded_run_id != 0)
-			job->after_seen[job->nafter_seen++] = state.succeeded_run_id;
+	{
+		(void) js_job_state_read(job->after_jobs[i], &state);
+		see_success(job, state.succeeded_run_id);
+		see_success(job, js_history_last_success(job->after_jobs[i]));
+	}
 }
 
 /* None if the array is empty.  What has succeeded before other jobs were named does not count. */

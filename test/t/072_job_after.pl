@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $db = 'postgres';
-my $node = jobsched_node('job_after', "jobsched.max_workers = 4\nrestart_after_crash = on\n");
+my $node = jobsched_node('job_after', conf => "jobsched.max_workers = 4\nrestart_after_crash = on\n");
 
 sub app
 {
@@ -156,6 +156,28 @@ app(q{
 	SELECT jobsched.create_job('after flow', handler => 'app.come', args => '{"job": "after flow"}', after => '{flow}')});
 my $flow = runs('flow');
 came_after('after flow', 1, 'a job comes after one that is made of steps');
+
+# A job made of steps that comes after another one is a workflow before it begins.
+app(q{SELECT jobsched.set_queue('narrow', 1, owner => 'app') \g /dev/null
+	SELECT jobsched.create_job('holds', command => 'SELECT pg_sleep(600)', queue => 'narrow');
+	SELECT jobsched.create_job('steps after', after => '{tick}', queue => 'narrow', steps => '[{"name": "one", "handler": "app.work"}]')});
+my $holds = app(q{SELECT jobsched.trigger('holds')});
+wait_value($node, $db, "SELECT status FROM jobsched.runs WHERE run_id = $holds", 'running', 'a queue is full');
+runs('tick');
+wait_value($node, $db, q{SELECT kind || ' ' || status FROM jobsched.workflows WHERE workflow = 'steps after'}, 'steps queued', 'a workflow run that comes after a job is one while it waits');
+app("SELECT jobsched.cancel_runs('steps after', 'queued')");
+wait_value($node, $db, q{SELECT kind || ' ' || status FROM jobsched.workflows WHERE workflow = 'steps after'}, 'steps cancelled', '... and if it is cancelled before it begins');
+app("SELECT jobsched.cancel_run($holds), jobsched.drop_job('steps after')");
+
+# What has just succeeded is not come after by a job that is created afterwards.
+for my $round (1 .. 3)
+{
+	app(qq{SELECT jobsched.create_job('fresh $round', command => 'SELECT 1')});
+	runs("fresh $round");
+	app(qq{SELECT jobsched.create_job('late $round', command => 'SELECT 1', after => '{fresh $round}')});
+	nothing_more("late $round", 0, "a success from before a job was created does not count, round $round");
+}
+
 app(q{SELECT jobsched.alter_job('both', after => '{a}')});
 my $batch = app(q{SELECT jobsched.trigger_batch('a', ARRAY[NULL, NULL]::jsonb[])});
 app("CALL jobsched.wait_run($batch, '180 s') \\g /dev/null\nSELECT 1");
@@ -209,8 +231,9 @@ for my $round (1 .. 4)
 is(app(q{SELECT count(*) FROM (SELECT unnest(string_to_array(after, ',')) AS run FROM app.came WHERE job = 'crashed') r
 		GROUP BY run HAVING count(*) > 1 LIMIT 1}), '', 'no success has been come after twice');
 is(app(q{SELECT count(*) FROM app.came WHERE job = 'crashed' AND after !~ '^left\d+,right\d+$'}), 0, 'each run came after one of each');
+my $crashed = app(q{SELECT count(*) FROM app.came WHERE job = 'crashed'});
 runs($_) for qw(left right);
-wait_until($node, $db, q{SELECT waiting_for = '{left,right}' FROM jobsched.jobs WHERE name = 'crashed'}, 'it goes on');
+wait_until($node, $db, qq{SELECT count(*) > $crashed FROM app.came WHERE job = 'crashed'}, 'it goes on');
 
 end_sessions($node);
 check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection/);
