@@ -140,7 +140,8 @@ take_own_outcome(const RunEntry *run, const JsRun *row, JsOutcome *outcome, cons
 	outcome->result = row->result;
 	if (run->batch != NULL)
 		outcome->result = sched_batch_totals(run);
-	else if (row->workflow == JS_WORKFLOW_STEPS && outcome->status != JS_CANCELLED)
+	else if (row->workflow == JS_WORKFLOW_STEPS &&
+			 (outcome->status == JS_SUCCEEDED || outcome->status == JS_FAILED))
 		outcome->result = sched_result_of_steps(row, remark, &effort);
 	ended_bytes += effort;
 }

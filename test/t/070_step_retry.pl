@@ -772,6 +772,9 @@ sub wait_caught_up_but_gated
 {
 	return is(ended(trigger('flag')), 'succeeded', 'the scheduler has seen the time');
 }
+is(psql("SELECT result IS NULL FROM jobsched.runs WHERE run_id = $run"), 't', 'it has no result');
+is(psql("SELECT concat_ws(' ', total, cancelled, succeeded, first_failed_step) FROM jobsched.workflows WHERE run_id = $run"), '3 2 1',
+	'... and what its deadline has cancelled is not what has failed first');
 is(app("SELECT count(*) FROM jobsched.dead_letters WHERE run_id = $run"), '1', 'it is a dead letter');
 is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', '... and can be retried');
 
