@@ -8,8 +8,10 @@
  * (sched_successor.c).
  *
  * No job comes after itself, be it by way of others: it would never start, or
- * without end.  The rows of the jobs that are named are locked until the end of the
- * transaction, so that two sessions do not make such a circle together.
+ * without end.  The rows of the jobs that are named, and of those that these come
+ * after, are locked until the end of the transaction, so that several sessions do
+ * not make such a circle together: the last of them waits for the others, or is a
+ * deadlock.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -124,6 +126,7 @@ refuse_circle(const JsJob *job)
 
 		CHECK_FOR_INTERRUPTS();
 		walk.left = list_delete_last(walk.left);
+		js_job_lock(id);
 		if (!js_job_read_head(id, &other) || other.dropped_at != DT_NOBEGIN)
 			continue;
 		if (is_among(other.after_jobs, other.nafter_jobs, job->job_id))

@@ -195,6 +195,17 @@ sub refused
 
 refused(q{alter_job('a', after => '{then}')}, qr/ERROR:  22023: job "a" would come after itself, by way of job "both"/, 'a circle');
 refused(q{alter_job('a', after => '{a}')}, qr/ERROR:  22023: job "a" cannot come after itself/, 'the job itself');
+# Two sessions, of which neither makes a circle alone.
+app(q{
+	SELECT jobsched.create_job(name, command => 'SELECT 1') FROM unnest('{r1,r2,r3,r4}'::text[]) name;
+	SELECT jobsched.alter_job('r2', after => '{r3}'), jobsched.alter_job('r4', after => '{r1}')});
+my $first = $node->background_psql($db, extra_params => [ '-U', 'app' ]);
+$first->query_safe(q{BEGIN; SELECT jobsched.alter_job('r1', after => '{r2}')});
+like(error_of($node, $db, q{SET lock_timeout = 100; SELECT jobsched.alter_job('r3', after => '{r4}')}, 'app'), qr/ERROR:  55P03: /, 'who would close a circle waits for who makes another part of it');
+$first->query_safe('COMMIT');
+$first->quit;
+refused(q{alter_job('r3', after => '{r4}')}, qr/ERROR:  22023: job "r3" would come after itself, by way of job "r2"/, '... and is refused');
+
 refused(q{create_job('new', command => 'SELECT 1', after => '{nobody}')},
 	qr/ERROR:  42704: job "nobody", which after names, does not exist\nHINT:  Name jobs of the same owner/, 'a job that is not there');
 refused(q{create_job('new', command => 'SELECT 1', after => ARRAY[NULL]::text[])}, qr/ERROR:  22004: /, 'NULL for a name');
