@@ -177,6 +177,21 @@ see_successes(JsJob *job)
 	}
 }
 
+/*
+ * The job has come from elsewhere.  If the states of those that it comes after have
+ * not, it was a dump: runs here are yet to get the ids that are noted.
+ */
+void
+js_job_after_adopt(JsJob *job)
+{
+	JsJobState	state;
+
+	for (int i = 0; i < job->nafter_jobs; i++)
+		if (js_job_state_read(job->after_jobs[i], &state))
+			return;
+	job->nafter_seen = 0;
+}
+
 /* None if the array is empty.  What has succeeded before other jobs were named does not count. */
 void
 js_job_after_set(JsJob *job, ArrayType *names)

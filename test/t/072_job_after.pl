@@ -15,6 +15,12 @@ use Test::More;
 my $db = 'postgres';
 my $node = jobsched_node('job_after', conf => "jobsched.max_workers = 4\nrestart_after_crash = on\n");
 
+sub psql
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, getpwuid($<) . '', $sql);
+}
+
 sub app
 {
 	my ($sql) = @_;
@@ -136,7 +142,7 @@ nothing_more('both', 7, '... and the job has no run of its own any more');
 app(q{SELECT jobsched.alter_job('both', after => '{a,c}')});
 app(q{SELECT jobsched.drop_job('c')});
 runs('a');
-is(column('both', 'waiting_for'), '{c}', 'a job that is dropped is awaited for ever, and shown');
+wait_value($node, $db, q{SELECT waiting_for FROM jobsched.jobs WHERE name = 'both'}, '{c}', 'a job that is dropped is awaited for ever, and shown');
 app(q{SELECT jobsched.create_job('c', handler => 'app.work')});
 runs('c');
 nothing_more('both', 7, '... also if another gets its name');
@@ -146,7 +152,7 @@ runs($_) for qw(a);
 session_sql($node, $db, 'other', q{SELECT jobsched.trigger('c') AS run \gset
 CALL jobsched.wait_run(:run, '180 s') \g /dev/null
 SELECT 1});
-is(column('both', 'waiting_for'), '{c}', 'a job that has got another owner is awaited for ever');
+wait_value($node, $db, q{SELECT waiting_for FROM jobsched.jobs WHERE name = 'both'}, '{c}', 'a job that has got another owner is awaited for ever');
 nothing_more('both', 7, '... and its successes do not count');
 app(q{SELECT jobsched.alter_job('c', owner => 'app')});
 
@@ -218,6 +224,22 @@ refused(q{create_job('new', command => 'SELECT 1', after => array_fill('a'::text
 is(app(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'new'}), 0, 'none of them is there');
 like(error_of($node, $db, q{SELECT jobsched.create_job('new', command => 'SELECT 1', after => '{a}')}, 'other'),
 	qr/ERROR:  42704: job "a"/, "another role's job is not there");
+
+# --- the database is dumped ------------------------------------------------
+
+# There runs get ids that others had here.
+app(q{SELECT jobsched.create_job('dumped', command => 'SELECT 1', after => '{tick}')});
+my $seen = psql(q{SELECT max(succeeded_run_id) FROM jobsched_internal.job_state WHERE job_id = (SELECT job_id FROM jobsched.jobs WHERE name = 'tick')});
+my $dump = $node->basedir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr($db) ], 'pg_dump');
+psql('CREATE DATABASE copy');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('copy') ], 'psql restores it');
+wait_scheduler($node, 'copy');
+$node->safe_psql('copy', 'SELECT jobsched.adopt()');
+$node->safe_psql('copy', "SELECT setval('jobsched_internal.run_id_seq', $seen, false)");
+is($node->safe_psql('copy', q{SELECT jobsched.trigger('tick')}, extra_params => [ '-U', 'app' ]), $seen, 'a run with the id that another has had');
+wait_value($node, 'copy', q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'dumped' AND status = 'succeeded'}, '1', '... is come after');
+psql('DROP DATABASE copy WITH (FORCE)');
 
 # --- the server is killed --------------------------------------------------
 
