@@ -742,6 +742,15 @@ is(shown($below), 'gated cancelled parent_ended, clean cancelled parent_ended', 
 app(q{SELECT jobsched.resume_job('below')});
 open_the_gate();
 
+# What was to be carried over is no parent of a run that is executed as something else.
+define('turned', '', act('a', []), { name => 'bad', command => 'SELECT 1/0', max_attempts => 1 });
+my $turned = trigger('turned');
+is(ended($turned), 'failed child_failed', 'a workflow that fails');
+app(q{SELECT jobsched.pause_job('turned')});
+$turned = app("SELECT jobsched.retry_run($turned)");
+app(q{SELECT jobsched.alter_job('turned', handler => 'app.act'), jobsched.resume_job('turned')});
+is(end_of($node, $db, $turned, q{status, result -> 'got'}), 'succeeded|{}', 'its retry, which has become a function, has waited for nothing');
+
 # ------------------------------------------------------------------------
 # deadline
 # ------------------------------------------------------------------------
