@@ -69,7 +69,7 @@ app(q{
 		SELECT app.leave(args);
 		SELECT jsonb_build_object('gave', jobsched.run_id())
 	$$;
-	CREATE TABLE app.seen (run_id bigint, parent bigint, job text, status text, args jsonb, result jsonb, error text, step text);
+	CREATE TABLE app.seen (run_id bigint, parent bigint, job text, status text, args jsonb, result jsonb, error text, step text, item integer);
 	CREATE FUNCTION app.look(args jsonb) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO app.seen SELECT jobsched.run_id(), u.* FROM jobsched.upstream() u;
 		SELECT app.leave(args)
