@@ -81,7 +81,7 @@ define_steps(const JsJobDefinition *def, const JsJob *before, JsJob *job)
 {
 	List	   *steps = def->steps != NULL ? js_steps_define(job) : NIL;
 
-	if (job->schedule != NULL && job->steps != NULL)
+	if (js_job_runs_by_itself(job) && job->steps != NULL)
 		js_steps_check_keys(job, steps != NIL ? steps : js_steps_read(job->job_id, job->steps_revision));
 	if (!has_other_steps(job, before))
 		return NIL;

@@ -8,10 +8,9 @@
  * (sched_successor.c).
  *
  * No job comes after itself, be it by way of others: it would never start, or
- * without end.  The rows of the jobs that are named, and of those that these come
- * after, are locked until the end of the transaction, so that several sessions do
- * not make such a circle together: the last of them waits for the others, or is a
- * deadlock.
+ * without end.  The rows of the jobs that are named, and of all that a job which is
+ * altered would come after by way of them, are locked until the end of the
+ * transaction, so that sessions do not make such a circle together.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -19,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "api/access.h"
 #include "api/job_after.h"
 #include "base/arguments.h"
 #include "catalog/pg_type.h"
@@ -27,32 +27,41 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+PG_FUNCTION_INFO_V1(jobsched_after_names);
+
+/* Whose name it is, locked; that may be over when its row is ours.  0: nobody's. */
+static int64
+lock_named(Oid owner, const char *name)
+{
+	int64		locked = 0;
+	JsJob		job;
+
+	while (js_job_find(owner, name, &job))
+	{
+		if (job.job_id == locked)
+			return locked;
+		locked = job.job_id;
+		js_job_lock(locked);
+	}
+	return 0;
+}
+
 /* The id of a job that is named. */
 static int64
 find_job(const JsJob *job, const char *name)
 {
-	JsJob		other;
+	int64		id = lock_named(job->owner, name);
 
-	if (!js_job_find(job->owner, name, &other))
+	if (id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\", which after names, does not exist", name),
 				 errhint("Name jobs of the same owner.")));
-	if (other.job_id == job->job_id)
+	if (id == job->job_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("job \"%s\" cannot come after itself", job->name)));
-	js_job_lock(other.job_id);
-	return other.job_id;
-}
-
-static bool
-is_among(const int64 *ids, int count, int64 id)
-{
-	for (int i = 0; i < count; i++)
-		if (ids[i] == id)
-			return true;
-	return false;
+	return id;
 }
 
 /* Into the job, each once. */
@@ -69,7 +78,7 @@ find_jobs(JsJob *job, const Datum *names, const bool *nulls, int count)
 		if (nulls[i])
 			js_refuse_null("an element of after");
 		id = find_job(job, TextDatumGetCString(names[i]));
-		if (!is_among(ids, n, id))
+		if (!js_id_is_among(ids, n, id))
 			ids[n++] = id;
 	}
 	job->after_jobs = n > 0 ? ids : NULL;
@@ -129,7 +138,7 @@ refuse_circle(const JsJob *job)
 		js_job_lock(id);
 		if (!js_job_read_head(id, &other) || other.dropped_at != DT_NOBEGIN)
 			continue;
-		if (is_among(other.after_jobs, other.nafter_jobs, job->job_id))
+		if (js_id_is_among(other.after_jobs, other.nafter_jobs, job->job_id))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("job \"%s\" would come after itself, by way of job \"%s\"", job->name, other.name)));
@@ -230,4 +239,44 @@ js_job_after_check(const JsJob *job, const JsJob *before, bool given)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("job \"%s\" comes after jobs of its owner, and would get another", job->name),
 				 errhint("Give after as well: jobs of the new owner, or '{}'.")));
+}
+
+/* ------------------------------------------------------------------------
+ * The view
+ * ------------------------------------------------------------------------
+ */
+
+/* What to call one of them; NULL: it is not waited for, and only those are asked for. */
+static text *
+name_of(const JsJob *job, const JsJobState *state, int64 other_id, bool awaited)
+{
+	JsJob		other;
+	bool		seen = js_job_read_head(other_id, &other) && js_may_see(other.owner);
+
+	if (awaited && seen && js_job_success_to_follow(job, state, &other) != 0)
+		return NULL;
+	return cstring_to_text(seen ? other.name : psprintf("job " INT64_FORMAT, other_id));
+}
+
+/* It can be called with the id of any job. */
+Datum
+jobsched_after_names(PG_FUNCTION_ARGS)
+{
+	ArrayBuildState *names = NULL;
+	JsJobState	state;
+	JsJob		job;
+
+	if (!js_job_read_head(PG_GETARG_INT64(0), &job) || !js_may_see(job.owner))
+		PG_RETURN_NULL();
+	(void) js_job_state_read(job.job_id, &state);
+	for (int i = 0; i < job.nafter_jobs; i++)
+	{
+		text	   *name = name_of(&job, &state, job.after_jobs[i], PG_GETARG_BOOL(1));
+
+		if (name != NULL)
+			names = accumArrayResult(names, PointerGetDatum(name), false, TEXTOID, CurrentMemoryContext);
+	}
+	if (names == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(makeArrayResult(names, CurrentMemoryContext));
 }

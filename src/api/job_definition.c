@@ -176,17 +176,26 @@ check_callbacks(const JsJob *job, const JsJobDefinition *def, bool has_new_owner
 	}
 }
 
-/* The arguments of a scheduled run are the job's: its keys must be found there. */
+/* Whether the job has runs that nobody asks for. */
+bool
+js_job_runs_by_itself(const JsJob *job)
+{
+	return job->schedule != NULL || job->nafter_jobs > 0;
+}
+
+/* The arguments of such a run are the job's: its keys must be found there. */
 static void
 check_keys(const JsJob *job)
 {
-	if (job->schedule != NULL && job->request != NULL && js_http_text(job->request, "url") == NULL)
+	if (!js_job_runs_by_itself(job))
+		return;
+	if (job->request != NULL && js_http_text(job->request, "url") == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("job \"%s\" cannot have a schedule: it has no request of its own", job->name),
+				 errmsg("job \"%s\" cannot %s: it has no request of its own", job->name,
+						job->schedule != NULL ? "have a schedule" : "come after others"),
 				 errhint("Create another job, with a url.")));
-	if (job->schedule != NULL)
-		(void) js_limit_keys_require(js_http_keys(job, job->keys), job->args);
+	(void) js_limit_keys_require(js_http_keys(job, job->keys), job->args);
 }
 
 /* A job whose work is SQL logs in as its owner; a request does not. */

@@ -28,6 +28,7 @@ typedef struct JsJobDefinition
 extern int	js_job_definition_read(FunctionCallInfo fcinfo, int n, JsJobDefinition *def);
 extern bool js_job_definition_needs_session(const JsJobDefinition *def, const JsJob *job);
 extern bool js_job_definition_changes_work(const JsJobDefinition *def);
+extern bool js_job_runs_by_itself(const JsJob *job);
 extern void js_job_definition_apply(const JsJobDefinition *def, JsJob *job);
 
 #endif							/* JS_JOB_DEFINITION_H */

@@ -33,7 +33,8 @@ typedef struct JobTally
 	int64		gone;			/* JsDone.gone, of run gone_run; 0: none */
 	int64		gone_run;
 	bool		success_seen;
-	int64		succeeded_run;	/* the last one; 0: none */
+	int64		succeeded_run;	/* the last one */
+	TimestampTz succeeded_at;	/* when one has latest */
 	JsDone		last;
 	char		recent[JS_RECENT_SIZE + 1];
 } JobTally;
@@ -117,8 +118,9 @@ typedef struct JobEntry
 								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
 	JobTally   *tally;			/* NULL: none */
-	int64	   *after_jobs;		/* the jobs that it comes after; NULL: none */
-	int32		nafter_jobs;
+	struct AfterLink *after_links;	/* the jobs that it comes after; NULL:
+									 * none */
+	int32		nafter_links;
 } JobEntry;
 
 typedef enum RunEntryState
@@ -621,9 +623,11 @@ extern int	sched_steps_take(int64 *ids, int most);
 /* sched_predecessor.c */
 extern void sched_successor_apply(JobEntry *job, const JsJob *row);
 extern void sched_successor_forget(JobEntry *job);
+extern bool sched_has_predecessors(void);
 extern bool sched_is_predecessor(const JobEntry *job);
 extern void sched_predecessor_tell(const JobEntry *job);
-extern void sched_successor_put_off(int64 job_id, TimestampTz until);
+extern void sched_successor_put_off(int64 job_id);
+extern void sched_successors_rewind(void);
 extern TimestampTz sched_successors_deadline(void);
 extern int	sched_successors_take(int64 *ids, int most);
 

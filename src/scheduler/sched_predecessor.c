@@ -13,18 +13,40 @@
 
 #include "scheduler/sched.h"
 #include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+/* What could not be done, for no fault of the job's, is tried again after this. */
+#define PUT_OFF_US USECS_PER_SEC
 
 typedef struct Predecessor
 {
 	int64		job_id;
-	List	   *successors;		/* ids, int64 pointers */
+	dlist_head	successors;		/* AfterLink.node */
 } Predecessor;
 
-static HTAB *predecessors = NULL;
-static HTAB *noted = NULL;		/* ids of jobs to be looked at */
-static TimestampTz look_at = 0; /* not before */
+/* That a job comes after another. */
+typedef struct AfterLink
+{
+	int64		predecessor_id;
+	int64		successor_id;
+	dlist_node	node;
+} AfterLink;
 
+/* A job that is to be looked at. */
+typedef struct NotedJob
+{
+	int64		job_id;
+	dlist_node	node;			/* of ready or later */
+} NotedJob;
+
+static HTAB *predecessors = NULL;
+static HTAB *noted = NULL;
+static dlist_head ready = DLIST_STATIC_INIT(ready); /* oldest first */
+static dlist_head later = DLIST_STATIC_INIT(later); /* could not be looked at */
+static TimestampTz later_at = 0;	/* when they are ready again */
+
+/* Its entries stay where they are. */
 static HTAB *
 make_table(const char *name, Size entry_size)
 {
@@ -37,26 +59,24 @@ make_table(const char *name, Size entry_size)
 	return hash_create(name, 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* It is to be looked at. */
+/* It is to be looked at, after others that are; unless it is so already. */
 static void
-note(int64 job_id)
+note(int64 job_id, dlist_head *list)
 {
+	NotedJob   *job;
+	bool		found;
+
 	if (noted == NULL)
-		noted = make_table("jobsched successors", sizeof(int64));
-	(void) hash_search(noted, &job_id, HASH_ENTER, NULL);
+		noted = make_table("jobsched successors", sizeof(NotedJob));
+	job = hash_search(noted, &job_id, HASH_ENTER, &found);
+	if (!found)
+		dlist_push_tail(list, &job->node);
 }
 
-static List *
-append(List *ids, int64 id)
-{
-	MemoryContext outer = MemoryContextSwitchTo(sched.context);
-	int64	   *copy = palloc(sizeof(int64));
-
-	*copy = id;
-	ids = lappend(ids, copy);
-	MemoryContextSwitchTo(outer);
-	return ids;
-}
+/* ------------------------------------------------------------------------
+ * Who comes after whom
+ * ------------------------------------------------------------------------
+ */
 
 static Predecessor *
 find_predecessor(int64 job_id)
@@ -65,47 +85,39 @@ find_predecessor(int64 job_id)
 }
 
 static void
-join(int64 predecessor_id, int64 job_id)
+join(AfterLink *link)
 {
 	Predecessor *predecessor;
 	bool		found;
 
 	if (predecessors == NULL)
 		predecessors = make_table("jobsched predecessors", sizeof(Predecessor));
-	predecessor = hash_search(predecessors, &predecessor_id, HASH_ENTER, &found);
+	predecessor = hash_search(predecessors, &link->predecessor_id, HASH_ENTER, &found);
 	if (!found)
-		predecessor->successors = NIL;
-	predecessor->successors = append(predecessor->successors, job_id);
+		dlist_init(&predecessor->successors);
+	dlist_push_tail(&predecessor->successors, &link->node);
 }
 
 static void
-part(int64 predecessor_id, int64 job_id)
+part(AfterLink *link)
 {
-	Predecessor *predecessor = find_predecessor(predecessor_id);
-	ListCell   *lc;
+	Predecessor *predecessor = find_predecessor(link->predecessor_id);
 
-	if (predecessor == NULL)
-		return;
-	foreach(lc, predecessor->successors)
-		if (*(int64 *) lfirst(lc) == job_id)
-	{
-		pfree(lfirst(lc));
-		predecessor->successors = foreach_delete_current(predecessor->successors, lc);
-	}
-	if (predecessor->successors == NIL)
-		(void) hash_search(predecessors, &predecessor_id, HASH_REMOVE, NULL);
+	dlist_delete(&link->node);
+	if (dlist_is_empty(&predecessor->successors))
+		(void) hash_search(predecessors, &link->predecessor_id, HASH_REMOVE, NULL);
 }
 
 /* The job leaves the memory, or is to have others. */
 void
 sched_successor_forget(JobEntry *job)
 {
-	for (int i = 0; i < job->nafter_jobs; i++)
-		part(job->after_jobs[i], job->job_id);
-	if (job->after_jobs != NULL)
-		pfree(job->after_jobs);
-	job->after_jobs = NULL;
-	job->nafter_jobs = 0;
+	for (int i = 0; i < job->nafter_links; i++)
+		part(&job->after_links[i]);
+	if (job->after_links != NULL)
+		pfree(job->after_links);
+	job->after_links = NULL;
+	job->nafter_links = 0;
 }
 
 /* The row of a job has been read, and is new or has changed. */
@@ -115,12 +127,23 @@ sched_successor_apply(JobEntry *job, const JsJob *row)
 	sched_successor_forget(job);
 	if (row->nafter_jobs == 0 || job->dropped)
 		return;
-	job->after_jobs = MemoryContextAlloc(sched.context, row->nafter_jobs * sizeof(int64));
-	memcpy(job->after_jobs, row->after_jobs, row->nafter_jobs * sizeof(int64));
-	job->nafter_jobs = row->nafter_jobs;
-	for (int i = 0; i < job->nafter_jobs; i++)
-		join(job->after_jobs[i], job->job_id);
-	note(job->job_id);
+	job->after_links = MemoryContextAlloc(sched.context, row->nafter_jobs * sizeof(AfterLink));
+	for (int i = 0; i < row->nafter_jobs; i++)
+	{
+		AfterLink  *link = &job->after_links[i];
+
+		link->predecessor_id = row->after_jobs[i];
+		link->successor_id = job->job_id;
+		join(link);
+		job->nafter_links = i + 1;
+	}
+	note(job->job_id, &ready);
+}
+
+bool
+sched_has_predecessors(void)
+{
+	return predecessors != NULL && hash_get_num_entries(predecessors) > 0;
 }
 
 bool
@@ -134,46 +157,63 @@ void
 sched_predecessor_tell(const JobEntry *job)
 {
 	Predecessor *predecessor = find_predecessor(job->job_id);
-	ListCell   *lc;
+	dlist_iter	iter;
 
 	if (predecessor == NULL)
 		return;
-	foreach(lc, predecessor->successors)
-		note(*(int64 *) lfirst(lc));
+	dlist_foreach(iter, &predecessor->successors)
+		note(dlist_container(AfterLink, node, iter.cur)->successor_id, &ready);
 }
 
-/* It could not be looked at: it is once more, with all others, from an instant on. */
+/* ------------------------------------------------------------------------
+ * Who is to be looked at
+ * ------------------------------------------------------------------------
+ */
+
+/* It could not be looked at: it is once more in a while, and does not hold up others. */
 void
-sched_successor_put_off(int64 job_id, TimestampTz until)
+sched_successor_put_off(int64 job_id)
 {
-	note(job_id);
-	look_at = until;
+	if (dlist_is_empty(&later))
+		later_at = GetCurrentTimestamp() + PUT_OFF_US;
+	note(job_id, &later);
 }
 
-/* When those that are noted are to be looked at. */
+/* When one of those that are noted is to be looked at. */
 TimestampTz
 sched_successors_deadline(void)
 {
-	if (!sched.enabled || noted == NULL || hash_get_num_entries(noted) == 0)
+	if (!sched.enabled)
 		return DT_NOEND;
-	return look_at;
+	if (!dlist_is_empty(&ready))
+		return 0;
+	if (dlist_is_empty(&later))
+		return DT_NOEND;
+	return later_at;
+}
+
+/* The clock was set back: nobody waits for an hour to come twice. */
+void
+sched_successors_rewind(void)
+{
+	later_at = 0;
 }
 
 /* Takes some of them away; returns how many. */
 int
 sched_successors_take(int64 *ids, int most)
 {
-	HASH_SEQ_STATUS status;
-	int64	   *id;
 	int			count = 0;
 
-	look_at = 0;
-	hash_seq_init(&status, noted);
-	while (count < most && (id = hash_seq_search(&status)) != NULL)
-		ids[count++] = *id;
-	if (count == most)
-		hash_seq_term(&status);
-	for (int i = 0; i < count; i++)
-		(void) hash_search(noted, &ids[i], HASH_REMOVE, NULL);
+	if (later_at <= GetCurrentTimestamp())
+		while (!dlist_is_empty(&later))
+			dlist_push_tail(&ready, dlist_pop_head_node(&later));
+	while (count < most && !dlist_is_empty(&ready))
+	{
+		NotedJob   *job = dlist_container(NotedJob, node, dlist_pop_head_node(&ready));
+
+		ids[count++] = job->job_id;
+		(void) hash_search(noted, &job->job_id, HASH_REMOVE, NULL);
+	}
 	return count;
 }

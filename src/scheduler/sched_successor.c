@@ -25,12 +25,15 @@
  * (sched_predecessor.c).
  *
  * Ids of runs are compared for equality only: the last success is the one of which
- * we have heard last, whatever the clock and the order of ids say.
+ * we have heard last, whatever the clock and the order of ids say.  Only after a
+ * crash the clock tells (job_state.succeeded_at): what has ended after all successes
+ * that had been tallied is one that had not.  One that had not, but ended before one
+ * that had, is passed over: a run has come after the later one, or will.
  *
  * KILL -9
  *
  *		before the tally of a success		it is found in history and tallied by the
- *		is written							successor of this process
+ *		is written							successor of this process (sched_tally.c)
  *		after it							all jobs are looked at after a start
  *		the run, after_runs and their		one transaction
  *		rows of dependency
@@ -51,33 +54,6 @@
 /* Jobs looked at in one step. */
 #define MAX_SERVED 16
 
-/* What could not be done, for no fault of the job's, is tried again after this. */
-#define PUT_OFF_US USECS_PER_SEC
-
-static bool
-is_among(const int64 *ids, int count, int64 id)
-{
-	for (int i = 0; i < count; i++)
-		if (ids[i] == id)
-			return true;
-	return false;
-}
-
-/* The success of a predecessor that is to be come after; 0: there is none. */
-static int64
-success_of(const JsJob *row, const JsJobState *state, int64 predecessor_id)
-{
-	JsJob		predecessor;
-	JsJobState	its;
-
-	if (!js_job_read_head(predecessor_id, &predecessor) || predecessor.dropped_at != DT_NOBEGIN ||
-		predecessor.owner != row->owner || !js_job_state_read(predecessor_id, &its) ||
-		is_among(row->after_seen, row->nafter_seen, its.succeeded_run_id) ||
-		is_among(state->after_runs, state->nafter_runs, its.succeeded_run_id))
-		return 0;
-	return its.succeeded_run_id;
-}
-
 /* The success of each predecessor; NULL: one has none. */
 static int64 *
 successes_of(const JsJob *row)
@@ -87,8 +63,14 @@ successes_of(const JsJob *row)
 
 	(void) js_job_state_read(row->job_id, &state);
 	for (int i = 0; i < row->nafter_jobs; i++)
-		if ((runs[i] = success_of(row, &state, row->after_jobs[i])) == 0)
+	{
+		JsJob		predecessor;
+
+		runs[i] = js_job_read_head(row->after_jobs[i], &predecessor) ?
+			js_job_success_to_follow(row, &state, &predecessor) : 0;
+		if (runs[i] == 0)
 			return NULL;
+	}
 	return runs;
 }
 
@@ -107,7 +89,11 @@ note_runs(JsJobState *state, const void *arg)
 	state->nafter_runs = successes->count;
 }
 
-/* Those of them that history still has: these are what the run waits for. */
+/*
+ * Those of them that history still has, each once, whatever somebody has made of the
+ * rows: these are what the run waits for.  Only this process removes history, so
+ * they stay there until its next step, which sees who needs them.
+ */
 static void
 set_parents(JsRun *run, const Successes *successes)
 {
@@ -115,11 +101,12 @@ set_parents(JsRun *run, const Successes *successes)
 
 	for (int i = 0; i < successes->count; i++)
 	{
+		int64		id = successes->runs[i];
 		JsRun		head;
 		JsStatus	status;
 
-		if (js_history_find_head(successes->runs[i], true, &head, &status))
-			parents[run->nparents++] = successes->runs[i];
+		if (!js_id_is_among(parents, run->nparents, id) && js_history_find_head(id, true, &head, &status))
+			parents[run->nparents++] = id;
 	}
 	if (run->nparents == 0)
 		return;
@@ -153,7 +140,7 @@ insert_run(const JsJob *row, ArrayType *keys, const Successes *successes, Timest
 static bool
 may_run(const JobEntry *job)
 {
-	return job != NULL && job->nafter_jobs > 0 && sched_job_fires(job);
+	return job != NULL && job->nafter_links > 0 && sched_job_fires(job);
 }
 
 /* False: somebody holds the row of its state. */
@@ -226,7 +213,7 @@ sched_successors_serve(TimestampTz now)
 	for (int i = 0; i < count; i++)
 	{
 		if (!serve_one(ids[i], now))
-			sched_successor_put_off(ids[i], GetCurrentTimestamp() + PUT_OFF_US);
+			sched_successor_put_off(ids[i]);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}

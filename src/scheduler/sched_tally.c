@@ -91,6 +91,8 @@ add_outcome(JobEntry *job, const JsDone *done)
 		tally->last = *done;
 	if (done->status == JS_SUCCEEDED)
 	{
+		if (!tally->success_seen || done->finished_at > tally->succeeded_at)
+			tally->succeeded_at = done->finished_at;
 		tally->success_seen = true;
 		tally->succeeded_run = done->run_id;
 		tally->failures = 0;
@@ -239,6 +241,19 @@ apply_brake(JobEntry *job)
 	sched_take_back_all();
 }
 
+/*
+ * The last success is the one of which we have heard last; of those that ended before
+ * the latest one we cannot tell after a crash whether we had.  An instant that is
+ * yet to come is from before the clock was set back.
+ */
+static void
+add_success(JsJobState *state, int64 run_id, TimestampTz finished_at)
+{
+	state->succeeded_run_id = run_id;
+	if (finished_at > state->succeeded_at || state->succeeded_at > js_clock_now())
+		state->succeeded_at = finished_at;
+}
+
 static void
 add_tally(JsJobState *state, const void *arg)
 {
@@ -253,7 +268,7 @@ add_tally(JsJobState *state, const void *arg)
 		(tally->success_seen ? 0 : state->consecutive_failures);
 	if (tally->success_seen)
 	{
-		state->succeeded_run_id = tally->succeeded_run;
+		add_success(state, tally->succeeded_run, tally->succeeded_at);
 		state->forgiven_failures = 0;
 	}
 	if (tally->failures > 0)
@@ -373,10 +388,7 @@ apply_ended(JsJobState *state, const void *arg)
 		if (ended->gone)
 			gone_run = ended->run_id;
 		if (ended->status == JS_SUCCEEDED)
-		{
-			state->succeeded_run_id = ended->run_id;
 			state->consecutive_failures = state->forgiven_failures = failed_run = 0;
-		}
 		else if (is_failure(ended->status))
 		{
 			state->consecutive_failures++;
@@ -401,9 +413,33 @@ recover_job(JobEntry *job)
 		return;
 	qsort(runs.ended, runs.count, sizeof(JsEnded), compare_ended);
 	if (js_job_state_change(job->job_id, apply_ended, &runs))
-	{
-		sched_predecessor_tell(job);
 		apply_brake(job);
+}
+
+/* A success that was later than all that are tallied is not. */
+static void
+apply_success(JsJobState *state, const void *arg)
+{
+	const JsSuccess *success = arg;
+
+	if (success->finished_at > state->succeeded_at)
+		add_success(state, success->run_id, success->finished_at);
+}
+
+/* Of jobs that others come after no success is lost, however many runs have ended since. */
+static void
+recover_successes(const Recovery *recovery, TimestampTz since)
+{
+	ListCell   *lc;
+
+	foreach(lc, js_catalog_successes_between(since, js_clock_now(), MAX_RECOVERED_JOBS))
+	{
+		const JsSuccess *success = lfirst(lc);
+		JobEntry   *job = sched_job_find(success->job_id);
+
+		if (is_recovered(recovery, job) &&
+			js_job_state_change(job->job_id, apply_success, success))
+			sched_predecessor_tell(job);
 	}
 }
 
@@ -427,6 +463,8 @@ recover(Recovery *recovery)
 		if (is_recovered(recovery, job))
 			recover_job(job);
 	}
+	if (sched_has_predecessors())
+		recover_successes(recovery, since);
 }
 
 /* Reads back from history what a predecessor had not tallied. */

@@ -236,6 +236,7 @@ forget_real_deadlines(void)
 	{
 		next_sweep = sched.no_worker_until = sched.ring_retry_at = 0;
 		sched.tallies_since = Min(sched.tallies_since, now);
+		sched_successors_rewind();
 		dlist_foreach(iter, &sched.owners)
 		{
 			OwnerEntry *owner = dlist_container(OwnerEntry, node, iter.cur);

@@ -164,6 +164,37 @@ js_catalog_jobs_ended_since(TimestampTz since, int limit)
 	return ids;
 }
 
+/* Of jobs that others come after: JsSuccess pointers. */
+List *
+js_catalog_successes_between(TimestampTz since, TimestampTz until, int limit)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[] = {TimestampTzGetDatum(since), TimestampTzGetDatum(until)};
+	List	   *successes = NIL;
+
+	SPI_connect();
+	query("SELECT DISTINCT ON (h.job_id) h.job_id, h.run_id, h.finished_at FROM " JS_SCHEMA ".history h"
+		  " WHERE h.finished_at OPERATOR(pg_catalog.>=) $1 AND h.finished_at OPERATOR(pg_catalog.<=) $2"
+		  " AND h.status OPERATOR(pg_catalog.=) 'succeeded'"
+		  " AND h.handler IS NULL AND h.source OPERATOR(pg_catalog.<>) 'batch'"
+		  " AND h.job_id OPERATOR(pg_catalog.=) ANY (SELECT pg_catalog.unnest(j.after_jobs)"
+		  " FROM " JS_SCHEMA ".job j WHERE j.dropped_at IS NULL)"
+		  " ORDER BY h.job_id, h.finished_at DESC, h.run_id DESC", 2, types, values, limit);
+	MemoryContextSwitchTo(outer);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		JsSuccess  *success = palloc(sizeof(JsSuccess));
+
+		success->job_id = result_int64(i, 1);
+		success->run_id = result_int64(i, 2);
+		success->finished_at = result_timestamp(i, 3);
+		successes = lappend(successes, success);
+	}
+	SPI_finish();
+	return successes;
+}
+
 /*
  * The newest JS_RECENT_SIZE runs of a job that have ended, but for those that
  * gave way to others; returns how many.

@@ -24,11 +24,20 @@ typedef struct JsEnded
 	bool		gone;			/* its job's server has answered 410 */
 } JsEnded;
 
+/* The success of a job that was latest. */
+typedef struct JsSuccess
+{
+	int64		job_id;
+	int64		run_id;
+	TimestampTz finished_at;
+} JsSuccess;
+
 extern bool js_version_is_known(void);
 extern char *js_catalog_database_setting(const char *name);
 extern bool js_catalog_has_prepared(void);
 extern char *js_catalog_vault_secret(const char *name);
 extern List *js_catalog_jobs_ended_since(TimestampTz since, int limit);
+extern List *js_catalog_successes_between(TimestampTz since, TimestampTz until, int limit);
 extern int	js_catalog_last_ended(int64 job_id, JsEnded *ended);
 extern void js_catalog_truncate_segment(int segment);
 

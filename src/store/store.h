@@ -215,6 +215,7 @@ typedef struct JsJobState
 	int32		forgiven_failures;	/* of consecutive_failures: from before
 									 * the last time that it was resumed */
 	int64		succeeded_run_id;	/* the last one; 0: none */
+	TimestampTz succeeded_at;	/* when one has latest; DT_NOBEGIN: none */
 	int64	   *after_runs;		/* what the last run came after that its
 								 * after_jobs have made; NULL: none */
 	int32		nafter_runs;
@@ -426,6 +427,8 @@ extern bool js_step_retire(int64 step_id, TimestampTz now);
 
 typedef void (*JsJobStateVisitor) (const JsJobState *state, void *arg);
 
+extern bool js_id_is_among(const int64 *ids, int count, int64 id);
+extern int64 js_job_success_to_follow(const JsJob *job, const JsJobState *state, const JsJob *predecessor);
 extern bool js_job_state_read(int64 job_id, JsJobState *state);
 extern bool js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg);
 extern void js_job_states_visit(JsJobStateVisitor visit, void *arg);

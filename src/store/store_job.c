@@ -36,7 +36,7 @@ enum StateColumn
 	STATE_CONSECUTIVE_FAILURES, STATE_RECENT, STATE_SKIPPED,
 	STATE_SKIPPED_FIRST, STATE_SKIPPED_LAST, STATE_SKIPPED_REASON,
 	STATE_SCHEDULED_RUNS, STATE_AUTO_PAUSED_REVISION, STATE_AUTO_PAUSED_REASON,
-	STATE_FORGIVEN_FAILURES, STATE_SUCCEEDED_RUN_ID, STATE_AFTER_RUNS
+	STATE_FORGIVEN_FAILURES, STATE_SUCCEEDED_RUN_ID, STATE_SUCCEEDED_AT, STATE_AFTER_RUNS
 };
 
 /* ------------------------------------------------------------------------
@@ -607,6 +607,7 @@ state_to_row(const JsJobState *state, JsRow *row)
 	js_row_set_text(row, STATE_AUTO_PAUSED_REASON, state->auto_paused_reason);
 	js_row_set(row, STATE_FORGIVEN_FAILURES, Int32GetDatum(state->forgiven_failures));
 	set_int64_or_null(row, STATE_SUCCEEDED_RUN_ID, state->succeeded_run_id);
+	js_row_set_timestamp(row, STATE_SUCCEEDED_AT, state->succeeded_at);
 	js_row_set_ids(row, STATE_AFTER_RUNS, state->after_runs, state->nafter_runs);
 }
 
@@ -641,6 +642,7 @@ state_from_tuple(Relation rel, HeapTuple tuple, JsJobState *state)
 	state->auto_paused_reason = js_row_head_text(&row, STATE_AUTO_PAUSED_REASON);
 	state->forgiven_failures = DatumGetInt32(row.values[STATE_FORGIVEN_FAILURES - 1]);
 	state->succeeded_run_id = row_int64_or_zero(&row, STATE_SUCCEEDED_RUN_ID);
+	state->succeeded_at = js_row_timestamp(&row, STATE_SUCCEEDED_AT);
 	state->after_runs = js_row_ids(&row, STATE_AFTER_RUNS, JS_MAX_AFTER_JOBS, &state->nafter_runs);
 }
 
@@ -652,7 +654,7 @@ blank_state(int64 job_id, JsJobState *state)
 	state->next_run_at = state->last_slot = DT_NOBEGIN;
 	state->done_before = state->done_from = DT_NOBEGIN;
 	state->last_started_at = state->last_finished_at = DT_NOBEGIN;
-	state->skipped_first = state->skipped_last = DT_NOBEGIN;
+	state->skipped_first = state->skipped_last = state->succeeded_at = DT_NOBEGIN;
 }
 
 /* False, and a blank state, when the job has none yet. */
@@ -707,6 +709,29 @@ js_job_state_change(int64 job_id, JsJobStateChange change, const void *arg)
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
 	return true;
+}
+
+bool
+js_id_is_among(const int64 *ids, int count, int64 id)
+{
+	for (int i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* The success of a job that one is to come after, whose state it is; 0: there is none. */
+int64
+js_job_success_to_follow(const JsJob *job, const JsJobState *state, const JsJob *predecessor)
+{
+	JsJobState	its;
+
+	if (predecessor->dropped_at != DT_NOBEGIN || predecessor->owner != job->owner ||
+		!js_job_state_read(predecessor->job_id, &its) ||
+		js_id_is_among(job->after_seen, job->nafter_seen, its.succeeded_run_id) ||
+		js_id_is_among(state->after_runs, state->nafter_runs, its.succeeded_run_id))
+		return 0;
+	return its.succeeded_run_id;
 }
 
 typedef struct StateVisit

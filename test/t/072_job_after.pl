@@ -201,17 +201,6 @@ sub refused
 
 refused(q{alter_job('a', after => '{then}')}, qr/ERROR:  22023: job "a" would come after itself, by way of job "both"/, 'a circle');
 refused(q{alter_job('a', after => '{a}')}, qr/ERROR:  22023: job "a" cannot come after itself/, 'the job itself');
-# Two sessions, of which neither makes a circle alone.
-app(q{
-	SELECT jobsched.create_job(name, command => 'SELECT 1') FROM unnest('{r1,r2,r3,r4}'::text[]) name;
-	SELECT jobsched.alter_job('r2', after => '{r3}'), jobsched.alter_job('r4', after => '{r1}')});
-my $first = $node->background_psql($db, extra_params => [ '-U', 'app' ]);
-$first->query_safe(q{BEGIN; SELECT jobsched.alter_job('r1', after => '{r2}')});
-like(error_of($node, $db, q{SET lock_timeout = 100; SELECT jobsched.alter_job('r3', after => '{r4}')}, 'app'), qr/ERROR:  55P03: /, 'who would close a circle waits for who makes another part of it');
-$first->query_safe('COMMIT');
-$first->quit;
-refused(q{alter_job('r3', after => '{r4}')}, qr/ERROR:  22023: job "r3" would come after itself, by way of job "r2"/, '... and is refused');
-
 refused(q{create_job('new', command => 'SELECT 1', after => '{nobody}')},
 	qr/ERROR:  42704: job "nobody", which after names, does not exist\nHINT:  Name jobs of the same owner/, 'a job that is not there');
 refused(q{create_job('new', command => 'SELECT 1', after => ARRAY[NULL]::text[])}, qr/ERROR:  22004: /, 'NULL for a name');
@@ -241,6 +230,46 @@ is($node->safe_psql('copy', q{SELECT jobsched.trigger('tick')}, extra_params => 
 wait_value($node, 'copy', q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'dumped' AND status = 'succeeded'}, '1', '... is come after');
 psql('DROP DATABASE copy WITH (FORCE)');
 
+# The keys of what runs by itself are there.
+refused(q{create_job('new', handler => 'app.work', keys => ARRAY['k:{{args.x}}'], after => '{a}')}, qr/ERROR:  22023: .*args\.x/, 'keys that are not in args');
+
+# --- two sessions ----------------------------------------------------------
+
+sub begins
+{
+	my ($call) = @_;
+	my $session = $node->background_psql($db, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
+
+	$session->set_query_timer_restart();
+	$session->query("BEGIN; SELECT jobsched.$call");
+	return $session;
+}
+
+# Begins a call in a session, which waits for another; returns the error when that has committed.
+sub waits_for
+{
+	my ($other, $call) = @_;
+	my $session = $node->background_psql($db, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
+
+	$session->set_query_timer_restart();
+	$session->query_until(qr/started/, "\\echo started\nSELECT jobsched.$call;\n");
+	wait_until($node, $db, q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock')}, 'a session waits');
+	$other->query('COMMIT');
+	$other->quit;
+	$session->query('SELECT 1');
+	my $error = $session->{stderr};
+	$session->quit;
+	return $error;
+}
+
+app(q{
+	SELECT jobsched.create_job('c1', handler => 'app.work'), jobsched.create_job('c3', handler => 'app.work');
+	SELECT jobsched.create_job('c2', handler => 'app.work', after => '{c3}'), jobsched.create_job('c4', handler => 'app.work', after => '{c1}')});
+like(waits_for(begins(q{alter_job('c1', after => '{c2}')}), q{alter_job('c3', after => '{c4}')}),
+	qr/job "c3" would come after itself/, 'no circle of halves that two sessions make');
+like(waits_for(begins(q{drop_job('c2')}), q{create_job('new', handler => 'app.work', after => '{c2}')}),
+	qr/job "c2", which after names, does not exist/, 'a job that is dropped meanwhile is not there');
+
 # --- the server is killed --------------------------------------------------
 
 # Each success is come after once at most; and when all is quiet, not all are open.
@@ -264,9 +293,35 @@ for my $round (1 .. 4)
 is(app(q{SELECT count(*) FROM (SELECT unnest(string_to_array(after, ',')) AS run FROM app.came WHERE job = 'crashed') r
 		GROUP BY run HAVING count(*) > 1 LIMIT 1}), '', 'no success has been come after twice');
 is(app(q{SELECT count(*) FROM app.came WHERE job = 'crashed' AND after !~ '^left\d+,right\d+$'}), 0, 'each run came after one of each');
-my $crashed = app(q{SELECT count(*) FROM app.came WHERE job = 'crashed'});
+my $before = app(q{SELECT count(*) FROM app.came WHERE job = 'crashed'});
 runs($_) for qw(left right);
-wait_until($node, $db, qq{SELECT count(*) > $crashed FROM app.came WHERE job = 'crashed'}, 'it goes on');
+wait_until($node, $db, qq{SELECT count(*) > $before FROM app.came WHERE job = 'crashed'}, 'it goes on');
+
+# A success of which the scheduler has not heard, with many failures that it has: of runs
+# that are newer.
+make_gate($node, $db, 'app');
+app(q{
+	CREATE FUNCTION app.waits(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF args ? 'fails' THEN RAISE 'it was told to'; END IF;
+		PERFORM FROM public.gate FOR UPDATE;
+	END $$;
+	SELECT jobsched.create_job('slow', handler => 'app.waits', max_attempts => 1);
+	SELECT jobsched.create_job('after slow', handler => 'app.come', args => '{"job": "after slow"}', after => '{slow}')});
+my $gate = close_gate($node, $db);
+my $slow = app(q{SELECT jobsched.trigger('slow')});
+wait_at_gate($node, $db, $slow);
+app(q{SELECT jobsched.trigger_many('slow', array_fill('{"fails": true}'::jsonb, ARRAY[25])) \g /dev/null
+	SELECT 1});
+wait_until($node, $db, q{SELECT recent LIKE repeat('F', 20) FROM jobsched.jobs WHERE name = 'slow'}, 'the failures are tallied');
+my $scheduler = scheduler_pid($node, $db);
+kill 'STOP', $scheduler;
+$gate->quit;
+wait_value($node, $db, "SELECT status FROM jobsched_internal.history WHERE run_id = $slow", 'succeeded', 'it succeeds unheard of');
+end_sessions($node);
+kill 'KILL', $scheduler;
+kill_and_start($node);
+came_after('after slow', 1, 'it is come after when the server is back');
 
 end_sessions($node);
 check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection/);
