@@ -228,7 +228,7 @@ ended($given);
 $run = after('look', 'done', [ $failed, $given, $given ]);
 ended($run);
 is(psql("SELECT * FROM app.seen WHERE run_id = $run ORDER BY parent"),
-	qq($run|$failed|fail|failed|||no|\n$run|$given|give|succeeded|{"a": 1}|{"gave": $given}||), 'upstream()');
+	qq($run|$failed|fail|failed|||no||\n$run|$given|give|succeeded|{"a": 1}|{"gave": $given}|||), 'upstream()');
 is(app('SELECT count(*) FROM jobsched.upstream()'), '0', 'upstream() outside a run');
 psql(q{CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched TO other});
 session_sql($node, $db, 'other', q{SELECT jobsched.create_job('peep', command => 'SELECT count(*) FROM jobsched.upstream()')});
