@@ -772,6 +772,15 @@ is(shown($below), 'gated cancelled parent_ended, clean cancelled parent_ended', 
 app(q{SELECT jobsched.resume_job('below')});
 open_the_gate();
 
+# What was to be carried over is no parent of a run that is executed as something else.
+define('turned', '', act('a', []), { name => 'bad', command => 'SELECT 1/0', max_attempts => 1 });
+my $turned = trigger('turned');
+is(ended($turned), 'failed child_failed', 'a workflow that fails');
+app(q{SELECT jobsched.pause_job('turned')});
+$turned = app("SELECT jobsched.retry_run($turned)");
+app(q{SELECT jobsched.alter_job('turned', handler => 'app.act'), jobsched.resume_job('turned')});
+is(end_of($node, $db, $turned, q{status, result -> 'got'}), 'succeeded|{}', 'its retry, which has become a function, has waited for nothing');
+
 # ------------------------------------------------------------------------
 # deadline
 # ------------------------------------------------------------------------
@@ -802,6 +811,9 @@ sub wait_caught_up_but_gated
 {
 	return is(ended(trigger('flag')), 'succeeded', 'the scheduler has seen the time');
 }
+is(psql("SELECT result IS NULL FROM jobsched.runs WHERE run_id = $run"), 't', 'it has no result');
+is(psql("SELECT concat_ws(' ', total, cancelled, succeeded, first_failed_step) FROM jobsched.workflows WHERE run_id = $run"), '3 2 1',
+	'... and what its deadline has cancelled is not what has failed first');
 is(app("SELECT count(*) FROM jobsched.dead_letters WHERE run_id = $run"), '1', 'it is a dead letter');
 is(app("SELECT result IS NULL, first_failed_step IS NULL, cancelled FROM jobsched.workflows WHERE run_id = $run"), 't|t|2', '... has no result, and none of its steps has failed');
 is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', '... and can be retried');
