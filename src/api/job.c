@@ -17,6 +17,7 @@
 
 #include "api/access.h"
 #include "api/cancel.h"
+#include "api/job_after.h"
 #include "api/job_definition.h"
 #include "api/job_schedule.h"
 #include "api/steps.h"
@@ -335,6 +336,7 @@ adopt_job(int64 job_id, Adoption *adoption)
 	{
 		before = job;
 		job.home = adoption->token;
+		js_job_after_adopt(&job);
 		js_job_restart_schedule(&job, js_clock_now());
 		write_job(&job);
 		js_step_sets_follow(&before, &job);

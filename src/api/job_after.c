@@ -164,15 +164,41 @@ are_same(const JsJob *a, const JsJob *b)
 }
 
 static void
+see_success(JsJob *job, int64 run_id)
+{
+	if (run_id != 0)
+		job->after_seen[job->nafter_seen++] = run_id;
+}
+
+/* The scheduler tallies a success up to a second later than history has it. */
+static void
 see_successes(JsJob *job)
 {
 	JsJobState	state;
 
-	job->after_seen = palloc(Max(job->nafter_jobs, 1) * sizeof(int64));
+	job->after_seen = palloc(JS_MAX_AFTER_SEEN * sizeof(int64));
 	job->nafter_seen = 0;
 	for (int i = 0; i < job->nafter_jobs; i++)
-		if (js_job_state_read(job->after_jobs[i], &state) && state.succeeded_run_id != 0)
-			job->after_seen[job->nafter_seen++] = state.succeeded_run_id;
+	{
+		(void) js_job_state_read(job->after_jobs[i], &state);
+		see_success(job, state.succeeded_run_id);
+		see_success(job, js_history_last_success(job->after_jobs[i]));
+	}
+}
+
+/*
+ * The job has come from elsewhere.  If the states of those that it comes after have
+ * not, it was a dump: runs here are yet to get the ids that are noted.
+ */
+void
+js_job_after_adopt(JsJob *job)
+{
+	JsJobState	state;
+
+	for (int i = 0; i < job->nafter_jobs; i++)
+		if (js_job_state_read(job->after_jobs[i], &state))
+			return;
+	job->nafter_seen = 0;
 }
 
 /* None if the array is empty.  What has succeeded before other jobs were named does not count. */

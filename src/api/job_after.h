@@ -13,6 +13,7 @@
 #include "store/store.h"
 #include "utils/array.h"
 
+extern void js_job_after_adopt(JsJob *job);
 extern void js_job_after_set(JsJob *job, ArrayType *names);
 extern void js_job_after_check(const JsJob *job, const JsJob *before, bool given);
 

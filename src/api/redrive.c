@@ -134,13 +134,16 @@ steps_argument(FunctionCallInfo fcinfo)
 
 /* Their ids. */
 static ArrayType *
-find_steps(int64 run_id, const JsJob *job, ArrayType *from_step)
+find_steps(int64 run_id, const JsRun *run, const JsJob *job, ArrayType *from_step)
 {
 	if (from_step == NULL)
 		return NULL;
 	if (job->steps == NULL)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				   "is of a job that is not made of steps", "Leave from_step out.");
+	if (run->handler != NULL || run->request != NULL)
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "executes what it has brought along, and has no steps", "Leave from_step out.");
 	return js_retry_find_steps(job, from_step);
 }
 
@@ -160,7 +163,7 @@ merge_args(int64 run_id, Jsonb *args, JsRun *run)
 static int64
 queue_again(int64 run_id, ArrayType *from_step, JsRun *run, const JsJob *job)
 {
-	ArrayType  *from_steps = find_steps(run_id, job, from_step);
+	ArrayType  *from_steps = find_steps(run_id, run, job, from_step);
 
 	if (job->steps != NULL && run->handler == NULL && run->request == NULL)
 		js_retry_carry_over(run_id, job, from_step, run);

@@ -54,6 +54,13 @@
 #include "store/owner.h"
 #include "store/store_names.h"
 
+/* Other runs of dependency are those that a run has waited for. */
+bool
+js_run_carries_over(const JsRun *run)
+{
+	return run->nparents > 0 && run->after_when == JS_AFTER_NOTHING;
+}
+
 /* A run that has been named, and the name of its step. */
 typedef struct Named
 {
@@ -63,7 +70,7 @@ typedef struct Named
 } Named;
 
 static Named
-look_up(int64 run_id)
+look_up(const JsRun *run, int64 run_id)
 {
 	Named		named = {.run_id = run_id};
 	JsStatus	status;
@@ -71,7 +78,7 @@ look_up(int64 run_id)
 	JsJob		step;
 
 	if (!js_history_find_head(run_id, false, &head, &status) || status != JS_SUCCEEDED ||
-		!js_job_read_head(head.job_id, &step) || step.has_items)
+		!js_job_read_head(head.job_id, &step) || step.workflow_id != run->job_id || step.has_items)
 		return named;
 	named.owner = head.owner;
 	named.step = step.step;
@@ -80,16 +87,16 @@ look_up(int64 run_id)
 
 /* The runs that a workflow run is to carry over; *count of them. */
 static Named *
-read_named(int64 run_id, int *count)
+read_named(const JsRun *run, int *count)
 {
 	int64	   *ids = palloc(JS_MAX_STEPS * sizeof(int64));
 	Named	   *named;
 
-	*count = js_dependencies_read(run_id, 0, ids, JS_MAX_STEPS);
+	*count = js_dependencies_read(run->run_id, 0, ids, JS_MAX_STEPS);
 	named = palloc(Max(*count, 1) * sizeof(Named));
 	for (int i = 0; i < *count; i++)
 	{
-		named[i] = look_up(ids[i]);
+		named[i] = look_up(run, ids[i]);
 		CHECK_FOR_INTERRUPTS();
 	}
 	pfree(ids);
@@ -156,7 +163,7 @@ js_carry_plan(const JsRun *run, const List *steps, int64 *carried)
 {
 	Fate	   *fates = palloc0(JS_MAX_STEPS * sizeof(Fate));
 	int			count;
-	Named	   *named = read_named(run->run_id, &count);
+	Named	   *named = read_named(run, &count);
 	ListCell   *lc;
 
 	qsort(named, count, sizeof(Named), compare_named);

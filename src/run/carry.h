@@ -14,6 +14,7 @@
 
 #define JS_CARRIED_OVER "carried_over"
 
+extern bool js_run_carries_over(const JsRun *run);
 extern void js_carry_plan(const JsRun *run, const List *steps, int64 *carried);
 extern JsOutcome js_carry_take(int64 from, JsRun *run);
 

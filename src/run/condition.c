@@ -24,6 +24,7 @@
 #include "parser/parser.h"
 #include "pgstat.h"
 #include "run/condition.h"
+#include "run/context.h"
 #include "run/execsql.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -100,9 +101,11 @@ js_condition_holds(const char *condition)
 	pgstat_report_activity(STATE_RUNNING, condition);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	XactReadOnly = true;
+	js_context_look(true);
 	js_statement_timeout_arm();
 	holds = evaluate(condition);
 	js_statement_timeout_disarm();
+	js_context_look(false);
 	AtEOXact_GUC(false, level);
 	XactReadOnly = read_only;
 	PopActiveSnapshot();

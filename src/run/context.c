@@ -55,6 +55,7 @@ typedef struct Snooze
 
 static Snooze *snoozes = NULL;
 static bool is_decided = false;
+static bool only_looks = false;
 static MemoryContext snooze_context;
 
 /* ------------------------------------------------------------------------
@@ -163,6 +164,17 @@ js_context_snoozes(int64 *delay, Jsonb **state)
 	return true;
 }
 
+/* It would put off what comes after the condition, and that be done again. */
+static void
+refuse_to_look(const char *what)
+{
+	if (only_looks)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("%s is used in the condition of a step", what),
+				 errhint("\"if\" only looks. What the step executes can call it.")));
+}
+
 Datum
 jobsched_snooze(PG_FUNCTION_ARGS)
 {
@@ -181,6 +193,7 @@ jobsched_snooze(PG_FUNCTION_ARGS)
 	{
 		js_context_refuse_late("snooze()");
 		js_context_refuse_map("snooze()");
+		refuse_to_look("snooze()");
 		add_snooze(delay, state);
 	}
 	PG_RETURN_VOID();
@@ -197,9 +210,16 @@ js_context_enter(const JsRun *run, const JsJob *job, MemoryContext context)
 {
 	js_current_run = run;
 	js_current_job = job;
-	is_decided = false;
+	is_decided = only_looks = false;
 	snoozes = NULL;
 	snooze_context = context;
+}
+
+/* The condition of a step is evaluated, which changes nothing; or has been. */
+void
+js_context_look(bool begins)
+{
+	only_looks = begins;
 }
 
 /* What comes of the run is known from now on. */

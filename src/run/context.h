@@ -18,6 +18,7 @@ extern const JsJob *js_current_job;
 
 extern void js_context_enter(const JsRun *run, const JsJob *job, MemoryContext context);
 extern void js_context_leave(void);
+extern void js_context_look(bool begins);
 extern void js_context_decide(void);
 extern void js_context_refuse_late(const char *what);
 extern void js_context_refuse_map(const char *what);

@@ -296,12 +296,13 @@ js_retry_delay(const JsJob *job, const JsRun *run, int32 nth)
  * ------------------------------------------------------------------------
  */
 
+/* No slot follows, which would do what this one has failed to do. */
 static bool
 was_triggered(const JsRun *run)
 {
 	return run->source == JS_SOURCE_TRIGGER || run->source == JS_SOURCE_RETRY ||
 		run->source == JS_SOURCE_CALLBACK || run->source == JS_SOURCE_STEP ||
-		run->source == JS_SOURCE_ITEM;
+		run->source == JS_SOURCE_ITEM || run->source == JS_SOURCE_AFTER;
 }
 
 static bool

@@ -125,6 +125,7 @@ carry_over(const Queue *queue, const JsJob *step)
 	run.priority = queue->run->priority;
 	run.traceparent = queue->run->traceparent;
 	js_children_adopt(&run, step->step_optional);
+	js_children_add(&run);
 	outcome = js_carry_take(queue->carried[queue->count], &run);
 	js_history_insert(&run, &outcome);
 	return run.run_id;
@@ -193,7 +194,7 @@ js_step_runs_queue(const JsJob *job, const JsRun *run)
 		refuse_spoilt();
 	queue = palloc0(sizeof(Queue));
 	queue->run = run;
-	if (run->nparents > 0)
+	if (js_run_carries_over(run))
 		js_carry_plan(run, steps, queue->carried);
 	queue->writer = js_run_writer_open();
 	queue_steps(queue, steps);

@@ -665,6 +665,7 @@ sched_child_has_failed(const JsRun *child, JsStatus status)
 extern void sched_parents_serve(TimestampTz now);
 
 /* sched_deadline.c */
+extern TimestampTz sched_deadline_from(const JsRun *row);
 extern void sched_deadline_set(RunEntry *run, TimestampTz began_at);
 extern void sched_deadline_enter(RunEntry *run);
 extern void sched_deadline_leave(RunEntry *run);

@@ -319,7 +319,7 @@ sched_serve_deadlines(TimestampTz now)
 	{
 		JsStop		row = {.kind = JS_STOP_DEADLINE,.run_id = run->run_id};
 
-		if (run->stop != NULL)
+		if (run->stop != NULL || sched_child_is_doomed(run))
 			continue;
 		(void) js_stop_insert(&row);
 		sched_add_stop(&row, NULL);

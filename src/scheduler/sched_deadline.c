@@ -63,7 +63,17 @@ sched_deadline_leave(RunEntry *run)
 	run->is_timed = false;
 }
 
-/* When a run has to have ended that began then, and is about to wait for its children. */
+/* When a run began, if that counts: its job may have had no steps then. */
+TimestampTz
+sched_deadline_from(const JsRun *row)
+{
+	return row->workflow == JS_WORKFLOW_STEPS ? row->claimed_at : DT_NOBEGIN;
+}
+
+/*
+ * When a run has to have ended that began then, and is about to wait for its children;
+ * DT_NOBEGIN: these are no steps.
+ */
 void
 sched_deadline_set(RunEntry *run, TimestampTz began_at)
 {
@@ -93,7 +103,7 @@ sched_deadline_follow(RunEntry *run)
 	run->ends_by = DT_NOBEGIN;
 	if (run->job->deadline == 0 || !js_run_see_head(run->run_id, &head))
 		return;
-	sched_deadline_set(run, head.claimed_at);
+	sched_deadline_set(run, sched_deadline_from(&head));
 	sched_deadline_enter(run);
 }
 

@@ -140,7 +140,8 @@ take_own_outcome(const RunEntry *run, const JsRun *row, JsOutcome *outcome, cons
 	outcome->result = row->result;
 	if (run->batch != NULL)
 		outcome->result = sched_batch_totals(run);
-	else if (row->workflow == JS_WORKFLOW_STEPS && outcome->status != JS_CANCELLED)
+	else if (row->workflow == JS_WORKFLOW_STEPS &&
+			 (outcome->status == JS_SUCCEEDED || outcome->status == JS_FAILED))
 		outcome->result = sched_result_of_steps(row, remark, &effort);
 	ended_bytes += effort;
 }
@@ -286,7 +287,7 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	}
 	if (row.status == JS_RUN_WAITING)
 	{
-		sched_run_await_children(run, row.claimed_at);
+		sched_run_await_children(run, sched_deadline_from(&row));
 		return;
 	}
 	if (row.status != JS_RUN_RUNNING)

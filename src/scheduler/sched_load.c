@@ -384,7 +384,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	if (is_batch(row))
 		sched_batch_begin(run);
 	if (row->status == JS_RUN_WAITING)
-		sched_run_await_children(run, row->claimed_at);
+		sched_run_await_children(run, sched_deadline_from(row));
 	else
 		sched_run_wait(run, now);
 }

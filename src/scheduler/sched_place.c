@@ -349,7 +349,8 @@ sched_run_put_off(RunEntry *run)
 
 /*
  * A run has been executed, or is a batch, and ends when its children have.  What it
- * takes of its role's memory is not taken from them.
+ * takes of its role's memory is not taken from them.  began_at: see
+ * sched_deadline_set().
  */
 void
 sched_run_await_children(RunEntry *run, TimestampTz began_at)

@@ -124,6 +124,7 @@ insert_run(const JsJob *row, ArrayType *keys, const Successes *successes, Timest
 	run.owner = row->owner;
 	run.status = JS_RUN_QUEUED;
 	run.source = JS_SOURCE_AFTER;
+	run.workflow = row->has_steps ? JS_WORKFLOW_STEPS : JS_WORKFLOW_NONE;
 	run.keys = keys;
 	run.run_at = run.queued_at = now;
 	run.claimed_at = run.scheduled_for = DT_NOBEGIN;

@@ -154,7 +154,7 @@ await_children(RunEntry *run, const JsDone *done)
 {
 	if (run != NULL)
 		note_run_time(run->job, done);
-	sched_run_await_children(run, done->started_at);
+	sched_run_await_children(run, done->has_steps ? done->started_at : DT_NOBEGIN);
 }
 
 /* A worker has made its request ready; it is as if it had not been claimed. */

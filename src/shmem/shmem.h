@@ -158,7 +158,8 @@ typedef struct JsDone
 								 * says that nobody is there any more; 0: none
 								 * says so */
 	bool		waits;			/* the run has been executed, and waits for
-								 * its children, or has done so */
+								 * its children, or has done so; */
+	bool		has_steps;		/* they are steps */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
 								 * it has ended */
 	bool		looked;			/* that was none: the request of a step has

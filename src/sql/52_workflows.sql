@@ -74,7 +74,8 @@ FROM (
 			max(c.cancelled) AS cancelled, max(c.skipped) AS skipped,
 			max(c.current_run_id) AS current_run_id, max(c.current_job_id) AS current_job_id,
 			max(c.failed_run_id) AS failed_run_id, max(c.failed_job_id) AS failed_job_id
-		FROM jobsched_internal.members_of(w.run_id, w.is_counted, w.status <> 'cancelled') c) m ON true
+		FROM jobsched_internal.members_of(w.run_id, w.is_counted,
+			w.status <> ALL (ARRAY['cancelled', 'timed_out'])) c) m ON true
 WHERE w.workflow IS NOT NULL AND jobsched_internal.may_see(w.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.workflows IS 'A row for each run of a job made of steps and for each batch: how far it has come, counts by status, what holds it up and what has failed first.';
 COMMENT ON COLUMN jobsched.workflows.kind IS 'steps or batch';

@@ -79,7 +79,8 @@ FROM jobsched_internal.limit_definition d
 			pg_catalog.count(*) FILTER (WHERE r.status <> 'running') AS waiting
 		FROM jobsched_internal.run r
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
-		WHERE j.queue IS NOT NULL
+		-- who queues elements of a step takes no place
+		WHERE j.queue IS NOT NULL AND (j.step_for_each IS NULL OR r.source <> 'step')
 			AND r.status <> 'waiting' AND (r.status = 'running' OR (r.run_at <= jobsched_internal.clock_now()
 			AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
 				OR NOT jobsched_internal.waits(r.run_id, r.wait_for))

@@ -191,6 +191,7 @@ typedef struct JsJob
 
 /* Jobs that one job comes after, at most. */
 #define JS_MAX_AFTER_JOBS 100
+#define JS_MAX_AFTER_SEEN (2 * JS_MAX_AFTER_JOBS)
 
 typedef struct JsJobState
 {
@@ -486,6 +487,7 @@ extern JsAfterWhen js_after_when_argument(const char *parameter, const char *nam
 extern JsAfterWhen js_step_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome);
+extern int64 js_history_last_success(int64 job_id);
 extern bool js_history_find_end(int64 run_id, JsStatus *status, TimestampTz *finished_at);
 extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *status);
 

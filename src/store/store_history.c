@@ -657,6 +657,56 @@ js_history_find_end(int64 run_id, JsStatus *status, TimestampTz *finished_at)
 	return true;
 }
 
+/* A success of a job's own, which is none of a function that was told or of a batch. */
+static bool
+is_own_success(const JsRow *row)
+{
+	return row->nulls[HISTORY_HANDLER - 1] &&
+		js_source_of(js_row_head_text(row, HISTORY_SOURCE)) != JS_SOURCE_BATCH &&
+		js_status_of(js_row_text(row, HISTORY_STATUS)) == JS_SUCCEEDED;
+}
+
+/* Of the newest rows of a job in a segment the one that has succeeded last, if later than another. */
+static void
+find_later_success(int segment, int64 job_id, int64 *run_id, TimestampTz *finished_at)
+{
+	Relation	rel = open_history(segment, AccessShareLock);
+	Relation	index = index_open(js_table_oid(segment_name("history", segment, "_job_id_run_id_idx")),
+								   AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&key, HISTORY_JOB_ID, BTEqualStrategyNumber, job_id);
+	scan = systable_beginscan_ordered(rel, index, NULL, 1, &key);
+	for (int i = 0; i < MOST_ROWS &&
+		 HeapTupleIsValid(tuple = systable_getnext_ordered(scan, BackwardScanDirection)); i++)
+	{
+		JsRow		row;
+
+		js_row_get(&row, tuple, rel);
+		if (!is_own_success(&row) || js_row_timestamp(&row, HISTORY_FINISHED_AT) < *finished_at)
+			continue;
+		*run_id = history_run_id(rel, tuple);
+		*finished_at = js_row_timestamp(&row, HISTORY_FINISHED_AT);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+}
+
+/* The run of a job that has succeeded last, of the newest ones; 0: there is none. */
+int64
+js_history_last_success(int64 job_id)
+{
+	TimestampTz finished_at = DT_NOBEGIN;
+	int64		run_id = 0;
+
+	for (int i = 0; i < JS_SEGMENTS; i++)
+		find_later_success(i, job_id, &run_id, &finished_at);
+	return run_id;
+}
+
 /* ------------------------------------------------------------------------
  * Children
  * ------------------------------------------------------------------------

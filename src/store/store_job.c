@@ -169,7 +169,7 @@ job_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->tells = !row->nulls[JS_JOB_ON_SUCCESS - 1] || !row->nulls[JS_JOB_ON_FAILURE - 1];
 	job->sends_request = !row->nulls[JS_JOB_REQUEST - 1];
 	job->after_jobs = js_row_ids(row, JS_JOB_AFTER_JOBS, JS_MAX_AFTER_JOBS, &job->nafter_jobs);
-	job->after_seen = js_row_ids(row, JS_JOB_AFTER_SEEN, JS_MAX_AFTER_JOBS, &job->nafter_seen);
+	job->after_seen = js_row_ids(row, JS_JOB_AFTER_SEEN, JS_MAX_AFTER_SEEN, &job->nafter_seen);
 	steps_from_row(row, whole, job);
 	job->paused = DatumGetBool(row->values[JS_JOB_PAUSED - 1]);
 	job->created_at = js_row_timestamp(row, JS_JOB_CREATED_AT);

@@ -680,6 +680,14 @@ delete_run(Relation rel, const JsRun *run)
 	systable_endscan(scan);
 }
 
+/* Whether it is a step that has filled its arguments before it started, and will not do so again. */
+static bool
+has_filled_args(const JsEnding *ending)
+{
+	return ending->job != NULL && ending->job->step_looks && ending->job->request == NULL &&
+		ending->run->handler == NULL;
+}
+
 /*
  * Puts the run back as it waits for its next attempt, or for its children.  Its
  * state is written if it has got another one.
@@ -700,6 +708,8 @@ give_back_run(const JsEnding *ending)
 		js_row_set_jsonb(&row, RUN_STATE, ending->next->state);
 	if (ending->next->status == JS_RUN_WAITING)
 	{
+		if (has_filled_args(ending))
+			js_row_set_jsonb(&row, RUN_ARGS, ending->next->args);
 		js_row_set_jsonb(&row, RUN_RESULT, ending->outcome->result);
 		js_row_set_text(&row, RUN_WORKFLOW, js_workflow_name(ending->next->workflow));
 		js_row_set_number(&row, RUN_WORKER_PID, ending->outcome->worker_pid);

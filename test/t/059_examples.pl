@@ -41,10 +41,26 @@ my %before = (
 		CREATE FUNCTION app.extract(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.load(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.complain(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.import_sales(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
+		CREATE FUNCTION app.import_stock(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.check() RETURNS void LANGUAGE sql AS 'SELECT 1';
 		CREATE TABLE app.pages (step text, status text, error text);
-		SELECT jobsched.create_job(name, handler => 'app.work') FROM unnest('{collect,score,resize,mail-report,clean-up}'::text[]) name;
-		SELECT jobsched.trigger_many('resize', array_fill(NULL::jsonb, ARRAY[18]));},
+		SELECT jobsched.create_job(name, handler => 'app.work') FROM unnest('{collect,score,resize,mail-report,clean-up,ship}'::text[]) name;
+		SELECT jobsched.trigger_many('resize', array_fill(NULL::jsonb, ARRAY[18]));
+		-- a run of nightly that has this id, and has begun
+		CREATE PROCEDURE nightly(wanted bigint) LANGUAGE plpgsql AS $$
+		BEGIN
+			WHILE EXISTS (SELECT FROM jobsched.workflows WHERE kind = 'steps' AND total = 0) LOOP
+				PERFORM pg_sleep(0.01);
+			END LOOP;
+			PERFORM jobsched.trigger('collect')
+			FROM generate_series((SELECT max(run_id) FROM jobsched.runs) + 1, wanted - 1);
+			PERFORM jobsched.trigger('nightly');
+			COMMIT;
+			WHILE (SELECT count(*) FROM jobsched.steps WHERE workflow_run_id = wanted) < 5 LOOP
+				PERFORM pg_sleep(0.01);
+			END LOOP;
+		END $$;},
 	'doc/limits.md' => q{
 		CREATE FUNCTION app.report(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
 		CREATE FUNCTION app.send(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';},
@@ -56,6 +72,29 @@ my %before = (
 
 # The second of two examples may give another definition of the same.
 my %between = ('doc/http.md' => "DROP TRIGGER IF EXISTS orders_webhook ON orders;\n");
+
+# What has happened to the runs that an example names, when it is executed.
+my $ping = q{(SELECT run_id FROM jobsched.steps WHERE workflow_run_id = 41 AND step = 'ping')};
+my %meanwhile = ('SELECT jobsched.retry_run(35);' => qq{
+	CALL nightly(35); SELECT jobsched.cancel_run(35); CALL jobsched.wait_run(35);
+	CALL nightly(41); SELECT jobsched.cancel_run($ping); CALL jobsched.wait_run(41);
+	CALL nightly(47);});
+
+# What the examples leave.
+my %after = ('doc/workflows.md' => [
+	[ 'a sequence', 'SELECT amount FROM app.total', '7' ],
+	[ 'many at the same time', q{SELECT string_agg(concat_ws(' ', id, status, width), ', ' ORDER BY id) FROM app.picture_report},
+		'1 succeeded 320, 2 failed, 3 succeeded 400' ],
+	[ 'taking back', q{SELECT string_agg(concat_ws(' ', status, (SELECT count(*) FROM app.booking b WHERE b.trip = (args ->> 'trip')::int)), ', ' ORDER BY run_id)
+		FROM jobsched.workflows WHERE workflow = 'book-trip'}, 'succeeded 2, failed 0' ],
+	[ 'a chain of jobs', q{SELECT string_agg(job || ' after ' || after::text, ', ' ORDER BY job) FROM app.night WHERE after <> '{}'},
+		'bill after {get-orders,get-prices}, send-bills after {bill}' ]]);
+
+sub with_what_happens
+{
+	my ($example) = @_;
+	return join '', (map { $meanwhile{$_} } grep { index($example, $_) == 0 } keys %meanwhile), $example;
+}
 
 sub examples
 {
@@ -77,9 +116,10 @@ for my $path ("$tree/README.md", glob "$tree/doc/*.md")
 	next unless @examples;
 	$node->safe_psql('postgres', "CREATE DATABASE $db OWNER alice");
 	$node->psql($db, join("\n", 'CREATE EXTENSION jobsched; CREATE SCHEMA app;', $before{$page} || (),
-			map { ($between{$page} || '') . $_ } @examples),
+			map { ($between{$page} || '') . with_what_happens($_) } @examples),
 		extra_params => [ '-U', 'alice', '-v', 'ON_ERROR_STOP=1' ], on_error_stop => 1, stdout => \$out, stderr => \$err);
 	is(join("\n", grep { /ERROR|HINT|DETAIL/ } split /\n/, $err), '', "$page: " . @examples . ' examples');
+	wait_value($node, $db, $_->[1], $_->[2], "$page: $_->[0]") for @{ $after{$page} || [] };
 }
 
 $node->stop;

@@ -69,7 +69,7 @@ app(q{
 		SELECT app.leave(args);
 		SELECT jsonb_build_object('gave', jobsched.run_id())
 	$$;
-	CREATE TABLE app.seen (run_id bigint, parent bigint, job text, status text, args jsonb, result jsonb, error text, step text);
+	CREATE TABLE app.seen (run_id bigint, parent bigint, job text, status text, args jsonb, result jsonb, error text, step text, item integer);
 	CREATE FUNCTION app.look(args jsonb) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO app.seen SELECT jobsched.run_id(), u.run_id, u.job_name, u.status, u.args, u.result, u.error, u.step FROM jobsched.upstream() u;
 		SELECT app.leave(args)
@@ -228,7 +228,7 @@ ended($given);
 $run = after('look', 'done', [ $failed, $given, $given ]);
 ended($run);
 is(psql("SELECT * FROM app.seen WHERE run_id = $run ORDER BY parent"),
-	qq($run|$failed|fail|failed|||no|\n$run|$given|give|succeeded|{"a": 1}|{"gave": $given}||), 'upstream()');
+	qq($run|$failed|fail|failed|||no||\n$run|$given|give|succeeded|{"a": 1}|{"gave": $given}|||), 'upstream()');
 is(app('SELECT count(*) FROM jobsched.upstream()'), '0', 'upstream() outside a run');
 psql(q{CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched TO other});
 session_sql($node, $db, 'other', q{SELECT jobsched.create_job('peep', command => 'SELECT count(*) FROM jobsched.upstream()')});

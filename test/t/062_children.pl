@@ -563,7 +563,7 @@ app(qq{SELECT jobsched.create_job('hook', url => '$sink->{url}/hook'), jobsched.
 	CREATE FUNCTION app.hooks(args jsonb) RETURNS void LANGUAGE sql AS \$\$ SELECT jobsched.trigger('hook', child => true) \$\$;
 	SELECT jobsched.create_job('hooks', handler => 'app.hooks', share_transaction => true)});
 app(q{SELECT count(*) FROM jobsched.trigger_many('hooks', array_fill('{}'::jsonb, ARRAY[8000]))});
-wait_until($node, $db, q{SELECT count(*) > 4000 FROM jobsched_internal.run WHERE status = 'waiting'}, 'many parents wait');
+wait_until($node, $db, q{SELECT count(*) > 3000 FROM jobsched_internal.run WHERE status = 'waiting'}, 'many parents wait');
 is(ended(session_sql($node, $db, 'other', q{SELECT jobsched.trigger('asks', '{}')})), 'failed error 22004', 'another role has its own memory');
 cmp_ok(psql(q{SELECT count(*) FROM jobsched_internal.run WHERE status = 'waiting'}), '<', 5000,
 	'not as many as there are: what is in memory twice, once as runs and once as parents');

@@ -315,10 +315,10 @@ is(row_of($again, 'kind, total'), 'steps 2', 'as what it is');
 # Whose it is
 # ------------------------------------------------------------------------
 
+# (NOINHERIT first: from 16 on a grant takes it over.)
 psql(q{
-	CREATE ROLE other LOGIN; CREATE ROLE nobody LOGIN; CREATE ROLE watcher LOGIN; CREATE ROLE past LOGIN BYPASSRLS; GRANT pg_monitor TO watcher; GRANT other TO app;
-	GRANT USAGE ON SCHEMA jobsched TO other, nobody, watcher, past; GRANT USAGE ON SCHEMA app TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA app TO PUBLIC;
-	ALTER ROLE app NOINHERIT});
+	ALTER ROLE app NOINHERIT; CREATE ROLE other LOGIN; CREATE ROLE nobody LOGIN; CREATE ROLE watcher LOGIN; CREATE ROLE past LOGIN BYPASSRLS; GRANT pg_monitor TO watcher; GRANT other TO app;
+	GRANT USAGE ON SCHEMA jobsched TO other, nobody, watcher, past; GRANT USAGE ON SCHEMA app TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA app TO PUBLIC});
 define('given away', { name => 'one', handler => 'app.ok' }, { name => 'gate', handler => 'app.pass' }, { name => 'two', handler => 'app.ok' });
 $gate = close_gate($node, $db);
 $run = trigger('given away');

@@ -224,6 +224,8 @@ set_clock($node, $db, undef);
 app(q{
 	CREATE FUNCTION app.told(run jsonb) RETURNS void LANGUAGE sql AS 'SELECT app.leave(run)';
 	CREATE FUNCTION app.echo(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
+	CREATE FUNCTION app.parent(args jsonb) RETURNS void LANGUAGE sql AS $$ SELECT jobsched.trigger('plain', child => true) $$;
+	CREATE FUNCTION app.puts_off() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM jobsched.snooze('1 hour'); RETURN true; END $$;
 	-- waits while somebody has locked the table of the gate; writes nothing
 	CREATE FUNCTION app.at_gate() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN count(*) >= 0 FROM public.gate; END $$;
 	CREATE FUNCTION app.settings(args jsonb) RETURNS jsonb LANGUAGE sql AS $$
@@ -298,7 +300,7 @@ for (
 	[ q{true::app.yes}, 'succeeded' ],
 	[ q{false::app.yes}, 'failed error 23514' ],
 	[ q{NULL::app.yes}, 'skipped condition' ],
-	[ q{jobsched.snooze('1 hour') IS NULL}, 'skipped condition' ],
+	[ q{app.puts_off()}, 'failed error 25006' ],
 	[ q{pg_sleep(60) IS NULL}, 'timed_out timeout 57014', timeout => '100 ms' ],
 	[ q{app.run('SET LOCAL statement_timeout = 50') AND pg_sleep(0.1) IS NULL}, 'skipped condition' ],
 	[ q{pg_terminate_backend(pg_backend_pid()) AND pg_sleep(60) IS NULL}, 'lost worker_died 57P01' ],
@@ -399,11 +401,13 @@ unlike($sent->{target} // $sent->{path}, qr/very/, 'nor in the URL');
 
 # in arguments of a function and of a command
 $run = begin(says('a', 'A {{steps.a.result}}'), { name => 'b', handler => 'app.echo', args => { x => '{{steps.a.result}}', y => [ 'is {{steps.a.result}}', { z => 1 } ] } },
-	{ name => 'c', command => 'SELECT jobsched.args()', args => { x => '{{steps.b.result.y}}' } });
+	{ name => 'c', command => 'SELECT jobsched.args()', args => { x => '{{steps.b.result.y}}' } },
+	{ name => 'parent', handler => 'app.parent', args => { x => '{{steps.a.result}}' } });
 is(ended($run), 'succeeded', 'placeholders in arguments');
 is(of_step($run, 'b', 's.result::text'), '{"x": "A {{steps.a.result}}", "y": ["is A {{steps.a.result}}", {"z": 1}]}', 'filled once');
 is(of_step($run, 'c', 's.result::text'), '{"x": ["is A {{steps.a.result}}", {"z": 1}]}', 'of a command too');
 is(of_step($run, 'b', "r.args ->> 'x'"), 'A {{steps.a.result}}', 'view runs shows what it got');
+is(of_step($run, 'parent', "r.args ->> 'x'"), 'A {{steps.a.result}}', 'also of one that has waited for its children');
 define('flow', { name => 'b', handler => 'app.echo', after => ['a'], args => { x => '{{steps.a.result}}' } }, says('a', 1, after => []));
 $run = trigger('flow', { x => '{{steps.nobody.result}}', y => '{{steps.a.result}}' });
 is(ended($run), 'succeeded', 'arguments of the workflow run');

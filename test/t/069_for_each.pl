@@ -399,10 +399,11 @@ is(psql("SELECT concat_ws(' ', status, sqlstate) FROM jobsched.runs WHERE run_id
 # The map is as long as for_each takes.
 ($end, $run) = run_of('flow', each_of(q{SELECT to_jsonb(1) FROM pg_sleep(100)}, timeout => '100 ms'));
 is(shown($run), 'each timed_out timeout', 'for_each that takes too long');
-define('flow', each_of(q{SELECT to_jsonb(id) FROM public.gate FOR SHARE}), $collect);
+define('flow', each_of(q{SELECT to_jsonb(id) FROM public.gate FOR SHARE}, queue => 'narrow'), $collect);
 $gate = close_gate($node, $db);
 $run = trigger('flow');
 wait_at_gate($node, $db, step_run($run, 'each'));
+is(psql(q{SELECT running + waiting FROM jobsched.queues WHERE name = 'narrow'}), '0', 'who queues elements is not in the queue of the step');
 app('SELECT jobsched.cancel_run(' . step_run($run, 'each') . ')');
 is(ended($run), 'failed child_failed', 'for_each is cancelled');
 is(shown($run) . items($run), 'each cancelled cancelled, collect succeeded', 'without elements');

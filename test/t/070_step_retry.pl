@@ -105,6 +105,7 @@ app(q{
 			(SELECT COALESCE(jsonb_object_agg(u.step, COALESCE(u.result -> 'of', 'null')), '{}') FROM jobsched.upstream() u),
 			'results', (SELECT COALESCE(jsonb_object_agg(u.step, jobsched.step_result(u.step) -> 'of'), '{}') FROM jobsched.upstream() u));
 	END $$;
+	CREATE FUNCTION app.told(run jsonb) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 	CREATE FUNCTION app.gated(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 	BEGIN
 		PERFORM id FROM public.gate FOR SHARE;
@@ -351,6 +352,7 @@ $run = failed_run('nothing');
 define_new('nothing', $flow[0]);
 is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', 'if everything is carried over it succeeds');
 is(shown($again), 'a succeeded carried_over', '... at once');
+is(psql("SELECT result #>> '{a,of}' = args ->> 'a' FROM (SELECT result, jsonb_build_object('a', " . step_run($run, 'a') . ") AS args FROM jobsched.runs WHERE run_id = $again) r"), 't', '... and has its result');
 
 define('later', '', @flow);
 $run = failed_run('later');
@@ -400,6 +402,34 @@ $run = failed_run('command');
 app(q{SELECT jobsched.alter_job('command', command => 'SELECT 7')});
 refused("SELECT jobsched.retry_run($run, '{a}')", qr/55000.*not made of steps/s, 'a job that is no workflow any more');
 is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', '... is executed as what it is');
+
+define('turned', '', @flow);
+$run = failed_run('turned');
+app(q{SELECT jobsched.pause_job('turned')});
+$again = app("SELECT jobsched.retry_run($run)");
+app(q{SELECT jobsched.alter_job('turned', command => 'SELECT count(*) FROM jobsched.upstream()'), jobsched.resume_job('turned')});
+is(ended($again), 'succeeded', 'a retry whose job is no workflow any more when it begins');
+is(psql("SELECT result FROM jobsched.runs WHERE run_id = $again"), '{"count": 0}', '... has waited for nothing');
+
+# What somebody names in after is waited for, and nothing else.
+define('waited', '', @flow);
+define('stranger', '', $flow[0]);
+$run = failed_run('waited');
+my @named = (step_run($run, 'a'), step_run(trigger('stranger'), 'a'));
+for my $parent (@named)
+{
+	wait_until($node, $db, "SELECT status = 'succeeded' FROM jobsched.runs WHERE run_id = $parent", 'a parent');
+	$again = app("SELECT jobsched.trigger('waited', after => '{$parent}')");
+	is(ended($again), 'succeeded', 'a workflow run that waits for a step');
+	is(shown($again), 'a succeeded, b succeeded, c succeeded', '... carries nothing over');
+}
+
+# A function that is told of the end has no steps.
+define('tells', q{on_success => 'app.told'}, $flow[0]);
+is(ended(trigger('tells')), 'succeeded', 'its end is told');
+my $told = q{FROM jobsched.runs WHERE job_name = 'tells' AND source = 'callback'};
+wait_value($node, $db, "SELECT status $told", 'succeeded', '... to a function');
+refused("SELECT jobsched.retry_run((SELECT run_id $told), '{a}')", qr/55000.*has no steps/s, '... which has succeeded, and is not called again');
 
 define('given', '', @flow);
 $run = failed_run('given');
@@ -742,6 +772,15 @@ is(shown($below), 'gated cancelled parent_ended, clean cancelled parent_ended', 
 app(q{SELECT jobsched.resume_job('below')});
 open_the_gate();
 
+# What was to be carried over is no parent of a run that is executed as something else.
+define('turned', '', act('a', []), { name => 'bad', command => 'SELECT 1/0', max_attempts => 1 });
+my $turned = trigger('turned');
+is(ended($turned), 'failed child_failed', 'a workflow that fails');
+app(q{SELECT jobsched.pause_job('turned')});
+$turned = app("SELECT jobsched.retry_run($turned)");
+app(q{SELECT jobsched.alter_job('turned', handler => 'app.act'), jobsched.resume_job('turned')});
+is(end_of($node, $db, $turned, q{status, result -> 'got'}), 'succeeded|{}', 'its retry, which has become a function, has waited for nothing');
+
 # ------------------------------------------------------------------------
 # deadline
 # ------------------------------------------------------------------------
@@ -772,7 +811,11 @@ sub wait_caught_up_but_gated
 {
 	return is(ended(trigger('flag')), 'succeeded', 'the scheduler has seen the time');
 }
+is(psql("SELECT result IS NULL FROM jobsched.runs WHERE run_id = $run"), 't', 'it has no result');
+is(psql("SELECT concat_ws(' ', total, cancelled, succeeded, first_failed_step) FROM jobsched.workflows WHERE run_id = $run"), '3 2 1',
+	'... and what its deadline has cancelled is not what has failed first');
 is(app("SELECT count(*) FROM jobsched.dead_letters WHERE run_id = $run"), '1', 'it is a dead letter');
+is(app("SELECT result IS NULL, first_failed_step IS NULL, cancelled FROM jobsched.workflows WHERE run_id = $run"), 't|t|2', '... has no result, and none of its steps has failed');
 is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', '... and can be retried');
 
 # A deadline that is altered holds for a run that has begun; a cancel came first.
@@ -802,5 +845,38 @@ set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '1 day'}));
 open_the_gate();
 is(ended($run), 'succeeded', 'no deadline any more');
 is(app(q{SELECT deadline IS NULL FROM jobsched.jobs WHERE name = 'timed'}), 't', '... in view jobs');
+
+# Nor does one that comes when the run is to end with the one above it.
+define('under', q{deadline => '1 hour'}, $gated, act('clean', ['gated'], 'always'));
+app(q{SELECT jobsched.create_job('over', command => 'SELECT jobsched.trigger(''under'', child => true)')});
+$gate = close_gate($node, $db);
+my $over = trigger('over');
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $over)", 'it has a child');
+$run = psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $over");
+wait_at_gate($node, $db, step_run($run, 'gated'));
+app("SELECT jobsched.pause_job('under'), jobsched.cancel_run($over)");
+becomes_shown($run, 'gated cancelled parent_ended, clean queued job_paused', 'the run above is cancelled before the deadline');
+set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '2 hours'}));
+wait_caught_up_but_gated();
+new_scheduler();
+wait_caught_up_but_gated();
+app(q{SELECT jobsched.resume_job('under')});
+is(ended($run), 'cancelled parent_ended', '... and the run below ends by that');
+is(ended($over), 'cancelled cancelled', '... with the one above');
+open_the_gate();
+
+# What has begun as something else has no deadline.
+app(q{SELECT jobsched.create_job('leaf', handler => 'app.gated'), jobsched.create_job('became', command => 'SELECT jobsched.trigger(''leaf'', child => true)')});
+$gate = close_gate($node, $db);
+$run = trigger('became');
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $run)", 'it has a child');
+wait_at_gate($node, $db, psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $run"));
+app(q{SELECT jobsched.alter_job('became', deadline => '1 min', steps => '[{"name": "a", "command": "SELECT 1"}]')});
+set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + '1 hour'}));
+wait_caught_up_but_gated();
+new_scheduler();
+wait_caught_up_but_gated();
+open_the_gate();
+is(ended($run), 'succeeded', 'a command that waits for its children, and whose job has become a workflow');
 
 done_testing();

@@ -15,6 +15,12 @@ use Test::More;
 my $db = 'postgres';
 my $node = jobsched_node('job_after', conf => "jobsched.max_workers = 4\nrestart_after_crash = on\n");
 
+sub psql
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, getpwuid($<) . '', $sql);
+}
+
 sub app
 {
 	my ($sql) = @_;
@@ -136,7 +142,7 @@ nothing_more('both', 7, '... and the job has no run of its own any more');
 app(q{SELECT jobsched.alter_job('both', after => '{a,c}')});
 app(q{SELECT jobsched.drop_job('c')});
 runs('a');
-is(column('both', 'waiting_for'), '{c}', 'a job that is dropped is awaited for ever, and shown');
+wait_value($node, $db, q{SELECT waiting_for FROM jobsched.jobs WHERE name = 'both'}, '{c}', 'a job that is dropped is awaited for ever, and shown');
 app(q{SELECT jobsched.create_job('c', handler => 'app.work')});
 runs('c');
 nothing_more('both', 7, '... also if another gets its name');
@@ -146,7 +152,7 @@ runs($_) for qw(a);
 session_sql($node, $db, 'other', q{SELECT jobsched.trigger('c') AS run \gset
 CALL jobsched.wait_run(:run, '180 s') \g /dev/null
 SELECT 1});
-is(column('both', 'waiting_for'), '{c}', 'a job that has got another owner is awaited for ever');
+wait_value($node, $db, q{SELECT waiting_for FROM jobsched.jobs WHERE name = 'both'}, '{c}', 'a job that has got another owner is awaited for ever');
 nothing_more('both', 7, '... and its successes do not count');
 app(q{SELECT jobsched.alter_job('c', owner => 'app')});
 
@@ -156,12 +162,45 @@ app(q{
 	SELECT jobsched.create_job('after flow', handler => 'app.come', args => '{"job": "after flow"}', after => '{flow}')});
 my $flow = runs('flow');
 came_after('after flow', 1, 'a job comes after one that is made of steps');
+
+# A job made of steps that comes after another one is a workflow before it begins.
+app(q{SELECT jobsched.set_queue('narrow', 1, owner => 'app') \g /dev/null
+	SELECT jobsched.create_job('holds', command => 'SELECT pg_sleep(600)', queue => 'narrow');
+	SELECT jobsched.create_job('steps after', after => '{tick}', queue => 'narrow', steps => '[{"name": "one", "handler": "app.work"}]')});
+my $holds = app(q{SELECT jobsched.trigger('holds')});
+wait_value($node, $db, "SELECT status FROM jobsched.runs WHERE run_id = $holds", 'running', 'a queue is full');
+runs('tick');
+wait_value($node, $db, q{SELECT kind || ' ' || status FROM jobsched.workflows WHERE workflow = 'steps after'}, 'steps queued', 'a workflow run that comes after a job is one while it waits');
+app("SELECT jobsched.cancel_runs('steps after', 'queued')");
+wait_value($node, $db, q{SELECT kind || ' ' || status FROM jobsched.workflows WHERE workflow = 'steps after'}, 'steps cancelled', '... and if it is cancelled before it begins');
+app("SELECT jobsched.cancel_run($holds), jobsched.drop_job('steps after')");
+
+# What has just succeeded is not come after by a job that is created afterwards.
+for my $round (1 .. 3)
+{
+	app(qq{SELECT jobsched.create_job('fresh $round', command => 'SELECT 1')});
+	runs("fresh $round");
+	app(qq{SELECT jobsched.create_job('late $round', command => 'SELECT 1', after => '{fresh $round}')});
+	nothing_more("late $round", 0, "a success from before a job was created does not count, round $round");
+}
+
 app(q{SELECT jobsched.alter_job('both', after => '{a}')});
 my $batch = app(q{SELECT jobsched.trigger_batch('a', ARRAY[NULL, NULL]::jsonb[])});
 app("CALL jobsched.wait_run($batch, '180 s') \\g /dev/null\nSELECT 1");
 wait_until($node, $db, q{SELECT waiting_for = '{a}' AND (SELECT count(*) FROM app.came WHERE job = 'both') > 7
 	FROM jobsched.jobs WHERE name = 'both'}, 'members have been come after');
 unlike(app(q{SELECT string_agg(after, ' ') FROM app.came WHERE job = 'both'}), qr/a$batch\b/, 'a batch is no success of its job');
+
+# As a run that was triggered, and not as one of a slot, which has another after it.
+app(q{
+	CREATE FUNCTION app.once_more(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF jobsched.attempt() = 1 THEN RAISE 'once more' USING ERRCODE = '40001'; END IF;
+		PERFORM app.come(args);
+	END $$;
+	SELECT jobsched.create_job('tries', handler => 'app.once_more', args => '{"job": "tries"}', backoff_base => '0.01 s', after => '{a}')});
+runs('a');
+came_after('tries', 1, 'it is tried again after a transient error');
 
 # --- errors ----------------------------------------------------------------
 
@@ -185,6 +224,22 @@ refused(q{create_job('new', command => 'SELECT 1', after => array_fill('a'::text
 is(app(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'new'}), 0, 'none of them is there');
 like(error_of($node, $db, q{SELECT jobsched.create_job('new', command => 'SELECT 1', after => '{a}')}, 'other'),
 	qr/ERROR:  42704: job "a"/, "another role's job is not there");
+
+# --- the database is dumped ------------------------------------------------
+
+# There runs get ids that others had here.
+app(q{SELECT jobsched.create_job('dumped', command => 'SELECT 1', after => '{tick}')});
+my $seen = psql(q{SELECT max(succeeded_run_id) FROM jobsched_internal.job_state WHERE job_id = (SELECT job_id FROM jobsched.jobs WHERE name = 'tick')});
+my $dump = $node->basedir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr($db) ], 'pg_dump');
+psql('CREATE DATABASE copy');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('copy') ], 'psql restores it');
+wait_scheduler($node, 'copy');
+$node->safe_psql('copy', 'SELECT jobsched.adopt()');
+$node->safe_psql('copy', "SELECT setval('jobsched_internal.run_id_seq', $seen, false)");
+is($node->safe_psql('copy', q{SELECT jobsched.trigger('tick')}, extra_params => [ '-U', 'app' ]), $seen, 'a run with the id that another has had');
+wait_value($node, 'copy', q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'dumped' AND status = 'succeeded'}, '1', '... is come after');
+psql('DROP DATABASE copy WITH (FORCE)');
 
 # The keys of what runs by itself are there.
 refused(q{create_job('new', handler => 'app.work', keys => ARRAY['k:{{args.x}}'], after => '{a}')}, qr/ERROR:  22023: .*args\.x/, 'keys that are not in args');
