@@ -41,6 +41,9 @@ my %before = (
 		CREATE FUNCTION app.extract(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.load(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.complain(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.reserve(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.ship(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION app.release(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
 		CREATE FUNCTION app.import_sales(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.import_stock(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
 		CREATE FUNCTION app.check() RETURNS void LANGUAGE sql AS 'SELECT 1';
