@@ -773,12 +773,12 @@ app(q{SELECT jobsched.resume_job('below')});
 open_the_gate();
 
 # What was to be carried over is no parent of a run that is executed as something else.
-define('turned', '', act('a', []), { name => 'bad', command => 'SELECT 1/0', max_attempts => 1 });
-my $turned = trigger('turned');
+define('turned handler', '', act('a', []), { name => 'bad', command => 'SELECT 1/0', max_attempts => 1 });
+my $turned = trigger('turned handler');
 is(ended($turned), 'failed child_failed', 'a workflow that fails');
-app(q{SELECT jobsched.pause_job('turned')});
+app(q{SELECT jobsched.pause_job('turned handler')});
 $turned = app("SELECT jobsched.retry_run($turned)");
-app(q{SELECT jobsched.alter_job('turned', handler => 'app.act'), jobsched.resume_job('turned')});
+app(q{SELECT jobsched.alter_job('turned handler', handler => 'app.act'), jobsched.resume_job('turned handler')});
 is(end_of($node, $db, $turned, q{status, result -> 'got'}), 'succeeded|{}', 'its retry, which has become a function, has waited for nothing');
 
 # ------------------------------------------------------------------------
