@@ -449,6 +449,10 @@ sub ticks
 }
 
 app("SELECT count(jobsched.http_request('GET', '$sink->{url}/later', run_at => now() + interval '1 day')) FROM generate_series(1, 4000)");
+# a scheduler that begins reads them all, and the room is full from the first
+$scheduler = scheduler_pid($node, $db);
+psql("SELECT pg_terminate_backend($scheduler)");
+wait_new_scheduler($node, $db, $scheduler);
 my $from = psql('SELECT max(run_id) - 3999 FROM jobsched_internal.run');
 my $first = app("SELECT jobsched.http_get('$sink->{url}/one')");
 my $second = app("SELECT jobsched.http_get('$sink->{url}/two', after => '{$first}')");
