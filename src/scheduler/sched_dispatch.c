@@ -443,6 +443,8 @@ start_worker(OwnerEntry *owner)
 		return false;
 	}
 	seat = &sched.seats[offer.seatno];
+	/* Before there is a process: it counts as starting for the rest of this step, however soon it is ready. */
+	(void) js_seat_look(offer.seatno, MyDatabaseId, &seat->view);
 	if (!register_worker(offer.seatno, offer.generation, &seat->handle))
 	{
 		js_seat_release(offer.seatno);
@@ -456,7 +458,6 @@ start_worker(OwnerEntry *owner)
 	seat->mine = true;
 	seat->generation = offer.generation;
 	seat->owner = owner;
-	(void) js_seat_look(offer.seatno, MyDatabaseId, &seat->view);
 	owner->workers++;
 	return true;
 }
