@@ -198,6 +198,9 @@ typedef struct RunAfter
 	JsAfterWhen when;
 	bool		some_failed;
 	bool		some_succeeded;
+	bool		judged;			/* of one that lets undo begin: all have ended,
+								 * and it is known whether */
+	bool		work_failed;	/* the workflow fails by that */
 	bool		all_read;		/* there is an edge to each parent that has
 								 * not ended */
 	int32		nparents;
@@ -514,6 +517,7 @@ typedef enum SchedVerdict
 /* Why slots are skipped, as history says it. */
 #define SCHED_REASON_OVERLAP "overlap"
 #define SCHED_REASON_QUEUE_FULL "queue_full"
+#define SCHED_REASON_SKIPPED "skipped_by_request"
 
 extern SchedVerdict sched_judge_overlap(JobEntry *job, const JsJob *row);
 extern void sched_replace_runs(JobEntry *job);
@@ -642,6 +646,7 @@ extern void sched_child_join(RunEntry *run, int64 parent_run_id);
 extern void sched_child_leave(RunEntry *run);
 extern bool sched_child_is_doomed(const RunEntry *run);
 extern bool sched_child_ends_in_any_case(const RunEntry *run);
+extern bool sched_child_lacks_parent(const RunEntry *run);
 extern int64 sched_child_parent(const RunEntry *run);
 extern void sched_child_note(RunEntry *run);
 extern void sched_children_note(RunEntry *parent);
@@ -663,6 +668,11 @@ sched_child_has_failed(const JsRun *child, JsStatus status)
 
 /* sched_parent.c */
 extern void sched_parents_serve(TimestampTz now);
+extern bool sched_child_ends_early(const RunEntry *run);
+
+/* sched_undo.c */
+extern bool sched_undo_is_due(const RunEntry *run);
+extern bool sched_undo_was_waived(const RunEntry *parent);
 
 /* sched_deadline.c */
 extern TimestampTz sched_deadline_from(const JsRun *row);

@@ -20,6 +20,9 @@
  *					can be derived again
  *		skipped		it ends without a worker, through the same door
  *
+ * The run that lets undo begin (run/undo_runs.c) is released if its workflow fails by
+ * what has become of the others, or is to end early; else it is skipped.
+ *
  *		dependency, run, history --> look_for_parents() --> edges, RunAfter
  *		sched_run_ended() --> sched_after_tell() --> sched_after_follow()
  *			--> sched_after_settle()
@@ -340,12 +343,27 @@ reason_to_skip(const RunAfter *after)
 			if (!all || after->some_failed)
 				return NULL;
 			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
+		case JS_AFTER_UNDO:
+			if (!after->judged || after->work_failed || sched_child_ends_early(after->run))
+				return NULL;
+			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
 		case JS_AFTER_DONE:
 		case JS_AFTER_ALWAYS:
 		case JS_AFTER_NOTHING:
 			break;
 	}
 	return NULL;
+}
+
+/*
+ * Of one that lets undo begin all parents have ended: whether their workflow fails by
+ * that.  Optional ones may have failed.
+ */
+static void
+judge(RunAfter *after)
+{
+	after->judged = true;
+	after->work_failed = after->some_failed && sched_undo_is_due(after->run);
 }
 
 /*
@@ -385,6 +403,8 @@ apply_delay(const RunAfter *after)
 bool
 sched_after_settle(RunAfter *after)
 {
+	if (after->when == JS_AFTER_UNDO && !after->judged && all_have_ended(after))
+		judge(after);
 	if (sched_after_is_left_alone(after))
 		put_on(after, NULL);
 	else if (reason_to_skip(after) != NULL)
@@ -445,7 +465,7 @@ void
 sched_after_reset(RunAfter *after)
 {
 	remove_edges(after);
-	after->some_failed = after->some_succeeded = after->all_read = false;
+	after->some_failed = after->some_succeeded = after->all_read = after->judged = false;
 	after->last_end = DT_NOBEGIN;
 	after->nread = 0;
 	after->read_from = 0;
@@ -670,12 +690,11 @@ sched_after_next_skip(const char **reason)
 
 	while ((after = next_in_turn(&to_skip)) != NULL)
 	{
-		if (!sched_after_is_left_alone(after))
-		{
-			*reason = reason_to_skip(after);
+		*reason = reason_to_skip(after);
+		if (!sched_after_is_left_alone(after) && *reason != NULL)
 			return after->run;
-		}
-		put_on(after, NULL);	/* sched_after_note() comes back to it */
+		/* sched_after_note() comes back to one that is left alone */
+		put_on(after, sched_after_is_left_alone(after) ? NULL : &to_see);
 	}
 	return NULL;
 }
