@@ -587,6 +587,7 @@ extern void sched_after_add_parent(RunAfter *after, int64 parent_id);
 extern void sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at);
 extern bool sched_run_is_left_alone(const RunEntry *run);
 extern bool sched_after_is_left_alone(const RunAfter *after);
+extern bool sched_after_all_have_ended(const RunAfter *after);
 extern bool sched_after_settle(RunAfter *after);
 extern JsStatus sched_after_status_of(int64 run_id, TimestampTz *finished_at);
 extern RunAfter *sched_after_next_to_see(void);

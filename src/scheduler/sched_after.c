@@ -321,8 +321,8 @@ sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at)
 	}
 }
 
-static bool
-all_have_ended(const RunAfter *after)
+bool
+sched_after_all_have_ended(const RunAfter *after)
 {
 	return after->all_read && dlist_is_empty((dlist_head *) &after->edges);
 }
@@ -331,7 +331,7 @@ all_have_ended(const RunAfter *after)
 static const char *
 reason_to_skip(const RunAfter *after)
 {
-	bool		all = all_have_ended(after);
+	bool		all = sched_after_all_have_ended(after);
 
 	switch (after->when)
 	{
@@ -344,7 +344,7 @@ reason_to_skip(const RunAfter *after)
 				return NULL;
 			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
 		case JS_AFTER_UNDO:
-			if (!after->judged || after->work_failed || sched_child_ends_early(after->run))
+			if (!after->judged || after->work_failed)
 				return NULL;
 			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
 		case JS_AFTER_DONE:
@@ -353,17 +353,6 @@ reason_to_skip(const RunAfter *after)
 			break;
 	}
 	return NULL;
-}
-
-/*
- * Of one that lets undo begin all parents have ended: whether their workflow fails by
- * that.  Optional ones may have failed.
- */
-static void
-judge(RunAfter *after)
-{
-	after->judged = true;
-	after->work_failed = after->some_failed && sched_undo_is_due(after->run);
 }
 
 /*
@@ -403,13 +392,11 @@ apply_delay(const RunAfter *after)
 bool
 sched_after_settle(RunAfter *after)
 {
-	if (after->when == JS_AFTER_UNDO && !after->judged && all_have_ended(after))
-		judge(after);
 	if (sched_after_is_left_alone(after))
 		put_on(after, NULL);
 	else if (reason_to_skip(after) != NULL)
 		put_on(after, &to_skip);
-	else if (all_have_ended(after))
+	else if (sched_after_all_have_ended(after))
 	{
 		apply_delay(after);
 		free_after(after);
@@ -434,7 +421,7 @@ sched_after_note(RunEntry *run)
 	RunAfter   *after = run->after;
 
 	if (after->turns == NULL && !sched_after_is_left_alone(after) &&
-		(!after->all_read || all_have_ended(after) || reason_to_skip(after) != NULL))
+		(!after->all_read || sched_after_all_have_ended(after) || reason_to_skip(after) != NULL))
 		put_on(after, &to_see);
 }
 
@@ -690,11 +677,12 @@ sched_after_next_skip(const char **reason)
 
 	while ((after = next_in_turn(&to_skip)) != NULL)
 	{
-		*reason = reason_to_skip(after);
-		if (!sched_after_is_left_alone(after) && *reason != NULL)
+		if (!sched_after_is_left_alone(after))
+		{
+			*reason = reason_to_skip(after);
 			return after->run;
-		/* sched_after_note() comes back to one that is left alone */
-		put_on(after, sched_after_is_left_alone(after) ? NULL : &to_see);
+		}
+		put_on(after, NULL);	/* sched_after_note() comes back to it */
 	}
 	return NULL;
 }
