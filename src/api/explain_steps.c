@@ -84,6 +84,7 @@ condition_of(const Explained *step)
 		case JS_AFTER_ALWAYS:
 			return psprintf("when %s %s ended, whatever became of %s, also if the run is cancelled", after,
 							one ? "has" : "have", one ? "it" : "them");
+		case JS_AFTER_UNDO:
 		case JS_AFTER_NOTHING:
 			break;
 	}
@@ -143,10 +144,23 @@ start_of(const Explained *step)
 }
 
 static char *
+explain_undo(const Explained *step)
+{
+	if (js_step_begins_undo(step->job))
+		return pstrdup("Lets undo begin when all steps have ended, if the run fails or is cancelled.");
+	return psprintf("%s to undo %s\"%s\"%s%s.", verb_of(step->job),
+					step->job->has_items ? "each element of " : "", name_at(step, step->job->step_undoes),
+					step->job->has_items ? " that has succeeded" : ", if that has succeeded",
+					step->job->step_if != NULL ? " and its condition holds" : "");
+}
+
+static char *
 explain(const Explained *step)
 {
 	bool		waits = step->job->step_wait_for != NULL;
 
+	if (js_step_undoes(step->job))
+		return explain_undo(step);
 	return psprintf("%s %s%s%s%s%s.", verb_of(step->job),
 					step->job->has_items ? "for each element that \"for_each\" returns, " : "",
 					waits && step->nafter == 0 && step->job->step_delay == 0 ? "" : start_of(step),

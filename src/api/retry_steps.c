@@ -9,6 +9,8 @@
  * removed from history is done anew; what is kept there beyond its retention, as the
  * run has lasted for so long, is held.
  *
+ * What has been undone is done anew (run/undo_runs.c).
+ *
  * A run that has ended before it could queue its steps has carried over nothing.
  * Its retry carries over what it should have: of the run that it was a retry of.
  *
@@ -140,13 +142,13 @@ add_steps(List *names, ArrayType *ids)
 	return names;
 }
 
-/* The name of the step that a run was of, in a run of the job; NULL: of none. */
+/* The name of the step that a run was of, in a run of the job; NULL: of none, or it undid others. */
 static const char *
 step_of(const Search *search, const JsRun *head)
 {
 	JsJob		step;
 
-	if (!js_job_read_head(head->job_id, &step) || step.workflow_id != search->job->job_id)
+	if (!js_job_read_head(head->job_id, &step) || step.workflow_id != search->job->job_id || js_step_undoes(&step))
 		return NULL;
 	return step.step;
 }
@@ -174,6 +176,25 @@ note_success(const JsRun *head, JsStatus status, void *arg)
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(search->scratch);
 	return search->count < MOST_FOUND;
+}
+
+/* From then on the step that has been undone is done anew. */
+static bool
+note_undone(const JsRun *head, JsStatus status, void *arg)
+{
+	Search	   *search = arg;
+	MemoryContext outer = MemoryContextSwitchTo(search->scratch);
+	const char *undone = NULL;
+	JsJob		step;
+
+	if (js_job_read_head(head->job_id, &step) && step.workflow_id == search->job->job_id &&
+		step.step_undoes != 0 && step.step != NULL && (status == JS_SUCCEEDED || (step.has_items && status != JS_SKIPPED)))
+		undone = strchr(step.step, ':');
+	MemoryContextSwitchTo(outer);
+	if (undone != NULL && !is_in(search->from_step, undone + 1))
+		search->from_step = lappend(search->from_step, pstrdup(undone + 1));
+	MemoryContextReset(search->scratch);
+	return true;
 }
 
 static bool
@@ -244,6 +265,8 @@ js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun 
 		search.from_step = add_names(NIL, from_step);
 	js_dependency_lock();
 	run_id = find_begun(&search, run_id);
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(run_id, ring, note_undone, &search);
 	js_history_visit_children(run_id, 0, note_success, &search);
 	js_history_visit_children(run_id, JS_RINGS, note_success, &search);
 	qsort(search.ids, search.count, sizeof(int64), compare_ids);

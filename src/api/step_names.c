@@ -24,7 +24,8 @@ js_step_path_tell(void *arg)
 {
 	const JsStepPath *path = arg;
 	char	   *place = path->index < 0 ? NULL :
-		psprintf("steps[%d]%s%s", path->index, path->key ? "." : "", path->key ? path->key : "");
+		psprintf("steps[%d]%s%s%s", path->index, path->undoes ? ".undo" : "", path->key ? "." : "",
+				 path->key ? path->key : "");
 
 	if (path->step != NULL && place != NULL)
 		errcontext("step \"%s\" (%s)", path->step, place);

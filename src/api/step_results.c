@@ -53,7 +53,7 @@ typedef struct Step
 
 /*
  * Which run is which step's, or which element's, never changes, for all of a workflow
- * or of a step are queued at once.  So what was
+ * or of a step are queued at once, but for what undoes steps.  So what was
  * read for one call is kept for the next ones, and for the next run if that belongs
  * to the same workflow.  Who may see what is asked at each call.
  */
@@ -172,6 +172,13 @@ forget_known(void)
 	known = NULL;
 }
 
+/* What undoes steps is queued when these have ended. */
+static bool
+knows(const Workflow *workflow, const JsJob *step, const JsRun *head)
+{
+	return step->step_no < 1 || workflow->steps[step->step_no - 1].run_id == head->run_id;
+}
+
 /* The steps of the workflow that the current run belongs to; NULL: it belongs to none. */
 static Workflow *
 read_workflow(void)
@@ -183,7 +190,7 @@ read_workflow(void)
 
 	if (!find_step_run(&head) || !js_job_read_head(head.job_id, &job))
 		return NULL;
-	if (known != NULL && known->run_id == head.parent_run_id)
+	if (known != NULL && known->run_id == head.parent_run_id && knows(known, &job, &head))
 		return known;
 	forget_known();
 	context = AllocSetContextCreate(CurrentMemoryContext, "jobsched steps", ALLOCSET_DEFAULT_SIZES);

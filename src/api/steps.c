@@ -33,6 +33,7 @@
 #include "run/condition.h"
 #include "run/http_job.h"
 #include "run/item_runs.h"
+#include "run/undo_runs.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -51,6 +52,8 @@ typedef struct Step
 	JsJob	   *job;
 	int		   *after;			/* indexes of steps, each once */
 	int			nafter;
+	struct Step *undo;			/* what undoes it; NULL: nothing */
+	bool		undoes;			/* it is that of another */
 } Step;
 
 typedef struct Steps
@@ -59,6 +62,7 @@ typedef struct Steps
 	Step	   *steps;
 	Step	  **by_name;
 	int			count;
+	int			nundos;			/* of them that can be undone */
 	int			edges;
 	JsStepPath	path;
 } Steps;
@@ -69,16 +73,19 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each", "wait_for", "wait_timeout"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each", "wait_for", "wait_timeout", "undo"};
+
+/* What undoes one can have, likewise. */
+static const char *const undo_keys[] = {"if"};
 
 static char *
-list_keys(void)
+list_keys(const char *const *own, int count)
 {
 	StringInfoData keys;
 
 	initStringInfo(&keys);
-	for (int i = 0; i < lengthof(own_keys); i++)
-		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "", own_keys[i]);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "", own[i]);
 	for (const JsJobParameter *parameter = js_job_parameters; parameter->name != NULL; parameter++)
 		if (parameter->flags & JS_PARAMETER_OF_STEP)
 			appendStringInfo(&keys, ", %s", parameter->name);
@@ -95,12 +102,13 @@ clip(const char *name)
 }
 
 pg_noreturn static void
-refuse_key(const char *key)
+refuse_key(const char *key, bool undoes)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown key \"%s\" of a step", clip(key)),
-			 errhint("A step can have: %s.", list_keys())));
+			 errmsg("unknown key \"%s\" of %s", clip(key), undoes ? "what undoes a step" : "a step"),
+			 errhint("%s can have: %s.", undoes ? "It" : "A step",
+					 undoes ? list_keys(undo_keys, lengthof(undo_keys)) : list_keys(own_keys, lengthof(own_keys)))));
 }
 
 /* ------------------------------------------------------------------------
@@ -162,23 +170,26 @@ find_http_parameter(const char *key)
 }
 
 static bool
-is_own_key(const char *key)
+is_own_key(const Step *step, const char *key)
 {
-	for (int i = 0; i < lengthof(own_keys); i++)
-		if (strcmp(own_keys[i], key) == 0)
+	const char *const *own = step->undoes ? undo_keys : own_keys;
+	int			count = step->undoes ? lengthof(undo_keys) : lengthof(own_keys);
+
+	for (int i = 0; i < count; i++)
+		if (strcmp(own[i], key) == 0)
 			return true;
 	return false;
 }
 
 /* A parameter of create_job(). */
 static void
-take_parameter(const char *key, JsonbValue *value, JsJobDefinition *def)
+take_parameter(const Step *step, const char *key, JsonbValue *value, JsJobDefinition *def)
 {
 	const JsJobParameter *parameter = find_parameter(key);
 	const JsHttpParameter *http = find_http_parameter(key);
 
 	if (parameter == NULL && http == NULL)
-		refuse_key(key);
+		refuse_key(key, step->undoes);
 	if (value->type == jbvNull)
 		return;
 	if (parameter != NULL)
@@ -202,8 +213,8 @@ take_parameters(Steps *all, const Step *step, JsJobDefinition *def)
 			key = pnstrdup(value.val.string.val, value.val.string.len);
 			all->path.key = clip(key);
 		}
-		else if (token == WJB_VALUE && !is_own_key(key))
-			take_parameter(key, &value, def);
+		else if (token == WJB_VALUE && !is_own_key(step, key))
+			take_parameter(step, key, &value, def);
 	}
 	all->path.key = NULL;
 }
@@ -228,6 +239,18 @@ take_from_workflow(const JsJob *workflow, JsJob *job, JsJobDefinition *def)
 }
 
 static void
+take_if(Steps *all, const Step *step)
+{
+	JsonbValue *value = look_up(all, step, "if");
+
+	if (value == NULL)
+		return;
+	step->job->step_if = TextDatumGetCString(js_step_value("if", value, JS_PARAMETER_TEXT));
+	js_condition_check(step->job->step_if);
+	step->job->step_looks = true;
+}
+
+static void
 take_flags(Steps *all, const Step *step)
 {
 	JsonbValue *value = look_up(all, step, "when");
@@ -240,13 +263,7 @@ take_flags(Steps *all, const Step *step)
 	value = look_up(all, step, "delay");
 	if (value != NULL)
 		step->job->step_delay = js_interval_us("delay", DatumGetIntervalP(js_step_value("delay", value, JS_PARAMETER_SPAN)));
-	value = look_up(all, step, "if");
-	if (value != NULL)
-	{
-		step->job->step_if = TextDatumGetCString(js_step_value("if", value, JS_PARAMETER_TEXT));
-		js_condition_check(step->job->step_if);
-		step->job->step_looks = true;
-	}
+	take_if(all, step);
 	value = look_up(all, step, "for_each");
 	if (value != NULL)
 	{
@@ -276,36 +293,108 @@ take_wait(Steps *all, const Step *step)
 
 /* Like create_job(), for which steps are another kind of work. */
 static void
-check_work(const JsJobDefinition *def)
+check_work(const JsJobDefinition *def, bool undoes)
 {
+	const char *what = undoes ? "undo of the step has" : "step has";
 	int			given = (def->args.job.command != NULL) + (def->args.job.handler != NULL) +
 		(def->http.url != NULL);
 
 	if (given != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 given == 0 ? errmsg("the step has neither command nor handler nor url") :
-				 errmsg("the step has more than one of command, handler and url"),
+				 given == 0 ? errmsg("the %s neither command nor handler nor url", what) :
+				 errmsg("the %s more than one of command, handler and url", what),
 				 errhint("Give it exactly one of these.")));
+}
+
+/* What it executes; its job has a name. */
+static void
+define_work(Steps *all, Step *step)
+{
+	JsJobDefinition def = {.checking = &all->path.key};
+
+	js_http_nothing_given(&def.http);
+	take_from_workflow(all->workflow, step->job, &def);
+	take_parameters(all, step, &def);
+	if (step->undoes)
+		take_if(all, step);
+	else
+		take_flags(all, step);
+	all->path.key = NULL;
+	check_work(&def, step->undoes);
+	def.has_http = js_http_is_anything_given(&def.http);
+	js_job_arguments_complete(&def.args);
+	js_job_definition_apply(&def, step->job);
+}
+
+/* A step that others make necessary: it has a name that they give it. */
+static Step *
+make_step(const Step *of, char *name, JsonbContainer *given)
+{
+	Step	   *step = palloc0(sizeof(Step));
+
+	step->index = of->index;
+	step->given = given;
+	step->undoes = true;
+	step->job = palloc0(sizeof(JsJob));
+	step->job->step = name;
+	step->job->step_when = JS_AFTER_UNDO;
+	return step;
+}
+
+/* An object with a command. */
+static JsonbContainer *
+command_only(JsonbValue *command)
+{
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	js_json_push(&state, "command", command);
+	return &JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))->root;
+}
+
+/* A string is a command. */
+static JsonbContainer *
+undo_object(JsonbValue *value)
+{
+	if (value->type == jbvString)
+		return command_only(value);
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"undo\" is neither a string nor a JSON object"),
+				 errhint("It is a command, or for instance {\"handler\": \"app.unload\"}.")));
+	return value->val.binary.data;
+}
+
+/* What undoes a step, or each of its elements. */
+static void
+take_undo(Steps *all, Step *step)
+{
+	JsonbValue *value = look_up(all, step, "undo");
+
+	if (value != NULL)
+	{
+		step->undo = make_step(step, psprintf("%s:%s", JS_UNDO, step->job->step), undo_object(value));
+		all->path.undoes = true;
+		define_work(all, step->undo);
+		step->undo->job->step_for_each = step->job->step_for_each;
+		step->undo->job->has_items = step->job->has_items;
+		all->path.undoes = false;
+		all->nundos++;
+	}
+	all->path.key = NULL;
 }
 
 /* A step as a job, but for what it waits for. */
 static void
 define_step(Steps *all, Step *step)
 {
-	JsJobDefinition def = {.checking = &all->path.key};
-
 	step->job = palloc0(sizeof(JsJob));
 	take_name(all, step);
-	js_http_nothing_given(&def.http);
-	take_from_workflow(all->workflow, step->job, &def);
-	take_parameters(all, step, &def);
-	take_flags(all, step);
+	define_work(all, step);
 	take_wait(all, step);
-	check_work(&def);
-	def.has_http = js_http_is_anything_given(&def.http);
-	js_job_arguments_complete(&def.args);
-	js_job_definition_apply(&def, step->job);
+	take_undo(all, step);
 }
 
 /* ------------------------------------------------------------------------
@@ -340,20 +429,29 @@ sort_names(Steps *all)
 		}
 }
 
-static int
-find_step(const Steps *all, char *name, const char *hint)
+/* NULL: there is none. */
+static Step *
+look_for(const Steps *all, char *name)
 {
 	JsJob		job = {.step = name};
 	Step		wanted = {.job = &job};
 	Step	   *key = &wanted;
 	Step	  **found = bsearch(&key, all->by_name, all->count, sizeof(Step *), compare_names);
 
+	return found == NULL ? NULL : *found;
+}
+
+static int
+find_step(const Steps *all, char *name, const char *hint)
+{
+	const Step *found = look_for(all, name);
+
 	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("step \"%s\" does not exist", clip(name)),
 				 errhint("%s", hint)));
-	return (*found)->index;
+	return found->index;
 }
 
 static void
@@ -438,8 +536,19 @@ begin_step(Steps *all, Step *step)
 {
 	all->path.step = step->job != NULL ? step->job->step : NULL;
 	all->path.index = step->index;
+	all->path.undoes = step->undoes;
 	all->path.key = NULL;
 	CHECK_FOR_INTERRUPTS();
+}
+
+/* Errors are about no step from here on. */
+static void
+end_steps(Steps *all)
+{
+	all->path = (JsStepPath)
+	{
+		.index = -1
+	};
 }
 
 static void
@@ -497,6 +606,7 @@ typedef struct Naming
 	Steps	   *all;
 	Step	   *step;
 	Bitmapset **before;			/* by index: the steps before it */
+	Bitmapset  *visible;		/* those that have ended when it starts */
 } Naming;
 
 static void
@@ -506,12 +616,10 @@ check_placeholder(const char *key, const char *name, void *arg)
 	Steps	   *all = naming->all;
 	char	   *of = pnstrdup(name, strcspn(name, "."));
 
-	all->path.step = naming->step->job->step;
-	all->path.index = naming->step->index;
 	all->path.key = key;
 	naming->step->job->step_looks = true;
 	if (!bms_is_member(find_step(all, of, "A placeholder names another step of the same job."),
-					   naming->before[naming->step->index]))
+					   naming->visible))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("step \"%s\" does not come before step \"%s\", which needs its result", of,
@@ -540,7 +648,7 @@ check_keys_of(Steps *all, const JsJob *step)
 static void
 check_elements(Steps *all, const JsJob *step)
 {
-	all->path.key = "for_each";
+	all->path.key = js_step_undoes(step) ? NULL : "for_each";
 	if (step->step_for_each != NULL && step->step_looks)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -548,7 +656,22 @@ check_elements(Steps *all, const JsJob *step)
 				 errhint("The SQL of \"for_each\" can look at them with step_result(), and may return no element.")));
 }
 
-/* They name steps that come before, whichever these have before them. */
+static void
+check_placeholders_of(Naming *naming)
+{
+	Steps	   *all = naming->all;
+
+	begin_step(all, naming->step);
+	all->path.key = "args";		/* the others have been checked */
+	js_step_placeholders_visit(naming->step->job, check_placeholder, naming);
+	check_keys_of(all, naming->step->job);
+	check_elements(all, naming->step->job);
+}
+
+/*
+ * They name steps that come before, whichever these have before them; in what undoes a
+ * step also this one.
+ */
 static void
 check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
 {
@@ -563,17 +686,55 @@ check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
 		for (int j = 0; j < node->nafter; j++)
 			*before = bms_add_member(bms_add_members(*before, naming.before[node->after[j]]), node->after[j]);
 		naming.step = &all->steps[order[n]];
-		begin_step(all, naming.step);
-		all->path.key = "args"; /* the others have been checked */
-		js_step_placeholders_visit(naming.step->job, check_placeholder, &naming);
-		check_keys_of(all, naming.step->job);
-		check_elements(all, naming.step->job);
-		CHECK_FOR_INTERRUPTS();
+		naming.visible = *before;
+		check_placeholders_of(&naming);
+		if (naming.step->undo == NULL)
+			continue;
+		naming.visible = bms_add_member(bms_copy(*before), order[n]);
+		naming.step = naming.step->undo;
+		check_placeholders_of(&naming);
 	}
-	all->path = (JsStepPath)
+	end_steps(all);
+}
+
+/* The step that lets undo begin: it executes nothing of its own (run/undo_runs.c). */
+static JsJob *
+define_begin(Steps *all)
+{
+	JsonbValue	nothing = {.type = jbvString};
+	Step		first = {0};
+	Step	   *step;
+
+	nothing.val.string.val = "SELECT";
+	nothing.val.string.len = strlen("SELECT");
+	step = make_step(&first, JS_UNDO, command_only(&nothing));
+	define_work(all, step);
+	end_steps(all);
+	return step->job;
+}
+
+/* What undoes steps has its place behind all of them, with what lets that begin before it. */
+static List *
+place_undos(Steps *all, List *jobs)
+{
+	JsJob	   *begin = define_begin(all);
+	List	   *steps = list_copy(jobs);
+	ListCell   *lc;
+
+	begin->step_no = list_length(jobs) + 1;
+	jobs = lappend(jobs, begin);
+	foreach(lc, steps)
 	{
-		NULL, -1, NULL
-	};
+		const JsJob *step = lfirst(lc);
+		Step	   *undo = all->steps[find_step(all, step->step, NAMES_OTHERS)].undo;
+
+		if (undo == NULL)
+			continue;
+		undo->job->step_undoes = step->step_no;
+		undo->job->step_no = list_length(jobs) + 1;
+		jobs = lappend(jobs, undo->job);
+	}
+	return jobs;
 }
 
 /* The jobs in the order of their places. */
@@ -602,7 +763,45 @@ place_steps(Steps *all)
 		step->job->step_after = places_of(step, place);
 		jobs = lappend(jobs, step->job);
 	}
-	return jobs;
+	return all->nundos > 0 ? place_undos(all, jobs) : jobs;
+}
+
+/* Its name is one of those that what undoes steps has. */
+static void
+refuse_as_undo(Steps *all, Step *step)
+{
+	if (step == NULL)
+		return;
+	begin_step(all, step);
+	all->path.key = "name";
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("step \"%s\" is called as what undoes others", step->job->step),
+			 errhint("In a job of which steps have \"undo\", these names are taken: %s, and %s:NAME for each of them.",
+					 JS_UNDO, JS_UNDO)));
+}
+
+/* What undoes steps has a name too, and a place. */
+static void
+check_undos(Steps *all)
+{
+	if (all->nundos == 0)
+		return;
+	for (int i = 0; i < all->count; i++)
+	{
+		Step	   *step = &all->steps[i];
+
+		refuse_as_undo(all, look_for(all, JS_UNDO));
+		if (step->undo != NULL)
+			refuse_as_undo(all, look_for(all, step->undo->job->step));
+	}
+	end_steps(all);
+	if (all->count + all->nundos + 1 > JS_MAX_STEPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the job has %d steps with those that undo others, more than %d",
+						all->count + all->nundos + 1, JS_MAX_STEPS),
+				 errhint("Each \"undo\" counts as a step, and one more lets them begin.")));
 }
 
 static List *
@@ -611,16 +810,14 @@ define_steps(Steps *all)
 	for (int i = 0; i < all->count; i++)
 		open_step(all, i);
 	sort_names(all);
+	check_undos(all);
 	for (int i = 0; i < all->count; i++)
 	{
 		begin_step(all, &all->steps[i]);
 		take_after(all, &all->steps[i]);
 		take_when(all, &all->steps[i]);
 	}
-	all->path = (JsStepPath)
-	{
-		NULL, -1, NULL
-	};
+	end_steps(all);
 	return place_steps(all);
 }
 
@@ -669,8 +866,14 @@ js_steps_check_keys(const JsJob *workflow, const List *steps)
 		const JsJob *step = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
+		path.step = NULL;
 		if (step->has_items)
 			continue;
+		if (step->step_undoes != 0)
+		{
+			js_undo_check_keys(workflow->args, steps, step);
+			continue;
+		}
 		path.step = step->step;
 		(void) js_limit_keys_require(js_http_keys(step, step->keys),
 									 js_run_args(workflow->args, step->args));

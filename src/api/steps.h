@@ -28,6 +28,7 @@ typedef struct JsStepPath
 	const char *step;			/* its name; NULL: not known */
 	int			index;			/* in the definition; -1: it is not there */
 	const char *key;			/* NULL: none, or several */
+	bool		undoes;			/* of its undo */
 } JsStepPath;
 
 extern char *js_step_job_name(const JsJob *workflow, const char *step);

@@ -22,7 +22,7 @@
  *
  * INVARIANTS
  *
- * What is not named is done anew, and so is a step with for_each: its elements are not
+ * A step that has been undone is not named.  What is not named is done anew, and so is a step with for_each: its elements are not
  * carried over, and later steps may read them.  So is a step that comes after one which is, by
  * the definition in force: it may need what that leaves this time.  One whose
  * condition cannot come true, as each step before it is carried over or is such a
@@ -78,7 +78,7 @@ look_up(const JsRun *run, int64 run_id)
 	JsJob		step;
 
 	if (!js_history_find_head(run_id, false, &head, &status) || status != JS_SUCCEEDED ||
-		!js_job_read_head(head.job_id, &step) || step.workflow_id != run->job_id || step.has_items)
+		!js_job_read_head(head.job_id, &step) || step.workflow_id != run->job_id || step.has_items || js_step_undoes(&step))
 		return named;
 	named.owner = head.owner;
 	named.step = step.step;
@@ -172,7 +172,7 @@ js_carry_plan(const JsRun *run, const List *steps, int64 *carried)
 		const JsJob *step = lfirst(lc);
 		int64		found = find_named(named, count, step);
 
-		if (step->step_no < 1 || step->step_no > JS_MAX_STEPS)
+		if (step->step_no < 1 || step->step_no > JS_MAX_STEPS || js_step_undoes(step))
 			continue;
 		fates[step->step_no - 1] = fate_of(step, found != 0, fates);
 		if (fates[step->step_no - 1] == FATE_CARRIED)

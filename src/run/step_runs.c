@@ -12,6 +12,9 @@
  * rows stay while a run has begun that may need them, and never change but for their
  * name, their owner and whether they are held.
  *
+ * Steps that undo others are queued when it is known that they are needed
+ * (undo_runs.c); but what their keys need has to be there from the first.
+ *
  * A run that is a retry may have to carry over steps that had succeeded: for these
  * there are rows of history instead of runs (carry.c).
  *
@@ -34,6 +37,7 @@
 #include "run/http_job.h"
 #include "run/queue.h"
 #include "run/step_runs.h"
+#include "run/undo_runs.h"
 #include "store/bounds.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -63,6 +67,17 @@ refuse_spoilt(void)
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("the steps of the job are not as they were written"),
 			 errhint("Drop the job, and create it anew.")));
+}
+
+/* The run that lets undo begin waits for all others. */
+static void
+wait_for_all(const Queue *queue, JsRun *run)
+{
+	run->parents = queue->ids;
+	run->nparents = queue->count;
+	run->after_when = JS_AFTER_UNDO;
+	if (run->nparents == 0)
+		refuse_spoilt();
 }
 
 /* The runs that a step's run waits for: ascending, for so are ids and places, and each once. */
@@ -108,7 +123,10 @@ prepare(const Queue *queue, const JsJob *step, JsRun *run)
 	run->wait_for = step->step_wait_for;
 	run->wait_timeout = step->step_wait_timeout;
 	js_children_adopt(run, step->step_optional);
-	wait_for_others(queue, step, run);
+	if (js_step_begins_undo(step))
+		wait_for_all(queue, run);
+	else
+		wait_for_others(queue, step, run);
 	if (run->nparents == 0)
 		run->run_at += step->step_delay;	/* else sched_after.c adds it */
 }
@@ -165,7 +183,12 @@ queue_steps(Queue *queue, const List *steps)
 
 	foreach(lc, steps)
 	{
-		queue_step(queue, lfirst(lc));
+		const JsJob *step = lfirst(lc);
+
+		if (step->step_undoes != 0)
+			js_undo_check_keys(queue->run->args, steps, step);
+		else
+			queue_step(queue, step);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}

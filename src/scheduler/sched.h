@@ -198,6 +198,9 @@ typedef struct RunAfter
 	JsAfterWhen when;
 	bool		some_failed;
 	bool		some_succeeded;
+	bool		judged;			/* of one that lets undo begin: all have ended,
+								 * and it is known whether */
+	bool		work_failed;	/* the workflow fails by that */
 	bool		all_read;		/* there is an edge to each parent that has
 								 * not ended */
 	int32		nparents;
@@ -514,6 +517,7 @@ typedef enum SchedVerdict
 /* Why slots are skipped, as history says it. */
 #define SCHED_REASON_OVERLAP "overlap"
 #define SCHED_REASON_QUEUE_FULL "queue_full"
+#define SCHED_REASON_SKIPPED "skipped_by_request"
 
 extern SchedVerdict sched_judge_overlap(JobEntry *job, const JsJob *row);
 extern void sched_replace_runs(JobEntry *job);
@@ -583,6 +587,7 @@ extern void sched_after_add_parent(RunAfter *after, int64 parent_id);
 extern void sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at);
 extern bool sched_run_is_left_alone(const RunEntry *run);
 extern bool sched_after_is_left_alone(const RunAfter *after);
+extern bool sched_after_all_have_ended(const RunAfter *after);
 extern bool sched_after_settle(RunAfter *after);
 extern JsStatus sched_after_status_of(int64 run_id, TimestampTz *finished_at);
 extern RunAfter *sched_after_next_to_see(void);
@@ -642,6 +647,7 @@ extern void sched_child_join(RunEntry *run, int64 parent_run_id);
 extern void sched_child_leave(RunEntry *run);
 extern bool sched_child_is_doomed(const RunEntry *run);
 extern bool sched_child_ends_in_any_case(const RunEntry *run);
+extern bool sched_child_lacks_parent(const RunEntry *run);
 extern int64 sched_child_parent(const RunEntry *run);
 extern void sched_child_note(RunEntry *run);
 extern void sched_children_note(RunEntry *parent);
@@ -663,6 +669,11 @@ sched_child_has_failed(const JsRun *child, JsStatus status)
 
 /* sched_parent.c */
 extern void sched_parents_serve(TimestampTz now);
+extern bool sched_child_ends_early(const RunEntry *run);
+
+/* sched_undo.c */
+extern bool sched_undo_is_due(const RunEntry *run);
+extern bool sched_undo_was_waived(const RunEntry *parent);
 
 /* sched_deadline.c */
 extern TimestampTz sched_deadline_from(const JsRun *row);

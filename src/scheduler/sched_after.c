@@ -20,6 +20,9 @@
  *					can be derived again
  *		skipped		it ends without a worker, through the same door
  *
+ * The run that lets undo begin (run/undo_runs.c) is released if its workflow fails by
+ * what has become of the others, or is to end early; else it is skipped.
+ *
  *		dependency, run, history --> look_for_parents() --> edges, RunAfter
  *		sched_run_ended() --> sched_after_tell() --> sched_after_follow()
  *			--> sched_after_settle()
@@ -318,8 +321,8 @@ sched_after_note_end(RunAfter *after, JsStatus status, TimestampTz finished_at)
 	}
 }
 
-static bool
-all_have_ended(const RunAfter *after)
+bool
+sched_after_all_have_ended(const RunAfter *after)
 {
 	return after->all_read && dlist_is_empty((dlist_head *) &after->edges);
 }
@@ -328,7 +331,7 @@ all_have_ended(const RunAfter *after)
 static const char *
 reason_to_skip(const RunAfter *after)
 {
-	bool		all = all_have_ended(after);
+	bool		all = sched_after_all_have_ended(after);
 
 	switch (after->when)
 	{
@@ -338,6 +341,10 @@ reason_to_skip(const RunAfter *after)
 			return all && !after->some_succeeded ? "upstream_skipped" : NULL;
 		case JS_AFTER_FAILURE:
 			if (!all || after->some_failed)
+				return NULL;
+			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
+		case JS_AFTER_UNDO:
+			if (!after->judged || after->work_failed)
 				return NULL;
 			return after->some_succeeded ? "upstream_succeeded" : "upstream_skipped";
 		case JS_AFTER_DONE:
@@ -389,7 +396,7 @@ sched_after_settle(RunAfter *after)
 		put_on(after, NULL);
 	else if (reason_to_skip(after) != NULL)
 		put_on(after, &to_skip);
-	else if (all_have_ended(after))
+	else if (sched_after_all_have_ended(after))
 	{
 		apply_delay(after);
 		free_after(after);
@@ -414,7 +421,7 @@ sched_after_note(RunEntry *run)
 	RunAfter   *after = run->after;
 
 	if (after->turns == NULL && !sched_after_is_left_alone(after) &&
-		(!after->all_read || all_have_ended(after) || reason_to_skip(after) != NULL))
+		(!after->all_read || sched_after_all_have_ended(after) || reason_to_skip(after) != NULL))
 		put_on(after, &to_see);
 }
 
@@ -445,7 +452,7 @@ void
 sched_after_reset(RunAfter *after)
 {
 	remove_edges(after);
-	after->some_failed = after->some_succeeded = after->all_read = false;
+	after->some_failed = after->some_succeeded = after->all_read = after->judged = false;
 	after->last_end = DT_NOBEGIN;
 	after->nread = 0;
 	after->read_from = 0;

@@ -188,7 +188,7 @@ sched_stop_reason(const StopEntry *stop)
 	switch (stop->kind)
 	{
 		case JS_STOP_SKIP:
-			return "skipped_by_request";
+			return SCHED_REASON_SKIPPED;
 		case JS_STOP_DEADLINE:
 			return "deadline";
 		case JS_STOP_REPLACE:

@@ -297,6 +297,13 @@ sched_child_ends_in_any_case(const RunEntry *run)
 	return run->child != NULL && run->child->family->all_doomed;
 }
 
+/* Whether its parent is not in the queue any more, or is to end early. */
+bool
+sched_child_lacks_parent(const RunEntry *run)
+{
+	return run->child == NULL || run->child->family->doomed;
+}
+
 /* The id of the parent of a run that has one. */
 int64
 sched_child_parent(const RunEntry *run)

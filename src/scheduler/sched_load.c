@@ -298,6 +298,7 @@ load_job(int64 job_id, Oid owner)
 	job->has_old_steps = found && row.steps_revision != 0;
 	job->deadline = found ? row.deadline : 0;
 	job->has_items = found && row.has_items;
+	job->has_steps = found && row.workflow_id == 0 && row.steps_revision != 0;
 	if (found)
 		sched_job_set_limits(job, &row);	/* what runs has its places */
 	if (js_job_state_read(job_id, &state))
@@ -377,7 +378,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	if (run->awaited && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_event_begin(run, row);
 	sched_after_note_back(run->run_id);
-	run->always = row->after_when == JS_AFTER_ALWAYS;
+	run->always = row->after_when == JS_AFTER_ALWAYS || row->after_when == JS_AFTER_UNDO;
 	if (row->parent_run_id != 0)
 		sched_child_join(run, row->parent_run_id);
 	sched_note_cut_off(run);

@@ -165,13 +165,28 @@ reason_to_end(const RunEntry *parent)
 	return reason == NULL && is_doomed(parent, false) ? "parent_ended" : reason;
 }
 
+/* Whether the parent of a run ends as without regard to its children. */
+bool
+sched_child_ends_early(const RunEntry *run)
+{
+	const RunEntry *parent;
+
+	if (sched_child_lacks_parent(run))
+		return true;
+	parent = sched_run_find(sched_child_parent(run));
+	return parent != NULL && parent->state == RUN_PARENT && reason_to_end(parent) != NULL;
+}
+
 /* None of its children is in the queue any more. */
 static void
 end_parent(RunEntry *parent, int *left)
 {
 	const char *reason = reason_to_end(parent);
-	const char *error = reason != NULL ? NULL : failure_of_children(parent, left);
+	const char *error;
 
+	if (reason != NULL && sched_undo_was_waived(parent))
+		reason = NULL;			/* that came too late */
+	error = reason != NULL ? NULL : failure_of_children(parent, left);
 	if (reason != NULL)
 		sched_end_run(parent, parent->stop != NULL ? sched_stop_status(parent->stop) : JS_CANCELLED,
 					  reason, NULL, NULL);

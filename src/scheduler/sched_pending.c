@@ -182,6 +182,11 @@ skip_some(TimestampTz now)
 			sched_after_skip_later(run);
 			return;
 		}
+		if (run->after->when == JS_AFTER_UNDO && sched_child_ends_early(run))
+		{
+			sched_after_reset(run->after);	/* since a moment ago */
+			continue;
+		}
 		sched_end_run(run, JS_SKIPPED, reason, NULL, NULL);
 		sched_upstream_follow(now);
 	}

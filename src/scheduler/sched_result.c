@@ -99,7 +99,7 @@ take_step(const JsRun *head, JsStatus status, void *arg)
 }
 
 /*
- * What is no step of the job, for somebody has spoilt the row, has no name; nor has
+ * What is no step of the job, for somebody has spoilt the row, or undoes one, has no name; nor has
  * one whose name another has.
  */
 static void
@@ -108,7 +108,7 @@ name_step(StepsLeft *left, StepLeft *step)
 	JsJob		job;
 
 	if (!js_job_read_head(step->job_id, &job) || job.workflow_id != left->workflow_id ||
-		job.step_no < 1 || job.step == NULL)
+		job.step_no < 1 || job.step == NULL || js_step_undoes(&job))
 		return;
 	for (const StepLeft *other = left->steps; other < step; other++)
 		if (other->name != NULL && strcmp(other->name, job.step) == 0)

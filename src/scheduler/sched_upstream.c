@@ -125,6 +125,11 @@ settle(RunAfter *after, TimestampTz now)
 {
 	RunEntry   *run = after->run;
 
+	if (after->when == JS_AFTER_UNDO && sched_after_all_have_ended(after))
+	{
+		after->work_failed = sched_child_ends_early(run) || sched_undo_is_due(run);
+		after->judged = true;
+	}
 	if (sched_after_settle(after))
 		sched_run_wait(run, now);
 }

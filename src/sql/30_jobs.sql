@@ -80,7 +80,8 @@ CREATE TABLE jobsched_internal.job (
 	step_no integer,
 	step text,
 	step_after integer[],
-	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done', 'always'])),
+	-- (undo: it is done when the workflow has failed)
+	step_when text CHECK (step_when = ANY (ARRAY['success', 'failure', 'done', 'always', 'undo'])),
 	step_optional boolean NOT NULL DEFAULT false,
 	-- how long after the last of these it starts
 	step_delay interval,
@@ -93,6 +94,8 @@ CREATE TABLE jobsched_internal.job (
 	-- events that its runs wait for
 	step_wait_for text[],
 	step_wait_timeout interval,
+	-- the place of the step that it takes back
+	step_undoes integer,
 	enabled boolean NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	pause_reason text,
@@ -301,7 +304,7 @@ SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
 		AND s.auto_paused_revision = CASE WHEN j.workflow_id IS NULL THEN j.revision
 			ELSE (SELECT w.revision FROM jobsched_internal.job w WHERE w.job_id = j.workflow_id) END) AS paused,
 	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited,
-	workflow_id, step_no, step_after, step_when, step_delay
+	workflow_id, step_no, step_after, step_when, step_delay, step_undoes
 FROM jobsched_internal.job j;
 
 -- For the view: the names of the jobs that a job comes after, or of those of them that it

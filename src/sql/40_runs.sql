@@ -46,7 +46,7 @@ CREATE TABLE jobsched_internal.run (
 	-- W3C trace context of who queued it
 	traceparent text,
 	-- if it waits for other runs (dependency): how these have to end
-	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done', 'always'])),
+	after_when text CHECK (after_when = ANY (ARRAY['success', 'failure', 'done', 'always', 'undo'])),
 	-- for how many, so that it is known what it takes before they are looked for
 	parents integer,
 	-- the run that has queued it as its child, and waits for it; whether that may

@@ -92,7 +92,7 @@ CREATE FUNCTION jobsched.workflow_graph(run_id bigint) RETURNS jsonb
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SET jit = off
 BEGIN ATOMIC
 	WITH steps AS MATERIALIZED (
-		SELECT r.run_id, j.step_no, j.step_after, j.step_when,
+		SELECT r.run_id, j.step_no, COALESCE(j.step_after, ARRAY[j.step_undoes]) AS step_after, j.step_when,
 			COALESCE(pg_catalog.split_part(r.job_name, '.', -1), r.run_id::text) AS id,
 			r.status, r.reason, r.optional, r.attempt, r.queued_at, r.started_at, r.finished_at, r.error
 		FROM jobsched.runs r JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id

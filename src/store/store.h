@@ -100,7 +100,9 @@ typedef enum JsAfterWhen
 	JS_AFTER_SUCCESS,
 	JS_AFTER_FAILURE,
 	JS_AFTER_DONE,
-	JS_AFTER_ALWAYS				/* of a step: likewise, also after a cancel */
+	JS_AFTER_ALWAYS,			/* of a step: likewise, also after a cancel */
+	JS_AFTER_UNDO				/* when the workflow is known to fail
+								 * (run/undo_runs.c) */
 } JsAfterWhen;
 
 typedef struct JsJob
@@ -165,6 +167,8 @@ typedef struct JsJob
 								 * is a run (item_runs.c); NULL: it is one run */
 	ArrayType  *step_wait_for;	/* of text: events; NULL: none */
 	int64		step_wait_timeout;	/* microseconds; 0: none */
+	int32		step_undoes;	/* the step_no of the step that it takes back;
+								 * 0: none */
 	bool		enabled;
 	bool		paused;
 	char	   *pause_reason;
@@ -320,6 +324,20 @@ static inline bool
 js_run_maps(const JsJob *job, const JsRun *run)
 {
 	return job->has_items && run->source == JS_SOURCE_STEP;
+}
+
+/* Whether a step is there for what others have done: one that undoes, or lets that begin. */
+static inline bool
+js_step_undoes(const JsJob *step)
+{
+	return step->step_when == JS_AFTER_UNDO;
+}
+
+/* Whether it lets that begin. */
+static inline bool
+js_step_begins_undo(const JsJob *step)
+{
+	return js_step_undoes(step) && step->step_undoes == 0;
 }
 
 /* How a run ended. */

@@ -105,6 +105,7 @@ steps_to_row(const JsJob *job, JsRow *row)
 	js_row_set_text(row, JS_JOB_STEP_FOR_EACH, job->step_for_each);
 	js_row_set_array(row, JS_JOB_STEP_WAIT_FOR, job->step_wait_for);
 	js_row_set_interval(row, JS_JOB_STEP_WAIT_TIMEOUT, job->step_wait_timeout);
+	js_row_set_number(row, JS_JOB_STEP_UNDOES, job->step_undoes);
 }
 
 static void
@@ -117,6 +118,8 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 											JS_JOB_STEPS_REVISION);
 	job->step_no = js_row_number(row, JS_JOB_STEP_NO, JS_MAX_STEPS);
 	job->step = js_row_head_text(row, JS_JOB_STEP);
+	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
+	job->step_undoes = js_row_number(row, JS_JOB_STEP_UNDOES, JS_MAX_STEPS);
 	job->step_delay = js_row_interval(row, JS_JOB_STEP_DELAY);
 	job->step_looks = DatumGetBool(row->values[JS_JOB_STEP_LOOKS - 1]);
 	if (!whole)
@@ -124,7 +127,6 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->steps = js_row_jsonb(row, JS_JOB_STEPS);
 	job->step_if = js_row_text(row, JS_JOB_STEP_IF);
 	job->step_after = js_row_head_array(row, JS_JOB_STEP_AFTER);
-	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
 	job->step_optional = DatumGetBool(row->values[JS_JOB_STEP_OPTIONAL - 1]);
 	job->step_for_each = js_row_text(row, JS_JOB_STEP_FOR_EACH);
 	job->step_wait_for = js_row_head_array(row, JS_JOB_STEP_WAIT_FOR);

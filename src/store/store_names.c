@@ -28,7 +28,7 @@ static const char *const source_names[] = {
 static const char *const after_when_names[] = {
 	[JS_AFTER_NOTHING] = NULL,[JS_AFTER_SUCCESS] = "success",
 	[JS_AFTER_FAILURE] = "failure",[JS_AFTER_DONE] = "done",
-	[JS_AFTER_ALWAYS] = "always"
+	[JS_AFTER_ALWAYS] = "always",[JS_AFTER_UNDO] = "undo"
 };
 
 static const char *const workflow_names[] = {
@@ -89,7 +89,7 @@ js_after_when_argument(const char *parameter, const char *name)
 {
 	int			found = name_find(name, after_when_names, lengthof(after_when_names));
 
-	if (found < 0 || found == JS_AFTER_ALWAYS)
+	if (found < 0 || found >= JS_AFTER_ALWAYS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid %s \"%s\"", parameter, name),
@@ -103,7 +103,7 @@ js_step_when_argument(const char *name)
 {
 	int			found = name_find(name, after_when_names, lengthof(after_when_names));
 
-	if (found < 0)
+	if (found < 0 || found == JS_AFTER_UNDO)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid when \"%s\"", name),

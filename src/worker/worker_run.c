@@ -49,6 +49,7 @@
 #include "run/item_runs.h"
 #include "run/retry.h"
 #include "run/step_runs.h"
+#include "run/undo_runs.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
 #include "store/table.h"
@@ -221,6 +222,10 @@ perform(const JsWork *work)
 
 	if (work->run.handler != NULL)
 		return js_handler_run(work->run.handler, work->run.args, js_run_context);
+	if (js_step_begins_undo(job))
+		return js_undo_runs_queue(job, &work->run, js_run_context);
+	if (js_run_maps(job, &work->run) && js_step_undoes(job))
+		return js_undo_items_queue(job, &work->run, js_run_context);
 	if (js_run_maps(job, &work->run))
 		return js_item_runs_queue(job, &work->run, js_run_context);
 	if (job->handler != NULL)

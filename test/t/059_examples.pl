@@ -88,6 +88,7 @@ my %after = ('doc/workflows.md' => [
 	[ 'a sequence', 'SELECT amount FROM app.total', '7' ],
 	[ 'many at the same time', q{SELECT string_agg(concat_ws(' ', id, status, width), ', ' ORDER BY id) FROM app.picture_report},
 		'1 succeeded 320, 2 failed, 3 succeeded 400' ],
+	[ 'an approval', q{SELECT string_agg(concat_ws(' ', id, state, by), ', ' ORDER BY id) FROM app.purchase}, '1 ordered ann, 2 refused' ],
 	[ 'taking back', q{SELECT string_agg(concat_ws(' ', status, (SELECT count(*) FROM app.booking b WHERE b.trip = (args ->> 'trip')::int)), ', ' ORDER BY run_id)
 		FROM jobsched.workflows WHERE workflow = 'book-trip'}, 'succeeded 2, failed 0' ],
 	[ 'a chain of jobs', q{SELECT string_agg(job || ' after ' || after::text, ', ' ORDER BY job) FROM app.night WHERE after <> '{}'},
