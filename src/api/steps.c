@@ -17,6 +17,7 @@
 
 #include "api/event.h"
 #include "api/job_definition.h"
+#include "api/step_job.h"
 #include "api/step_order.h"
 #include "api/step_value.h"
 #include "api/steps.h"
@@ -60,6 +61,7 @@ typedef struct Steps
 	Step	  **by_name;
 	int			count;
 	int			edges;
+	HTAB	   *seen;			/* other jobs that they run (step_job.c) */
 	JsStepPath	path;
 } Steps;
 
@@ -69,7 +71,7 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each", "wait_for", "wait_timeout"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each", "wait_for", "wait_timeout", "job"};
 
 static char *
 list_keys(void)
@@ -203,7 +205,11 @@ take_parameters(Steps *all, const Step *step, JsJobDefinition *def)
 			all->path.key = clip(key);
 		}
 		else if (token == WJB_VALUE && !is_own_key(key))
+		{
+			if (step->job->step_job != NULL && value.type != jbvNull)
+				js_step_job_check_key(key);
 			take_parameter(key, &value, def);
+		}
 	}
 	all->path.key = NULL;
 }
@@ -257,6 +263,20 @@ take_flags(Steps *all, const Step *step)
 	all->path.key = NULL;
 }
 
+/* Which other job it runs. */
+static void
+take_job(Steps *all, const Step *step)
+{
+	JsonbValue *value = look_up(all, step, "job");
+
+	if (value != NULL)
+	{
+		step->job->step_job = TextDatumGetCString(js_step_value("job", value, JS_PARAMETER_TEXT));
+		js_step_job_check(all->workflow, step->job->step_job, &all->seen);
+	}
+	all->path.key = NULL;
+}
+
 /* Events that its runs wait for. */
 static void
 take_wait(Steps *all, const Step *step)
@@ -276,16 +296,16 @@ take_wait(Steps *all, const Step *step)
 
 /* Like create_job(), for which steps are another kind of work. */
 static void
-check_work(const JsJobDefinition *def)
+check_work(const JsJobDefinition *def, const JsJob *step)
 {
 	int			given = (def->args.job.command != NULL) + (def->args.job.handler != NULL) +
-		(def->http.url != NULL);
+		(def->http.url != NULL) + (step->step_job != NULL);
 
 	if (given != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 given == 0 ? errmsg("the step has neither command nor handler nor url") :
-				 errmsg("the step has more than one of command, handler and url"),
+				 given == 0 ? errmsg("the step has neither command nor handler nor url nor job") :
+				 errmsg("the step has more than one of command, handler, url and job"),
 				 errhint("Give it exactly one of these.")));
 }
 
@@ -299,10 +319,11 @@ define_step(Steps *all, Step *step)
 	take_name(all, step);
 	js_http_nothing_given(&def.http);
 	take_from_workflow(all->workflow, step->job, &def);
+	take_job(all, step);
 	take_parameters(all, step, &def);
 	take_flags(all, step);
 	take_wait(all, step);
-	check_work(&def);
+	check_work(&def, step->job);
 	def.has_http = js_http_is_anything_given(&def.http);
 	js_job_arguments_complete(&def.args);
 	js_job_definition_apply(&def, step->job);

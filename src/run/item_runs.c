@@ -71,6 +71,7 @@
 #include "run/http_job.h"
 #include "run/item_runs.h"
 #include "run/queue.h"
+#include "run/step_job.h"
 #include "run/totals.h"
 #include "store/bounds.h"
 #include "tcop/tcopprot.h"
@@ -248,7 +249,8 @@ rows_init(Rows *rows)
 typedef struct Items
 {
 	JsRunWriter *writer;
-	const JsJob *job;
+	const JsJob *job;			/* whose runs they are */
+	Jsonb	   *job_args;		/* under those of each; NULL: these have them */
 	const JsRun *map;
 	ArrayType  *templates;		/* of keys */
 	MemoryContext scratch;		/* of one element */
@@ -282,7 +284,8 @@ prepare_item(const Items *items, JsonbValue *item, JsRun *run)
 	run->args = item_args(items, item);
 	js_bounds_check_run(run);
 	if (items->templates != NULL)
-		run->keys = js_limit_keys_require(items->templates, run->args);
+		run->keys = js_limit_keys_require(items->templates, items->job_args == NULL ? run->args :
+										  js_run_args(items->job_args, run->args));
 	js_children_adopt(run, false);
 }
 
@@ -388,12 +391,19 @@ js_item_runs_queue(const JsJob *job, const JsRun *run, MemoryContext context)
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	Rows		rows;
 	Items		items = {.job = job,.map = run};
+	JsJob		named;
 
 	rows_init(&rows);
 	js_command_run_into(job->step_for_each, JS_MODE_TRANSACTION, context, &rows.pub);
 	if (!rows.announced)
 		refuse_nothing();
-	items.templates = js_http_keys(job, job->keys);
+	if (job->step_job != NULL)
+	{
+		js_step_job_find(job, &named);
+		items.job = &named;
+		items.job_args = named.args;
+	}
+	items.templates = js_http_keys(items.job, items.job->keys);
 	items.scratch = rows.scratch;
 	queue_all(&items, &rows);
 	tuplestore_end(rows.store);

@@ -48,6 +48,7 @@
 #include "run/finish.h"
 #include "run/item_runs.h"
 #include "run/retry.h"
+#include "run/step_job.h"
 #include "run/step_runs.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
@@ -221,6 +222,11 @@ perform(const JsWork *work)
 
 	if (work->run.handler != NULL)
 		return js_handler_run(work->run.handler, work->run.args, js_run_context);
+	if (job->step_job != NULL && !job->has_items)
+	{
+		js_step_job_queue(job, &work->run);
+		return NULL;
+	}
 	if (js_run_maps(job, &work->run))
 		return js_item_runs_queue(job, &work->run, js_run_context);
 	if (job->handler != NULL)
