@@ -557,18 +557,6 @@ check_keys_of(Steps *all, const JsJob *step)
 				 errhint("Keys, also that of the host of a url, are made before any step starts.")));
 }
 
-/* Each element would look again, for something that is not its own. */
-static void
-check_elements(Steps *all, const JsJob *step)
-{
-	all->path.key = "for_each";
-	if (step->step_for_each != NULL && step->step_looks)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a step with \"for_each\" can have neither \"if\" nor placeholders for results of steps"),
-				 errhint("The SQL of \"for_each\" can look at them with step_result(), and may return no element.")));
-}
-
 /* They name steps that come before, whichever these have before them. */
 static void
 check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
@@ -588,7 +576,6 @@ check_placeholders(Steps *all, const JsStepNode *nodes, const int *order)
 		all->path.key = "args"; /* the others have been checked */
 		js_step_placeholders_visit(naming.step->job, check_placeholder, &naming);
 		check_keys_of(all, naming.step->job);
-		check_elements(all, naming.step->job);
 		CHECK_FOR_INTERRUPTS();
 	}
 	all->path = (JsStepPath)

@@ -251,6 +251,7 @@ typedef struct Items
 	JsRunWriter *writer;
 	const JsJob *job;			/* whose runs they are */
 	Jsonb	   *job_args;		/* under those of each; NULL: these have them */
+	Jsonb	   *state;			/* of each: a request is ready */
 	const JsRun *map;
 	ArrayType  *templates;		/* of keys */
 	MemoryContext scratch;		/* of one element */
@@ -282,6 +283,7 @@ prepare_item(const Items *items, JsonbValue *item, JsRun *run)
 	run->priority = items->map->priority;
 	run->traceparent = items->map->traceparent;
 	run->args = item_args(items, item);
+	run->state = items->state;
 	js_bounds_check_run(run);
 	if (items->templates != NULL)
 		run->keys = js_limit_keys_require(items->templates, items->job_args == NULL ? run->args :
@@ -383,10 +385,11 @@ no_elements(MemoryContext context)
 
 /*
  * Executes for_each in the transaction that is open, and queues a run for each
- * element.  The result is in the given context.
+ * element.  found: what placeholders of the step stand for, if it looks (step_look.c).
+ * The result is in the given context.
  */
 Jsonb *
-js_item_runs_queue(const JsJob *job, const JsRun *run, MemoryContext context)
+js_item_runs_queue(const JsJob *job, const JsRun *run, Jsonb *found, MemoryContext context)
 {
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	Rows		rows;
@@ -403,6 +406,8 @@ js_item_runs_queue(const JsJob *job, const JsRun *run, MemoryContext context)
 		items.job = &named;
 		items.job_args = named.args;
 	}
+	else if (job->step_looks && job->request != NULL)
+		items.state = found;
 	items.templates = js_http_keys(items.job, items.job->keys);
 	items.scratch = rows.scratch;
 	queue_all(&items, &rows);

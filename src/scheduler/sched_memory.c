@@ -406,7 +406,7 @@ sched_row_maps(const JsRun *row, const JobEntry *job)
 bool
 sched_row_looks(const JsRun *row, const JobEntry *job)
 {
-	return job->looks && job->http && row->handler == NULL && !row->sends_request && row->state_size == 0;
+	return job->looks && job->http && !sched_row_maps(row, job) && row->handler == NULL && !row->sends_request && row->state_size == 0;
 }
 
 /* Whether it is an HTTP request; row: of a run that is not in memory so far. */
