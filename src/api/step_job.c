@@ -70,7 +70,8 @@ refuse_circle(const JsJob *workflow, const char *by)
 typedef struct Walk
 {
 	const JsJob *workflow;
-	HTAB	   *seen;			/* their ids, and those of others that have been */
+	HTAB	   *seen;			/* their ids, and those of others that have
+								 * been */
 	List	   *left;			/* JsJob pointers */
 } Walk;
 

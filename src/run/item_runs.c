@@ -66,6 +66,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "run/carry.h"
 #include "run/children.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
@@ -254,6 +255,7 @@ typedef struct Items
 	Jsonb	   *state;			/* of each: a request is ready */
 	const JsRun *map;
 	ArrayType  *templates;		/* of keys */
+	JsCarriedItems carried;		/* of a workflow run that was retried */
 	MemoryContext scratch;		/* of one element */
 	int			count;
 } Items;
@@ -291,14 +293,29 @@ prepare_item(const Items *items, JsonbValue *item, JsRun *run)
 	js_children_adopt(run, false);
 }
 
+/* It had succeeded, and has ended before it was queued (carry.c). */
+static void
+add_carried(JsRun *run, const JsOutcome *outcome)
+{
+	run->run_id = js_run_next_id();
+	run->keys = NULL;
+	run->state = NULL;
+	js_children_add(run);
+	js_history_insert(run, outcome);
+}
+
 static void
 queue_item(Items *items, JsonbValue *item)
 {
 	MemoryContext outer = MemoryContextSwitchTo(items->scratch);
+	JsOutcome	outcome;
 	JsRun		run;
 
 	prepare_item(items, item, &run);
-	(void) js_queue_add(items->writer, &run);
+	if (js_carry_item(&items->carried, items->count, &run, &outcome))
+		add_carried(&run, &outcome);
+	else
+		(void) js_queue_add(items->writer, &run);
 	items->count++;
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(items->scratch);
@@ -410,6 +427,7 @@ js_item_runs_queue(const JsJob *job, const JsRun *run, Jsonb *found, MemoryConte
 		items.state = found;
 	items.templates = js_http_keys(items.job, items.job->keys);
 	items.scratch = rows.scratch;
+	js_carry_items_begin(job, run, &items.carried);
 	queue_all(&items, &rows);
 	tuplestore_end(rows.store);
 	MemoryContextSwitchTo(outer);

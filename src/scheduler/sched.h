@@ -88,8 +88,8 @@ typedef struct JobEntry
 	bool		place_noted;	/* is in sched.unplaced */
 	bool		has_steps;		/* it is made of steps, or has been */
 	bool		is_step;
-	bool		maps;			/* a step that only queues others (item_runs.c,
-								 * step_job.c), */
+	bool		maps;			/* a step that only queues others
+								 * (item_runs.c, step_job.c), */
 	bool		calls;			/* namely one run of a job */
 	bool		has_old_steps;	/* of a job: sets of steps that are in force
 								 * no more are left; of a step: it is one of

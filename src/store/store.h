@@ -249,8 +249,8 @@ typedef enum JsRunSource
 	JS_SOURCE_BATCH,			/* trigger_batch(); it executes nothing */
 	JS_SOURCE_STEP,				/* the run of the job that it is a step of */
 	JS_SOURCE_AFTER,			/* runs of the jobs that its job comes after */
-	JS_SOURCE_ITEM				/* the run of a step of which it is an element,
-								 * or that names its job */
+	JS_SOURCE_ITEM				/* the run of a step of which it is an
+								 * element, or that names its job */
 } JsRunSource;
 
 /* What a run is that stands for others, as view workflows shows it. */

@@ -2,7 +2,7 @@
 
 # Steps that run other jobs: whose runs these are, what they get and leave; what is
 # refused; what becomes of them when something is cancelled, paused, dropped, renamed or
-# given away; retries; crashes; dumps.
+# given away; retries, also of single elements; crashes; dumps.
 
 use strict;
 use warnings;
@@ -291,6 +291,62 @@ app("SELECT jobsched.cancel_run($inner)");
 is(ended($run), 'succeeded', 'the run of a job is cancelled');
 is(shown($run), 'call failed child_failed, last succeeded', 'so the step has failed');
 gate('true');
+
+# ------------------------------------------------------------------------
+# Elements that are carried over
+# ------------------------------------------------------------------------
+
+sub items
+{
+	my ($run_id, $columns) = @_;
+	$columns ||= 'item, status, reason';
+	return psql("SELECT string_agg(concat_ws(' ', $columns), ', ' ORDER BY step_no, item) FROM jobsched.step_items WHERE workflow_run_id = $run_id");
+}
+
+app(q{CREATE TABLE app.thing (id int, v int, bad boolean); INSERT INTO app.thing VALUES (0, 10, false), (1, 11, true), (2, 12, false), (3, 13, false);
+CREATE TABLE app.did (v int);
+CREATE FUNCTION app.act(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO app.did VALUES ((args ->> 'item')::int);
+	ASSERT NOT (SELECT bad FROM app.thing WHERE v = (args ->> 'item')::int);
+	RETURN jsonb_build_object('v', args -> 'item'); END $$});
+my @each = ({ name => 'each', handler => 'app.act', for_each => 'SELECT to_jsonb(v) FROM app.thing ORDER BY id' },
+	{ name => 'sum', command => q{SELECT sum((result ->> 'v')::int) AS sum FROM jobsched.step_results('each')} });
+define('each', @each);
+$run = trigger('each');
+is(ended($run), 'failed child_failed', 'an element fails');
+app('UPDATE app.thing SET bad = false; UPDATE app.thing SET v = 22 WHERE id = 2; INSERT INTO app.thing VALUES (4, 14, false); TRUNCATE app.did');
+$again = app("SELECT jobsched.retry_run($run)");
+is(ended($again), 'succeeded', 'the workflow is retried');
+is(items($again), '0 succeeded carried_over, 1 succeeded, 2 succeeded, 3 succeeded carried_over, 4 succeeded', 'elements that had succeeded, with equal values, are carried over');
+is(app(q{SELECT string_agg(v::text, ' ' ORDER BY v) FROM app.did}), '11 14 22', 'the others are executed');
+is(shown($again, q{step, result ->> 'succeeded', result ->> 'sum'}), 'each 5, sum 70', 'the totals, and later steps, have all of them');
+my $third = app("TRUNCATE app.did; SELECT jobsched.retry_run($again, from_step => '{sum}')");
+is(ended($third), 'succeeded', 'a retry of a retry');
+is(items($third), join(', ', map { "$_ succeeded carried_over" } 0 .. 4), 'carries over all');
+is(shown($third, q{step, status, reason, result ->> 'total'}), 'each succeeded 5, sum succeeded', 'and ends though nothing is executed');
+my $fourth = app("SELECT jobsched.retry_run($third, from_step => '{each}')");
+is(ended($fourth), 'succeeded', 'a step that is named');
+is(items($fourth), join(', ', map { "$_ succeeded" } 0 .. 4), 'is done anew with all elements');
+is(app('SELECT count(*) FROM app.did'), '5', 'each of them once');
+
+# After one that is done anew, nothing is carried over.
+define('each', { name => 'before', command => 'SELECT 1' }, @each);
+app('UPDATE app.thing SET bad = true WHERE id = 4');
+$run = trigger('each');
+is(ended($run), 'failed child_failed', 'an element fails again');
+$again = app("UPDATE app.thing SET bad = false; SELECT jobsched.retry_run($run, from_step => '{before}')");
+is(ended($again), 'succeeded', 'a step before it is named');
+is(items($again), join(', ', map { "$_ succeeded" } 0 .. 4), 'so elements are done anew');
+
+# Of a job
+app(q{SELECT jobsched.create_job('acts', handler => 'app.act')});
+define('of_job', { name => 'each', job => 'acts', for_each => 'SELECT to_jsonb(v) FROM app.thing ORDER BY id' });
+app('UPDATE app.thing SET bad = true WHERE id = 0');
+$run = trigger('of_job');
+is(ended($run), 'failed child_failed', 'a job fails for one element');
+$again = app("UPDATE app.thing SET bad = false; SELECT jobsched.retry_run($run)");
+is(ended($again), 'succeeded', 'the workflow is retried');
+is(items($again), '0 succeeded, ' . join(', ', map { "$_ succeeded carried_over" } 1 .. 4), 'the job is run for this one');
 
 # ------------------------------------------------------------------------
 # Crashes and copies
