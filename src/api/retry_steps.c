@@ -174,7 +174,7 @@ has_items(const JsRun *head)
 }
 
 static bool
-note_success(const JsRun *head, JsStatus status, void *arg)
+note_run(const JsRun *head, JsStatus status, void *arg)
 {
 	Search	   *search = arg;
 	MemoryContext outer = MemoryContextSwitchTo(search->scratch);
@@ -254,8 +254,8 @@ js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun 
 		search.from_step = add_names(NIL, from_step);
 	js_dependency_lock();
 	run_id = find_begun(&search, run_id);
-	js_history_visit_children(run_id, 0, note_success, &search);
-	js_history_visit_children(run_id, JS_RINGS, note_success, &search);
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(run_id, ring, note_run, &search);
 	qsort(search.ids, search.count, sizeof(int64), compare_ids);
 	run->parents = search.ids;
 	run->nparents = qunique(search.ids, search.count, sizeof(int64), compare_ids);
