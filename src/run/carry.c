@@ -60,7 +60,7 @@
 #include "lib/qunique.h"
 #include "miscadmin.h"
 #include "run/carry.h"
-#include "run/item_runs.h"
+#include "run/item.h"
 #include "store/owner.h"
 #include "store/store_names.h"
 

@@ -70,6 +70,7 @@
 #include "run/children.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
+#include "run/item.h"
 #include "run/item_runs.h"
 #include "run/queue.h"
 #include "run/step_job.h"
@@ -432,17 +433,4 @@ js_item_runs_queue(const JsJob *job, const JsRun *run, Jsonb *found, MemoryConte
 	tuplestore_end(rows.store);
 	MemoryContextSwitchTo(outer);
 	return items.count == 0 ? no_elements(context) : NULL;
-}
-
-/* Which element a run is; -1: it is none, or somebody has spoilt its row. */
-int32
-js_item_index(const JsRun *run)
-{
-	JsonbValue	index;
-
-	if (run->source != JS_SOURCE_ITEM || run->args == NULL || !JB_ROOT_IS_OBJECT(run->args) ||
-		getKeyJsonValueFromContainer(&run->args->root, JS_ITEM_INDEX, strlen(JS_ITEM_INDEX), &index) == NULL ||
-		index.type != jbvNumeric)
-		return -1;
-	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(index.val.numeric)));
 }
