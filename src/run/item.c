@@ -9,8 +9,11 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "run/item.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
 
 /*
  * Which element a run is; -1: it is none, or somebody has spoilt its row.  The run of a
