@@ -127,8 +127,6 @@ SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "retry_on": ["no co
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "optional": "yes"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": ["SELECT 1"]}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": ""}]');
-SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": "SELECT to_jsonb(1)", "if": "true"}]');
-SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "url": "https://example.com/{{steps.a.result.id}}", "for_each": "SELECT to_jsonb(1)"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "for_each": "SELEKT 1"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": "SELECT 1; SELECT 2"}]');
 SELECT pg_temp.refuse('[{"name": "a", "command": "SELECT 1", "for_each": "COMMIT"}]');

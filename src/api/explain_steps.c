@@ -94,12 +94,14 @@ condition_of(const Explained *step)
 static const char *
 kind_of(const JsJob *job)
 {
-	return job->request != NULL ? "http" : job->handler != NULL ? "function" : "sql";
+	return job->step_job != NULL ? "job" : job->request != NULL ? "http" : job->handler != NULL ? "function" : "sql";
 }
 
 static const char *
 verb_of(const JsJob *job)
 {
+	if (job->step_job != NULL)
+		return psprintf("Runs job \"%s\"", job->step_job);
 	return job->request != NULL ? "Sends its request" : job->handler != NULL ? "Calls its function" :
 		"Executes its command";
 }

@@ -20,6 +20,7 @@
 #include "api/job_after.h"
 #include "api/job_definition.h"
 #include "api/job_schedule.h"
+#include "api/step_job.h"
 #include "api/steps.h"
 #include "base/arguments.h"
 #include "compat.h"
@@ -81,6 +82,8 @@ define_steps(const JsJobDefinition *def, const JsJob *before, JsJob *job)
 {
 	List	   *steps = def->steps != NULL ? js_steps_define(job) : NIL;
 
+	if (def->steps == NULL && job->steps != NULL)
+		js_step_jobs_check(before, job);
 	if (js_job_runs_by_itself(job) && job->steps != NULL)
 		js_steps_check_keys(job, steps != NIL ? steps : js_steps_read(job->job_id, job->steps_revision));
 	if (!has_other_steps(job, before))

@@ -57,7 +57,7 @@ set_work(JsJob *job, const JsJobDefinition *def)
 		(void) js_handler_lookup(job->handler);
 		job->transactional = true;
 	}
-	else if (job->steps != NULL)
+	else if (job->steps != NULL || job->step_job != NULL)
 		job->transactional = true;
 	else
 	{
@@ -139,7 +139,8 @@ set_kind(JsJob *job, const JsJobDefinition *def)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the job makes no HTTP request"),
 				 errhint("Give its url.")));
-	if (job->command == NULL && job->handler == NULL && job->request == NULL && job->steps == NULL)
+	if (job->command == NULL && job->handler == NULL && job->request == NULL && job->steps == NULL &&
+		job->step_job == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no command, handler, url or steps are given"),

@@ -71,7 +71,7 @@ find_ended(int64 run_id, bool after_success, JsRun *run, JsJob *job)
 		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of a step, which is not executed by itself",
 				   psprintf("Use retry_run(" INT64_FORMAT "), which does with from_step what you name, and all that comes after it.", run->parent_run_id));
 	if (run->source == JS_SOURCE_ITEM)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of an element of a step, which is not executed by itself",
+		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of an element of a step, or of the job of one, which is not executed by itself",
 				   psprintf("View steps has the workflow run of step run " INT64_FORMAT ": retry that.", run->parent_run_id));
 	if (outcome.status == JS_SUCCEEDED && !after_success)
 		refuse_success(run_id, job);

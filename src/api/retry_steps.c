@@ -4,7 +4,8 @@
  *		What a retried workflow run carries over from the one before.
  *
  * Here the runs of steps are named; what becomes of them is in run/carry.c, which
- * has the design.  Named are those that have succeeded, that the owner may see, and
+ * has the design.  Named are those that have succeeded, and those with for_each that
+ * have ended in another way, that the owner may see, and
  * whose steps are not to be done anew in any case (from_step).  What is about to be
  * removed from history is done anew; what is kept there beyond its retention, as the
  * run has lasted for so long, is held.
@@ -165,13 +166,22 @@ is_carried_over(const Search *search, const JsRun *head)
 		(js_history_find_head(head->run_id, true, &again, &status) || js_history_hold(head->run_id));
 }
 
+/* Whether some of its elements may have succeeded. */
 static bool
-note_success(const JsRun *head, JsStatus status, void *arg)
+has_items(const JsRun *head)
+{
+	JsJob		step;
+
+	return js_job_read_head(head->job_id, &step) && step.has_items;
+}
+
+static bool
+note_run(const JsRun *head, JsStatus status, void *arg)
 {
 	Search	   *search = arg;
 	MemoryContext outer = MemoryContextSwitchTo(search->scratch);
 
-	if (status == JS_SUCCEEDED && is_carried_over(search, head))
+	if ((status == JS_SUCCEEDED || (status != JS_SKIPPED && has_items(head))) && is_carried_over(search, head))
 		search->ids[search->count++] = head->run_id;
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(search->scratch);
@@ -267,8 +277,8 @@ js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun 
 	run_id = find_begun(&search, run_id);
 	for (int ring = 0; ring <= JS_RINGS; ring++)
 		js_history_visit_children(run_id, ring, note_undone, &search);
-	js_history_visit_children(run_id, 0, note_success, &search);
-	js_history_visit_children(run_id, JS_RINGS, note_success, &search);
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(run_id, ring, note_run, &search);
 	qsort(search.ids, search.count, sizeof(int64), compare_ids);
 	run->parents = search.ids;
 	run->nparents = qunique(search.ids, search.count, sizeof(int64), compare_ids);

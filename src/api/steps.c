@@ -17,6 +17,7 @@
 
 #include "api/event.h"
 #include "api/job_definition.h"
+#include "api/step_job.h"
 #include "api/step_order.h"
 #include "api/step_value.h"
 #include "api/steps.h"
@@ -64,6 +65,7 @@ typedef struct Steps
 	int			count;
 	int			nundos;			/* of them that can be undone */
 	int			edges;
+	HTAB	   *seen;			/* other jobs that they run (step_job.c) */
 	JsStepPath	path;
 } Steps;
 
@@ -73,7 +75,7 @@ typedef struct Steps
  */
 
 /* What a step can have, but for what is a parameter of create_job(). */
-static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each", "wait_for", "wait_timeout", "undo"};
+static const char *const own_keys[] = {"name", "after", "when", "optional", "delay", "if", "for_each", "wait_for", "wait_timeout", "undo", "job"};
 
 /* What undoes one can have, likewise. */
 static const char *const undo_keys[] = {"if"};
@@ -214,7 +216,11 @@ take_parameters(Steps *all, const Step *step, JsJobDefinition *def)
 			all->path.key = clip(key);
 		}
 		else if (token == WJB_VALUE && !is_own_key(step, key))
+		{
+			if (step->job->step_job != NULL && value.type != jbvNull)
+				js_step_job_check_key(key);
 			take_parameter(step, key, &value, def);
+		}
 	}
 	all->path.key = NULL;
 }
@@ -274,6 +280,20 @@ take_flags(Steps *all, const Step *step)
 	all->path.key = NULL;
 }
 
+/* Which other job it runs. */
+static void
+take_job(Steps *all, const Step *step)
+{
+	JsonbValue *value = look_up(all, step, "job");
+
+	if (value != NULL)
+	{
+		step->job->step_job = TextDatumGetCString(js_step_value("job", value, JS_PARAMETER_TEXT));
+		js_step_job_check(all->workflow, step->job->step_job, &all->seen);
+	}
+	all->path.key = NULL;
+}
+
 /* Events that its runs wait for. */
 static void
 take_wait(Steps *all, const Step *step)
@@ -293,17 +313,17 @@ take_wait(Steps *all, const Step *step)
 
 /* Like create_job(), for which steps are another kind of work. */
 static void
-check_work(const JsJobDefinition *def, bool undoes)
+check_work(const JsJobDefinition *def, const Step *step)
 {
-	const char *what = undoes ? "undo of the step has" : "step has";
+	const char *what = step->undoes ? "undo of the step has" : "step has";
 	int			given = (def->args.job.command != NULL) + (def->args.job.handler != NULL) +
-		(def->http.url != NULL);
+		(def->http.url != NULL) + (step->job->step_job != NULL);
 
 	if (given != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 given == 0 ? errmsg("the %s neither command nor handler nor url", what) :
-				 errmsg("the %s more than one of command, handler and url", what),
+				 given == 0 ? errmsg("the %s neither command nor handler nor url%s", what, step->undoes ? "" : " nor job") :
+				 errmsg("the %s more than one of command, handler%s", what, step->undoes ? " and url" : ", url and job"),
 				 errhint("Give it exactly one of these.")));
 }
 
@@ -315,13 +335,14 @@ define_work(Steps *all, Step *step)
 
 	js_http_nothing_given(&def.http);
 	take_from_workflow(all->workflow, step->job, &def);
+	take_job(all, step);
 	take_parameters(all, step, &def);
 	if (step->undoes)
 		take_if(all, step);
 	else
 		take_flags(all, step);
 	all->path.key = NULL;
-	check_work(&def, step->undoes);
+	check_work(&def, step);
 	def.has_http = js_http_is_anything_given(&def.http);
 	js_job_arguments_complete(&def.args);
 	js_job_definition_apply(&def, step->job);
@@ -644,16 +665,16 @@ check_keys_of(Steps *all, const JsJob *step)
 				 errhint("Keys, also that of the host of a url, are made before any step starts.")));
 }
 
-/* Each element would look again, for something that is not its own. */
+/* What undoes each element would look again, for something that is not its own. */
 static void
-check_elements(Steps *all, const JsJob *step)
+check_undone_elements(Steps *all, const JsJob *step)
 {
-	all->path.key = js_step_undoes(step) ? NULL : "for_each";
-	if (step->step_for_each != NULL && step->step_looks)
+	all->path.key = NULL;
+	if (js_step_undoes(step) && step->step_for_each != NULL && step->step_looks)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a step with \"for_each\" can have neither \"if\" nor placeholders for results of steps"),
-				 errhint("The SQL of \"for_each\" can look at them with step_result(), and may return no element.")));
+				 errmsg("what undoes a step with \"for_each\" can have neither \"if\" nor placeholders for results of steps"),
+				 errhint("It can look at them with step_result().")));
 }
 
 static void
@@ -665,7 +686,8 @@ check_placeholders_of(Naming *naming)
 	all->path.key = "args";		/* the others have been checked */
 	js_step_placeholders_visit(naming->step->job, check_placeholder, naming);
 	check_keys_of(all, naming->step->job);
-	check_elements(all, naming->step->job);
+	check_undone_elements(all, naming->step->job);
+	CHECK_FOR_INTERRUPTS();
 }
 
 /*

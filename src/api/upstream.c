@@ -20,7 +20,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "run/context.h"
-#include "run/item_runs.h"
+#include "run/item.h"
 #include "store/store_names.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"

@@ -149,7 +149,8 @@ function_for(const JsEnding *ending, Oid *owner)
 	bool		success = ending->outcome->status == JS_SUCCEEDED;
 	char	   *function = NULL;
 
-	if (run->handler != NULL || run->source == JS_SOURCE_BATCH || run->source == JS_SOURCE_ITEM)
+	if (run->handler != NULL || run->source == JS_SOURCE_BATCH ||
+		(run->source == JS_SOURCE_ITEM && job->workflow_id != 0))
 		return NULL;
 	*owner = run->owner;
 	if (run->request != NULL)

@@ -22,11 +22,19 @@
  *
  * INVARIANTS
  *
- * A step that has been undone is not named.  What is not named is done anew, and so is a step with for_each: its elements are not
- * carried over, and later steps may read them.  So is a step that comes after one which is, by
+ * What is not named is done anew, and what has been undone is not named.  So is a step that comes after one which is, by
  * the definition in force: it may need what that leaves this time.  One whose
  * condition cannot come true, as each step before it is carried over or is such a
  * step itself, is skipped once more, and does no harm to those behind it.
+ *
+ * A step with for_each is always done anew, and its elements are carried over one by one:
+ * its run too, if it has been executed, is named, however it has ended.  When the new one has
+ * executed for_each (item_runs.c), an element that had succeeded under the same index, with
+ * an equal value, gets a row of history instead of a run.  That is so only where a
+ * step would be carried over: not after one that is done anew.  Which children of the
+ * old run is which element is known from their order; one that is found not to be the
+ * element, as retention has removed others, is done anew.  The named run keeps its
+ * elements in history, as a workflow run does.
  *
  * LOCKS
  *
@@ -49,8 +57,10 @@
  */
 #include "postgres.h"
 
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "run/carry.h"
+#include "run/item.h"
 #include "store/owner.h"
 #include "store/store_names.h"
 
@@ -67,6 +77,7 @@ typedef struct Named
 	int64		run_id;
 	Oid			owner;
 	const char *step;			/* NULL: nobody knows any more */
+	bool		has_items;
 } Named;
 
 static Named
@@ -77,11 +88,13 @@ look_up(const JsRun *run, int64 run_id)
 	JsRun		head;
 	JsJob		step;
 
-	if (!js_history_find_head(run_id, false, &head, &status) || status != JS_SUCCEEDED ||
-		!js_job_read_head(head.job_id, &step) || step.workflow_id != run->job_id || step.has_items || js_step_undoes(&step))
+	if (!js_history_find_head(run_id, false, &head, &status) ||
+		!js_job_read_head(head.job_id, &step) || step.workflow_id != run->job_id || js_step_undoes(&step) ||
+		(status != JS_SUCCEEDED && !step.has_items))
 		return named;
 	named.owner = head.owner;
 	named.step = step.step;
+	named.has_items = step.has_items;
 	return named;
 }
 
@@ -119,7 +132,7 @@ find_named(const Named *named, int count, const JsJob *step)
 	Named		key = {.step = step->step};
 	const Named *found = bsearch(&key, named, count, sizeof(Named), compare_named);
 
-	return found == NULL || step->step == NULL || step->has_items ||
+	return found == NULL || step->step == NULL || step->has_items != found->has_items ||
 		!js_role_may_see(step->owner, found->owner) ? 0 : found->run_id;
 }
 
@@ -155,11 +168,11 @@ fate_of(const JsJob *step, bool named, const Fate *fates)
 
 /*
  * Which steps of a workflow run are carried over: by their places, the runs that
- * were named for that, or 0.  Steps that are not in order are for the caller to
- * refuse.
+ * were named for that, or 0.  items: likewise, of steps whose elements are; NULL: the
+ * caller need not know.  Steps that are not in order are for the caller to refuse.
  */
 void
-js_carry_plan(const JsRun *run, const List *steps, int64 *carried)
+js_carry_plan(const JsRun *run, const List *steps, int64 *carried, int64 *items)
 {
 	Fate	   *fates = palloc0(JS_MAX_STEPS * sizeof(Fate));
 	int			count;
@@ -175,8 +188,16 @@ js_carry_plan(const JsRun *run, const List *steps, int64 *carried)
 		if (step->step_no < 1 || step->step_no > JS_MAX_STEPS || js_step_undoes(step))
 			continue;
 		fates[step->step_no - 1] = fate_of(step, found != 0, fates);
-		if (fates[step->step_no - 1] == FATE_CARRIED)
+		if (fates[step->step_no - 1] != FATE_CARRIED)
+			continue;
+		if (!step->has_items)
 			carried[step->step_no - 1] = found;
+		else
+		{
+			fates[step->step_no - 1] = FATE_ANEW;
+			if (items != NULL)
+				items[step->step_no - 1] = found;
+		}
 	}
 	pfree(fates);
 	pfree(named);
@@ -201,4 +222,95 @@ js_carry_take(int64 from, JsRun *run)
 	outcome.finished_at = run->queued_at;
 	outcome.result = left.result;
 	return outcome;
+}
+
+/* ------------------------------------------------------------------------
+ * Elements
+ * ------------------------------------------------------------------------
+ */
+
+/* The run from which that of a step with for_each carries over elements; 0: none. */
+static int64
+find_items_from(const JsJob *step, const JsRun *map)
+{
+	int64	   *carried;
+	int64	   *items;
+	JsRun		workflow;
+
+	if (step->step_no < 1 || step->step_no > JS_MAX_STEPS ||
+		!js_run_see(map->parent_run_id, &workflow) || !js_run_carries_over(&workflow))
+		return 0;
+	carried = palloc0(JS_MAX_STEPS * sizeof(int64));
+	items = palloc0(JS_MAX_STEPS * sizeof(int64));
+	js_carry_plan(&workflow, js_steps_read(step->workflow_id, step->steps_revision), carried, items);
+	return items[step->step_no - 1];
+}
+
+static bool
+note_item(const JsRun *head, JsStatus status, void *arg)
+{
+	JsCarriedItems *items = arg;
+
+	if (items->count == items->room)
+	{
+		items->room *= 2;
+		items->ids = repalloc(items->ids, items->room * sizeof(int64));
+	}
+	items->ids[items->count++] = head->run_id;
+	return items->count < 2 * JS_MAX_CHILDREN;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* What the run of a step with for_each can carry over; most have nothing. */
+void
+js_carry_items_begin(const JsJob *step, const JsRun *map, JsCarriedItems *items)
+{
+	int64		from = find_items_from(step, map);
+
+	memset(items, 0, sizeof(JsCarriedItems));
+	items->owner = step->owner;
+	if (from == 0)
+		return;
+	items->room = 100;
+	items->ids = palloc(items->room * sizeof(int64));
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(from, ring, note_item, items);
+	qsort(items->ids, items->count, sizeof(int64), compare_ids);
+	items->count = qunique(items->ids, items->count, sizeof(int64), compare_ids);
+}
+
+static bool
+is_same_value(Jsonb *args, Jsonb *others)
+{
+	JsonbValue *value = args == NULL ? NULL : getKeyJsonValueFromContainer(&args->root, JS_ITEM, strlen(JS_ITEM), NULL);
+	JsonbValue *other = getKeyJsonValueFromContainer(&others->root, JS_ITEM, strlen(JS_ITEM), NULL);
+
+	return value != NULL && other != NULL &&
+		compareJsonbContainers(&JsonbValueToJsonb(value)->root, &JsonbValueToJsonb(other)->root) == 0;
+}
+
+/*
+ * Whether element index, a run that has been prepared, need not be executed: then it
+ * has the arguments with which it was, and outcome says what it has left.
+ */
+bool
+js_carry_item(const JsCarriedItems *items, int32 index, JsRun *run, JsOutcome *outcome)
+{
+	JsOutcome	left = {0};
+	JsRun		old = {0};
+
+	if (index >= items->count || !js_history_find_left(items->ids[index], &old, &left) ||
+		left.status != JS_SUCCEEDED || js_item_index(&old) != index || old.job_id != run->job_id ||
+		!js_role_may_see(items->owner, old.owner) || !is_same_value(old.args, run->args))
+		return false;
+	*outcome = js_carry_take(items->ids[index], run);
+	return true;
 }

@@ -66,11 +66,14 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "run/carry.h"
 #include "run/children.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
+#include "run/item.h"
 #include "run/item_runs.h"
 #include "run/queue.h"
+#include "run/step_job.h"
 #include "run/totals.h"
 #include "store/bounds.h"
 #include "tcop/tcopprot.h"
@@ -248,9 +251,12 @@ rows_init(Rows *rows)
 typedef struct Items
 {
 	JsRunWriter *writer;
-	const JsJob *job;
+	const JsJob *job;			/* whose runs they are */
+	Jsonb	   *job_args;		/* under those of each; NULL: these have them */
+	Jsonb	   *state;			/* of each: a request is ready */
 	const JsRun *map;
 	ArrayType  *templates;		/* of keys */
+	JsCarriedItems carried;		/* of a workflow run that was retried */
 	MemoryContext scratch;		/* of one element */
 	int			count;
 } Items;
@@ -280,20 +286,37 @@ prepare_item(const Items *items, JsonbValue *item, JsRun *run)
 	run->priority = items->map->priority;
 	run->traceparent = items->map->traceparent;
 	run->args = item_args(items, item);
+	run->state = items->state;
 	js_bounds_check_run(run);
 	if (items->templates != NULL)
-		run->keys = js_limit_keys_require(items->templates, run->args);
+		run->keys = js_limit_keys_require(items->templates, items->job_args == NULL ? run->args :
+										  js_run_args(items->job_args, run->args));
 	js_children_adopt(run, false);
+}
+
+/* It had succeeded, and has ended before it was queued (carry.c). */
+static void
+add_carried(JsRun *run, const JsOutcome *outcome)
+{
+	run->run_id = js_run_next_id();
+	run->keys = NULL;
+	run->state = NULL;
+	js_children_add(run);
+	js_history_insert(run, outcome);
 }
 
 static void
 queue_item(Items *items, JsonbValue *item)
 {
 	MemoryContext outer = MemoryContextSwitchTo(items->scratch);
+	JsOutcome	outcome;
 	JsRun		run;
 
 	prepare_item(items, item, &run);
-	(void) js_queue_add(items->writer, &run);
+	if (js_carry_item(&items->carried, items->count, &run, &outcome))
+		add_carried(&run, &outcome);
+	else
+		(void) js_queue_add(items->writer, &run);
 	items->count++;
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(items->scratch);
@@ -380,36 +403,34 @@ no_elements(MemoryContext context)
 
 /*
  * Executes for_each in the transaction that is open, and queues a run for each
- * element.  The result is in the given context.
+ * element.  found: what placeholders of the step stand for, if it looks (step_look.c).
+ * The result is in the given context.
  */
 Jsonb *
-js_item_runs_queue(const JsJob *job, const JsRun *run, MemoryContext context)
+js_item_runs_queue(const JsJob *job, const JsRun *run, Jsonb *found, MemoryContext context)
 {
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	Rows		rows;
 	Items		items = {.job = job,.map = run};
+	JsJob		named;
 
 	rows_init(&rows);
 	js_command_run_into(job->step_for_each, JS_MODE_TRANSACTION, context, &rows.pub);
 	if (!rows.announced)
 		refuse_nothing();
-	items.templates = js_http_keys(job, job->keys);
+	if (job->step_job != NULL)
+	{
+		js_step_job_find(job, &named);
+		items.job = &named;
+		items.job_args = named.args;
+	}
+	else if (job->step_looks && job->request != NULL)
+		items.state = found;
+	items.templates = js_http_keys(items.job, items.job->keys);
 	items.scratch = rows.scratch;
+	js_carry_items_begin(job, run, &items.carried);
 	queue_all(&items, &rows);
 	tuplestore_end(rows.store);
 	MemoryContextSwitchTo(outer);
 	return items.count == 0 ? no_elements(context) : NULL;
-}
-
-/* Which element a run is; -1: it is none, or somebody has spoilt its row. */
-int32
-js_item_index(const JsRun *run)
-{
-	JsonbValue	index;
-
-	if (run->source != JS_SOURCE_ITEM || run->args == NULL || !JB_ROOT_IS_OBJECT(run->args) ||
-		getKeyJsonValueFromContainer(&run->args->root, JS_ITEM_INDEX, strlen(JS_ITEM_INDEX), &index) == NULL ||
-		index.type != jbvNumeric)
-		return -1;
-	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(index.val.numeric)));
 }

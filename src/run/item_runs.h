@@ -13,12 +13,7 @@
 
 #include "store/store.h"
 
-/* In the arguments of an element: what it is, and which, from 0. */
-#define JS_ITEM "item"
-#define JS_ITEM_INDEX "index"
-
 extern void js_for_each_check(const char *sql);
-extern Jsonb *js_item_runs_queue(const JsJob *job, const JsRun *run, MemoryContext context);
-extern int32 js_item_index(const JsRun *run);
+extern Jsonb *js_item_runs_queue(const JsJob *job, const JsRun *run, Jsonb *found, MemoryContext context);
 
 #endif							/* JS_ITEM_RUNS_H */

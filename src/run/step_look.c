@@ -18,6 +18,10 @@
  *						(http_template.c): so each value is encoded where it
  *						stands, and none is searched for placeholders
  *
+ *	for_each, job		as a function, before they queue others.  Elements do not look:
+ *						they have the arguments of the step's run, filled; and if they
+ *						are requests its values as their state, so they are ready
+ *
  *	If the condition does not hold the run ends as skipped, reason "condition".
  *
  *		ready --> worker --> skipped						(js_run_finish())
@@ -303,7 +307,7 @@ values_for(const JsJob *step, const JsRun *run)
 bool
 js_step_makes_ready(const JsJob *job, const JsRun *run)
 {
-	return job->step_looks && job->request != NULL && run->handler == NULL &&
+	return job->step_looks && job->request != NULL && run->handler == NULL && !js_run_maps(job, run) &&
 		run->request == NULL && run->state == NULL;
 }
 
@@ -326,12 +330,17 @@ note_argument(const char *key, const char *name, void *arg)
 	*(bool *) arg |= strcmp(key, "args") == 0;
 }
 
-/* The step's own arguments go over those of its run, as they did before. */
+/*
+ * The step's own arguments go over those of its run, as they did before.  An element has
+ * got them filled, and its own over them.
+ */
 void
 js_step_fill_args(const JsJob *step, JsRun *run, Jsonb *results)
 {
 	bool		any = false;
 
+	if (run->source == JS_SOURCE_ITEM)
+		return;
 	js_step_placeholders_visit(step, note_argument, &any);
 	if (!any)
 		return;

@@ -218,7 +218,7 @@ js_step_runs_queue(const JsJob *job, const JsRun *run)
 	queue = palloc0(sizeof(Queue));
 	queue->run = run;
 	if (js_run_carries_over(run))
-		js_carry_plan(run, steps, queue->carried);
+		js_carry_plan(run, steps, queue->carried, NULL);
 	queue->writer = js_run_writer_open();
 	queue_steps(queue, steps);
 	js_run_writer_close(queue->writer);

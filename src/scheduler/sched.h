@@ -88,7 +88,9 @@ typedef struct JobEntry
 	bool		place_noted;	/* is in sched.unplaced */
 	bool		has_steps;		/* it is made of steps, or has been */
 	bool		is_step;
-	bool		has_items;		/* with for_each (item_runs.c) */
+	bool		maps;			/* a step that only queues others
+								 * (item_runs.c, step_job.c), */
+	bool		calls;			/* namely one run of a job */
 	bool		has_old_steps;	/* of a job: sets of steps that are in force
 								 * no more are left; of a step: it is one of
 								 * these */
@@ -712,8 +714,8 @@ extern void sched_retire_some(TimestampTz now);
 extern void sched_batch_begin(RunEntry *run);
 extern void sched_batch_forget(RunEntry *run);
 extern bool sched_batch_count(RunEntry *run, int *left);
-extern int64 sched_batch_failed(const RunEntry *run, JsStatus *status);
-extern Jsonb *sched_batch_totals(const RunEntry *run);
+extern int64 sched_batch_failed(const RunEntry *run, int64 *job_id, JsStatus *status);
+extern Jsonb *sched_batch_result(const RunEntry *run, Oid owner, JsStatus status, Size *effort);
 
 /* sched_result.c */
 extern Jsonb *sched_result_of_steps(const JsRun *row, const char **remark, Size *effort);

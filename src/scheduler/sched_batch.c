@@ -17,7 +17,8 @@
  * its own.  So each member is counted once.
  *
  * A step with for_each (item_runs.c) is like a batch from when its elements have
- * been queued.
+ * been queued.  So is one that runs another job (step_job.c), but for its result: that
+ * is what its only member has left.
  *
  * The count is in memory only.  A successor begins anew.
  *
@@ -29,6 +30,7 @@
 
 #include "run/totals.h"
 #include "scheduler/sched.h"
+#include "utils/acl.h"
 
 /* Ids gone through in one portion. */
 #define IDS_AT_A_TIME 500
@@ -41,8 +43,10 @@ struct Batch
 {
 	int64		from;			/* members with lower ids have been counted */
 	JsTotals	totals;
+	int64		member;			/* the last that was counted */
 	int64		failed;			/* the first whose failure is its own; 0:
 								 * there is none */
+	int64		failed_job;
 	JsStatus	failed_as;
 };
 
@@ -70,9 +74,11 @@ count_member(const JsRun *head, JsStatus status, void *arg)
 
 	batch->totals.total++;
 	batch->totals.ended_as[status]++;
+	batch->member = head->run_id;
 	if (sched_child_has_failed(head, status) && (batch->failed == 0 || head->run_id < batch->failed))
 	{
 		batch->failed = head->run_id;
+		batch->failed_job = head->job_id;
 		batch->failed_as = status;
 	}
 	return true;
@@ -97,15 +103,35 @@ sched_batch_count(RunEntry *run, int *left)
 
 /* The first member whose failure is the batch's, of all that have been counted; 0: there is none. */
 int64
-sched_batch_failed(const RunEntry *run, JsStatus *status)
+sched_batch_failed(const RunEntry *run, int64 *job_id, JsStatus *status)
 {
+	*job_id = run->batch->failed_job;
 	*status = run->batch->failed_as;
 	return run->batch->failed;
 }
 
-/* Of all that have been counted. */
-Jsonb *
-sched_batch_totals(const RunEntry *run)
+/* As steps leave results: if a workflow run fails it has one too. */
+static Jsonb *
+result_of_member(const RunEntry *run, Oid owner, JsStatus status, Size *effort)
 {
-	return js_totals_json(&run->batch->totals);
+	JsOutcome	left;
+	JsRun		row;
+
+	if ((status != JS_SUCCEEDED && status != JS_FAILED) ||
+		!js_history_find_left(run->batch->member, &row, &left) ||
+		(row.owner != owner && !has_privs_of_role(owner, row.owner)))
+		return NULL;
+	*effort = left.result == NULL ? 0 : VARSIZE(left.result);
+	return left.result;
+}
+
+/*
+ * The totals of all that have been counted; of a step that has run a job, what that
+ * has left.  The run ends so, and is this role's.  effort: as of sched_result_of_steps().
+ */
+Jsonb *
+sched_batch_result(const RunEntry *run, Oid owner, JsStatus status, Size *effort)
+{
+	return run->maps && run->job->calls ? result_of_member(run, owner, status, effort) :
+		js_totals_json(&run->batch->totals);
 }

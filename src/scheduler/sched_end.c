@@ -139,7 +139,7 @@ take_own_outcome(const RunEntry *run, const JsRun *row, JsOutcome *outcome, cons
 	outcome->worker_pid = row->worker_pid;
 	outcome->result = row->result;
 	if (run->batch != NULL)
-		outcome->result = sched_batch_totals(run);
+		outcome->result = sched_batch_result(run, row->owner, outcome->status, &effort);
 	else if (row->workflow == JS_WORKFLOW_STEPS &&
 			 (outcome->status == JS_SUCCEEDED || outcome->status == JS_FAILED))
 		outcome->result = sched_result_of_steps(row, remark, &effort);

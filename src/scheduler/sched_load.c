@@ -83,6 +83,14 @@ moves_runs(const JobEntry *before, const JobEntry *job)
 		job->deadline != before->deadline || job->queue != before->queue || job->max_concurrency != before->max_concurrency;
 }
 
+/* Whether its runs queue others. */
+static void
+set_maps(JobEntry *job, const JsJob *row)
+{
+	job->maps = row->has_items || row->step_job != NULL;
+	job->calls = row->step_job != NULL && !row->has_items;
+}
+
 /*
  * Brings the entry of a job up to date with its row.  Whether the job is at home
  * does not only depend on that: the row may have been read after adopt(), and
@@ -118,7 +126,7 @@ sched_apply_job(const JsJob *row)
 	job->looks = row->step_looks;
 	job->shares = row->share_transaction && !job->looks;
 	job->is_step = row->workflow_id != 0;
-	job->has_items = row->has_items;
+	set_maps(job, row);
 	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
 	job->deadline = row->deadline;
@@ -297,10 +305,12 @@ load_job(int64 job_id, Oid owner)
 	job->cancel_running = found && row.cancel_running;
 	job->has_old_steps = found && row.steps_revision != 0;
 	job->deadline = found ? row.deadline : 0;
-	job->has_items = found && row.has_items;
 	job->has_steps = found && row.workflow_id == 0 && row.steps_revision != 0;
 	if (found)
+	{
+		set_maps(job, &row);
 		sched_job_set_limits(job, &row);	/* what runs has its places */
+	}
 	if (js_job_state_read(job_id, &state))
 		recall_skips(job, &state);
 	sched_note_dropped(job);

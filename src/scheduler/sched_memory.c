@@ -395,18 +395,18 @@ sched_run_make(int64 run_id, JobEntry *job)
 	return run;
 }
 
-/* Whether it queues the elements of its step. */
+/* Whether it queues the elements of its step, or a run of the job that this names. */
 bool
 sched_row_maps(const JsRun *row, const JobEntry *job)
 {
-	return job->has_items && row->source == JS_SOURCE_STEP;
+	return job->maps && row->source == JS_SOURCE_STEP;
 }
 
 /* Whether it has a request that a worker has to make ready. */
 bool
 sched_row_looks(const JsRun *row, const JobEntry *job)
 {
-	return job->looks && job->http && row->handler == NULL && !row->sends_request && row->state_size == 0;
+	return job->looks && job->http && !sched_row_maps(row, job) && row->handler == NULL && !row->sends_request && row->state_size == 0;
 }
 
 /* Whether it is an HTTP request; row: of a run that is not in memory so far. */

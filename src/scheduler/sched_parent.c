@@ -82,8 +82,7 @@ find_failed(const RunEntry *parent, FailedChild *found)
 {
 	if (parent->batch != NULL)
 	{
-		found->run_id = sched_batch_failed(parent, &found->status);
-		found->job_id = parent->job->job_id;
+		found->run_id = sched_batch_failed(parent, &found->job_id, &found->status);
 		return;
 	}
 	js_history_visit_children(parent->run_id, 1, take_failed, found);

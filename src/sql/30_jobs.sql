@@ -91,6 +91,8 @@ CREATE TABLE jobsched_internal.job (
 	step_looks boolean NOT NULL DEFAULT false,
 	-- SQL that gives the elements, of each of which there is a run
 	step_for_each text,
+	-- the name of the job that it runs
+	step_job text,
 	-- events that its runs wait for
 	step_wait_for text[],
 	step_wait_timeout interval,
@@ -114,7 +116,7 @@ CREATE TABLE jobsched_internal.job (
 	-- a dropped job's name is kept for as long as its history
 	dropped_at timestamptz,
 	cancel_running boolean NOT NULL DEFAULT false,
-	CHECK (pg_catalog.num_nonnulls(command, handler, request, steps) = 1)
+	CHECK (pg_catalog.num_nonnulls(command, handler, request, steps, step_job) = 1)
 ) INHERITS (jobsched_internal.job_name_of);
 -- no partial index: table.c writes rows without the executor; home: what came from
 -- elsewhere is in nobody's way, whoever has the OID of its owner here; and no step is
@@ -304,7 +306,7 @@ SELECT job_id, paused OR EXISTS (SELECT FROM jobsched_internal.job_state s
 		AND s.auto_paused_revision = CASE WHEN j.workflow_id IS NULL THEN j.revision
 			ELSE (SELECT w.revision FROM jobsched_internal.job w WHERE w.job_id = j.workflow_id) END) AS paused,
 	max_concurrency IS NOT NULL OR queue IS NOT NULL AS limited,
-	workflow_id, step_no, step_after, step_when, step_delay, step_undoes
+	workflow_id, step_no, step_after, step_when, step_delay, step_undoes, step_for_each IS NOT NULL AS step_for_each
 FROM jobsched_internal.job j;
 
 -- For the view: the names of the jobs that a job comes after, or of those of them that it

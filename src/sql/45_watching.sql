@@ -81,6 +81,15 @@ RETURNS record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE
 CREATE FUNCTION jobsched_internal.starts_at(run_id bigint) RETURNS timestamptz
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'jobsched_starts_at';
 
+-- What has become of the children of a run, by status.
+CREATE FUNCTION jobsched_internal.members_of(
+	run_id bigint, only_failed boolean, with_cancelled boolean,
+	OUT total bigint, OUT waiting bigint, OUT queued bigint, OUT running bigint, OUT retrying bigint,
+	OUT succeeded bigint, OUT failed bigint, OUT timed_out bigint, OUT lost bigint, OUT cancelled bigint,
+	OUT skipped bigint, OUT current_run_id bigint, OUT current_job_id bigint,
+	OUT failed_run_id bigint, OUT failed_job_id bigint)
+RETURNS record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'jobsched_members_of';
+
 CREATE VIEW jobsched.waiting WITH (security_invoker) AS
 SELECT r.run_id,
 	r.job_id,

@@ -164,7 +164,7 @@ COMMENT ON COLUMN jobsched.runs.parent_run_id IS 'the run that has queued it as 
 COMMENT ON COLUMN jobsched.runs.optional IS 'whether its parent can succeed though it fails';
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
-COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure), batch (trigger_batch(): it executes nothing, and ends when its members have), step (the run of the job that it is a step of) or item (the run of the step that it is an element of)';
+COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure), batch (trigger_batch(): it executes nothing, and ends when its members have), step (the run of the job that it is a step of) or item (the run of the step that it is an element of, or that runs its job)';
 COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
 COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
 COMMENT ON COLUMN jobsched.runs.args IS 'its arguments; those of a callback hold a response, and are only for the owner';
@@ -188,7 +188,13 @@ SELECT r.parent_run_id AS workflow_run_id,
 	r.finished_at,
 	r.duration,
 	r.result,
-	r.error
+	r.error,
+	j.step_for_each AS for_each,
+	CASE WHEN j.step_for_each AND (r.started_at IS NOT NULL OR r.finished_at IS NOT NULL) THEN (
+		SELECT pg_catalog.jsonb_build_object('total', m.total, 'waiting', m.waiting, 'queued', m.queued,
+			'running', m.running, 'retrying', m.retrying, 'succeeded', m.succeeded, 'failed', m.failed,
+			'timed_out', m.timed_out, 'lost', m.lost, 'cancelled', m.cancelled, 'skipped', m.skipped)
+		FROM jobsched_internal.members_of(r.run_id, false, true) m) END AS items
 FROM jobsched.runs r
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_name_of w ON w.job_id = j.workflow_id
@@ -199,13 +205,16 @@ COMMENT ON COLUMN jobsched.steps.workflow_run_id IS 'the run of the job that is 
 COMMENT ON COLUMN jobsched.steps.workflow IS 'the name of that job';
 COMMENT ON COLUMN jobsched.steps.step_no IS 'its place in an order in which each step comes after all that it waits for';
 COMMENT ON COLUMN jobsched.steps.optional IS 'whether the workflow can succeed though it fails';
+COMMENT ON COLUMN jobsched.steps.for_each IS 'whether there is a run for each of many elements, see view step_items';
+COMMENT ON COLUMN jobsched.steps.items IS 'of these, as they are now: how many there are, and how many of each status, as in view workflows; NULL if it has not begun';
 
 CREATE VIEW jobsched.step_items WITH (security_invoker) AS
 SELECT s.workflow_run_id,
 	s.workflow,
 	s.step,
 	s.step_no,
-	CASE WHEN pg_catalog.jsonb_typeof(r.args -> 'index') = 'number' THEN (r.args -> 'index')::integer END AS item,
+	CASE WHEN s.for_each IS NOT FALSE AND pg_catalog.jsonb_typeof(r.args -> 'index') = 'number'
+		THEN (r.args -> 'index')::integer END AS item,
 	r.run_id,
 	r.parent_run_id AS step_run_id,
 	r.status,
@@ -215,14 +224,14 @@ SELECT s.workflow_run_id,
 	r.started_at,
 	r.finished_at,
 	r.duration,
-	r.args -> 'item' AS value,
+	CASE WHEN s.for_each IS NOT FALSE THEN r.args -> 'item' END AS value,
 	r.result,
 	r.error
 FROM jobsched.steps s
 	JOIN jobsched.runs r ON r.parent_run_id = s.run_id
 WHERE r.source = 'item' AND r.parent_run_id IS NOT NULL;
-COMMENT ON VIEW jobsched.step_items IS 'The runs of the elements of steps with for_each, as view runs shows them.';
-COMMENT ON COLUMN jobsched.step_items.item IS 'which element it is, from 0, as args.index of the run has it';
+COMMENT ON VIEW jobsched.step_items IS 'The runs of the elements of steps with for_each, and of the jobs that steps run, as view runs shows them.';
+COMMENT ON COLUMN jobsched.step_items.item IS 'which element it is, from 0, as args.index of the run has it; NULL: the run of the job that the step runs';
 COMMENT ON COLUMN jobsched.step_items.step_run_id IS 'the run of the step, which is in view steps';
 COMMENT ON COLUMN jobsched.step_items.value IS 'the element, as args.item of the run has it';
 

@@ -7,14 +7,6 @@
 -- as much as it shows.  Nothing is counted before, and nobody writes a number that
 -- others want to change.  Of a batch that has ended its result has the numbers.
 
-CREATE FUNCTION jobsched_internal.members_of(
-	run_id bigint, only_failed boolean, with_cancelled boolean,
-	OUT total bigint, OUT waiting bigint, OUT queued bigint, OUT running bigint, OUT retrying bigint,
-	OUT succeeded bigint, OUT failed bigint, OUT timed_out bigint, OUT lost bigint, OUT cancelled bigint,
-	OUT skipped bigint, OUT current_run_id bigint, OUT current_job_id bigint,
-	OUT failed_run_id bigint, OUT failed_job_id bigint)
-RETURNS record LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'jobsched_members_of';
-
 CREATE VIEW jobsched.workflows WITH (security_invoker) AS
 SELECT w.run_id,
 	w.job_id,

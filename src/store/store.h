@@ -165,6 +165,8 @@ typedef struct JsJob
 	bool		step_looks;		/* before it starts (step_look.c) */
 	char	   *step_for_each;	/* SQL that gives the elements of which each
 								 * is a run (item_runs.c); NULL: it is one run */
+	char	   *step_job;		/* the name of the job that it runs
+								 * (run/step_job.c); NULL: it works itself */
 	ArrayType  *step_wait_for;	/* of text: events; NULL: none */
 	int64		step_wait_timeout;	/* microseconds; 0: none */
 	int32		step_undoes;	/* the step_no of the step that it takes back;
@@ -251,7 +253,8 @@ typedef enum JsRunSource
 	JS_SOURCE_BATCH,			/* trigger_batch(); it executes nothing */
 	JS_SOURCE_STEP,				/* the run of the job that it is a step of */
 	JS_SOURCE_AFTER,			/* runs of the jobs that its job comes after */
-	JS_SOURCE_ITEM				/* the run of a step of which it is an element */
+	JS_SOURCE_ITEM				/* the run of a step of which it is an
+								 * element, or that names its job */
 } JsRunSource;
 
 /* What a run is that stands for others, as view workflows shows it. */
@@ -319,11 +322,14 @@ typedef struct JsRun
 	Size		result_size;
 } JsRun;
 
-/* Whether a run is that of a step with for_each, and not one of its elements. */
+/*
+ * Whether a run is that of a step with for_each, and not one of its elements, or of
+ * one with job, and not of that job: it only queues others.
+ */
 static inline bool
 js_run_maps(const JsJob *job, const JsRun *run)
 {
-	return job->has_items && run->source == JS_SOURCE_STEP;
+	return (job->has_items || job->step_job != NULL) && run->source == JS_SOURCE_STEP;
 }
 
 /* Whether a step is there for what others have done: one that undoes, or lets that begin. */

@@ -1102,7 +1102,7 @@ typedef struct Needed
 /*
  * Whether a row is needed because of its parent.  The elements of a step are what
  * later steps of the workflow read: they are kept until its run has ended, the parent
- * of their parent.
+ * of their parent, and until a retry of that has begun which names the step's run.
  */
 static bool
 is_needed(Relation rel, HeapTuple tuple, Needed *last)
@@ -1112,7 +1112,7 @@ is_needed(Relation rel, HeapTuple tuple, Needed *last)
 	if (parent == 0)
 		return false;
 	if (parent != last->parent)
-		last->needed = lives(parent) || (is_item(rel, tuple) && has_live_parent(parent));
+		last->needed = lives(parent) || (is_item(rel, tuple) && (has_live_parent(parent) || js_parent_exists(parent)));
 	last->parent = parent;
 	return last->needed;
 }

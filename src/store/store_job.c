@@ -103,6 +103,7 @@ steps_to_row(const JsJob *job, JsRow *row)
 	js_row_set_text(row, JS_JOB_STEP_IF, job->step_if);
 	js_row_set(row, JS_JOB_STEP_LOOKS, BoolGetDatum(job->step_looks));
 	js_row_set_text(row, JS_JOB_STEP_FOR_EACH, job->step_for_each);
+	js_row_set_text(row, JS_JOB_STEP_JOB, job->step_job);
 	js_row_set_array(row, JS_JOB_STEP_WAIT_FOR, job->step_wait_for);
 	js_row_set_interval(row, JS_JOB_STEP_WAIT_TIMEOUT, job->step_wait_timeout);
 	js_row_set_number(row, JS_JOB_STEP_UNDOES, job->step_undoes);
@@ -120,6 +121,7 @@ steps_from_row(const JsRow *row, bool whole, JsJob *job)
 	job->step = js_row_head_text(row, JS_JOB_STEP);
 	job->step_when = js_after_when_of(js_row_head_text(row, JS_JOB_STEP_WHEN));
 	job->step_undoes = js_row_number(row, JS_JOB_STEP_UNDOES, JS_MAX_STEPS);
+	job->step_job = js_row_head_text(row, JS_JOB_STEP_JOB);
 	job->step_delay = js_row_interval(row, JS_JOB_STEP_DELAY);
 	job->step_looks = DatumGetBool(row->values[JS_JOB_STEP_LOOKS - 1]);
 	if (!whole)

@@ -684,8 +684,8 @@ delete_run(Relation rel, const JsRun *run)
 static bool
 has_filled_args(const JsEnding *ending)
 {
-	return ending->job != NULL && ending->job->step_looks && ending->job->request == NULL &&
-		ending->run->handler == NULL;
+	return ending->job != NULL && ending->job->step_looks && ending->run->handler == NULL &&
+		(ending->job->request == NULL || js_run_maps(ending->job, ending->run));
 }
 
 /*

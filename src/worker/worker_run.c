@@ -48,6 +48,7 @@
 #include "run/finish.h"
 #include "run/item_runs.h"
 #include "run/retry.h"
+#include "run/step_job.h"
 #include "run/step_runs.h"
 #include "run/undo_runs.h"
 #include "shmem/clock.h"
@@ -226,8 +227,13 @@ perform(const JsWork *work)
 		return js_undo_runs_queue(job, &work->run, js_run_context);
 	if (js_run_maps(job, &work->run) && js_step_undoes(job))
 		return js_undo_items_queue(job, &work->run, js_run_context);
+	if (job->step_job != NULL && !job->has_items)
+	{
+		js_step_job_queue(job, &work->run);
+		return NULL;
+	}
 	if (js_run_maps(job, &work->run))
-		return js_item_runs_queue(job, &work->run, js_run_context);
+		return js_item_runs_queue(job, &work->run, work->found, js_run_context);
 	if (job->handler != NULL)
 		return js_handler_run(job->handler, work->run.args, js_run_context);
 	if (job->steps == NULL)
@@ -236,12 +242,19 @@ perform(const JsWork *work)
 	return NULL;
 }
 
+/* Whether it is an element of a step, which has looked for it. */
+static bool
+has_been_looked_for(const JsWork *work)
+{
+	return work->run.source == JS_SOURCE_ITEM && !js_step_makes_ready(work->job, &work->run);
+}
+
 /* A step may have to look before it starts. */
 static void
 look(JsWork *work)
 {
 	work->look = JS_LOOK_START;
-	if (!work->job->step_looks || work->run.handler != NULL)
+	if (!work->job->step_looks || work->run.handler != NULL || has_been_looked_for(work))
 		return;
 	work->look = js_step_look(work->job, &work->run, js_run_context, &work->found);
 }

@@ -364,6 +364,34 @@ is(psql("SELECT count(*) FROM jobsched.http_responses WHERE url LIKE '%/ok/a_'")
 is(items($run), '0 succeeded, 1 failed http_status, 2 failed http_status', 'some fail');
 is(psql(q{SELECT state FROM jobsched.jobs WHERE name = 'flow'}), 'active', '410 pauses nothing');
 
+# What the step looks for, it looks for once, for all elements.
+app(q{CREATE TABLE app.look (n int); CREATE FUNCTION app.keep(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args'; CREATE SEQUENCE app.looks});
+my $three = q{SELECT '[{"id": "b1"}, {"id": "b2"}, {"id": "b3"}]'::jsonb};
+my $first = { name => 'first', command => q{SELECT 'ok' AS path, 5 AS n} };
+($end, $run) = run_of('flow', $first, { name => 'each', handler => 'app.keep', for_each => $three, if => q{(jobsched.step_result('first') ->> 'n')::int > 5} });
+is($end, 'succeeded', 'a step with for_each has a condition');
+is(shown($run) . (items($run) // ''), 'first succeeded, each skipped condition', 'that does not hold: no element');
+($end, $run) = run_of('flow', $first, { name => 'each', handler => 'app.keep', for_each => $three, if => q{pg_advisory_xact_lock(5) IS NOT NULL AND (jobsched.step_result('first') ->> 'n')::int = 5},
+	args => { n => '{{steps.first.result.n}}', all => ['{{steps.first.result}}'], item => '{{steps.first.result.n}}' } });
+is($end, 'succeeded', 'that holds; and placeholders in args');
+is(items($run, q{item, result - 'all'}), join(', ', map { qq($_ {"n": 5, "item": {"id": "b) . ($_ + 1) . qq("}, "index": $_}) } 0 .. 2), 'elements have what they stand for, and their own over it');
+is(psql("SELECT count(*) FROM jobsched.step_items WHERE workflow_run_id = $run AND result -> 'all' = '[{\"n\": 5, \"path\": \"ok\"}]'"), '3', 'also in arrays');
+($end, $run) = run_of('flow', $first, { name => 'each', url => "$sink->{url}/{{steps.first.result.path}}/{{args.item.id}}/{{args.n}}", if => 'true', args => { n => '{{steps.first.result.n}}' }, for_each => $three, keys => ['of:{{args.item.id}}'] });
+is($end, 'succeeded', 'placeholders in requests of elements');
+is(items($run, 'item, status, attempt'), '0 succeeded 1, 1 succeeded 1, 2 succeeded 1', 'which are sent at once');
+is(psql("SELECT string_agg(substring(url from '/ok.*'), ' ' ORDER BY url) FROM jobsched.http_responses WHERE url LIKE '%/ok/b_/5'"), '/ok/b1/5 /ok/b2/5 /ok/b3/5', 'with what these stand for');
+($end, $run) = run_of('flow', $first, { name => 'each', url => "$sink->{url}/ok/{{args.item.id}}", if => 'true', for_each => $three });
+is(items($run, 'status'), 'succeeded, succeeded, succeeded', 'requests with a condition and without placeholders');
+($end, $run) = run_of('flow', $first, { name => 'each', url => "$sink->{url}/status/503?{{steps.first.result.n}}", for_each => q{SELECT '[1]'::jsonb}, max_attempts => 2, backoff_base => '10 ms' });
+is($end, 'failed child_failed', 'a request of an element fails');
+is(items($run, 'status, attempt'), 'failed 2', 'after its attempts');
+($end, $run) = run_of('flow', $first, { name => 'each', command => 'SELECT 1', for_each => $three, args => { n => '{{steps.first.result.nothing}}' } });
+is($end, 'failed child_failed', 'what is not there');
+like(psql("SELECT error FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'each'"), qr/args needs steps.first.result.nothing, which is not there/, '... fails the step');
+is(items($run), '', 'which has no element then');
+($end, $run) = run_of('flow', { name => 'each', command => 'SELECT 1', for_each => $three, if => '1 / 0 = 1' });
+is(psql("SELECT concat_ws(' ', r.sqlstate, r.attempt) FROM jobsched.runs r WHERE run_id = " . step_run($run, 'each')), '22012 1', 'a condition that fails');
+
 # A slot is known to elements too.
 app(q{SELECT jobsched.create_job('slots', '0 3 * * *', timezone => 'UTC', steps => '[{"name": "each", "command": "SELECT to_jsonb(jobsched.scheduled_for())", "for_each": "SELECT to_jsonb(jobsched.scheduled_for())"}]')});
 app(q{SELECT jobsched.backfill('slots', '2026-01-01 UTC', '2026-01-02 UTC')});
