@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_waits);
@@ -219,27 +220,74 @@ jobsched_waits_for(PG_FUNCTION_ARGS)
 /* How many parents are looked at for views at a time. */
 #define AT_A_TIME 100
 
+/*
+ * When runs have ended that others waited for, as long as a query goes on: steps of
+ * one workflow wait for the same ones.
+ */
+typedef struct End
+{
+	int64		run_id;
+	TimestampTz at;				/* DT_NOBEGIN: its row is not there any more */
+} End;
+
+/* So that all together are not large: 4 MB. */
+#define MOST_ENDS 65536
+
+static HTAB *
+ends_of(FmgrInfo *flinfo)
+{
+	HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(End),.hcxt = flinfo->fn_mcxt};
+	HTAB	   *ends = flinfo->fn_extra;
+
+	if (ends != NULL && hash_get_num_entries(ends) < MOST_ENDS)
+		return ends;
+	if (ends != NULL)
+		hash_destroy(ends);
+	flinfo->fn_extra = NULL;
+	ends = hash_create("jobsched ends", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	flinfo->fn_extra = ends;
+	return ends;
+}
+
+/* Of one that has ended, for it is read once. */
+static TimestampTz
+note_end(HTAB *ends, int64 run_id)
+{
+	End		   *end;
+	JsStatus	status;
+	TimestampTz at;
+
+	if (!js_history_find_end(run_id, &status, &at))
+		at = DT_NOBEGIN;
+	end = hash_search(ends, &run_id, HASH_ENTER, NULL);
+	end->at = at;
+	return at;
+}
+
 /* When the last parent of a run has ended; DT_NOEND: some have not. */
 static TimestampTz
-last_end_before(int64 run_id)
+last_end_before(HTAB *ends, int64 run_id)
 {
 	TimestampTz last_end = DT_NOBEGIN;
+	bool		all_have_ended = false;
 	int64		from = 0;
 	int64		parents[AT_A_TIME];
 	int			count;
 
-	if (js_dependencies_are_live(run_id, NULL, NULL, 0))
-		return DT_NOEND;
 	do
 	{
 		count = js_dependencies_read(run_id, from, parents, AT_A_TIME);
 		for (int i = 0; i < count; i++)
 		{
-			JsStatus	status;
-			TimestampTz finished_at;
+			const End  *end = hash_search(ends, &parents[i], HASH_FIND, NULL);
 
-			if (js_history_find_end(parents[i], &status, &finished_at))
-				last_end = Max(last_end, finished_at);
+			if (end == NULL && !all_have_ended)
+			{
+				if (js_dependencies_are_live(run_id, NULL, NULL, 0))
+					return DT_NOEND;
+				all_have_ended = true;
+			}
+			last_end = Max(last_end, end != NULL ? end->at : note_end(ends, parents[i]));
 			from = parents[i] + 1;
 			CHECK_FOR_INTERRUPTS();
 		}
@@ -258,7 +306,7 @@ jobsched_starts_at(PG_FUNCTION_ARGS)
 
 	if (!may_see_run(run_id) || !js_run_see_head(run_id, &run) || !js_job_read_head(run.job_id, &job))
 		PG_RETURN_NULL();
-	last_end = last_end_before(run_id);
+	last_end = last_end_before(ends_of(fcinfo->flinfo), run_id);
 	if (last_end == DT_NOBEGIN || last_end == DT_NOEND)
 		PG_RETURN_TIMESTAMPTZ(run.run_at);
 	PG_RETURN_TIMESTAMPTZ(Max(run.run_at, last_end + job.step_delay));

@@ -495,6 +495,7 @@ extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, Js
 typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
+extern void js_history_visit_children_down(int64 parent_run_id, int64 to, JsEndedVisitor visit, void *arg);
 extern void js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,
 											JsEndedVisitor visit, void *arg);
 
