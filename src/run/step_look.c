@@ -200,7 +200,7 @@ find_run(const Search *search, const char *name)
 	if (wanted.place == 0)
 		return 0;
 	to -= Max(search->step->step_no - wanted.place - 1, 0);
-	js_history_visit_children_down(search->run->parent_run_id, to, note_run, &wanted);
+	js_history_search_children(search->run->parent_run_id, to, note_run, &wanted, &wanted.run_id);
 	return wanted.run_id;
 }
 

@@ -837,16 +837,19 @@ visit_children_down_in(int segment, int64 parent_run_id, int64 to, JsEndedVisito
 }
 
 /*
- * The children of a run that have ended and whose ids are not above one: of each
- * segment the highest first, until a visit has had enough of that segment.
+ * Looks for a child of a run that has ended and whose id is not above one: of each
+ * segment the highest first, until a visit has had enough of that segment, or has
+ * set *found.
  */
 void
-js_history_visit_children_down(int64 parent_run_id, int64 to, JsEndedVisitor visit, void *arg)
+js_history_search_children(int64 parent_run_id, int64 to, JsEndedVisitor visit, void *arg,
+						   const int64 *found)
 {
 	for (int ring = 0; ring < JS_RINGS; ring++)
-		for (int i = 0; i < JS_SEGMENTS; i++)
+		for (int i = 0; i < JS_SEGMENTS && *found == 0; i++)
 			visit_children_down_in(ring * 100 + i, parent_run_id, to, visit, arg);
-	visit_children_down_in(JS_KEPT, parent_run_id, to, visit, arg);
+	if (*found == 0)
+		visit_children_down_in(JS_KEPT, parent_run_id, to, visit, arg);
 }
 
 /*
