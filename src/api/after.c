@@ -191,7 +191,8 @@ may_see_run(int64 run_id)
 typedef struct End
 {
 	int64		run_id;
-	TimestampTz at;				/* DT_NOBEGIN: not asked for, or its row is gone */
+	TimestampTz at;				/* DT_NOBEGIN: not asked for, or its row is
+								 * gone */
 } End;
 
 /* So that all together are not large: 4 MB. */

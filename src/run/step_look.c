@@ -92,16 +92,18 @@ typedef struct Step
 } Step;
 
 /*
- * The steps of the set that was needed last, by place.  Their rows never change but
- * for what is not here, and another set has another revision.
+ * The steps of the set that was needed last.  Their rows never change but for what is
+ * not here, and another set has another revision.
  */
-static struct
+typedef struct StepSet
 {
 	int64		workflow_id;	/* 0: none */
 	int64		revision;
 	MemoryContext context;		/* of the names */
-	Step		steps[JS_MAX_STEPS];
-}			known;
+	Step		steps[JS_MAX_STEPS];	/* by place */
+} StepSet;
+
+static StepSet known;
 
 typedef struct Search
 {

@@ -496,7 +496,7 @@ typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
 extern void js_history_search_children(int64 parent_run_id, int64 to, JsEndedVisitor visit, void *arg,
-										const int64 *found);
+									   const int64 *found);
 extern void js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,
 											JsEndedVisitor visit, void *arg);
 
