@@ -223,6 +223,27 @@ run_burst() {
 	figure burst "jobs=$1" "$slots"
 }
 
+# --- programs in JavaScript ------------------------------------------------
+
+# node_program FILE ARGS...: one of peers.d, with the packages that it needs.
+# They want a newer node than Debian has, so that is among the packages.
+node_program() {
+	local node
+	[ -d "$work/peers/node_modules" ] || install_node_packages
+	node=$(printf '%s\n' "$work"/peers/node_modules/node-linux-*/bin/node | head -n 1)
+	PGHOST=$work "$node" "$work/peers/$1" "${@:2}"
+}
+
+install_node_packages() {
+	have npm || install_packages npm || die "cannot install npm"
+	cp -r "$tree/bench/peers.d" "$work/peers"
+	(cd "$work/peers" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error) \
+		>"$work/npm.log" 2>&1 </dev/null || {
+		tail -n 20 "$work/npm.log" >&2
+		die "npm install failed"
+	}
+}
+
 # --- figures ---------------------------------------------------------------
 
 # figure NAME KEY=VALUE...: a result, one line.

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_waits);
@@ -183,12 +184,90 @@ may_see_run(int64 run_id)
 	return js_run_see_head(run_id, &head) && js_may_see(head.owner);
 }
 
+/*
+ * Runs that have ended and that others have waited for, as long as a query goes on:
+ * steps of one workflow wait for the same ones.
+ */
+typedef struct End
+{
+	int64		run_id;
+	TimestampTz at;				/* DT_NOBEGIN: not asked for, or its row is
+								 * gone */
+} End;
+
+/* So that all together are not large: 4 MB. */
+#define MOST_ENDS 65536
+
+static HTAB *
+ends_of(FmgrInfo *flinfo)
+{
+	HASHCTL		control = {.keysize = sizeof(int64),.entrysize = sizeof(End),.hcxt = flinfo->fn_mcxt};
+	HTAB	   *ends = flinfo->fn_extra;
+
+	if (ends != NULL && hash_get_num_entries(ends) < MOST_ENDS)
+		return ends;
+	flinfo->fn_extra = NULL;
+	if (ends != NULL)
+		hash_destroy(ends);
+	ends = hash_create("jobsched ends", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	flinfo->fn_extra = ends;
+	return ends;
+}
+
+typedef struct Parents
+{
+	HTAB	   *ends;
+	bool		with_times;
+	bool		are_live;		/* one of them, at least */
+	TimestampTz last_end;
+} Parents;
+
+static TimestampTz
+end_of(const Parents *parents, int64 run_id)
+{
+	JsStatus	status;
+	TimestampTz at;
+
+	return parents->with_times && js_history_find_end(run_id, &status, &at) ? at : DT_NOBEGIN;
+}
+
+static bool
+note_parent(int64 run_id, void *arg)
+{
+	Parents    *parents = arg;
+	End		   *end = hash_search(parents->ends, &run_id, HASH_FIND, NULL);
+	JsRun		head;
+
+	if (end == NULL)
+	{
+		TimestampTz at;
+
+		parents->are_live = js_run_see_head(run_id, &head);
+		if (parents->are_live)
+			return false;
+		at = end_of(parents, run_id);
+		end = hash_search(parents->ends, &run_id, HASH_ENTER, NULL);
+		end->at = at;
+	}
+	parents->last_end = Max(parents->last_end, end->at);
+	return true;
+}
+
+static Parents
+look_at_parents(FunctionCallInfo fcinfo, int64 run_id, bool with_times)
+{
+	Parents		parents = {ends_of(fcinfo->flinfo), with_times, false, DT_NOBEGIN};
+
+	js_dependencies_visit(run_id, note_parent, &parents);
+	return parents;
+}
+
 Datum
 jobsched_waits(PG_FUNCTION_ARGS)
 {
 	int64		run_id = PG_GETARG_INT64(0);
 
-	PG_RETURN_BOOL(may_see_run(run_id) && js_dependencies_are_live(run_id, NULL, NULL, 0));
+	PG_RETURN_BOOL(may_see_run(run_id) && look_at_parents(fcinfo, run_id, false).are_live);
 }
 
 Datum
@@ -216,50 +295,19 @@ jobsched_waits_for(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-/* How many parents are looked at for views at a time. */
-#define AT_A_TIME 100
-
-/* When the last parent of a run has ended; DT_NOEND: some have not. */
-static TimestampTz
-last_end_before(int64 run_id)
-{
-	TimestampTz last_end = DT_NOBEGIN;
-	int64		from = 0;
-	int64		parents[AT_A_TIME];
-	int			count;
-
-	if (js_dependencies_are_live(run_id, NULL, NULL, 0))
-		return DT_NOEND;
-	do
-	{
-		count = js_dependencies_read(run_id, from, parents, AT_A_TIME);
-		for (int i = 0; i < count; i++)
-		{
-			JsStatus	status;
-			TimestampTz finished_at;
-
-			if (js_history_find_end(parents[i], &status, &finished_at))
-				last_end = Max(last_end, finished_at);
-			from = parents[i] + 1;
-			CHECK_FOR_INTERRUPTS();
-		}
-	} while (count == AT_A_TIME);
-	return last_end;
-}
-
 /* As sched_after.c derives it. */
 Datum
 jobsched_starts_at(PG_FUNCTION_ARGS)
 {
 	int64		run_id = PG_GETARG_INT64(0);
-	TimestampTz last_end;
+	Parents		parents;
 	JsRun		run;
 	JsJob		job;
 
 	if (!may_see_run(run_id) || !js_run_see_head(run_id, &run) || !js_job_read_head(run.job_id, &job))
 		PG_RETURN_NULL();
-	last_end = last_end_before(run_id);
-	if (last_end == DT_NOBEGIN || last_end == DT_NOEND)
+	parents = look_at_parents(fcinfo, run_id, true);
+	if (parents.are_live || parents.last_end == DT_NOBEGIN)
 		PG_RETURN_TIMESTAMPTZ(run.run_at);
-	PG_RETURN_TIMESTAMPTZ(Max(run.run_at, last_end + job.step_delay));
+	PG_RETURN_TIMESTAMPTZ(Max(run.run_at, parents.last_end + job.step_delay));
 }

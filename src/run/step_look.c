@@ -88,19 +88,31 @@ typedef struct Left
 	char	   *problem;		/* why */
 } Left;
 
+/* A step of a workflow. */
 typedef struct Step
 {
-	char	   *name;			/* NULL: there is none */
+	const char *name;			/* NULL: there is none */
 	int64		job_id;
-	int64		run_id;			/* 0: it has not ended, or is not there */
 } Step;
+
+/*
+ * The steps of the set that was needed last.  Their rows never change but for what is
+ * not here, and another set has another revision.
+ */
+typedef struct StepSet
+{
+	int64		workflow_id;	/* 0: none */
+	int64		revision;
+	MemoryContext context;		/* of the names */
+	Step		steps[JS_MAX_STEPS];	/* by place */
+} StepSet;
+
+static StepSet known;
 
 typedef struct Search
 {
 	const JsJob *step;
 	const JsRun *run;
-	MemoryContext context;		/* that this is in */
-	Step	   *steps;			/* of the workflow, by place; NULL: not read */
 	List	   *left;			/* of Left, */
 	MemoryContext kept;			/* in here, as the results are */
 	List	   *names;			/* of placeholders that are in found */
@@ -116,45 +128,86 @@ typedef struct Search
 static void
 note_step(const JsJob *head, void *arg)
 {
-	Search	   *search = arg;
 	Step	   *step;
 
-	if (head->step_no < 1 || head->step == NULL)
+	if (head->step_no < 1 || head->step_no > JS_MAX_STEPS || head->step == NULL)
 		return;
-	step = &search->steps[head->step_no - 1];
-	step->name = MemoryContextStrdup(search->context, head->step);
+	step = &known.steps[head->step_no - 1];
+	step->name = MemoryContextStrdup(known.context, head->step);
 	step->job_id = head->job_id;
 }
 
+static void
+know_steps(const JsJob *step)
+{
+	if (known.workflow_id == step->workflow_id && known.revision == step->steps_revision)
+		return;
+	known.workflow_id = 0;		/* until all have been read */
+	if (known.context == NULL)
+		known.context = AllocSetContextCreate(TopMemoryContext, "jobsched steps", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(known.context);
+	memset(known.steps, 0, sizeof(known.steps));
+	js_steps_visit(step->workflow_id, step->steps_revision, note_step, NULL);
+	known.workflow_id = step->workflow_id;
+	known.revision = step->steps_revision;
+}
+
+/* The place of a step; 0: there is none of that name. */
+static int
+place_of_name(const char *name)
+{
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+		if (known.steps[i].name != NULL && strcmp(known.steps[i].name, name) == 0)
+			return i + 1;
+	return 0;
+}
+
+static int
+place_of_job(int64 job_id)
+{
+	for (int i = 0; i < JS_MAX_STEPS; i++)
+		if (known.steps[i].name != NULL && known.steps[i].job_id == job_id)
+			return i + 1;
+	return 0;
+}
+
+typedef struct Wanted
+{
+	int			place;
+	int64		run_id;			/* 0: not found */
+} Wanted;
+
+/* Runs come from the highest id down, so places do. */
 static bool
 note_run(const JsRun *head, JsStatus status, void *arg)
 {
-	Search	   *search = arg;
+	Wanted	   *wanted = arg;
+	int			place = place_of_job(head->job_id);
 
-	for (int i = 0; i < JS_MAX_STEPS; i++)
-		if (search->steps[i].name != NULL && search->steps[i].job_id == head->job_id)
-			search->steps[i].run_id = head->run_id;
-	return true;
+	if (place == wanted->place)
+		wanted->run_id = head->run_id;
+	return place == 0 || place > wanted->place;
 }
 
-/* All of the workflow, and the runs of those that have ended. */
-static void
-find_steps(Search *search)
-{
-	search->steps = palloc0(sizeof(Step) * JS_MAX_STEPS);
-	js_steps_visit(search->step->workflow_id, search->step->steps_revision, note_step, search);
-	for (int ring = 0; ring <= JS_RINGS; ring++)
-		js_history_visit_children(search->run->parent_run_id, ring, note_run, search);
-}
-
-/* 0: it has not ended, or is not there. */
+/*
+ * The run of a step that has ended; 0: it has not, or is not there.  The runs of steps
+ * have got their ids in the order of places, each another one.  So that of a step some
+ * places before has an id at least so much lower, and is one of the first that are
+ * looked at, or the first.
+ */
 static int64
 find_run(const Search *search, const char *name)
 {
-	for (int i = 0; i < JS_MAX_STEPS; i++)
-		if (search->steps[i].name != NULL && strcmp(search->steps[i].name, name) == 0)
-			return search->steps[i].run_id;
-	return 0;
+	Wanted		wanted = {0};
+	int64		to = search->run->run_id - 1;
+
+	know_steps(search->step);
+	wanted.place = place_of_name(name);
+	if (wanted.place == 0)
+		return 0;
+	to -= Max(search->step->step_no - wanted.place - 1, 0);
+	js_history_search_children(search->run->parent_run_id, to, note_run, &wanted, &wanted.run_id);
+	return wanted.run_id;
 }
 
 /* What is another role's, which had the workflow before, is for its members. */
@@ -204,8 +257,6 @@ left_by(Search *search, const char *step)
 
 	if (known != NULL)
 		return known;
-	if (search->steps == NULL)
-		find_steps(search);
 	if (MemoryContextMemAllocated(search->kept, true) > MOST_KEPT)
 	{
 		search->left = NIL;
@@ -285,7 +336,7 @@ look_up(const char *key, const char *name, void *arg)
 static Jsonb *
 values_for(const JsJob *step, const JsRun *run)
 {
-	Search		search = {.step = step,.run = run,.context = CurrentMemoryContext};
+	Search		search = {.step = step,.run = run};
 	Jsonb	   *found;
 
 	search.kept = AllocSetContextCreate(CurrentMemoryContext, "jobsched results", ALLOCSET_DEFAULT_SIZES);

@@ -94,6 +94,9 @@
 /* Runs that are told of what was sent to all, in one step. */
 #define MAX_TOLD 5000
 
+/* Waits whose time is over, and waits that were put off, in one step. */
+#define MAX_RIPENED 5000
+
 /* Rows of event_match deleted in one step, and runs looked at for that at the start. */
 #define MAX_DELETED 2000
 #define MAX_LEFTOVERS 500
@@ -165,6 +168,7 @@ static Turns put_off;
 static Turns keys_to_tell;		/* EventKey.node */
 static TimestampTz retry_at = 0;	/* of those that are put off, by the real
 									 * clock */
+static int64 to_retry = 0;		/* so many of them, whose time it is */
 
 static dlist_head leftovers = DLIST_STATIC_INIT(leftovers);
 static TimestampTz delete_after = 0;	/* by the real clock */
@@ -548,22 +552,44 @@ sched_event_due(void)
 	return pairingheap_container(RunEvents, until_node, pairingheap_first(limited))->until;
 }
 
-/* Those whose time is over look once more; so do those that were put off. */
-void
-sched_event_ripen(TimestampTz now)
+static void
+ripen_limited(TimestampTz now, int most)
 {
-	RunEvents  *events;
-
-	while (sched_event_due() <= now)
+	for (int i = 0; i < most && sched_event_due() <= now; i++)
 	{
-		events = pairingheap_container(RunEvents, until_node, pairingheap_first(limited));
+		RunEvents  *events = pairingheap_container(RunEvents, until_node, pairingheap_first(limited));
+
 		leave_limited(events);
 		tell(events);
 	}
-	if (put_off.count == 0 || sched_event_deadline() > GetCurrentTimestamp())
-		return;
-	while ((events = next_in_turn(&put_off)) != NULL)
-		put_on(events, &to_see);
+}
+
+/* As many as there are when it is time: those put off meanwhile have another one. */
+static void
+ripen_put_off(int most)
+{
+	RunEvents  *events;
+
+	if (to_retry == 0 && put_off.count > 0 && sched_event_deadline() <= GetCurrentTimestamp())
+		to_retry = put_off.count;
+	for (int i = 0; i < most && to_retry > 0; i++)
+	{
+		events = next_in_turn(&put_off);
+		to_retry = events == NULL ? 0 : to_retry - 1;
+		if (events != NULL)
+			put_on(events, &to_see);
+	}
+}
+
+/*
+ * Those whose time is over look once more; so do those that were put off.  A portion
+ * of them: while others are left the next step has something to do.
+ */
+void
+sched_event_ripen(TimestampTz now)
+{
+	ripen_limited(now, MAX_RIPENED);
+	ripen_put_off(MAX_RIPENED);
 }
 
 /* One whose time is over and that has not found all; NULL: there is none. */
@@ -676,7 +702,7 @@ sched_event_clean(void)
 bool
 sched_event_waiting(void)
 {
-	return to_see.count > 0 || keys_to_tell.count > 0 || search_from != 0 ||
+	return to_see.count > 0 || keys_to_tell.count > 0 || search_from != 0 || to_retry > 0 ||
 		(put_off.count > 0 && sched_event_deadline() <= GetCurrentTimestamp()) ||
 		(!dlist_is_empty(&leftovers) && may_delete());
 }

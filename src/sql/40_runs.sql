@@ -74,6 +74,7 @@ CREATE TABLE jobsched_internal.run (
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, source);
 
 CREATE INDEX run_parent ON jobsched_internal.run (parent_run_id, run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX run_workflow ON jobsched_internal.run (run_id, workflow) WHERE workflow IS NOT NULL;
 
 -- Which runs a run waits for.  Written by the session that queues it, together
 -- with it; deleted by the scheduler when it has ended.

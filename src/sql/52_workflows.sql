@@ -1,8 +1,8 @@
 -- Workflows as people see them: what has become of the steps of a run, or of the
 -- members of a batch, in one row; and as a graph.
 --
--- Index history_workflow has the runs that are rows here, so that those of other jobs
--- are not read.  (The queue has none: every claim would have to open it.)  Each row
+-- Indexes run_workflow and history_workflow have the runs that are rows here, so that
+-- those of other jobs are not read.  (Who writes other rows does not open them.)  Each row
 -- counts what belongs to it when it is read, by the index of children: a page costs
 -- as much as it shows.  Nothing is counted before, and nobody writes a number that
 -- others want to change.  Of a batch that has ended its result has the numbers.

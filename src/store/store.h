@@ -519,6 +519,8 @@ extern bool js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, Js
 typedef bool (*JsEndedVisitor) (const JsRun *head, JsStatus status, void *arg);
 
 extern void js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, void *arg);
+extern void js_history_search_children(int64 parent_run_id, int64 to, JsEndedVisitor visit, void *arg,
+									   const int64 *found);
 extern void js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,
 											JsEndedVisitor visit, void *arg);
 
@@ -538,6 +540,9 @@ extern int64 js_dependency_next(int64 from);
 extern int64 js_dependencies_delete(int64 run_id, int64 from, int *left);
 #define JS_MOST_COUNTED 1000
 
+typedef bool (*JsParentVisitor) (int64 run_id, void *arg);
+
+extern void js_dependencies_visit(int64 run_id, JsParentVisitor visit, void *arg);
 extern bool js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most);
 extern bool js_parent_exists(int64 run_id);
 extern int64 js_parent_next(int64 from);

@@ -209,6 +209,41 @@ js_dependencies_delete(int64 run_id, int64 from, int *left)
 	return stopped_at;
 }
 
+/* The parents of a run, the newest first, until a visit has had enough. */
+void
+js_dependencies_visit(int64 run_id, JsParentVisitor visit, void *arg)
+{
+	Rows		rows;
+	HeapTuple	tuple;
+
+	begin_rows(&rows, run_id, 0, AccessShareLock);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(rows.scan, BackwardScanDirection)) &&
+		   visit(parent_of(rows.rel, tuple), arg))
+		CHECK_FOR_INTERRUPTS();
+	end_rows(&rows, AccessShareLock);
+}
+
+typedef struct LiveParents
+{
+	int64		count;
+	int64		enough;
+	int64	   *some;
+	int			most;			/* of some */
+} LiveParents;
+
+static bool
+note_if_live(int64 run_id, void *arg)
+{
+	LiveParents *live = arg;
+	JsRun		head;
+
+	if (!js_run_see_head(run_id, &head))
+		return true;
+	if (live->count < live->most)
+		live->some[live->count] = run_id;
+	return ++live->count < live->enough;
+}
+
 /*
  * Whether some parent of a run has not ended.  With count also how many, and
  * the ids of the newest of them.  The newest are the likeliest to be there, so
@@ -218,29 +253,12 @@ js_dependencies_delete(int64 run_id, int64 from, int *left)
 bool
 js_dependencies_are_live(int64 run_id, int64 *count, int64 *some, int most)
 {
-	Rows		rows;
-	HeapTuple	tuple;
-	int64		found = 0;
-	int64		enough = count == NULL ? 1 : JS_MOST_COUNTED;
-	JsRun		head;
+	LiveParents live = {.enough = count == NULL ? 1 : JS_MOST_COUNTED,.some = some,.most = most};
 
-	begin_rows(&rows, run_id, 0, AccessShareLock);
-	while (found < enough &&
-		   HeapTupleIsValid(tuple = systable_getnext_ordered(rows.scan, BackwardScanDirection)))
-	{
-		int64		parent = parent_of(rows.rel, tuple);
-
-		CHECK_FOR_INTERRUPTS();
-		if (!js_run_see_head(parent, &head))
-			continue;
-		if (found < most)
-			some[found] = parent;
-		found++;
-	}
-	end_rows(&rows, AccessShareLock);
+	js_dependencies_visit(run_id, note_if_live, &live);
 	if (count != NULL)
-		*count = found;
-	return found > 0;
+		*count = live.count;
+	return live.count > 0;
 }
 
 /* Whether some run waits for a run, or has waited and not ended. */

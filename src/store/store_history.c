@@ -739,14 +739,15 @@ begin_children(ChildScan *children, Relation rel, int segment, StrategyNumber op
 	begin_scan(children, rel, segment, &key, 1);
 }
 
-/* Of one run, from a child on. */
+/* Of one run, from a child on, or down to it. */
 static void
-begin_children_from(ChildScan *children, Relation rel, int segment, int64 parent_run_id, int64 from)
+begin_children_at(ChildScan *children, Relation rel, int segment, int64 parent_run_id,
+				  StrategyNumber op, int64 run_id)
 {
 	ScanKeyData keys[2];
 
 	js_scan_int64(&keys[0], HISTORY_PARENT_RUN_ID, BTEqualStrategyNumber, parent_run_id);
-	js_scan_int64(&keys[1], HISTORY_RUN_ID, BTGreaterEqualStrategyNumber, from);
+	js_scan_int64(&keys[1], HISTORY_RUN_ID, op, run_id);
 	begin_scan(children, rel, segment, keys, 2);
 }
 
@@ -790,7 +791,7 @@ visit_children_in(int segment, int64 parent_run_id, int64 from, int64 before,
 	ChildScan	children = {.snapshot = snapshot};
 	HeapTuple	tuple;
 
-	begin_children_from(&children, rel, segment, parent_run_id, from);
+	begin_children_at(&children, rel, segment, parent_run_id, BTGreaterEqualStrategyNumber, from);
 	while (HeapTupleIsValid(tuple = next_child(&children)))
 	{
 		if (history_run_id(rel, tuple) >= before)
@@ -819,9 +820,41 @@ js_history_visit_children(int64 parent_run_id, int ring, JsEndedVisitor visit, v
 			(void) visit_children_in(ring * 100 + i, parent_run_id, 0, PG_INT64_MAX, NULL, visit, arg);
 }
 
+/* Those of a segment. */
+static void
+visit_children_down_in(int segment, int64 parent_run_id, int64 to, JsEndedVisitor visit, void *arg)
+{
+	Relation	rel = open_history(segment, AccessShareLock);
+	ChildScan	children = {0};
+	HeapTuple	tuple;
+
+	begin_children_at(&children, rel, segment, parent_run_id, BTLessEqualStrategyNumber, to);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(children.scan, BackwardScanDirection)) &&
+		   visit_child(rel, tuple, visit, arg))
+		CHECK_FOR_INTERRUPTS();
+	end_children(&children);
+	table_close(rel, AccessShareLock);
+}
+
 /*
- * The same of all rings, or of all but successes, as a snapshot has them: that of a
- * query which looks at other rows too.
+ * Looks for a child of a run that has ended and whose id is not above one: of each
+ * segment the highest first, until a visit has had enough of that segment, or has
+ * set *found.
+ */
+void
+js_history_search_children(int64 parent_run_id, int64 to, JsEndedVisitor visit, void *arg,
+						   const int64 *found)
+{
+	for (int ring = 0; ring < JS_RINGS; ring++)
+		for (int i = 0; i < JS_SEGMENTS && *found == 0; i++)
+			visit_children_down_in(ring * 100 + i, parent_run_id, to, visit, arg);
+	if (*found == 0)
+		visit_children_down_in(JS_KEPT, parent_run_id, to, visit, arg);
+}
+
+/*
+ * All that have ended, or all but successes, as a snapshot has them: that of a query
+ * which looks at other rows too.
  */
 void
 js_history_visit_children_as_of(int64 parent_run_id, Snapshot snapshot, bool no_success,

@@ -60,6 +60,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_index.h"
 #include "commands/sequence.h"
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
@@ -69,6 +70,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -76,13 +78,74 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-/* InvalidOid when the extension is not, or no longer, there. */
-Oid
-js_table_oid(const char *name)
+/* ------------------------------------------------------------------------
+ * Names
+ *
+ * A run needs the OIDs of several tables and indexes.  To ask the server's caches for
+ * the schema and for each of them was 5 % of a run that does nothing.  What is known
+ * here is forgotten when any name of a relation or of a schema changes.
+ * ------------------------------------------------------------------------
+ */
+
+#define KNOWN_NAMES 256
+
+typedef struct KnownName
+{
+	char		name[NAMEDATALEN];	/* empty: none */
+	Oid			oid;
+} KnownName;
+
+static KnownName known_names[KNOWN_NAMES];
+static bool known_are_valid = false;
+
+static void
+forget_names(Datum arg, int cache, uint32 hash)
+{
+	known_are_valid = false;
+}
+
+static void
+begin_names(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(RELNAMENSP, forget_names, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACENAME, forget_names, (Datum) 0);
+		registered = true;
+	}
+	memset(known_names, 0, sizeof(known_names));
+	known_are_valid = true;
+}
+
+static Oid
+find_table(const char *name)
 {
 	Oid			schema = get_namespace_oid(JS_SCHEMA, true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+/* InvalidOid when the extension is not, or no longer, there. */
+Oid
+js_table_oid(const char *name)
+{
+	size_t		length = strlen(name);
+	KnownName  *known = &known_names[hash_bytes((const unsigned char *) name, length) % KNOWN_NAMES];
+	Oid			oid;
+
+	if (!known_are_valid)
+		begin_names();
+	if (strcmp(known->name, name) == 0)
+		return known->oid;
+	oid = find_table(name);
+	if (OidIsValid(oid) && known_are_valid && length < NAMEDATALEN)
+	{
+		strcpy(known->name, name);
+		known->oid = oid;
+	}
+	return oid;
 }
 
 Relation

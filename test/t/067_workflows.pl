@@ -399,6 +399,19 @@ is(psql("SELECT status, count(*) FROM jobsched.runs WHERE job_name = 'crash' AND
 results_agree("job_name = 'crash'", 'with their results');
 is(psql(q{SELECT count(*) FROM jobsched.workflows WHERE workflow = 'crash' AND total = 7 AND succeeded = 7 AND kind = 'steps'}), '160', 'and are rows');
 
+# A long queue of other runs is not read.
+app(q{SELECT jobsched.create_job('idle', command => 'SELECT 1')});
+app(q{SELECT jobsched.pause_job('idle')});
+app(q{SELECT count(*) FROM jobsched.trigger_many('idle', array_fill(NULL::jsonb, ARRAY[5000]))});
+psql('ANALYZE jobsched_internal.run');
+my $plan = psql('EXPLAIN SELECT * FROM jobsched.workflows ORDER BY run_id DESC LIMIT 20');
+like($plan, qr/run_workflow on run q\b/, 'a page of workflows is read by an index');
+my $waiting = app(q{SELECT jobsched.trigger('crash', run_at => now() + interval '1 day')});
+is(row_of($waiting, 'workflow, status'), 'crash queued', 'which has those that have not begun');
+app("SELECT jobsched.cancel_run($waiting)");
+app(q{SELECT jobsched.drop_job('idle')});
+wait_drained($node, $db);
+
 end_sessions($node);
 $node->stop;
 check_log($node, killed => 1);

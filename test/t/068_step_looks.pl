@@ -606,5 +606,23 @@ $run = psql(q{SELECT jobsched.trigger('flow')});
 is(ended($run), 'failed owner_cannot_connect 28000', 'a workflow needs an owner who can log in');
 psql('ALTER ROLE app LOGIN');
 
+# The steps that are named are found wherever they are, while others take numbers of
+# runs: in several workflows at once, and right after a new set of steps.
+app(q{CREATE OR REPLACE FUNCTION app.own(args jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT args || jsonb_build_object('own', jsonb_build_array(args -> 'run', args -> 'n')) $$});
+my @numbered = map {
+	my $n = $_;
+	{ name => "n$n", handler => 'app.own', args => { n => $n, map { ("of $_" => "{{steps.n$_.result.own}}") } 1 .. $n - 1 } }
+} 1 .. 8;
+for my $set (1, 2)
+{
+	define('flow', @numbered, says('set', $set));
+	app(q{SELECT count(*) FROM generate_series(1, 40) n, jsonb_build_object('run', n) a, LATERAL (SELECT jobsched.trigger(CASE WHEN n % 4 = 0 THEN 'flow' ELSE 'plain' END, a)) t});
+	wait_drained($node, $db);
+	is(psql(q{SELECT count(*), count(*) FILTER (WHERE s.status = 'succeeded') FROM jobsched.steps s WHERE step ~ '^n[1-8]$'}), 80 * $set . '|' . 80 * $set, "set $set: all have found what they need");
+}
+is(psql(q{SELECT count(*) FROM jobsched.steps s JOIN jobsched.runs w ON w.run_id = s.workflow_run_id,
+	generate_series(1, 7) n WHERE step ~ '^n[1-8]$' AND n < substr(step, 2)::int
+	AND s.result -> ('of ' || n) IS DISTINCT FROM jsonb_build_array(w.args -> 'run', n)}), '0', 'of their own workflow, each of its step');
+
 wait_drained($node, $db);
 done_testing();

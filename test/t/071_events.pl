@@ -367,6 +367,13 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 is(ended($parent), 'succeeded', 'the other one gets it') or diag psql("SELECT * FROM jobsched.waiting");
 is(state($run), 'timed_out no_event', 'its time was over');
+
+# More at once than a step sees to.
+app(q{SELECT count(*) FROM jobsched.trigger_many('get', array_fill(NULL::jsonb, ARRAY[6000]), wait_for => '{never}', wait_timeout => '1 minute')});
+wait_value($node, $db, 'SELECT count(*) FROM jobsched.waiting WHERE until IS NOT NULL', '6000', 'many wait for a minute');
+set_clock($node, $db, '2030-01-01 14:00+00');
+wait_drained($node, $db);
+is(psql(q{SELECT count(*) FROM jobsched.runs WHERE status = 'timed_out' AND reason = 'no_event' AND finished_at >= '2030-01-01 14:00+00'}), '6000', 'it is over for all of them');
 set_clock($node, $db, undef);
 
 # ------------------------------------------------------------------------
