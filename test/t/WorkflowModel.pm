@@ -210,7 +210,7 @@ sub crash
 {
 	my ($self) = @_;
 
-	for my $node (grep { $_->{state} eq 'gate' } map { $_->nodes_of } map { $self->live_run($_) // () } @{ $self->{flows} })
+	for my $node (grep { $_->{state} eq 'gate' } map { nodes_of($_) } map { $self->live_run($_) // () } @{ $self->{flows} })
 	{
 		$node->{state} = 'ready';
 		$node->{lost}++;
@@ -530,9 +530,10 @@ sub expected
 
 	return "$node->{status} $node->{reason} $node->{attempt}" if $node->{state} eq 'ended';
 	my ($status, $reason) = @{ $shown{ $node->{state} } };
+	$reason = '(?:not_due|waiting_for_event)' if $node->{state} eq 'due' && $node->{step}{wait_for};
 	$reason = "(?:$reason|job_paused)" if _is_paused($node->{run});
-	# a run that a crash has sent back says so
-	$reason = '.*' if $node->{lost};
+	# one that waits for another attempt may say why
+	$reason = '.*' if $node->{attempt} && $node->{state} eq 'ready' || $node->{lost};
 	return "$status $reason $node->{attempt}";
 }
 
