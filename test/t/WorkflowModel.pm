@@ -491,7 +491,6 @@ sub _fail
 	my ($self, $node, $status, $reason) = @_;
 
 	return $self->_end($node, $status, $reason) if ++$node->{failures} >= $node->{step}{max_attempts};
-	return $self->_end($node, $status, $reason) if $node->{run}{flow}{dropped};
 	$node->{due} = $self->{clock} + BACKOFF;
 	return $self->_go_to($node, 'retry');
 }
