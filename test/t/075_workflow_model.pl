@@ -116,7 +116,7 @@ sub one_of { return $_[ rand @_ ]; }
 sub chance { return rand() < $_[0]; }
 
 # In units of time (s, or a hundredth of that when the clock is not mocked).
-my $unit = 1;
+our $unit = 1;
 
 sub span { return $unit * (5 + int(rand(5)) * 10 + int(rand(1000)) / 1000); }
 
@@ -440,7 +440,6 @@ sub operate
 		push @{ $run->{done} }, sprintf('%.3f', $model->{clock}) . " $call";
 		push @sql, "SELECT app.try(\$sql\$SELECT ($call)::text\$sql\$)";
 		push @expected, "$call: $expected";
-		s/: .*// && s/$/:/ for ();
 		$counts{$operation}++;
 	}
 	my @got = app(@sql);
@@ -552,6 +551,10 @@ sub check_told
 {
 	my ($name, @runs) = @_;
 	my @told = grep { !$_->{flow}{dropped} } @runs;
+	my @paused = grep { $_->{paused} && !$_->{dropped} } @{ $model->{flows} };
+
+	# functions that are to be told wait while the job is paused
+	app(map { "SELECT jobsched.resume_job('$_->{name}')" } @paused);
 	my $ids = join ',', map { $_->{id} } @told;
 	my $expected = join "\n", map { "$_->{id}|$_->{status}" } grep { $_->{status} ne 'cancelled' } sort { $a->{id} <=> $b->{id} } @told;
 
@@ -592,8 +595,6 @@ sub begin
 		my $plans = random_plans($flow, $gates-- > 0);
 		my $last = $flow->{runs}[-1];
 
-		# what one before it has waited at is open to none
-		push @{ $flow->{all_steps} }, $flow->{steps};
 		if (!$last)
 		{
 			push @queued, [ $model->trigger($flow, $plans), "jobsched.trigger('$flow->{name}', " . args_of($plans) . ')' ];
@@ -603,7 +604,6 @@ sub begin
 		next unless WorkflowModel::can_retry($last, @from);
 		if (!@from && $last->{status} =~ /failed|timed_out/ && chance(0.3))
 		{
-			my $has_gates = any { ref $_ eq 'ARRAY' && any { /gate/ } @$_ } values %{ $last->{plans} };
 			push @queued, [ $model->retry_run($last), "jobsched.redrive('$flow->{name}')" ];
 			next;
 		}
@@ -642,7 +642,234 @@ sub stage
 	return;
 }
 
+# ------------------------------------------------------------------------
+# With kill -9 at any instant
+# ------------------------------------------------------------------------
+
+# What has been done by hand, by id.
+my (%cancelled, %skipped);
+
+# At random, to any of the runs that live.
+sub meddle
+{
+	my (@runs) = @_;
+	my $ids = join ',', map { $_->{id} } @runs;
+	my @steps = map { [ split /\|/ ] } split /\n/, psql(qq{SELECT workflow_run_id, run_id, step FROM jobsched.steps
+		WHERE workflow_run_id IN ($ids) AND status IN ('queued', 'running', 'retrying') ORDER BY run_id});
+
+	for my $step (shuffle(@steps))
+	{
+		my ($run, $id, $name) = @$step;
+		my $what = one_of(qw(cancel skip event event), ('') x 8) or next;
+		my $flow = (first { $_->{id} == $run } @runs)->{flow}{name};
+		my $event = one_of(1, 2);
+		my $victim = chance(0.1) ? $run : $id;
+
+		$cancelled{$victim} = 1 if $what eq 'cancel';
+		$skipped{$id} = 1 if $what eq 'skip';
+		app('SELECT app.try($sql$SELECT ('
+			  . ($what eq 'cancel' ? "jobsched.cancel_run($victim)" : $what eq 'skip' ? "jobsched.skip_step($run, '$name')" : "jobsched.send_event('$flow.$name.$event', run_id => $run)")
+			  . ')::text$sql$)');
+	}
+	return;
+}
+
+# What steps wait for that would wait for ever.
+sub send_all
+{
+	return app(q{SELECT jobsched.send_event(e, run_id => s.workflow_run_id)
+		FROM jobsched.waiting w JOIN jobsched.steps s USING (run_id), unnest(w.events) e WHERE w.until IS NULL});
+}
+
+sub kill_one
+{
+	my ($victim) = @_;
+	my ($pid) = $victim eq 'worker' ? worker_pids($node, $db) : $victim eq 'scheduler' ? scheduler_pid($node, $db) : ();
+
+	end_sessions($node);
+	if ($pid)
+	{
+		kill 'KILL', $pid;
+		wait_connection($node);
+	}
+	else
+	{
+		kill_and_start($node);
+	}
+	return wait_scheduler($node, $db);
+}
+
+# Ends that a node may have that was begun: what its plan says, or lost.
+sub may_end
+{
+	my ($step, $plan, $some_parent, $end) = @_;
+	my $if = $step->{if} // 'true';
+	my $never = $if eq 'false' || $if eq 'null' || ($if eq 'any' && !$some_parent);
+	my $does = "@$plan";
+
+	return !!$step->{wait_timeout} if $end eq 'timed_out no_event';
+	return 1 if $end =~ /^lost (?:worker_died|server_restarted)$/;
+	return $never || $if eq 'first' if $end eq 'skipped condition';
+	return 0 if $never;
+	return $does =~ /fail/ || $if eq 'error' if $end eq 'failed error';
+	return 0 if $if eq 'error';
+	return $does =~ /ok/ if $end eq 'succeeded ';
+	return $does =~ /discard/ if $end eq 'failed discarded';
+	return $does =~ /hang/ && $step->{hangs} if $end eq 'timed_out timeout';
+	return 0;
+}
+
+# What is wrong with a node of a run that has ended; $ends: of the others.
+sub wrong_with
+{
+	my ($run, $step, $node, $ends, $items) = @_;
+	my $end = $node->{end};
+	my ($status, $reason) = split / /, $end, -1;
+	my @parents = map { (split / /, $ends->{$_}{end})[0] } @{ $step->{after} };
+
+	return $cancelled{ $node->{id} } ? () : 'was not cancelled' if $end eq 'cancelled cancelled';
+	return $run->{ending} && $step->{when} ne 'always' ? () : 'is no child of what ended' if $end eq 'cancelled parent_ended';
+	return $skipped{ $node->{id} } ? () : 'was not skipped' if $end eq 'skipped skipped_by_request';
+	my $verdict = WorkflowModel::verdict($step->{when}, scalar @parents, @parents);
+	return $reason eq $verdict ? () : "should have: $verdict" if $reason =~ /^upstream/;
+	return "should not have begun: $verdict" if $verdict ne 'start';
+	my $plan = $run->{plans}{ $step->{name} };
+	if ($step->{for_each} && $end !~ /^(?:lost|timed_out no_event)/)
+	{
+		return 'has other elements' if @$items != @$plan;
+		my $expected = join ' ', WorkflowModel::end_of_run(map { [ (split / /, $_->{end})[0], 0 ] } @$items);
+		return $end eq $expected ? () : "should be: $expected";
+	}
+	$plan = ['ok'] if $step->{for_each};
+	return may_end($step, $plan, scalar(grep { $_ eq 'succeeded' } @parents), $end) ? () : 'never does that';
+}
+
+sub wrong_with_item
+{
+	my ($step, $plan, $node, $parent) = @_;
+
+	return $cancelled{ $parent->{id} } || $parent->{end} =~ /parent_ended/ ? () : 'is no child of what ended' if $node->{end} eq 'cancelled parent_ended';
+	return may_end({ %$step, if => 'true' }, $plan, 1, $node->{end}) ? () : 'never does that';
+}
+
+# What an attempt that is committed has left: one row, and only if it succeeded or snoozed.
+sub wrong_with_effects
+{
+	my ($plan, $node, %effects) = @_;
+	my @wrong = map { "attempt $_ has left $effects{$_} effects" } grep { $effects{$_} > 1 } sort keys %effects;
+
+	push @wrong, 'has left no effect' if $node->{end} eq 'succeeded ' && !$effects{ $node->{attempt} };
+	for my $attempt (grep { $_ != $node->{attempt} || $node->{end} ne 'succeeded ' } sort keys %effects)
+	{
+		my $action = $plan->[ $attempt > @$plan ? -1 : $attempt - 1 ];
+		push @wrong, "attempt $attempt has left an effect" if $action !~ /^snooze/;
+	}
+	return @wrong;
+}
+
+sub check_run
+{
+	my ($run, $ends, $effects) = @_;
+	my $steps = $ends->{ $run->{id} }{steps};
+	my ($end) = $ends->{ $run->{id} }{end};
+	my @wrong;
+
+	$run->{ending} = $end =~ /^cancelled|deadline/;
+	push @wrong, "$end: was not cancelled" if $end eq 'cancelled cancelled' && !$cancelled{ $run->{id} };
+	push @wrong, "$end: has no deadline" if $end eq 'timed_out deadline' && !$run->{flow}{deadline};
+	# it may be cancelled, or end, before it has begun
+	return @wrong if !$steps && $run->{ending};
+	for my $step (@{ $run->{flow}{steps} })
+	{
+		my $node = $steps->{ $step->{name} };
+		my @items = map { $steps->{"$step->{name} $_"} // () } 0 .. 9;
+		my $plan = $run->{plans}{ $step->{name} };
+
+		push @wrong, map { "$step->{name} ($node->{end}) $_" } wrong_with($run, $step, $node, $steps, \@items);
+		push @wrong, map { "$step->{name} ($node->{end}) $_" } wrong_with_effects($step->{for_each} ? ['none'] : $plan, $node, %{ $effects->{ $node->{id} } || {} })
+		  unless $step->{for_each};
+		for my $i (0 .. $#items)
+		{
+			push @wrong, map { "$step->{name} $i ($items[$i]{end}) $_" } wrong_with_item($step, $plan->[$i], $items[$i], $node),
+			  wrong_with_effects($plan->[$i], $items[$i], %{ $effects->{ $items[$i]{id} } || {} });
+		}
+	}
+	my $expected = join ' ', WorkflowModel::end_of_run(map { [ (split / /, $steps->{ $_->{name} }{end})[0], $_->{optional} ] } @{ $run->{flow}{steps} });
+	push @wrong, "$end: expected '$expected'" if !$run->{ending} && $end !~ /^lost/ && $end ne $expected;
+	return @wrong;
+}
+
+sub ends_of
+{
+	my (@runs) = @_;
+	my $seen = observe(@runs);
+	my %ends;
+
+	for my $run (@runs)
+	{
+		my $of = $seen->{ $run->{id} };
+		$ends{ $run->{id} }{end} = $of->{run};
+		for my $name (keys %{ $of->{steps} || {} })
+		{
+			my ($end, $attempt) = $of->{steps}{$name}{shown} =~ /^(.*) (\d+)$/;
+			$ends{ $run->{id} }{steps}{$name} = { id => $of->{steps}{$name}{id}, end => $end, attempt => $attempt };
+		}
+	}
+	return \%ends;
+}
+
+sub stage_of_kills
+{
+	my ($number) = @_;
+	my $name = 'kills ' . ($seed + $number);
+	my (@queued, @wrong, %effects);
+
+	srand($seed + $number);
+	set_clock($node, $db, undef);
+	local $unit = 0.01;
+	$model = WorkflowModel->new;
+	$model->define("k$number-$_", random_steps("k$number-$_"), chance(0.1) ? 10 * span() : undef) for 1 .. $flows;
+	app(map { define_flow($_) } @{ $model->{flows} });
+	for my $flow (@{ $model->{flows} })
+	{
+		my $plans = random_plans($flow, 0);
+		push @queued, [ $model->trigger($flow, $plans), "jobsched.trigger('$flow->{name}', " . args_of($plans) . ')' ];
+	}
+	queue(@queued);
+	my @runs = map { $_->[0] } @queued;
+	for my $cycle (1 .. $kills)
+	{
+		usleep(int(rand(300_000)));
+		meddle(@runs) if chance(0.5);
+		kill_one((qw(worker scheduler postmaster))[ $cycle % 3 ]);
+	}
+	my $until = time() + ($PostgreSQL::Test::Utils::timeout_default || 180);
+	while (psql('SELECT count(*) FROM jobsched_internal.run') > 0 && time() < $until)
+	{
+		send_all();
+		usleep(100_000);
+	}
+	wait_drained($node, $db);
+	pass("$name: nothing waits for ever");
+	$effects{ $_->[0] }{ $_->[1] } = $_->[2]
+	  for map { [ split /\|/ ] } split /\n/, psql("SELECT run_id, attempt, count(*) FROM app.effect WHERE run_id >= $runs[0]{id} GROUP BY 1, 2");
+	my $ends = ends_of(@runs);
+	for my $run (@runs)
+	{
+		my @of_run = check_run($run, $ends, \%effects);
+		push @wrong, map { "$run->{flow}{name}, run $run->{id}: $_" } @of_run;
+		diag told_of($run) if @of_run;
+	}
+	is(join("\n", @wrong), '', "$name: every step has ended as the table says, nothing twice");
+	is(psql(qq{SELECT string_agg(concat_ws(' ', r.run_id, r.status, t.n), ', ') FROM jobsched.runs r
+			LEFT JOIN (SELECT run_id, count(*) AS n FROM app.told GROUP BY 1) t USING (run_id)
+			WHERE r.run_id IN (} . join(',', map { $_->{id} } @runs) . q{) AND COALESCE(t.n, 0) <> (r.status <> 'cancelled')::int}), '', "$name: functions are told of each end, once");
+	app(map { "SELECT jobsched.drop_job('$_->{name}')" } @{ $model->{flows} });
+	return;
+}
+
 stage($_) for 0 .. $stages - 1;
+stage_of_kills($_) for 0 .. $stages - 1;
 note join ', ', map { "$_: $counts{$_}" } sort keys %counts;
 
 end_sessions($node);
