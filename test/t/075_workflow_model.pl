@@ -505,12 +505,16 @@ sub follow
 
 sub crash
 {
-	# all that has been committed without waiting is on the disk
+	# Nothing happens until the clock is what it was.  And a statement that waits for
+	# the disk: all that has been committed is on it.
+	psql(q{ALTER SYSTEM SET jobsched.enabled = off});
 	psql(q{CREATE TABLE app.flush (); DROP TABLE app.flush});
 	end_sessions($node);
 	kill_and_start($node);
-	wait_scheduler($node, $db);
+	wait_connection($node, $db);
 	psql(sprintf q{SELECT public.set_clock(to_timestamp(%.3f))}, $epoch + $model->{clock});
+	set_setting($node, 'jobsched.enabled', undef);
+	wait_scheduler($node, $db);
 	$model->crash;
 	return;
 }
