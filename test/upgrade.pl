@@ -107,10 +107,10 @@ sub check_trees
 	is(shown($node, $waits), 'ask queued waiting_for_event, later queued waiting_for_upstream, clean queued waiting_for_upstream', 'one that waits for an event still does');
 	sql_as($node, $db, 'app', "SELECT jobsched.send_event('no', '[2]', run_id => $waits)");
 	wait_run_state($node, $db, $waits, 'succeeded');
-	is($node->safe_psql($db, "SELECT result #> '{ask,n}', result #> '{later,n}' FROM jobsched.runs WHERE run_id = $waits"), '[1, 2]|2', 'events from before and after are seen');
+	is($node->safe_psql($db, "SELECT result #> '{ask}', result #> '{later}' FROM jobsched.runs WHERE run_id = $waits"), '[1, 2]|2', 'events from before and after are seen');
 	wait_run_state($node, $db, $next, 'succeeded');
 	is($node->safe_psql($db, "SELECT status, (SELECT count(*) FROM app.effect e JOIN jobsched.runs m USING (run_id) WHERE m.parent_run_id = $batch) FROM jobsched.runs WHERE run_id = $batch"), 'succeeded|3', 'a batch ends, and each member has been done once');
-	is($node->safe_psql($db, "SELECT result #>> '{n,total}', result #>> '{n,succeeded}' FROM jobsched.runs WHERE run_id = $next"), '3|3', 'what comes after it sees its totals');
+	is($node->safe_psql($db, "SELECT result ->> 'total', result ->> 'succeeded' FROM jobsched.runs WHERE run_id = $next"), '3|3', 'what comes after it sees its totals');
 	return;
 }
 

@@ -130,7 +130,7 @@ for my $case ([ $node, 'copy', 'plain' ], [ $other, 'shop', 'custom' ], [ $other
 	my $anew = $target->safe_psql($name, q{SELECT jobsched.trigger('flow')});
 	$target->safe_psql($name, "SELECT jobsched.send_event(name, '18', run_id => $anew) FROM unnest('{go,on}'::text[]) name");
 	wait_run_state($target, $name, $anew, 'succeeded');
-	is($target->safe_psql($name, "SELECT result #>> '{ask,n}', (SELECT string_agg(step || ' ' || owner, ', ' ORDER BY step_no) FROM jobsched.steps s JOIN jobsched.runs USING (run_id) WHERE workflow_run_id = $anew)
+	is($target->safe_psql($name, "SELECT result #>> '{ask}', (SELECT string_agg(step || ' ' || owner, ', ' ORDER BY step_no) FROM jobsched.steps s JOIN jobsched.runs USING (run_id) WHERE workflow_run_id = $anew)
 		FROM jobsched.runs WHERE run_id = $anew"), '18|first second, ask second, last second', "$where: a workflow runs, with all its steps, as its owner");
 }
 is($node->safe_psql($db, q{SELECT count(*) FROM hit WHERE db <> current_database()}), '0', 'the original is where it was');
@@ -172,7 +172,7 @@ is($node->safe_psql($db, "SELECT string_agg(concat_ws(' ', step, status, reason)
 	'first succeeded, ask queued waiting_for_event, last queued waiting_for_upstream', 'a workflow waits on');
 $node->safe_psql($db, "SELECT jobsched.send_event('on', NULL, run_id => $flow)");
 wait_run_state($node, $db, $flow, 'succeeded');
-is($node->safe_psql($db, "SELECT result #>> '{ask,n}' FROM jobsched.runs WHERE run_id = $flow"), '17', 'with the event that it had got');
+is($node->safe_psql($db, "SELECT result #>> '{ask}' FROM jobsched.runs WHERE run_id = $flow"), '17', 'with the event that it had got');
 $node->safe_psql($db, q{SELECT jobsched.resume_job('paused')});
 wait_run_state($node, $db, $batch, 'succeeded');
 wait_value($node, $db, "SELECT string_agg(status, ',') FROM jobsched.runs WHERE job_name = 'once' AND run_id > $batch", 'succeeded', 'and a batch ends, and what comes after it');
