@@ -34,7 +34,7 @@ log_line_prefix = '%m [%p] %b %q%a '
 	return $node;
 }
 
-my $loaded = "shared_preload_libraries = 'jobsched'\njobsched.max_workers = 4\njobsched.instance_id = 'shop'\n";
+my $loaded = "shared_preload_libraries = 'jobsched'\njobsched.max_workers = 8\njobsched.instance_id = 'shop'\n";
 
 sub bindir
 {

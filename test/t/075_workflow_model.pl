@@ -37,7 +37,7 @@ my $rounds = 8;
 my $generations = 3;
 
 # How long the system may take to come to what the model says, without any change.
-my $patience = $ENV{WFP} || 30;
+my $patience = 30;
 
 my $node = jobsched_node('workflow_model', conf => q{
 restart_after_crash = on
