@@ -16,7 +16,7 @@ use FindBin;
 use lib $FindBin::Bin;
 use JSON::PP;
 use JobschedTest;
-use List::Util qw(any first shuffle sum0);
+use List::Util qw(first shuffle);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Storable qw(dclone);
