@@ -75,12 +75,14 @@ sub begin_trees
 			{"name": "ask", "command": "SELECT jobsched.event(''yes'') || jobsched.event(''no'') AS n", "wait_for": ["yes", "no"], "wait_timeout": "1 day"},
 			{"name": "later", "command": "SELECT jobsched.event(''early'') AS n", "wait_for": ["early"]},
 			{"name": "clean", "command": "SELECT 1", "after": ["ask", "later"], "when": "always", "delay": "1 s"}]');
-		SELECT jobsched.create_job('one at a time', handler => 'app.hold', max_concurrency => 1);
+		CREATE FUNCTION app.hold_if(args jsonb) RETURNS void LANGUAGE sql AS
+			'SELECT app.leave(args); SELECT pg_sleep(CASE WHEN args ? ''hold'' AND jobsched.attempt() = 1 THEN 3600 ELSE 0 END)';
+		SELECT jobsched.create_job('one at a time', handler => 'app.hold_if', max_concurrency => 1);
 		SELECT jobsched.create_job('totals', command => 'SELECT result AS n FROM jobsched.upstream()')});
 	$flow = $node->safe_psql($db, q{SELECT jobsched.trigger('flow')});
 	$waits = $node->safe_psql($db, q{SELECT jobsched.trigger('asks')});
 	($batch, $next) = split /\|/, sql_as($node, $db, 'app', q{
-		SELECT jobsched.trigger_batch('one at a time', array_fill(NULL::jsonb, ARRAY[3]), on_complete => 'totals') \gset
+		SELECT jobsched.trigger_batch('one at a time', ARRAY['{"hold": 1}', '{}', '{}']::jsonb[], on_complete => 'totals') \gset
 		SELECT :trigger_batch, (SELECT run_id FROM jobsched.runs WHERE job_name = 'totals')});
 	wait_until($node, $db, "SELECT (SELECT count(*) FROM jobsched.step_items WHERE workflow_run_id = $flow AND status = 'running') = 2", 'elements are executed');
 	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $batch AND status = 'running')", 'a member is executed');
