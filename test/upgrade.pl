@@ -34,7 +34,7 @@ log_line_prefix = '%m [%p] %b %q%a '
 	return $node;
 }
 
-my $loaded = "shared_preload_libraries = 'jobsched'\njobsched.max_workers = 4\njobsched.instance_id = 'shop'\n";
+my $loaded = "shared_preload_libraries = 'jobsched'\njobsched.max_workers = 8\njobsched.instance_id = 'shop'\n";
 
 sub bindir
 {
@@ -55,6 +55,65 @@ sub hold
 	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.running r JOIN pg_stat_activity a ON a.pid = r.worker_pid
 		WHERE r.run_id = $run_id AND a.wait_event = 'PgSleep')", "$job holds");
 	return $run_id;
+}
+
+# Workflow runs and a batch in the middle: one in a step that is executed, one that has
+# got one of two events, with another that nobody has waited for yet, and a batch of
+# which one member is executed and others wait.
+sub begin_trees
+{
+	my ($node) = @_;
+	my ($flow, $waits, $batch, $next);
+
+	sql_as($node, $db, 'app', q{
+		SELECT jobsched.create_job('flow', steps => '[
+			{"name": "first", "command": "SELECT 1 AS n"},
+			{"name": "each", "for_each": "SELECT ''[1, 2]''::jsonb", "handler": "app.hold"},
+			{"name": "bad", "handler": "app.fail", "after": ["first"], "max_attempts": 1, "optional": true},
+			{"name": "sum", "command": "SELECT count(*) AS n FROM jobsched.step_results() WHERE status IN (''succeeded'', ''failed'')", "after": ["each", "bad"], "when": "done"}]');
+		SELECT jobsched.create_job('asks', steps => '[
+			{"name": "ask", "command": "SELECT jobsched.event(''yes'') || jobsched.event(''no'') AS n", "wait_for": ["yes", "no"], "wait_timeout": "1 day"},
+			{"name": "later", "command": "SELECT jobsched.event(''early'') AS n", "wait_for": ["early"]},
+			{"name": "clean", "command": "SELECT 1", "after": ["ask", "later"], "when": "always", "delay": "1 s"}]');
+		CREATE FUNCTION app.hold_if(args jsonb) RETURNS void LANGUAGE sql AS
+			'SELECT app.leave(args); SELECT pg_sleep(CASE WHEN args ? ''hold'' AND jobsched.attempt() = 1 THEN 3600 ELSE 0 END)';
+		SELECT jobsched.create_job('one at a time', handler => 'app.hold_if', max_concurrency => 1);
+		SELECT jobsched.create_job('totals', command => 'SELECT result AS n FROM jobsched.upstream()')});
+	$flow = $node->safe_psql($db, q{SELECT jobsched.trigger('flow')});
+	$waits = $node->safe_psql($db, q{SELECT jobsched.trigger('asks')});
+	($batch, $next) = split /\|/, sql_as($node, $db, 'app', q{
+		SELECT jobsched.trigger_batch('one at a time', ARRAY['{"hold": 1}', '{}', '{}']::jsonb[], on_complete => 'totals') \gset
+		SELECT :trigger_batch, (SELECT run_id FROM jobsched.runs WHERE job_name = 'totals')});
+	wait_until($node, $db, "SELECT (SELECT count(*) FROM jobsched.step_items WHERE workflow_run_id = $flow AND status = 'running') = 2", 'elements are executed');
+	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.runs WHERE parent_run_id = $batch AND status = 'running')", 'a member is executed');
+	sql_as($node, $db, 'app', "SELECT jobsched.send_event('yes', '[1]', run_id => $waits), jobsched.send_event('early', '2', run_id => $waits)");
+	wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched_internal.event_match)", 'a step has got an event');
+	return ($flow, $waits, $batch, $next);
+}
+
+sub shown
+{
+	my ($node, $run_id) = @_;
+	return $node->safe_psql($db, "SELECT string_agg(concat_ws(' ', step, status, reason), ', ' ORDER BY step_no) FROM jobsched.steps WHERE workflow_run_id = $run_id");
+}
+
+# They go on where they were.
+sub check_trees
+{
+	my ($node, $flow, $waits, $batch, $next) = @_;
+
+	wait_run_state($node, $db, $flow, 'succeeded');
+	is(shown($node, $flow), 'first succeeded, each succeeded, bad failed error, sum succeeded', 'a workflow run goes on, and ends');
+	is($node->safe_psql($db, "SELECT result #>> '{sum,n}', result #>> '{each,succeeded}' FROM jobsched.runs WHERE run_id = $flow"), '3|2', 'with what its steps had done before');
+	is($node->safe_psql($db, "SELECT count(*) FROM app.effect WHERE run_id IN (SELECT run_id FROM jobsched.step_items WHERE workflow_run_id = $flow)"), '2', 'each element once');
+	is(shown($node, $waits), 'ask queued waiting_for_event, later queued waiting_for_upstream, clean queued waiting_for_upstream', 'one that waits for an event still does');
+	sql_as($node, $db, 'app', "SELECT jobsched.send_event('no', '[2]', run_id => $waits)");
+	wait_run_state($node, $db, $waits, 'succeeded');
+	is($node->safe_psql($db, "SELECT result #> '{ask}', result #> '{later}' FROM jobsched.runs WHERE run_id = $waits"), '[1, 2]|2', 'events from before and after are seen');
+	wait_run_state($node, $db, $next, 'succeeded');
+	is($node->safe_psql($db, "SELECT status, (SELECT count(*) FROM app.effect e JOIN jobsched.runs m USING (run_id) WHERE m.parent_run_id = $batch) FROM jobsched.runs WHERE run_id = $batch"), 'succeeded|3', 'a batch ends, and each member has been done once');
+	is($node->safe_psql($db, "SELECT result ->> 'total', result ->> 'succeeded' FROM jobsched.runs WHERE run_id = $next"), '3|3', 'what comes after it sees its totals');
+	return;
 }
 
 # A database of an owner who is no superuser; jobs in every state.
@@ -160,7 +219,7 @@ sub contents
 	my ($node, $in) = @_;
 	my $rows = join ' UNION ALL ',
 	  map { "SELECT '$_' AS what, count(*)::text AS n, md5(string_agg(t::text, '' ORDER BY t::text)) AS digest FROM jobsched_internal.$_ t" }
-	  ('identity', 'job', 'job_state', 'run', 'dependency', 'ring', 'history', 'attempt', 'retried', 'run_log', 'secret');
+	  ('identity', 'job', 'job_state', 'run', 'dependency', 'event', 'event_match', 'event_full', 'ring', 'history', 'attempt', 'retried', 'run_log', 'secret');
 
 	return $node->safe_psql($in, qq{
 		$rows
@@ -228,6 +287,7 @@ sub check_after
 	my ($held, $apart, $due, $later, $paused, $waiting) = @{ $was{runs} };
 
 	wait_scheduler($node, $db);
+	check_trees($node, @{ $was{trees} });
 	is($node->safe_psql($db, $definitions), $was{definitions}, 'the jobs are what they were, in the same states');
 	is($node->safe_psql($db, q{SELECT string_agg(DISTINCT status, ' ') FROM jobsched.health() WHERE "check" IN ('identity', 'scheduler', 'enabled')}),
 		'ok', 'health() finds it at home');
@@ -333,8 +393,9 @@ sub upgrade
 		$old->safe_psql($db, q{SELECT max(run_id) FROM jobsched.runs WHERE job_name = 'paused'}) ];
 	push @{ $was{runs} }, $old->safe_psql($db, q{SELECT jobsched.trigger('seen', after_when => 'done',
 		after => ARRAY(SELECT run_id FROM jobsched.runs WHERE job_name = 'result' OR priority = 7))});
+	$was{trees} = [ begin_trees($old) ];
 	$was{definitions} = $old->safe_psql($db, $definitions);
-	is(scalar(split /\n/, $was{definitions}), 15, 'the jobs to begin with');
+	is(scalar(split /\n/, $was{definitions}), 19, 'the jobs to begin with');
 	($was{max_job}, $was{max_run}) = split /\|/, $old->safe_psql($db, q{SELECT (SELECT max(job_id) FROM jobsched.jobs), (SELECT max(run_id) FROM jobsched.runs)});
 	$was{stopped} = $old->safe_psql($db, 'SELECT clock_timestamp()');
 	$old->stop;

@@ -38,16 +38,27 @@ sql_as($node, $db, 'first', q{
 	SELECT jobsched.drop_job('dropped')});
 sql_as($node, $db, 'second', q{
 	SELECT jobsched.create_job('of second', command => E'INSERT INTO public.hit VALUES (''x\ty\\\\z'')', mode => 'transaction');
-	SELECT jobsched.create_job('at start', '@startup', handler => 'public.handle')});
+	SELECT jobsched.create_job('at start', '@startup', handler => 'public.handle');
+	SELECT jobsched.create_job('flow', steps => '[
+		{"name": "first", "command": "SELECT 1 AS n"},
+		{"name": "ask", "command": "SELECT jobsched.event(''go'') AS n", "wait_for": ["go", "on"]},
+		{"name": "last", "handler": "public.handle"}]')});
 wait_until($node, $db, q{SELECT count(*) >= 2 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'succeeded'}, 'it ticks');
 wait_until($node, $db, q{SELECT state = 'completed' FROM jobsched.jobs WHERE name = 'once'}, 'the one-shot has run');
 $node->safe_psql($db, q{SELECT jobsched.trigger('of second', run_at => now() + interval '1 day')});
 
+# A workflow in the middle, which has got one of two events, and a batch that waits.
+my $flow = $node->safe_psql($db, q{SELECT jobsched.trigger('flow')});
+my $batch = $node->safe_psql($db, q{SELECT jobsched.trigger_batch('paused', '{NULL,NULL}', on_complete => 'once')});
+wait_until($node, $db, "SELECT EXISTS (SELECT FROM jobsched.steps WHERE workflow_run_id = $flow AND step = 'ask' AND reason = 'waiting_for_event')", 'a step waits for events');
+$node->safe_psql($db, "SELECT jobsched.send_event('go', '17', run_id => $flow)");
+wait_until($node, $db, 'SELECT EXISTS (SELECT FROM jobsched_internal.event_match)', 'it has got one');
+
 my $definition = q{
-	SELECT job_id, name, owner, schedule, timezone, command, handler, args, mode, enabled, description, metadata, created_at
+	SELECT job_id, name, owner, schedule, timezone, command, handler, args, mode, enabled, description, metadata, created_at, steps
 	FROM jobsched.jobs ORDER BY job_id};
 my $wanted = $node->safe_psql($db, $definition);
-is(scalar(split /\n/, $wanted), 6, 'the jobs to begin with');
+is(scalar(split /\n/, $wanted), 7, 'the jobs to begin with');
 
 # ------------------------------------------------------------------------
 # pg_dump, at any moment
@@ -56,7 +67,7 @@ is(scalar(split /\n/, $wanted), 6, 'the jobs to begin with');
 $node->command_ok([ 'pg_dump', '-Fp', '-f', "$dir/plain.sql", '-d', $node->connstr($db) ], 'pg_dump, plain');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", '-d', $node->connstr($db) ], 'pg_dump, custom format');
 my $dump = slurp_file("$dir/plain.sql");
-unlike($dump, qr/COPY jobsched_internal\.(run|history|job_state|identity|ring|run_log)/, 'what happened here is not dumped');
+unlike($dump, qr/COPY jobsched_internal\.(run|history|job_state|identity|ring|run_log|dependency|event|event_match)\b/, 'what happened here is not dumped');
 unlike($dump, qr/\tdropped\t/, 'nor jobs that were dropped');
 
 # ------------------------------------------------------------------------
@@ -102,9 +113,9 @@ for my $case ([ $node, 'copy', 'plain' ], [ $other, 'shop', 'custom' ], [ $other
 	is($target->safe_psql($name, q{SELECT count(*) FROM jobsched.runs WHERE job_name <> 'own' AND status <> 'queued'}), '0', "$where: and no other");
 	is($target->safe_psql($name, q{SELECT count(*) FROM hit}), '0', "$where: nothing has happened");
 
-	is($target->safe_psql($name, 'SELECT jobsched.adopt()'), '6', "$where: adopt() wakes them");
+	is($target->safe_psql($name, 'SELECT jobsched.adopt()'), '7', "$where: adopt() wakes them");
 	is($target->safe_psql($name, q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM jobsched.jobs}),
-		'at start active, of second active, off disabled, once completed, own active, paused paused, tick active', "$where: as what they were");
+		'at start active, flow active, of second active, off disabled, once completed, own active, paused paused, tick active', "$where: as what they were");
 	wait_until($target, $name, q{SELECT count(*) >= 2 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'succeeded'}, 'it ticks');
 	is($target->safe_psql($name, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'tick' AND missed_count > 1}), '0', "$where: what was slept through is not made up for");
 	wait_run_state($target, $name, $asleep, 'succeeded');
@@ -113,6 +124,14 @@ for my $case ([ $node, 'copy', 'plain' ], [ $other, 'shop', 'custom' ], [ $other
 		$node->safe_psql($db, q{SELECT args FROM jobsched.jobs WHERE name = 'tick'}), "$where: with its arguments");
 	is($target->safe_psql($name, q{SELECT count(*) FROM jobsched.runs WHERE job_name IN ('paused', 'off', 'at start', 'once')}), '0', "$where: others wait for their time, and a time that has passed does not come again");
 	is($target->safe_psql($name, 'SELECT jobsched.adopt()'), '0', "$where: adopt() again does nothing");
+
+	# What waited in the original does not exist here, nor what it had got.
+	is($target->safe_psql($name, 'SELECT (SELECT count(*) FROM jobsched_internal.event), (SELECT count(*) FROM jobsched_internal.dependency)'), '0|0', "$where: no events, and nobody waits");
+	my $anew = $target->safe_psql($name, q{SELECT jobsched.trigger('flow')});
+	$target->safe_psql($name, "SELECT jobsched.send_event(name, '18', run_id => $anew) FROM unnest('{go,on}'::text[]) name");
+	wait_run_state($target, $name, $anew, 'succeeded');
+	is($target->safe_psql($name, "SELECT result #>> '{ask}', (SELECT string_agg(step || ' ' || owner, ', ' ORDER BY step_no) FROM jobsched.steps s JOIN jobsched.runs USING (run_id) WHERE workflow_run_id = $anew)
+		FROM jobsched.runs WHERE run_id = $anew"), '18|first second, ask second, last second', "$where: a workflow runs, with all its steps, as its owner");
 }
 is($node->safe_psql($db, q{SELECT count(*) FROM hit WHERE db <> current_database()}), '0', 'the original is where it was');
 is($node->safe_psql($db, q{SELECT DISTINCT state FROM jobsched.jobs WHERE name IN ('tick', 'of second')}), 'active', 'and awake');
@@ -146,6 +165,17 @@ is($node->safe_psql($db, "SELECT count(*) FROM jobsched.runs WHERE started_at > 
 $node->safe_psql($db, 'SELECT jobsched.adopt()');
 wait_run_state($node, $db, $asleep, 'succeeded');
 wait_value($node, $db, "SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'tick' AND status = 'succeeded' AND scheduled_for > '$since'", 't', 'until adopt()');
+
+# The workflow that was in the middle is where it was, and has the event that it had got;
+# so is the batch.
+is($node->safe_psql($db, "SELECT string_agg(concat_ws(' ', step, status, reason), ', ' ORDER BY step_no) FROM jobsched.steps WHERE workflow_run_id = $flow"),
+	'first succeeded, ask queued waiting_for_event, last queued waiting_for_upstream', 'a workflow waits on');
+$node->safe_psql($db, "SELECT jobsched.send_event('on', NULL, run_id => $flow)");
+wait_run_state($node, $db, $flow, 'succeeded');
+is($node->safe_psql($db, "SELECT result #>> '{ask}' FROM jobsched.runs WHERE run_id = $flow"), '17', 'with the event that it had got');
+$node->safe_psql($db, q{SELECT jobsched.resume_job('paused')});
+wait_run_state($node, $db, $batch, 'succeeded');
+wait_value($node, $db, "SELECT string_agg(status, ',') FROM jobsched.runs WHERE job_name = 'once' AND run_id > $batch", 'succeeded', 'and a batch ends, and what comes after it');
 
 check_log($node);
 check_log($other);
