@@ -205,7 +205,9 @@ find_run(const Search *search, const char *name)
 	wanted.place = place_of_name(name);
 	if (wanted.place == 0)
 		return 0;
-	to -= Max(search->step->step_no - wanted.place - 1, 0);
+	/* What undoes steps is queued in another order. */
+	if (!js_step_undoes(search->step))
+		to -= Max(search->step->step_no - wanted.place - 1, 0);
 	js_history_search_children(search->run->parent_run_id, to, note_run, &wanted, &wanted.run_id);
 	return wanted.run_id;
 }

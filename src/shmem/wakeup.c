@@ -4,16 +4,18 @@
  *		Notifies the scheduler at commit of what a transaction has done.
  *
  * trigger() and the like note what they queued or changed.  When the
- * transaction has committed, and its rows are visible, the notes go into the
- * shared memory of the database's scheduler, and its latch is set.  An abort
- * discards them.  Notes of an aborted subtransaction stay: the scheduler looks
- * for the rows and finds none.
+ * transaction has committed, its rows are visible, others have been told what
+ * it has changed in the catalogs, and its locks are released, the notes go into
+ * the shared memory of the database's scheduler, and its latch is set.  Any
+ * sooner, a worker could still execute a function that the transaction has
+ * replaced, or wait for its locks.  An abort discards the notes.  Those of an
+ * aborted subtransaction stay: the scheduler looks for the rows and finds none.
  *
  * A prepared transaction commits in another session, which knows nothing of our
  * notes.  So PREPARE leaves a mark with the database, and if there is one,
  * COMMIT PREPARED (utility_hook.c) makes the scheduler read everything.
  *
- * There is one callback, registered once in the life of the process.
+ * The callbacks are registered once in the life of the process.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -25,6 +27,7 @@
 #include "miscadmin.h"
 #include "shmem/shmem.h"
 #include "shmem/wakeup.h"
+#include "utils/resowner.h"
 
 #define MAX_NOTES 64
 
@@ -36,36 +39,54 @@ static bool note_unhold = false;
 static bool note_sweep = false;
 static bool note_roles = false;
 
+static bool has_committed = false;
+
+static void
+forget_notes(void)
+{
+	note_count = 0;
+	note_overflow = note_start = note_unhold = note_sweep = note_roles = has_committed = false;
+}
+
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
-		event != XACT_EVENT_PREPARE)
+	if (event == XACT_EVENT_COMMIT)
+		has_committed = true;
+	if (event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	if (event == XACT_EVENT_PREPARE && (note_count > 0 || note_overflow))
 		js_database_note_prepared(MyDatabaseId);
 	/* If the extension is gone, the scheduler that now starts finds that. */
 	if (note_unhold)
 		js_database_unhold(MyDatabaseId, false);
-	if (event == XACT_EVENT_COMMIT)
-	{
-		if (note_sweep)
-			js_launcher_sweep();
-		if (note_roles)
-			js_databases_follow_roles();
-		if (note_start)
-			(void) js_database_want(MyDatabaseId);
-		if (note_count > 0 || note_overflow)
-			js_database_tell(MyDatabaseId, notes, note_count, note_overflow);
-	}
-	note_count = 0;
-	note_overflow = note_start = note_unhold = note_sweep = note_roles = false;
+	forget_notes();
+}
+
+/* The last that a commit does which others can see is to release its locks. */
+static void
+at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (!has_committed || phase != RESOURCE_RELEASE_LOCKS || !is_top_level)
+		return;
+	if (note_unhold)
+		js_database_unhold(MyDatabaseId, false);
+	if (note_sweep)
+		js_launcher_sweep();
+	if (note_roles)
+		js_databases_follow_roles();
+	if (note_start)
+		(void) js_database_want(MyDatabaseId);
+	if (note_count > 0 || note_overflow)
+		js_database_tell(MyDatabaseId, notes, note_count, note_overflow);
+	forget_notes();
 }
 
 void
 js_wakeup_init(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterResourceReleaseCallback(at_release, NULL);
 }
 
 static void

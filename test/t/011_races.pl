@@ -182,6 +182,27 @@ wait_value($node, 'second', q{SELECT s.last_status IS NOT NULL, s.skipped FROM j
 	't|0', 'once');
 
 # ------------------------------------------------------------------------
+# A function is replaced by the transaction that queues a run of it
+# ------------------------------------------------------------------------
+
+# A commit that tells others of much is long over for readers before they are told.
+my $replacer = $node->background_psql('second');
+$replacer->query_safe(q{
+	CREATE FUNCTION app.version(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '0'; END $$;
+	SELECT jobsched.create_job('version', handler => 'app.version', owner => 'app')});
+my @versions = map {
+	my $run_id = $replacer->query_safe(qq{
+		BEGIN;
+		DO \$\$ BEGIN FOR i IN 1 .. 300 LOOP EXECUTE 'CREATE TABLE many_' || i || '_$_ ()'; END LOOP; END \$\$;
+		CREATE OR REPLACE FUNCTION app.version(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$ BEGIN RETURN '$_'; END \$\$;
+		SELECT jobsched.trigger('version');
+		COMMIT});
+	end_of($node, 'second', $run_id, 'result');
+} 1 .. 10;
+is("@versions", join(' ', 1 .. 10), 'the run executes the new one');
+$replacer->quit;
+
+# ------------------------------------------------------------------------
 # The extension is replaced while a run goes on
 # ------------------------------------------------------------------------
 
