@@ -36,8 +36,8 @@
  *		COMMIT								2D000, before anything is committed
  *		ROLLBACK, to be in a transaction	allowed, but the run fails (2D000) at its next
  *			that could be made read write	step, or its end: nothing can be committed
- *		NOTIFY, LISTEN, temporary tables,	allowed by the server, and rolled back
- *			SET, SET ROLE
+ *		NOTIFY, LISTEN, SET, SET ROLE,		allowed by the server, and rolled back
+ *			rows of temporary tables
  *		large objects in 15					allowed by the server, and rolled back
  *		session locks						released when the execution ends
  *		dblink, COPY TO PROGRAM, other		not ours to undo; who does that outside of a
@@ -474,16 +474,16 @@ check_same(const JsMemo *memo, const char *function, Jsonb *args)
 static void
 check_can_commit(bool atomic)
 {
-	if (atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("step() is called where nothing can be committed"),
-				 errhint("The procedure has to call it directly, or by procedures without SECURITY DEFINER and SET.")));
 	if (IsSubTransaction())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("step() is called in a block with EXCEPTION"),
 				 errhint("Such a block cannot be committed in parts. Let the function that the step calls catch its errors, and return what became of it.")));
+	if (atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("step() is called where nothing can be committed"),
+				 errhint("The procedure has to call it directly, or by procedures without SECURITY DEFINER and SET.")));
 }
 
 /* A worker that was given up has no run any more. */
