@@ -27,7 +27,8 @@
  * transaction that the procedure has been in is rolled back, at the beginning of a step
  * and at the end.  Read only is there to say so in time (25006); what gets around it is
  * lost and not repeated.  Every commit of such a run is one of a step or that of its
- * record.  Hence what somebody may try is this:
+ * record.  (pg_stat_database counts a rollback more for each step.)  Hence what somebody
+ * may try is this:
  *
  *		INSERT, DDL, nextval(), setval()	25006, by the server
  *		trigger(), http_request() and all	25006: js_check_may_write(), which each

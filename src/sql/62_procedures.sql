@@ -30,8 +30,10 @@ COMMENT ON PROCEDURE jobsched.sleep IS
 'In a durable procedure: goes on once the delay is over; until then the run waits, and holds no worker.';
 
 CREATE VIEW jobsched.procedure_steps WITH (security_invoker) AS
-SELECT m.run_id, m.seq, m.name, m.job_id, n.name AS job_name, pg_catalog.pg_get_userbyid(m.owner) AS owner,
-	m.function,
+SELECT m.run_id, m.seq,
+	CASE WHEN jobsched_internal.may_see(m.owner) THEN m.name END AS name,
+	m.job_id, n.name AS job_name, pg_catalog.pg_get_userbyid(m.owner) AS owner,
+	CASE WHEN jobsched_internal.may_see(m.owner) THEN m.function END AS function,
 	CASE WHEN jobsched_internal.may_see(m.owner) THEN m.result END AS result,
 	m.sleeps_until, m.stored_at
 FROM jobsched_internal.memo m
