@@ -12,7 +12,7 @@ CREATE FUNCTION public.handle_set(jsonb) RETURNS SETOF jsonb LANGUAGE sql AS $$ 
 CREATE FUNCTION public.handle_text(jsonb) RETURNS text LANGUAGE sql AS $$ SELECT $1::text $$;
 CREATE FUNCTION public.handle_json(json) RETURNS jsonb LANGUAGE sql AS $$ SELECT $1::jsonb $$;
 CREATE FUNCTION public.handle_none() RETURNS jsonb LANGUAGE sql AS $$ SELECT '{}'::jsonb $$;
-CREATE PROCEDURE public.handle_procedure(jsonb) LANGUAGE sql AS $$ $$;
+CREATE PROCEDURE public.handle_procedure(integer) LANGUAGE sql AS $$ $$;
 
 -- What a job is, without what differs from one run of this test to the next.
 CREATE VIEW definitions AS

@@ -20,6 +20,7 @@
 #include "http/step_placeholders.h"
 #include "run/execsql.h"
 #include "run/http_job.h"
+#include "run/procedure.h"
 #include "store/bounds.h"
 #include "utils/timestamp.h"
 
@@ -45,6 +46,25 @@ checking(const JsJobDefinition *def, const char *parameter)
 		*def->checking = parameter;
 }
 
+/* A function, or a durable procedure, whose steps are transactions of their own. */
+static void
+check_handler(const JsJob *job, const JsJobDefinition *def)
+{
+	checking(def, "handler");
+	if (!js_handler_is_procedure(job->handler))
+	{
+		(void) js_handler_lookup(job->handler);
+		return;
+	}
+	js_procedure_check(job->handler);
+	checking(def, "share_transaction");
+	if (job->share_transaction)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a durable procedure cannot share its transaction"),
+				 errhint("Leave share_transaction out: each of its steps is a transaction.")));
+}
+
 /* What the job executes: checks it, and knows whether it can be repeated. */
 static void
 set_work(JsJob *job, const JsJobDefinition *def)
@@ -53,8 +73,7 @@ set_work(JsJob *job, const JsJobDefinition *def)
 		job->transactional = false;
 	else if (job->handler != NULL)
 	{
-		checking(def, "handler");
-		(void) js_handler_lookup(job->handler);
+		check_handler(job, def);
 		job->transactional = true;
 	}
 	else if (job->steps != NULL || job->step_job != NULL)

@@ -171,6 +171,7 @@ queue_again(int64 run_id, ArrayType *from_step, JsRun *run, const JsJob *job)
 	if (run->nparents == 0)
 		run->parents = NULL;
 	js_retried_insert(run_id, js_queue_run(run), run->queued_at, from_steps);
+	js_memos_copy(run_id, run);
 	return run->run_id;
 }
 

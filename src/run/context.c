@@ -56,6 +56,8 @@ typedef struct Snooze
 static Snooze *snoozes = NULL;
 static bool is_decided = false;
 static bool only_looks = false;
+static bool is_durable = false;
+static bool is_in_step = false;
 static MemoryContext snooze_context;
 
 /* ------------------------------------------------------------------------
@@ -175,6 +177,23 @@ refuse_to_look(const char *what)
 				 errhint("\"if\" only looks. What the step executes can call it.")));
 }
 
+static void
+refuse_durable(const char *what)
+{
+	if (is_durable)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is used in a durable procedure", what),
+				 errhint("Let the procedure call jobsched.sleep().")));
+}
+
+/* The run is put off by what executes it; its state stays as it is. */
+void
+js_context_suspend(int64 delay)
+{
+	add_snooze(delay, NULL);
+}
+
 Datum
 jobsched_snooze(PG_FUNCTION_ARGS)
 {
@@ -194,6 +213,7 @@ jobsched_snooze(PG_FUNCTION_ARGS)
 		js_context_refuse_late("snooze()");
 		js_context_refuse_map("snooze()");
 		refuse_to_look("snooze()");
+		refuse_durable("snooze()");
 		add_snooze(delay, state);
 	}
 	PG_RETURN_VOID();
@@ -210,7 +230,7 @@ js_context_enter(const JsRun *run, const JsJob *job, MemoryContext context)
 {
 	js_current_run = run;
 	js_current_job = job;
-	is_decided = only_looks = false;
+	is_decided = only_looks = is_durable = is_in_step = false;
 	snoozes = NULL;
 	snooze_context = context;
 }
@@ -220,6 +240,26 @@ void
 js_context_look(bool begins)
 {
 	only_looks = begins;
+}
+
+/* A durable procedure is executed from now on; what a run can be put off by is its. */
+void
+js_context_begin_durable(void)
+{
+	is_durable = true;
+}
+
+/* A step of it is executed, or has been. */
+void
+js_context_step(bool begins)
+{
+	is_in_step = begins;
+}
+
+bool
+js_context_is_in_step(void)
+{
+	return is_in_step;
 }
 
 /* What comes of the run is known from now on. */

@@ -187,7 +187,8 @@ static bool
 is_step(void)
 {
 	return js_current_run != NULL &&
-		(js_current_run->source == JS_SOURCE_STEP || js_current_run->source == JS_SOURCE_ITEM);
+		(js_current_run->source == JS_SOURCE_STEP || js_current_run->source == JS_SOURCE_ITEM ||
+		 js_context_is_in_step());
 }
 
 /* what: the result, with its size if that is known. */
@@ -573,27 +574,37 @@ refuse_procedure(const char *handler)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid handler \"%s\"", handler),
 			 errdetail("It is a procedure."),
-			 errhint("A handler is a function. Call a procedure by a command, such as command => 'CALL schema.procedure(jobsched.args())'; it may COMMIT.")));
+			 errhint("Here it has to be a function.")));
 }
 
-/*
- * Finds the function of a handler as the current user, who needs USAGE on its
- * schema.  Whether the user may execute it is asked when it is executed.
- */
-Oid
-js_handler_lookup(const char *handler)
+static List *
+handler_names(const char *handler)
 {
 	List	   *names = js_qualified_name(handler);
+
+	if (list_length(names) != 2)
+		refuse_handler(handler, "The name does not consist of a schema and a function.");
+	return names;
+}
+
+/* Whether a handler is a procedure (procedure.c). */
+bool
+js_handler_is_procedure(const char *handler)
+{
+	return names_procedure(handler_names(handler));
+}
+
+/* The function of a handler, of which it is known that it is no procedure. */
+static Oid
+find_function(const char *handler)
+{
+	List	   *names = handler_names(handler);
 	Oid			argument = JSONBOID;
 	HeapTuple	tuple;
 	Form_pg_proc proc;
 	Oid			function;
 	const char *fault = NULL;
 
-	if (list_length(names) != 2)
-		refuse_handler(handler, "The name does not consist of a schema and a function.");
-	if (names_procedure(names))
-		refuse_procedure(handler);
 	function = LookupFuncName(names, 1, &argument, false);
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
@@ -611,6 +622,18 @@ js_handler_lookup(const char *handler)
 	return function;
 }
 
+/*
+ * Finds the function of a handler as the current user, who needs USAGE on its
+ * schema.  Whether the user may execute it is asked when it is executed.
+ */
+Oid
+js_handler_lookup(const char *handler)
+{
+	if (js_handler_is_procedure(handler))
+		refuse_procedure(handler);
+	return find_function(handler);
+}
+
 static void
 check_may_execute(Oid function, const char *handler)
 {
@@ -618,37 +641,43 @@ check_may_execute(Oid function, const char *handler)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, handler);
 }
 
-/* Calls a handler in the transaction that is open. */
+/* Calls a function by its handler's name, with the snapshot that is active. */
 Jsonb *
-js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
+js_function_call(const char *handler, Jsonb *args, MemoryContext context)
 {
 	LOCAL_FCINFO(fcinfo, 1);
-	MemoryContext outer = MemoryContextSwitchTo(context);
 	PgStat_FunctionCallUsage usage;
-	Oid			function;
+	Oid			function = find_function(handler);
 	bool		has_result;
 	FmgrInfo	flinfo;
-	Jsonb	   *result = NULL;
 	Datum		value;
 
-	debug_query_string = handler;
-	pgstat_report_activity(STATE_RUNNING, handler);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	function = js_handler_lookup(handler);
 	check_may_execute(function, handler);
 	has_result = get_func_rettype(function) == JSONBOID;
 	fmgr_info_cxt(function, &flinfo, context);
 	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(args);
 	fcinfo->args[0].isnull = false;
-	js_statement_timeout_arm();
 	pgstat_init_function_usage(fcinfo, &usage);
 	value = FunctionCallInvoke(fcinfo);
 	pgstat_end_function_usage(&usage, true);
-	js_statement_timeout_disarm();
 	MemoryContextSwitchTo(context);
-	if (has_result && !fcinfo->isnull)
-		result = jsonb_result(value);
+	return has_result && !fcinfo->isnull ? jsonb_result(value) : NULL;
+}
+
+/* Calls a handler that is a function in the transaction that is open. */
+Jsonb *
+js_handler_run(const char *handler, Jsonb *args, MemoryContext context)
+{
+	MemoryContext outer = MemoryContextSwitchTo(context);
+	Jsonb	   *result;
+
+	debug_query_string = handler;
+	pgstat_report_activity(STATE_RUNNING, handler);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	js_statement_timeout_arm();
+	result = js_function_call(handler, args, context);
+	js_statement_timeout_disarm();
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(outer);
 	return result;

@@ -45,7 +45,8 @@ typedef enum RingPhase
 	TURN_KEEP_CHILDREN,
 	TURN_EMPTY,
 	TURN_RELEASE,
-	TURN_FORGET
+	TURN_FORGET,
+	TURN_FORGET_MEMOS
 } RingPhase;
 
 typedef struct RingTurn
@@ -236,6 +237,8 @@ work(TimestampTz now)
 		from = js_history_keep_children(js_ring_next(turn.ring, ring), turn.from);
 	else if (turn.phase == TURN_RELEASE)
 		from = js_history_release_some(turn.from);
+	else if (turn.phase == TURN_FORGET_MEMOS)
+		from = js_memos_forget_some(turn.from);
 	else if (turn.ring == 1)
 		from = forget_some(turn.from, now);
 	js_process_commit();
@@ -244,7 +247,7 @@ work(TimestampTz now)
 	else if (from != 0)
 		turn.from = from;
 	else
-		go_on(turn.phase == TURN_FORGET ? TURN_NONE : turn.phase + 1);
+		go_on(turn.phase == TURN_FORGET_MEMOS ? TURN_NONE : turn.phase + 1);
 }
 
 /* Retention may have become longer meanwhile, and clocks are set by hand too. */

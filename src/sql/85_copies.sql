@@ -34,6 +34,9 @@ ALTER TABLE jobsched_internal.run_log ENABLE REPLICA TRIGGER disown;
 CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.http_response
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
 ALTER TABLE jobsched_internal.http_response ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.memo
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.memo ENABLE REPLICA TRIGGER disown;
 CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.event
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
 ALTER TABLE jobsched_internal.event ENABLE REPLICA TRIGGER disown;

@@ -17,7 +17,7 @@ BEGIN
 		EXECUTE format('ALTER TABLE jobsched_internal.%I ENABLE ROW LEVEL SECURITY', relation);
 	END LOOP;
 
-	FOREACH relation IN ARRAY ARRAY['run', 'history', 'attempt', 'run_log', 'event'] LOOP
+	FOREACH relation IN ARRAY ARRAY['run', 'history', 'attempt', 'run_log', 'event', 'memo'] LOOP
 		EXECUTE format('CREATE POLICY may_see ON jobsched_internal.%I FOR SELECT '
 			'USING (jobsched_internal.may_see(owner))', relation);
 	END LOOP;
@@ -66,9 +66,9 @@ GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq,
 -- For the views that run with their readers' rights; see 15_access.sql.
 GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
-	jobsched_internal.http_response, jobsched_internal.event,
+	jobsched_internal.http_response, jobsched_internal.event, jobsched_internal.memo,
 	jobsched_internal.job_name_of, jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.steps, jobsched.step_items, jobsched.workflows, jobsched.attempts,
-	jobsched.dead_letters, jobsched.running, jobsched.upcoming, jobsched.waiting, jobsched.events,
+	jobsched.dead_letters, jobsched.procedure_steps, jobsched.running, jobsched.upcoming, jobsched.waiting, jobsched.events,
 	jobsched.run_logs, jobsched.http_responses, jobsched.secrets, jobsched.workers,
 	jobsched.queues, jobsched.limits TO PUBLIC;

@@ -624,6 +624,31 @@ extern int64 js_retried_find(int64 run_id);
 extern int64 js_retried_origin(int64 as, ArrayType **from_steps);
 extern int64 js_retried_forget_some(int64 from, TimestampTz limit);
 
+/* what durable procedures have done (store_memo.c) */
+
+/* Bytes of the name of a step of a procedure, and steps of one run, at most. */
+#define JS_MAX_MEMO_NAME 255
+#define JS_MAX_MEMOS 10000
+
+typedef struct JsMemo
+{
+	int64		run_id;
+	const char *name;
+	int32		seq;			/* which one of its run it is, from 1 */
+	int64		job_id;
+	Oid			owner;
+	const char *function;		/* NULL: it is a sleep */
+	int64		args_hash;
+	Jsonb	   *result;
+	TimestampTz sleeps_until;
+	TimestampTz stored_at;
+} JsMemo;
+
+extern void js_memo_insert(const JsMemo *memo);
+extern bool js_memo_find(int64 run_id, const char *name, JsMemo *memo);
+extern void js_memos_copy(int64 from, const JsRun *to);
+extern int64 js_memos_forget_some(int64 from);
+
 /* keys of runs (store_idempotency.c) */
 typedef struct JsKeptKey
 {

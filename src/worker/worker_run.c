@@ -47,6 +47,7 @@
 #include "run/execsql.h"
 #include "run/finish.h"
 #include "run/item_runs.h"
+#include "run/procedure.h"
 #include "run/retry.h"
 #include "run/step_job.h"
 #include "run/step_runs.h"
@@ -215,6 +216,17 @@ commit_with_record(JsWork *work)
 		record_separately(work);
 }
 
+/* A procedure leaves another transaction behind than that it begins in. */
+static Jsonb *
+run_handler(const JsWork *work)
+{
+	const char *handler = work->job->handler;
+
+	if (js_handler_is_procedure(handler))
+		return js_procedure_run(handler, js_run_context);
+	return js_handler_run(handler, work->run.args, js_run_context);
+}
+
 /* What the run is for; returns its result. */
 static Jsonb *
 perform(const JsWork *work)
@@ -235,7 +247,7 @@ perform(const JsWork *work)
 	if (js_run_maps(job, &work->run))
 		return js_item_runs_queue(job, &work->run, work->found, js_run_context);
 	if (job->handler != NULL)
-		return js_handler_run(job->handler, work->run.args, js_run_context);
+		return run_handler(work);
 	if (job->steps == NULL)
 		return js_command_run(job->command, job->mode, js_run_context);
 	js_step_runs_queue(job, &work->run);

@@ -108,6 +108,8 @@ my %wrong = (
 	redrive => [ "('missing')" ],
 	reset_stuck => [ '(NULL)', "('-1 s')" ],
 	wait_run => [ '(-1)', '(NULL)' ],
+	step => [ q{('a', 'missing.function', '{}', NULL)}, "(NULL, NULL, NULL, NULL)" ],
+	sleep => [ "(NULL, '0')", "('a', NULL)" ],
 	adopt => [ '()' ],
 	stop_processing => [ '()' ],
 	start_processing => [ '()' ],
@@ -149,7 +151,7 @@ for my $function (sort keys %wrong)
 {
 	for my $call (@{ $wrong{$function} })
 	{
-		my $sql = $call !~ /^\(/ ? $call : ($function eq 'wait_run' ? 'CALL' : 'SELECT') . " jobsched.$function$call";
+		my $sql = $call !~ /^\(/ ? $call : ($function =~ /^(?:wait_run|step|sleep)$/ ? 'CALL' : 'SELECT') . " jobsched.$function$call";
 
 		push @values, "('$function', \$c\$$sql\$c\$)";
 	}

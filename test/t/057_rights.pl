@@ -78,6 +78,7 @@ wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_na
 $node->safe_psql($db, q{
 	INSERT INTO jobsched_internal.event_match VALUES (1, 'hush', 1);
 	INSERT INTO jobsched_internal.event_full VALUES ('victim'::regrole);
+	INSERT INTO jobsched_internal.memo VALUES (1, 'hush', 1, 1, 'victim'::regrole, 'hush', 1, '"hush"', NULL, now());
 	INSERT INTO jobsched_internal.http_response (run_id, segment, attempt, job_id, owner, responded_at, method, url, headers, body, truncated)
 	SELECT run_id, segment, attempt, job_id, owner, now(), 'GET', 'http://hush/', '[["A", "hush"]]', (SELECT 'hush' || string_agg(md5(i::text), '') FROM generate_series(1, 1000) i), false
 	FROM jobsched_internal.history WHERE sqlstate = 'P0001';

@@ -84,7 +84,9 @@ my %meanwhile = ('SELECT jobsched.retry_run(35);' => qq{
 	CALL nightly(47);});
 
 # What the examples leave.
-my %after = ('doc/workflows.md' => [
+my %after = ('doc/procedures.md' => [
+	[ 'a subscription', 'SELECT count(*) FROM app.payment', '1' ]],
+	'doc/workflows.md' => [
 	[ 'a sequence', 'SELECT amount FROM app.total', '7' ],
 	[ 'many at the same time', q{SELECT string_agg(concat_ws(' ', id, status, width), ', ' ORDER BY id) FROM app.picture_report},
 		'1 succeeded 320, 2 failed, 3 succeeded 400' ],

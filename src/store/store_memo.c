@@ -1,0 +1,165 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_memo.c
+ *		Rows of memo: what durable procedures have done.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "store/store.h"
+#include "store/table.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+
+enum MemoColumn
+{
+	MEMO_RUN_ID = 1, MEMO_NAME, MEMO_SEQ, MEMO_JOB_ID, MEMO_OWNER, MEMO_FUNCTION, MEMO_ARGS_HASH,
+	MEMO_RESULT, MEMO_SLEEPS_UNTIL, MEMO_STORED_AT
+};
+
+/* Rows that are looked at in one step of the scheduler. */
+#define MOST_VISITED 500
+
+static void
+memo_from_tuple(Relation rel, HeapTuple tuple, JsMemo *memo)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	memset(memo, 0, sizeof(JsMemo));
+	memo->run_id = DatumGetInt64(row.values[MEMO_RUN_ID - 1]);
+	memo->name = js_row_text(&row, MEMO_NAME);
+	memo->seq = js_row_number(&row, MEMO_SEQ, PG_INT32_MAX);
+	memo->job_id = DatumGetInt64(row.values[MEMO_JOB_ID - 1]);
+	memo->owner = DatumGetObjectId(row.values[MEMO_OWNER - 1]);
+	memo->function = js_row_text(&row, MEMO_FUNCTION);
+	memo->args_hash = row.nulls[MEMO_ARGS_HASH - 1] ? 0 : DatumGetInt64(row.values[MEMO_ARGS_HASH - 1]);
+	memo->result = js_row_jsonb(&row, MEMO_RESULT);
+	memo->sleeps_until = js_row_timestamp(&row, MEMO_SLEEPS_UNTIL);
+	memo->stored_at = js_row_timestamp(&row, MEMO_STORED_AT);
+}
+
+/* Nobody else may have a row of this run and name: if somebody has, it is an error. */
+void
+js_memo_insert(const JsMemo *memo)
+{
+	Relation	rel = js_table_open("memo", RowExclusiveLock);
+	JsRow		row;
+
+	js_row_init(&row);
+	js_row_set(&row, MEMO_RUN_ID, Int64GetDatum(memo->run_id));
+	js_row_set_text(&row, MEMO_NAME, memo->name);
+	js_row_set(&row, MEMO_SEQ, Int32GetDatum(memo->seq));
+	js_row_set(&row, MEMO_JOB_ID, Int64GetDatum(memo->job_id));
+	js_row_set(&row, MEMO_OWNER, ObjectIdGetDatum(memo->owner));
+	js_row_set_text(&row, MEMO_FUNCTION, memo->function);
+	if (memo->function != NULL)
+		js_row_set(&row, MEMO_ARGS_HASH, Int64GetDatum(memo->args_hash));
+	js_row_set_jsonb(&row, MEMO_RESULT, memo->result);
+	js_row_set_timestamp(&row, MEMO_SLEEPS_UNTIL, memo->sleeps_until);
+	js_row_set_timestamp(&row, MEMO_STORED_AT, memo->stored_at);
+	js_table_insert(rel, &row);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+bool
+js_memo_find(int64 run_id, const char *name, JsMemo *memo)
+{
+	Relation	rel = js_table_open("memo", AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&keys[0], MEMO_RUN_ID, BTEqualStrategyNumber, run_id);
+	/* ScanKeyInit() sets collation "C", and the column has that. */
+	ScanKeyInit(&keys[1], MEMO_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	scan = js_table_scan_key(rel, "memo_pkey", keys, 2);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		memo_from_tuple(rel, tuple, memo);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+static void
+copy_memo(Relation rel, HeapTuple tuple, void *arg)
+{
+	const JsRun *run = arg;
+	JsMemo		memo;
+
+	memo_from_tuple(rel, tuple, &memo);
+	memo.run_id = run->run_id;
+	memo.owner = run->owner;
+	js_memo_insert(&memo);
+}
+
+/* A run goes on where another one has ended. */
+void
+js_memos_copy(int64 from, const JsRun *to)
+{
+	js_table_visit("memo", "memo_pkey", from, from, copy_memo, unconstify(JsRun *, to));
+}
+
+/* The scheduler goes through the memos run by run. */
+typedef struct Forgetting
+{
+	int64		run_id;			/* the last that was looked at */
+	bool		is_known;		/* it is in the queue or in history */
+	int			deleted;
+} Forgetting;
+
+/* In this order: what leaves the queue is in history then. */
+static bool
+is_known(int64 run_id)
+{
+	JsRun		head;
+	JsStatus	status;
+	TimestampTz finished_at;
+
+	return js_run_see_head(run_id, &head) || js_history_find_end(run_id, &status, &finished_at);
+}
+
+static void
+forget_if_unknown(Relation rel, HeapTuple tuple, void *arg)
+{
+	Forgetting *forgetting = arg;
+	bool		isnull;
+	int64		run_id = DatumGetInt64(heap_getattr(tuple, MEMO_RUN_ID, RelationGetDescr(rel), &isnull));
+
+	if (run_id != forgetting->run_id)
+	{
+		forgetting->run_id = run_id;
+		forgetting->is_known = is_known(run_id);
+	}
+	if (forgetting->is_known || js_tuple_is_busy(tuple))
+		return;
+	CatalogTupleDelete(rel, &tuple->t_self);
+	forgetting->deleted++;
+}
+
+/*
+ * Removes memos of runs that are neither in the queue nor in history: from a run on,
+ * some at a time.  Returns the run to go on with, 0 at the end.
+ */
+int64
+js_memos_forget_some(int64 from)
+{
+	Relation	rel = js_table_open("memo", RowExclusiveLock);
+	Forgetting	forgetting = {0};
+	int64		next = js_table_visit_some("memo", "memo_pkey", from, false, MOST_VISITED,
+										   forget_if_unknown, &forgetting);
+
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+	/* The last run may have more of them; if it is known these are passed over. */
+	return next == 0 || forgetting.is_known || forgetting.deleted == 0 ? next : next - 1;
+}

@@ -1,0 +1,285 @@
+# Copyright (c) 2026, jobsched contributors
+
+# Durable procedures: each step is done once, whatever is killed at whichever of its
+# commits; what sleeps holds no worker; retries, cancels, owners; how long memos are kept.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use JobschedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $db = 'postgres';
+my $superuser = getpwuid($<);
+my $node = jobsched_node('procedures', conf => "restart_after_crash = on\n");
+
+create_extension($node, $db);
+effects_schema($node, $db);
+define_clock($node, $db);
+make_gate($node, $db, 'app');
+
+sub psql
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, $superuser, $sql);
+}
+
+sub app
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, 'app', $sql);
+}
+
+sub trigger
+{
+	my ($job, $args) = @_;
+	return app("SELECT jobsched.trigger('$job', '" . ($args || '{}') . "')");
+}
+
+sub result
+{
+	my ($run_id) = @_;
+	return end_of($node, $db, $run_id, q{concat_ws(' ', status, reason, result)});
+}
+
+# What the run has done, in order.
+sub done
+{
+	my ($run_id) = @_;
+	return psql("SELECT string_agg(name, ' ' ORDER BY id) FROM app.done WHERE run_id = $run_id");
+}
+
+sub memos
+{
+	my ($run_id) = @_;
+	return psql("SELECT string_agg(name, ' ' ORDER BY seq) FROM jobsched.procedure_steps WHERE run_id = $run_id");
+}
+
+# Where a run stops is where the row says, for as long as somebody holds the table.
+app(q{
+	CREATE TABLE app.stop (point text);
+	CREATE TABLE app.done (id bigserial, run_id bigint, name text, attempt integer);
+	CREATE FUNCTION app.stop_at(at text) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM app.stop WHERE point = at) THEN
+			PERFORM FROM public.gate;
+		END IF;
+	END $$;
+	CREATE FUNCTION app.commits() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM app.stop_at('commit of ' || NEW.name);
+		RETURN NULL;
+	END $$;
+	CREATE CONSTRAINT TRIGGER commits AFTER INSERT ON app.done DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW EXECUTE FUNCTION app.commits();
+	CREATE FUNCTION app.work(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO app.done (run_id, name, attempt) VALUES (jobsched.run_id(), args ->> 'name', jobsched.attempt());
+		PERFORM app.stop_at('in ' || (args ->> 'name'));
+		RETURN args -> 'name';
+	END $$;
+	CREATE PROCEDURE app.flow(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS $$
+	DECLARE
+		r jsonb;
+		i integer;
+	BEGIN
+		PERFORM app.stop_at('before a');
+		CALL jobsched.step('a', 'app.work', '{"name": "a"}', r);
+		result := jsonb_build_array(r);
+		PERFORM app.stop_at('after a');
+		CALL jobsched.sleep('rest', COALESCE(args ->> 'rest', '0')::interval);
+		PERFORM app.stop_at('after rest');
+		FOR i IN SELECT n FROM generate_series(1, 2) n LOOP
+			CALL jobsched.step('b' || i, 'app.work', jsonb_build_object('name', 'b' || i), r);
+			result := result || r;
+		END LOOP;
+		PERFORM app.stop_at('at the end');
+	END $$;
+	SELECT jobsched.create_job('flow', handler => 'app.flow')});
+
+my $whole = 'succeeded ["a", "b1", "b2"]';
+
+is(result(trigger('flow')), $whole, 'a procedure');
+
+# ------------------------------------------------------------------------
+# kill -9
+# ------------------------------------------------------------------------
+
+# With what each leaves: what was committed before.
+my @points = (
+	[ 'before a', '' ],
+	[ 'in a', '' ],
+	[ 'commit of a', '' ],
+	[ 'after a', 'a' ],
+	[ 'after rest', 'a rest' ],
+	[ 'in b1', 'a rest' ],
+	[ 'commit of b1', 'a rest' ],
+	[ 'in b2', 'a rest b1' ],
+	[ 'commit of b2', 'a rest b1' ],
+	[ 'at the end', 'a rest b1 b2' ]);
+
+for my $how ('worker', 'server')
+{
+	for (@points)
+	{
+		my ($point, $left) = @{$_};
+
+		app("TRUNCATE app.stop; INSERT INTO app.stop VALUES ('$point')");
+		my $gate = close_gate($node, $db, 'LOCK TABLE gate');
+		my $run = trigger('flow');
+		my $pid = wait_at_gate($node, $db, $run);
+		app('DELETE FROM app.stop');
+		is(memos($run), $left, "memos of a run that is killed $point");
+		end_sessions($node);
+		if ($how eq 'worker')
+		{
+			kill 'KILL', $pid;
+			wait_connection($node);
+		}
+		else
+		{
+			kill_and_start($node);
+		}
+		eval { $gate->quit };
+		wait_scheduler($node, $db);
+		is(result($run), $whole, "$how killed $point: it goes on");
+		is(done($run), 'a b1 b2', 'and each step was done once');
+		is(memos($run), 'a rest b1 b2', 'and has its memo');
+	}
+}
+
+# without any gate, whenever it happens
+app(q{SELECT count(*) FROM jobsched.trigger_many('flow', array_fill('{"rest": "50 ms"}'::jsonb, ARRAY[200]))});
+for my $i (1 .. 4)
+{
+	until_true($node, $db, "SELECT count(*) >= 100 * $i FROM app.done", 'some steps are done');
+	my ($pid) = worker_pids($node, $db);
+	end_sessions($node);
+	kill 'KILL', $pid if $pid;
+	wait_connection($node);
+	wait_scheduler($node, $db);
+}
+wait_drained($node, $db);
+is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'flow' AND (status <> 'succeeded' OR result <> '["a", "b1", "b2"]')}), '0', 'all have succeeded');
+is(psql(q{SELECT count(*) FROM (SELECT FROM app.done GROUP BY run_id, name HAVING count(*) > 1) d}), '0', 'no step was done twice');
+is(psql(q{SELECT count(*) FROM jobsched.runs r WHERE job_name = 'flow' AND (SELECT count(*) FROM app.done d WHERE d.run_id = r.run_id) <> 3}), '0', 'and each was done');
+
+# ------------------------------------------------------------------------
+# Sleeps
+# ------------------------------------------------------------------------
+
+my $run = trigger('flow', '{"rest": "2 days"}');
+wait_run_state($node, $db, $run, 'retrying');
+is(psql("SELECT reason FROM jobsched.runs WHERE run_id = $run"), 'snoozed', 'a run that sleeps');
+is(psql("SELECT count(*) FROM jobsched.running WHERE run_id = $run"), '0', 'holds no worker');
+is(memos($run), 'a rest', 'it has its memos');
+is(psql("SELECT function IS NULL AND sleeps_until BETWEEN now() + '47 h' AND now() + '48 h' FROM jobsched.procedure_steps WHERE run_id = $run AND name = 'rest'"), 't', 'one says until when');
+end_sessions($node);
+kill_and_start($node);
+wait_scheduler($node, $db);
+is(psql("SELECT status FROM jobsched.runs WHERE run_id = $run"), 'retrying', 'a crash does not wake it');
+my $dropped = trigger('flow', '{"rest": "2 days"}');
+wait_run_state($node, $db, $dropped, 'retrying');
+my $cancelled = trigger('flow', '{"rest": "2 days"}');
+wait_run_state($node, $db, $cancelled, 'retrying');
+app("SELECT jobsched.cancel_run($cancelled)");
+is(result($cancelled), 'cancelled cancelled', 'it can be cancelled');
+my $now = psql('SELECT now()');
+set_clock($node, $db, psql("SELECT now() + '49 h'"));
+is(result($run), $whole, 'it goes on when its time has come');
+is(done($run), 'a b1 b2', 'and has done nothing twice');
+is(psql("SELECT count(*) FROM jobsched.attempts WHERE run_id = $run"), '2', 'in two executions');
+set_clock($node, $db, undef);
+is(result($dropped), $whole, 'and so does another one');
+
+# ------------------------------------------------------------------------
+# Failures
+# ------------------------------------------------------------------------
+
+app(q{
+	CREATE SEQUENCE app.tries;
+	CREATE FUNCTION app.flaky(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO app.done (run_id, name, attempt) VALUES (jobsched.run_id(), 'flaky', jobsched.attempt());
+		IF nextval('app.tries') % 3 <> 0 THEN
+			RAISE EXCEPTION SQLSTATE '40001';
+		END IF;
+		RETURN to_jsonb(jobsched.attempt());
+	END $$;
+	CREATE PROCEDURE app.tries(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS $$
+	DECLARE
+		r jsonb;
+	BEGIN
+		CALL jobsched.step('first', 'app.work', '{"name": "first"}', r);
+		CALL jobsched.step('flaky', 'app.flaky', '{}', result);
+	END $$;
+	SELECT jobsched.create_job('tries', handler => 'app.tries', max_attempts => 3, backoff_base => '1 ms')});
+$run = trigger('tries');
+is(result($run), 'succeeded 3', 'a step that fails is tried again');
+is(done($run), 'first flaky', 'those before it are not');
+
+# a worker that is terminated, a timeout, a cancel
+app(q{SELECT jobsched.create_job('slow', handler => 'app.flow', timeout => '1 s', max_attempts => 1)});
+for ([ 'timeout', 'timed_out timeout' ], [ 'cancel', 'cancelled cancelled' ], [ 'terminate', $whole ])
+{
+	my ($what, $expected) = @{$_};
+	my $job = $what eq 'timeout' ? 'slow' : 'flow';
+
+	app("TRUNCATE app.stop; INSERT INTO app.stop VALUES ('commit of b1')");
+	my $gate = close_gate($node, $db, 'LOCK TABLE gate');
+	$run = trigger($job);
+	my $pid = wait_at_gate($node, $db, $run);
+	app('DELETE FROM app.stop');
+	app("SELECT jobsched.cancel_run($run)") if $what eq 'cancel';
+	psql("SELECT pg_terminate_backend($pid)") if $what eq 'terminate';
+	is(result($run), $expected, "$what in the commit of a step") if $what ne 'terminate';
+	$gate->quit;
+	is(result($run), $expected, "$what in the commit of a step, and afterwards");
+	is(done($run), $what eq 'terminate' ? 'a b1 b2' : 'a', 'what was committed stays');
+}
+
+# ------------------------------------------------------------------------
+# Settings of the owner
+# ------------------------------------------------------------------------
+
+psql(q{ALTER ROLE app SET default_transaction_isolation = 'serializable'; ALTER ROLE app SET statement_timeout = '1 min'});
+psql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'jobsched worker'});
+is(result(trigger('flow')), $whole, 'serializable');
+psql(q{ALTER ROLE app SET default_transaction_read_only = on});
+psql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'jobsched worker'});
+$run = session_sql($node, $db, 'app', q{SET default_transaction_read_only = off; SELECT jobsched.trigger('flow')});
+is(end_of($node, $db, $run), 'failed error 25006', 'who may write nothing does not by a step');
+psql(q{ALTER ROLE app RESET ALL});
+psql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'jobsched worker'});
+
+# ------------------------------------------------------------------------
+# What becomes of memos
+# ------------------------------------------------------------------------
+
+$run = trigger('flow', '{"rest": "300 days"}');
+wait_run_state($node, $db, $run, 'retrying');
+$dropped = trigger('flow', '{"rest": "1 day"}');
+wait_run_state($node, $db, $dropped, 'retrying');
+cmp_ok(psql('SELECT count(*) FROM jobsched_internal.memo'), '>', 100, 'memos are kept with the runs');
+set_setting($node, 'jobsched.history_retention', '1 d');
+set_setting($node, 'jobsched.failure_retention', '1 d');
+for my $hours (map { $_ * 6 } 1 .. 20)
+{
+	set_clock($node, $db, psql("SELECT now() + '$hours h'"));
+	is(result(trigger('flow')), $whole, "$hours hours later");
+}
+until_true($node, $db, "SELECT count(DISTINCT run_id) <= 10 FROM jobsched_internal.memo", 'and removed with them');
+is(memos($run), 'a rest', 'but not those of a run that sleeps');
+app("SELECT jobsched.cancel_run($run)");
+is(result($run), 'cancelled cancelled', 'when that has ended');
+is(memos($run), 'a rest', 'its memos are there for as long as its record');
+set_clock($node, $db, undef);
+
+end_sessions($node);
+check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection/);
+$node->stop;
+done_testing();
