@@ -154,8 +154,6 @@ hook_from_tuple(Relation rel, HeapTuple tuple, JsHook *hook)
 	hook->owner_is_stale = js_owner_is_stale(&stored);
 	hook->job_id = row.nulls[HOOK_JOB_ID - 1] ? 0 : DatumGetInt64(row.values[HOOK_JOB_ID - 1]);
 	hook->event = js_row_text(&row, HOOK_EVENT);
-	if (!js_hook_verify_of(js_row_text(&row, HOOK_VERIFY), &hook->verify))
-		hook->verify = JS_HOOK_TOKEN;
 	hook->secret = js_row_text(&row, HOOK_SECRET);
 	hook->header = js_row_text(&row, HOOK_HEADER);
 	hook->dedupe = js_row_text(&row, HOOK_DEDUPE);
@@ -166,6 +164,11 @@ hook_from_tuple(Relation rel, HeapTuple tuple, JsHook *hook)
 	hook->has_token = hash_from_row(&row, HOOK_TOKEN_HASH, &hook->token);
 	hook->has_old_token = hash_from_row(&row, HOOK_OLD_TOKEN_HASH, &hook->old_token);
 	hook->old_token_until = js_row_timestamp(&row, HOOK_OLD_TOKEN_UNTIL);
+	if (js_hook_verify_of(js_row_text(&row, HOOK_VERIFY), &hook->verify))
+		return;
+	hook->verify = JS_HOOK_TOKEN;
+	hook->secret = NULL;
+	hook->has_token = hook->has_old_token = false;
 }
 
 /* One that is at home. */
