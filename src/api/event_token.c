@@ -142,9 +142,9 @@ jobsched_receive_event(PG_FUNCTION_ARGS)
 	ErrorContextCallback *context = error_context_stack;
 	int64		id;
 
-	js_check_may_write("receive_event()");
 	js_hide_statement("SELECT jobsched.receive_event(...)");
 	error_context_stack = NULL;
+	js_check_may_write("receive_event()");
 	id = receive_event(fcinfo);
 	error_context_stack = context;
 	if (id == 0)

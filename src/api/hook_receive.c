@@ -394,9 +394,9 @@ jobsched_receive(PG_FUNCTION_ARGS)
 	ErrorContextCallback *context = error_context_stack;
 	int64		id;
 
-	js_check_may_write("receive()");
 	js_hide_statement("SELECT jobsched.receive(...)");
 	error_context_stack = NULL;
+	js_check_may_write("receive()");
 	id = receive(fcinfo);
 	error_context_stack = context;
 	PG_RETURN_INT64(id);

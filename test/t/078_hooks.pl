@@ -19,7 +19,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $db = 'hooks';
-my $node = jobsched_node('hooks', conf => "timezone = 'UTC'\nlog_parameter_max_length_on_error = 0\nmax_prepared_transactions = 2\n");
+my $node = jobsched_node('hooks', conf => "timezone = 'UTC'\nlog_statement = none\nlog_min_duration_statement = -1\nmax_prepared_transactions = 2\n");
 
 $node->safe_psql('postgres', q{
 	CREATE DATABASE hooks ENCODING 'UTF8' TEMPLATE template0;
@@ -339,24 +339,22 @@ is(sql_as($node, $db, 'other', q{SELECT count(*) FROM jobsched.hooks}), '0', 'ho
 like(error_of($node, $db, "SELECT jobsched.$_", 'other'), qr/42704: hook "cron" does not exist/, "$_ of another") for "drop_hook('cron')", "rotate_hook('cron')", "hook_wrapper('cron', 'api')";
 like(error_of($node, $db, q{SELECT jobsched.create_hook('mine', 'work')}, 'other'), qr/42704: job "work" does not exist/, 'a job of another');
 
-# Roughly the same work: within a factor, for 200 of each.
-my %took;
-for my $hook ('nosuch', 'cron', 'github', 'standard')
+# Roughly the same work: the best of some rounds, in which they take turns.
+my %took = map { $_ => 1e9 } 'nosuch', 'cron', 'shop', 'standard';
+for (1 .. 6)
 {
-	my $calls = join "\n", map { "SELECT jobsched.receive('$hook', repeat('x', 20000), '{\"x-hub-signature-256\": \"sha256=00\"}', 'wrong');" } 1 .. 200;
-	my $best = 1e9;
-
-	for (1 .. 3)
+	for my $hook (keys %took)
 	{
+		my $calls = join "\n", map { "SELECT jobsched.receive('$hook', repeat('x', 20000), '{\"x-hub-signature-256\": \"sha256=00\"}', 'wrong');" } 1 .. 200;
 		my $begin = time;
+
 		$node->psql($db, "SET client_min_messages = fatal;\n$calls", on_error_stop => 0, extra_params => [ '-U', 'anon' ]);
 		my $this = time - $begin;
-		$best = $this if $this < $best;
+		$took{$hook} = $this if $this < $took{$hook};
 	}
-	$took{$hook} = $best;
 }
-cmp_ok($took{$_}, '<', 2.5 * $took{nosuch}, "$_: refused in the time of an unknown one") for qw(cron github standard);
-cmp_ok($took{nosuch}, '<', 2.5 * $took{$_}, "and the other way round") for qw(cron github standard);
+cmp_ok($took{$_}, '<', 2.5 * $took{nosuch}, "$_: refused in the time of an unknown one") for qw(cron shop standard);
+cmp_ok($took{nosuch}, '<', 2.5 * $took{$_}, "and the other way round") for qw(cron shop standard);
 
 # ------------------------------------------------------------------------
 # Rate
@@ -379,8 +377,9 @@ my $first = $node->background_psql($db, extra_params => [ '-U', 'anon' ]);
 my $call = qq{SELECT jobsched.receive('cron', '{}', '{"idempotency-key": "race"}', '$third')};
 $first->query_safe('BEGIN');
 my $racing = $first->query_safe($call);
-my ($in, $out, $err) = ("SET application_name = 'second'; $call;\n\\q\n", '', '');
-my $h = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-U', 'anon' ], \$in, \$out, \$err);
+my ($out, $err) = ('', '');
+my $h = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db) . ' application_name=second', '-U', 'anon', '-c', $call ],
+	'<', \undef, '>', \$out, '2>', \$err);
 wait_value($node, $db, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'second' AND wait_event_type = 'Lock'}, '1', 'who sends the same waits');
 $first->query_safe('COMMIT');
 $h->finish;
@@ -401,7 +400,7 @@ my $asks = keeper(q{SELECT jobsched.trigger('asks', wait_for => '{answer}')});
 my $event = receive('answer', '{"yes": true}', '{"idempotency-key": "e"}', token => $answer);
 is(receive('answer', '{"yes": true}', '{"idempotency-key": "e"}', token => $answer), $event, 'an event is sent once');
 wait_run_ended($asks);
-is(keeper("SELECT result -> 'answer' FROM jobsched.runs WHERE run_id = $asks"), '{"yes": true}', 'the body is the event');
+is(keeper("SELECT result FROM jobsched.runs WHERE run_id = $asks"), '{"yes": true}', 'the body is the event');
 is(keeper(q{SELECT count(*) FROM jobsched.events WHERE name = 'answer' AND owner = 'keeper'}), '1', 'of the hook\'s owner');
 
 my @asks = split /\|/, keeper(q{SELECT jobsched.trigger('asks', wait_for => '{approve}'), jobsched.trigger('asks', wait_for => '{approve}')} =~ s/'approve'/'answer'/r);
@@ -423,7 +422,7 @@ $node->psql($db, "BEGIN; SELECT jobsched.receive_event('$link', '\"no\"'); ROLLB
 like(answer($link, '{"approved": true}'), qr/^\d+$/, 'it answers, once');
 is(answer($link, '{"approved": false}'), $refusal, 'and not twice');
 wait_run_ended($asks[0]);
-is(keeper("SELECT result -> 'answer' FROM jobsched.runs WHERE run_id = $asks[0]"), '{"approved": true}', 'the answer is there');
+is(keeper("SELECT result FROM jobsched.runs WHERE run_id = $asks[0]"), '{"approved": true}', 'the answer is there');
 is(answer($unused, '{}'), '', 'a run that has ended needs none');
 like(error_of($node, $db, "SELECT jobsched.event_token('approve', $asks[0])", 'keeper'), qr/55000: run $asks[0] has ended/, 'nor has it a token');
 $short = keeper("SELECT jobsched.event_token('approve', $asks[1], '1 min')");
@@ -456,6 +455,7 @@ $node->safe_psql($db, 'GRANT USAGE ON SCHEMA jobsched TO anon');
 
 my ($accepted) = split /\|/, keeper(q{SELECT accepted, refused FROM jobsched.hooks WHERE name = 'cron'});
 wait_value($node, $db, q{SELECT s.accepted FROM jobsched_internal.hook h JOIN jobsched_internal.hook_state s USING (hook_id) WHERE h.name = 'cron'}, $accepted, 'the scheduler writes what was counted');
+set_clock($node, $db, undef);	# it is forgotten in a crash
 my $before = receive('cron', '{}', '{"idempotency-key": "crash"}', token => $third);
 $first = $node->background_psql($db, extra_params => [ '-U', 'anon' ]);
 $first->query_safe('BEGIN');
@@ -463,7 +463,6 @@ my $lost = $first->query_safe($call =~ s/race/lost/r);
 kill_and_start($node);
 eval { $first->quit };
 wait_scheduler($node, $db);
-at($now + 4000);
 is(receive('cron', '{}', '{"idempotency-key": "crash"}', token => $third), $before, 'a sender that sends again after a crash gets its run');
 like(receive('cron', '{}', '{"idempotency-key": "lost"}', token => $third), qr/^\d+$/, 'or a new one, if there was none');
 is($node->safe_psql($db, "SELECT count(*) FROM jobsched.runs WHERE run_id = $before"), '1', 'it is there');
