@@ -283,7 +283,8 @@ interval_argument(FunctionCallInfo fcinfo, int n, const char *parameter, int64 m
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s \"%s\" is too long", parameter,
 						DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
-				 errhint("The longest is %d days.", (int) (max / USECS_PER_DAY))));
+				 errhint_plural("The longest is %d day.", "The longest is %d days.",
+								max / USECS_PER_DAY, (int) (max / USECS_PER_DAY))));
 	return us;
 }
 
