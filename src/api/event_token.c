@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "api/access.h"
 #include "api/event.h"
 #include "api/hide.h"
@@ -70,6 +71,8 @@ jobsched_event_token(PG_FUNCTION_ARGS)
 		js_refuse_null("run_id");
 	token.run_id = PG_GETARG_INT64(1);
 	token.expires_at = now + expires_argument(fcinfo, 2);
+	/* What the same command has queued counts. */
+	CommandCounterIncrement();
 	if (!js_event_address(GetUserId(), token.run_id, &event))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
