@@ -72,7 +72,7 @@ js_wait_event(uint32 *cached, const char *name)
 
 /* That unescapes, and so refuses what no text can have. */
 static inline JsonLexContext *
-js_json_lexer(text *json)
+js_json_lexer(struct varlena *json)
 {
 #if PG_VERSION_NUM >= 170000
 	return makeJsonLexContext(NULL, json, true);

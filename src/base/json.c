@@ -69,7 +69,7 @@ js_json_empty(void)
 
 /* Whether jsonb can be made of it, but for numbers out of range. */
 bool
-js_json_is_valid(text *text)
+js_json_is_valid(struct varlena *json)
 {
-	return pg_parse_json(js_json_lexer(text), &nullSemAction) == JSON_SUCCESS;
+	return pg_parse_json(js_json_lexer(json), &nullSemAction) == JSON_SUCCESS;
 }
