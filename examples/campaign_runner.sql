@@ -4,6 +4,7 @@
  *	campaign-job		one run for each row of campaign.jobs
  *	campaign-report		after a campaign's last job: keeps its totals
  *	campaign-alerts		every minute		failures of the last minutes
+ *	campaign-ping		by an outside cron service, through a hook: queues jobs
  *
  * The application inserts rows into campaign.jobs and knows no more than that; or
  * it calls campaign.launch(), for many users at once.
@@ -136,6 +137,28 @@ BEGIN
 	RETURN jsonb_build_object('kind', job.kind, 'attempt', jobsched.attempt());
 END $$;
 
+-- What an outside service sends, with its secret in header x-webhook-secret:
+-- {"user_id": 7, "kind": "report"}.
+CREATE OR REPLACE FUNCTION campaign.queue_from_outside(args jsonb) RETURNS jsonb
+LANGUAGE sql SET search_path = campaign, pg_temp AS $$
+	INSERT INTO jobs (user_id, kind)
+	VALUES ((args #>> '{body,user_id}')::integer, args #>> '{body,kind}')
+	RETURNING jsonb_build_object('job_id', job_id)
+$$;
+
+-- Lets it in: returns the secret, once.  A request is campaign.receive(body, headers).
+CREATE OR REPLACE FUNCTION campaign.open_hook() RETURNS text
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT jobsched.create_hook('campaign-ping', 'campaign-ping', header => 'x-webhook-secret', max_size => 10000, rate => 10)
+$$;
+REVOKE ALL ON FUNCTION campaign.open_hook() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION campaign.receive(body text, headers jsonb) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT jobsched.receive('campaign-ping', body, headers)
+$$;
+REVOKE ALL ON FUNCTION campaign.receive(text, jsonb) FROM PUBLIC;
+
 -- The last job of a campaign has ended; the run that this one has waited for has
 -- the totals.
 CREATE OR REPLACE FUNCTION campaign.report(args jsonb) RETURNS jsonb
@@ -255,6 +278,12 @@ SELECT jobsched.create_job(
 	handler => 'campaign.alert',
 	description => 'notes failures of campaign jobs',
 	if_exists => 'update') AS campaign_alerts;
+
+SELECT jobsched.create_job(
+	name => 'campaign-ping',
+	handler => 'campaign.queue_from_outside',
+	description => 'queues what an outside service asks for',
+	if_exists => 'update') AS campaign_ping;
 
 -- puts the numbers in force
 UPDATE campaign.settings SET one = one;

@@ -25,6 +25,7 @@
 #if PG_VERSION_NUM >= 170000
 #include "utils/injection_point.h"
 #endif
+#include "utils/jsonfuncs.h"
 #include "utils/regproc.h"
 #include "utils/wait_event.h"
 
@@ -66,6 +67,17 @@ js_wait_event(uint32 *cached, const char *name)
 	(void) cached;
 	(void) name;
 	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* That unescapes, and so refuses what no text can have. */
+static inline JsonLexContext *
+js_json_lexer(struct varlena *json)
+{
+#if PG_VERSION_NUM >= 170000
+	return makeJsonLexContext(NULL, json, true);
+#else
+	return makeJsonLexContext(json, true);
 #endif
 }
 

@@ -60,11 +60,17 @@ js_may_manage(Oid owner)
 
 /* Runs belong to whoever owns their job now. */
 bool
-js_may_manage_run(const JsRun *run)
+js_role_may_manage_run(Oid role, const JsRun *run)
 {
 	JsJob		job;
 
-	return js_may_manage(js_job_read_head(run->job_id, &job) ? job.owner : run->owner);
+	return has_privs_of_role(role, js_job_read_head(run->job_id, &job) ? job.owner : run->owner);
+}
+
+bool
+js_may_manage_run(const JsRun *run)
+{
+	return js_role_may_manage_run(GetUserId(), run);
 }
 
 bool

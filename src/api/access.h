@@ -15,6 +15,7 @@
 
 extern void js_check_may_write(const char *function);
 extern bool js_may_manage(Oid owner);
+extern bool js_role_may_manage_run(Oid role, const JsRun *run);
 extern bool js_may_manage_run(const JsRun *run);
 extern bool js_may_see(Oid owner);
 extern bool js_may_read(Oid owner, bool callback);

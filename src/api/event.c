@@ -128,16 +128,16 @@ js_event_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
  * ------------------------------------------------------------------------
  */
 
-/* False: the run has ended.  Whoever may not cancel it does not know it. */
-static bool
-address_to_run(int64 run_id, JsEvent *event)
+/* False: the run has ended.  For who may not cancel it, it does not exist. */
+bool
+js_event_address(Oid sender, int64 run_id, JsEvent *event)
 {
 	JsOutcome	outcome;
 	JsRun		run;
 	JsJob		job;
 	bool		live = js_run_see_head(run_id, &run);
 
-	if ((!live && !js_history_find(run_id, &run, &outcome)) || !js_may_manage_run(&run))
+	if ((!live && !js_history_find(run_id, &run, &outcome)) || !js_role_may_manage_run(sender, &run))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id),
@@ -148,8 +148,8 @@ address_to_run(int64 run_id, JsEvent *event)
 }
 
 /* Events are kept for days: the scheduler counts who has how many. */
-static void
-check_is_not_full(Oid owner)
+void
+js_event_check_room(Oid owner)
 {
 	if (js_event_is_full(owner))
 		ereport(ERROR,
@@ -176,6 +176,14 @@ keep_argument(FunctionCallInfo fcinfo, int n)
 	return us;
 }
 
+/* With what is to be known of it but its id, which it gets unless it has one. */
+void
+js_event_send(JsEvent *event)
+{
+	js_event_insert(event);
+	js_wakeup_event(event->event_id);
+}
+
 /* name, payload, run_id, keep */
 Datum
 jobsched_send_event(PG_FUNCTION_ARGS)
@@ -194,12 +202,11 @@ jobsched_send_event(PG_FUNCTION_ARGS)
 	event.sent_at = js_clock_now();
 	event.expires_at = event.sent_at + keep_argument(fcinfo, 3);
 	if (!PG_ARGISNULL(2))
-		live = address_to_run(PG_GETARG_INT64(2), &event);
+		live = js_event_address(GetUserId(), PG_GETARG_INT64(2), &event);
 	if (!live)
 		PG_RETURN_NULL();
-	check_is_not_full(event.owner);
-	js_event_insert(&event);
-	js_wakeup_event(event.event_id);
+	js_event_check_room(event.owner);
+	js_event_send(&event);
 	PG_RETURN_INT64(event.event_id);
 }
 

@@ -5,11 +5,7 @@
  *
  * A secret belongs to a role, and its runs send it: {{secret.NAME}} in the
  * definition of a request.  Nothing shows its value again.  But the statement
- * that sets it contains the value.  A function can do this about that: before
- * anything can fail, it replaces the text that pg_stat_activity and the log
- * show as the statement, and errors get no context, which may quote it.  It
- * cannot influence log_statement, log_min_duration_statement, and a statement
- * that fails before it is executed.
+ * that sets it contains the value, so that is hidden (hide.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -18,29 +14,20 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/hide.h"
 #include "base/arguments.h"
 #include "fmgr.h"
 #include "http/http_sign.h"
 #include "http/http_template.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "store/store_secret.h"
-#include "tcop/tcopprot.h"
-#include "utils/backend_status.h"
 
 PG_FUNCTION_INFO_V1(jobsched_set_secret);
 PG_FUNCTION_INFO_V1(jobsched_drop_secret);
 
 /* The statement as others see it. */
 #define SHOWN_STATEMENT "SELECT jobsched.set_secret(...)"
-
-static void
-hide_statement(void)
-{
-	debug_query_string = SHOWN_STATEMENT;
-	pgstat_report_activity(STATE_RUNNING, SHOWN_STATEMENT);
-}
 
 static void
 check_secret_value(const char *name, const char *value)
@@ -88,7 +75,7 @@ jobsched_set_secret(PG_FUNCTION_ARGS)
 {
 	ErrorContextCallback *context = error_context_stack;
 
-	hide_statement();
+	js_hide_statement(SHOWN_STATEMENT);
 	error_context_stack = NULL;
 	set_secret(fcinfo);
 	error_context_stack = context;

@@ -36,16 +36,22 @@
 PG_FUNCTION_INFO_V1(jobsched_trigger);
 PG_FUNCTION_INFO_V1(jobsched_trigger_many);
 
-/* A job whose runs need not bring anything along. */
+/* Whether the job's runs need not bring anything along. */
 void
-js_trigger_resolve(const char *name, JsJob *job)
+js_trigger_check(const JsJob *job)
 {
-	js_resolve_job(name, job);
 	if (job->request != NULL && js_http_text(job->request, "url") == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job->name),
 				 errhint("Its runs are made by http_post() and its like.")));
+}
+
+void
+js_trigger_resolve(const char *name, JsJob *job)
+{
+	js_resolve_job(name, job);
+	js_trigger_check(job);
 }
 
 /*

@@ -21,6 +21,7 @@ typedef struct JsKeySource
 	Jsonb	   *job_args;
 } JsKeySource;
 
+extern void js_trigger_check(const JsJob *job);
 extern void js_trigger_resolve(const char *name, JsJob *job);
 extern void js_trigger_prepare(const JsJob *job, ArrayType *templates, JsRun *run, JsKeySource *source);
 extern void js_trigger_arguments(FunctionCallInfo fcinfo, int n, const JsJob *job, JsRun *run,

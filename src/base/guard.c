@@ -58,8 +58,8 @@ js_try(JsGuarded call, void *arg, MemoryContext context)
  * Errors that are not of what was called but of the session, the transaction or
  * the machine: who waits for a cancel, or for a retry, must get it.
  */
-static bool
-concerns_transaction(int code)
+bool
+js_concerns_transaction(int code)
 {
 	switch (ERRCODE_TO_CATEGORY(code))
 	{
@@ -78,7 +78,7 @@ js_guard(JsGuarded call, void *arg)
 {
 	ErrorData  *error = js_try(call, arg, CurrentMemoryContext);
 
-	if (error != NULL && concerns_transaction(error->sqlerrcode))
+	if (error != NULL && js_concerns_transaction(error->sqlerrcode))
 		ReThrowError(error);
 	return error;
 }

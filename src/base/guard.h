@@ -14,5 +14,6 @@ typedef void (*JsGuarded) (void *arg);
 
 extern ErrorData *js_try(JsGuarded call, void *arg, MemoryContext context);
 extern ErrorData *js_guard(JsGuarded call, void *arg);
+extern bool js_concerns_transaction(int code);
 
 #endif							/* JS_GUARD_H */

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "base/json.h"
+#include "compat.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
@@ -64,4 +65,11 @@ Jsonb *
 js_json_empty(void)
 {
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+/* Whether jsonb can be made of it, but for numbers out of range. */
+bool
+js_json_is_valid(struct varlena *json)
+{
+	return pg_parse_json(js_json_lexer(json), &nullSemAction) == JSON_SUCCESS;
 }

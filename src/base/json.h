@@ -17,6 +17,7 @@ extern void js_json_push_text(JsonbParseState **state, const char *key, const ch
 extern void js_json_push_number(JsonbParseState **state, const char *key, int64 number);
 extern void js_json_push_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb);
 extern Jsonb *js_json_empty(void);
+extern bool js_json_is_valid(struct varlena *json);
 
 /* json_join.c */
 typedef struct JsJsonMember

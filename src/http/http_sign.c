@@ -224,12 +224,13 @@ js_signing_problem(const char *secret)
 	return NULL;
 }
 
-static void
-hmac(const uint8 *key, int key_size, const char *prefix, const char *body, size_t size, uint8 *result)
+/* HMAC-SHA256 of two texts, one after the other. */
+void
+js_hmac(const JsSigningKey *key, const char *prefix, const char *body, size_t size, uint8 *result)
 {
 	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
 
-	if (context == NULL || pg_hmac_init(context, key, key_size) < 0 ||
+	if (context == NULL || pg_hmac_init(context, key->bytes, key->size) < 0 ||
 		pg_hmac_update(context, (const uint8 *) prefix, strlen(prefix)) < 0 ||
 		pg_hmac_update(context, (const uint8 *) body, size) < 0 ||
 		pg_hmac_final(context, result, PG_SHA256_DIGEST_LENGTH) < 0)
@@ -238,29 +239,45 @@ hmac(const uint8 *key, int key_size, const char *prefix, const char *body, size_
 }
 
 /*
+ * The keys of a secret.  None if there is one that cannot be made out, or too
+ * many, for each goes through the whole body.
+ */
+List *
+js_signing_keys(const char *secret)
+{
+	bool		standard = has_standard_key(secret);
+	char	   *rest = pstrdup(secret);
+	List	   *keys = NIL;
+
+	for (char *text; (text = next_key(&rest, standard)) != NULL;)
+	{
+		JsSigningKey *key = palloc(sizeof(JsSigningKey));
+
+		key->size = decode_key(text, &key->bytes);
+		if (key->size < 0 || list_length(keys) == JS_MAX_SIGNING_KEYS)
+			return NIL;
+		keys = lappend(keys, key);
+	}
+	return keys;
+}
+
+/*
  * One signature for each of the keys: while they are changed, the receiver may
- * know either.  NULL if there is no key, or one that cannot be made out, or too
- * many, for each goes through the whole body.  body may be NULL.
+ * know either.  NULL if there are none.  body may be NULL.
  */
 char *
 js_webhook_signature(const char *keys, const char *id, int64 timestamp, const char *body, size_t size)
 {
 	char	   *prefix = psprintf("%s." INT64_FORMAT ".", id, timestamp);
-	bool		standard = has_standard_key(keys);
-	char	   *rest = pstrdup(keys);
-	int			count = 0;
 	StringInfoData signatures;
+	ListCell   *lc;
 
 	initStringInfo(&signatures);
-	for (char *key; (key = next_key(&rest, standard)) != NULL;)
+	foreach(lc, js_signing_keys(keys))
 	{
 		uint8		mac[PG_SHA256_DIGEST_LENGTH];
-		uint8	   *bytes;
-		int			key_size = decode_key(key, &bytes);
 
-		if (key_size < 0 || ++count > JS_MAX_SIGNING_KEYS)
-			return NULL;
-		hmac(bytes, key_size, prefix, body ? body : "", body ? size : 0, mac);
+		js_hmac(lfirst(lc), prefix, body ? body : "", body ? size : 0, mac);
 		appendStringInfo(&signatures, "%sv1,%s", signatures.len > 0 ? " " : "",
 						 js_base64(mac, sizeof(mac)));
 	}

@@ -24,9 +24,18 @@
 	CppAsString2(JS_SIGNING_KEY_MAX) " bytes, as it is or behind \"v1,\"; or any other text without spaces; or up to " \
 	CppAsString2(JS_MAX_SIGNING_KEYS) " of these with spaces between them."
 
+typedef struct JsSigningKey
+{
+	uint8	   *bytes;
+	int			size;
+} JsSigningKey;
+
 extern char *js_request_id(const JsHttpSource *source);
 extern char *js_request_traceparent(const JsHttpSource *source);
 extern const char *js_signing_problem(const char *secret);
+extern void js_hmac(const JsSigningKey *key, const char *prefix, const char *body, size_t size,
+					uint8 *result);
+extern List *js_signing_keys(const char *secret);
 extern char *js_webhook_signature(const char *keys, const char *id, int64 timestamp,
 								  const char *body, size_t size);
 

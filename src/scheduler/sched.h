@@ -857,4 +857,11 @@ extern void sched_tally_write(void);
 extern void sched_tally_recover(void);
 extern void sched_tally_recover_woken(void);
 
+/* hooks (sched_hook.c) */
+extern TimestampTz sched_hooks_deadline(void);
+extern bool sched_hooks_wait(void);
+extern void sched_hooks_write(void);
+extern void sched_hooks_written(void);
+extern void sched_hooks_sweep(TimestampTz now);
+
 #endif							/* JS_SCHED_H */

@@ -253,6 +253,7 @@ sched_sweep(TimestampTz now)
 	ask_for_all();
 	sched_load_limits();
 	sched_limits_sweep(now);
+	sched_hooks_sweep(now);
 }
 
 bool

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "scheduler/sched.h"
+#include "store/store_hook.h"
 #include "store/store_secret.h"
 
 /* In one step; others follow. */
@@ -66,5 +67,6 @@ sched_follow_roles(bool sweep)
 		follow_in_jobs();
 		js_limits_refresh_owners();
 		js_secrets_forget_dropped();
+		js_hooks_follow_roles();
 	}
 }

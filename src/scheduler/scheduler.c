@@ -256,6 +256,7 @@ step_needed(bool dead, TimestampTz now)
 		sched_event_due() <= now || sched_await_expires_now() || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
+		sched_hooks_wait() ||
 		sched_settle_deadline() <= GetCurrentTimestamp() ||
 		sched_successors_deadline() <= GetCurrentTimestamp();
 }
@@ -316,9 +317,12 @@ step_in_transaction(bool dead, TimestampTz now)
 		sched_expire_keys(now);
 	if (sched_await_expires_now() && !sched_reading())
 		sched_await_expire(now);
+	if (sched_hooks_wait())
+		sched_hooks_write();
 	JS_INJECTION_POINT("jobsched-step-before-commit");
 	js_process_commit();
 	JS_INJECTION_POINT("jobsched-step-committed");
+	sched_hooks_written();
 }
 
 static void
@@ -410,6 +414,7 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_successors_deadline(), ms);
 	ms = real_ms_until(sched_event_deadline(), ms);
 	ms = real_ms_until(sched_await_deadline(), ms);
+	ms = real_ms_until(sched_hooks_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)

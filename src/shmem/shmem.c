@@ -104,6 +104,7 @@ init_database(JsDatabase *db)
 	pg_atomic_init_u32(&db->wakeups, 0);
 	pg_atomic_init_u32(&db->waiters, 0);
 	pg_atomic_init_u32(&db->prepared, 0);
+	pg_atomic_init_u32(&db->hooks_dirty, 0);
 	ConditionVariableInit(&db->finished);
 }
 
@@ -124,6 +125,8 @@ init_shared(void)
 	js->enabled = js_guc_enabled;
 	pg_atomic_init_u32(&js->role_changes, 0);
 	SpinLockInit(&js->clock_mutex);
+	for (int i = 0; i < JS_HOOK_BUCKETS; i++)
+		SpinLockInit(&js->hooks[i].mutex);
 	js->max_databases = js_guc_max_databases;
 	js->databases = (JsDatabase *) rest;
 	for (int i = 0; i < js->max_databases; i++)

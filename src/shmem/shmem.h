@@ -16,6 +16,7 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/spin.h"
+#include "utils/uuid.h"
 
 #define JS_MAILBOX_SIZE 128		/* runs that a worker has at a time, all in
 								 * all */
@@ -104,6 +105,9 @@ typedef struct JsDatabase
 	 * its latch
 	 */
 	pg_atomic_uint32 wakeups;
+
+	/* something has come to hooks that is not in their rows */
+	pg_atomic_uint32 hooks_dirty;
 
 	/* sessions in wait_run() */
 	pg_atomic_uint32 waiters;
@@ -242,6 +246,39 @@ typedef struct JsSeat
 	char		last_sqlstate[6];
 } JsSeat;
 
+/* ---- hooks ---- */
+
+#define JS_HOOK_REASON 200
+#define JS_HOOK_BUCKETS 128
+#define JS_HOOK_WAYS 8			/* counts of one bucket */
+
+/* What has come to a hook. */
+typedef struct JsHookTotals
+{
+	int64		accepted;
+	int64		refused;
+	TimestampTz last_received_at;	/* accepted; 0: none was */
+	TimestampTz last_refused_at;	/* the same */
+	char		last_refusal[JS_HOOK_REASON];
+} JsHookTotals;
+
+typedef struct JsHookCount
+{
+	Oid			dboid;			/* InvalidOid: it is free */
+	pg_uuid_t	id;
+	TimestampTz used_at;		/* by the real clock */
+	bool		dirty;			/* there is more than in its row */
+	TimestampTz full_at;		/* of its rate: until then it is used up */
+	TimestampTz logged_at;
+	JsHookTotals totals;
+} JsHookCount;
+
+typedef struct JsHookBucket
+{
+	slock_t		mutex;
+	JsHookCount counts[JS_HOOK_WAYS];
+} JsHookBucket;
+
 typedef struct JsShared
 {
 	LWLock	   *lock;
@@ -266,6 +303,7 @@ typedef struct JsShared
 	int			total_seats;	/* those of HTTP workers come after them */
 	JsDatabase *databases;
 	JsSeat	   *seats;
+	JsHookBucket hooks[JS_HOOK_BUCKETS];
 } JsShared;
 
 extern JsShared *js;
@@ -407,6 +445,16 @@ extern void js_seat_finish(const JsDone *done, int count);
 extern bool js_seat_leave_if_idle(bool idle_too_long);
 extern void js_seat_note_error(const char *sqlstate, const char *message);
 extern JsSeat *js_my_seat;
+
+/* hooks (shmem_hook.c) */
+extern bool js_hook_is_counted(const pg_uuid_t *id);
+extern void js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals);
+extern bool js_hook_totals(const pg_uuid_t *id, JsHookTotals *totals);
+extern bool js_hook_has_room(const pg_uuid_t *id, int32 rate, TimestampTz now);
+extern void js_hook_count_accepted(const pg_uuid_t *id, TimestampTz now);
+extern bool js_hook_count_refused(const pg_uuid_t *id, const char *reason, TimestampTz now);
+extern bool js_hook_next_dirty(int *from, pg_uuid_t *id, JsHookTotals *totals);
+extern void js_hook_written(const pg_uuid_t *id, const JsHookTotals *totals);
 
 /* anybody's */
 extern void js_clip_text(char *to, const char *from, Size size);

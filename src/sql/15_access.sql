@@ -14,7 +14,7 @@
 -- condition may be called before these, what rows have to tell is NULL for him.
 -- (They are written as numbers: of these the planner believes that they leave
 -- nearly all rows, as is right where a policy has been before.)
--- Tables job and limit_definition have no policy: it would keep pg_dump out.
+-- Tables job, limit_definition and hook have no policy: it would keep pg_dump out.
 -- The names of jobs are read from job's parent, which has one: a function in a
 -- condition on a name must not be given those of others.  Who has given a job away
 -- sees the runs that he still has, and no view shows him what the job is by now.

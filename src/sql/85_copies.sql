@@ -4,6 +4,7 @@
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job', 'WHERE dropped_at IS NULL');
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.limit_definition', '');
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.hook', '');
 
 -- What a logical replica gets from its publisher: jobs, and what became of
 -- their runs, but not who the publisher is nor where its rings stand.
@@ -40,3 +41,6 @@ ALTER TABLE jobsched_internal.memo ENABLE REPLICA TRIGGER disown;
 CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.event
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
 ALTER TABLE jobsched_internal.event ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.event_token
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.event_token ENABLE REPLICA TRIGGER disown;

@@ -145,14 +145,15 @@ note_sent(int64 event_id)
 	sent[nsent++] = event_id;
 }
 
-/* Assigns the id; the payload is NULL if there is none. */
+/* Assigns the id, unless there is one; the payload is NULL if there is none. */
 void
 js_event_insert(JsEvent *event)
 {
 	Relation	rel = js_table_open("event", RowExclusiveLock);
 	JsRow		row;
 
-	event->event_id = js_run_next_id();
+	if (event->event_id == 0)
+		event->event_id = js_run_next_id();
 	js_row_init(&row);
 	js_row_set(&row, EVENT_ID, Int64GetDatum(event->event_id));
 	js_row_set(&row, EVENT_OWNER, ObjectIdGetDatum(event->owner));

@@ -103,6 +103,7 @@ my @texts = (
 	q{'http://127.0.0.1:99999/'}, q{'http://u:p@127.0.0.1:1/'}, q{'http://127.0.0.1:1/{{secret.api}}'},
 	q{'http://bücher.example/'}, q{'file:///etc/passwd'}, q{'gopher://127.0.0.1:1/'}, q{'http://'}, q{'http:///x'},
 	q{'{{secret.api}}'}, q{'{{vault.x}}'}, q{'{{args.a.b}}'}, q~'{{'~, q{'{args.x}'}, q{'{{run.id}}'},
+	q{'attacker_hook'}, q{'victim_hook'}, q{'victim_signed'}, q{'github'}, q{'stripe'}, q{'hmac'}, q{'$.a'}, q{'vault.x'}, q{'api'}, q{'x-a'},
 	q{'attacker_job'}, q{'victim_job'}, q{'victim.victim_job'}, q{'http'},
 	q{'SELECT 1'}, q{'SELECT'}, q{';'}, q{'COMMIT'}, q{'VACUUM'}, q{'ROLLBACK; SELECT 1'}, q{'SELECT 1; COMMIT; SELECT 2'},
 	q{'DO $$ BEGIN COMMIT; END $$'}, q{'SET ROLE victim'}, q{'RESET ROLE'}, q{'SELECT pg_sleep(0.01)'},
@@ -127,7 +128,8 @@ my %values = (
 		q{'{"Host": "x"}'}, q{'{"X": "a\r\nY: b"}'}, q{'{"X": ["a", "b"]}'}, q{'{"Content-Length": "1"}'},
 		q{jsonb_build_object('k', repeat('v', 300000))}, q{jsonb_build_object(repeat('k', 300000), 1)},
 		q{(SELECT jsonb_object_agg('k' || i, i) FROM generate_series(1, 3000) i)},
-		q{to_jsonb(1e1000::numeric)}, q{(repeat('[', 1000) || repeat(']', 1000))::jsonb}, q{'{"a": "\ud83d\ude00"}'} ],
+		q{to_jsonb(1e1000::numeric)}, q{(repeat('[', 1000) || repeat(']', 1000))::jsonb}, q{'{"a": "\ud83d\ude00"}'},
+		q{'{"x-hub-signature-256": "sha256=0"}'}, q{'{"stripe-signature": "t=1,v1=,=,,t"}'}, q{'{"Authorization": "Bearer "}'}, q{'{"authorization": ["x"], "Authorization": 1}'} ],
 	regclass => [ q{'pg_class'}, q{'pg_proc'} ],
 	oid => [ '0', '10', '16384', '4294967295' ],
 );
@@ -170,6 +172,8 @@ sub attack_node
 	attack_sql($node, 'victim', qq{
 		SELECT jobsched.set_secret('api', '$secret');
 		SELECT jobsched.set_queue('victim_queue', 1);
+		SELECT jobsched.create_hook('victim_hook', event => '$secret'),
+			jobsched.create_hook('victim_signed', event => '$secret', verify => 'github', secret => 'api');
 		SELECT jobsched.create_job('victim_job', command => 'SELECT ''$secret''', args => '{"s": "$secret"}',
 			description => '$secret', metadata => '{"s": "$secret"}');
 		SELECT jobsched.create_job('waiting', command => 'SELECT 1');
@@ -177,7 +181,7 @@ sub attack_node
 	$node->safe_psql('postgres', q{
 		CREATE FUNCTION public.attacker_handler(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 		ALTER FUNCTION public.attacker_handler OWNER TO attacker});
-	attack_sql($node, 'attacker', q{SELECT jobsched.create_job('attacker_job', handler => 'public.attacker_handler')});
+	attack_sql($node, 'attacker', q{SELECT jobsched.create_job('attacker_job', handler => 'public.attacker_handler'), jobsched.create_hook('attacker_hook', 'attacker_job')});
 	$first_pid{$name} = postmaster($node);
 	return $node;
 }

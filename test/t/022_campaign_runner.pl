@@ -130,6 +130,19 @@ is(runner(q{SELECT status, pending, processing FROM campaign.health}), 'ok|0|0',
 runner(q{UPDATE campaign.settings SET timeout = '120 s', max_attempts = 3});
 
 # ------------------------------------------------------------------------
+# From outside
+# ------------------------------------------------------------------------
+
+my $key = runner('SELECT campaign.open_hook()');
+$node->safe_psql('campaign', 'CREATE ROLE gateway LOGIN; GRANT USAGE ON SCHEMA campaign TO gateway; GRANT EXECUTE ON FUNCTION campaign.receive TO gateway');
+my $outside = sub { my ($secret) = @_; return qq{SELECT campaign.receive('{"user_id": 8, "kind": "report"}', '{"x-webhook-secret": "$secret"}')} };
+like(error_of($node, 'campaign', $outside->('wrong'), 'gateway'), qr/PT401: the request was refused/, 'a wrong secret is refused');
+is(runner(q{SELECT refused, last_refusal FROM jobsched.hooks}), '1|the token is wrong', 'and that shows');
+like(sql_as($node, 'campaign', 'gateway', $outside->($key)), qr/^\d+$/, 'the right one is not');
+wait_value($node, 'campaign', 'SELECT count(*) FROM campaign.messages m JOIN campaign.jobs j USING (job_id) WHERE j.user_id = 8 AND j.kind = \'report\'', 1, 'a service has queued a job');
+wait_done('it is done');
+
+# ------------------------------------------------------------------------
 # Crashes
 # ------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ psql(q{
 	CREATE SCHEMA door AUTHORIZATION app;
 	GRANT ALL ON SCHEMA door TO PUBLIC;
 	GRANT EXECUTE ON FUNCTION jobsched.http_request TO victim});
-as('victim', q{SELECT jobsched.create_job('theirs', command => 'SELECT 1'), jobsched.set_queue('theirs', 1)});
+as('victim', q{SELECT jobsched.create_job('theirs', command => 'SELECT 1'), jobsched.set_queue('theirs', 1), jobsched.create_hook('theirs', event => 'theirs')});
 as('app', q{
 	SELECT jobsched.create_job('own', '0 0 1 1 *', 'SELECT 1', args => '{"a": 1}'), jobsched.create_job('taken', command => 'SELECT 1');
 	CREATE TABLE door.hooked (v text);
@@ -126,6 +126,17 @@ my %wrong = (
 	drop_limit => [ "('missing')", "('c', 'victim')" ],
 	set_secret => [ "('s', 'x')", "('s', 'long enough', 'victim')", "(NULL, 'long enough')" ],
 	drop_secret => [ "('missing')", "('s', 'victim')" ],
+	create_hook => [
+		"(NULL)", "('a b', 'own')", "('h')", "('h', 'own', 'e')", "('h', 'theirs')", "('h', 'missing')", "('h', event => '')", "('h', 'own', verify => 'none')",
+		"('h', 'own', verify => 'github')", "('h', 'own', verify => 'github', secret => 'missing')", "('h', 'own', secret => 'vault.x')", "('h', 'own', dedupe => '\$.[')",
+		"('h', 'own', tolerance => '2 days')", "('h', 'own', max_size => 0)", "('h', 'own', rate => 0)", "('h', 'own', header => 'a b')", "('h', 'own', keep_headers => '{Authorization}')",
+		"('h', event => 'e', keep_headers => '{x-a}')" ],
+	rotate_hook => [ "('missing')", "('theirs')", "('missing', NULL)" ],
+	drop_hook => [ "('missing')", "('theirs')", '(NULL)' ],
+	hook_wrapper => [ "('missing', 'public')", "('theirs', 'public')" ],
+	receive => [ "('missing', '')", "('theirs', '{}', '[]', 'wrong')", '(NULL, NULL)' ],
+	event_token => [ "('e', -1)", "('', 1)", "('e', NULL)", "('e', 1, '0')" ],
+	receive_event => [ "('wrong')", '(NULL)' ],
 	next_runs => [ "('no schedule')", "('* * * * *', n => 0)" ],
 	explain_schedule => [ "('no schedule')", "('* * * * *', 'Mars')" ],
 	discard => [ "('not wanted')" ],

@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem_hook.c
+ *		Shared memory: what has come to hooks, and how fast.
+ *
+ * A request that is refused must cost no write, for everybody can send one.  So it
+ * is counted here, and the scheduler writes the totals of those that have changed
+ * into their rows (sched_hook.c), once a second at most.  Counts are the whole
+ * totals, which begin with what the row has: so a reader takes them from here or
+ * from the row, and what was written twice is not counted twice.
+ *
+ * There is room for a fixed number.  A hook has its place in one of a few of a
+ * bucket, by its id, which is random; where these are taken, the one that has not
+ * been used for longest makes way, clean ones first.  What a dirty one has counted
+ * since it was written is lost then, as it is in a crash, and the rate begins
+ * anew.
+ *
+ * The mutex of a bucket protects all that is in it, around straight-line code.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "shmem/shmem.h"
+#include "utils/timestamp.h"
+
+/* How much may come at once, in seconds of the rate. */
+#define BURST_SECONDS 10
+
+/* One line in the log for a hook in this time. */
+#define LOG_US USECS_PER_MINUTE
+
+static JsHookBucket *
+bucket_of(const pg_uuid_t *id)
+{
+	return &js->hooks[(id->data[0] ^ (uint8) MyDatabaseId) % JS_HOOK_BUCKETS];
+}
+
+/* Caller holds the mutex; NULL: it has no place. */
+static JsHookCount *
+find_count(JsHookBucket *bucket, const pg_uuid_t *id)
+{
+	for (int i = 0; i < JS_HOOK_WAYS; i++)
+		if (bucket->counts[i].dboid == MyDatabaseId &&
+			memcmp(&bucket->counts[i].id, id, sizeof(pg_uuid_t)) == 0)
+			return &bucket->counts[i];
+	return NULL;
+}
+
+static bool
+gives_way_before(const JsHookCount *a, const JsHookCount *b)
+{
+	if ((a->dboid == InvalidOid) != (b->dboid == InvalidOid))
+		return a->dboid == InvalidOid;
+	if (a->dirty != b->dirty)
+		return !a->dirty;
+	return a->used_at < b->used_at;
+}
+
+bool
+js_hook_is_counted(const pg_uuid_t *id)
+{
+	JsHookBucket *bucket = bucket_of(id);
+	bool		found;
+
+	SpinLockAcquire(&bucket->mutex);
+	found = find_count(bucket, id) != NULL;
+	SpinLockRelease(&bucket->mutex);
+	return found;
+}
+
+/* Gives it a place, with what its row has; unless somebody has meanwhile. */
+void
+js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals)
+{
+	JsHookBucket *bucket = bucket_of(id);
+	JsHookCount *count = &bucket->counts[0];
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&bucket->mutex);
+	if (find_count(bucket, id) == NULL)
+	{
+		for (int i = 1; i < JS_HOOK_WAYS; i++)
+			if (gives_way_before(&bucket->counts[i], count))
+				count = &bucket->counts[i];
+		memset(count, 0, sizeof(JsHookCount));
+		count->dboid = MyDatabaseId;
+		count->id = *id;
+		count->used_at = now;
+		count->totals = *totals;
+	}
+	SpinLockRelease(&bucket->mutex);
+}
+
+/* False: only its row knows. */
+bool
+js_hook_totals(const pg_uuid_t *id, JsHookTotals *totals)
+{
+	JsHookBucket *bucket = bucket_of(id);
+	JsHookCount *count;
+
+	SpinLockAcquire(&bucket->mutex);
+	count = find_count(bucket, id);
+	if (count != NULL)
+		*totals = count->totals;
+	SpinLockRelease(&bucket->mutex);
+	return count != NULL;
+}
+
+/*
+ * Whether one more may come now, by its rate in a second, and if so takes the room.
+ * Each takes its share of a second; what is used up may lie some seconds ahead.  A
+ * clock that was set back is no reason to wait for it.
+ */
+bool
+js_hook_has_room(const pg_uuid_t *id, int32 rate, TimestampTz now)
+{
+	JsHookBucket *bucket = bucket_of(id);
+	int64		share = Max(USECS_PER_SEC / rate, 1);
+	JsHookCount *count;
+	bool		has = true;
+
+	SpinLockAcquire(&bucket->mutex);
+	count = find_count(bucket, id);
+	if (count != NULL)
+	{
+		if (count->full_at < now || count->full_at - now > (BURST_SECONDS + 1) * USECS_PER_SEC)
+			count->full_at = now;
+		has = count->full_at - now + share <= BURST_SECONDS * USECS_PER_SEC;
+		if (has)
+			count->full_at += share;
+	}
+	SpinLockRelease(&bucket->mutex);
+	return has;
+}
+
+/* The scheduler is woken by the first of many. */
+static void
+mark_dirty(void)
+{
+	JsDatabase *db;
+
+	LWLockAcquire(js->lock, LW_SHARED);
+	db = js_database_find_locked(MyDatabaseId);
+	if (db != NULL && pg_atomic_exchange_u32(&db->hooks_dirty, 1) == 0)
+		js_database_wake(db);
+	LWLockRelease(js->lock);
+}
+
+/* Called when a transaction has committed: nothing here can fail. */
+void
+js_hook_count_accepted(const pg_uuid_t *id, TimestampTz now)
+{
+	JsHookBucket *bucket = bucket_of(id);
+	TimestampTz used_at = GetCurrentTimestamp();
+	JsHookCount *count;
+
+	SpinLockAcquire(&bucket->mutex);
+	count = find_count(bucket, id);
+	if (count != NULL)
+	{
+		count->used_at = used_at;
+		count->dirty = true;
+		count->totals.accepted++;
+		count->totals.last_received_at = now;
+	}
+	SpinLockRelease(&bucket->mutex);
+	if (count != NULL)
+		mark_dirty();
+}
+
+/* Whether it is time for a line in the log. */
+bool
+js_hook_count_refused(const pg_uuid_t *id, const char *reason, TimestampTz now)
+{
+	JsHookBucket *bucket = bucket_of(id);
+	TimestampTz used_at = GetCurrentTimestamp();
+	char		clipped[JS_HOOK_REASON];
+	JsHookCount *count;
+	bool		log = false;
+
+	js_clip_text(clipped, reason, sizeof(clipped));
+	SpinLockAcquire(&bucket->mutex);
+	count = find_count(bucket, id);
+	if (count != NULL)
+	{
+		log = count->logged_at == 0 || used_at - count->logged_at >= LOG_US ||
+			used_at < count->logged_at;
+		if (log)
+			count->logged_at = used_at;
+		count->used_at = used_at;
+		count->dirty = true;
+		count->totals.refused++;
+		count->totals.last_refused_at = now;
+		memcpy(count->totals.last_refusal, clipped, sizeof(clipped));
+	}
+	SpinLockRelease(&bucket->mutex);
+	if (count != NULL)
+		mark_dirty();
+	return log;
+}
+
+/* For the scheduler: the next that is to be written, from a number on that is moved on. */
+bool
+js_hook_next_dirty(int *from, pg_uuid_t *id, JsHookTotals *totals)
+{
+	for (; *from < JS_HOOK_BUCKETS * JS_HOOK_WAYS; (*from)++)
+	{
+		JsHookBucket *bucket = &js->hooks[*from / JS_HOOK_WAYS];
+		JsHookCount *count = &bucket->counts[*from % JS_HOOK_WAYS];
+		bool		found;
+
+		SpinLockAcquire(&bucket->mutex);
+		found = count->dboid == MyDatabaseId && count->dirty;
+		if (found)
+		{
+			*id = count->id;
+			*totals = count->totals;
+		}
+		SpinLockRelease(&bucket->mutex);
+		if (!found)
+			continue;
+		(*from)++;
+		return true;
+	}
+	return false;
+}
+
+/* These have been committed. */
+void
+js_hook_written(const pg_uuid_t *id, const JsHookTotals *totals)
+{
+	JsHookBucket *bucket = bucket_of(id);
+	JsHookCount *count;
+
+	SpinLockAcquire(&bucket->mutex);
+	count = find_count(bucket, id);
+	if (count != NULL && count->totals.accepted == totals->accepted &&
+		count->totals.refused == totals->refused)
+		count->dirty = false;
+	SpinLockRelease(&bucket->mutex);
+}
