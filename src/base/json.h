@@ -26,6 +26,8 @@ typedef struct JsJsonMember
 } JsJsonMember;
 
 extern Size js_json_member_size(const char *name, Size value);
+extern Size js_json_element_size(Size value);
 extern Jsonb *js_json_join(JsJsonMember *members, int count);
+extern Jsonb *js_json_join_array(Jsonb **elements, int count);
 
 #endif							/* JS_JSON_H */

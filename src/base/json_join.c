@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json_join.c
- *		A JSON object of values that are there as jsonb.
+ *		A JSON object or array of values that are there as jsonb.
  *
  * pushJsonbValue() takes a value apart and puts it together again, with many times
  * its size in memory, and recursion where it is deep.  Here each is copied as it
@@ -34,6 +34,12 @@ Size
 js_json_member_size(const char *name, Size value)
 {
 	return 2 * sizeof(JEntry) + strlen(name) + value + sizeof(uint32);
+}
+
+Size
+js_json_element_size(Size value)
+{
+	return sizeof(JEntry) + value + sizeof(uint32);
 }
 
 static int
@@ -109,19 +115,33 @@ add_value(Joining *joining, Jsonb *value)
 		add_aligned(joining, JENTRY_ISCONTAINER, &value->root, VARSIZE(value) - VARHDRSZ);
 }
 
+/* size: of what is in it; entries: two for each member of an object. */
+static void
+begin(Joining *joining, Size size, uint32 header, int entries)
+{
+	joining->object = palloc0(offsetof(Jsonb, root.children) + size);
+	joining->object->root.header = header;
+	joining->entry = joining->object->root.children;
+	joining->data = (char *) (joining->entry + entries);
+	joining->count = 0;
+	joining->used = 0;
+}
+
 static void
 begin_object(Joining *joining, const JsJsonMember *members, int count)
 {
-	Size		size = offsetof(Jsonb, root.children);
+	Size		size = 0;
 
 	for (int i = 0; i < count; i++)
 		size += js_json_member_size(members[i].name, VARSIZE(members[i].value));
-	joining->object = palloc0(size);
-	joining->object->root.header = count | JB_FOBJECT;
-	joining->entry = joining->object->root.children;
-	joining->data = (char *) (joining->entry + 2 * count);
-	joining->count = 0;
-	joining->used = 0;
+	begin(joining, size, count | JB_FOBJECT, 2 * count);
+}
+
+static Jsonb *
+end(Joining *joining)
+{
+	SET_VARSIZE(joining->object, joining->data + joining->used - (char *) joining->object);
+	return joining->object;
 }
 
 /*
@@ -139,6 +159,20 @@ js_json_join(JsJsonMember *members, int count)
 		add_string(&joining, members[i].name, strlen(members[i].name));
 	for (int i = 0; i < count; i++)
 		add_value(&joining, members[i].value);
-	SET_VARSIZE(joining.object, joining.data + joining.used - (char *) joining.object);
-	return joining.object;
+	return end(&joining);
+}
+
+/* The array that has these elements; likewise. */
+Jsonb *
+js_json_join_array(Jsonb **elements, int count)
+{
+	Joining		joining;
+	Size		size = 0;
+
+	for (int i = 0; i < count; i++)
+		size += js_json_element_size(VARSIZE(elements[i]));
+	begin(&joining, size, count | JB_FARRAY, count);
+	for (int i = 0; i < count; i++)
+		add_value(&joining, elements[i]);
+	return end(&joining);
 }

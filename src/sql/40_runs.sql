@@ -50,7 +50,8 @@ CREATE TABLE jobsched_internal.run (
 	-- for how many, so that it is known what it takes before they are looked for
 	parents integer,
 	-- the run that has queued it as its child, and waits for it; whether that may
-	-- succeed if it fails; and how many generations are above it
+	-- succeed if it fails; and how many generations are above it, also those that
+	-- are there because they have changed a table with a trigger
 	parent_run_id bigint,
 	optional boolean,
 	depth integer,
@@ -174,6 +175,13 @@ COMMENT ON FUNCTION jobsched.trigger_batch IS
 'Queues one run of a job for each element of args, and a run, the batch, that ends when they have '
 'ended, with the totals by status as its result. Returns its id. The job on_complete runs '
 'afterwards; more: doc/workflows.md.';
+
+CREATE FUNCTION jobsched.trigger_job()
+RETURNS trigger LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger_job';
+COMMENT ON FUNCTION jobsched.trigger_job IS
+'Trigger function for triggers AFTER a change, whose first argument is the name of a job, which is '
+'triggered with the changed row, or rows of a statement. It never hinders the change; options and '
+'more: doc/triggers.md.';
 
 CREATE FUNCTION jobsched.backfill(
 	job text,
