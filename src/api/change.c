@@ -49,6 +49,8 @@ take_columns(TupleDesc table, const AttrNumber *numbers, int count, JsChangeColu
 		columns->numbers[i] = numbers[i];
 		TupleDescCopyEntry(columns->desc, i + 1, table, numbers[i]);
 	}
+	columns->last = count > 0 ? numbers[count - 1] : 0;
+	columns->names = js_row_json_names(columns->desc);
 }
 
 static AttrNumber
@@ -112,13 +114,14 @@ row_json(const JsChangeColumns *columns, const Datum *all, const bool *all_nulls
 		values[i] = all[columns->numbers[i] - 1];
 		nulls[i] = all_nulls[columns->numbers[i] - 1];
 	}
-	return js_row_json(columns->desc, columns->desc, values, nulls, JS_HTTP_MAX_BODY, JS_BAD_JSON_IS_TEXT);
+	return js_table_row_json(columns->names, columns->desc, values, nulls, JS_HTTP_MAX_BODY,
+							 JS_BAD_JSON_IS_TEXT);
 }
 
 Jsonb *
 js_change_row(const JsChangeColumns *columns, TupleTableSlot *slot)
 {
-	slot_getallattrs(slot);
+	slot_getsomeattrs(slot, columns->last);
 	return row_json(columns, slot->tts_values, slot->tts_isnull);
 }
 
@@ -180,21 +183,6 @@ add_head(Change *change, const TriggerData *data)
 	add_text(change, "table", RelationGetRelationName(rel));
 }
 
-/* A jsonb has a bound of its own, far above that of what is sent. */
-static Jsonb *
-join(Change *change)
-{
-	Size		size = 0;
-
-	for (int i = 0; i < change->count; i++)
-		size += js_json_member_size(change->members[i].name, VARSIZE(change->members[i].value));
-	if (size > JENTRY_OFFLENMASK)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the change has more than %d bytes as JSON", JENTRY_OFFLENMASK)));
-	return js_json_join(change->members, change->count);
-}
-
 /* That which a row trigger is called for. */
 Jsonb *
 js_change_of_row(const TriggerData *data, const JsChangeColumns *columns)
@@ -209,7 +197,7 @@ js_change_of_row(const TriggerData *data, const JsChangeColumns *columns)
 	add_head(&change, data);
 	add(&change, "record", record == NULL ? NULL : tuple_json(columns, record, table));
 	add(&change, "old_record", old_record == NULL ? NULL : tuple_json(columns, old_record, table));
-	return join(&change);
+	return js_json_join(change.members, change.count);
 }
 
 /* Some of those of a statement; NULL: its trigger has no such table. */
@@ -221,7 +209,7 @@ js_change_of_rows(const TriggerData *data, Jsonb **records, Jsonb **old_records,
 	add_head(&change, data);
 	add(&change, "records", records == NULL ? NULL : js_json_join_array(records, count));
 	add(&change, "old_records", old_records == NULL ? NULL : js_json_join_array(old_records, count));
-	return join(&change);
+	return js_json_join(change.members, change.count);
 }
 
 /* Without rows, of which there are so many; 0: that is not said. */
@@ -237,5 +225,5 @@ js_change_head(const TriggerData *data, int rows)
 		number.val.numeric = int64_to_numeric(rows);
 		add(&change, "rows", JsonbValueToJsonb(&number));
 	}
-	return join(&change);
+	return js_json_join(change.members, change.count);
 }

@@ -18,7 +18,9 @@
 typedef struct JsChangeColumns
 {
 	TupleDesc	desc;
-	AttrNumber *numbers;		/* where the table has them */
+	AttrNumber *numbers;		/* where the table has them, in its order */
+	AttrNumber	last;
+	struct JsJsonNames *names;
 } JsChangeColumns;
 
 extern void js_change_columns(TupleDesc table, const List *names, JsChangeColumns *columns);

@@ -415,6 +415,21 @@ open_rows(Rows *rows, Tuplestorestate *store, TupleDesc table, int batch)
 	rows->taken = palloc(batch * sizeof(Jsonb *));
 }
 
+/* A row that comes from a file is in the memory of the batch. */
+static void
+let_go(Rows *rows)
+{
+	if (rows->store != NULL)
+		ExecClearTuple(rows->slot);
+}
+
+static void
+close_rows(Rows *rows)
+{
+	if (rows->store != NULL)
+		ExecDropSingleTupleTableSlot(rows->slot);
+}
+
 /* Others may read the same table. */
 static bool
 fetch(Rows *rows)
@@ -558,12 +573,12 @@ fire_for_batches(JsTableTrigger *t)
 		(void) MemoryContextSwitchTo(batch);
 		fire_for_batch(&statement);
 		MemoryContextSwitchTo(statement.context);
+		let_go(&statement.new_rows);
+		let_go(&statement.old_rows);
 		MemoryContextReset(batch);
 	}
-	if (statement.new_rows.slot != NULL)
-		ExecDropSingleTupleTableSlot(statement.new_rows.slot);
-	if (statement.old_rows.slot != NULL)
-		ExecDropSingleTupleTableSlot(statement.old_rows.slot);
+	close_rows(&statement.new_rows);
+	close_rows(&statement.old_rows);
 	MemoryContextDelete(batch);
 }
 

@@ -42,6 +42,16 @@ js_json_element_size(Size value)
 	return sizeof(JEntry) + value + sizeof(uint32);
 }
 
+/* A jsonb has a bound of its own, far above that of what is sent. */
+static void
+check_size(Size size)
+{
+	if (size > JENTRY_OFFLENMASK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a JSON value has more than %d bytes", JENTRY_OFFLENMASK)));
+}
+
 static int
 compare_names(const void *a, const void *b)
 {
@@ -134,6 +144,7 @@ begin_object(Joining *joining, const JsJsonMember *members, int count)
 
 	for (int i = 0; i < count; i++)
 		size += js_json_member_size(members[i].name, VARSIZE(members[i].value));
+	check_size(size);
 	begin(joining, size, count | JB_FOBJECT, 2 * count);
 }
 
@@ -144,10 +155,7 @@ end(Joining *joining)
 	return joining->object;
 }
 
-/*
- * The object that has these members, whose names differ; they are sorted.  It is
- * for the caller to see to it that it is not larger than a jsonb can be.
- */
+/* The object that has these members, whose names differ; they are sorted. */
 Jsonb *
 js_json_join(JsJsonMember *members, int count)
 {
@@ -162,7 +170,7 @@ js_json_join(JsJsonMember *members, int count)
 	return end(&joining);
 }
 
-/* The array that has these elements; likewise. */
+/* The array that has these elements. */
 Jsonb *
 js_json_join_array(Jsonb **elements, int count)
 {
@@ -171,8 +179,110 @@ js_json_join_array(Jsonb **elements, int count)
 
 	for (int i = 0; i < count; i++)
 		size += js_json_element_size(VARSIZE(elements[i]));
+	check_size(size);
 	begin(&joining, size, count | JB_FARRAY, count);
 	for (int i = 0; i < count; i++)
 		add_value(&joining, elements[i]);
+	return end(&joining);
+}
+
+/* ------------------------------------------------------------------------
+ * Objects with the same names
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct NamedPlace
+{
+	const char *name;
+	int			length;
+	int			place;			/* of the value, among those that are given */
+} NamedPlace;
+
+struct JsJsonNames
+{
+	int			count;
+	Size		size;			/* of all names, and of all entries */
+	NamedPlace	names[FLEXIBLE_ARRAY_MEMBER];
+};
+
+static int
+compare_named_places(const void *a, const void *b)
+{
+	const NamedPlace *x = a;
+	const NamedPlace *y = b;
+
+	return x->length != y->length ? x->length - y->length : memcmp(x->name, y->name, x->length);
+}
+
+/* They differ, and have to stay where they are. */
+JsJsonNames *
+js_json_names(const char **names, int count)
+{
+	JsJsonNames *result = palloc(offsetof(JsJsonNames, names) + count * sizeof(NamedPlace));
+
+	result->count = count;
+	result->size = 2 * count * sizeof(JEntry);
+	for (int i = 0; i < count; i++)
+	{
+		result->names[i].name = names[i];
+		result->names[i].length = strlen(names[i]);
+		result->names[i].place = i;
+		result->size += result->names[i].length;
+	}
+	qsort(result->names, count, sizeof(NamedPlace), compare_named_places);
+	return result;
+}
+
+/* A value that has been taken apart becomes one that can be copied as it is. */
+static void
+settle(JsonbValue *value)
+{
+	if (value->type == jbvArray || value->type == jbvObject)
+		JsonbToJsonbValue(JsonbValueToJsonb(value), value);
+	if (value->type == jbvBinary)
+		(void) JsonbExtractScalar(value->val.binary.data, value);
+}
+
+static Size
+size_of(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return value->val.string.len;
+		case jbvNumeric:
+			return sizeof(uint32) + VARSIZE_ANY(value->val.numeric);
+		case jbvBinary:
+			return sizeof(uint32) + value->val.binary.len;
+		default:
+			return 0;
+	}
+}
+
+/* The object of these names with these values, in the order in which the names were given. */
+Jsonb *
+js_json_object(const JsJsonNames *names, JsonbValue *values)
+{
+	Joining		joining;
+	Size		size = names->size;
+
+	for (int i = 0; i < names->count; i++)
+	{
+		settle(&values[i]);
+		size += size_of(&values[i]);
+	}
+	check_size(size);
+	begin(&joining, size, names->count | JB_FOBJECT, 2 * names->count);
+	for (int i = 0; i < names->count; i++)
+		add_string(&joining, names->names[i].name, names->names[i].length);
+	for (int i = 0; i < names->count; i++)
+	{
+		const JsonbValue *value = &values[names->names[i].place];
+
+		if (value->type == jbvBinary)
+			add_aligned(&joining, JENTRY_ISCONTAINER, value->val.binary.data, value->val.binary.len);
+		else
+			add_scalar(&joining, value);
+	}
 	return end(&joining);
 }

@@ -70,6 +70,14 @@ CREATE TABLE jobsched_internal.run (
 ) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
 		autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
+-- Arguments of a thousand rows that a trigger has sent: where the server can, they are
+-- compressed at a fifth of the cost.
+DO $$
+BEGIN
+	ALTER TABLE jobsched_internal.run ALTER COLUMN args SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+	NULL;
+END $$;
 -- With the source: a backfill() in a session must not make the scheduler wait,
 -- or fail, that inserts the run of the same slot.
 CREATE UNIQUE INDEX run_slot ON jobsched_internal.run (job_id, scheduled_for, source);
