@@ -237,10 +237,12 @@ js_json_names(const char **names, int count)
 static void
 settle(JsonbValue *value)
 {
+	JsonbValue	scalar;
+
 	if (value->type == jbvArray || value->type == jbvObject)
 		JsonbToJsonbValue(JsonbValueToJsonb(value), value);
-	if (value->type == jbvBinary)
-		(void) JsonbExtractScalar(value->val.binary.data, value);
+	if (value->type == jbvBinary && JsonbExtractScalar(value->val.binary.data, &scalar))
+		*value = scalar;
 }
 
 static Size
