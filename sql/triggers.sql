@@ -6,9 +6,11 @@ SELECT jobsched.create_job('changes', command => 'SELECT 1') > 0 AS ok;
 CREATE TABLE public.watched (id int PRIMARY KEY, kind text, secret text, gone int, twice int GENERATED ALWAYS AS (id * 2) STORED);
 ALTER TABLE public.watched DROP COLUMN gone;
 -- what a change has queued since the last time
+CREATE TABLE public.seen AS SELECT coalesce(max(run_id), 0) AS run_id FROM jobsched.runs;
 CREATE FUNCTION public.queued() RETURNS TABLE (status text, args jsonb) LANGUAGE sql AS $$
-	WITH gone AS (DELETE FROM jobsched_internal.run RETURNING run_id, status, args)
-	SELECT status, args FROM gone ORDER BY run_id
+	WITH new AS (SELECT run_id, status, args FROM jobsched.runs WHERE run_id > (SELECT max(run_id) FROM public.seen)),
+		noted AS (INSERT INTO public.seen SELECT run_id FROM new)
+	SELECT status, args FROM new ORDER BY run_id
 $$;
 -- rows
 CREATE TRIGGER each_row AFTER INSERT OR UPDATE OR DELETE ON public.watched
@@ -41,7 +43,7 @@ INSERT INTO public.watched VALUES (21, 'keyed', 'x'), (22, 'keyed', 'x'), (23, '
 SELECT * FROM public.queued();
 -- what cannot be sent hinders nothing
 INSERT INTO public.watched VALUES (24, 'keyed', NULL);
-SELECT status, reason, sqlstate, error, args FROM jobsched.runs WHERE reason = 'unsendable';
+SELECT status, reason, sqlstate, error, args FROM jobsched.runs WHERE job_name = 'changes' AND reason = 'unsendable';
 SELECT count(*) FROM public.watched;
 -- refused
 \set VERBOSITY default
@@ -61,7 +63,7 @@ CREATE TRIGGER bad AFTER INSERT ON public.watched REFERENCING NEW TABLE AS n
 	FOR EACH STATEMENT EXECUTE FUNCTION jobsched.trigger_job('changes', 'key={{record.id}}');
 SELECT jobsched.trigger_job();
 CREATE TRIGGER later AFTER INSERT ON public.watched FOR EACH ROW EXECUTE FUNCTION jobsched.trigger_job('missing');
-DROP TABLE public.watched;
+DROP TABLE public.watched, public.seen;
 DROP FUNCTION public.queued();
 -- metadata
 SELECT jobsched.alter_job('changes', description => 'of a table');
