@@ -37,10 +37,16 @@ struct JsTriggerKind
 	bool		for_owner;		/* who creates a trigger has to have the
 								 * privileges of the table's owner */
 
-	/* Raises what is wrong with arguments that are no options; the first that is. */
+	/*
+	 * Raises what is wrong with arguments that are no options; the first that
+	 * is.
+	 */
 	int			(*check_arguments) (const Trigger *trigger);
 
-	/* Raises what keeps it from queueing runs, and may be changed at any time. */
+	/*
+	 * Raises what keeps it from queueing runs, and may be changed at any
+	 * time.
+	 */
 	void		(*find_job) (JsTableTrigger *table_trigger);
 
 	/* The run of a change, but for its key. */

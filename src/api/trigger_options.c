@@ -113,6 +113,7 @@ static const struct
 	const char *name;
 	OptionReader read;
 }			known[] =
+
 {
 	{"key", read_key},
 	{"on_conflict", read_on_conflict},
