@@ -30,7 +30,7 @@
  */
 
 static bool
-has_value(const FormData_pg_attribute * column)
+has_value(const FormData_pg_attribute *column)
 {
 #ifdef ATTRIBUTE_GENERATED_VIRTUAL
 	if (column->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)

@@ -403,7 +403,7 @@ batch_size(void)
 }
 
 static void
-open_rows(Rows *rows, Tuplestorestate * store, TupleDesc table, int batch)
+open_rows(Rows *rows, Tuplestorestate *store, TupleDesc table, int batch)
 {
 	rows->store = store;
 	if (store == NULL)

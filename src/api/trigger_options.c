@@ -108,16 +108,17 @@ read_batch(const Trigger *trigger, char *value, JsTriggerOptions *options)
  * ------------------------------------------------------------------------
  */
 
-static const struct
+typedef struct TriggerOption
 {
 	const char *name;
 	OptionReader read;
-}			known[] =
+	bool		needs_key;
+} TriggerOption;
 
-{
+static const TriggerOption known[] = {
 	{"key", read_key},
-	{"on_conflict", read_on_conflict},
-	{"period", read_period},
+	{"on_conflict", read_on_conflict, true},
+	{"period", read_period, true},
 	{"columns", read_columns},
 	{"batch", read_batch}
 };
@@ -147,14 +148,13 @@ find_option(const Trigger *trigger, const char *argument)
 			 errhint("Options are key=, on_conflict=, period=, columns= and batch=.")));
 }
 
-static void
-check_has_key(const Trigger *trigger, const JsTriggerOptions *options, bool given, const char *name)
+pg_noreturn static void
+refuse_without_key(const Trigger *trigger, const char *option)
 {
-	if (given && options->key == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("trigger \"%s\" gives %s without key", trigger->tgname, name),
-				 errhint("It says what becomes of a run with the same key: give key= too.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("trigger \"%s\" gives %s without key", trigger->tgname, option),
+			 errhint("It says what becomes of a run with the same key: give key= too.")));
 }
 
 /* Those among a trigger's arguments, from the first of them on. */
@@ -179,6 +179,7 @@ js_trigger_options_read(const Trigger *trigger, int first, JsTriggerOptions *opt
 		given |= 1U << option;
 		known[option].read(trigger, trigger->tgargs[i] + strlen(known[option].name) + 1, options);
 	}
-	check_has_key(trigger, options, (given & 2) != 0, "on_conflict");
-	check_has_key(trigger, options, (given & 4) != 0, "period");
+	for (int i = 0; i < lengthof(known); i++)
+		if (known[i].needs_key && (given & (1U << i)) && options->key == NULL)
+			refuse_without_key(trigger, known[i].name);
 }
