@@ -15,6 +15,7 @@
 
 #include <limits.h>
 
+#include "base/jobsched.h"
 #include "cron/cron.h"
 #include "guc.h"
 #include "http/egress.h"
@@ -39,6 +40,7 @@ int			js_guc_max_queue_memory = 256 * 1024;
 int			js_guc_max_job_size = 1024;
 int			js_guc_max_args_size = 17 * 1024;	/* the largest body fits */
 int			js_guc_max_events = 1000000;
+int			js_guc_max_depth = 16;
 int			js_guc_max_result_size = 1024;
 int			js_guc_max_log_size = 64;
 char	   *js_guc_http_allow = NULL;
@@ -198,6 +200,11 @@ define_share_settings(void)
 							"Events of one role, in each database.",
 							"It sends no more until some have expired.",
 							&js_guc_max_events, 1000000, 1, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.max_depth",
+							"Generations of runs above a run: parents, and runs that have changed a table.",
+							"A run that has so many above it can have no children, and triggers of tables start none for it.",
+							&js_guc_max_depth, 16, 1, JS_MAX_DEPTH,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.max_args_size",
 							"The largest args, request or state of a single run.",

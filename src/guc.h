@@ -28,6 +28,7 @@ extern int	js_guc_max_queue_memory;	/* kB */
 extern int	js_guc_max_job_size;	/* kB */
 extern int	js_guc_max_args_size;	/* kB */
 extern int	js_guc_max_events;
+extern int	js_guc_max_depth;
 extern int	js_guc_max_result_size; /* kB */
 extern int	js_guc_max_log_size;	/* kB */
 extern char *js_guc_http_allow; /* egress.h */

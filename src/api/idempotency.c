@@ -47,8 +47,9 @@ static const char *const conflict_names[] = {
  * ------------------------------------------------------------------------
  */
 
-static const char *
-check_key(const char *key)
+/* A key as it is given. */
+const char *
+js_idempotency_key(const char *key)
 {
 	if (key[0] == '\0')
 		ereport(ERROR,
@@ -63,8 +64,8 @@ check_key(const char *key)
 	return key;
 }
 
-static JsOnConflict
-conflict_of(const char *name)
+JsOnConflict
+js_on_conflict(const char *name)
 {
 	for (int i = 0; i < lengthof(conflict_names); i++)
 		if (strcmp(name, conflict_names[i]) == 0)
@@ -75,9 +76,11 @@ conflict_of(const char *name)
 			 errhint("It is one of return_existing, error, replace, debounce and throttle.")));
 }
 
-static int64
-check_period(int64 period)
+int64
+js_idempotency_period(Interval *interval)
 {
+	int64		period = js_interval_us("idempotency_period", interval);
+
 	if (period == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -95,9 +98,9 @@ js_idempotency_arguments(FunctionCallInfo fcinfo, int n, JsIdempotency *idempote
 	if (PG_ARGISNULL(n + 2))
 		js_refuse_null("idempotency_period");
 	idempotency->key = PG_ARGISNULL(n) ? NULL :
-		check_key(text_to_cstring(PG_GETARG_TEXT_PP(n)));
-	idempotency->on_conflict = conflict_of(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
-	idempotency->period = check_period(js_interval_us("idempotency_period", PG_GETARG_INTERVAL_P(n + 2)));
+		js_idempotency_key(text_to_cstring(PG_GETARG_TEXT_PP(n)));
+	idempotency->on_conflict = js_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
+	idempotency->period = js_idempotency_period(PG_GETARG_INTERVAL_P(n + 2));
 }
 
 /* ------------------------------------------------------------------------

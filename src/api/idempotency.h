@@ -29,6 +29,9 @@ typedef struct JsIdempotency
 	int64		period;			/* microseconds */
 } JsIdempotency;
 
+extern const char *js_idempotency_key(const char *key);
+extern JsOnConflict js_on_conflict(const char *name);
+extern int64 js_idempotency_period(Interval *interval);
 extern void js_idempotency_arguments(FunctionCallInfo fcinfo, int n, JsIdempotency *idempotency);
 extern bool js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_given);
 

@@ -35,6 +35,7 @@
 
 PG_FUNCTION_INFO_V1(jobsched_create_job);
 PG_FUNCTION_INFO_V1(jobsched_alter_job);
+PG_FUNCTION_INFO_V1(jobsched_set_job_metadata);
 PG_FUNCTION_INFO_V1(jobsched_drop_job);
 PG_FUNCTION_INFO_V1(jobsched_pause_job);
 PG_FUNCTION_INFO_V1(jobsched_resume_job);
@@ -224,6 +225,20 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 		write_job(&job);
 	js_step_sets_follow(&before, &job);
 	js_step_set_write(&job, steps);
+	PG_RETURN_VOID();
+}
+
+/* No change of how the job runs: one that has been paused after failures stays so. */
+Datum
+jobsched_set_job_metadata(PG_FUNCTION_ARGS)
+{
+	JsJob		job;
+
+	job_argument(fcinfo, "set_job_metadata()", &job);
+	job.metadata = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+	js_bounds_check_job(&job);
+	job.updated_at = js_clock_now();
+	js_job_update(&job);
 	PG_RETURN_VOID();
 }
 

@@ -139,8 +139,9 @@ js_trigger_args_of_many(FunctionCallInfo fcinfo, int n)
 	return PG_GETARG_ARRAYTYPE_P(n);
 }
 
-static ArrayType *
-resolve_keys(const JsKeySource *source, Jsonb *args)
+/* The keys of a run with these args. */
+ArrayType *
+js_trigger_keys(const JsKeySource *source, Jsonb *args)
 {
 	if (source->templates == NULL)
 		return NULL;
@@ -152,7 +153,7 @@ static int64
 queue_triggered_run(JsRunWriter *writer, const JsKeySource *source, JsRun *run)
 {
 	js_bounds_check_run(run);
-	run->keys = resolve_keys(source, run->args);
+	run->keys = js_trigger_keys(source, run->args);
 	return js_queue_add(writer, run);
 }
 

@@ -28,6 +28,7 @@ extern void js_trigger_arguments(FunctionCallInfo fcinfo, int n, const JsJob *jo
 								 JsKeySource *source);
 extern Jsonb *js_trigger_args(FunctionCallInfo fcinfo, int n);
 extern ArrayType *js_trigger_args_of_many(FunctionCallInfo fcinfo, int n);
+extern ArrayType *js_trigger_keys(const JsKeySource *source, Jsonb *args);
 extern void js_trigger_queue(const JsKeySource *source, JsRun *run);
 extern void js_trigger_queue_each(const JsKeySource *source, JsRun *run, ArrayType *args,
 								  ReturnSetInfo *result);

@@ -22,7 +22,7 @@
  * and only if they have succeeded: a command that is refused must cost us
  * nothing.
  *
- * CREATE TRIGGER may make a webhook (webhook_check.c).
+ * CREATE TRIGGER may make a trigger of ours (table_trigger_check.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -30,8 +30,8 @@
  */
 #include "postgres.h"
 
+#include "api/table_trigger_check.h"
 #include "api/utility_hook.h"
-#include "api/webhook_check.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
@@ -292,7 +292,7 @@ call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	(prev_ProcessUtility ? prev_ProcessUtility : standard_ProcessUtility)
 		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	if (makes_trigger)
-		js_webhook_check((const CreateTrigStmt *) pstmt->utilityStmt);
+		js_table_trigger_check_created((const CreateTrigStmt *) pstmt->utilityStmt);
 }
 
 typedef void (*Teller) (void);

@@ -13,6 +13,7 @@
 #define JS_EXTENSION "jobsched"
 
 #define JS_MAX_JOB_NAME 200		/* bytes */
+#define JS_MAX_DEPTH 100		/* what jobsched.max_depth can be at most */
 
 /* Process titles: what pg_stat_activity.backend_type shows. */
 #define JS_TYPE_LAUNCHER "jobsched launcher"

@@ -27,6 +27,14 @@ typedef struct JsJsonMember
 } JsJsonMember;
 
 extern Size js_json_member_size(const char *name, Size value);
+extern Size js_json_element_size(Size value);
 extern Jsonb *js_json_join(JsJsonMember *members, int count);
+
+/* Names of members as an object has them, for many objects. */
+typedef struct JsJsonNames JsJsonNames;
+
+extern JsJsonNames *js_json_names(const char **names, int count);
+extern Jsonb *js_json_object(const JsJsonNames *names, JsonbValue *values);
+extern Jsonb *js_json_join_array(Jsonb **elements, int count);
 
 #endif							/* JS_JSON_H */

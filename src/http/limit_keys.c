@@ -35,11 +35,11 @@
 
 /*
  * Takes one placeholder apart.  rest is after its opening braces; returns
- * what follows the closing ones, and the path without "args."; or NULL and
- * what is wrong.
+ * what follows the closing ones, and the path without "args.", or whatever it
+ * has to begin with; or NULL and what is wrong.
  */
 static const char *
-read_placeholder(const char *rest, char **path, char **problem)
+read_placeholder(const char *rest, const char *begin, char **path, char **problem)
 {
 	char	   *inside;
 
@@ -49,8 +49,8 @@ read_placeholder(const char *rest, char **path, char **problem)
 		*problem = pstrdup("has braces that are not closed");
 		return NULL;
 	}
-	*path = inside + strlen(ARGS);
-	if (strncmp(inside, ARGS, strlen(ARGS)) != 0 || **path == '\0' || strpbrk(inside, "{} ") != NULL ||
+	*path = inside + strlen(begin);
+	if (strncmp(inside, begin, strlen(begin)) != 0 || **path == '\0' || strpbrk(inside, "{} ") != NULL ||
 		strstr(inside, "..") != NULL || inside[strlen(inside) - 1] == '.')
 	{
 		*problem = psprintf("has the unknown placeholder \"%s\"", inside);
@@ -88,18 +88,19 @@ value_at(Jsonb *args, const char *path, bool is_host)
  * Returns what follows it, or NULL and what is wrong.
  */
 static const char *
-append_value(StringInfo key, const char *rest, Jsonb *args, bool is_host, char **problem)
+append_value(StringInfo key, const char *rest, const char *begin, Jsonb *args, bool is_host,
+			 char **problem)
 {
 	char	   *path;
 	char	   *value;
 
-	rest = read_placeholder(rest, &path, problem);
+	rest = read_placeholder(rest, begin, &path, problem);
 	if (rest == NULL || args == NULL)
 		return rest;
 	value = value_at(args, path, is_host);
 	if (value == NULL)
 	{
-		*problem = psprintf("needs args.%s, which is not there, or is no text, number or boolean", path);
+		*problem = psprintf("needs %s%s, which is not there, or is no text, number or boolean", begin, path);
 		return NULL;
 	}
 	appendStringInfoString(key, value);
@@ -112,16 +113,11 @@ plain_host_key(const char *key)
 	return psprintf(JS_HOST_KEY "%s", js_url_plain_origin(pstrdup(key + strlen(JS_HOST_KEY))));
 }
 
-/*
- * The key that a template makes with some arguments; without them the
- * template is just looked through.  NULL, and what is wrong with it, if it
- * cannot be made.
- */
+/* What a template makes, which is not looked at; NULL, and what is wrong with it. */
 static char *
-expand(const char *template, Jsonb *args, char **problem)
+fill(const char *template, const char *begin, Jsonb *args, bool is_host, char **problem)
 {
 	const char *rest = template;
-	bool		is_host = strncmp(template, JS_HOST_KEY, strlen(JS_HOST_KEY)) == 0;
 	StringInfoData key;
 
 	initStringInfo(&key);
@@ -129,7 +125,7 @@ expand(const char *template, Jsonb *args, char **problem)
 	while (rest != NULL && *rest != '\0')
 	{
 		if (strncmp(rest, OPEN, strlen(OPEN)) == 0)
-			rest = append_value(&key, rest + strlen(OPEN), args, is_host, problem);
+			rest = append_value(&key, rest + strlen(OPEN), begin, args, is_host, problem);
 		else if (strncmp(rest, CLOSE, strlen(CLOSE)) == 0)
 		{
 			*problem = pstrdup("has braces that are not opened");
@@ -140,11 +136,35 @@ expand(const char *template, Jsonb *args, char **problem)
 	}
 	if (*problem == NULL && args != NULL && key.len == 0)
 		*problem = pstrdup("makes an empty key");
-	if (*problem == NULL && key.len > JS_MAX_LIMIT_KEY_LENGTH)
+	return *problem != NULL ? NULL : key.data;
+}
+
+/*
+ * The key that a template makes with some arguments; without them the
+ * template is just looked through.  NULL, and what is wrong with it, if it
+ * cannot be made.
+ */
+static char *
+expand(const char *template, Jsonb *args, char **problem)
+{
+	bool		is_host = strncmp(template, JS_HOST_KEY, strlen(JS_HOST_KEY)) == 0;
+	char	   *key = fill(template, ARGS, args, is_host, problem);
+
+	if (key != NULL && strlen(key) > JS_MAX_LIMIT_KEY_LENGTH)
 		*problem = psprintf("makes a key longer than %d bytes", JS_MAX_LIMIT_KEY_LENGTH);
 	if (*problem != NULL)
 		return NULL;
-	return is_host ? plain_host_key(key.data) : key.data;
+	return is_host ? plain_host_key(key) : key;
+}
+
+/*
+ * The same of a template whose placeholders are paths into the object themselves,
+ * {{record.id}}, and which is no key of a limit.
+ */
+char *
+js_key_expand(const char *template, Jsonb *object, char **problem)
+{
+	return fill(template, "", object, false, problem);
 }
 
 /* The texts of an array: NULLs, and whatever is too many, are passed over. */

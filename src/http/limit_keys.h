@@ -24,6 +24,7 @@
 
 extern ArrayType *js_limit_keys_argument(ArrayType *templates);
 extern ArrayType *js_limit_keys_resolve(ArrayType *templates, Jsonb *args, char **problem);
+extern char *js_key_expand(const char *template, Jsonb *object, char **problem);
 extern ArrayType *js_limit_keys_require(ArrayType *templates, Jsonb *args);
 extern ArrayType *js_limit_keys_with(ArrayType *templates, const char *one);
 extern int	js_limit_keys_read(ArrayType *keys, char **names);

@@ -187,6 +187,7 @@ queue_callback(const JsEnding *ending, Oid owner, char *function)
 
 	js_queue_prepare(&run, ending->job, JS_SOURCE_CALLBACK);
 	run.owner = owner;
+	run.depth = ending->run->depth; /* it may change tables as that did */
 	run.priority = ending->run->priority;
 	run.args = arguments(ending);
 	run.handler = function;

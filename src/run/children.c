@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "guc.h"
 #include "run/children.h"
 #include "run/context.h"
 
@@ -72,11 +73,11 @@ js_children_adopt(JsRun *child, bool optional)
 void
 js_children_add(const JsRun *child)
 {
-	if (child->depth > JS_MAX_DEPTH)
+	if (child->depth > js_guc_max_depth)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("run " INT64_FORMAT " cannot have children, because %d generations are above it",
-						child->parent_run_id, JS_MAX_DEPTH),
+						child->parent_run_id, child->depth - 1),
 				 errhint("Queue runs that are no children, or let a run that is further up wait for them.")));
 	if (js_current_run == NULL || child->parent_run_id != js_current_run->run_id)
 		return;

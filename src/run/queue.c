@@ -59,6 +59,7 @@ js_queue_prepare_again(JsRun *run, const JsJob *job, JsRunSource source)
 	run->run_at = run->queued_at = js_clock_now();
 	run->claimed_at = run->wait_until = DT_NOBEGIN;
 	run->parent_run_id = 0;
+	run->depth = 0;
 	run->workflow = job->has_steps && run->handler == NULL && source != JS_SOURCE_CALLBACK ?
 		JS_WORKFLOW_STEPS : JS_WORKFLOW_NONE;
 }

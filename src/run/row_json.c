@@ -58,6 +58,7 @@ typedef struct RowJson
 	size_t		bound;			/* bytes of JSON */
 	size_t		left;			/* bytes that values may still have */
 	JsBadJson	bad_json;
+	JsonbValue	alone;			/* a value that is in nothing else */
 } RowJson;
 
 static void put_value(RowJson *json, JsonbIteratorToken token, Oid type, Datum value, bool isnull);
@@ -96,6 +97,31 @@ take_room(RowJson *json, size_t size)
 	json->left -= size;
 }
 
+/* Into what has been begun; or it is alone. */
+static void
+put(RowJson *json, JsonbIteratorToken token, JsonbValue *value)
+{
+	if (json->state == NULL)
+		json->alone = *value;
+	else
+		(void) pushJsonbValue(&json->state, token, value);
+}
+
+static void
+put_begin(RowJson *json, JsonbIteratorToken token)
+{
+	(void) pushJsonbValue(&json->state, token, NULL);
+}
+
+static void
+put_end(RowJson *json, JsonbIteratorToken token)
+{
+	JsonbValue *whole = pushJsonbValue(&json->state, token, NULL);
+
+	if (json->state == NULL)
+		json->alone = *whole;
+}
+
 /* ------------------------------------------------------------------------
  * Scalars
  * ------------------------------------------------------------------------
@@ -108,7 +134,7 @@ put_string(RowJson *json, JsonbIteratorToken token, char *text, int length)
 
 	v.val.string.val = text;
 	v.val.string.len = length;
-	(void) pushJsonbValue(&json->state, token, &v);
+	put(json, token, &v);
 }
 
 static void
@@ -117,7 +143,7 @@ put_numeric(RowJson *json, JsonbIteratorToken token, Numeric number)
 	JsonbValue	v = {.type = jbvNumeric};
 
 	v.val.numeric = number;
-	(void) pushJsonbValue(&json->state, token, &v);
+	put(json, token, &v);
 }
 
 static void
@@ -126,7 +152,7 @@ put_bool(RowJson *json, JsonbIteratorToken token, bool value)
 	JsonbValue	v = {.type = jbvBool};
 
 	v.val.boolean = value;
-	(void) pushJsonbValue(&json->state, token, &v);
+	put(json, token, &v);
 }
 
 static void
@@ -134,7 +160,7 @@ put_null(RowJson *json, JsonbIteratorToken token)
 {
 	JsonbValue	v = {.type = jbvNull};
 
-	(void) pushJsonbValue(&json->state, token, &v);
+	put(json, token, &v);
 }
 
 static void
@@ -219,7 +245,7 @@ put_jsonb(RowJson *json, JsonbIteratorToken token, Jsonb *jsonb)
 	JsonbValue	v;
 
 	JsonbToJsonbValue(jsonb, &v);
-	(void) pushJsonbValue(&json->state, token, &v);
+	put(json, token, &v);
 }
 
 typedef struct Parsing
@@ -263,13 +289,13 @@ put_json(RowJson *json, JsonbIteratorToken token, Datum value)
 static void
 put_dimension(RowJson *json, const int *dims, int ndim, Oid type, Datum **values, bool **nulls)
 {
-	(void) pushJsonbValue(&json->state, WJB_BEGIN_ARRAY, NULL);
+	put_begin(json, WJB_BEGIN_ARRAY);
 	for (int i = 0; ndim > 0 && i < *dims; i++)
 		if (ndim > 1)
 			put_dimension(json, dims + 1, ndim - 1, type, values, nulls);
 		else
 			put_value(json, WJB_ELEM, type, *(*values)++, *(*nulls)++);
-	(void) pushJsonbValue(&json->state, WJB_END_ARRAY, NULL);
+	put_end(json, WJB_END_ARRAY);
 }
 
 static void
@@ -290,10 +316,10 @@ put_array(RowJson *json, Datum value)
 	put_dimension(json, ARR_DIMS(array), ARR_NDIM(array), type, &values, &nulls);
 }
 
-static JsonbValue *
+static void
 put_row(RowJson *json, TupleDesc names, TupleDesc types, const Datum *values, const bool *nulls)
 {
-	(void) pushJsonbValue(&json->state, WJB_BEGIN_OBJECT, NULL);
+	put_begin(json, WJB_BEGIN_OBJECT);
 	for (int i = 0; i < types->natts; i++)
 	{
 		char	   *name = NameStr(TupleDescAttr(names, i)->attname);
@@ -303,7 +329,7 @@ put_row(RowJson *json, TupleDesc names, TupleDesc types, const Datum *values, co
 		put_string(json, WJB_KEY, name, strlen(name));
 		put_value(json, WJB_VALUE, TupleDescAttr(types, i)->atttypid, values[i], nulls[i]);
 	}
-	return pushJsonbValue(&json->state, WJB_END_OBJECT, NULL);
+	put_end(json, WJB_END_OBJECT);
 }
 
 static void
@@ -329,7 +355,7 @@ put_composite(RowJson *json, Datum value)
 
 	heap_deform_tuple(&tuple, desc, values, nulls);
 	check_points_nowhere(desc, values, nulls);
-	(void) put_row(json, desc, desc, values, nulls);
+	put_row(json, desc, desc, values, nulls);
 	ReleaseTupleDesc(desc);
 }
 
@@ -445,5 +471,37 @@ js_row_json(TupleDesc names, TupleDesc types, const Datum *values, const bool *n
 {
 	RowJson		json = {NULL, bound, js_row_json_most(bound), bad_json};
 
-	return JsonbValueToJsonb(put_row(&json, names, types, values, nulls));
+	put_row(&json, names, types, values, nulls);
+	return JsonbValueToJsonb(&json.alone);
+}
+
+/* What the columns of a table are called in JSON, with the memory that is current. */
+JsJsonNames *
+js_row_json_names(TupleDesc desc)
+{
+	const char **names = palloc(Max(desc->natts, 1) * sizeof(char *));
+
+	for (int i = 0; i < desc->natts; i++)
+		names[i] = NameStr(TupleDescAttr(desc, i)->attname);
+	return js_json_names(names, desc->natts);
+}
+
+/*
+ * The same for many rows of one table, whose columns have different names and of
+ * which none has been dropped.  Most values are alone, and go from the row to where
+ * they are to be: in a tree of JSON each would be copied, and compared, some times.
+ */
+Jsonb *
+js_table_row_json(const JsJsonNames *names, TupleDesc desc, const Datum *values, const bool *nulls,
+				  size_t bound, JsBadJson bad_json)
+{
+	RowJson		json = {NULL, bound, js_row_json_most(bound), bad_json};
+	JsonbValue *members = palloc(Max(desc->natts, 1) * sizeof(JsonbValue));
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		put_value(&json, WJB_VALUE, TupleDescAttr(desc, i)->atttypid, values[i], nulls[i]);
+		members[i] = json.alone;
+	}
+	return js_json_object(names, members);
 }

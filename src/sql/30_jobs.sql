@@ -128,6 +128,26 @@ CREATE INDEX job_step ON jobsched_internal.job (workflow_id, step_revision, step
 -- those that are not dropped: of a job that is altered often most are
 CREATE INDEX job_step_live ON jobsched_internal.job (workflow_id, dropped_at, step_revision, step_no);
 
+-- Which jobs' metadata contains something.  Behind a security barrier an index is of no use
+-- to an operator that might tell what is in the rows, as far as the planner knows; so this is
+-- @> once more, with the server's own function, which tells nothing (an error of it says
+-- that there is no memory).
+CREATE FUNCTION jobsched_internal.metadata_contains(metadata jsonb, part jsonb) RETURNS boolean
+LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'jsonb_contains';
+CREATE OPERATOR jobsched_internal.@> (LEFTARG = jsonb, RIGHTARG = jsonb,
+	FUNCTION = jobsched_internal.metadata_contains, RESTRICT = contsel, JOIN = contjoinsel);
+CREATE OPERATOR CLASS jobsched_internal.metadata_ops FOR TYPE jsonb USING gin AS
+	OPERATOR 7 jobsched_internal.@> (jsonb, jsonb),
+	FUNCTION 1 pg_catalog.btint4cmp(integer, integer),
+	FUNCTION 2 pg_catalog.gin_extract_jsonb_path(jsonb, internal, internal),
+	FUNCTION 3 pg_catalog.gin_extract_jsonb_query_path(jsonb, internal, smallint, internal, internal, internal, internal),
+	FUNCTION 4 pg_catalog.gin_consistent_jsonb_path(internal, smallint, jsonb, integer, internal, internal, internal, internal),
+	FUNCTION 6 pg_catalog.gin_triconsistent_jsonb_path(internal, smallint, jsonb, integer, internal, internal, internal),
+	STORAGE integer;
+-- without a list of entries that somebody has to put in order later
+CREATE INDEX job_metadata ON jobsched_internal.job USING gin (metadata jobsched_internal.metadata_ops)
+	WITH (fastupdate = off);
+
 -- What changes with every run.  Written by the scheduler only.
 CREATE TABLE jobsched_internal.job_state (
 	job_id bigint PRIMARY KEY,
@@ -273,6 +293,11 @@ CREATE FUNCTION jobsched.alter_job(
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
 'Changes a job; what is NULL stays as it is. What removes a value: doc/reference.md, alter_job.';
+
+CREATE FUNCTION jobsched.set_job_metadata(job text, metadata jsonb)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_set_job_metadata';
+COMMENT ON FUNCTION jobsched.set_job_metadata IS
+'Gives a job other metadata, or none with NULL. Nothing else of the job changes.';
 
 CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
@@ -431,3 +456,12 @@ COMMENT ON COLUMN jobsched.jobs.waiting_for IS 'those of them that have not succ
 COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';
 COMMENT ON COLUMN jobsched.jobs.recent IS 'the outcomes of the last 20 runs, newest last: . succeeded, F failed, T timed out, X cancelled, L lost, S skipped, M missed; runs that another replaced are left out';
 COMMENT ON COLUMN jobsched.jobs.consecutive_failures IS 'runs that ended other than succeeded since the last success; skipped, missed and cancelled ones do not count';
+
+-- It is put into the query that calls it, so that this can have conditions of its own.
+CREATE FUNCTION jobsched.jobs_with_metadata(metadata jsonb) RETURNS SETOF jobsched.jobs
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT j.* FROM jobsched.jobs j WHERE j.metadata OPERATOR(jobsched_internal.@>) jobs_with_metadata.metadata;
+END;
+COMMENT ON FUNCTION jobsched.jobs_with_metadata IS
+'The rows of view jobs whose metadata contains this (as @> does), found by an index.';

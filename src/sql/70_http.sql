@@ -145,9 +145,9 @@ COMMENT ON FUNCTION jobsched.http_delete IS
 CREATE FUNCTION jobsched.http_webhook()
 RETURNS trigger LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_http_webhook';
 COMMENT ON FUNCTION jobsched.http_webhook IS
-'Trigger function for triggers AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW, whose argument '
-'is the name of a job, which is triggered with the change, or a URL, to which it is posted. It '
-'never hinders the change; more: doc/http.md.';
+'Trigger function for triggers AFTER a change, whose first argument is the name of a job, which is '
+'triggered with the change, or a URL, to which it is posted. It never hinders the change; more: '
+'doc/http.md, doc/triggers.md.';
 
 -- Who may make requests is for the administrator to say.
 REVOKE ALL ON FUNCTION jobsched.http_request, jobsched.http_webhook FROM PUBLIC;

@@ -268,9 +268,8 @@ typedef enum JsWorkflow
 /* Runs that one run waits for, at most. */
 #define JS_MAX_PARENTS 100000
 
-/* Children of one run, at most; and children of children of children. */
+/* Children of one run, at most. */
 #define JS_MAX_CHILDREN 100000
-#define JS_MAX_DEPTH 16
 
 typedef struct JsRun
 {
@@ -309,7 +308,8 @@ typedef struct JsRun
 	int64		parent_run_id;	/* the run that has queued it, and waits for
 								 * it; 0: none does */
 	bool		optional;		/* which does not fail if it fails */
-	int32		depth;			/* how many are above it */
+	int32		depth;			/* how many are above it, as its parents or
+								 * because they have changed a table */
 	Jsonb	   *result;			/* of one that waits for its children, */
 	int			worker_pid;		/* which had it */
 	JsWorkflow	workflow;

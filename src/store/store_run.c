@@ -132,8 +132,8 @@ run_to_row(const JsRun *run, JsRow *row)
 	{
 		js_row_set(row, RUN_PARENT_RUN_ID, Int64GetDatum(run->parent_run_id));
 		js_row_set(row, RUN_OPTIONAL, BoolGetDatum(run->optional));
-		js_row_set(row, RUN_DEPTH, Int32GetDatum(run->depth));
 	}
+	js_row_set_number(row, RUN_DEPTH, run->depth);
 	js_row_set_text(row, RUN_WORKFLOW, js_workflow_name(run->workflow));
 	js_row_set_array(row, RUN_WAIT_FOR, run->wait_for);
 	js_row_set_interval(row, RUN_WAIT_TIMEOUT, run->wait_timeout);

@@ -391,7 +391,7 @@ all_sent();
 app(q{SELECT jobsched.drop_job('order')});
 like(warning_of('INSERT INTO app.items VALUES (4)', 'app'), qr/^\S+ WARNING:  42704.*job "order"/, 'a webhook without its job sends nothing');
 app('DROP TRIGGER hook ON app.items');
-like(error_of($node, $db, 'CREATE TRIGGER hook AFTER INSERT ON app.items FOR EACH STATEMENT EXECUTE FUNCTION jobsched.http_webhook(\'x\')', 'app'), qr/39P01/, 'it is for rows');
+like(error_of($node, $db, 'CREATE TRIGGER hook AFTER INSERT ON app.items FOR EACH STATEMENT EXECUTE FUNCTION jobsched.http_webhook(\'x\')', 'app'), qr/39P01.*REFERENCING NEW TABLE/s, 'for a statement it needs a transition table');
 
 # ------------------------------------------------------------------------
 # Keys

@@ -81,6 +81,7 @@ my %wrong = (
 		"('missing', name => 'x')", "('own', schedule => 'no schedule')", "('own', name => 'taken')", "('own', owner => 'victim')",
 		"('own', owner => 'victim', name => 'theirs')", "('own', handler => 'no.such')", "('own', name => '')", "('theirs', name => 'x')", '(NULL)'
 	],
+	set_job_metadata => [ "('missing', '{}')", "('theirs', '{}')", "(NULL, '{}')", "('own', jsonb_build_object('a', repeat('x', 2000000)))" ],
 	drop_job => [ "('missing')", "('theirs')", '(NULL)' ],
 	pause_job => [ "('missing')", "('theirs')" ],
 	explain_steps => [ "('missing')", "('theirs')", "('own')", '(NULL)' ],
@@ -120,6 +121,9 @@ my %wrong = (
 	(map { $_ => [ "('no url')", "('$url', headers => '[]')", "('$url', after => '{0}')", "('$url', child => true)", "('$url', wait_timeout => '1 s')" ] } qw(http_get http_post http_put http_patch http_delete)),
 	http_webhook => [ 'SELECT jobsched.http_webhook()',
 		q{CREATE TRIGGER bad AFTER INSERT ON door.hooked FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('http://')} ],
+	trigger_job => [ 'SELECT jobsched.trigger_job()',
+		q{CREATE TRIGGER bad AFTER INSERT ON door.hooked FOR EACH ROW EXECUTE FUNCTION jobsched.trigger_job('own', 'columns=none')},
+		q{CREATE TRIGGER bad AFTER INSERT ON door.hooked FOR EACH STATEMENT EXECUTE FUNCTION jobsched.trigger_job('own')} ],
 	set_queue => [ "('q', -1)", "('theirs', 1, owner => 'victim')", "('q', 1, rate => 1)", '(NULL)' ],
 	drop_queue => [ "('missing')", "('theirs', 'victim')" ],
 	set_limit => [ "('a:b', 1)", "('c', 0)", "('c', 1, owner => 'victim')" ],
@@ -143,7 +147,7 @@ my %wrong = (
 	snooze => [ "('-1 s')", "('1 s', to_jsonb(repeat('x', 18 * 1024 * 1024)))" ],
 	log => [ "('loudly', 'x')" ],
 	# These refuse nothing.
-	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() event('x') workflow_run_id() step_result('x') step_results('x') workflow_graph(1)))
+	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() event('x') jobs_with_metadata('{}') workflow_run_id() step_result('x') step_results('x') workflow_graph(1)))
 );
 
 # Those that take no argument are named as they are called.

@@ -261,9 +261,9 @@ for my $n (1 .. 3)
 app('CREATE TABLE app.plain (id int, t text)');
 my $create = 'CREATE TRIGGER hook AFTER INSERT ON app.plain FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook';
 for my $case (
-	[ '()', qr/22023.*gives http_webhook\(\) 0 arguments.*HINT/s ],
-	[ q{('http://a/', '{}', 'x')}, qr/22023.*3 arguments/ ],
-	[ q{('a job', '{}')}, qr/22023.*2 arguments/ ],
+	[ '()', qr/22023.*gives http_webhook\(\) no arguments.*HINT/s ],
+	[ q{('http://a/', '{}', 'x')}, qr/22023.*"x" of trigger "hook" is no option/ ],
+	[ q{('a job', '{}')}, qr/22023.*"\{\}" of trigger "hook" is no option/ ],
 	[ q{('http://a b/')}, qr/22023.*url has a space/ ],
 	[ q{('https://user:password@host/')}, qr/22023.*url/ ],
 	[ q{('http://a/', 'no json')}, qr/22P02.*invalid input syntax for type json/ ],
@@ -273,7 +273,7 @@ for my $case (
 {
 	like(error_of($node, $db, $create . $case->[0], 'app'), $case->[1], "$case->[0] is refused when the trigger is created");
 }
-like(error_of($node, $db, "CREATE TRIGGER hook $_ EXECUTE FUNCTION jobsched.http_webhook('http://a/')", 'app'), qr/39P01.*AFTER \.\.\. FOR EACH ROW/, "so is $_")
+like(error_of($node, $db, "CREATE TRIGGER hook $_ EXECUTE FUNCTION jobsched.http_webhook('http://a/')", 'app'), qr/39P01.*(AFTER a change|has no transition table)/, "so is $_")
   for 'AFTER INSERT ON app.plain FOR EACH STATEMENT', 'BEFORE UPDATE ON app.plain FOR EACH ROW';
 is(psql(q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 'app.plain'::regclass}), '0', 'none of them is there');
 
