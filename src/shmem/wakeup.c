@@ -63,11 +63,15 @@ at_transaction_end(XactEvent event, void *arg)
 	forget_notes();
 }
 
-/* The last that a commit does which others can see is to release its locks. */
+/*
+ * The last that a commit does which others can see is to release its locks.  Not in the
+ * phase that is called so: what belongs to a portal that is still there, as of a procedure
+ * that commits or where the client has sent the statement in parts, comes before these.
+ */
 static void
 at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
-	if (!has_committed || phase != RESOURCE_RELEASE_LOCKS || !is_top_level)
+	if (!has_committed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
 		return;
 	if (note_unhold)
 		js_database_unhold(MyDatabaseId, false);

@@ -395,7 +395,8 @@ has_null_key(const IndexInfo *index, HeapTuple tuple)
 
 /*
  * The rows that are written next belong into those partial ones into which this one
- * belongs: no column of their keys is NULL.  NULL: into none of them.
+ * belongs: no column of their keys is NULL.  NULL: into none of them.  Nobody may write
+ * into one that REINDEX CONCURRENTLY has yet to build.
  */
 void
 js_indexes_choose(CatalogIndexState indexes, HeapTuple tuple)
@@ -403,9 +404,14 @@ js_indexes_choose(CatalogIndexState indexes, HeapTuple tuple)
 	if (tuple != NULL)
 		open_partial(indexes);
 	for (int i = 0; i < indexes->ri_NumIndices; i++)
-		if (is_partial(indexes->ri_IndexRelationDescs[i]->rd_indextuple))
+	{
+		Relation	index = indexes->ri_IndexRelationDescs[i];
+
+		if (is_partial(index->rd_indextuple))
 			indexes->ri_IndexRelationInfo[i]->ii_ReadyForInserts =
-				tuple != NULL && !has_null_key(indexes->ri_IndexRelationInfo[i], tuple);
+				tuple != NULL && index->rd_index->indisready &&
+				!has_null_key(indexes->ri_IndexRelationInfo[i], tuple);
+	}
 }
 
 void

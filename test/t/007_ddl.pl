@@ -201,6 +201,27 @@ create_extension($node, 'named');
 $node->safe_psql('named', q{GRANT USAGE ON SCHEMA jobsched TO app; SET ROLE app; SELECT jobsched.create_job('quick', handler => 'app.leave')});
 is((run_job($node, 'named', 'quick'))[1], 'succeeded', 'created again it works');
 
+# A session does not go on with the tables and indexes that it has found before.
+my $session = $node->background_psql('named');
+my $names = 0;
+my $create = sub { $names++; return "SELECT jobsched.create_job('name$names', command => 'SELECT 1') > 0;" };
+my $replace = 'DROP EXTENSION jobsched; CREATE EXTENSION jobsched;';
+for my $way (
+	[ 'an aborted replacement', "BEGIN; $replace", 'ROLLBACK;' ],
+	[ 'one in a subtransaction', "BEGIN; SAVEPOINT a; $replace", 'ROLLBACK TO a;', 'COMMIT;' ],
+	[ 'one that was prepared', "BEGIN; $replace", q{PREPARE TRANSACTION 'names'; ROLLBACK PREPARED 'names';} ],
+	[ 'an index that was renamed and back', 'BEGIN; ALTER INDEX jobsched_internal.job_pkey RENAME TO other; ALTER INDEX jobsched_internal.other RENAME TO job_pkey;', 'COMMIT;' ])
+{
+	my ($name, @parts) = @$way;
+	my $sql = join(' ', $create->(), map { $_, $create->() } @parts);
+	my $count = () = $session->query_safe($sql) =~ /^t$/mg;
+	is($count, @parts + 1, "a session that knows our tables follows $name");
+}
+$session->query_safe('REINDEX SCHEMA CONCURRENTLY jobsched_internal');
+is($session->query_safe($create->()), 't', 'and REINDEX CONCURRENTLY');
+$session->quit;
+is((run_job($node, 'named', 'quick'))[1], 'succeeded', 'and so does a worker');
+
 # ------------------------------------------------------------------------
 # The owner's objects
 # ------------------------------------------------------------------------

@@ -202,6 +202,22 @@ my @versions = map {
 is("@versions", join(' ', 1 .. 10), 'the run executes the new one');
 $replacer->quit;
 
+# Nor does it find a lock of that transaction, however many there are to be released.
+$node->safe_psql('second', q{
+	CREATE FUNCTION app.count_locked(args jsonb) RETURNS jsonb LANGUAGE sql AS
+		'SELECT to_jsonb(count(*)) FROM generate_series(3000, 1, -1) i WHERE NOT pg_try_advisory_xact_lock_shared(i)';
+	CREATE PROCEDURE public.lock_and_trigger(INOUT run_id bigint) LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_advisory_xact_lock(i) FROM generate_series(1, 3000) i;
+		run_id := jobsched.trigger('count_locked');
+		COMMIT;
+	END $$;
+	SELECT jobsched.create_job('count_locked', handler => 'app.count_locked', owner => 'app')});
+my @locked = map {
+	end_of($node, 'second', $node->safe_psql('second', 'CALL public.lock_and_trigger(0)'), 'result');
+} 1 .. 20;
+is("@locked", join(' ', (0) x 20), 'nor does it find locks where a procedure has committed');
+
 # ------------------------------------------------------------------------
 # The extension is replaced while a run goes on
 # ------------------------------------------------------------------------

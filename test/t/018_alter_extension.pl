@@ -256,6 +256,22 @@ wait_until($node, $db, 'SELECT count(*) = 0 FROM jobsched_internal.run', 'the qu
 check_slots($node, $db, 'tick', 1, 'through all of this each slot once');
 check_exactly_once($node, $db, 'effects are the succeeded runs, each once');
 
+# Runs are queued while REINDEX CONCURRENTLY has indexes that are yet to be built.
+my $reader = $node->background_psql($db);
+my $reindexer = $node->background_psql($db, on_error_stop => 0);
+psql(q{SELECT jobsched.create_job('two_steps', steps => '[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 2"}]')});
+$reader->query_safe('BEGIN; LOCK TABLE jobsched_internal.run IN ROW EXCLUSIVE MODE');
+$reindexer->query_until(qr/started/, "\\echo started\nREINDEX TABLE CONCURRENTLY jobsched_internal.run;\n\\echo done\n");
+wait_until($node, $db, q{SELECT count(*) > 0 FROM pg_index WHERE indrelid = 'jobsched_internal.run'::regclass AND NOT indisready},
+	'indexes are there that are not ready');
+is((run_job($node, $db, 'two_steps'))[1], 'succeeded', 'a workflow is executed meanwhile');
+$reader->quit;
+$reindexer->query_until(qr/done/, '');
+wait_value($node, $db, q{SELECT count(*) FROM pg_index WHERE indrelid = 'jobsched_internal.run'::regclass AND NOT indisvalid}, '0',
+	'REINDEX CONCURRENTLY has got its way');
+$reindexer->quit;
+psql(q{SELECT jobsched.drop_job('two_steps')});
+
 # ------------------------------------------------------------------------
 # The owner of the extension
 # ------------------------------------------------------------------------

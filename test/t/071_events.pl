@@ -638,7 +638,7 @@ step();
 $scheduler = scheduler_pid($node, $db);
 kill 'STOP', $scheduler;
 $event = send_event("'a', '1', $run");
-my $holder = $node->background_psql($db);
+$holder = $node->background_psql($db);
 $holder->query_safe("BEGIN; SELECT 1 FROM jobsched_internal.event WHERE event_id = $event FOR UPDATE");
 kill 'CONT', $scheduler;
 step();
