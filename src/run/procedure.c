@@ -110,10 +110,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* The execution of a procedure. */
-static struct
+typedef struct Execution
 {
-	bool		is_guarded;		/* it goes on; what ends a transaction has to be us: */
+	bool		is_guarded;		/* it goes on; what ends a transaction has to
+								 * be us: */
 	bool		is_ours;
 	bool		was_left;		/* somebody else has rolled one back */
 	bool		is_suspended;
@@ -121,7 +121,10 @@ static struct
 	TimestampTz until;
 	HTAB	   *names;			/* of the steps that it has come by */
 	MemoryContext context;
-} execution;
+} Execution;
+
+/* That of the procedure that is executed. */
+static Execution execution;
 
 /* ------------------------------------------------------------------------
  * The procedure

@@ -200,8 +200,8 @@ typedef struct RunAfter
 	JsAfterWhen when;
 	bool		some_failed;
 	bool		some_succeeded;
-	bool		judged;			/* of one that lets undo begin: all have ended,
-								 * and it is known whether */
+	bool		judged;			/* of one that lets undo begin: all have
+								 * ended, and it is known whether */
 	bool		work_failed;	/* the workflow fails by that */
 	bool		all_read;		/* there is an edge to each parent that has
 								 * not ended */

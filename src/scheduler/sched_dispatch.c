@@ -443,7 +443,11 @@ start_worker(OwnerEntry *owner)
 		return false;
 	}
 	seat = &sched.seats[offer.seatno];
-	/* Before there is a process: it counts as starting for the rest of this step, however soon it is ready. */
+
+	/*
+	 * Before there is a process: it counts as starting for the rest of this
+	 * step, however soon it is ready.
+	 */
 	(void) js_seat_look(offer.seatno, MyDatabaseId, &seat->view);
 	if (!register_worker(offer.seatno, offer.generation, &seat->handle))
 	{

@@ -160,6 +160,10 @@ js_memos_forget_some(int64 from)
 
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
-	/* The last run may have more of them; if it is known these are passed over. */
+
+	/*
+	 * The last run may have more of them; if it is known these are passed
+	 * over.
+	 */
 	return next == 0 || forgetting.is_known || forgetting.deleted == 0 ? next : next - 1;
 }
