@@ -273,7 +273,8 @@ note_child(const JsRun *head, JsStatus status, void *arg)
 		children->room *= 2;
 		children->ended = repalloc(children->ended, children->room * sizeof(Ended));
 	}
-	children->ended[children->count++] = (Ended) {head->run_id, status};
+	children->ended[children->count].run_id = head->run_id;
+	children->ended[children->count++].status = status;
 	return children->count < 2 * JS_MAX_CHILDREN;
 }
 
