@@ -10,7 +10,9 @@
  * removed from history is done anew; what is kept there beyond its retention, as the
  * run has lasted for so long, is held.
  *
- * What has been undone is done anew (run/undo_runs.c).
+ * What has been undone is done anew (run/undo_runs.c).  Of a step with for_each also the
+ * run is named that undoes its elements, since it is asked which it has undone when the
+ * others are carried over.
  *
  * A run that has ended before it could queue its steps has carried over nothing.
  * Its retry carries over what it should have: of the run that it was a retry of.
@@ -154,16 +156,23 @@ step_of(const Search *search, const JsRun *head)
 	return step.step;
 }
 
+/* False: it is about to be removed. */
+static bool
+stays(int64 run_id)
+{
+	JsStatus	status;
+	JsRun		again;
+
+	return js_history_find_head(run_id, true, &again, &status) || js_history_hold(run_id);
+}
+
 static bool
 is_carried_over(const Search *search, const JsRun *head)
 {
 	const char *step = step_of(search, head);
-	JsStatus	status;
-	JsRun		again;
 
 	return step != NULL && !is_in(search->from_step, step) &&
-		js_role_may_see(search->job->owner, head->owner) &&
-		(js_history_find_head(head->run_id, true, &again, &status) || js_history_hold(head->run_id));
+		js_role_may_see(search->job->owner, head->owner) && stays(head->run_id);
 }
 
 /* Whether some of its elements may have succeeded. */
@@ -188,7 +197,7 @@ note_run(const JsRun *head, JsStatus status, void *arg)
 	return search->count < MOST_FOUND;
 }
 
-/* From then on the step that has been undone is done anew. */
+/* What it undoes is done anew; of a step with for_each only the elements that it has undone. */
 static bool
 note_undone(const JsRun *head, JsStatus status, void *arg)
 {
@@ -201,7 +210,9 @@ note_undone(const JsRun *head, JsStatus status, void *arg)
 		step.step_undoes != 0 && step.step != NULL && (status == JS_SUCCEEDED || (step.has_items && status != JS_SKIPPED)))
 		undone = strchr(step.step, ':');
 	MemoryContextSwitchTo(outer);
-	if (undone != NULL && !is_in(search->from_step, undone + 1))
+	if (undone != NULL && step.has_items && search->count < JS_MAX_STEPS && stays(head->run_id))
+		search->ids[search->count++] = head->run_id;
+	else if (undone != NULL && !is_in(search->from_step, undone + 1))
 		search->from_step = lappend(search->from_step, pstrdup(undone + 1));
 	MemoryContextReset(search->scratch);
 	return true;

@@ -22,8 +22,9 @@
  *
  * INVARIANTS
  *
- * What is not named is done anew, and what has been undone is not named.  So is a step that comes after one which is, by
- * the definition in force: it may need what that leaves this time.  One whose
+ * What is not named is done anew, and what has been undone is not named.  So is a step
+ * that comes after one which is, by the definition in force: it may need what that
+ * leaves this time.  One whose
  * condition cannot come true, as each step before it is carried over or is such a
  * step itself, is skipped once more, and does no harm to those behind it.
  *
@@ -34,7 +35,9 @@
  * step would be carried over: not after one that is done anew.  Which children of the
  * old run is which element is known from their order; one that is found not to be the
  * element, as retention has removed others, is done anew.  The named run keeps its
- * elements in history, as a workflow run does.
+ * elements in history, as a workflow run does.  Elements that have been undone are done
+ * anew: those that had succeeded have been undone in their order (undo_runs.c), so the
+ * nth of these belongs to the nth run that undoes one.
  *
  * LOCKS
  *
@@ -246,27 +249,105 @@ find_items_from(const JsJob *step, const JsRun *map)
 	return items[step->step_no - 1];
 }
 
-static bool
-note_item(const JsRun *head, JsStatus status, void *arg)
+/* Children of a run in history, in the order in which they were queued. */
+typedef struct Ended
 {
-	JsCarriedItems *items = arg;
+	int64		run_id;
+	JsStatus	status;
+} Ended;
 
-	if (items->count == items->room)
+typedef struct Children
+{
+	Ended	   *ended;
+	int			count;
+	int			room;
+} Children;
+
+static bool
+note_child(const JsRun *head, JsStatus status, void *arg)
+{
+	Children   *children = arg;
+
+	if (children->count == children->room)
 	{
-		items->room *= 2;
-		items->ids = repalloc(items->ids, items->room * sizeof(int64));
+		children->room *= 2;
+		children->ended = repalloc(children->ended, children->room * sizeof(Ended));
 	}
-	items->ids[items->count++] = head->run_id;
-	return items->count < 2 * JS_MAX_CHILDREN;
+	children->ended[children->count].run_id = head->run_id;
+	children->ended[children->count++].status = status;
+	return children->count < 2 * JS_MAX_CHILDREN;
 }
 
 static int
-compare_ids(const void *a, const void *b)
+compare_ended(const void *a, const void *b)
 {
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
+	int64		x = ((const Ended *) a)->run_id;
+	int64		y = ((const Ended *) b)->run_id;
 
 	return x < y ? -1 : x > y;
+}
+
+/* One that is moved to where it is kept may be found twice. */
+static Children
+read_children(int64 run_id)
+{
+	Children	children = {.room = 100};
+
+	children.ended = palloc(children.room * sizeof(Ended));
+	for (int ring = 0; ring <= JS_RINGS; ring++)
+		js_history_visit_children(run_id, ring, note_child, &children);
+	qsort(children.ended, children.count, sizeof(Ended), compare_ended);
+	children.count = qunique(children.ended, children.count, sizeof(Ended), compare_ended);
+	return children;
+}
+
+static bool
+undoes(int64 run_id, const JsJob *step)
+{
+	JsStatus	status;
+	JsRun		head;
+	JsJob		undo;
+
+	return js_history_find_head(run_id, false, &head, &status) && js_job_read_head(head.job_id, &undo) &&
+		undo.workflow_id == step->workflow_id && undo.steps_revision == step->steps_revision &&
+		undo.step_undoes == step->step_no;
+}
+
+/* The run that has undone elements of a named one; 0: none has.  It has been named too. */
+static int64
+find_undo(const JsRun *map, int64 named)
+{
+	int64	   *ids = palloc(JS_MAX_STEPS * sizeof(int64));
+	int			count = js_dependencies_read(map->parent_run_id, 0, ids, JS_MAX_STEPS);
+	int64		found = 0;
+	JsStatus	status;
+	JsRun		head;
+	JsJob		step;
+
+	if (js_history_find_head(named, false, &head, &status) && js_job_read_head(head.job_id, &step))
+		for (int i = 0; i < count && found == 0; i++)
+		{
+			if (undoes(ids[i], &step))
+				found = ids[i];
+			CHECK_FOR_INTERRUPTS();
+		}
+	pfree(ids);
+	return found;
+}
+
+/* Which elements still stand.  If it cannot be told which have been undone: none. */
+static void
+leave_out_undone(JsCarriedItems *items, int64 undo_run_id, int succeeded)
+{
+	Children	undos = read_children(undo_run_id);
+	int			n = 0;
+
+	if (undos.count > 0 && undos.count != succeeded)
+		items->count = 0;
+	for (int i = 0; i < items->count && undos.count > 0; i++)
+		if (items->ids[i] != 0 && undos.ended[n++].status == JS_SUCCEEDED)
+			items->ids[i] = 0;
+	pfree(undos.ended);
 }
 
 /* What the run of a step with for_each can carry over; most have nothing. */
@@ -274,17 +355,27 @@ void
 js_carry_items_begin(const JsJob *step, const JsRun *map, JsCarriedItems *items)
 {
 	int64		from = find_items_from(step, map);
+	int			succeeded = 0;
+	int64		undo_run_id;
+	Children	children;
 
 	memset(items, 0, sizeof(JsCarriedItems));
 	items->owner = step->owner;
 	if (from == 0)
 		return;
-	items->room = 100;
-	items->ids = palloc(items->room * sizeof(int64));
-	for (int ring = 0; ring <= JS_RINGS; ring++)
-		js_history_visit_children(from, ring, note_item, items);
-	qsort(items->ids, items->count, sizeof(int64), compare_ids);
-	items->count = qunique(items->ids, items->count, sizeof(int64), compare_ids);
+	children = read_children(from);
+	items->count = children.count;
+	items->ids = palloc0(Max(children.count, 1) * sizeof(int64));
+	for (int i = 0; i < children.count; i++)
+		if (children.ended[i].status == JS_SUCCEEDED)
+		{
+			items->ids[i] = children.ended[i].run_id;
+			succeeded++;
+		}
+	pfree(children.ended);
+	undo_run_id = find_undo(map, from);
+	if (undo_run_id != 0)
+		leave_out_undone(items, undo_run_id, succeeded);
 }
 
 static bool
@@ -307,7 +398,7 @@ js_carry_item(const JsCarriedItems *items, int32 index, JsRun *run, JsOutcome *o
 	JsOutcome	left = {0};
 	JsRun		old = {0};
 
-	if (index >= items->count || !js_history_find_left(items->ids[index], &old, &left) ||
+	if (index >= items->count || items->ids[index] == 0 || !js_history_find_left(items->ids[index], &old, &left) ||
 		left.status != JS_SUCCEEDED || js_item_index(&old) != index || old.job_id != run->job_id ||
 		!js_role_may_see(items->owner, old.owner) || !is_same_value(old.args, run->args))
 		return false;

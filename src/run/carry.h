@@ -14,13 +14,12 @@
 
 #define JS_CARRIED_OVER "carried_over"
 
-/* Elements of the run before, in their order, that may be carried over. */
+/* Elements of the run before, in their order. */
 typedef struct JsCarriedItems
 {
 	Oid			owner;			/* who needs to see them */
-	int64	   *ids;
+	int64	   *ids;			/* 0: it is done anew */
 	int			count;
-	int			room;
 } JsCarriedItems;
 
 extern bool js_run_carries_over(const JsRun *run);

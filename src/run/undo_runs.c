@@ -25,6 +25,10 @@
  * become of the step.  Its run undo:NAME queues a run for each of them, as its
  * children, as a map does (item_runs.c).
  *
+ * What cannot be queued, as its step was executed as another role, or its arguments are
+ * too large, has failed: it gets a row of history instead of a run, and keeps nobody
+ * else from being undone.
+ *
  * The result of run "undo" says why the workflow run fails.
  *
  * INVARIANTS
@@ -60,12 +64,15 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/guard.h"
 #include "base/json.h"
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "pgstat.h"
+#include "run/callback.h"
 #include "run/children.h"
 #include "run/context.h"
 #include "run/http_job.h"
@@ -330,20 +337,65 @@ args_of(int64 run_id, const JsJob *undo)
 	return js_run_args(run.args, undo->args);
 }
 
-static void
-prepare(const JsRun *by, const JsJob *undo, int64 undone, JsRunSource source, JsRun *run)
+/* A run that undoes, and what it is made of. */
+typedef struct Making
 {
-	Jsonb	   *args = args_of(undone, undo);
-	ArrayType  *templates = undo->has_items && source == JS_SOURCE_STEP ? NULL : js_http_keys(undo, undo->keys);
+	const JsRun *by;			/* that queues it */
+	const JsJob *undo;
+	int64		undone;
+	JsRunSource source;
+	JsRun		run;
+} Making;
 
-	js_queue_prepare(run, undo, source);
-	run->priority = by->priority;
-	run->traceparent = by->traceparent;
+static void
+prepare(Making *making)
+{
+	js_queue_prepare(&making->run, making->undo, making->source);
+	making->run.priority = making->by->priority;
+	making->run.traceparent = making->by->traceparent;
+}
+
+/* What may be refused. */
+static void
+take_args(void *arg)
+{
+	Making	   *making = arg;
+	const JsJob *undo = making->undo;
+	Jsonb	   *args = args_of(making->undone, undo);
+	ArrayType  *templates = undo->has_items && making->source == JS_SOURCE_STEP ? NULL : js_http_keys(undo, undo->keys);
+
 	if (JB_ROOT_COUNT(args) > 0)
-		run->args = args;
-	js_bounds_check_run(run);
+		making->run.args = args;
+	js_bounds_check_run(&making->run);
 	if (templates != NULL)
-		run->keys = js_limit_keys_require(templates, args);
+		making->run.keys = js_limit_keys_require(templates, args);
+}
+
+/* One that cannot be queued has failed before it was. */
+static int64
+record_failure(Making *making, const ErrorData *error)
+{
+	JsRun	   *run = &making->run;
+	JsOutcome	outcome = {
+		.status = JS_FAILED,
+		.reason = "error",
+		.sqlstate = js_sqlstate(error->sqlerrcode),
+		.error = error->message,
+		.error_detail = error->detail,
+		.error_hint = error->hint,
+		.error_context = error->context,
+		.started_at = DT_NOBEGIN,
+		.finished_at = run->queued_at
+	};
+	JsEnding	ending = {.run = run,.job = making->undo,.outcome = &outcome};
+
+	run->run_id = js_run_next_id();
+	run->args = NULL;
+	run->keys = NULL;
+	js_children_add(run);
+	js_history_insert(run, &outcome);
+	js_callback_queue(&ending);
+	return run->run_id;
 }
 
 /* Those that undo what came after: ascending, since the last step's was queued first. */
@@ -364,15 +416,22 @@ static int64
 queue_undo(const Undoing *undoing, const Done *done)
 {
 	ErrorContextCallback callback = {error_context_stack, undo_error_context, done->undo->step};
-	JsRun		run;
+	Making		making = {undoing->run, done->undo, done->run_id, JS_SOURCE_STEP};
+	ErrorData  *error;
 	int64		id;
 
 	error_context_stack = &callback;
-	prepare(undoing->run, done->undo, done->run_id, JS_SOURCE_STEP, &run);
-	run.parent_run_id = undoing->run->parent_run_id;
-	run.depth = undoing->run->depth;
-	wait_for_others(undoing, done, &run);
-	id = js_queue_add(undoing->writer, &run);
+	prepare(&making);
+	making.run.parent_run_id = undoing->run->parent_run_id;
+	making.run.depth = undoing->run->depth;
+	error = js_guard(take_args, &making);
+	if (error != NULL)
+		id = record_failure(&making, error);
+	else
+	{
+		wait_for_others(undoing, done, &making.run);
+		id = js_queue_add(undoing->writer, &making.run);
+	}
 	error_context_stack = callback.previous;
 	return id;
 }
@@ -520,11 +579,16 @@ static void
 queue_element(const Elements *elements, JsRunWriter *writer, const JsRun *by, int64 undone)
 {
 	MemoryContext outer = MemoryContextSwitchTo(elements->scratch);
-	JsRun		run;
+	Making		making = {by, elements->undo, undone, JS_SOURCE_ITEM};
+	ErrorData  *error;
 
-	prepare(by, elements->undo, undone, JS_SOURCE_ITEM, &run);
-	js_children_adopt(&run, false);
-	(void) js_queue_add(writer, &run);
+	prepare(&making);
+	js_children_adopt(&making.run, false);
+	error = js_guard(take_args, &making);
+	if (error != NULL)
+		(void) record_failure(&making, error);
+	else
+		(void) js_queue_add(writer, &making.run);
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(elements->scratch);
 	CHECK_FOR_INTERRUPTS();

@@ -8,6 +8,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin;
+use HttpServers;
 use JSON::PP;
 use JobschedTest;
 use PostgreSQL::Test::Cluster;
@@ -16,7 +17,8 @@ use Test::More;
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
-my $node = jobsched_node('undo', conf => "restart_after_crash = on\njobsched.max_workers = 4\n");
+my $node = jobsched_node('undo', conf => "restart_after_crash = on\njobsched.max_workers = 4\njobsched.http_allow = '127.0.0.0/8'\n");
+my $sink = start_sink($node);
 my $json = JSON::PP->new->canonical;
 
 create_extension($node, $db);
@@ -109,7 +111,8 @@ sub new_scheduler
 	return wait_new_scheduler($node, $db, $pid);
 }
 
-psql(q{CREATE ROLE app LOGIN; CREATE SCHEMA app AUTHORIZATION app; GRANT USAGE ON SCHEMA jobsched TO app});
+psql(q{CREATE ROLE app LOGIN; CREATE SCHEMA app AUTHORIZATION app; GRANT USAGE ON SCHEMA jobsched TO app;
+	GRANT EXECUTE ON FUNCTION jobsched.http_request TO app});
 make_gate($node, $db, 'app');
 app(q{
 	CREATE TABLE app.fails (step text);
@@ -128,6 +131,7 @@ app(q{
 		INSERT INTO app.effect (workflow, step, what, run_id) VALUES (jobsched.workflow_run_id(), app.me(), 'done', jobsched.run_id());
 		RETURN jsonb_build_object('id', app.me() || ' of ' || jobsched.workflow_run_id());
 	END $$;
+	CREATE FUNCTION app.told(args jsonb) RETURNS void LANGUAGE sql AS $$INSERT INTO app.effect (what, info) VALUES ('told', args)$$;
 	CREATE FUNCTION app.undo(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		IF args -> 'gated' ? ('undo:' || app.me()) THEN
@@ -328,6 +332,138 @@ $run = trigger('items', { bad => [ 'b', 'undo:each/3' ] });
 is(ended($run), 'failed child_failed', 'a step after them fails');
 is(psql("SELECT count(*) FROM app.effect WHERE workflow = $run AND what = 'undone'"), '6', '... all are undone but the one of which that fails');
 is(psql("SELECT concat_ws(' ', status, reason) FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'undo:each'"), 'failed child_failed', '... which is to be seen');
+
+# ------------------------------------------------------------------------
+# With what else steps can be
+# ------------------------------------------------------------------------
+
+# placeholders, whichever way requests and commands look for them
+forget_requests($sink);
+sub noting
+{
+	my ($name) = @_;
+	return { command => q{INSERT INTO app.effect (workflow, step, what, info) SELECT jobsched.workflow_run_id(), split_part(jobsched.job_name(), ':', 2), 'undone', jobsched.args() - 'bad'},
+		args => { own => "{{steps.$name.result.id}}", first => '{{steps.s1.result.id}}' } };
+}
+sub asking
+{
+	my ($name) = @_;
+	return { url => "$sink->{url}/ok/$name/{{steps.s1.result.id}}", body => { own => "{{steps.$name.result.id}}", why => '{{args.y}}' },
+		if => "jobsched.step_result('undo') ->> 'status' = 'failed'" };
+}
+define('looks', '', (map { { name => "s$_", handler => 'app.act', args => { y => $_ }, undo => ($_ % 2 ? noting("s$_") : asking("s$_")) } } 1 .. 6), { name => 'last', handler => 'app.act' });
+$run = trigger('looks', { bad => ['last'] });
+is(ended($run), 'failed child_failed', 'undo with placeholders');
+is(psql("SELECT string_agg(concat_ws(' ', s.step, r.status, r.sqlstate, r.error), ', ' ORDER BY s.step_no) FROM jobsched.steps s JOIN jobsched.runs r USING (run_id) WHERE s.workflow_run_id = $run AND s.step ~ '^undo' AND r.status <> 'succeeded'"), '', '... all of them are found');
+is(undone($run), 's5 s3 s1', '... by commands');
+is(psql("SELECT string_agg(info::text, ' ' ORDER BY no) FROM app.effect WHERE workflow = $run AND what = 'undone'"),
+	join(' ', map { qq({"y": $_, "own": "s$_ of $run", "first": "s1 of $run"}) } 5, 3, 1), '... each its own');
+is(join(' ', map { "$_->{path} $_->{body}" =~ s/%20/ /gr } requests($sink)), join(' ', map { qq(/ok/s$_/s1 of $run {"own": "s$_ of $run", "why": $_}) } 6, 4, 2), '... and by requests');
+
+# what cannot be queued
+define('keyed', '', act('a'), act('b'), { name => 'c', handler => 'app.act', args => { x => '{{steps.a.result}}' }, undo => { handler => 'app.undo', keys => ['{{args.x}}'], on_failure => 'app.told' } },
+	act('d'), { name => 'last', handler => 'app.act' });
+$run = trigger('keyed', { bad => ['last'] });
+is(ended($run), 'failed child_failed', 'undo that has no key');
+is(undone($run), 'd b a', '... the others are undone');
+like(psql("SELECT concat_ws(' ', r.status, r.reason, r.sqlstate, r.error, r.started_at) FROM jobsched.runs r JOIN jobsched.steps s USING (run_id) WHERE s.workflow_run_id = $run AND s.step = 'undo:c'"),
+	qr/^failed error 22023 .*x/, '... it has failed');
+is(psql("SELECT first_failed_step FROM jobsched.workflows WHERE run_id = $run"), 'last', '... and is not why the workflow has');
+wait_value($node, $db, "SELECT string_agg(info ->> 'job', ' ') FROM app.effect WHERE what = 'told'", 'keyed.undo:c', '... its owner is told');
+is(psql("SELECT info ->> 'before' FROM app.effect WHERE workflow = $run AND step = 'b' AND what = 'undone'"), '["undo succeeded", "undo:c failed"]', '... and so are the others');
+
+# another owner
+psql(q{CREATE ROLE heir LOGIN; GRANT USAGE ON SCHEMA app, jobsched TO heir; GRANT ALL ON ALL TABLES IN SCHEMA app, public TO heir; GRANT ALL ON ALL SEQUENCES IN SCHEMA app TO heir});
+for my $member (0, 1)
+{
+	psql('GRANT app TO heir') if $member;
+	define("own$member", '', act('a'), act('each', undef, for_each => q{SELECT '[1, 2]'::jsonb}), act('b'), act('c'), act('d'), { name => 'last', handler => 'app.act' });
+	$gate = close_gate($node, $db);
+	$run = trigger("own$member", { gated => ['b'], bad => ['last'] });
+	wait_at_gate($node, $db, step_run($run, 'b'));
+	psql("SELECT jobsched.alter_job('own$member', owner => 'heir')");
+	open_the_gate();
+	is(ended($run), 'failed child_failed', "another owner in the middle, member $member");
+	is(psql("SELECT string_agg(DISTINCT s.owner::text, ' ') FROM jobsched.runs s WHERE parent_run_id = $run"), 'app heir', '... has executed the rest');
+	is(join(' ', sort split / /, undone($run)), $member ? 'a b c d each/0 each/1' : 'c d', '... which is undone');
+	is(psql("SELECT string_agg(concat_ws(' ', s.step, r.status, r.sqlstate), ', ' ORDER BY s.step) FROM jobsched.runs r JOIN jobsched.steps s USING (run_id) WHERE s.workflow_run_id = $run AND s.step ~ '^undo:'"),
+		$member ? 'undo:a succeeded, undo:b succeeded, undo:c succeeded, undo:d succeeded, undo:each succeeded'
+		: 'undo:a failed 42501, undo:b failed 42501, undo:c succeeded, undo:d succeeded, undo:each failed 42501', '... what is not his is not');
+}
+
+# other steps, and none
+define('altered', '', act('a'), act('b'), { name => 'last', handler => 'app.act' });
+$gate = close_gate($node, $db);
+$run = trigger('altered', { gated => ['last'], bad => ['last'] });
+wait_at_gate($node, $db, step_run($run, 'last'));
+app(q{SELECT jobsched.alter_job('altered', steps => '[{"name": "a", "command": "SELECT 1", "undo": "SELECT 1/0"}]')});
+open_the_gate();
+is(ended($run), 'failed child_failed', 'it gets other steps');
+is(undone($run), 'b a', '... and is undone as it began');
+define('gone', '', act('a'), act('b'), { name => 'last', handler => 'app.act' });
+$gate = close_gate($node, $db);
+$run = trigger('gone', { gated => ['undo:b'], bad => ['last'] });
+wait_at_gate($node, $db, step_run($run, 'undo:b'));
+app(q{SELECT jobsched.drop_job('gone', cancel_running => true)});
+is(ended($run), 'cancelled job_dropped', 'it is dropped with cancel_running while it is undone');
+open_the_gate();
+is(undone($run), '', '... and what has not been undone stays');
+
+# a slot replaces it
+set_clock($node, $db, '2041-01-01 00:00:30');
+define('slots', q{schedule => '* * * * *', timezone => 'UTC', overlap => 'replace', args => '{"gated": ["b", "undo:a"]}'}, act('a'), act('b'));
+$gate = close_gate($node, $db);
+set_clock($node, $db, '2041-01-01 00:01:10');
+wait_until($node, $db, "SELECT count(*) = 1 FROM jobsched.workflows WHERE workflow = 'slots'", 'a slot');
+$run = psql("SELECT run_id FROM jobsched.workflows WHERE workflow = 'slots'");
+wait_at_gate($node, $db, step_run($run, 'b'));
+for my $minute (2 .. 4)
+{
+	set_clock($node, $db, "2041-01-01 00:0$minute:10");
+	wait_until($node, $db, "SELECT next_run_at > '2041-01-01 00:0$minute:10+00' FROM jobsched.jobs WHERE name = 'slots'", "slot $minute");
+	wait_at_gate($node, $db, step_run($run, 'undo:a'));
+}
+app(q{SELECT jobsched.pause_job('slots')});
+open_the_gate();
+is(ended($run), 'cancelled replaced', 'slots replace it');
+is(undone($run), 'a', '... the later ones let it be undone');
+app(q{SELECT jobsched.drop_job('slots', cancel_running => true)});
+set_clock($node, $db, undef);
+
+# jobs
+app(q{SELECT jobsched.create_job('part', handler => 'app.act'); SELECT jobsched.create_job('parts', steps => '[{"name": "in", "handler": "app.act", "undo": {"handler": "app.undo"}}, {"name": "out", "handler": "app.act", "undo": {"handler": "app.undo"}}]')});
+define('jobs', '', { name => 'a', job => 'part', undo => { handler => 'app.undo', args => { got => '{{steps.a.result.id}}' } } },
+	{ name => 'b', job => 'parts', undo => { handler => 'app.undo' } },
+	{ name => 'each', job => 'part', for_each => q{SELECT '["x", "y"]'::jsonb}, undo => { handler => 'app.undo' } },
+	{ name => 'c', job => 'parts', undo => { handler => 'app.undo' } });
+$run = trigger('jobs', { bad => ['out'] });
+is(ended($run), 'failed child_failed', 'steps that run jobs');
+is(undone($run), 'a', '... are undone as steps');
+is(psql("SELECT string_agg(e.step, ' ') FROM app.effect e JOIN jobsched.runs r ON r.run_id = e.workflow JOIN jobsched.steps s ON s.run_id = r.parent_run_id WHERE s.workflow_run_id = $run AND e.what = 'undone'"), 'in', '... and the job that has failed by itself');
+app(q{SELECT jobsched.alter_job('parts', args => '{"bad": []}')});
+$run = trigger('jobs', { bad => ['c'] });
+is(ended($run), 'succeeded', 'they succeed');
+define('jobs2', '', { name => 'a', job => 'part', undo => { handler => 'app.undo', args => { got => '{{steps.a.result.id}}' } } },
+	{ name => 'b', job => 'parts', undo => { handler => 'app.undo' } },
+	{ name => 'each', job => 'part', for_each => q{SELECT '["x", "y"]'::jsonb}, undo => { handler => 'app.undo' } },
+	{ name => 'c', handler => 'app.act' });
+$run = trigger('jobs2', { bad => ['c'] });
+is(ended($run), 'failed child_failed', 'one after them fails');
+like(undone($run), qr{^each/(0 each/1|1 each/0) b a$}, '... and they are undone');
+is(psql("SELECT string_agg((info #>> '{args,item}'), ' ' ORDER BY step) FROM app.effect WHERE workflow = $run AND what = 'undone' AND step ~ 'each'"), 'x y', '... with the arguments of elements');
+
+# elements that are carried over, and half undone
+define('half', '', act('each', undef, for_each => 'SELECT to_jsonb(n * 10) FROM generate_series(0, 3) n'), { name => 'last', handler => 'app.act' });
+app(q{INSERT INTO app.fails VALUES ('undo:each/1')});
+$run = trigger('half', { bad => ['last', 'each/3'] });
+is(ended($run), 'failed child_failed', 'some elements are undone');
+is(join(' ', sort split / /, undone($run)), 'each/0 each/2', '... and one is not');
+app('DELETE FROM app.fails');
+$again = app("SELECT jobsched.retry_run($run, args => '{\"bad\": [\"last\"]}')");
+is(ended($again), 'failed child_failed', 'it is retried, and fails');
+is(psql("SELECT string_agg(concat_ws(' ', i.item, i.status, i.reason), ', ' ORDER BY i.item) FROM jobsched.step_items i WHERE i.workflow_run_id = $again AND i.step = 'each'"),
+	'0 succeeded, 1 succeeded carried_over, 2 succeeded, 3 succeeded', '... what has been undone is done anew, and no other');
+is(join(' ', sort split / /, undone($again)), 'each/0 each/1 each/2 each/3', '... and all are undone');
 
 # ------------------------------------------------------------------------
 # kill -9
