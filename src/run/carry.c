@@ -399,7 +399,7 @@ js_carry_item(const JsCarriedItems *items, int32 index, JsRun *run, JsOutcome *o
 	JsRun		old = {0};
 
 	if (index >= items->count || items->ids[index] == 0 || !js_history_find_left(items->ids[index], &old, &left) ||
-		left.status != JS_SUCCEEDED || js_item_index(&old) != index || old.job_id != run->job_id ||
+		left.status != JS_SUCCEEDED || js_item_index(&old) != index ||
 		!js_role_may_see(items->owner, old.owner) || !is_same_value(old.args, run->args))
 		return false;
 	*outcome = js_carry_take(items->ids[index], run);

@@ -322,7 +322,7 @@ check_owner(const JsJob *undo, Oid owner)
 				 errhint("The workflow has got another owner since; undo as the one before, or by hand.")));
 }
 
-/* The arguments of a run that has ended, with what undo has over them. */
+/* The arguments of a run that has ended, which may have none, with what undo has over them. */
 static Jsonb *
 args_of(int64 run_id, const JsJob *undo)
 {
@@ -334,7 +334,7 @@ args_of(int64 run_id, const JsJob *undo)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run " INT64_FORMAT " is not there to be undone", run_id)));
 	check_owner(undo, run.owner);
-	return js_run_args(run.args, undo->args);
+	return run.args == NULL ? undo->args : js_run_args(run.args, undo->args);
 }
 
 /* A run that undoes, and what it is made of. */

@@ -21,6 +21,7 @@ my $node = jobsched_node('job_steps', conf => "restart_after_crash = on\njobsche
 my $json = JSON::PP->new->canonical;
 
 create_extension($node, $db);
+define_clock($node, $db);
 
 sub psql
 {
@@ -347,6 +348,99 @@ is(ended($run), 'failed child_failed', 'a job fails for one element');
 $again = app("UPDATE app.thing SET bad = false; SELECT jobsched.retry_run($run)");
 is(ended($again), 'succeeded', 'the workflow is retried');
 is(items($again), '0 succeeded, ' . join(', ', map { "$_ succeeded carried_over" } 1 .. 4), 'the job is run for this one');
+
+# The definition has changed, but neither the names of its steps nor the elements.
+define('altered', @each);
+app('UPDATE app.thing SET bad = true WHERE id = 1');
+$run = trigger('altered');
+is(ended($run), 'failed child_failed', 'an element fails');
+define('altered', { %{ $each[0] }, handler => 'app.show' }, $each[1]);
+$again = app("SELECT jobsched.retry_run($run)");
+is(ended($again), 'succeeded', 'the workflow is altered, and retried');
+is(items($again), '0 succeeded carried_over, 1 succeeded, ' . join(', ', map { "$_ succeeded carried_over" } 2 .. 4), 'elements are carried over all the same');
+
+# Retention
+my $minutes = 0;
+sub turn_the_ring
+{
+	my $segment = psql('SELECT segment FROM jobsched_internal.ring WHERE ring = 0');
+
+	set_clock($node, $db, psql("SELECT clock_timestamp() + interval '" . ++$minutes . " minutes'"));
+	return wait_until($node, $db, "SELECT segment <> $segment FROM jobsched_internal.ring WHERE ring = 0", 'the ring moves on');
+}
+define('aged', @each);
+set_setting($node, 'jobsched.history_retention', '1min');
+my @aged = map { trigger('aged') } 1 .. 3;
+is(ended($_), 'failed child_failed', 'an element fails') for @aged;
+app(q{UPDATE app.thing SET bad = false; SELECT jobsched.pause_job('aged')});
+my @anew = map { app("SELECT jobsched.retry_run($_)") } @aged[ 0, 1 ];
+turn_the_ring() for 1 .. 10;
+is(items($aged[2], 'item'), '1', 'retention takes elements away');
+push @anew, app("SELECT jobsched.retry_run($aged[2])");
+psql("DELETE FROM jobsched_internal.history WHERE run_id = (SELECT run_id FROM jobsched.step_items WHERE workflow_run_id = $aged[1] AND item = 2)");
+app(q{SELECT jobsched.resume_job('aged')});
+is(ended($_), 'succeeded', 'the workflow is retried') for @anew;
+is(items($anew[0]), '0 succeeded carried_over, 1 succeeded, ' . join(', ', map { "$_ succeeded carried_over" } 2 .. 4), 'elements that a retry has named are kept');
+is(items($anew[1]), '0 succeeded carried_over, 1 succeeded, 2 succeeded, 3 succeeded, 4 succeeded', 'one is gone all the same: it is done anew, and those behind it');
+is(items($anew[2]), join(', ', map { "$_ succeeded" } 0 .. 4), 'and all if all are gone');
+set_clock($node, $db, undef);
+set_setting($node, 'jobsched.history_retention', '7d');
+
+# ------------------------------------------------------------------------
+# Undone
+# ------------------------------------------------------------------------
+
+# The runs of these steps have no arguments.
+app('CREATE TABLE app.undone (args jsonb, result jsonb)');
+my $undo = 'INSERT INTO app.undone SELECT jobsched.args(), r.result FROM jobsched.step_results(\'%s\') r WHERE r.item IS NOT DISTINCT FROM (jobsched.args() ->> \'index\')::int';
+app(q{SELECT jobsched.create_job('plain', handler => 'app.show')});
+define('undone',
+	{ name => 'job', job => 'plain', undo => sprintf($undo, 'job') },
+	{ name => 'each', job => 'plain', for_each => q{SELECT '[5, 6]'::jsonb}, undo => sprintf($undo, 'each') },
+	{ name => 'bad', command => 'SELECT 1 / 0' });
+$run = trigger('undone');
+is(ended($run), 'failed child_failed', 'steps that run jobs are undone');
+is(shown($run), 'job succeeded, each succeeded, bad failed error, undo succeeded, undo:job succeeded, undo:each succeeded', 'after what has failed');
+is(app(q{SELECT string_agg(concat_ws(' ', args, result), ', ' ORDER BY args ->> 'index') FROM app.undone}),
+	'{"item": 5, "index": 0} {"item": 5, "index": 0}, {"item": 6, "index": 1} {"item": 6, "index": 1}, {} {}', 'with what their jobs have left');
+is(ended($again = app("SELECT jobsched.retry_run($run)")), 'failed child_failed', 'the workflow is retried');
+is(items($again, 'step, item, reason'), 'job, each 0, each 1, undo:each 0, undo:each 1', 'it runs the jobs anew');
+
+# What the steps of a job have undone is that of its own run.
+define('undoes', { name => 'work', command => 'SELECT 1', undo => 'SELECT 1' });
+define('fails_later', { name => 'call', job => 'undoes' }, { name => 'bad', command => 'SELECT 1 / 0' });
+$run = trigger('fails_later');
+is(ended($run), 'failed child_failed', 'a workflow fails after another that was its step');
+is(shown(called_run($run)), 'work succeeded, undo skipped upstream_succeeded', 'that one is not undone');
+
+# ------------------------------------------------------------------------
+# Paused in the middle, and owners who cannot log in
+# ------------------------------------------------------------------------
+
+app(q{SELECT jobsched.pause_job('plain')});
+define('paused', { name => 'one', job => 'plain' }, { name => 'two', job => 'plain' });
+$run = trigger('paused');
+$inner = called_run($run);
+app(q{SELECT jobsched.pause_job('paused'); SELECT jobsched.resume_job('plain')});
+wait_value($node, $db, "SELECT string_agg(status || ' ' || coalesce(reason, ''), ', ' ORDER BY step_no) FROM jobsched.steps WHERE workflow_run_id = $run", 'succeeded , queued job_paused',
+	'the workflow is paused: the run of the job goes on, the next step waits');
+app(q{SELECT jobsched.resume_job('paused')});
+is(ended($run), 'succeeded', 'until it is resumed');
+
+psql(q{CREATE ROLE leaver LOGIN});
+sub leaver
+{
+	my ($sql) = @_;
+	return $node->safe_psql($db, "SET ROLE leaver; $sql");
+}
+leaver(q{SELECT jobsched.create_job('work', command => 'SELECT 1'); SELECT jobsched.pause_job('work');
+	SELECT jobsched.create_job('leaving', steps => '[{"name": "call", "job": "work"}, {"name": "next", "job": "work", "when": "done"}]')});
+my $left_run = leaver(q{SELECT jobsched.trigger('leaving')});
+$inner = called_run($left_run);
+psql('ALTER ROLE leaver NOLOGIN');
+leaver(q{SELECT jobsched.resume_job('work')});
+is(ended($left_run), 'failed child_failed', 'the owner loses LOGIN');
+is(called($left_run) . '; ' . shown($left_run), 'work failed owner_cannot_connect; call failed child_failed, next failed owner_cannot_connect', 'the run of the job fails, and the step that would run it');
 
 # ------------------------------------------------------------------------
 # Crashes and copies
