@@ -36,6 +36,13 @@ SELECT jobsched.create_job('no', handler => 'durable.one', share_transaction => 
 SELECT jobsched.create_job('no', command => 'SELECT 1', on_success => 'durable.one');
 SELECT jobsched.create_job('one', handler => 'durable.one') > 0 AS ok;
 DROP PROCEDURE one, other, gives, twice;
+CREATE PROCEDURE two(jsonb, INOUT jsonb) LANGUAGE plpgsql AS $$ BEGIN $2 := '"jsonb"'; END $$;
+CREATE PROCEDURE two(jsonb, INOUT text) LANGUAGE plpgsql AS $$ BEGIN $2 := 'text'; END $$;
+SELECT jobsched.create_job('two', handler => 'durable.two') > 0 AS ok;
+SELECT jobsched.trigger('two') AS run \gset
+CALL jobsched.wait_run(:run, '1 min');
+SELECT result FROM jobsched.runs WHERE run_id = :run;
+SELECT jobsched.drop_job('two');
 SELECT jobsched.drop_job('one');
 
 -- Each run has a procedure of its own text.
@@ -80,6 +87,7 @@ CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN OTHERS THEN 
 CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN query_canceled THEN CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); END; result := '2'; $$);
 CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN query_canceled THEN result := '"never"'; RETURN; END; result := '3'; $$);
 CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN query_canceled THEN RAISE EXCEPTION 'mine'; END; result := '4'; $$);
+CALL try($$ FOR i IN SELECT n FROM generate_series(1, 2) n LOOP CALL jobsched.step('step ' || i, 'durable.work', jsonb_build_object('what', i), r); CALL jobsched.sleep('s' || i, '0'); END LOOP; result := '5'; $$);
 
 -- What is outside of steps
 CALL try($$ INSERT INTO durable.effect (what) VALUES ('no'); $$);
@@ -121,10 +129,16 @@ CREATE FUNCTION calls() RETURNS void LANGUAGE plpgsql AS $$ DECLARE r jsonb; BEG
 CALL try($$ PERFORM durable.calls(); $$);
 ALTER PROCEDURE inner_one SECURITY DEFINER;
 CALL try($$ CALL durable.inner_one('x', r); $$);
+-- What a step has SET is not there in the next
+GRANT USAGE ON SCHEMA durable TO regress_procedures_other;
+GRANT INSERT ON effect TO regress_procedures_other;
+CREATE FUNCTION who(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_array(current_user, current_setting('work_mem') = '65kB') $$;
+CALL try($$ CALL jobsched.step('a', 'durable.work', '{"what": "a", "do": "SET ROLE regress_procedures_other; SET work_mem = 65"}', r); CALL jobsched.step('b', 'durable.who', '{}', result); $$);
 -- Names
 CALL try($$ CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); $$);
 CALL try($$ CALL jobsched.step('', 'durable.nothing', NULL, r); $$);
 CALL try($$ CALL jobsched.step(repeat('a', 256), 'durable.nothing', NULL, r); $$);
+CALL try($$ CALL jobsched.step('x' || repeat('ä', 200), 'durable.nothing', NULL, r); $$);
 CALL try($$ CALL jobsched.step(NULL, 'durable.nothing', NULL, r); $$);
 CALL try($$ CALL jobsched.sleep('a', NULL); $$);
 CALL try($$ CALL jobsched.sleep('a', '-1 s'); $$);

@@ -243,6 +243,46 @@ for ([ 'timeout', 'timed_out timeout' ], [ 'cancel', 'cancelled cancelled' ], [ 
 }
 
 # ------------------------------------------------------------------------
+# Read only
+# ------------------------------------------------------------------------
+
+# 15 allows RESET, others do not: what is written is lost, and that is no success
+for ([ '', '' ], [ 'SET TRANSACTION READ WRITE;', '' ], [ '', q{CALL jobsched.step('a', 'app.work', '{"name": "a"}', result);} ])
+{
+	my ($before, $after) = @{$_};
+
+	app(qq{CREATE OR REPLACE PROCEDURE app.writes(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS \$\$
+		BEGIN
+			RESET transaction_read_only;
+			$before
+			INSERT INTO app.stop VALUES ('no');
+			$after
+		END \$\$});
+	app(q{SELECT jobsched.create_job('writes', handler => 'app.writes', max_attempts => 1, if_exists => 'update')});
+	$run = trigger('writes');
+	like(result($run), qr/^failed error/, "RESET transaction_read_only $before $after");
+	is(memos($run), '', 'nothing is done');
+}
+
+# a loop that has committed, and fails, leaves no portal: the worker goes on
+app(q{
+	CREATE PROCEDURE app.loops() LANGUAGE plpgsql AS $$
+	DECLARE
+		i integer;
+	BEGIN
+		FOR i IN SELECT n FROM generate_series(1, 3) n LOOP
+			COMMIT;
+			RAISE EXCEPTION 'in a loop of %', pg_backend_pid();
+		END LOOP;
+	END $$;
+	SELECT jobsched.create_job('loops', command => 'CALL app.loops()', max_attempts => 2, backoff_base => '1 ms')});
+my $log = log_size($node);
+$run = trigger('loops');
+is(result($run), 'failed error', 'a loop that commits fails');
+is(result(trigger('flow')), $whole, 'another run');
+unlike(log_since($node, $log), qr/pinned portal/, 'and nothing is left of the loop');
+
+# ------------------------------------------------------------------------
 # Settings of the owner
 # ------------------------------------------------------------------------
 
