@@ -177,6 +177,18 @@ SELECT jobsched.create_job('flow', steps => '[{"name": "first", "handler": "dura
 SELECT jobsched.trigger('flow') AS run \gset
 CALL jobsched.wait_run(:run, '1 min');
 SELECT job_name, status, result FROM jobsched.runs WHERE run_id = :run OR parent_run_id = :run ORDER BY run_id;
+-- Its condition is not asked again once it has done something
+TRUNCATE effect;
+CREATE OR REPLACE PROCEDURE handler(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS $$ DECLARE r jsonb; BEGIN
+	CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); CALL jobsched.sleep('s', '0'); CALL jobsched.step('b', 'durable.work', '{"what": "b"}', result); END $$;
+SELECT jobsched.create_job('once', steps => '[{"name": "first", "handler": "durable.handler", "if": "NOT EXISTS (SELECT FROM durable.effect)"}]') > 0 AS ok;
+SELECT jobsched.trigger('once') AS run \gset
+CALL jobsched.wait_run(:run, '1 min');
+SELECT job_name, status, reason, result FROM jobsched.runs WHERE parent_run_id = :run;
+SELECT jobsched.trigger('once') AS run \gset
+CALL jobsched.wait_run(:run, '1 min');
+SELECT job_name, status, reason, result FROM jobsched.runs WHERE parent_run_id = :run;
+SELECT what FROM effect ORDER BY id;
 
 -- Others see none of it, and nobody writes it
 SET ROLE regress_procedures_other;
@@ -184,7 +196,7 @@ SELECT count(*) FROM jobsched.procedure_steps;
 INSERT INTO jobsched_internal.memo VALUES (1, 'a', 1, 1, 1, NULL, NULL, NULL, NULL, now());
 SET ROLE regress_procedures;
 DELETE FROM jobsched_internal.memo;
-SELECT jobsched.drop_job(name) FROM unnest('{durable,command,flow}'::text[]) name;
+SELECT jobsched.drop_job(name) FROM unnest('{durable,command,flow,once}'::text[]) name;
 
 RESET ROLE;
 RESET search_path;

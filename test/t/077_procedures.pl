@@ -242,6 +242,18 @@ for ([ 'timeout', 'timed_out timeout' ], [ 'cancel', 'cancelled cancelled' ], [ 
 	is(done($run), $what eq 'terminate' ? 'a b1 b2' : 'a', 'what was committed stays');
 }
 
+# a worker whose run has been given to another attempt commits no step
+app("TRUNCATE app.stop; INSERT INTO app.stop VALUES ('in b1')");
+my $gate = close_gate($node, $db, 'LOCK TABLE gate');
+$run = trigger('flow');
+wait_at_gate($node, $db, $run);
+app('DELETE FROM app.stop');
+psql("UPDATE jobsched_internal.run SET attempt = attempt + 1 WHERE run_id = $run");
+$gate->quit;
+is(result($run), $whole, 'a run that was taken away from its worker');
+is(done($run), 'a b1 b2', 'has each step once');
+is(psql("SELECT count(DISTINCT attempt) FROM app.done WHERE run_id = $run AND name <> 'a'"), '1', 'of the attempt that has it');
+
 # ------------------------------------------------------------------------
 # Read only
 # ------------------------------------------------------------------------
