@@ -38,6 +38,7 @@ SELECT jobsched.create_job('one', handler => 'durable.one') > 0 AS ok;
 DROP PROCEDURE one, other, gives, twice;
 CREATE PROCEDURE two(jsonb, INOUT jsonb) LANGUAGE plpgsql AS $$ BEGIN $2 := '"jsonb"'; END $$;
 CREATE PROCEDURE two(jsonb, INOUT text) LANGUAGE plpgsql AS $$ BEGIN $2 := 'text'; END $$;
+CREATE FUNCTION two(text) RETURNS text LANGUAGE sql AS $$ SELECT $1 $$;
 SELECT jobsched.create_job('two', handler => 'durable.two') > 0 AS ok;
 SELECT jobsched.trigger('two') AS run \gset
 CALL jobsched.wait_run(:run, '1 min');
