@@ -276,6 +276,17 @@ for ([ '', '' ], [ 'SET TRANSACTION READ WRITE;', '' ], [ '', q{CALL jobsched.st
 	is(memos($run), '', 'nothing is done');
 }
 
+# a name that is no good is quoted in whole characters
+app(q{
+	CREATE PROCEDURE app.misnames(args jsonb) LANGUAGE plpgsql AS $$
+	DECLARE
+		r jsonb;
+	BEGIN
+		CALL jobsched.step('x' || repeat(U&'\00e4', 200), 'app.work', '{}', r);
+	END $$;
+	SELECT jobsched.create_job('misnames', handler => 'app.misnames', max_attempts => 1)});
+is(end_of($node, $db, trigger('misnames'), q{error = 'invalid name of a step: "x' || repeat(U&'\00e4', 49) || '"'}), 't', 'a long name');
+
 # a loop that has committed, and fails, leaves no portal: the worker goes on
 app(q{
 	CREATE PROCEDURE app.loops() LANGUAGE plpgsql AS $$
