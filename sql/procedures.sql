@@ -36,6 +36,14 @@ SELECT jobsched.create_job('no', handler => 'durable.one', share_transaction => 
 SELECT jobsched.create_job('no', command => 'SELECT 1', on_success => 'durable.one');
 SELECT jobsched.create_job('one', handler => 'durable.one') > 0 AS ok;
 DROP PROCEDURE one, other, gives, twice;
+CREATE PROCEDURE two(jsonb, INOUT jsonb) LANGUAGE plpgsql AS $$ BEGIN $2 := '"jsonb"'; END $$;
+CREATE PROCEDURE two(jsonb, INOUT text) LANGUAGE plpgsql AS $$ BEGIN $2 := 'text'; END $$;
+CREATE FUNCTION two(text) RETURNS text LANGUAGE sql AS $$ SELECT $1 $$;
+SELECT jobsched.create_job('two', handler => 'durable.two') > 0 AS ok;
+SELECT jobsched.trigger('two') AS run \gset
+CALL jobsched.wait_run(:run, '1 min');
+SELECT result FROM jobsched.runs WHERE run_id = :run;
+SELECT jobsched.drop_job('two');
 SELECT jobsched.drop_job('one');
 
 -- Each run has a procedure of its own text.
@@ -80,6 +88,7 @@ CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN OTHERS THEN 
 CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN query_canceled THEN CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); END; result := '2'; $$);
 CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN query_canceled THEN result := '"never"'; RETURN; END; result := '3'; $$);
 CALL try($$ BEGIN CALL jobsched.sleep('s1', '1 ms'); EXCEPTION WHEN query_canceled THEN RAISE EXCEPTION 'mine'; END; result := '4'; $$);
+CALL try($$ FOR i IN SELECT n FROM generate_series(1, 2) n LOOP CALL jobsched.step('step ' || i, 'durable.work', jsonb_build_object('what', i), r); CALL jobsched.sleep('s' || i, '0'); END LOOP; result := '5'; $$);
 
 -- What is outside of steps
 CALL try($$ INSERT INTO durable.effect (what) VALUES ('no'); $$);
@@ -121,6 +130,11 @@ CREATE FUNCTION calls() RETURNS void LANGUAGE plpgsql AS $$ DECLARE r jsonb; BEG
 CALL try($$ PERFORM durable.calls(); $$);
 ALTER PROCEDURE inner_one SECURITY DEFINER;
 CALL try($$ CALL durable.inner_one('x', r); $$);
+-- What a step has SET is not there in the next
+GRANT USAGE ON SCHEMA durable TO regress_procedures_other;
+GRANT INSERT ON effect TO regress_procedures_other;
+CREATE FUNCTION who(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_array(current_user, current_setting('work_mem') = '65kB') $$;
+CALL try($$ CALL jobsched.step('a', 'durable.work', '{"what": "a", "do": "SET ROLE regress_procedures_other; SET work_mem = 65"}', r); CALL jobsched.step('b', 'durable.who', '{}', result); $$);
 -- Names
 CALL try($$ CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); $$);
 CALL try($$ CALL jobsched.step('', 'durable.nothing', NULL, r); $$);
@@ -163,6 +177,18 @@ SELECT jobsched.create_job('flow', steps => '[{"name": "first", "handler": "dura
 SELECT jobsched.trigger('flow') AS run \gset
 CALL jobsched.wait_run(:run, '1 min');
 SELECT job_name, status, result FROM jobsched.runs WHERE run_id = :run OR parent_run_id = :run ORDER BY run_id;
+-- Its condition is not asked again once it has done something
+TRUNCATE effect;
+CREATE OR REPLACE PROCEDURE handler(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS $$ DECLARE r jsonb; BEGIN
+	CALL jobsched.step('a', 'durable.work', '{"what": "a"}', r); CALL jobsched.sleep('s', '0'); CALL jobsched.step('b', 'durable.work', '{"what": "b"}', result); END $$;
+SELECT jobsched.create_job('once', steps => '[{"name": "first", "handler": "durable.handler", "if": "NOT EXISTS (SELECT FROM durable.effect)"}]') > 0 AS ok;
+SELECT jobsched.trigger('once') AS run \gset
+CALL jobsched.wait_run(:run, '1 min');
+SELECT job_name, status, reason, result FROM jobsched.runs WHERE parent_run_id = :run;
+SELECT jobsched.trigger('once') AS run \gset
+CALL jobsched.wait_run(:run, '1 min');
+SELECT job_name, status, reason, result FROM jobsched.runs WHERE parent_run_id = :run;
+SELECT what FROM effect ORDER BY id;
 
 -- Others see none of it, and nobody writes it
 SET ROLE regress_procedures_other;
@@ -170,7 +196,7 @@ SELECT count(*) FROM jobsched.procedure_steps;
 INSERT INTO jobsched_internal.memo VALUES (1, 'a', 1, 1, 1, NULL, NULL, NULL, NULL, now());
 SET ROLE regress_procedures;
 DELETE FROM jobsched_internal.memo;
-SELECT jobsched.drop_job(name) FROM unnest('{durable,command,flow}'::text[]) name;
+SELECT jobsched.drop_job(name) FROM unnest('{durable,command,flow,once}'::text[]) name;
 
 RESET ROLE;
 RESET search_path;

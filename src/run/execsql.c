@@ -543,7 +543,13 @@ refuse_handler(const char *handler, const char *detail)
 			 errhint("A handler is named 'schema.function'; the function takes one jsonb argument and returns jsonb or void.")));
 }
 
-/* Whether there are procedures of a name, and no functions. */
+static bool
+takes_jsonb(Form_pg_proc proc)
+{
+	return proc->pronargs == 1 && proc->proargtypes.values[0] == JSONBOID;
+}
+
+/* Whether there are procedures of a name, and no function that could be the handler. */
 static bool
 names_procedure(List *names)
 {
@@ -560,7 +566,7 @@ names_procedure(List *names)
 			continue;
 		if (proc->prokind == PROKIND_PROCEDURE)
 			procedures++;
-		else
+		else if (takes_jsonb(proc))
 			others++;
 	}
 	ReleaseSysCacheList(list);

@@ -34,6 +34,8 @@
  *		trigger(), http_request() and all	25006: js_check_may_write(), which each
  *			others of ours that write		function has to call
  *		SET TRANSACTION READ WRITE			refused: the transaction has had a snapshot
+ *		RESET transaction_read_only in 15	the run fails (25006) at its next step, or its
+ *											end; numbers of sequences are gone
  *		COMMIT								2D000, before anything is committed
  *		ROLLBACK, to be in a transaction	allowed, but the run fails (2D000) at its next
  *			that could be made read write	step, or its end: nothing can be committed
@@ -96,6 +98,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "run/context.h"
 #include "run/execsql.h"
 #include "run/procedure.h"
@@ -105,8 +108,10 @@
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -206,7 +211,7 @@ call_of(const char *handler)
 	(void) find_procedure(handler, names, &has_result);
 	return psprintf("CALL %s(jobsched.args()%s)",
 					quote_qualified_identifier(strVal(linitial(names)), strVal(lsecond(names))),
-					has_result ? ", NULL" : "");
+					has_result ? ", NULL::pg_catalog.jsonb" : "");
 }
 
 /* ------------------------------------------------------------------------
@@ -239,7 +244,25 @@ check_was_not_left(void)
 				 errhint("Outside of its steps there is nothing to roll back.")));
 }
 
-/* With a snapshot nobody can make the transaction read write. */
+/* By RESET, in 15: what was written then is lost, which must not look like success. */
+static void
+check_is_read_only(void)
+{
+	if (!XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a durable procedure has made its transaction read write"),
+				 errhint("What is written outside of a step is rolled back. Put it into a function, and let jobsched.step() call that.")));
+}
+
+static void
+check_only_looked(void)
+{
+	check_was_not_left();
+	check_is_read_only();
+}
+
+/* With a snapshot nobody can make the transaction read write by SET. */
 static void
 only_look(void)
 {
@@ -247,12 +270,16 @@ only_look(void)
 	(void) GetTransactionSnapshot();
 }
 
-/* What is outside of steps ends here; a transaction begins that may write. */
+/*
+ * What is outside of steps ends here; a transaction begins that may write.  A loop over
+ * rows that an error has left is dropped: a step in it has had its rows held.
+ */
 static void
 leave_outside(void)
 {
 	execution.is_ours = true;
 	AbortOutOfAnyTransaction();
+	PortalErrorCleanup();
 	StartTransactionCommand();
 	execution.is_ours = false;
 }
@@ -348,7 +375,7 @@ js_procedure_run(const char *handler, MemoryContext context)
 	{
 		result = js_command_run(call_of(handler), JS_MODE_AUTO, context);
 		if (!execution.is_suspended)
-			check_was_not_left();
+			check_only_looked();
 	}
 	PG_CATCH();
 	{
@@ -388,13 +415,17 @@ check_place(const char *what)
 				 errhint("A step is one transaction. Let the procedure call the one after the other.")));
 }
 
+/* Bytes of a name that is no good. */
+#define MOST_QUOTED 100
+
 static void
 check_name(const char *name)
 {
 	if (name[0] == '\0' || strlen(name) > JS_MAX_MEMO_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid name of a step: \"%.100s\"", name),
+				 errmsg("invalid name of a step: \"%.*s\"",
+						pg_mbcliplen(name, strlen(name), MOST_QUOTED), name),
 				 errhint("A name has 1 to %d bytes.", JS_MAX_MEMO_NAME)));
 }
 
@@ -424,7 +455,7 @@ enter(const char *what, const char *name, JsMemo *memo)
 	check_place(what);
 	if (execution.is_suspended)
 		unwind();
-	check_was_not_left();
+	check_only_looked();
 	check_name(name);
 	take_name(name);
 	return js_memo_find(js_current_run->run_id, name, memo);
@@ -503,6 +534,20 @@ check_is_ours(void)
 				 errmsg("run " INT64_FORMAT " is not this worker's any more", js_current_run->run_id)));
 }
 
+/*
+ * What it has SET, its role too, ends with it: the next step may be of another
+ * execution, and has to find the same.
+ */
+static Jsonb *
+call_function(const char *function, Jsonb *args, MemoryContext context)
+{
+	int			level = NewGUCNestLevel();
+	Jsonb	   *result = js_function_call(function, args, context);
+
+	AtEOXact_GUC(false, level);
+	return result;
+}
+
 /* The function and the memo, in one transaction; returns in the next. */
 static void
 perform(JsMemo *memo, Jsonb *args, MemoryContext context)
@@ -511,7 +556,7 @@ perform(JsMemo *memo, Jsonb *args, MemoryContext context)
 	SPI_rollback();
 	js_context_step(true);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	memo->result = js_function_call(memo->function, args, context);
+	memo->result = call_function(memo->function, args, context);
 	check_is_ours();
 	js_memo_insert(memo);
 	PopActiveSnapshot();

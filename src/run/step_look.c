@@ -10,7 +10,8 @@
  *
  *	function, command	at the beginning of each attempt, in its transaction: the
  *						condition is evaluated (condition.c); values are looked up
- *						in history, and put into the arguments; the step starts
+ *						in history, and put into the arguments; the step starts.
+ *						A durable procedure that has a memo has no condition any more
  *	request				a worker has its run before the HTTP process has it.  It
  *						evaluates the condition, looks up the values, and gives the
  *						run back with these as its state.  Placeholders are
@@ -421,6 +422,13 @@ holds(const JsJob *step)
 	return result;
 }
 
+/* A durable procedure goes on, whatever the condition says now: it has done a part. */
+static bool
+has_begun(const JsJob *step, const JsRun *run)
+{
+	return step->handler != NULL && run->attempt > 1 && js_memos_exist(run->run_id);
+}
+
 /*
  * Looks, in the transaction that is open.  What is found is in the given context: for
  * a request it is *found, else it is in the arguments.
@@ -431,7 +439,7 @@ js_step_look(const JsJob *step, JsRun *run, MemoryContext context, Jsonb **found
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	JsLook		look = JS_LOOK_SKIP;
 
-	if (holds(step))
+	if (has_begun(step, run) || holds(step))
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		*found = values_for(step, run);

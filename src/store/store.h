@@ -646,6 +646,7 @@ typedef struct JsMemo
 
 extern void js_memo_insert(const JsMemo *memo);
 extern bool js_memo_find(int64 run_id, const char *name, JsMemo *memo);
+extern bool js_memos_exist(int64 run_id);
 extern void js_memos_copy(int64 from, const JsRun *to);
 extern int64 js_memos_forget_some(int64 from);
 

@@ -90,6 +90,23 @@ js_memo_find(int64 run_id, const char *name, JsMemo *memo)
 	return HeapTupleIsValid(tuple);
 }
 
+/* Whether a run has done anything. */
+bool
+js_memos_exist(int64 run_id)
+{
+	Relation	rel = js_table_open("memo", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	js_scan_int64(&key, MEMO_RUN_ID, BTEqualStrategyNumber, run_id);
+	scan = js_table_scan_key(rel, "memo_pkey", &key, 1);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 static void
 copy_memo(Relation rel, HeapTuple tuple, void *arg)
 {

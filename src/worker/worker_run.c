@@ -59,6 +59,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -429,6 +430,7 @@ js_worker_abandon(void)
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
 	AbortOutOfAnyTransaction();
+	PortalErrorCleanup();		/* of loops that have committed */
 	FlushErrorState();
 	MemoryContextSwitchTo(js_run_context);
 	HOLD_CANCEL_INTERRUPTS();

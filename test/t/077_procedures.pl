@@ -242,6 +242,69 @@ for ([ 'timeout', 'timed_out timeout' ], [ 'cancel', 'cancelled cancelled' ], [ 
 	is(done($run), $what eq 'terminate' ? 'a b1 b2' : 'a', 'what was committed stays');
 }
 
+# a worker whose run has been given to another attempt commits no step
+app("TRUNCATE app.stop; INSERT INTO app.stop VALUES ('in b1')");
+my $gate = close_gate($node, $db, 'LOCK TABLE gate');
+$run = trigger('flow');
+wait_at_gate($node, $db, $run);
+app('DELETE FROM app.stop');
+psql("UPDATE jobsched_internal.run SET attempt = attempt + 1 WHERE run_id = $run");
+$gate->quit;
+is(result($run), $whole, 'a run that was taken away from its worker');
+is(done($run), 'a b1 b2', 'has each step once');
+is(psql("SELECT count(DISTINCT attempt) FROM app.done WHERE run_id = $run AND name <> 'a'"), '1', 'of the attempt that has it');
+
+# ------------------------------------------------------------------------
+# Read only
+# ------------------------------------------------------------------------
+
+# 15 allows RESET, others do not: what is written is lost, and that is no success
+for ([ '', '' ], [ 'SET TRANSACTION READ WRITE;', '' ], [ '', q{CALL jobsched.step('a', 'app.work', '{"name": "a"}', result);} ])
+{
+	my ($before, $after) = @{$_};
+
+	app(qq{CREATE OR REPLACE PROCEDURE app.writes(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS \$\$
+		BEGIN
+			RESET transaction_read_only;
+			$before
+			INSERT INTO app.stop VALUES ('no');
+			$after
+		END \$\$});
+	app(q{SELECT jobsched.create_job('writes', handler => 'app.writes', max_attempts => 1, if_exists => 'update')});
+	$run = trigger('writes');
+	like(result($run), qr/^failed error/, "RESET transaction_read_only $before $after");
+	is(memos($run), '', 'nothing is done');
+}
+
+# a name that is no good is quoted in whole characters
+app(q{
+	CREATE PROCEDURE app.misnames(args jsonb) LANGUAGE plpgsql AS $$
+	DECLARE
+		r jsonb;
+	BEGIN
+		CALL jobsched.step('x' || repeat(U&'\00e4', 200), 'app.work', '{}', r);
+	END $$;
+	SELECT jobsched.create_job('misnames', handler => 'app.misnames', max_attempts => 1)});
+is(end_of($node, $db, trigger('misnames'), q{error = 'invalid name of a step: "x' || repeat(U&'\00e4', 49) || '"'}), 't', 'a long name');
+
+# a loop that has committed, and fails, leaves no portal: the worker goes on
+app(q{
+	CREATE PROCEDURE app.loops() LANGUAGE plpgsql AS $$
+	DECLARE
+		i integer;
+	BEGIN
+		FOR i IN SELECT n FROM generate_series(1, 3) n LOOP
+			COMMIT;
+			RAISE EXCEPTION 'in a loop of %', pg_backend_pid();
+		END LOOP;
+	END $$;
+	SELECT jobsched.create_job('loops', command => 'CALL app.loops()', max_attempts => 2, backoff_base => '1 ms')});
+my $log = log_size($node);
+$run = trigger('loops');
+is(result($run), 'failed error', 'a loop that commits fails');
+is(result(trigger('flow')), $whole, 'another run');
+unlike(log_since($node, $log), qr/pinned portal/, 'and nothing is left of the loop');
+
 # ------------------------------------------------------------------------
 # Settings of the owner
 # ------------------------------------------------------------------------
