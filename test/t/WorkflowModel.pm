@@ -38,7 +38,7 @@ package WorkflowModel;
 use strict;
 use warnings;
 
-use List::Util qw(all any first max);
+use List::Util qw(all any first max none);
 
 use constant BACKOFF => 10;
 use constant TRIES_AFTER_LOSS => 3;
@@ -327,6 +327,7 @@ sub _begin
 		my $node = $run->{nodes}{$name} = { run => $run, step => $step, name => $name, state => 'waiting', attempt => 0, failures => 0, effects => [], got => {} };
 		push @{ $run->{order} }, $name;
 		$fate{$name} = $run->{source} ? _fate($run, $step, %fate) : 'anew';
+		$node->{was} = $run->{source}{nodes}{$name} if $run->{source} && _would_be_carried($run, $step, %fate);
 		next unless $fate{$name} eq 'carried';
 		my $was = $run->{source}{nodes}{$name};
 		$node->{by} = $was->{by} || $was;
@@ -351,6 +352,13 @@ sub _in_order
 	return @order;
 }
 
+# Nothing but its own end can stand against it.
+sub _would_be_carried
+{
+	my ($run, $step, %fate) = @_;
+	return $run->{source}{nodes}{ $step->{name} } && !$run->{from}{ $step->{name} } && none { $fate{$_} eq 'anew' } @{ $step->{after} };
+}
+
 # What a retry makes of a step: carried (over), again (skipped again, as nothing before
 # it has failed), or anew.
 sub _fate
@@ -358,9 +366,8 @@ sub _fate
 	my ($run, $step, %fate) = @_;
 	my $was = $run->{source}{nodes}{ $step->{name} };
 
-	return 'anew' if !$was || $run->{from}{ $step->{name} } || $step->{for_each} || $was->{step}{for_each};
-	return 'anew' if any { $fate{$_} eq 'anew' } @{ $step->{after} };
-	return 'carried' if $was->{status} eq 'succeeded';
+	return 'anew' if !_would_be_carried($run, $step, %fate);
+	return $step->{for_each} || $was->{step}{for_each} ? 'anew' : 'carried' if $was->{status} eq 'succeeded';
 	my $verdict = verdict($step->{when}, scalar @{ $step->{after} }, map { $fate{$_} eq 'carried' ? 'succeeded' : 'skipped' } @{ $step->{after} });
 	return $was->{status} eq 'skipped' && $was->{reason} =~ /^upstream_(?:succeeded|skipped)$/ && $verdict =~ /^upstream/ ? 'again' : 'anew';
 }
@@ -503,7 +510,16 @@ sub _make_items
 	$node->{attempt} = 1;
 	$node->{items} = [ map { +{ is_item => 1, run => $node->{run}, step => $node->{step}, name => "$node->{name} $_", index => $_,
 		state => 'ready', attempt => 0, failures => 0, effects => [] } } 0 .. $#$plans ];
+	$self->_end($_, 'succeeded', 'carried_over') for grep { _is_carried($node, $_) } @{ $node->{items} };
 	return $self->_go_to($node, 'children');
+}
+
+# It has the same index and an equal value, and has succeeded.
+sub _is_carried
+{
+	my ($node, $item) = @_;
+	my $was = $node->{was} && ($node->{was}{items} || [])->[ $item->{index} ];
+	return $was && $was->{status} eq 'succeeded' && "@{ $node->{was}{run}{plans}{ $node->{name} }[ $item->{index} ] }" eq "@{ $node->{run}{plans}{ $node->{name} }[ $item->{index} ] }";
 }
 
 sub _look_at_items
