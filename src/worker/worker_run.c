@@ -91,6 +91,7 @@ js_worker_decide(JsWork *work)
 {
 	int64		delay;
 	Jsonb	   *state;
+	const char *reason;
 
 	js_context_decide();
 	if (work->outcome.only_looked)
@@ -100,11 +101,11 @@ js_worker_decide(JsWork *work)
 	}
 	else if (work->outcome.status != JS_SUCCEEDED)
 		work->goes_on = js_retry_plan(work->job, &work->run, &work->outcome, &work->next);
-	else if ((work->goes_on = js_context_snoozes(&delay, &state)))
+	else if ((work->goes_on = js_context_snoozes(&delay, &state, &reason)))
 	{
 		work->next = work->run;
 		work->next.state = state;
-		js_retry_wait(&work->next, "snoozed", work->outcome.finished_at + delay);
+		js_retry_wait(&work->next, reason, work->outcome.finished_at + delay);
 	}
 	else
 		work->goes_on = js_children_plan(&work->run, &work->outcome, &work->next);
