@@ -23,7 +23,7 @@ CREATE INDEX event_open ON jobsched_internal.event (owner, name, open_for, came)
 CREATE INDEX event_expires_at ON jobsched_internal.event (expires_at);
 
 -- Which event of a name a run has got.  Written by the scheduler; deleted when the run has
--- ended: until then it keeps the event.
+-- ended: until then it keeps the event; or, of a durable procedure, by its worker.
 CREATE TABLE jobsched_internal.event_match (
 	run_id bigint NOT NULL,
 	name text COLLATE "C" NOT NULL,

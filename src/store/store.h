@@ -18,7 +18,8 @@
  *	dependency	inserted by the session that queues the run; deleted by the
  *				scheduler when that has ended
  *	event		inserted by sessions; changed and deleted by the scheduler
- *	event_match, event_full	the scheduler
+ *	event_match, event_full	the scheduler; the worker of a durable procedure
+ *				deletes what that has got
  *	history, attempt, run_log	inserted by the process that ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
  *	run_stop	inserted by sessions and by the scheduler; deleted by the
