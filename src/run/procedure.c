@@ -360,7 +360,6 @@ js_procedure_run(const char *handler, MemoryContext context)
 {
 	Jsonb	   *volatile result = NULL;
 
-	js_procedure_end_wait(context);
 	begin(context);
 	PG_TRY();
 	{

@@ -224,7 +224,10 @@ run_handler(const JsWork *work)
 	const char *handler = work->job->handler;
 
 	if (js_handler_is_procedure(handler))
+	{
+		js_procedure_end_wait(js_run_context);
 		return js_procedure_run(handler, js_run_context);
+	}
 	return js_handler_run(handler, work->run.args, js_run_context);
 }
 
