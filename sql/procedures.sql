@@ -149,6 +149,30 @@ CALL try($$ CALL jobsched.step('a', CASE jobsched.attempt() WHEN 1 THEN 'durable
 CALL try($$ IF jobsched.attempt() = 1 THEN CALL jobsched.sleep('s', '0'); ELSE CALL jobsched.step('s', 'durable.nothing', '{}', r); END IF; $$);
 CALL try($$ IF jobsched.attempt() = 1 THEN CALL jobsched.step('s', 'durable.nothing', '{}', r); CALL jobsched.sleep('t', '0'); ELSE CALL jobsched.sleep('s', '0'); END IF; $$);
 
+-- Events: time, names, what is another one
+CALL try($$ CALL jobsched.await_event('a', '0', r); result := to_jsonb(r IS NULL); $$);
+CALL try($$ BEGIN CALL jobsched.await_event('a', '0', r); EXCEPTION WHEN query_canceled THEN result := '"never"'; RETURN; WHEN OTHERS THEN NULL; END; result := '1'; $$);
+CREATE FUNCTION sends(args jsonb) RETURNS void LANGUAGE sql AS $$ SELECT jobsched.send_event(args ->> 'event', args -> 'payload', run_id => jobsched.run_id()) $$;
+CALL try($$ CALL jobsched.step('s', 'durable.sends', '{"event": "e", "payload": {"n": 1}}', r); CALL jobsched.await_event('a', NULL, result, 'e'); $$);
+CALL try($$ CALL jobsched.step('s', 'durable.sends', '{"event": "e"}', r); CALL jobsched.await_event('e', NULL, r); result := to_jsonb(r IS NULL); $$);
+CALL try($$ CALL jobsched.await_event('a', '0', r); CALL jobsched.await_event('a', '0', r); $$);
+CALL try($$ CALL jobsched.await_event(NULL, '0', r); $$);
+CALL try($$ CALL jobsched.await_event('', '0', r); $$);
+CALL try($$ CALL jobsched.await_event('a', '0', r, ''); $$);
+CALL try($$ CALL jobsched.await_event('a', '0', r, repeat('a', 256)); $$);
+CALL try($$ CALL jobsched.await_event('a', '-1 s', r); $$);
+CALL try($$ CALL jobsched.step('s', 'durable.work', '{"what": "a", "do": "CALL jobsched.await_event(''b'', ''0'', NULL)"}', r); $$);
+CALL try($$ CALL jobsched.await_event('a', '0', r, CASE jobsched.attempt() WHEN 1 THEN 'x' ELSE 'y' END); CALL jobsched.sleep('b', '0'); $$);
+CALL try($$ IF jobsched.attempt() = 1 THEN CALL jobsched.await_event('a', '0', r); END IF; CALL jobsched.await_event('b', '0', r); $$);
+CALL try($$ IF jobsched.attempt() <= 1 THEN CALL jobsched.await_event('a', '0', r); ELSE CALL jobsched.sleep('a', '0'); END IF; $$);
+CALL try($$ IF jobsched.attempt() <= 1 THEN CALL jobsched.await_event('a', '0', r); ELSE CALL jobsched.step('a', 'durable.nothing', '{}', r); END IF; $$);
+CALL try($$ IF jobsched.attempt() <= 1 THEN CALL jobsched.sleep('a', '0'); ELSE CALL jobsched.await_event('a', '0', r); END IF; $$);
+CALL try($$ CALL jobsched.await_event('a', '0', r); $$);
+SELECT jobsched.trigger('durable', wait_for => '{a}') AS run \gset
+SELECT jobsched.send_event('a', run_id => :run) > 0 AS sent;
+CALL jobsched.wait_run(:run, '1 min');
+SELECT status, sqlstate, error, error_hint FROM jobsched.runs WHERE run_id = :run;
+
 -- A retry by hand goes on; trigger() begins anew
 CREATE TABLE may (go_on boolean); INSERT INTO may VALUES (false);
 CREATE FUNCTION risky(jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN IF (SELECT go_on FROM durable.may) THEN RETURN '"went"'; END IF; RAISE EXCEPTION 'not yet'; END $$;
@@ -166,6 +190,7 @@ CALL handler('{}', NULL);
 CALL jobsched.step('a', 'durable.work', '{"what": "by hand"}', NULL);
 CALL jobsched.step('a', 'durable.nobody', '{"what": "by hand"}', NULL);
 CALL jobsched.sleep('a', '1 day');
+CALL jobsched.await_event('a', '1 day', NULL);
 SELECT jobsched.create_job('command', command => $$ CALL durable.handler('{}', NULL) $$, max_attempts => 1) > 0 AS ok;
 SELECT jobsched.trigger('command') AS run \gset
 CALL jobsched.wait_run(:run, '1 min');

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * procedure_sql.c
- *		step() and sleep(), which durable procedures call.
+ *		step(), sleep() and await_event(), which durable procedures call.
  *
  * run/procedure.c has the design.  Developers call procedures by hand too: outside of a
- * run a step is a call of its function, and nobody sleeps.
+ * run a step is a call of its function, and nobody sleeps or waits.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "api/event.h"
 #include "base/arguments.h"
 #include "base/interval.h"
 #include "base/json.h"
@@ -27,6 +28,7 @@
 
 PG_FUNCTION_INFO_V1(jobsched_step);
 PG_FUNCTION_INFO_V1(jobsched_sleep);
+PG_FUNCTION_INFO_V1(jobsched_await_event);
 
 /* NULL is no value for these. */
 static char *
@@ -94,4 +96,18 @@ jobsched_sleep(PG_FUNCTION_ARGS)
 	if (js_current_run != NULL)
 		js_procedure_sleep(name, js_interval_us("delay", PG_GETARG_INTERVAL_P(1)));
 	PG_RETURN_VOID();
+}
+
+/* name, timeout, INOUT result, event. */
+Datum
+jobsched_await_event(PG_FUNCTION_ARGS)
+{
+	char	   *name = needed_text(fcinfo, 0, "name");
+	char	   *event = PG_ARGISNULL(3) ? name : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	int64		timeout = PG_ARGISNULL(1) ? -1 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(1));
+
+	js_event_check_name(event);
+	if (js_current_run == NULL)
+		return result_row(fcinfo, NULL);
+	return result_row(fcinfo, js_procedure_await_event(name, event, timeout));
 }

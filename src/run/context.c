@@ -58,6 +58,7 @@ static bool is_decided = false;
 static bool only_looks = false;
 static bool is_durable = false;
 static bool is_in_step = false;
+static const char *suspended_for = NULL;
 static MemoryContext snooze_context;
 
 /* ------------------------------------------------------------------------
@@ -150,9 +151,9 @@ add_snooze(int64 delay, const Jsonb *state)
 	merge_snooze(GetCurrentSubTransactionId());
 }
 
-/* Whether the run asks to be executed again: when, and what state it has then. */
+/* Whether the run asks to be executed again: when, what state it has then, and why. */
 bool
-js_context_snoozes(int64 *delay, Jsonb **state)
+js_context_snoozes(int64 *delay, Jsonb **state, const char **reason)
 {
 	Snooze	   *given = snoozes;
 
@@ -161,6 +162,7 @@ js_context_snoozes(int64 *delay, Jsonb **state)
 	while (given != NULL && given->state == NULL)
 		given = given->outer;
 	*delay = snoozes->delay;
+	*reason = suspended_for != NULL ? suspended_for : "snoozed";
 	*state = given != NULL ? given->state : js_current_run->state;
 	snoozes = NULL;
 	return true;
@@ -189,8 +191,9 @@ refuse_durable(const char *what)
 
 /* The run is put off by what executes it; its state stays as it is. */
 void
-js_context_suspend(int64 delay)
+js_context_suspend(int64 delay, const char *reason)
 {
+	suspended_for = reason;
 	add_snooze(delay, NULL);
 }
 
@@ -232,6 +235,7 @@ js_context_enter(const JsRun *run, const JsJob *job, MemoryContext context)
 	js_current_job = job;
 	is_decided = only_looks = is_durable = is_in_step = false;
 	snoozes = NULL;
+	suspended_for = NULL;
 	snooze_context = context;
 }
 

@@ -22,10 +22,10 @@ extern void js_context_look(bool begins);
 extern void js_context_begin_durable(void);
 extern void js_context_step(bool begins);
 extern bool js_context_is_in_step(void);
-extern void js_context_suspend(int64 delay);
+extern void js_context_suspend(int64 delay, const char *reason);
 extern void js_context_decide(void);
 extern void js_context_refuse_late(const char *what);
 extern void js_context_refuse_map(const char *what);
-extern bool js_context_snoozes(int64 *delay, Jsonb **state);
+extern bool js_context_snoozes(int64 *delay, Jsonb **state, const char **reason);
 
 #endif							/* JS_CONTEXT_H */

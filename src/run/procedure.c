@@ -124,6 +124,7 @@ typedef struct Execution
 	bool		is_suspended;
 	JsMemo		sleep;			/* by this; run_id 0: that has a memo */
 	TimestampTz until;
+	const char *reason;
 	HTAB	   *names;			/* of the steps that it has come by */
 	MemoryContext context;
 } Execution;
@@ -316,12 +317,26 @@ unwind(void)
 			 errhint("An exception handler that catches query_canceled has to raise it again, by RAISE.")));
 }
 
-/* Unwinds the procedure, which is executed again then. */
-static void
-suspend(TimestampTz until)
+static const char *
+keep(const char *text)
 {
+	return text == NULL ? NULL : MemoryContextStrdup(execution.context, text);
+}
+
+/* Unwinds the procedure, which is executed again then.  memo: what is written; NULL: nothing. */
+void
+js_procedure_suspend(const JsMemo *memo, TimestampTz until, const char *reason)
+{
+	if (memo != NULL)
+	{
+		execution.sleep = *memo;
+		execution.sleep.name = keep(memo->name);
+		execution.sleep.event = keep(memo->event);
+		execution.sleep.step = keep(memo->step);
+	}
 	execution.is_suspended = true;
 	execution.until = until;
+	execution.reason = reason;
 	unwind();
 }
 
@@ -337,8 +352,13 @@ static void
 record_suspension(void)
 {
 	if (execution.sleep.run_id != 0)
+	{
+		/* It may wait for another thing than before. */
+		if (execution.sleep.step != NULL)
+			js_memo_delete(execution.sleep.run_id, execution.sleep.name);
 		js_memo_insert(&execution.sleep);
-	js_context_suspend(Max(execution.until - js_clock_now(), 0));
+	}
+	js_context_suspend(Max(execution.until - js_clock_now(), 0), execution.reason);
 }
 
 /* ------------------------------------------------------------------------
@@ -449,8 +469,8 @@ take_name(const char *name)
 }
 
 /* Whether it has a memo. */
-static bool
-enter(const char *what, const char *name, JsMemo *memo)
+bool
+js_procedure_enter(const char *what, const char *name, JsMemo *memo)
 {
 	check_place(what);
 	if (execution.is_suspended)
@@ -459,6 +479,16 @@ enter(const char *what, const char *name, JsMemo *memo)
 	check_name(name);
 	take_name(name);
 	return js_memo_find(js_current_run->run_id, name, memo);
+}
+
+static const char *
+what_it_was(const JsMemo *memo)
+{
+	if (memo->function != NULL)
+		return psprintf("It has called function \"%s\".", memo->function);
+	if (memo->event != NULL)
+		return psprintf("It has waited for event \"%s\".", memo->event);
+	return "It was a sleep.";
 }
 
 pg_noreturn static void
@@ -471,8 +501,14 @@ refuse_other(const char *name, const char *detail)
 			 errhint("A step has to be the same in each execution: take what changes, such as now() and random(), from the result of a step. If it was changed on purpose give it another name.")));
 }
 
-static void
-init_memo(JsMemo *memo, const char *name)
+void
+js_procedure_refuse_other(const JsMemo *memo)
+{
+	refuse_other(memo->name, what_it_was(memo));
+}
+
+void
+js_procedure_init_memo(JsMemo *memo, const char *name)
 {
 	memset(memo, 0, sizeof(JsMemo));
 	memo->run_id = js_current_run->run_id;
@@ -498,10 +534,8 @@ hash_of(Jsonb *args)
 static void
 check_same(const JsMemo *memo, const char *function, Jsonb *args)
 {
-	if (memo->function == NULL)
-		refuse_other(memo->name, "It was a sleep.");
-	if (strcmp(memo->function, function) != 0)
-		refuse_other(memo->name, psprintf("It has called function \"%s\".", memo->function));
+	if (memo->function == NULL || strcmp(memo->function, function) != 0)
+		js_procedure_refuse_other(memo);
 	if (memo->args_hash != hash_of(args))
 		refuse_other(memo->name, "Its arguments were others.");
 }
@@ -522,8 +556,8 @@ check_can_commit(bool atomic)
 }
 
 /* A worker that was given up has no run any more. */
-static void
-check_is_ours(void)
+void
+js_procedure_check_is_ours(void)
 {
 	JsRun		head;
 
@@ -557,7 +591,7 @@ perform(JsMemo *memo, Jsonb *args, MemoryContext context)
 	js_context_step(true);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	memo->result = call_function(memo->function, args, context);
-	check_is_ours();
+	js_procedure_check_is_ours();
 	js_memo_insert(memo);
 	PopActiveSnapshot();
 	JS_INJECTION_POINT("jobsched-procedure-step-recorded");
@@ -576,13 +610,13 @@ js_procedure_step(const char *name, const char *function, Jsonb *args, bool atom
 	MemoryContext context = CurrentMemoryContext;
 	JsMemo		memo;
 
-	if (enter("step()", name, &memo))
+	if (js_procedure_enter("step()", name, &memo))
 	{
 		check_same(&memo, function, args);
 		return memo.result;
 	}
 	check_can_commit(atomic);
-	init_memo(&memo, name);
+	js_procedure_init_memo(&memo, name);
 	memo.function = function;
 	memo.args_hash = hash_of(args);
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
@@ -603,14 +637,14 @@ js_procedure_sleep(const char *name, int64 delay)
 {
 	JsMemo		memo;
 
-	if (!enter("sleep()", name, &memo))
+	if (!js_procedure_enter("sleep()", name, &memo))
 	{
-		init_memo(&execution.sleep, MemoryContextStrdup(execution.context, name));
-		execution.sleep.sleeps_until = js_clock_now() + delay;
-		suspend(execution.sleep.sleeps_until);
+		js_procedure_init_memo(&memo, name);
+		memo.sleeps_until = js_clock_now() + delay;
+		js_procedure_suspend(&memo, memo.sleeps_until, "snoozed");
 	}
-	if (memo.function != NULL)
-		refuse_other(name, psprintf("It has called function \"%s\".", memo.function));
+	if (memo.function != NULL || memo.event != NULL)
+		js_procedure_refuse_other(&memo);
 	if (js_clock_now() < memo.sleeps_until)
-		suspend(memo.sleeps_until);
+		js_procedure_suspend(NULL, memo.sleeps_until, "snoozed");
 }

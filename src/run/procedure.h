@@ -10,11 +10,23 @@
 #ifndef JS_PROCEDURE_H
 #define JS_PROCEDURE_H
 
+#include "compat.h"
 #include "store/store.h"
 
 extern void js_procedure_check(const char *handler);
 extern Jsonb *js_procedure_run(const char *handler, MemoryContext context);
 extern Jsonb *js_procedure_step(const char *name, const char *function, Jsonb *args, bool atomic);
 extern void js_procedure_sleep(const char *name, int64 delay);
+
+/* Waits (procedure_wait.c). */
+extern void js_procedure_end_wait(MemoryContext context);
+extern Jsonb *js_procedure_await_event(const char *name, const char *event, int64 timeout);
+
+/* What these are made of. */
+extern bool js_procedure_enter(const char *what, const char *name, JsMemo *memo);
+extern void js_procedure_init_memo(JsMemo *memo, const char *name);
+extern void js_procedure_check_is_ours(void);
+pg_noreturn extern void js_procedure_refuse_other(const JsMemo *memo);
+pg_noreturn extern void js_procedure_suspend(const JsMemo *memo, TimestampTz until, const char *reason);
 
 #endif							/* JS_PROCEDURE_H */

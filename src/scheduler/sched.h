@@ -224,6 +224,8 @@ typedef struct RunEvents
 	Oid			owner;			/* whose events it awaits */
 	bool		has_looked;		/* and awaits what it has not found */
 	bool		is_limited;		/* its time is counted */
+	bool		of_procedure;	/* that has been executed, and goes on with
+								 * what it gets, or without it */
 	int64		root;			/* of its tree: what it sees is newer */
 	int64		timeout;		/* microseconds; 0: none */
 	TimestampTz until;			/* DT_NOBEGIN: that is not known yet, or never */
@@ -608,6 +610,7 @@ extern void sched_upstream_follow(TimestampTz now);
 
 /* sched_event.c */
 extern void sched_event_begin(RunEntry *run, const JsRun *row);
+extern void sched_event_go_on(RunEntry *run, int32 depth);
 extern void sched_event_await(RunEvents *events, const char *name, int64 open_for);
 extern void sched_event_forget_keys(RunEvents *events);
 extern void sched_event_end(RunEvents *events);

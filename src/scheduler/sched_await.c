@@ -34,6 +34,7 @@ typedef struct Look
 	int64		run_id;
 	int64		open_for[JS_MAX_DEPTH + 2]; /* 0, the run, and those above */
 	int			nopen_for;
+	int64		after;			/* what is sent to all is to be newer than this, too */
 	int			left;			/* that may be looked up in this step */
 	bool		is_held;		/* somebody holds a row */
 } Look;
@@ -81,7 +82,8 @@ find_first(Look *look, const char *name, JsEvent *first)
 		JsEvent		event;
 
 		look->left--;
-		if (js_event_find(look->events->owner, name, look->open_for[i], look->events->root, &event) &&
+		if (js_event_find(look->events->owner, name, look->open_for[i],
+						  look->open_for[i] == 0 ? Max(look->after, look->events->root) : look->events->root, &event) &&
 			(!found || event.came < first->came))
 		{
 			*first = event;
@@ -120,6 +122,18 @@ has_got(Look *look, const char *name)
 	return true;
 }
 
+/* Likewise; if not it is awaited. */
+static bool
+look_for(Look *look, const char *name)
+{
+	if (has_got(look, name))
+		return true;
+	for (int i = 0; i < look->nopen_for; i++)
+		if (look->open_for[i] != look->run_id)
+			sched_event_await(look->events, name, look->open_for[i]);
+	return false;
+}
+
 /* Whether the run has got an event of each name; the others are awaited. */
 static bool
 look_for_all(Look *look, ArrayType *wait_for)
@@ -129,15 +143,23 @@ look_for_all(Look *look, ArrayType *wait_for)
 	bool		all = true;
 
 	for (int i = 0; i < count; i++)
-	{
-		if (has_got(look, names[i]))
-			continue;
-		all = false;
-		for (int j = 0; j < look->nopen_for; j++)
-			if (look->open_for[j] != look->run_id)
-				sched_event_await(look->events, names[i], look->open_for[j]);
-	}
+		all = look_for(look, names[i]) && all;
 	return all;
+}
+
+/* Whether a procedure goes on: the event has come, or its time is over. */
+static bool
+look_for_procedure(Look *look, TimestampTz now)
+{
+	JsMemo		wait;
+
+	look->left--;
+	if (!js_memo_find(look->run_id, "", &wait) || wait.event == NULL)
+		return true;
+	look->events->until = wait.sleeps_until;
+	look->after = wait.event_came;
+	return look_for(look, wait.event) ||
+		(!look->is_held && wait.sleeps_until != DT_NOBEGIN && wait.sleeps_until <= now);
 }
 
 /* ------------------------------------------------------------------------
@@ -195,7 +217,7 @@ see_to(RunEvents *events, int *left, TimestampTz now)
 		sched_event_forget_keys(events);
 		events->owner = run->job->owner;
 		find_tree(&look);
-		if (look_for_all(&look, head.wait_for))
+		if (events->of_procedure ? look_for_procedure(&look, now) : look_for_all(&look, head.wait_for))
 			let_go(events, now);
 		else if (look.is_held)
 			sched_event_put_off(events);

@@ -294,6 +294,8 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 	{
 		run->looks = sched_row_looks(&row, run->job);
 		run->attempt = row.attempt;
+		if (js_run_awaits(&row))
+			sched_event_go_on(run, row.depth);
 		sched_run_retry(run, row.run_at);
 		return;
 	}

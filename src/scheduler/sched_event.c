@@ -288,27 +288,44 @@ next_in_turn(Turns *turns)
  * more for each run above it.
  */
 static uint32
-cost_of(const JsRun *row)
+cost_of(int count, int32 depth)
 {
-	int			count = ArrayGetNItems(ARR_NDIM(row->wait_for), ARR_DIMS(row->wait_for));
+	return EVENTS_COST + Min(count, JS_MAX_EVENTS) * (depth + 1) * WAIT_COST;
+}
 
-	return EVENTS_COST + Min(count, JS_MAX_EVENTS) * (row->depth + 1) * WAIT_COST;
+static RunEvents *
+begin(RunEntry *run, uint32 cost)
+{
+	RunEvents  *events = MemoryContextAllocZero(sched.context, sizeof(RunEvents));
+
+	open_memory();
+	events->run = run;
+	events->until = DT_NOBEGIN;
+	dlist_init(&events->waits);
+	run->events = events;
+	run->awaited = true;
+	events->cost = cost;
+	sched_run_charge(run, events->cost);
+	return events;
 }
 
 /* A run has been read that waits for events; it is in no place yet. */
 void
 sched_event_begin(RunEntry *run, const JsRun *row)
 {
-	RunEvents  *events = MemoryContextAllocZero(sched.context, sizeof(RunEvents));
+	int			count = ArrayGetNItems(ARR_NDIM(row->wait_for), ARR_DIMS(row->wait_for));
+	RunEvents  *events = begin(run, cost_of(count, row->depth));
 
-	open_memory();
-	events->run = run;
 	events->timeout = row->wait_timeout;
 	events->until = row->wait_until;
-	dlist_init(&events->waits);
-	run->events = events;
-	events->cost = cost_of(row);
-	sched_run_charge(run, events->cost);
+}
+
+/* A run waits that has been executed: its procedure does, for one event. */
+void
+sched_event_go_on(RunEntry *run, int32 depth)
+{
+	if (run->events == NULL)
+		begin(run, cost_of(1, depth))->of_procedure = true;
 }
 
 /* It awaits an event of a name that is open for a run, or for all (0). */

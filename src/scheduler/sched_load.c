@@ -387,6 +387,8 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->awaited = row->wait_for != NULL;
 	if (run->awaited && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_event_begin(run, row);
+	else if (js_run_awaits(row))
+		sched_event_go_on(run, row->depth);
 	sched_after_note_back(run->run_id);
 	run->always = row->after_when == JS_AFTER_ALWAYS || row->after_when == JS_AFTER_UNDO;
 	if (row->parent_run_id != 0)

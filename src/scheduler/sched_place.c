@@ -27,7 +27,7 @@ is_live(const RunEntry *run)
 	return !run->backfill && !run->callback && run->batch == NULL &&
 		(run->state == RUN_READY || run->state == RUN_LIMITED || run->state == RUN_ASSIGNED ||
 		 run->state == RUN_PARENT ||
-		 (run->state == RUN_FUTURE && run->attempt > 0));
+		 ((run->state == RUN_FUTURE || run->state == RUN_WAITING) && run->attempt > 0));
 }
 
 static bool

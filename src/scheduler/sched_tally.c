@@ -168,6 +168,15 @@ note_ready(RunEntry *run, const JsDone *done)
 	sched_run_retry(run, done->retry_at);
 }
 
+/* There will be another one. */
+static void
+note_retry(RunEntry *run, const JsDone *done)
+{
+	if (run != NULL && done->awaits)
+		sched_event_go_on(run, done->depth);
+	sched_run_retry(run, done->retry_at);
+}
+
 /* What has come of an attempt. */
 void
 sched_take_outcome(const JsDone *done)
@@ -181,7 +190,7 @@ sched_take_outcome(const JsDone *done)
 	else if (done->looked)
 		note_ready(run, done);
 	else if (done->retry_at != 0)
-		sched_run_retry(run, done->retry_at);
+		note_retry(run, done);
 	else
 		sched_run_ended(run, sched_job_find(done->job_id), done);
 }

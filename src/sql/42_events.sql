@@ -23,7 +23,7 @@ CREATE INDEX event_open ON jobsched_internal.event (owner, name, open_for, came)
 CREATE INDEX event_expires_at ON jobsched_internal.event (expires_at);
 
 -- Which event of a name a run has got.  Written by the scheduler; deleted when the run has
--- ended: until then it keeps the event.
+-- ended: until then it keeps the event; or, of a durable procedure, by its worker.
 CREATE TABLE jobsched_internal.event_match (
 	run_id bigint NOT NULL,
 	name text COLLATE "C" NOT NULL,
@@ -65,3 +65,26 @@ COMMENT ON VIEW jobsched.events IS 'The events that send_event() has sent, for a
 COMMENT ON COLUMN jobsched.events.run_id IS 'the run that it was sent to, and those below it; NULL: to all of its owner';
 COMMENT ON COLUMN jobsched.events.expires_at IS 'until then it is kept at least, and as long as a run that has got it lives';
 COMMENT ON COLUMN jobsched.events.taken_by IS 'which run has taken it, of one that was sent to a run';
+
+-- What a procedure has done, a row for each step, sleep and wait.  Written by the worker, in
+-- the transaction of the step; kept as long as the record of the run.  A wait that goes on
+-- has the empty name, which no step has.
+CREATE TABLE jobsched_internal.memo (
+	run_id bigint NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	seq integer NOT NULL,
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	-- NULL: it is a sleep or a wait
+	function text,
+	args_hash bigint,
+	result jsonb,
+	sleeps_until timestamptz,
+	stored_at timestamptz NOT NULL,
+	-- of a wait: for which event, and the number of the one that has come (event.came); while
+	-- it goes on, of the one before, and the name that its step will have
+	event text COLLATE "C",
+	event_came bigint,
+	step text COLLATE "C",
+	PRIMARY KEY (run_id, name)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);

@@ -1,21 +1,4 @@
--- Durable procedures: what they call, and what they have done.
-
--- What a procedure has done, a row for each step and sleep.  Written by the worker, in
--- the transaction of the step; kept as long as the record of the run.
-CREATE TABLE jobsched_internal.memo (
-	run_id bigint NOT NULL,
-	name text COLLATE "C" NOT NULL,
-	seq integer NOT NULL,
-	job_id bigint NOT NULL,
-	owner oid NOT NULL,
-	-- NULL: it is a sleep
-	function text,
-	args_hash bigint,
-	result jsonb,
-	sleeps_until timestamptz,
-	stored_at timestamptz NOT NULL,
-	PRIMARY KEY (run_id, name)
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+-- Durable procedures: what they call, and what they have done (memo, in 42_events.sql).
 
 CREATE PROCEDURE jobsched.step(name text, function text, args jsonb, INOUT result jsonb)
 LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_step';
@@ -29,18 +12,27 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_sleep';
 COMMENT ON PROCEDURE jobsched.sleep IS
 'In a durable procedure: goes on once the delay is over; until then the run waits, and holds no worker.';
 
+CREATE PROCEDURE jobsched.await_event(name text, timeout interval, INOUT result jsonb, event text DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_await_event';
+COMMENT ON PROCEDURE jobsched.await_event IS
+'In a durable procedure: goes on once an event has come, with its payload, or with NULL when the timeout is '
+'over (NULL: there is none); until then the run waits, and holds no worker. event: its name, if that is not '
+'the name of the step.';
+
 CREATE VIEW jobsched.procedure_steps WITH (security_invoker) AS
 SELECT m.run_id, m.seq,
 	CASE WHEN jobsched_internal.may_see(m.owner) THEN m.name END AS name,
 	m.job_id, n.name AS job_name, pg_catalog.pg_get_userbyid(m.owner) AS owner,
 	CASE WHEN jobsched_internal.may_see(m.owner) THEN m.function END AS function,
 	CASE WHEN jobsched_internal.may_see(m.owner) THEN m.result END AS result,
-	m.sleeps_until, m.stored_at
+	m.sleeps_until, m.stored_at,
+	CASE WHEN jobsched_internal.may_see(m.owner) THEN m.event END AS event
 FROM jobsched_internal.memo m
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = m.job_id
-WHERE jobsched_internal.may_see(m.owner)::integer <> 0;
-COMMENT ON VIEW jobsched.procedure_steps IS 'What runs of durable procedures have done, a row for each step and sleep; kept as long as the run.';
+WHERE m.name <> '' AND jobsched_internal.may_see(m.owner)::integer <> 0;
+COMMENT ON VIEW jobsched.procedure_steps IS 'What runs of durable procedures have done, a row for each step, sleep and event; kept as long as the run.';
 COMMENT ON COLUMN jobsched.procedure_steps.seq IS 'which one of its run it is, in the order of the procedure';
-COMMENT ON COLUMN jobsched.procedure_steps.function IS 'what the step has called; NULL: it is a sleep';
-COMMENT ON COLUMN jobsched.procedure_steps.sleeps_until IS 'of a sleep: when the procedure goes on';
+COMMENT ON COLUMN jobsched.procedure_steps.function IS 'what the step has called; NULL: it is a sleep or an event';
+COMMENT ON COLUMN jobsched.procedure_steps.sleeps_until IS 'of a sleep: when the procedure goes on; of an event: when the wait was to end';
 COMMENT ON COLUMN jobsched.procedure_steps.stored_at IS 'when the step was done, or the sleep began; in a run that goes on where another has ended: then';
+COMMENT ON COLUMN jobsched.procedure_steps.event IS 'the event that was waited for; result is its payload';

@@ -18,7 +18,8 @@
  *	dependency	inserted by the session that queues the run; deleted by the
  *				scheduler when that has ended
  *	event		inserted by sessions; changed and deleted by the scheduler
- *	event_match, event_full	the scheduler
+ *	event_match, event_full	the scheduler; the worker of a durable procedure
+ *				deletes what that has got
  *	history, attempt, run_log	inserted by the process that ends the attempt
  *	retried		inserted by sessions; deleted by the scheduler
  *	run_stop	inserted by sessions and by the scheduler; deleted by the
@@ -586,6 +587,7 @@ extern void js_event_match_insert(int64 run_id, const char *name, int64 event_id
 extern int64 js_event_match_find(int64 run_id, const char *name);
 extern bool js_event_is_awaited(const JsRun *head);
 extern int64 js_event_match_next(int64 from);
+extern void js_event_match_delete(int64 run_id, const char *name);
 extern bool js_event_matches_delete(int64 run_id, int *left);
 
 /* stops: runs that shall end (store_stop.c) */
@@ -637,16 +639,32 @@ typedef struct JsMemo
 	int32		seq;			/* which one of its run it is, from 1 */
 	int64		job_id;
 	Oid			owner;
-	const char *function;		/* NULL: it is a sleep */
+	const char *function;		/* NULL: it is a sleep, or a wait */
 	int64		args_hash;
 	Jsonb	   *result;
 	TimestampTz sleeps_until;
 	TimestampTz stored_at;
+	const char *event;			/* of a wait: its name; NULL: it is none */
+	int64		event_came;		/* as in the event that it has got; while it
+								 * goes on, in the last one of that name */
+	const char *step;			/* of a wait that goes on, which has no name */
 } JsMemo;
 
+/* The reason of a run whose procedure waits for an event. */
+#define JS_REASON_AWAITS "waiting_for_event"
+
+/* Whether it does, by the row of the run. */
+static inline bool
+js_run_awaits(const JsRun *run)
+{
+	return run->status == JS_RUN_RETRYING && run->reason != NULL && strcmp(run->reason, JS_REASON_AWAITS) == 0;
+}
+
 extern void js_memo_insert(const JsMemo *memo);
+extern void js_memo_delete(int64 run_id, const char *name);
 extern bool js_memo_find(int64 run_id, const char *name, JsMemo *memo);
 extern bool js_memos_exist(int64 run_id);
+extern int64 js_memos_last_event(int64 run_id, const char *event);
 extern void js_memos_copy(int64 from, const JsRun *to);
 extern int64 js_memos_forget_some(int64 from);
 

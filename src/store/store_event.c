@@ -508,21 +508,26 @@ js_event_match_insert(int64 run_id, const char *name, int64 event_id)
 	CommandCounterIncrement();
 }
 
+static SysScanDesc
+scan_match(Relation rel, int64 run_id, const char *name)
+{
+	ScanKeyData keys[2];
+
+	js_scan_int64(&keys[0], MATCH_RUN_ID, BTEqualStrategyNumber, run_id);
+	ScanKeyInit(&keys[1], MATCH_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	return js_table_scan_key(rel, "event_match_pkey", keys, 2);
+}
+
 /* The event of a name that a run has got; 0: none so far. */
 int64
 js_event_match_find(int64 run_id, const char *name)
 {
 	Relation	rel = js_table_open("event_match", AccessShareLock);
+	SysScanDesc scan = scan_match(rel, run_id, name);
+	HeapTuple	tuple = systable_getnext(scan);
 	int64		event_id = 0;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
 	JsRow		row;
 
-	js_scan_int64(&keys[0], MATCH_RUN_ID, BTEqualStrategyNumber, run_id);
-	ScanKeyInit(&keys[1], MATCH_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = js_table_scan_key(rel, "event_match_pkey", keys, 2);
-	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
 		js_row_get(&row, tuple, rel);
@@ -531,6 +536,21 @@ js_event_match_find(int64 run_id, const char *name)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return event_id;
+}
+
+/* By the worker of a run, which has taken over what the event had with it. */
+void
+js_event_match_delete(int64 run_id, const char *name)
+{
+	Relation	rel = js_table_open("event_match", RowExclusiveLock);
+	SysScanDesc scan = scan_match(rel, run_id, name);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (HeapTupleIsValid(tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
 }
 
 /* Whether some event that a run waits for has not come. */

@@ -21,7 +21,7 @@
 enum MemoColumn
 {
 	MEMO_RUN_ID = 1, MEMO_NAME, MEMO_SEQ, MEMO_JOB_ID, MEMO_OWNER, MEMO_FUNCTION, MEMO_ARGS_HASH,
-	MEMO_RESULT, MEMO_SLEEPS_UNTIL, MEMO_STORED_AT
+	MEMO_RESULT, MEMO_SLEEPS_UNTIL, MEMO_STORED_AT, MEMO_EVENT, MEMO_EVENT_CAME, MEMO_STEP
 };
 
 /* Rows that are looked at in one step of the scheduler. */
@@ -44,6 +44,9 @@ memo_from_tuple(Relation rel, HeapTuple tuple, JsMemo *memo)
 	memo->result = js_row_jsonb(&row, MEMO_RESULT);
 	memo->sleeps_until = js_row_timestamp(&row, MEMO_SLEEPS_UNTIL);
 	memo->stored_at = js_row_timestamp(&row, MEMO_STORED_AT);
+	memo->event = js_row_text(&row, MEMO_EVENT);
+	memo->event_came = row.nulls[MEMO_EVENT_CAME - 1] ? 0 : DatumGetInt64(row.values[MEMO_EVENT_CAME - 1]);
+	memo->step = js_row_text(&row, MEMO_STEP);
 }
 
 /* Nobody else may have a row of this run and name: if somebody has, it is an error. */
@@ -65,24 +68,33 @@ js_memo_insert(const JsMemo *memo)
 	js_row_set_jsonb(&row, MEMO_RESULT, memo->result);
 	js_row_set_timestamp(&row, MEMO_SLEEPS_UNTIL, memo->sleeps_until);
 	js_row_set_timestamp(&row, MEMO_STORED_AT, memo->stored_at);
+	js_row_set_text(&row, MEMO_EVENT, memo->event);
+	if (memo->event_came != 0)
+		js_row_set(&row, MEMO_EVENT_CAME, Int64GetDatum(memo->event_came));
+	js_row_set_text(&row, MEMO_STEP, memo->step);
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
+}
+
+static SysScanDesc
+scan_memo(Relation rel, int64 run_id, const char *name)
+{
+	ScanKeyData keys[2];
+
+	js_scan_int64(&keys[0], MEMO_RUN_ID, BTEqualStrategyNumber, run_id);
+	/* ScanKeyInit() sets collation "C", and the column has that. */
+	ScanKeyInit(&keys[1], MEMO_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	return js_table_scan_key(rel, "memo_pkey", keys, 2);
 }
 
 bool
 js_memo_find(int64 run_id, const char *name, JsMemo *memo)
 {
 	Relation	rel = js_table_open("memo", AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	SysScanDesc scan = scan_memo(rel, run_id, name);
+	HeapTuple	tuple = systable_getnext(scan);
 
-	js_scan_int64(&keys[0], MEMO_RUN_ID, BTEqualStrategyNumber, run_id);
-	/* ScanKeyInit() sets collation "C", and the column has that. */
-	ScanKeyInit(&keys[1], MEMO_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = js_table_scan_key(rel, "memo_pkey", keys, 2);
-	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		memo_from_tuple(rel, tuple, memo);
 	systable_endscan(scan);
@@ -107,6 +119,22 @@ js_memos_exist(int64 run_id)
 	return found;
 }
 
+/* By the run's worker. */
+void
+js_memo_delete(int64 run_id, const char *name)
+{
+	Relation	rel = js_table_open("memo", RowExclusiveLock);
+	SysScanDesc scan = scan_memo(rel, run_id, name);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (HeapTupleIsValid(tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/* But for a wait that has not ended: that begins anew. */
 static void
 copy_memo(Relation rel, HeapTuple tuple, void *arg)
 {
@@ -114,6 +142,8 @@ copy_memo(Relation rel, HeapTuple tuple, void *arg)
 	JsMemo		memo;
 
 	memo_from_tuple(rel, tuple, &memo);
+	if (memo.name[0] == '\0')
+		return;
 	memo.run_id = run->run_id;
 	memo.owner = run->owner;
 	js_memo_insert(&memo);
@@ -124,6 +154,38 @@ void
 js_memos_copy(int64 from, const JsRun *to)
 {
 	js_table_visit("memo", "memo_pkey", from, from, copy_memo, unconstify(JsRun *, to));
+}
+
+/* The waits of a run for an event. */
+typedef struct Waits
+{
+	const char *event;
+	int64		last;
+} Waits;
+
+static void
+note_wait(Relation rel, HeapTuple tuple, void *arg)
+{
+	Waits	   *waits = arg;
+	bool		isnull;
+	Datum		event = heap_getattr(tuple, MEMO_EVENT, RelationGetDescr(rel), &isnull);
+	int64		came;
+
+	if (isnull || strcmp(TextDatumGetCString(event), waits->event) != 0)
+		return;
+	came = DatumGetInt64(heap_getattr(tuple, MEMO_EVENT_CAME, RelationGetDescr(rel), &isnull));
+	if (!isnull)
+		waits->last = Max(waits->last, came);
+}
+
+/* The number of the last event of a name that the run has got; 0: none. */
+int64
+js_memos_last_event(int64 run_id, const char *event)
+{
+	Waits		waits = {event, 0};
+
+	js_table_visit("memo", "memo_pkey", run_id, run_id, note_wait, &waits);
+	return waits.last;
 }
 
 /* The scheduler goes through the memos run by run. */

@@ -188,6 +188,8 @@ finish_works(const JsWork *works, int count)
 		done[i].waits = works[i].goes_on && works[i].next.status == JS_RUN_WAITING;
 		done[i].has_steps = works[i].run.workflow == JS_WORKFLOW_STEPS;
 		done[i].retry_at = works[i].goes_on ? works[i].next.run_at : 0;
+		done[i].awaits = works[i].goes_on && js_run_awaits(&works[i].next);
+		done[i].depth = works[i].run.depth;
 		done[i].looked = works[i].goes_on && works[i].outcome.only_looked;
 		done[i].attempt = works[i].next.attempt;
 	}

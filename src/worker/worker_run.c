@@ -92,6 +92,7 @@ js_worker_decide(JsWork *work)
 {
 	int64		delay;
 	Jsonb	   *state;
+	const char *reason;
 
 	js_context_decide();
 	if (work->outcome.only_looked)
@@ -101,11 +102,11 @@ js_worker_decide(JsWork *work)
 	}
 	else if (work->outcome.status != JS_SUCCEEDED)
 		work->goes_on = js_retry_plan(work->job, &work->run, &work->outcome, &work->next);
-	else if ((work->goes_on = js_context_snoozes(&delay, &state)))
+	else if ((work->goes_on = js_context_snoozes(&delay, &state, &reason)))
 	{
 		work->next = work->run;
 		work->next.state = state;
-		js_retry_wait(&work->next, "snoozed", work->outcome.finished_at + delay);
+		js_retry_wait(&work->next, reason, work->outcome.finished_at + delay);
 	}
 	else
 		work->goes_on = js_children_plan(&work->run, &work->outcome, &work->next);
@@ -224,7 +225,10 @@ run_handler(const JsWork *work)
 	const char *handler = work->job->handler;
 
 	if (js_handler_is_procedure(handler))
+	{
+		js_procedure_end_wait(js_run_context);
 		return js_procedure_run(handler, js_run_context);
+	}
 	return js_handler_run(handler, work->run.args, js_run_context);
 }
 

@@ -111,6 +111,7 @@ my %wrong = (
 	wait_run => [ '(-1)', '(NULL)' ],
 	step => [ q{('a', 'missing.function', '{}', NULL)}, "(NULL, NULL, NULL, NULL)" ],
 	sleep => [ "(NULL, '0')", "('a', NULL)" ],
+	await_event => [ "(NULL, '0', NULL)", "('', '0', NULL)", "('a', '-1 s', NULL)", "('a', '0', NULL, '')" ],
 	adopt => [ '()' ],
 	stop_processing => [ '()' ],
 	start_processing => [ '()' ],
@@ -166,7 +167,7 @@ for my $function (sort keys %wrong)
 {
 	for my $call (@{ $wrong{$function} })
 	{
-		my $sql = $call !~ /^\(/ ? $call : ($function =~ /^(?:wait_run|step|sleep)$/ ? 'CALL' : 'SELECT') . " jobsched.$function$call";
+		my $sql = $call !~ /^\(/ ? $call : ($function =~ /^(?:wait_run|step|sleep|await_event)$/ ? 'CALL' : 'SELECT') . " jobsched.$function$call";
 
 		push @values, "('$function', \$c\$$sql\$c\$)";
 	}
