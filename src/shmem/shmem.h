@@ -166,7 +166,8 @@ typedef struct JsDone
 	bool		has_steps;		/* they are steps */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
 								 * it has ended */
-	bool		awaits;			/* when an event has come, or its time is over; */
+	bool		awaits;			/* when an event has come, or its time is
+								 * over; */
 	int32		depth;			/* so many are above it */
 	bool		looked;			/* that was none: the request of a step has
 								 * been made ready, and it goes on with the */

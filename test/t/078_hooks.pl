@@ -339,23 +339,6 @@ is(sql_as($node, $db, 'other', q{SELECT count(*) FROM jobsched.hooks}), '0', 'ho
 like(error_of($node, $db, "SELECT jobsched.$_", 'other'), qr/42704: hook "cron" does not exist/, "$_ of another") for "drop_hook('cron')", "rotate_hook('cron')", "hook_wrapper('cron', 'api')";
 like(error_of($node, $db, q{SELECT jobsched.create_hook('mine', 'work')}, 'other'), qr/42704: job "work" does not exist/, 'a job of another');
 
-# Roughly the same work: the best of some rounds, in which they take turns.
-my %took = map { $_ => 1e9 } 'nosuch', 'cron', 'shop', 'standard';
-for (1 .. 6)
-{
-	for my $hook (keys %took)
-	{
-		my $calls = join "\n", map { "SELECT jobsched.receive('$hook', repeat('x', 20000), '{\"x-hub-signature-256\": \"sha256=00\"}', 'wrong');" } 1 .. 200;
-		my $begin = time;
-
-		$node->psql($db, "SET client_min_messages = fatal;\n$calls", on_error_stop => 0, extra_params => [ '-U', 'anon' ]);
-		my $this = time - $begin;
-		$took{$hook} = $this if $this < $took{$hook};
-	}
-}
-cmp_ok($took{$_}, '<', 2.5 * $took{nosuch}, "$_: refused in the time of an unknown one") for qw(cron shop standard);
-cmp_ok($took{nosuch}, '<', 2.5 * $took{$_}, "and the other way round") for qw(cron shop standard);
-
 # ------------------------------------------------------------------------
 # Rate
 # ------------------------------------------------------------------------
