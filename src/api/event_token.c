@@ -29,6 +29,7 @@
 #include "miscadmin.h"
 #include "shmem/clock.h"
 #include "store/bounds.h"
+#include "store/owner.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -96,6 +97,8 @@ send_event(JsEventToken *token, Jsonb *payload, TimestampTz now)
 {
 	JsEvent		event = {.name = token->name,.payload = payload,.sent_at = now,.expires_at = now + KEEP_US};
 
+	if (js_role_name(token->owner) == NULL)
+		refuse("its owner has been dropped");
 	js_bounds_check_payload(payload);
 	if (!js_event_address(token->owner, token->run_id, &event))
 		return 0;

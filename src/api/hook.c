@@ -138,6 +138,8 @@ js_hook_secret(Oid owner, const char *name)
 static void
 read_secret_name(FunctionCallInfo fcinfo, int n, JsHook *hook)
 {
+	char	   *value;
+
 	hook->secret = js_text_argument(fcinfo, n);
 	if (hook->secret == NULL && hook->verify != JS_HOOK_TOKEN)
 		ereport(ERROR,
@@ -148,7 +150,12 @@ read_secret_name(FunctionCallInfo fcinfo, int n, JsHook *hook)
 		return;
 	if (strncmp(hook->secret, VAULT_PREFIX, strlen(VAULT_PREFIX)) != 0)
 		js_secret_check_name(hook->secret);
-	if (js_hook_secret(hook->owner, hook->secret) == NULL)
+	value = js_hook_secret(hook->owner, hook->secret);
+	if (value != NULL && !js_secret_value_is_fit(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("secret \"%s\" has a value that is not of %d to %d bytes", hook->secret, JS_SECRET_MIN, JS_SECRET_MAX)));
+	if (value == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("secret \"%s\" of role \"%s\" does not exist", hook->secret,
@@ -215,12 +222,26 @@ dedupe_argument(FunctionCallInfo fcinfo, int n)
 static void
 check_kept_header(const JsHook *hook, const char *name)
 {
-	if (strcmp(name, "authorization") == 0 || strcmp(name, "cookie") == 0 ||
-		(hook->verify == JS_HOOK_TOKEN && hook->header != NULL && strcmp(name, hook->header) == 0))
+	if (strcmp(name, "authorization") == 0 || strcmp(name, "proxy-authorization") == 0 ||
+		strcmp(name, "cookie") == 0 || strcmp(name, "apikey") == 0 ||
+		(hook->header != NULL && strcmp(name, hook->header) == 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("header \"%s\" cannot be in keep_headers", name),
 				 errhint("It has what the sender proves itself with, and args are read by others.")));
+}
+
+/* A repeat is told by what is written in one way only, and is no secret. */
+static void
+check_dedupe(const JsHook *hook)
+{
+	const char *proof = hook->header ? hook->header : js_hook_signature_header(hook->verify);
+
+	if (hook->dedupe != NULL && proof != NULL && strcmp(hook->dedupe, proof) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dedupe cannot be header \"%s\"", proof),
+				 errhint("It has what the sender proves itself with, which can be written in several ways.")));
 }
 
 static ArrayType *
@@ -302,6 +323,7 @@ read_hook(FunctionCallInfo fcinfo, JsHook *hook)
 	hook->dedupe = dedupe_argument(fcinfo, 5);
 	hook->tolerance = interval_argument(fcinfo, 6, "tolerance", MAX_TOLERANCE);
 	read_header(fcinfo, 9, hook);
+	check_dedupe(hook);
 	hook->keep_headers = keep_headers_argument(fcinfo, 7, hook);
 	if (PG_ARGISNULL(8))
 		js_refuse_null("max_size");
@@ -349,8 +371,15 @@ jobsched_create_hook(PG_FUNCTION_ARGS)
 static void
 find_for_change(const char *name, JsHook *hook)
 {
-	js_hook_lock(name);
-	if (!js_hook_find(name, hook) || !js_may_manage(hook->owner))
+	bool		found = js_hook_find(name, hook) && js_may_manage(hook->owner);
+
+	/* Whoever may not manage it cannot hold up those who may. */
+	if (found)
+	{
+		js_hook_lock(name);
+		found = js_hook_find(name, hook) && js_may_manage(hook->owner);
+	}
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("hook \"%s\" does not exist", name)));
@@ -371,7 +400,7 @@ jobsched_rotate_hook(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("hook \"%s\" has no token", hook.name),
-				 errhint("Change its secret: set_secret() takes the old and the new one with a space between them.")));
+				 errhint("Change its secret: set_secret() takes the old and the new one, each on a line.")));
 	hook.has_old_token = keep_old > 0;
 	hook.old_token = hook.token;
 	hook.old_token_until = now + keep_old;

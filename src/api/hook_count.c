@@ -93,13 +93,15 @@ js_hook_refuse(const pg_uuid_t *id, const char *what, const char *reason)
 {
 	begin_count(id);
 	if (js_hook_count_refused(id, reason, js_clock_now()))
-		ereport(LOG,
+		/* Not LOG: a client can ask for that. */
+		ereport(LOG_SERVER_ONLY,
 				(errmsg("%s was refused: %s", what, reason),
 				 errhidestmt(true),
 				 errhidecontext(true)));
 	ereport(ERROR,
 			(errcode(JS_HOOK_REFUSED),
-			 errmsg("the request was refused")));
+			 errmsg("the request was refused"),
+			 errhidestmt(true)));
 }
 
 /*

@@ -141,6 +141,8 @@ read_secret(const Reception *in)
 
 	if (in->hook.secret == NULL)
 		return js_secret_read(InvalidOid, "") == NULL ? NULL : NULL;	/* takes as long */
+	if (js_role_name(in->hook.owner) == NULL)
+		return NULL;
 	PG_TRY();
 	{
 		value = js_hook_secret(in->hook.owner, in->hook.secret);

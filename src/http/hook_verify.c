@@ -29,6 +29,7 @@
 #include "common/cryptohash.h"
 #include "http/hook_verify.h"
 #include "http/http_sign.h"
+#include "http/http_template.h"
 #include "http/http_text.h"
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
@@ -329,7 +330,9 @@ claim_stripe(Claim *claim, const char *value)
 static void
 claim_slack(Claim *claim, const char *value, Jsonb *headers)
 {
-	add_signatures(claim, value, ", ", "v0=");
+	/* It tells a repeat too: so there is one way to write it. */
+	if (strncmp(value, "v0=", 3) == 0 && strlen(value) == 3 + HEX_LENGTH)
+		claim->signatures = list_make1(pstrdup(value + 3));
 	claim->timestamp = js_hook_header(headers, "x-slack-request-timestamp");
 	if (claim->timestamp != NULL)
 		claim->prefix = psprintf("v0:%s:", claim->timestamp);
@@ -425,36 +428,39 @@ verify_signature(const JsHook *hook, List *keys, const JsHookMessage *message)
  * ------------------------------------------------------------------------
  */
 
+static JsSigningKey *
+key_of(char *text)
+{
+	JsSigningKey *key = palloc(sizeof(JsSigningKey));
+
+	key->bytes = (uint8 *) text;
+	key->size = strlen(text);
+	return key;
+}
+
 /*
- * The keys in a secret.  Of Standard Webhooks as we sign with them; all others take
- * a secret as it is, also where it begins as those do, or several with spaces
- * between them.
+ * The keys in a secret.  Those of Standard Webhooks as we sign with them; any other
+ * secret is one key as it is, or several, each on a line.  Not with spaces between
+ * them: each word of a phrase would be a key.
  */
 static List *
 keys_of(const JsHook *hook, const char *secret)
 {
-	List	   *keys = NIL;
-	JsSigningKey *whole;
+	List	   *keys;
 	char	   *rest;
 
-	if (secret == NULL)
+	if (secret == NULL || !js_secret_value_is_fit(secret))
 		return NIL;
-	if (hook->verify == JS_HOOK_STANDARD)
+	if (hook->verify == JS_HOOK_STANDARD && strstr(secret, "whsec_") != NULL)
 		return js_signing_keys(secret);
-	whole = palloc(sizeof(JsSigningKey));
-	whole->bytes = (uint8 *) pstrdup(secret);
-	whole->size = strlen(secret);
-	keys = lappend(keys, whole);
-	rest = strchr(secret, ' ') == NULL ? NULL : pstrdup(secret);
-	for (char *text; rest != NULL && list_length(keys) <= JS_MAX_SIGNING_KEYS &&
-		 (text = strtok_r(rest, " ", &rest)) != NULL;)
-	{
-		JsSigningKey *key = palloc(sizeof(JsSigningKey));
-
-		key->bytes = (uint8 *) text;
-		key->size = strlen(text);
-		keys = lappend(keys, key);
-	}
+	keys = list_make1(key_of(pstrdup(secret)));
+	if (strchr(secret, '\n') == NULL)
+		return keys;
+	rest = pstrdup(secret);
+	for (char *text; list_length(keys) <= JS_MAX_SIGNING_KEYS &&
+		 (text = strtok_r(rest, "\r\n", &rest)) != NULL;)
+		if (js_secret_value_is_fit(text))
+			keys = lappend(keys, key_of(text));
 	return keys;
 }
 

@@ -59,7 +59,8 @@ sched_hooks_wait(void)
 void
 sched_hooks_write(void)
 {
-	int			from = 0;
+	static int	from = 0;		/* more than are written at once take turns */
+	bool		is_rest = from > 0;
 
 	pg_atomic_write_u32(&sched.db->hooks_dirty, 0);
 	written_count = 0;
@@ -72,8 +73,10 @@ sched_hooks_write(void)
 		if (js_hook_owner(&one->id, &owner))
 			js_hook_state_write(&one->id, &one->totals);
 	}
-	if (written_count == MAX_WRITTEN)
+	if (written_count == MAX_WRITTEN || is_rest)
 		pg_atomic_write_u32(&sched.db->hooks_dirty, 1);
+	if (written_count < MAX_WRITTEN)
+		from = 0;
 	next_write = GetCurrentTimestamp() + WRITE_US;
 }
 

@@ -135,12 +135,14 @@ for my $kind (sort keys %published)
 	is_refused(receive($kind, $of{body}, '[]'), $kind, 'the header with the signature is missing', "$kind, headers that are none");
 	is_refused(receive($kind, $of{body}, $of{headers} =~ s/(.*[ :,=])\w/$1_/sr), $kind, 'the signature is wrong', "$kind, one character of it is another")
 	  unless $kind eq 'stripe';
+	is_refused(receive($kind, $of{body}, $of{headers} =~ s/(?<=v0=)(\w+)/\U$1/r), $kind, 'the signature is wrong', "$kind, in another spelling, which would be no repeat") if $kind eq 'slack';
+	is_refused(receive($kind, $of{body}, '{"x-hub-signature-256": "sha256=' . hmac_sha256_hex($of{body}, 'Everybody') . '"}'), $kind, 'the signature is wrong', "$kind, a word of the secret") if $kind eq 'github';
 	keeper("SELECT jobsched.set_secret('$kind', 'another one')");
 	is_refused(receive($kind, $of{body}, $of{headers}), $kind, 'the signature is wrong', "$kind, another secret");
 	if ($kind ne 'standard')
 	{
-		keeper("SELECT jobsched.set_secret('$kind', " . literal("another-one $of{secret}") . ")") if $kind ne 'github';
-		is(receive($kind, $of{body}, $of{headers}), $run, "$kind: two secrets, while they are changed") if $kind ne 'github';
+		keeper("SELECT jobsched.set_secret('$kind', " . literal("another-one\n$of{secret}") . ")");
+		is(receive($kind, $of{body}, $of{headers}), $run, "$kind: two secrets, while they are changed");
 	}
 	keeper("SELECT jobsched.set_secret('$kind', " . literal($of{secret}) . ")");
 	next if $kind eq 'github';
@@ -266,7 +268,7 @@ is_refused(receive('cron', '', undef, token => $second), 'cron', 'the token is w
 like(receive('cron', '', undef, token => $third), qr/^\d+$/, 'the new one does');
 my $bearer = keeper(q{SELECT jobsched.create_hook('bearer', 'work')});
 like(receive('bearer', '', qq({"Authorization": "bearer $bearer"})), qr/^\d+$/, 'the usual header');
-keeper(q{SELECT jobsched.set_secret('given', 'chosen-by-the-sender chosen-before')});
+keeper(q{SELECT jobsched.set_secret('given', E'chosen-by-the-sender\\nchosen-before')});
 is(keeper(q{SELECT jobsched.create_hook('given', 'work', secret => 'given', header => 'x-webhook-secret') IS NULL}), 't', 'a token that the sender has chosen');
 like(receive('given', '', qq({"x-webhook-secret": "$_"})), qr/^\d+$/, "$_ is right") for 'chosen-by-the-sender', 'chosen-before';
 is_refused(receive('given', '', '{"x-webhook-secret": "chosen"}'), 'given', 'the token is wrong', 'a part of it');
@@ -327,6 +329,10 @@ for my $before ("SET search_path = api, nowhere; ", "SET default_transaction_iso
 }
 like(receive('cron', '', $good, before => 'SET default_transaction_read_only = on; '), qr/25006: cannot execute receive\(\) in a read-only transaction/, 'a transaction that cannot write is told so');
 is(receive('nosuch', '', $good, before => 'SET default_transaction_read_only = on; '), receive('cron', '', $good, before => 'SET default_transaction_read_only = on; '), 'for whatever hook');
+
+# nor is the reason told to who asks for messages of the log
+keeper(q{SELECT jobsched.create_hook('quiet', 'work')});
+is(receive($_, '', undef, token => 'wrong', before => 'SET client_min_messages = log; '), $refusal, "$_: nor is it told who asks") for 'quiet', 'nosuch';
 
 # nor is a secret anywhere
 my $log = slurp_file($node->logfile);
