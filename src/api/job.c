@@ -32,6 +32,7 @@
 #include "store/owner.h"
 #include "store/store_hook.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 PG_FUNCTION_INFO_V1(jobsched_create_job);
 PG_FUNCTION_INFO_V1(jobsched_alter_job);
@@ -425,4 +426,18 @@ jobsched_announce(PG_FUNCTION_ARGS)
 {
 	js_wakeup_start();
 	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(jobsched_metadata_contains);
+
+/*
+ * The server's @>.  It goes as deep as part does where the metadata does, and raises an error
+ * if the stack has no room for it.  So part is gone through by itself first: then an error
+ * tells nothing of the metadata.
+ */
+Datum
+jobsched_metadata_contains(PG_FUNCTION_ARGS)
+{
+	(void) DirectFunctionCall2(jsonb_contains, PG_GETARG_DATUM(1), PG_GETARG_DATUM(1));
+	return DirectFunctionCall2(jsonb_contains, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
 }

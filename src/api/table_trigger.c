@@ -42,6 +42,8 @@
 #include "base/guard.h"
 #include "base/json.h"
 #include "base/sqlstate.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "guc.h"
@@ -56,8 +58,11 @@
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
 #include "store/bounds.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
@@ -316,6 +321,42 @@ leave_out(JsTableTrigger *t, const ErrorData *error, int rows)
  * ------------------------------------------------------------------------
  */
 
+static Oid
+owner_of_table(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/* What a partition has of its parent nobody has asked its owner for. */
+static void
+check_parents(const JsTableTrigger *t)
+{
+	Relation	rel = t->data->tg_relation;
+	ListCell   *lc;
+
+	if (!t->kind->for_owner || !t->trigger->tgisclone || !rel->rd_rel->relispartition)
+		return;
+	foreach(lc, get_partition_ancestors(RelationGetRelid(rel)))
+	{
+		Oid			owner = owner_of_table(lfirst_oid(lc));
+
+		if (owner != t->owner && !has_privs_of_role(owner, t->owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the trigger is that of a parent of the table, whose owner has not the privileges of role \"%s\"",
+							GetUserNameFromId(t->owner, false)),
+					 errhint("Give parent and partition the same owner.")));
+	}
+}
+
 /* Raises what is in the way; writes nothing. */
 static void
 prepare(void *arg)
@@ -324,6 +365,7 @@ prepare(void *arg)
 
 	js_check_may_write(psprintf("%s()", t->kind->function));
 	check_event(t->kind, t->trigger);
+	check_parents(t);
 	t->kind->find_job(t);
 	read_arguments(t, RelationGetDescr(t->data->tg_relation));
 }
@@ -375,6 +417,7 @@ typedef struct Rows
 	int			pointer;
 	TupleTableSlot *slot;
 	Jsonb	   *next;			/* has been read, and did not fit */
+	Jsonb	   *kept;			/* the copy that has outlived a batch */
 	Jsonb	  **taken;			/* of this batch */
 } Rows;
 
@@ -419,8 +462,12 @@ open_rows(Rows *rows, Tuplestorestate *store, TupleDesc table, int batch)
 static void
 let_go(Rows *rows)
 {
-	if (rows->store != NULL)
-		ExecClearTuple(rows->slot);
+	if (rows->store == NULL)
+		return;
+	ExecClearTuple(rows->slot);
+	if (rows->kept != NULL && rows->kept != rows->next)
+		pfree(rows->kept);		/* it was taken */
+	rows->kept = rows->next;
 }
 
 static void
@@ -443,9 +490,17 @@ fetch(Rows *rows)
 static Size
 convert(const Statement *statement, Rows *rows)
 {
+	JsonbValue	null = {.type = jbvNull};
+
 	if (rows->store == NULL)
 		return 0;
-	rows->next = js_change_row(&statement->t->columns, rows->slot);
+
+	/*
+	 * A row that a trigger has not let into another partition is among the
+	 * old ones only.
+	 */
+	rows->next = TupIsNull(rows->slot) ? JsonbValueToJsonb(&null) :
+		js_change_row(&statement->t->columns, rows->slot);
 	return js_json_element_size(VARSIZE(rows->next));
 }
 
@@ -537,6 +592,21 @@ prepare_batch(void *arg)
 		make_key(t, js_change_head(t->data, 0));
 }
 
+/* There may be many in one batch. */
+static void
+leave_out_row(JsTableTrigger *t, ErrorData *error)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched row", ALLOCSET_SMALL_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	JsJob		job = t->job;
+
+	leave_out(t, error, 1);
+	t->job = job;				/* what it has looked up goes with the memory */
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
+	FreeErrorData(error);
+}
+
 static void
 fire_for_batch(Statement *statement)
 {
@@ -551,7 +621,7 @@ fire_for_batch(Statement *statement)
 		if (!statement->has_read)
 			ReThrowError(error);	/* it would be the same again */
 		statement->new_rows.next = statement->old_rows.next = NULL;
-		leave_out(statement->t, error, 1);
+		leave_out_row(statement->t, error);
 	}
 	if (error != NULL)
 		leave_out(statement->t, error, statement->count);
@@ -607,9 +677,8 @@ fire_for_truncate(JsTableTrigger *t)
 static int64
 count_rows(const TriggerData *data)
 {
-	Tuplestorestate *rows = data->tg_newtable != NULL ? data->tg_newtable : data->tg_oldtable;
-
-	return rows == NULL ? 0 : tuplestore_tuple_count(rows);
+	return Max(data->tg_newtable == NULL ? 0 : tuplestore_tuple_count(data->tg_newtable),
+			   data->tg_oldtable == NULL ? 0 : tuplestore_tuple_count(data->tg_oldtable));
 }
 
 static void

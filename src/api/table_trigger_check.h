@@ -12,6 +12,18 @@
 
 #include "nodes/parsenodes.h"
 
-extern void js_table_trigger_check_created(const CreateTrigStmt *stmt);
+/* Those that a command makes; commands can be nested. */
+typedef struct JsMadeTriggers
+{
+	MemoryContext context;
+	List	   *ids;
+	struct JsMadeTriggers *outer;
+} JsMadeTriggers;
+
+extern void js_table_trigger_check_init(void);
+extern bool js_table_trigger_is_ours(const Node *stmt);
+extern void js_table_trigger_watch(JsMadeTriggers *made);
+extern void js_table_trigger_unwatch(const JsMadeTriggers *made);
+extern void js_table_trigger_check_made(const JsMadeTriggers *made);
 
 #endif							/* JS_TABLE_TRIGGER_CHECK_H */

@@ -283,16 +283,37 @@ let_go(int code, Datum dboid)
 }
 
 static void
+call_others(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	(prev_ProcessUtility ? prev_ProcessUtility : standard_ProcessUtility)
+		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
+static void
 call_next(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		  ProcessUtilityContext context, ParamListInfo params,
 		  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	bool		makes_trigger = IsA(pstmt->utilityStmt, CreateTrigStmt);
+	JsMadeTriggers made;
 
-	(prev_ProcessUtility ? prev_ProcessUtility : standard_ProcessUtility)
-		(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	if (makes_trigger)
-		js_table_trigger_check_created((const CreateTrigStmt *) pstmt->utilityStmt);
+	if (!js_table_trigger_is_ours(pstmt->utilityStmt))
+	{
+		call_others(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		return;
+	}
+	js_table_trigger_watch(&made);
+	PG_TRY();
+	{
+		call_others(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_FINALLY();
+	{
+		js_table_trigger_unwatch(&made);
+	}
+	PG_END_TRY();
+	js_table_trigger_check_made(&made);
 }
 
 typedef void (*Teller) (void);
@@ -354,4 +375,5 @@ js_utility_hook_init(void)
 {
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	js_table_trigger_check_init();
 }

@@ -34,7 +34,8 @@ typedef struct Look
 	int64		run_id;
 	int64		open_for[JS_MAX_DEPTH + 2]; /* 0, the run, and those above */
 	int			nopen_for;
-	int64		after;			/* what is sent to all is to be newer than this, too */
+	int64		after;			/* what is sent to all is to be newer than
+								 * this, too */
 	int			left;			/* that may be looked up in this step */
 	bool		is_held;		/* somebody holds a row */
 } Look;

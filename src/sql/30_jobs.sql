@@ -130,10 +130,9 @@ CREATE INDEX job_step_live ON jobsched_internal.job (workflow_id, dropped_at, st
 
 -- Which jobs' metadata contains something.  Behind a security barrier an index is of no use
 -- to an operator that might tell what is in the rows, as far as the planner knows; so this is
--- @> once more, with the server's own function, which tells nothing (an error of it says
--- that there is no memory).
+-- @> once more, with a function whose errors do not depend on the rows.
 CREATE FUNCTION jobsched_internal.metadata_contains(metadata jsonb, part jsonb) RETURNS boolean
-LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'jsonb_contains';
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_metadata_contains';
 CREATE OPERATOR jobsched_internal.@> (LEFTARG = jsonb, RIGHTARG = jsonb,
 	FUNCTION = jobsched_internal.metadata_contains, RESTRICT = contsel, JOIN = contjoinsel);
 CREATE OPERATOR CLASS jobsched_internal.metadata_ops FOR TYPE jsonb USING gin AS

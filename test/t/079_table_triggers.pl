@@ -228,6 +228,47 @@ like(warned(q{CREATE TABLE other.t (id int); CREATE TRIGGER mine AFTER INSERT ON
 	qr/42704.*job "row" of role "other" does not exist/, "nobody's trigger finds the job of another");
 psql('CREATE TABLE app.part3 PARTITION OF app.parts FOR VALUES IN (3); ALTER TABLE app.part3 OWNER TO other');
 like(refused(q{CREATE TRIGGER theirs AFTER INSERT ON app.parts FOR EACH ROW EXECUTE FUNCTION jobsched.trigger_job('row')}), qr/42501/, 'nor does one of a partitioned table for a partition of another');
+app(q{
+	CREATE TABLE app.later (id int) PARTITION BY LIST (id);
+	CREATE TRIGGER later AFTER INSERT ON app.later FOR EACH ROW EXECUTE FUNCTION jobsched.trigger_job('row')});
+psql('CREATE TABLE other.later1 PARTITION OF app.later FOR VALUES IN (1); ALTER TABLE other.later1 OWNER TO other');
+sql_as($node, $db, 'other', q{SELECT jobsched.create_job('row', command => 'SELECT 1')});
+like(warned('INSERT INTO app.later VALUES (1)'), qr/WARNING:  42501: .*the trigger is that of a parent of the table/, 'nor does a partition that comes later');
+is(psql(q{SELECT count(*) FROM jobsched.runs WHERE owner = 'other' AND status <> 'skipped'}), '0', 'so nothing of its owner runs');
+sql_as($node, $db, 'other', q{SELECT jobsched.drop_job('row')});
+
+# While CREATE TRIGGER waits its table's name comes to mean another.
+sql_as($node, $db, 'other', 'CREATE TABLE other.ref ()');
+my ($creator, $locker) = map { $node->background_psql($db, on_error_stop => 0, extra_params => [ '-U', 'other' ]) } 1 .. 2;
+$locker->query_safe('BEGIN; LOCK TABLE other.ref');
+$creator->query_until(qr/begun/, q{
+SET search_path = other, app;
+\echo begun
+CREATE CONSTRAINT TRIGGER race AFTER INSERT ON changing FROM ref FOR EACH ROW EXECUTE FUNCTION jobsched.trigger_job('row');
+});
+wait_until($node, $db, q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'other.ref'::regclass AND NOT granted)}, 'it waits');
+sql_as($node, $db, 'other', 'CREATE TABLE other.changing ()');
+$locker->query_safe('COMMIT');
+$creator->query('SELECT 1');
+is(psql(q{SELECT count(*) FROM pg_trigger WHERE tgname = 'race'}), '0', 'whatever the name means: a stranger gets no trigger');
+$_->quit for $creator, $locker;
+
+# Rows that move to a partition, whose trigger swallows some of them, are among the old ones only.
+app(q{
+	CREATE TABLE app.moving (id int, n int, t text) PARTITION BY LIST (id);
+	CREATE TABLE app.moving1 PARTITION OF app.moving FOR VALUES IN (1);
+	CREATE TABLE app.moving2 PARTITION OF app.moving FOR VALUES IN (2);
+	INSERT INTO app.moving SELECT 1, i, repeat('x', 200) FROM generate_series(1, 1000) i;
+	CREATE FUNCTION app.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	CREATE TRIGGER swallow BEFORE INSERT ON app.moving2 FOR EACH ROW EXECUTE FUNCTION app.swallow();
+	CREATE TRIGGER moved AFTER UPDATE ON app.moving REFERENCING OLD TABLE AS o NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION jobsched.trigger_job('row')});
+for my $left (500, 0)
+{
+	my $to = $left ? '1 + n % 2' : '2';
+	my @runs = runs_of("SET work_mem = '64kB'; UPDATE app.moving SET id = $to");
+	is(scalar(map { grep { defined } @{ $_->{records} } } @runs), $left, "$left rows are new");
+	is(scalar(map { grep { defined } @{ $_->{old_records} } } @runs), $left ? 1000 : 500, 'all of the old ones are told');
+}
 
 # ------------------------------------------------------------------------
 # Webhooks of statements
