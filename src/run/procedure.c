@@ -59,7 +59,8 @@
  *
  * So the answer to whether it can be made safe is: yes.  No effect of a procedure is
  * committed without its memo; and reading the memos of others, or writing any, is not
- * possible with SQL: the table is not granted, and rows are written past the executor.
+ * possible with SQL: a policy keeps them from others, nobody may write the table, and
+ * rows are written past the executor.
  *
  * NAMES
  *
