@@ -367,7 +367,7 @@ is(psql(q{SELECT state FROM jobsched.jobs WHERE name = 'flow'}), 'active', '410 
 # What the step looks for, it looks for once, for all elements.
 app(q{CREATE TABLE app.look (n int); CREATE FUNCTION app.keep(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args'; CREATE SEQUENCE app.looks});
 my $three = q{SELECT '[{"id": "b1"}, {"id": "b2"}, {"id": "b3"}]'::jsonb};
-my $first = { name => 'first', command => q{SELECT 'ok' AS path, 5 AS n} };
+$first = { name => 'first', command => q{SELECT 'ok' AS path, 5 AS n} };
 ($end, $run) = run_of('flow', $first, { name => 'each', handler => 'app.keep', for_each => $three, if => q{(jobsched.step_result('first') ->> 'n')::int > 5} });
 is($end, 'succeeded', 'a step with for_each has a condition');
 is(shown($run) . (items($run) // ''), 'first succeeded, each skipped condition', 'that does not hold: no element');
