@@ -50,6 +50,7 @@
 #include "http/http_template.h"
 #include "http/http_text.h"
 #include "http/limit_keys.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "run/capture.h"
 #include "run/context.h"
@@ -501,6 +502,9 @@ convert(const Statement *statement, Rows *rows)
 	 */
 	rows->next = TupIsNull(rows->slot) ? JsonbValueToJsonb(&null) :
 		js_change_row(&statement->t->columns, rows->slot);
+	/* A row whose bytes are no UTF-8 says so here, and not all of its batch. */
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		(void) js_json_is_longer(&rows->next->root, JS_HTTP_MAX_BODY);
 	return js_json_element_size(VARSIZE(rows->next));
 }
 

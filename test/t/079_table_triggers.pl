@@ -420,6 +420,21 @@ for my $row (@routes)
 	make_call($route, $path, $body) if $method eq 'POST';
 }
 
+# ------------------------------------------------------------------------
+# Bytes of no encoding
+# ------------------------------------------------------------------------
+
+psql(q{CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'});
+create_extension($node, 'bytes');
+$node->safe_psql('bytes', q{
+	SELECT jobsched.create_job('batch', command => 'SELECT 1');
+	CREATE TABLE bytes (n int, b text);
+	CREATE TRIGGER batch AFTER INSERT ON bytes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
+		EXECUTE FUNCTION jobsched.trigger_job('batch')});
+$node->safe_psql('bytes', q{INSERT INTO bytes VALUES (1, 'a'), (2, E'\xff'), (3, 'c')});
+is($node->safe_psql('bytes', q{SELECT string_agg(concat_ws(' ', reason = 'unsendable', args -> 'rows', jsonb_path_query_array(args, '$.records[*].n')), ', ' ORDER BY run_id) FROM jobsched.runs WHERE job_name = 'batch'}),
+	't 1 [], [1, 3]', 'a row that is no UTF-8 is left out by itself');
+
 is(psql('SELECT 1'), '1', 'the server has not crashed');
 end_sessions($node);
 $node->stop;
