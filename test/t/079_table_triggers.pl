@@ -155,6 +155,8 @@ is_deeply([ map { [ map { $_->{id} } @{ $_->{records} } ] } runs_of(q{INSERT INT
 	[ [ 1, 2, 3 ], [ 4, 5, 6 ], [ 7, 8 ] ], 'large rows make smaller batches');
 skipped_by(q{INSERT INTO app.large SELECT 1, repeat(repeat('x', 1024 * 1024), 17)}, 'the (row has more|body)', '1', 'app batch unsendable 54000 1');
 is(psql('SELECT count(*) FROM app.large'), '19', 'all changes are made');
+is_deeply([ map { [ map { $_->{id} } @{ $_->{records} } ] } runs_of(q{INSERT INTO app.large SELECT g, repeat(E'\x01', 800000) FROM generate_series(1, 5) g}) ],
+	[ [ 1, 2 ], [ 3 .. 5 ] ], 'and so do those that are large as text only');
 
 # Inheritance and partitions.
 app(q{
