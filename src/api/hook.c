@@ -353,7 +353,7 @@ jobsched_create_hook(PG_FUNCTION_ARGS)
 
 	js_check_may_write("create_hook()");
 	read_hook(fcinfo, &hook);
-	js_hook_lock(hook.name);
+	js_hook_lock_name(hook.name);
 	if (js_hook_find(hook.name, &other))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -367,17 +367,28 @@ jobsched_create_hook(PG_FUNCTION_ARGS)
 	return token_or_null(fcinfo, token);
 }
 
-/* One that the caller may manage, to whom else it does not exist; nobody else changes it now. */
+static bool
+find_managed(const char *name, JsHook *hook)
+{
+	return js_hook_find(name, hook) && js_may_manage(hook->owner);
+}
+
+/*
+ * One that the caller may manage, to whom else it does not exist; nobody else changes it
+ * now.  Whoever may not manage it cannot hold up those who may.
+ */
 static void
 find_for_change(const char *name, JsHook *hook)
 {
-	bool		found = js_hook_find(name, hook) && js_may_manage(hook->owner);
+	pg_uuid_t	locked = {{0}};
+	bool		found = find_managed(name, hook);
 
-	/* Whoever may not manage it cannot hold up those who may. */
-	if (found)
+	/* While we wait it may be dropped, and another one made. */
+	while (found && memcmp(&locked, &hook->id, sizeof(pg_uuid_t)) != 0)
 	{
-		js_hook_lock(name);
-		found = js_hook_find(name, hook) && js_may_manage(hook->owner);
+		locked = hook->id;
+		js_hook_lock_id(&locked);
+		found = find_managed(name, hook);
 	}
 	if (!found)
 		ereport(ERROR,

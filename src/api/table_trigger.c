@@ -12,7 +12,7 @@
  *
  * A row trigger queues a run for its row.  A statement trigger reads its transition
  * tables and queues a run for each batch of rows, which is cut where it would become
- * too large.  All that can go wrong happens in guard.c's subtransactions: one for a
+ * too large, and halved where it has become that all the same.  All that can go wrong happens in guard.c's subtransactions: one for a
  * row, one for a batch, for one for each row would cost more than all the rest.  If
  * it is a row that has no JSON, that is left out, and the batch goes on with the next:
  * what has been read is in memory, and the position in the table is not undone.
@@ -50,6 +50,7 @@
 #include "http/http_template.h"
 #include "http/http_text.h"
 #include "http/limit_keys.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "run/capture.h"
 #include "run/context.h"
@@ -501,6 +502,9 @@ convert(const Statement *statement, Rows *rows)
 	 */
 	rows->next = TupIsNull(rows->slot) ? JsonbValueToJsonb(&null) :
 		js_change_row(&statement->t->columns, rows->slot);
+	/* A row whose bytes are no UTF-8 says so here, and not all of its batch. */
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		(void) js_json_is_longer(&rows->next->root, JS_HTTP_MAX_BODY);
 	return js_json_element_size(VARSIZE(rows->next));
 }
 
@@ -575,21 +579,50 @@ read_rows(Statement *statement)
 	}
 }
 
+/* Rows of a batch that become one run: all of them, if they are not too large together. */
+typedef struct Part
+{
+	Statement  *statement;
+	int			first;
+	int			count;
+} Part;
+
+static Jsonb **
+rows_from(const Rows *rows, int first)
+{
+	return rows->taken == NULL ? NULL : rows->taken + first;
+}
+
+static Jsonb *
+change_of_part(const Part *part)
+{
+	return js_change_of_rows(part->statement->t->data, rows_from(&part->statement->new_rows, part->first),
+							 rows_from(&part->statement->old_rows, part->first), part->count);
+}
+
+static void
+prepare_part(void *arg)
+{
+	const Part *part = arg;
+	JsTableTrigger *t = part->statement->t;
+
+	make_run(t, change_of_part(part));
+	if (t->options.key != NULL)
+		make_key(t, js_change_head(t->data, 0));
+}
+
 /* Can be called again after an error in a row. */
 static void
 prepare_batch(void *arg)
 {
 	Statement  *statement = arg;
-	JsTableTrigger *t = statement->t;
+	Part		whole = {.statement = statement};
 
 	read_rows(statement);
 	statement->complete = true;
-	if (statement->count == 0)
-		return;
-	make_run(t, js_change_of_rows(t->data, statement->new_rows.taken, statement->old_rows.taken,
-								  statement->count));
-	if (t->options.key != NULL)
-		make_key(t, js_change_head(t->data, 0));
+	whole.count = statement->count;
+	if (whole.count > 0)
+		prepare_part(&whole);
 }
 
 /* There may be many in one batch. */
@@ -607,9 +640,40 @@ leave_out_row(JsTableTrigger *t, ErrorData *error)
 	FreeErrorData(error);
 }
 
+/*
+ * Whether it is the size of its rows that is in the way.  As jsonb, by which batches are
+ * cut, they have less: a byte may be six of text, and a number a hundred thousand.
+ */
+static bool
+is_too_large(const Part *part, const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		js_json_is_longer(&change_of_part(part)->root, JS_HTTP_MAX_BODY);
+}
+
+static void
+fire_for_part(const Part *part, const ErrorData *error)
+{
+	Part		half = *part;
+
+	if (error == NULL)
+		queue_run(part->statement->t);
+	else if (part->count == 1 || !is_too_large(part, error))
+		leave_out(part->statement->t, error, part->count);
+	else
+	{
+		half.count = part->count / 2;
+		fire_for_part(&half, js_guard(prepare_part, &half));
+		half.first += half.count;
+		half.count = part->count - half.count;
+		fire_for_part(&half, js_guard(prepare_part, &half));
+	}
+}
+
 static void
 fire_for_batch(Statement *statement)
 {
+	Part		whole = {.statement = statement};
 	ErrorData  *error;
 
 	statement->count = 0;
@@ -623,10 +687,9 @@ fire_for_batch(Statement *statement)
 		statement->new_rows.next = statement->old_rows.next = NULL;
 		leave_out_row(statement->t, error);
 	}
-	if (error != NULL)
-		leave_out(statement->t, error, statement->count);
-	else if (statement->count > 0)
-		queue_run(statement->t);
+	whole.count = statement->count;
+	if (whole.count > 0)
+		fire_for_part(&whole, error);
 }
 
 static void

@@ -29,6 +29,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "fmgr.h"
@@ -645,6 +646,16 @@ check_may_execute(Oid function, const char *handler)
 {
 	if (js_function_aclcheck(function, GetUserId()) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, handler);
+}
+
+/* Now, instead of at the commit. */
+void
+js_fire_deferred(void)
+{
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+	immediate->deferred = false;
+	AfterTriggerSetState(immediate);
 }
 
 /* Calls a function by its handler's name, with the snapshot that is active. */

@@ -20,6 +20,7 @@ extern void js_statement_timeout_arm(void);
 extern void js_statement_timeout_disarm(void);
 extern void js_command_run_into(const char *command, JsMode mode, MemoryContext context, DestReceiver *receiver);
 extern Jsonb *js_command_run(const char *command, JsMode mode, MemoryContext context);
+extern void js_fire_deferred(void);
 extern Jsonb *js_function_call(const char *handler, Jsonb *args, MemoryContext context);
 extern Jsonb *js_handler_run(const char *handler, Jsonb *args, MemoryContext context);
 

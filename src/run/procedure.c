@@ -54,8 +54,8 @@
  *		a procedure that is SECURITY		2D000: there CALL can commit nothing
  *			DEFINER or has SET, a function
  *		a step in a step					2D000, for the same reason
- *		deferred triggers of a step			part of it: they are fired by its commit, and
- *											if they fail, nothing of it was done
+ *		deferred triggers of a step			part of it: they are fired at its end, and if
+ *											they fail, nothing of it was done
  *
  * So the answer to whether it can be made safe is: yes.  No effect of a procedure is
  * committed without its memo; and reading the memos of others, or writing any, is not
@@ -571,7 +571,8 @@ js_procedure_check_is_ours(void)
 
 /*
  * What it has SET, its role too, ends with it: the next step may be of another
- * execution, and has to find the same.
+ * execution, and has to find the same.  What its deferred triggers SET at the commit
+ * would stay, so they are fired here.
  */
 static Jsonb *
 call_function(const char *function, Jsonb *args, MemoryContext context)
@@ -579,6 +580,9 @@ call_function(const char *function, Jsonb *args, MemoryContext context)
 	int			level = NewGUCNestLevel();
 	Jsonb	   *result = js_function_call(function, args, context);
 
+	AtEOXact_GUC(false, level);
+	level = NewGUCNestLevel();
+	js_fire_deferred();
 	AtEOXact_GUC(false, level);
 	return result;
 }

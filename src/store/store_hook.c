@@ -76,15 +76,35 @@ js_hook_verify_of(const char *name, JsHookVerify *verify)
  * ------------------------------------------------------------------------
  */
 
-/* Nobody else defines a hook of this name until the transaction ends. */
-void
-js_hook_lock(const char *name)
+/* What of a hook is locked. */
+#define LOCK_NAME 0
+#define LOCK_ID 1
+
+static void
+lock_hash(const void *bytes, int size, uint16 what)
 {
 	Relation	rel = js_table_open("hook", RowExclusiveLock);
 
-	LockDatabaseObject(RelationGetRelid(rel), hash_bytes((const unsigned char *) name, strlen(name)),
-					   0, ExclusiveLock);
+	LockDatabaseObject(RelationGetRelid(rel), hash_bytes(bytes, size), what, ExclusiveLock);
 	table_close(rel, NoLock);
+}
+
+/* Nobody else defines a hook of this name until the transaction ends. */
+void
+js_hook_lock_name(const char *name)
+{
+	lock_hash(name, strlen(name), LOCK_NAME);
+}
+
+/*
+ * Nobody else changes this hook until the transaction ends.  Not by its name: another
+ * name with the same hash is found in seconds, and whoever defines a hook of that name
+ * would hold up the change of somebody's token.
+ */
+void
+js_hook_lock_id(const pg_uuid_t *id)
+{
+	lock_hash(id, sizeof(pg_uuid_t), LOCK_ID);
 }
 
 static SysScanDesc
@@ -338,7 +358,7 @@ adopt_tuple(Relation rel, HeapTuple tuple, void *arg)
 	owner = js_owner_of(&stored);
 	if (js_owner_is_home(&stored) || !may_adopt(owner))
 		return;
-	js_hook_lock(js_row_text(&row, HOOK_NAME));
+	js_hook_lock_name(js_row_text(&row, HOOK_NAME));
 	if (js_hook_find(js_row_text(&row, HOOK_NAME), &other))
 		return;
 	js_row_init(&row);

@@ -58,7 +58,8 @@ typedef struct JsHook
 
 extern const char *js_hook_verify_name(JsHookVerify verify);
 extern bool js_hook_verify_of(const char *name, JsHookVerify *verify);
-extern void js_hook_lock(const char *name);
+extern void js_hook_lock_name(const char *name);
+extern void js_hook_lock_id(const pg_uuid_t *id);
 extern bool js_hook_find(const char *name, JsHook *hook);
 extern bool js_hook_owner(const pg_uuid_t *id, Oid *owner);
 extern void js_hook_insert(const JsHook *hook, TimestampTz now);

@@ -37,7 +37,6 @@
 
 #include "access/xact.h"
 #include "base/sqlstate.h"
-#include "commands/trigger.h"
 #include "compat.h"
 #include "process/process.h"
 #include "process/shutdown.h"
@@ -156,10 +155,7 @@ record_separately(JsWork *work)
 void
 js_worker_finish_user_code(int level)
 {
-	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
-
-	immediate->deferred = false;
-	AfterTriggerSetState(immediate);
+	js_fire_deferred();
 	if (GetCurrentTransactionNestLevel() != level)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),

@@ -319,6 +319,31 @@ is(end_of($node, $db, $run), 'failed error 25006', 'who may write nothing does n
 psql(q{ALTER ROLE app RESET ALL});
 psql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'jobsched worker'});
 
+# What the triggers of a step SET, also those that are deferred, ends with it.
+psql('CREATE ROLE helper; GRANT helper TO app');
+app(q{
+	CREATE TABLE app.sets (n integer);
+	CREATE FUNCTION app.sets() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM set_config('search_path', 'elsewhere', false), set_config('role', 'helper', false);
+		RETURN NULL;
+	END $$;
+	CREATE CONSTRAINT TRIGGER sets AFTER INSERT ON app.sets DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW EXECUTE FUNCTION app.sets();
+	CREATE FUNCTION app.insert_one(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO app.sets VALUES (1)';
+	CREATE FUNCTION app.who(args jsonb) RETURNS jsonb LANGUAGE sql AS
+		$$SELECT jsonb_build_array(current_user, current_setting('search_path') = 'elsewhere')$$;
+	CREATE PROCEDURE app.settings(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS $$
+	DECLARE
+		r jsonb;
+	BEGIN
+		CALL jobsched.step('insert', 'app.insert_one', args, r);
+		CALL jobsched.step('who', 'app.who', args, r);
+		result := r || app.who(args);
+	END $$;
+	SELECT jobsched.create_job('settings', handler => 'app.settings')});
+is(result(trigger('settings')), 'succeeded ["app", false, "app", false]', 'settings of deferred triggers');
+
 # ------------------------------------------------------------------------
 # What becomes of memos
 # ------------------------------------------------------------------------

@@ -345,6 +345,15 @@ is(sql_as($node, $db, 'other', q{SELECT count(*) FROM jobsched.hooks}), '0', 'ho
 like(error_of($node, $db, "SELECT jobsched.$_", 'other'), qr/42704: hook "cron" does not exist/, "$_ of another") for "drop_hook('cron')", "rotate_hook('cron')", "hook_wrapper('cron', 'api')";
 like(error_of($node, $db, q{SELECT jobsched.create_hook('mine', 'work')}, 'other'), qr/42704: job "work" does not exist/, 'a job of another');
 
+# who may hold them up: a name with the same hash is found in seconds
+is($node->safe_psql($db, q{SELECT hashtext('cron') = hashtext('xhnbjgca')}), 't', 'two names with one hash');
+my $rival = $node->background_psql($db, extra_params => [ '-U', 'other' ]);
+$rival->query_safe(q{BEGIN; SELECT jobsched.create_hook('xhnbjgca', event => 'e')});
+is(error_of($node, $db, q{SET statement_timeout = '20 s'; BEGIN; SELECT jobsched.rotate_hook('cron'), jobsched.drop_hook('cron'); ROLLBACK}, 'keeper'),
+	'', 'whoever makes a hook holds up nobody who changes another');
+$rival->query_safe('ROLLBACK');
+$rival->quit;
+
 # ------------------------------------------------------------------------
 # Rate
 # ------------------------------------------------------------------------

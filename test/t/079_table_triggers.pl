@@ -155,6 +155,8 @@ is_deeply([ map { [ map { $_->{id} } @{ $_->{records} } ] } runs_of(q{INSERT INT
 	[ [ 1, 2, 3 ], [ 4, 5, 6 ], [ 7, 8 ] ], 'large rows make smaller batches');
 skipped_by(q{INSERT INTO app.large SELECT 1, repeat(repeat('x', 1024 * 1024), 17)}, 'the (row has more|body)', '1', 'app batch unsendable 54000 1');
 is(psql('SELECT count(*) FROM app.large'), '19', 'all changes are made');
+is_deeply([ map { [ map { $_->{id} } @{ $_->{records} } ] } runs_of(q{INSERT INTO app.large SELECT g, repeat(E'\x01', 800000) FROM generate_series(1, 5) g}) ],
+	[ [ 1, 2 ], [ 3 .. 5 ] ], 'and so do those that are large as text only');
 
 # Inheritance and partitions.
 app(q{
@@ -419,6 +421,21 @@ for my $row (@routes)
 	check_call($route, $method, $path, $body);
 	make_call($route, $path, $body) if $method eq 'POST';
 }
+
+# ------------------------------------------------------------------------
+# Bytes of no encoding
+# ------------------------------------------------------------------------
+
+psql(q{CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'});
+create_extension($node, 'bytes');
+$node->safe_psql('bytes', q{
+	SELECT jobsched.create_job('batch', command => 'SELECT 1');
+	CREATE TABLE bytes (n int, b text);
+	CREATE TRIGGER batch AFTER INSERT ON bytes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
+		EXECUTE FUNCTION jobsched.trigger_job('batch')});
+$node->safe_psql('bytes', q{INSERT INTO bytes VALUES (1, 'a'), (2, E'\xff'), (3, 'c')});
+is($node->safe_psql('bytes', q{SELECT string_agg(concat_ws(' ', reason = 'unsendable', args -> 'rows', jsonb_path_query_array(args, '$.records[*].n')), ', ' ORDER BY run_id) FROM jobsched.runs WHERE job_name = 'batch'}),
+	't 1 [], [1, 3]', 'a row that is no UTF-8 is left out by itself');
 
 is(psql('SELECT 1'), '1', 'the server has not crashed');
 end_sessions($node);
