@@ -170,6 +170,17 @@ js_callback_tells(const JsOutcome *outcome)
 		outcome->status == JS_TIMED_OUT || outcome->status == JS_LOST;
 }
 
+/* That the owner's transaction is read only applies to his statements and not to us. */
+static void
+queue_past_read_only(JsRun *run)
+{
+	bool		read_only = XactReadOnly;
+
+	XactReadOnly = false;
+	(void) js_queue_run(run);
+	XactReadOnly = read_only;
+}
+
 static void
 queue_callback(const JsEnding *ending, Oid owner, char *function)
 {
@@ -182,7 +193,7 @@ queue_callback(const JsEnding *ending, Oid owner, char *function)
 	run.args = arguments(ending);
 	run.handler = function;
 	run.traceparent = ending->run->traceparent;
-	(void) js_queue_run_past_read_only(&run);
+	queue_past_read_only(&run);
 }
 
 /*

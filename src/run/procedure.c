@@ -106,6 +106,7 @@
 #include "run/queue.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
+#include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
@@ -373,8 +374,9 @@ record_suspension(void)
 {
 	if (execution.request != NULL)
 	{
+		PreventCommandIfReadOnly("jobsched.http_step()");
 		PushActiveSnapshot(GetTransactionSnapshot());
-		execution.sleep.request_id = js_queue_run_past_read_only(execution.request);
+		execution.sleep.request_id = js_queue_run(execution.request);
 		PopActiveSnapshot();
 	}
 	if (execution.sleep.run_id != 0)

@@ -101,15 +101,3 @@ js_queue_run(JsRun *run)
 	js_run_writer_close(writer);
 	return run_id;
 }
-
-/* That the owner's transaction is read only applies to his statements and not to us. */
-int64
-js_queue_run_past_read_only(JsRun *run)
-{
-	bool		read_only = XactReadOnly;
-
-	XactReadOnly = false;
-	(void) js_queue_run(run);
-	XactReadOnly = read_only;
-	return run->run_id;
-}

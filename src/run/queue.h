@@ -19,6 +19,5 @@ extern void js_queue_prepare(JsRun *run, const JsJob *job, JsRunSource source);
 extern void js_queue_prepare_again(JsRun *run, const JsJob *job, JsRunSource source);
 extern int64 js_queue_add(JsRunWriter *writer, JsRun *run);
 extern int64 js_queue_run(JsRun *run);
-extern int64 js_queue_run_past_read_only(JsRun *run);
 
 #endif							/* JS_QUEUE_H */
