@@ -276,8 +276,6 @@ sched_child_leave(RunEntry *run)
 		return;
 	unnote_child(child);
 	dlist_delete(&child->node);
-	if (run->own_request)
-		sched_event_tell_procedure(child->family->run_id);
 	if (dlist_is_empty(&child->family->children))
 		note_family(child->family);
 	run->child = NULL;
