@@ -145,18 +145,18 @@ js_memo_delete(int64 run_id, const char *name)
  * has caught that and gone on depends on it; so it has failed once and for all, unless it
  * is what the run has ended of, or nothing was done after it.
  */
-typedef struct Copy
+typedef struct MemoCopy
 {
 	const JsRun *to;
 	int32		last;
 	int32		failed;
 	int32		done_anew;		/* the one that is not copied; 0: none */
-} Copy;
+} MemoCopy;
 
 static void
 note_failure(Relation rel, HeapTuple tuple, void *arg)
 {
-	Copy	   *copy = arg;
+	MemoCopy   *copy = arg;
 	bool		isnull;
 	int32		seq = DatumGetInt32(heap_getattr(tuple, MEMO_SEQ, RelationGetDescr(rel), &isnull));
 
@@ -180,7 +180,7 @@ has_ended_of_request(int64 run_id)
 static void
 copy_memo(Relation rel, HeapTuple tuple, void *arg)
 {
-	const Copy *copy = arg;
+	const MemoCopy *copy = arg;
 	JsMemo		memo;
 
 	memo_from_tuple(rel, tuple, &memo);
@@ -195,7 +195,7 @@ copy_memo(Relation rel, HeapTuple tuple, void *arg)
 void
 js_memos_copy(int64 from, const JsRun *to)
 {
-	Copy		copy = {.to = to};
+	MemoCopy	copy = {.to = to};
 
 	js_table_visit("memo", "memo_pkey", from, from, note_failure, &copy);
 	if (copy.failed != 0 && (copy.failed == copy.last || has_ended_of_request(from)))
