@@ -151,6 +151,41 @@ check_callback(const char *parameter, const char *function)
 	(void) js_handler_lookup(function);
 }
 
+/* What is to be sent; returns the number of the argument that follows. */
+int
+js_http_take_request(FunctionCallInfo fcinfo, const JsHttpArguments *at, JsHttpDefinition *given)
+{
+	js_http_nothing_given(given);
+	given->method = js_required_text(fcinfo, at->method, "method");
+	given->url = js_required_text(fcinfo, at->url, "url");
+	given->body = jsonb_argument(fcinfo, at->body);
+	given->headers = jsonb_argument(fcinfo, at->headers);
+	if (!PG_ARGISNULL(at->params))
+		given->url = js_http_url_with_params(given->url, PG_GETARG_JSONB_P(at->params));
+	given->body_text = js_text_argument(fcinfo, at->body_text);
+	return take_arguments(fcinfo, at->sign_with, FIRST_COMMON, given);
+}
+
+/* The run that sends it, of the caller, if he may make requests. */
+void
+js_http_make_run(FunctionCallInfo fcinfo, const JsHttpArguments *at, const JsHttpDefinition *given,
+				 JsRun *run)
+{
+	ArrayType  *templates;
+	Jsonb	   *request;
+	JsJob		job;
+
+	js_http_check_may_request(GetUserId());
+	js_http_job(GetUserId(), &job);
+	templates = PG_ARGISNULL(at->keys) ? NULL : js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(at->keys));
+	request = js_http_define(NULL, given, JS_HTTP_OF_RUN);
+	js_http_prepare_run(run, &job, request, templates);
+	run->timeout = PG_ARGISNULL(at->timeout) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(at->timeout));
+	js_http_check_timeout(run->timeout);
+	run->max_attempts = PG_ARGISNULL(at->max_attempts) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(at->max_attempts));
+	run->priority = PG_ARGISNULL(at->priority) ? 0 : PG_GETARG_INT32(at->priority);
+}
+
 /*
  * method, url, body, headers, params, timeout, max_attempts, keys,
  * idempotency_key, on_conflict, idempotency_period, body_text, run_at, priority,
@@ -160,38 +195,23 @@ check_callback(const char *parameter, const char *function)
 Datum
 jobsched_http_request(PG_FUNCTION_ARGS)
 {
+	static const JsHttpArguments at = {
+		.method = 0,.url = 1,.body = 2,.headers = 3,.params = 4,.timeout = 5,.max_attempts = 6,
+		.keys = 7,.body_text = 11,.priority = 13,.sign_with = 14
+	};
 	JsHttpDefinition given;
 	JsIdempotency idempotency;
-	ArrayType  *templates;
-	Jsonb	   *request;
 	JsRun		run;
-	JsJob		job;
 	int			n;
 
 	js_check_may_write("http_request()");
-	js_http_nothing_given(&given);
-	given.method = js_required_text(fcinfo, 0, "method");
-	given.url = js_required_text(fcinfo, 1, "url");
-	given.body = jsonb_argument(fcinfo, 2);
-	given.headers = jsonb_argument(fcinfo, 3);
-	if (!PG_ARGISNULL(4))
-		given.url = js_http_url_with_params(given.url, PG_GETARG_JSONB_P(4));
-	given.body_text = js_text_argument(fcinfo, 11);
-	n = take_arguments(fcinfo, 14, FIRST_COMMON, &given);
+	n = js_http_take_request(fcinfo, &at, &given);
 	given.on_success = js_text_argument(fcinfo, n++);
 	given.on_failure = js_text_argument(fcinfo, n);
-	js_http_check_may_request(GetUserId());
-	js_http_job(GetUserId(), &job);
-	templates = PG_ARGISNULL(7) ? NULL : js_limit_keys_argument(PG_GETARG_ARRAYTYPE_P(7));
-	request = js_http_define(NULL, &given, JS_HTTP_OF_RUN);
+	js_http_make_run(fcinfo, &at, &given, &run);
 	check_callback("on_success", given.on_success);
 	check_callback("on_failure", given.on_failure);
-	js_http_prepare_run(&run, &job, request, templates);
-	run.timeout = PG_ARGISNULL(5) ? 0 : js_interval_us("timeout", PG_GETARG_INTERVAL_P(5));
-	js_http_check_timeout(run.timeout);
-	run.max_attempts = PG_ARGISNULL(6) ? 0 : js_retry_max_attempts(PG_GETARG_INT32(6));
 	run.run_at = js_queue_run_at(fcinfo, 12);
-	run.priority = PG_ARGISNULL(13) ? 0 : PG_GETARG_INT32(13);
 	js_after_arguments(fcinfo, 20, &run);
 	js_child_arguments(fcinfo, 22, &run);
 	js_event_arguments(fcinfo, 24, &run);

@@ -32,4 +32,24 @@ extern int	js_http_arguments(FunctionCallInfo fcinfo, int n,
 							  JsHttpDefinition *given, bool *any);
 extern void js_http_check_timeout(int64 timeout);
 
+/* Which arguments a function has that queues a request; from sign_with on they are in the order of the parameters. */
+typedef struct JsHttpArguments
+{
+	int			method;
+	int			url;
+	int			body;
+	int			headers;
+	int			params;
+	int			timeout;
+	int			max_attempts;
+	int			keys;
+	int			body_text;
+	int			priority;
+	int			sign_with;
+} JsHttpArguments;
+
+extern int	js_http_take_request(FunctionCallInfo fcinfo, const JsHttpArguments *at, JsHttpDefinition *given);
+extern void js_http_make_run(FunctionCallInfo fcinfo, const JsHttpArguments *at,
+							 const JsHttpDefinition *given, JsRun *run);
+
 #endif							/* JS_API_HTTP_H */

@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "http/limit_keys.h"
 #include "run/http_job.h"
+#include "run/procedure.h"
 #include "run/queue.h"
 #include "store/bounds.h"
 #include "utils/builtins.h"
@@ -171,7 +172,7 @@ queue_again(int64 run_id, ArrayType *from_step, JsRun *run, const JsJob *job)
 	if (run->nparents == 0)
 		run->parents = NULL;
 	js_retried_insert(run_id, js_queue_run(run), run->queued_at, from_steps);
-	js_memos_copy(run_id, run);
+	js_procedure_carry_over(run_id, run);
 	return run->run_id;
 }
 

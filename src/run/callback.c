@@ -48,13 +48,14 @@
  * ------------------------------------------------------------------------
  */
 
-static void
-push_response(JsonbParseState **state, const JsResponse *response)
+/* What was answered, in an object; status: what its status is called there. */
+void
+js_callback_push_response(JsonbParseState **state, const char *status, const JsResponse *response)
 {
 	JsonbValue	yes = {.type = jbvBool,.val.boolean = true};
 
 	if (response->status != 0)
-		js_json_push_number(state, "http_status", response->status);
+		js_json_push_number(state, status, response->status);
 	js_json_push_jsonb(state, "headers", response->headers);
 	js_json_push_text(state, "body", response->body);
 	if (response->body_bytes != NULL)
@@ -110,7 +111,7 @@ arguments_with(const JsEnding *ending, int parts)
 	if ((parts & PART_RESULT) && !is_deep(outcome->result))
 		js_json_push_jsonb(&state, "result", outcome->result);
 	if (ending->response != NULL && (parts & PART_RESPONSE))
-		push_response(&state, ending->response);
+		js_callback_push_response(&state, "http_status", ending->response);
 	if ((parts & PART_ARGS) && !is_deep(job->args) && !is_deep(run->args))
 		js_json_push_jsonb(&state, "args", js_run_args(job->args, run->args));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));

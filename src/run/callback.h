@@ -14,5 +14,6 @@
 
 extern bool js_callback_tells(const JsOutcome *outcome);
 extern void js_callback_queue(const JsEnding *ending);
+extern void js_callback_push_response(JsonbParseState **state, const char *status, const JsResponse *response);
 
 #endif							/* JS_CALLBACK_H */

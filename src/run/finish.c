@@ -17,6 +17,7 @@
 
 #include "run/callback.h"
 #include "run/finish.h"
+#include "run/procedure.h"
 
 /* The status and reason of a run that did end because it was to. */
 JsStatus
@@ -56,5 +57,9 @@ js_run_finish(const JsEnding *endings, int count)
 {
 	js_attempts_finish(endings, count);
 	for (int i = 0; i < count; i++)
+	{
 		js_callback_queue(&endings[i]);
+		if (endings[i].response != NULL)
+			js_procedure_answer(&endings[i]);
+	}
 }

@@ -103,8 +103,10 @@
 #include "run/context.h"
 #include "run/execsql.h"
 #include "run/procedure.h"
+#include "run/queue.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
+#include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
@@ -124,6 +126,7 @@ typedef struct Execution
 	bool		was_left;		/* somebody else has rolled one back */
 	bool		is_suspended;
 	JsMemo		sleep;			/* by this; run_id 0: that has a memo */
+	JsRun	   *request;		/* which is queued then; NULL: none */
 	TimestampTz until;
 	const char *reason;
 	HTAB	   *names;			/* of the steps that it has come by */
@@ -334,6 +337,7 @@ js_procedure_suspend(const JsMemo *memo, TimestampTz until, const char *reason)
 		execution.sleep.name = keep(memo->name);
 		execution.sleep.event = keep(memo->event);
 		execution.sleep.step = keep(memo->step);
+		execution.sleep.error = NULL;
 	}
 	execution.is_suspended = true;
 	execution.until = until;
@@ -348,10 +352,33 @@ is_suspension(void)
 	return execution.is_suspended && js_seat_is_cancelled(js_current_run->run_id) == JS_CANCEL_NONE;
 }
 
+/* Unwinds the procedure, which goes on once a request has ended that is queued now. */
+void
+js_procedure_suspend_for_request(const JsMemo *memo, const JsRun *request)
+{
+	MemoryContext outer = MemoryContextSwitchTo(execution.context);
+
+	execution.request = palloc(sizeof(JsRun));
+	*execution.request = *request;
+	execution.request->request = (Jsonb *) PG_DETOAST_DATUM_COPY(JsonbPGetDatum(request->request));
+	if (request->keys != NULL)
+		execution.request->keys = (ArrayType *) PG_DETOAST_DATUM_COPY(PointerGetDatum(request->keys));
+	execution.request->traceparent = keep(request->traceparent);
+	MemoryContextSwitchTo(outer);
+	js_procedure_suspend(memo, js_clock_now(), JS_REASON_REQUESTS);
+}
+
 /* In the transaction of the record. */
 static void
 record_suspension(void)
 {
+	if (execution.request != NULL)
+	{
+		PreventCommandIfReadOnly("jobsched.http_step()");
+		PushActiveSnapshot(GetTransactionSnapshot());
+		execution.sleep.request_id = js_queue_run(execution.request);
+		PopActiveSnapshot();
+	}
 	if (execution.sleep.run_id != 0)
 	{
 		/* It may wait for another thing than before. */
@@ -442,12 +469,12 @@ check_place(const char *what)
 static void
 check_name(const char *name)
 {
-	if (name[0] == '\0' || strlen(name) > JS_MAX_MEMO_NAME)
+	if (!js_memo_is_of_step(name) || strlen(name) > JS_MAX_MEMO_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid name of a step: \"%.*s\"",
 						pg_mbcliplen(name, strlen(name), MOST_QUOTED), name),
-				 errhint("A name has 1 to %d bytes.", JS_MAX_MEMO_NAME)));
+				 errhint("A name has 1 to %d bytes, and does not begin with a control character.", JS_MAX_MEMO_NAME)));
 }
 
 /* Nobody has come by this name in this execution. */
@@ -489,11 +516,13 @@ what_it_was(const JsMemo *memo)
 		return psprintf("It has called function \"%s\".", memo->function);
 	if (memo->event != NULL)
 		return psprintf("It has waited for event \"%s\".", memo->event);
+	if (memo->request_id != 0)
+		return psprintf("It has sent the request of run " INT64_FORMAT ".", memo->request_id);
 	return "It was a sleep.";
 }
 
-pg_noreturn static void
-refuse_other(const char *name, const char *detail)
+void
+js_procedure_refuse_changed(const char *name, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -505,7 +534,7 @@ refuse_other(const char *name, const char *detail)
 void
 js_procedure_refuse_other(const JsMemo *memo)
 {
-	refuse_other(memo->name, what_it_was(memo));
+	js_procedure_refuse_changed(memo->name, what_it_was(memo));
 }
 
 void
@@ -538,7 +567,7 @@ check_same(const JsMemo *memo, const char *function, Jsonb *args)
 	if (memo->function == NULL || strcmp(memo->function, function) != 0)
 		js_procedure_refuse_other(memo);
 	if (memo->args_hash != hash_of(args))
-		refuse_other(memo->name, "Its arguments were others.");
+		js_procedure_refuse_changed(memo->name, "Its arguments were others.");
 }
 
 static void
@@ -648,7 +677,7 @@ js_procedure_sleep(const char *name, int64 delay)
 		memo.sleeps_until = js_clock_now() + delay;
 		js_procedure_suspend(&memo, memo.sleeps_until, "snoozed");
 	}
-	if (memo.function != NULL || memo.event != NULL)
+	if (memo.function != NULL || memo.event != NULL || memo.request_id != 0)
 		js_procedure_refuse_other(&memo);
 	if (js_clock_now() < memo.sleeps_until)
 		js_procedure_suspend(NULL, memo.sleeps_until, "snoozed");

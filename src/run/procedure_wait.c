@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * procedure_wait.c
- *		await_event(): durable procedures that wait for events.
+ *		await_event(): durable procedures that wait for events; and the ends of waits.
  *
  * DATA FLOW
  *
@@ -57,9 +57,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Of a memo that goes on; no step has it. */
-#define NO_NAME ""
-
 /* ------------------------------------------------------------------------
  * The end of a wait
  * ------------------------------------------------------------------------
@@ -67,7 +64,7 @@
 
 /* Takes over what has come. */
 static bool
-has_ended(JsMemo *wait)
+event_has_ended(JsMemo *wait)
 {
 	int64		event_id = js_event_match_find(wait->run_id, wait->event);
 	JsEvent		event;
@@ -82,11 +79,23 @@ has_ended(JsMemo *wait)
 	return true;
 }
 
+static bool
+has_ended(JsMemo *wait)
+{
+	if (wait->step == NULL)
+		return false;
+	return wait->request_id != 0 ? js_procedure_request_has_ended(wait) :
+		wait->event != NULL && event_has_ended(wait);
+}
+
 static void
 record_end(JsMemo *wait)
 {
-	js_memo_delete(wait->run_id, NO_NAME);
-	js_event_match_delete(wait->run_id, wait->event);
+	js_memo_delete(wait->run_id, JS_MEMO_WAIT);
+	if (wait->request_id != 0)
+		js_procedure_request_forget(wait);
+	else
+		js_event_match_delete(wait->run_id, wait->event);
 	wait->name = wait->step;
 	wait->step = NULL;
 	wait->owner = js_current_run->owner;
@@ -103,8 +112,7 @@ js_procedure_end_wait(MemoryContext context)
 {
 	JsMemo		wait;
 
-	if (!js_memo_find(js_current_run->run_id, NO_NAME, &wait) || wait.event == NULL ||
-		wait.step == NULL || !has_ended(&wait))
+	if (!js_memo_find(js_current_run->run_id, JS_MEMO_WAIT, &wait) || !has_ended(&wait))
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	js_procedure_check_is_ours();
@@ -167,9 +175,9 @@ js_procedure_await_event(const char *name, const char *event, int64 timeout)
 		return memo.result;
 	}
 	refuse_awaited(event);
-	if (js_memo_find(js_current_run->run_id, NO_NAME, &memo) && is_same(&memo, name, event))
+	if (js_memo_find(js_current_run->run_id, JS_MEMO_WAIT, &memo) && is_same(&memo, name, event))
 		js_procedure_suspend(NULL, js_clock_now(), JS_REASON_AWAITS);
-	js_procedure_init_memo(&memo, NO_NAME);
+	js_procedure_init_memo(&memo, JS_MEMO_WAIT);
 	memo.step = name;
 	memo.event = event;
 	memo.event_came = js_memos_last_event(memo.run_id, event);

@@ -14,6 +14,7 @@
 
 /* What discard() raises. */
 #define JS_ERRCODE_DISCARDED MAKE_SQLSTATE('J', 'S', '0', '0', '1')
+#define JS_ERRCODE_REQUEST MAKE_SQLSTATE('J', 'S', '0', '0', '2')	/* JS_SQLSTATE_REQUEST */
 
 extern int32 js_retry_max_attempts(int32 given);
 extern void js_retry_check_conditions(const char *parameter, ArrayType *conditions);

@@ -611,6 +611,7 @@ extern void sched_upstream_follow(TimestampTz now);
 /* sched_event.c */
 extern void sched_event_begin(RunEntry *run, const JsRun *row);
 extern void sched_event_go_on(RunEntry *run, int32 depth);
+extern void sched_event_tell_procedure(int64 run_id);
 extern void sched_event_await(RunEvents *events, const char *name, int64 open_for);
 extern void sched_event_forget_keys(RunEvents *events);
 extern void sched_event_end(RunEvents *events);

@@ -148,14 +148,34 @@ look_for_all(Look *look, ArrayType *wait_for)
 	return all;
 }
 
-/* Whether a procedure goes on: the event has come, or its time is over. */
+/*
+ * Whether a request that a procedure waits for has ended.  If not it is in memory then,
+ * and tells when it leaves that; else the look is made again.
+ */
+static bool
+request_has_ended(Look *look, int64 request_id, TimestampTz now)
+{
+	JsRun		head;
+
+	look->left--;
+	if (!js_run_see_head(request_id, &head))
+		return true;
+	look->is_held = sched_run_load(request_id, now) == NULL;
+	return false;
+}
+
+/* Whether a procedure goes on: the event has come, or its time is over; or the request has ended. */
 static bool
 look_for_procedure(Look *look, TimestampTz now)
 {
 	JsMemo		wait;
 
 	look->left--;
-	if (!js_memo_find(look->run_id, "", &wait) || wait.event == NULL)
+	if (!js_memo_find(look->run_id, JS_MEMO_WAIT, &wait))
+		return true;
+	if (wait.request_id != 0)
+		return request_has_ended(look, wait.request_id, now);
+	if (wait.event == NULL)
 		return true;
 	look->events->until = wait.sleeps_until;
 	look->after = wait.event_came;

@@ -320,7 +320,7 @@ sched_event_begin(RunEntry *run, const JsRun *row)
 	events->until = row->wait_until;
 }
 
-/* A run waits that has been executed: its procedure does, for one event. */
+/* A run waits that has been executed: its procedure does, for one event or a request. */
 void
 sched_event_go_on(RunEntry *run, int32 depth)
 {
@@ -347,6 +347,16 @@ tell(RunEvents *events)
 {
 	if (events->turns == NULL)
 		put_on(events, &to_see);
+}
+
+/* A request that a run has sent has left the memory: its procedure may wait for that. */
+void
+sched_event_tell_procedure(int64 run_id)
+{
+	RunEntry   *run = sched_run_find(run_id);
+
+	if (run != NULL && run->events != NULL && run->events->of_procedure)
+		tell(run->events);
 }
 
 /* The first who awaits it looks. */

@@ -183,6 +183,17 @@ sched_run_place(RunEntry *run, RunEntryState state)
 	note_promotable(run->job);
 }
 
+/* Its parent may be a procedure that waits for it. */
+static void
+leave_parent(RunEntry *run)
+{
+	int64		parent = run->own_request && run->child != NULL ? sched_child_parent(run) : 0;
+
+	sched_child_leave(run);
+	if (parent != 0)
+		sched_event_tell_procedure(parent);
+}
+
 void
 sched_run_forget(RunEntry *run)
 {
@@ -191,7 +202,7 @@ sched_run_forget(RunEntry *run)
 	sched_after_leave(run);
 	sched_event_leave(run, true);
 	sched_children_tell(run->run_id);
-	sched_child_leave(run);
+	leave_parent(run);
 	sched_limits_detach(run);
 	sched_steps_follow(run->job);
 	if (run->stop != NULL && run->stop->second != NULL)
@@ -209,7 +220,7 @@ sched_run_give_way(RunEntry *run, OwnerEntry *room)
 	sched_run_place(run, RUN_HELD);
 	sched_after_give_way(run, room);
 	sched_event_leave(run, false);
-	sched_child_leave(run);
+	leave_parent(run);
 	sched_limits_detach(run);
 	sched_run_free(run);
 }

@@ -68,14 +68,15 @@ COMMENT ON COLUMN jobsched.events.taken_by IS 'which run has taken it, of one th
 
 -- What a procedure has done, a row for each step, sleep and wait.  Written by the worker, in
 -- the transaction of the step; kept as long as the record of the run.  A wait that goes on
--- has the empty name, which no step has.
+-- has the empty name, which no step has.  What was answered to a request has one that begins
+-- with a control character, until its wait ends; it is written by who records the request's end.
 CREATE TABLE jobsched_internal.memo (
 	run_id bigint NOT NULL,
 	name text COLLATE "C" NOT NULL,
 	seq integer NOT NULL,
 	job_id bigint NOT NULL,
 	owner oid NOT NULL,
-	-- NULL: it is a sleep or a wait
+	-- NULL: it is a sleep, a wait or a request
 	function text,
 	args_hash bigint,
 	result jsonb,
@@ -86,5 +87,8 @@ CREATE TABLE jobsched_internal.memo (
 	event text COLLATE "C",
 	event_came bigint,
 	step text COLLATE "C",
+	-- of a request: its run, and how that has failed
+	request_run_id bigint,
+	error text,
 	PRIMARY KEY (run_id, name)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);

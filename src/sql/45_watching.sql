@@ -113,18 +113,20 @@ WHERE (r.after_when IS NOT NULL OR r.wait_for IS NOT NULL) AND r.attempt = 0 AND
 	AND jobsched_internal.may_see(r.owner)::integer <> 0
 UNION ALL
 -- durable procedures
-SELECT r.run_id, r.job_id, n.name, pg_catalog.pg_get_userbyid(r.owner), NULL, 0, '{}', m.stored_at, r.run_at,
+SELECT r.run_id, r.job_id, n.name, pg_catalog.pg_get_userbyid(r.owner), NULL,
+	pg_catalog.num_nonnulls(m.request_run_id), pg_catalog.array_remove(ARRAY[m.request_run_id], NULL), m.stored_at, r.run_at,
 	NULL, e.events, m.sleeps_until
 FROM jobsched_internal.run r
 	JOIN jobsched_internal.memo m ON m.run_id = r.run_id AND m.name = ''
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id,
-	LATERAL (SELECT jobsched_internal.awaits(r.run_id, ARRAY[m.event]) AS events) e
-WHERE r.status = 'retrying' AND r.reason = 'waiting_for_event' AND e.events <> '{}'
+	LATERAL (SELECT CASE WHEN m.event IS NULL THEN '{}' ELSE jobsched_internal.awaits(r.run_id, ARRAY[m.event]) END AS events) e
+WHERE r.status = 'retrying' AND (r.reason = 'waiting_for_event' AND e.events <> '{}'
+		OR r.reason = 'waiting_for_request' AND EXISTS (SELECT FROM jobsched_internal.run q WHERE q.run_id = m.request_run_id))
 	AND jobsched_internal.may_see(r.owner)::integer <> 0;
-COMMENT ON VIEW jobsched.waiting IS 'The runs that wait for other runs or for events (parameters after and wait_for of trigger() and its like, and await_event()), and for which.';
+COMMENT ON VIEW jobsched.waiting IS 'The runs that wait for other runs or for events (parameters after and wait_for of trigger() and its like, await_event() and http_step()), and for which.';
 COMMENT ON COLUMN jobsched.waiting.parents IS 'how many of the runs that it waits for have not ended; 1000: at least as many';
 COMMENT ON COLUMN jobsched.waiting.parent_ids IS 'the ten newest of these';
-COMMENT ON COLUMN jobsched.waiting.since IS 'when it was queued; of await_event(): when that began to wait';
+COMMENT ON COLUMN jobsched.waiting.since IS 'when it was queued; of await_event() and http_step(): when that began to wait';
 COMMENT ON COLUMN jobsched.waiting.run_at IS 'before this it does not start in any case';
 COMMENT ON COLUMN jobsched.waiting.delay IS 'of a step: how long after the last of these has ended it starts';
 COMMENT ON COLUMN jobsched.waiting.events IS 'the names of events that have not come';
@@ -165,7 +167,7 @@ FROM (
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 		LEFT JOIN jobsched_internal.job_of_run d ON d.job_id = r.job_id
 	WHERE r.status <> ALL (ARRAY['running', 'waiting']) AND jobsched_internal.may_see(r.owner)
-		AND r.reason IS DISTINCT FROM 'waiting_for_event'
+		AND COALESCE(r.reason, '') NOT IN ('waiting_for_event', 'waiting_for_request')
 		AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
 			OR NOT jobsched_internal.waits(r.run_id, r.wait_for))
 ) u

@@ -82,7 +82,7 @@ FROM jobsched_internal.limit_definition d
 		-- who queues elements of a step takes no place
 		WHERE j.queue IS NOT NULL AND (j.step_for_each IS NULL OR r.source <> 'step')
 			AND r.status <> 'waiting' AND (r.status = 'running' OR (r.run_at <= jobsched_internal.clock_now()
-			AND r.reason IS DISTINCT FROM 'waiting_for_event'
+			AND COALESCE(r.reason, '') NOT IN ('waiting_for_event', 'waiting_for_request')
 			AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
 				OR NOT jobsched_internal.waits(r.run_id, r.wait_for))
 			AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0
@@ -114,7 +114,7 @@ FROM jobsched_internal.limit_definition d
 			JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			CROSS JOIN LATERAL pg_catalog.unnest(r.keys) AS k (key)
 		WHERE r.status <> 'waiting' AND (r.status = 'running' OR (r.run_at <= jobsched_internal.clock_now()
-			AND r.reason IS DISTINCT FROM 'waiting_for_event'
+			AND COALESCE(r.reason, '') NOT IN ('waiting_for_event', 'waiting_for_request')
 			AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
 				OR NOT jobsched_internal.waits(r.run_id, r.wait_for))
 			AND (j.step_delay IS NULL OR r.after_when IS NULL OR r.attempt > 0

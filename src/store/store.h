@@ -61,6 +61,9 @@
 #define JS_SQLSTATE_STATUS "JS"
 #define JS_SQLSTATE_GONE JS_SQLSTATE_STATUS "410"
 
+/* Of a request of a durable procedure that has failed. */
+#define JS_SQLSTATE_REQUEST "JS002"
+
 /* How the statements of a command become transactions. */
 typedef enum JsMode
 {
@@ -648,16 +651,33 @@ typedef struct JsMemo
 	int64		event_came;		/* as in the event that it has got; while it
 								 * goes on, in the last one of that name */
 	const char *step;			/* of a wait that goes on, which has no name */
+	int64		request_id;		/* of a request: its run; 0: it is none */
+	const char *error;			/* of one that has failed */
 } JsMemo;
 
-/* The reason of a run whose procedure waits for an event. */
-#define JS_REASON_AWAITS "waiting_for_event"
+/*
+ * Names that no step has: of a wait that goes on, and what those begin with of what was
+ * answered to a request.  They sort before all others.
+ */
+#define JS_MEMO_WAIT ""
+#define JS_MEMO_ANSWER "\001"
 
-/* Whether it does, by the row of the run. */
+static inline bool
+js_memo_is_of_step(const char *name)
+{
+	return (unsigned char) name[0] >= ' ';
+}
+
+/* The reasons of runs whose procedures wait for an event, and for a request. */
+#define JS_REASON_AWAITS "waiting_for_event"
+#define JS_REASON_REQUESTS "waiting_for_request"
+
+/* Whether they do, by the row of the run. */
 static inline bool
 js_run_awaits(const JsRun *run)
 {
-	return run->status == JS_RUN_RETRYING && run->reason != NULL && strcmp(run->reason, JS_REASON_AWAITS) == 0;
+	return run->status == JS_RUN_RETRYING && run->reason != NULL &&
+		(strcmp(run->reason, JS_REASON_AWAITS) == 0 || strcmp(run->reason, JS_REASON_REQUESTS) == 0);
 }
 
 extern void js_memo_insert(const JsMemo *memo);

@@ -543,6 +543,7 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->wait_for = js_row_head_array(row, HISTORY_WAIT_FOR);
 	run->wait_timeout = js_row_interval(row, HISTORY_WAIT_TIMEOUT);
 	outcome->reason = js_row_text(row, HISTORY_REASON);
+	outcome->sqlstate = js_row_text(row, HISTORY_SQLSTATE);
 	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
 }
 

@@ -21,7 +21,8 @@
 enum MemoColumn
 {
 	MEMO_RUN_ID = 1, MEMO_NAME, MEMO_SEQ, MEMO_JOB_ID, MEMO_OWNER, MEMO_FUNCTION, MEMO_ARGS_HASH,
-	MEMO_RESULT, MEMO_SLEEPS_UNTIL, MEMO_STORED_AT, MEMO_EVENT, MEMO_EVENT_CAME, MEMO_STEP
+	MEMO_RESULT, MEMO_SLEEPS_UNTIL, MEMO_STORED_AT, MEMO_EVENT, MEMO_EVENT_CAME, MEMO_STEP,
+	MEMO_REQUEST_RUN_ID, MEMO_ERROR
 };
 
 /* Rows that are looked at in one step of the scheduler. */
@@ -47,6 +48,8 @@ memo_from_tuple(Relation rel, HeapTuple tuple, JsMemo *memo)
 	memo->event = js_row_text(&row, MEMO_EVENT);
 	memo->event_came = row.nulls[MEMO_EVENT_CAME - 1] ? 0 : DatumGetInt64(row.values[MEMO_EVENT_CAME - 1]);
 	memo->step = js_row_text(&row, MEMO_STEP);
+	memo->request_id = row.nulls[MEMO_REQUEST_RUN_ID - 1] ? 0 : DatumGetInt64(row.values[MEMO_REQUEST_RUN_ID - 1]);
+	memo->error = js_row_text(&row, MEMO_ERROR);
 }
 
 /* Nobody else may have a row of this run and name: if somebody has, it is an error. */
@@ -63,7 +66,7 @@ js_memo_insert(const JsMemo *memo)
 	js_row_set(&row, MEMO_JOB_ID, Int64GetDatum(memo->job_id));
 	js_row_set(&row, MEMO_OWNER, ObjectIdGetDatum(memo->owner));
 	js_row_set_text(&row, MEMO_FUNCTION, memo->function);
-	if (memo->function != NULL)
+	if (memo->function != NULL || memo->request_id != 0)
 		js_row_set(&row, MEMO_ARGS_HASH, Int64GetDatum(memo->args_hash));
 	js_row_set_jsonb(&row, MEMO_RESULT, memo->result);
 	js_row_set_timestamp(&row, MEMO_SLEEPS_UNTIL, memo->sleeps_until);
@@ -72,6 +75,9 @@ js_memo_insert(const JsMemo *memo)
 	if (memo->event_came != 0)
 		js_row_set(&row, MEMO_EVENT_CAME, Int64GetDatum(memo->event_came));
 	js_row_set_text(&row, MEMO_STEP, memo->step);
+	if (memo->request_id != 0)
+		js_row_set(&row, MEMO_REQUEST_RUN_ID, Int64GetDatum(memo->request_id));
+	js_row_set_text(&row, MEMO_ERROR, memo->error);
 	js_table_insert(rel, &row);
 	table_close(rel, RowExclusiveLock);
 	CommandCounterIncrement();
@@ -134,18 +140,54 @@ js_memo_delete(int64 run_id, const char *name)
 	CommandCounterIncrement();
 }
 
-/* But for a wait that has not ended: that begins anew. */
+/*
+ * How far a run has come, and where a request has failed last, by seq.  A procedure that
+ * has caught that and gone on depends on it; so it has failed once and for all, unless it
+ * is what the run has ended of, or nothing was done after it.
+ */
+typedef struct MemoCopy
+{
+	const JsRun *to;
+	int32		last;
+	int32		failed;
+	int32		done_anew;		/* the one that is not copied; 0: none */
+} MemoCopy;
+
+static void
+note_failure(Relation rel, HeapTuple tuple, void *arg)
+{
+	MemoCopy   *copy = arg;
+	bool		isnull;
+	int32		seq = DatumGetInt32(heap_getattr(tuple, MEMO_SEQ, RelationGetDescr(rel), &isnull));
+
+	copy->last = Max(copy->last, seq);
+	(void) heap_getattr(tuple, MEMO_ERROR, RelationGetDescr(rel), &isnull);
+	if (!isnull)
+		copy->failed = Max(copy->failed, seq);
+}
+
+static bool
+has_ended_of_request(int64 run_id)
+{
+	JsRun		run = {0};
+	JsOutcome	outcome = {0};
+
+	return js_history_find(run_id, &run, &outcome) && outcome.sqlstate != NULL &&
+		strcmp(outcome.sqlstate, JS_SQLSTATE_REQUEST) == 0;
+}
+
+/* But for a wait that has not ended, which begins anew. */
 static void
 copy_memo(Relation rel, HeapTuple tuple, void *arg)
 {
-	const JsRun *run = arg;
+	const MemoCopy *copy = arg;
 	JsMemo		memo;
 
 	memo_from_tuple(rel, tuple, &memo);
-	if (memo.name[0] == '\0')
+	if (!js_memo_is_of_step(memo.name) || (memo.error != NULL && memo.seq == copy->done_anew))
 		return;
-	memo.run_id = run->run_id;
-	memo.owner = run->owner;
+	memo.run_id = copy->to->run_id;
+	memo.owner = copy->to->owner;
 	js_memo_insert(&memo);
 }
 
@@ -153,7 +195,12 @@ copy_memo(Relation rel, HeapTuple tuple, void *arg)
 void
 js_memos_copy(int64 from, const JsRun *to)
 {
-	js_table_visit("memo", "memo_pkey", from, from, copy_memo, unconstify(JsRun *, to));
+	MemoCopy	copy = {.to = to};
+
+	js_table_visit("memo", "memo_pkey", from, from, note_failure, &copy);
+	if (copy.failed != 0 && (copy.failed == copy.last || has_ended_of_request(from)))
+		copy.done_anew = copy.failed;
+	js_table_visit("memo", "memo_pkey", from, from, copy_memo, &copy);
 }
 
 /* The waits of a run for an event. */

@@ -112,6 +112,7 @@ my %wrong = (
 	step => [ q{('a', 'missing.function', '{}', NULL)}, "(NULL, NULL, NULL, NULL)" ],
 	sleep => [ "(NULL, '0')", "('a', NULL)" ],
 	await_event => [ "(NULL, '0', NULL)", "('', '0', NULL)", "('a', '-1 s', NULL)", "('a', '0', NULL, '')" ],
+	http_step => [ "(NULL, 'GET', '$url', NULL, NULL)", "('a', NULL, '$url', NULL, NULL)", "('a', 'GET', 'ftp://x', NULL, NULL)", "('a', 'GET', '$url', NULL, NULL, '[]')", "('a', 'POST', '$url', '1', NULL, body_text => 'x')", "('', 'GET', 'x', NULL, NULL)" ],
 	adopt => [ '()' ],
 	stop_processing => [ '()' ],
 	start_processing => [ '()' ],
@@ -167,7 +168,7 @@ for my $function (sort keys %wrong)
 {
 	for my $call (@{ $wrong{$function} })
 	{
-		my $sql = $call !~ /^\(/ ? $call : ($function =~ /^(?:wait_run|step|sleep|await_event)$/ ? 'CALL' : 'SELECT') . " jobsched.$function$call";
+		my $sql = $call !~ /^\(/ ? $call : ($function =~ /^(?:wait_run|step|sleep|await_event|http_step)$/ ? 'CALL' : 'SELECT') . " jobsched.$function$call";
 
 		push @values, "('$function', \$c\$$sql\$c\$)";
 	}
