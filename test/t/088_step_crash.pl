@@ -1,0 +1,168 @@
+# Copyright (c) 2026, jobsched contributors
+
+# kill -9 in the middle of what the scheduler writes in one step, when one end is followed
+# by others: runs that wait, children, steps of a workflow, what undoes them.  A session of
+# a superuser holds one of the rows after another that the scheduler is to write, so that
+# it has written those before this one, and not those behind it.  Whatever the row, all
+# runs end as if nothing had happened, each once.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use JobschedTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $db = 'postgres';
+my $superuser = getpwuid($<);
+my $node = jobsched_node('step_crash', conf => "restart_after_crash = on\nfsync = off\n");
+
+create_extension($node, $db);
+define_clock($node, $db);
+
+sub psql
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, $superuser, $sql);
+}
+
+sub app
+{
+	my ($sql) = @_;
+	return session_sql($node, $db, 'app', $sql);
+}
+
+psql(q{CREATE ROLE app LOGIN; CREATE SCHEMA app AUTHORIZATION app; GRANT USAGE ON SCHEMA jobsched TO app});
+app(q{
+	CREATE TABLE app.effect (run_id bigint, job text);
+	CREATE FUNCTION app.act(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO app.effect VALUES (jobsched.run_id(), jobsched.job_name())';
+	CREATE TABLE app.told (run_id bigint);
+	CREATE FUNCTION app.tell(run jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO app.told VALUES ((run ->> ''run_id'')::bigint)';
+	SELECT jobsched.create_job('held', handler => 'app.act');
+	SELECT jobsched.pause_job('held');
+	SELECT jobsched.create_job('free', handler => 'app.act', on_success => 'app.tell');
+	SELECT jobsched.create_job('flow', on_failure => 'app.tell', steps => '[
+		{"name": "a", "handler": "app.act", "undo": {"handler": "app.act"}},
+		{"name": "w", "handler": "app.act", "wait_for": ["go"], "wait_timeout": "2 days"},
+		{"name": "x", "handler": "app.act"},
+		{"name": "y", "handler": "app.act", "after": ["w"], "when": "always"},
+		{"name": "z", "handler": "app.act", "after": ["w"], "when": "failure"}]')});
+
+# ------------------------------------------------------------------------
+# What is followed by others
+# ------------------------------------------------------------------------
+
+# Runs of each kind are made, by name; then something happens to them.
+my %runs;
+
+sub step_runs
+{
+	return (flow => $runs{flow}, map { split /\|/ } split /\n/, psql("SELECT step, run_id FROM jobsched.steps WHERE workflow_run_id = $runs{flow}"));
+}
+
+sub begin_flow
+{
+	$runs{flow} = app(q{SELECT jobsched.trigger('flow')});
+	until_true($node, $db, "SELECT EXISTS (SELECT FROM jobsched.steps WHERE workflow_run_id = $runs{flow} AND step = 'w' AND reason = 'waiting_for_event')", 'a step waits for an event');
+	return %runs = step_runs();
+}
+
+my %cases = (
+	'a parent is cancelled' => {
+		begin => sub {
+			$runs{a} = app(q{SELECT jobsched.trigger('held')});
+			$runs{b} = app("SELECT jobsched.trigger('free', after => '{$runs{a}}')");
+			$runs{c} = app("SELECT jobsched.trigger('free', after => '{$runs{b}}')");
+			$runs{d} = app("SELECT jobsched.trigger('free', after => '{$runs{a}}', after_when => 'failure')");
+			$runs{e} = app("SELECT jobsched.trigger('free', after => '{$runs{b},$runs{c}}', after_when => 'done')");
+		},
+		happens => sub { app("SELECT jobsched.cancel_run($runs{a})") },
+		ends => 'a cancelled cancelled, b skipped upstream_failed, c skipped upstream_skipped, d succeeded, e succeeded',
+		told => 'd e',
+		held => [qw(a b c d e)] },
+	'a batch is cancelled' => {
+		begin => sub {
+			$runs{batch} = app(q{SELECT jobsched.trigger_batch('held', '{NULL,NULL,NULL}', on_complete => 'free')});
+			@runs{qw(m1 m2 m3)} = split /\n/, psql("SELECT run_id FROM jobsched.runs WHERE parent_run_id = $runs{batch} ORDER BY run_id");
+			$runs{next} = psql("SELECT run_id FROM jobsched.waiting WHERE $runs{batch} = ANY (parent_ids)");
+		},
+		happens => sub { app("SELECT jobsched.cancel_run($runs{batch})") },
+		ends => 'batch cancelled cancelled, m1 cancelled parent_ended, m2 cancelled parent_ended, m3 cancelled parent_ended, next succeeded',
+		told => 'next',
+		held => [qw(m1 m3 batch next)] },
+	'a workflow run is cancelled' => {
+		begin => \&begin_flow,
+		happens => sub { app("SELECT jobsched.cancel_run($runs{flow})") },
+		ends => 'a succeeded, flow cancelled cancelled, undo succeeded, undo:a succeeded, w cancelled parent_ended, x cancelled parent_ended, y succeeded, z cancelled parent_ended',
+		told => '',
+		held => [qw(w x z undo flow)] },
+	'the time of a step is over' => {
+		begin => sub { set_clock($node, $db, psql('SELECT clock_timestamp()')); begin_flow() },
+		happens => sub { set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '49 h'})) },
+		again => 1,
+		ends => 'a succeeded, flow failed child_failed, undo succeeded, undo:a succeeded, w timed_out no_event, x skipped upstream_failed, y succeeded, z succeeded',
+		told => 'flow',
+		held => [qw(w x undo flow)] });
+
+# ------------------------------------------------------------------------
+# kill -9
+# ------------------------------------------------------------------------
+
+my $kills = 0;
+
+sub kill_it
+{
+	my $pid = scheduler_pid($node, $db);
+
+	until_true($node, $db, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $pid AND NOT granted)", 'the scheduler waits for the row');
+	end_sessions($node);
+	if (++$kills % 2)
+	{
+		kill 'KILL', $pid;
+		wait_connection($node, $db);
+	}
+	else
+	{
+		kill_and_start($node);
+	}
+	return;
+}
+
+for my $name (sort keys %cases)
+{
+	my $case = $cases{$name};
+
+	for my $held (@{ $case->{held} })
+	{
+		my $what = "$name, killed at $held";
+
+		%runs = ();
+		$case->{begin}->();
+		my $gate = close_gate($node, $db, "SELECT FROM jobsched_internal.run WHERE run_id = $runs{$held} FOR UPDATE");
+		$case->{happens}->();
+		kill_it();
+		eval { $gate->quit };
+		wait_scheduler($node, $db);
+		# the clock of a server that has been started is the real one
+		$case->{happens}->() if $case->{again} && $kills % 2 == 0;
+		wait_drained($node, $db);
+		%runs = step_runs() if $runs{flow};
+		my %names = reverse %runs;
+		my $ids = join ',', values %runs;
+		is(join(', ', sort map { my ($id, $end) = split /\|/; "$names{$id} $end" } split /\n/,
+				psql("SELECT run_id || '|' || concat_ws(' ', status, reason) FROM jobsched.runs WHERE run_id IN ($ids)")), $case->{ends}, "$what: each run ends as it was to end, once");
+		is(join(' ', sort map { $names{$_} // 'other' } split /\n/, psql('SELECT run_id FROM app.effect WHERE run_id >= ' . (sort { $a <=> $b } values %runs)[0])),
+			join(' ', sort map { /^(\S+) succeeded/ && $1 ne 'undo' ? $1 : () } split /, /, $case->{ends}), "$what: what was to be executed is, once");
+		is(join(' ', sort map { $names{$_} // 'other' } split /\n/, psql('SELECT run_id FROM app.told WHERE run_id >= ' . (sort { $a <=> $b } values %runs)[0])), $case->{told}, "$what: functions are told once");
+		is(psql('SELECT (SELECT count(*) FROM jobsched_internal.dependency), (SELECT count(*) FROM jobsched_internal.run_stop), (SELECT count(*) FROM jobsched_internal.event_match)'), '0|0|0', "$what: nothing is left");
+		set_clock($node, $db, undef);
+	}
+}
+
+end_sessions($node);
+check_log($node, killed => 1, allow => qr/unexpected postmaster exit|terminating connection/);
+$node->stop;
+done_testing();
