@@ -151,7 +151,8 @@ sub model
 		my $was = $before ? $before->{$name} : undef;
 
 		$when ||= 'success';
-		if ($was && $was->{status} eq 'succeeded' && $is_free && !grep { $_ eq $name } @anew)
+		$is_free = 0 if grep { $_ eq $name } @anew;
+		if ($was && $was->{status} eq 'succeeded' && $is_free)
 		{
 			$fate{$name} = 'carried';
 			$run{$name} = { status => 'succeeded', reason => 'carried_over', of => $was->{of} };

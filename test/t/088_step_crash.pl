@@ -1,10 +1,11 @@
 # Copyright (c) 2026, jobsched contributors
 
-# kill -9 in the middle of what the scheduler writes in one step, when one end is followed
-# by others: runs that wait, children, steps of a workflow, what undoes them.  A session of
-# a superuser holds one of the rows after another that the scheduler is to write, so that
-# it has written those before this one, and not those behind it.  Whatever the row, all
-# runs end as if nothing had happened, each once.
+# kill -9 in the middle of what the scheduler writes when one end is followed by others:
+# runs that wait, children, steps of a workflow, what undoes them.  A session of a
+# superuser holds a table that the scheduler is to write to, so that it is killed between
+# two writes of one step; or it holds the row of a run, which the scheduler passes over,
+# so that it is killed when some of them have ended and others have not.  Whatever that is,
+# all runs end as if nothing had happened, each once.
 
 use strict;
 use warnings;
@@ -43,6 +44,7 @@ app(q{
 	CREATE FUNCTION app.tell(run jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO app.told VALUES ((run ->> ''run_id'')::bigint)';
 	SELECT jobsched.create_job('held', handler => 'app.act');
 	SELECT jobsched.pause_job('held');
+	SELECT jobsched.create_job('later', command => 'SELECT 1');
 	SELECT jobsched.create_job('free', handler => 'app.act', on_success => 'app.tell');
 	SELECT jobsched.create_job('flow', on_failure => 'app.tell', steps => '[
 		{"name": "a", "handler": "app.act", "undo": {"handler": "app.act"}},
@@ -82,7 +84,7 @@ my %cases = (
 		happens => sub { app("SELECT jobsched.cancel_run($runs{a})") },
 		ends => 'a cancelled cancelled, b skipped upstream_failed, c skipped upstream_skipped, d succeeded, e succeeded',
 		told => 'd e',
-		held => [qw(a b c d e)] },
+		held => [qw(a b c history dependency run_stop)] },
 	'a batch is cancelled' => {
 		begin => sub {
 			$runs{batch} = app(q{SELECT jobsched.trigger_batch('held', '{NULL,NULL,NULL}', on_complete => 'free')});
@@ -92,32 +94,68 @@ my %cases = (
 		happens => sub { app("SELECT jobsched.cancel_run($runs{batch})") },
 		ends => 'batch cancelled cancelled, m1 cancelled parent_ended, m2 cancelled parent_ended, m3 cancelled parent_ended, next succeeded',
 		told => 'next',
-		held => [qw(m1 m3 batch next)] },
+		held => [qw(m1 m3 batch history run_stop)] },
 	'a workflow run is cancelled' => {
 		begin => \&begin_flow,
 		happens => sub { app("SELECT jobsched.cancel_run($runs{flow})") },
 		ends => 'a succeeded, flow cancelled cancelled, undo succeeded, undo:a succeeded, w cancelled parent_ended, x cancelled parent_ended, y succeeded, z cancelled parent_ended',
 		told => '',
-		held => [qw(w x z undo flow)] },
+		held => [qw(w z flow history dependency run_stop)] },
 	'the time of a step is over' => {
-		begin => sub { set_clock($node, $db, psql('SELECT clock_timestamp()')); begin_flow() },
-		happens => sub { set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '49 h'})) },
+		# a statement that waits for the disk: until when the step waits is on it
+		begin => sub { begin_flow(); app('CREATE TABLE app.flush (); DROP TABLE app.flush') },
+		happens => sub { set_clock($node, $db, psql(q{SELECT clock_timestamp() + interval '49 h'})) },
 		again => 1,
 		ends => 'a succeeded, flow failed child_failed, undo succeeded, undo:a succeeded, w timed_out no_event, x skipped upstream_failed, y succeeded, z succeeded',
 		told => 'flow',
-		held => [qw(w x undo flow)] });
+		held => [qw(w x flow history dependency event_match)] });
 
 # ------------------------------------------------------------------------
 # kill -9
 # ------------------------------------------------------------------------
 
 my $kills = 0;
+my @gates;
+
+sub is_held_at
+{
+	my ($table) = @_;
+	return until_true($node, $db, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation::regclass::text ~ '^jobsched_internal.$table'
+		AND pid = " . scheduler_pid($node, $db) . ')', "the scheduler waits for $table");
+}
+
+# Those who read do not wait.
+sub close_table
+{
+	my ($table) = @_;
+	return push @gates, close_gate($node, $db, "LOCK TABLE jobsched_internal.$table IN EXCLUSIVE MODE");
+}
+
+sub hold
+{
+	my ($held, $happens) = @_;
+
+	if ($runs{$held})
+	{
+		push @gates, close_gate($node, $db, "SELECT FROM jobsched_internal.run WHERE run_id = $runs{$held} FOR UPDATE");
+		$happens->();
+		# the scheduler has seen to it before it has seen to what comes later
+		return end_of($node, $db, app(q{SELECT jobsched.trigger('later')}));
+	}
+	close_table('history');
+	$happens->();
+	is_held_at('history');
+	return if $held eq 'history';
+	# who has made it happen may have to write here too
+	close_table($held);
+	(shift @gates)->quit;
+	return is_held_at($held);
+}
 
 sub kill_it
 {
 	my $pid = scheduler_pid($node, $db);
 
-	until_true($node, $db, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $pid AND NOT granted)", 'the scheduler waits for the row');
 	end_sessions($node);
 	if (++$kills % 2)
 	{
@@ -141,13 +179,12 @@ for my $name (sort keys %cases)
 
 		%runs = ();
 		$case->{begin}->();
-		my $gate = close_gate($node, $db, "SELECT FROM jobsched_internal.run WHERE run_id = $runs{$held} FOR UPDATE");
-		$case->{happens}->();
+		hold($held, $case->{happens});
 		kill_it();
-		eval { $gate->quit };
+		eval { $_->quit } for splice @gates;
 		wait_scheduler($node, $db);
-		# the clock of a server that has been started is the real one
-		$case->{happens}->() if $case->{again} && $kills % 2 == 0;
+		# the clock is the real one again
+		$case->{happens}->() if $case->{again};
 		wait_drained($node, $db);
 		%runs = step_runs() if $runs{flow};
 		my %names = reverse %runs;
