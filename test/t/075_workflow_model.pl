@@ -582,10 +582,18 @@ sub helping
 	return @calls;
 }
 
+# One for each tree at most: what is cancelled twice may have gone on in between, or not.
 sub random_calls
 {
-	my @below = grep { !$_->{ended} } map { with_called(WorkflowModel::called_by($_)) } live();
-	return ((map { chance(0.6) ? [ $_, one_of(@often) ] : () } live()), (map { chance(0.3) ? [ $_, one_of(@often_below) ] : () } @below));
+	my @calls;
+
+	for my $run (live())
+	{
+		my @below = grep { !$_->{ended} } with_called(WorkflowModel::called_by($run));
+
+		push @calls, @below && chance(0.4) ? [ one_of(@below), one_of(@often_below) ] : [ $run, one_of(@often) ] if chance(0.6);
+	}
+	return @calls;
 }
 
 # From when the runs have been queued to when the last one has ended.

@@ -107,7 +107,7 @@ sub begin
 {
 	my ($point, $is_cancelled) = @_;
 
-	app('TRUNCATE app.stop');
+	app('DELETE FROM app.stop');
 	app("INSERT INTO app.stop VALUES ('$_')") for $point, $is_cancelled ? 'in c' : ();
 	$gate = close_gate($node, $db);
 	my $bad = $is_cancelled ? '' : 'c';
@@ -239,7 +239,7 @@ for my $case (
 	my $pid = stop_at($point, $is_cancelled);
 
 	kill_it($how, $pid);
-	app('TRUNCATE app.stop');
+	app('DELETE FROM app.stop');
 	app(q{SELECT jobsched.resume_job('trip')});
 	check("$point, the $how is killed", $is_cancelled, $once);
 }
@@ -251,7 +251,7 @@ for my $case (
 stop_at('in undo:b');
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr($db) ], 'a dump while steps are undone');
-app('TRUNCATE app.stop');
+app('DELETE FROM app.stop');
 open_gate();
 check('in a database that is dumped', '');
 $node->safe_psql('postgres', 'CREATE DATABASE restored');

@@ -35,8 +35,7 @@ sub app
 	return session_sql($node, $db, 'app', $sql);
 }
 
-psql(q{CREATE ROLE app LOGIN; CREATE ROLE heir LOGIN; CREATE SCHEMA app AUTHORIZATION app; GRANT USAGE ON SCHEMA jobsched TO app, heir; GRANT USAGE ON SCHEMA app TO heir;
-	GRANT app TO heir WITH ADMIN OPTION});
+psql(q{CREATE ROLE app LOGIN; CREATE ROLE heir LOGIN; CREATE SCHEMA app AUTHORIZATION app; GRANT USAGE ON SCHEMA jobsched TO app, heir; GRANT USAGE ON SCHEMA app TO heir});
 app(q{
 	CREATE TABLE app.done (id bigserial, run_id bigint, name text, role text DEFAULT current_user);
 	CREATE FUNCTION app.work(args jsonb) RETURNS jsonb LANGUAGE sql AS $$
@@ -58,7 +57,8 @@ app(q{
 		CALL jobsched.step('a', 'app.work', '{"name": "a"}', r);
 		CALL jobsched.await_event('go', '2 days', result);
 		CALL jobsched.step('b', 'app.work', '{"name": "b"}', r);
-	END $$});
+	END $$;
+	SELECT jobsched.create_job('later', command => 'SELECT 1')});
 
 my $steps = q{'[
 	{"name": "a", "handler": "app.work", "args": {"name": "a"}},
@@ -128,8 +128,9 @@ for my $kind (qw(sleeps waits flow))
 		app("SELECT jobsched.pause_job('$job')");
 		restart() if $crash;
 		comes($kind);
-		until_true($node, $db, $kind eq 'sleeps' ? "SELECT reason = 'job_paused' FROM jobsched.runs WHERE run_id = $run"
-			: "SELECT count(*) = 1 FROM jobsched_internal.event_match m LEFT JOIN jobsched.steps s USING (run_id) WHERE COALESCE(s.workflow_run_id, m.run_id) = $run", "$job: what it waits for has come");
+		# the scheduler has seen what comes before that
+		end_of($node, $db, app(q{SELECT jobsched.trigger('later')}));
+		until_true($node, $db, "SELECT count(*) = 1 FROM jobsched_internal.event_match m LEFT JOIN jobsched.steps s USING (run_id) WHERE COALESCE(s.workflow_run_id, m.run_id) = $run", "$job: what it waits for has come") if $kind ne 'sleeps';
 		is(done($run), 'a app', "$job: it is paused, and does not go on");
 		app("SELECT jobsched.resume_job('$job')");
 		ends('succeeded', 'a app, b app', 'when it is resumed it does');
@@ -168,7 +169,7 @@ for my $kind (qw(sleeps waits flow))
 		psql('ALTER ROLE app NOLOGIN');
 		restart() if $crash;
 		comes($kind, $superuser);
-		ends($kind eq 'flow' ? 'failed child_failed' : 'failed owner_cannot_connect', 'a app', 'an owner without LOGIN');
+		ends($kind eq 'flow' ? 'failed child_failed' : 'failed owner_cannot_connect 28000', 'a app', 'an owner without LOGIN');
 		is(step_b(), 'failed owner_cannot_connect', "$job: ... the step says why") if $kind eq 'flow';
 		psql('ALTER ROLE app LOGIN');
 		my $again = app("SELECT jobsched.retry_run($run)");

@@ -601,7 +601,9 @@ sub _make_items
 	$node->{items} = [ map { _make_item($node, $_) } _indexes($node) ];
 	for my $item (@{ $node->{items} })
 	{
-		$self->_end($item, 'succeeded', 'carried_over') if _is_carried($node, $item);
+		my $was = _is_carried($node, $item);
+		$item->{by} = $was->{by} || $was if $was;
+		$self->_end($item, 'succeeded', 'carried_over') if $was;
 		$self->_call($item) if $item->{state} ne 'ended' && $item->{of_job};
 	}
 	return $self->_go_to($node, 'children');
@@ -611,9 +613,20 @@ sub _make_items
 sub _plan_of
 {
 	my ($node) = @_;
-	my $plan = $node->{run}{plans}{ $node->{step}{name} };
+	my $plan = _run_of_args($node)->{plans}{ $node->{step}{name} };
 
 	return $node->{step}{for_each} ? $plan->[ $node->{index} ] : $plan;
+}
+
+# Whose arguments it has: what undoes a step has those with which that was executed.
+sub _run_of_args
+{
+	my ($node) = @_;
+	my $run = $node->{run};
+	my $undone = $node->{step}{undoes} ? $run->{nodes}{ $node->{step}{undoes} } : undef;
+
+	$undone = first { $_->{index} == $node->{index} } @{ $undone->{items} } if $undone && $node->{is_item};
+	return $undone && $undone->{by} ? $undone->{by}{run} : $run;
 }
 
 # Of elements; undef is for the run of a job.
@@ -655,13 +668,13 @@ sub _call
 	return;
 }
 
-# It has the same index and an equal value, and has succeeded.
+# The old one that has the same index and an equal value, and has succeeded.
 sub _is_carried
 {
 	my ($node, $item) = @_;
-	return 0 if !$node->{was} || !$node->{step}{for_each} || !$node->{was}{step}{for_each};
+	return undef if !$node->{was} || !$node->{step}{for_each} || !$node->{was}{step}{for_each};
 	my $was = ($node->{was}{items} || [])->[ $item->{index} ];
-	return $was && $was->{status} eq 'succeeded' && !_item_was_undone($node->{was}, $was) && _as_text(_plan_of($was)) eq _as_text(_plan_of($item));
+	return $was && $was->{status} eq 'succeeded' && !_item_was_undone($node->{was}, $was) && _as_text(_plan_of($was)) eq _as_text(_plan_of($item)) ? $was : undef;
 }
 
 sub _item_was_undone
