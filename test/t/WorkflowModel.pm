@@ -129,19 +129,30 @@ sub can_retry
 	return $run->{status} ne 'succeeded' || @from > 0;
 }
 
+# By somebody; or ($is_passed_on) because one above it is to end, and then with $all that
+# is below it, if one of these has been told so twice.
 sub cancel_run
 {
-	my ($self, $run, $status, $reason) = @_;
+	my ($self, $run, $status, $reason, $is_passed_on, $all) = @_;
 
 	return if $run->{ended};
 	return _end_run($run, 'cancelled', $reason // 'cancelled') unless $run->{begun};
-	my $again = $run->{ending};
-	$run->{ending} ||= [ $status // 'cancelled', $reason // 'cancelled' ];
+	$all ||= _is_told_again($run, [ $status // 'cancelled', $reason // 'cancelled' ], $is_passed_on);
 	for my $node (map { $run->{nodes}{$_} } @{ $run->{order} })
 	{
-		$self->_cancel($node, 'parent_ended') if $again || !_is_always_done($node);
+		$self->_cancel($node, 'parent_ended', 1, $all) if $all || !_is_always_done($node);
 	}
 	return;
+}
+
+# That a run or node is to end.  What it is told itself goes before what is passed on.
+sub _is_told_again
+{
+	my ($what, $ending, $is_passed_on) = @_;
+
+	$what->{ending} = $ending if !$what->{ending} || (!$is_passed_on && !$what->{told});
+	return 0 if $is_passed_on;
+	return $what->{told}++ > 0;
 }
 
 sub _is_always_done { my ($node) = @_; return $node->{step}{when} eq 'always' || $node->{step}{undoes} || $node->{step}{when} eq 'undo'; }
@@ -154,14 +165,14 @@ sub cancel_node
 
 sub _cancel
 {
-	my ($self, $node, $reason) = @_;
+	my ($self, $node, $reason, $is_passed_on, $all) = @_;
 
 	return if $node->{state} eq 'ended';
-	return $self->cancel_run($node->{called}, 'cancelled', $reason) if $node->{called};
-	$self->_cancel($_, 'parent_ended') for @{ $node->{items} || [] };
-	return $self->_end($node, 'cancelled', $reason) if none { $_->{state} ne 'ended' } @{ $node->{items} || [] };
+	return $self->cancel_run($node->{called}, 'cancelled', $reason, $is_passed_on, $all) if $node->{called};
+	$all ||= _is_told_again($node, $reason, $is_passed_on);
+	$self->_cancel($_, 'parent_ended', 1, $all) for @{ $node->{items} || [] };
 	# what the run of a job does always is done first
-	$node->{ending} ||= $reason;
+	return $self->_end($node, 'cancelled', $node->{ending}) if none { $_->{state} ne 'ended' } @{ $node->{items} || [] };
 	return;
 }
 
