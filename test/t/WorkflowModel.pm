@@ -137,7 +137,7 @@ sub cancel_run
 
 	return if $run->{ended};
 	return _end_run($run, 'cancelled', $reason // 'cancelled') unless $run->{begun};
-	$all ||= _is_told_again($run, [ $status // 'cancelled', $reason // 'cancelled' ], $is_passed_on);
+	$all = _is_told_again($run, [ $status // 'cancelled', $reason // 'cancelled' ], $is_passed_on) || $all;
 	for my $node (map { $run->{nodes}{$_} } @{ $run->{order} })
 	{
 		$self->_cancel($node, 'parent_ended', 1, $all) if $all || !_is_always_done($node);
@@ -169,7 +169,7 @@ sub _cancel
 
 	return if $node->{state} eq 'ended';
 	return $self->cancel_run($node->{called}, 'cancelled', $reason, $is_passed_on, $all) if $node->{called};
-	$all ||= _is_told_again($node, $reason, $is_passed_on);
+	$all = _is_told_again($node, $reason, $is_passed_on) || $all;
 	$self->_cancel($_, 'parent_ended', 1, $all) for @{ $node->{items} || [] };
 	# what the run of a job does always is done first
 	return $self->_end($node, 'cancelled', $node->{ending}) if none { $_->{state} ne 'ended' } @{ $node->{items} || [] };
