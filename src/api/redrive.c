@@ -167,7 +167,7 @@ queue_again(int64 run_id, ArrayType *from_step, JsRun *run, const JsJob *job)
 	ArrayType  *from_steps = find_steps(run_id, run, job, from_step);
 
 	if (job->steps != NULL && run->handler == NULL && run->request == NULL)
-		js_retry_carry_over(run_id, job, from_step, run);
+		from_steps = js_retry_carry_over(run_id, job, from_step, from_steps, run);
 	js_queue_prepare_again(run, job, JS_SOURCE_RETRY);
 	if (run->nparents == 0)
 		run->parents = NULL;

@@ -44,21 +44,12 @@ typedef struct Search
 {
 	const JsJob *job;
 	List	   *from_step;		/* names of steps that are done anew */
+	ArrayType  *from_steps;		/* ids of those for which that was asked for;
+								 * NULL: none */
 	MemoryContext scratch;
 	int64	   *ids;
 	int			count;
 } Search;
-
-static bool
-is_in(const List *names, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-		return true;
-	return false;
-}
 
 /* Those of an array besides those that there are. */
 static List *
@@ -73,7 +64,7 @@ add_names(List *names, ArrayType *array)
 	{
 		if (nulls[i])
 			js_refuse_null("an element of from_step");
-		if (!is_in(names, TextDatumGetCString(elements[i])))
+		if (!js_retried_names_have(names, TextDatumGetCString(elements[i])))
 			names = lappend(names, TextDatumGetCString(elements[i]));
 	}
 	return names;
@@ -103,6 +94,12 @@ note_named(const JsJob *head, void *arg)
 	}
 }
 
+static ArrayType *
+array_of(Datum *ids, int count)
+{
+	return construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
 /* Their ids; they have to be there now. */
 ArrayType *
 js_retry_find_steps(const JsJob *job, ArrayType *from_step)
@@ -123,26 +120,7 @@ js_retry_find_steps(const JsJob *job, ArrayType *from_step)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("step \"%s\" does not exist", (char *) linitial(steps.missing)),
 				 errhint("explain_steps() shows the steps that job \"%s\" has now.", job->name)));
-	return construct_array(steps.ids, steps.count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
-}
-
-/* The names of steps, which may be of an older definition, besides those that there are. */
-static List *
-add_steps(List *names, ArrayType *ids)
-{
-	Datum	   *elements;
-	int			count;
-
-	deconstruct_array(ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, NULL, &count);
-	for (int i = 0; i < count; i++)
-	{
-		JsJob		step;
-
-		if (js_job_read_head(DatumGetInt64(elements[i]), &step) && step.step != NULL &&
-			!is_in(names, step.step))
-			names = lappend(names, step.step);
-	}
-	return names;
+	return array_of(steps.ids, steps.count);
 }
 
 /* The name of the step that a run was of, in a run of the job; NULL: of none, or it undid others. */
@@ -171,7 +149,7 @@ is_carried_over(const Search *search, const JsRun *head)
 {
 	const char *step = step_of(search, head);
 
-	return step != NULL && !is_in(search->from_step, step) &&
+	return step != NULL && !js_retried_names_have(search->from_step, step) &&
 		js_role_may_see(search->job->owner, head->owner) && stays(head->run_id);
 }
 
@@ -212,7 +190,7 @@ note_undone(const JsRun *head, JsStatus status, void *arg)
 	MemoryContextSwitchTo(outer);
 	if (undone != NULL && step.has_items && search->count < JS_MAX_STEPS && stays(head->run_id))
 		search->ids[search->count++] = head->run_id;
-	else if (undone != NULL && !is_in(search->from_step, undone + 1))
+	else if (undone != NULL && !js_retried_names_have(search->from_step, undone + 1))
 		search->from_step = lappend(search->from_step, pstrdup(undone + 1));
 	MemoryContextReset(search->scratch);
 	return true;
@@ -241,6 +219,35 @@ has_begun(Search *search, int64 run_id)
 	return found;
 }
 
+static bool
+is_among(const Datum *ids, int count, Datum id)
+{
+	for (int i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* What was asked for before, and may be what is asked for now. */
+static void
+add_asked_for(Search *search, ArrayType *from_steps)
+{
+	Datum	   *old;
+	Datum	   *ids = NULL;
+	int			nold;
+	int			count = 0;
+
+	deconstruct_array(from_steps, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &old, NULL, &nold);
+	if (search->from_steps != NULL)
+		deconstruct_array(search->from_steps, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, NULL, &count);
+	ids = ids == NULL ? palloc(nold * sizeof(Datum)) : repalloc(ids, (count + nold) * sizeof(Datum));
+	for (int i = 0; i < nold; i++)
+		if (!is_among(ids, count, old[i]))
+			ids[count++] = old[i];
+	search->from_steps = array_of(ids, count);
+	search->from_step = js_retried_names(search->from_step, from_steps);
+}
+
 /*
  * The run whose steps are there to be carried over.  What was to be done anew in
  * one that has not begun still is.
@@ -256,7 +263,7 @@ find_begun(Search *search, int64 run_id)
 		if (before == 0)
 			break;
 		if (from_steps != NULL)
-			search->from_step = add_steps(search->from_step, from_steps);
+			add_asked_for(search, from_steps);
 		run_id = before;
 	}
 	return run_id;
@@ -273,12 +280,13 @@ compare_ids(const void *a, const void *b)
 
 /*
  * A run of a job made of steps is to be queued again, as run: names what that
- * carries over.
+ * carries over.  from_step: what the call asks for, and from_steps the ids of these
+ * steps; returned are the ids of all that is done anew because somebody has asked for it.
  */
-void
-js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun *run)
+ArrayType *
+js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, ArrayType *from_steps, JsRun *run)
 {
-	Search		search = {.job = job};
+	Search		search = {.job = job,.from_steps = from_steps};
 
 	search.ids = palloc(MOST_FOUND * sizeof(int64));
 	search.scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched retry", ALLOCSET_DEFAULT_SIZES);
@@ -294,4 +302,5 @@ js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun 
 	run->parents = search.ids;
 	run->nparents = qunique(search.ids, search.count, sizeof(int64), compare_ids);
 	MemoryContextDelete(search.scratch);
+	return search.from_steps;
 }

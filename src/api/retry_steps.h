@@ -13,6 +13,6 @@
 #include "store/store.h"
 
 extern ArrayType *js_retry_find_steps(const JsJob *job, ArrayType *from_step);
-extern void js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, JsRun *run);
+extern ArrayType *js_retry_carry_over(int64 run_id, const JsJob *job, ArrayType *from_step, ArrayType *from_steps, JsRun *run);
 
 #endif							/* JS_RETRY_STEPS_H */

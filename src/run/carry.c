@@ -24,9 +24,9 @@
  *
  * What is not named is done anew, and what has been undone is not named.  So is a step
  * that comes after one which is, by the definition in force: it may need what that
- * leaves this time.  One whose
- * condition cannot come true, as each step before it is carried over or is such a
- * step itself, is skipped once more, and does no harm to those behind it.
+ * leaves this time.  One whose condition cannot come true, as each step before it is
+ * carried over or is such a step itself, is sure to be skipped, and does no harm to those
+ * behind it, unless somebody has asked for it to be done anew (from_steps of retried).
  *
  * A step with for_each is always done anew, and its elements are carried over one by one:
  * its run too, if it has been executed, is named, however it has ended.  When the new one has
@@ -147,14 +147,26 @@ typedef enum Fate
 	FATE_SKIPPED				/* queued anew, and sure to be skipped */
 } Fate;
 
+/* The names of steps that are done anew because somebody has asked for it. */
+static List *
+read_anew(const JsRun *run)
+{
+	ArrayType  *from_steps = NULL;
+
+	(void) js_retried_origin(run->run_id, &from_steps);
+	return from_steps == NULL ? NIL : js_retried_names(NIL, from_steps);
+}
+
 /* Those before it are known, if nobody has spoilt the row. */
 static Fate
-fate_of(const JsJob *step, bool named, const Fate *fates)
+fate_of(const JsJob *step, bool named, const List *anew, const Fate *fates)
 {
 	int			count;
 	const int32 *after = js_step_after(step, &count);
 	bool		some_carried = false;
 
+	if (step->step != NULL && js_retried_names_have(anew, step->step))
+		return FATE_ANEW;
 	for (int i = 0; i < count; i++)
 	{
 		if (after[i] < 1 || after[i] >= step->step_no || fates[after[i] - 1] == FATE_ANEW)
@@ -180,6 +192,7 @@ js_carry_plan(const JsRun *run, const List *steps, int64 *carried, int64 *items)
 	Fate	   *fates = palloc0(JS_MAX_STEPS * sizeof(Fate));
 	int			count;
 	Named	   *named = read_named(run, &count);
+	List	   *anew = read_anew(run);
 	ListCell   *lc;
 
 	qsort(named, count, sizeof(Named), compare_named);
@@ -190,7 +203,7 @@ js_carry_plan(const JsRun *run, const List *steps, int64 *carried, int64 *items)
 
 		if (step->step_no < 1 || step->step_no > JS_MAX_STEPS || js_step_undoes(step))
 			continue;
-		fates[step->step_no - 1] = fate_of(step, found != 0, fates);
+		fates[step->step_no - 1] = fate_of(step, found != 0, anew, fates);
 		if (fates[step->step_no - 1] != FATE_CARRIED)
 			continue;
 		if (!step->has_items)

@@ -627,6 +627,8 @@ extern void js_stop_delete(int64 stop_id);
 extern void js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_steps);
 extern int64 js_retried_find(int64 run_id);
 extern int64 js_retried_origin(int64 as, ArrayType **from_steps);
+extern List *js_retried_names(List *names, ArrayType *from_steps);
+extern bool js_retried_names_have(const List *names, const char *step);
 extern int64 js_retried_forget_some(int64 from, TimestampTz limit);
 
 /* what durable procedures have done (store_memo.c) */

@@ -11,6 +11,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "store/store.h"
 #include "store/table.h"
 #include "utils/timestamp.h"
@@ -20,7 +21,10 @@ enum RetriedColumn
 	RETRIED_RUN_ID = 1, RETRIED_AS, RETRIED_AT, RETRIED_FROM_STEPS
 };
 
-/* from_steps: ids of the steps of its job that are done anew in any case; NULL: none. */
+/*
+ * from_steps: ids of the steps of its job that are done anew in any case, also because
+ * a retry that had not begun was to do so; NULL: none.
+ */
 void
 js_retried_insert(int64 run_id, int64 as, TimestampTz at, ArrayType *from_steps)
 {
@@ -84,6 +88,36 @@ js_retried_origin(int64 as, ArrayType **from_steps)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return run_id;
+}
+
+bool
+js_retried_names_have(const List *names, const char *step)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), step) == 0)
+		return true;
+	return false;
+}
+
+/* The names of steps, which may be of an older definition, besides those that there are. */
+List *
+js_retried_names(List *names, ArrayType *from_steps)
+{
+	Datum	   *ids;
+	int			count;
+
+	deconstruct_array(from_steps, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		JsJob		step;
+
+		if (js_job_read_head(DatumGetInt64(ids[i]), &step) && step.step != NULL &&
+			!js_retried_names_have(names, step.step))
+			names = lappend(names, step.step);
+	}
+	return names;
 }
 
 static void

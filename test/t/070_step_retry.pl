@@ -151,7 +151,8 @@ sub model
 		my $was = $before ? $before->{$name} : undef;
 
 		$when ||= 'success';
-		if ($was && $was->{status} eq 'succeeded' && $is_free && !grep { $_ eq $name } @anew)
+		$is_free = 0 if grep { $_ eq $name } @anew;
+		if ($was && $was->{status} eq 'succeeded' && $is_free)
 		{
 			$fate{$name} = 'carried';
 			$run{$name} = { status => 'succeeded', reason => 'carried_over', of => $was->{of} };
@@ -285,6 +286,31 @@ for (1 .. 3)
 check_all('retried, with kill -9', @all);
 is(psql(q{SELECT count(*) FROM jobsched.attempts a JOIN jobsched.runs r USING (run_id) WHERE r.reason = 'carried_over'}), '0', 'what is carried over is no attempt');
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE reason = 'carried_over' AND (started_at IS NOT NULL OR finished_at IS NULL OR attempt <> 0)}), '0', 'nor was it started');
+
+# A step that is sure to be skipped keeps nobody behind it from being carried over, unless
+# it is named; also if the retry that named it never began.
+app(q{SELECT jobsched.create_job('sure', steps => '[
+	{"name": "a", "handler": "app.act"}, {"name": "f", "handler": "app.act", "when": "failure"},
+	{"name": "z", "handler": "app.act", "when": "done"}, {"name": "y", "handler": "app.act", "after": []}]')});
+my $sure = trigger('sure');
+is(ended($sure), 'succeeded', 'a step that is skipped by rule');
+$sure = app("SELECT jobsched.retry_run($sure, '{y}')");
+is(ended($sure), 'succeeded', '... in a retry');
+is(shown($sure), 'a succeeded carried_over, f skipped upstream_succeeded, z succeeded carried_over, y succeeded', '... what comes after it is carried over');
+$sure = app("SELECT jobsched.retry_run($sure, '{f}')");
+is(ended($sure), 'succeeded', '... it is named');
+is(shown($sure), 'a succeeded carried_over, f skipped upstream_succeeded, z succeeded, y succeeded carried_over', '... and what comes after it is done anew');
+app(q{SELECT jobsched.pause_job('sure')});
+$sure = app("SELECT jobsched.retry_run($sure, '{f}')");
+app("SELECT jobsched.cancel_run($sure)");
+is(ended($sure), 'cancelled cancelled', '... a retry that does not begin');
+$sure = app("SELECT jobsched.retry_run($sure, '{y}')");
+app("SELECT jobsched.cancel_run($sure)");
+is(ended($sure), 'cancelled cancelled', '... nor does the next one');
+$sure = app("SELECT jobsched.retry_run($sure)");
+app(q{SELECT jobsched.resume_job('sure')});
+is(ended($sure), 'succeeded', '... and one that does');
+is(shown($sure), 'a succeeded carried_over, f skipped upstream_succeeded, z succeeded, y succeeded', '... does anew what either named');
 
 # ------------------------------------------------------------------------
 # What is refused

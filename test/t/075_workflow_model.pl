@@ -1,7 +1,8 @@
 # Copyright (c) 2026, jobsched contributors
 
-# Random workflows, many at the same time, and what can happen to them: cancels, skips,
-# events, pauses, drops, other steps, deadlines, retries, a crash.  After each round of
+# Random workflows, many at the same time, with steps that run other jobs and steps that
+# are undone, and what can happen to them: cancels, skips, events, pauses, drops, other
+# steps, deadlines, retries, a crash.  After each round of
 # operations, or setting of the clock, every step of every workflow has to come to what
 # the model (WorkflowModel.pm) says.  Then the same with kill -9 at any instant, where
 # each step has to have ended as the truth table lets it.
@@ -19,7 +20,6 @@ use JobschedTest;
 use List::Util qw(first shuffle);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Storable qw(dclone);
 use Test::More;
 use Time::HiRes qw(time usleep);
 use WorkflowModel;
@@ -73,11 +73,16 @@ app(q{
 		INSERT INTO app.told VALUES ((run ->> 'run_id')::bigint, run ->> 'status') $$;
 	CREATE FUNCTION app.act(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 	DECLARE
-		plan jsonb := args -> 'plans' -> split_part(jobsched.job_name(), '.', 2);
+		step text := split_part(jobsched.job_name(), '.', 2);
+		plan jsonb := args -> 'plans' -> COALESCE(args ->> 'as', step);
 		what text;
 	BEGIN
 		IF args ? 'index' THEN
 			plan := plan -> (args ->> 'index')::int;
+		END IF;
+		-- a step of a job that a step runs
+		IF jsonb_typeof(plan) = 'object' THEN
+			plan := plan -> step;
 		END IF;
 		plan := COALESCE(plan, '["ok"]');
 		what := plan ->> least(jobsched.attempt(), jsonb_array_length(plan)) - 1;
@@ -112,6 +117,8 @@ app(q{
 # Random workflows
 # ------------------------------------------------------------------------
 
+my $model;
+
 sub one_of { return $_[ rand @_ ]; }
 sub chance { return rand() < $_[0]; }
 
@@ -133,29 +140,77 @@ sub random_step
 	$step{when} = one_of(qw(success success success failure done always)) if @after;
 	$step{optional} = 1 if chance(0.25);
 	$step{delay} = span() if chance(0.15);
-	if (chance(0.15))
+	random_kind($flow, \%step);
+	if ($flow->{undoes} && chance(0.6))
 	{
-		$step{wait_for} = [ map { "$flow.$name.$_" } 1 .. one_of(1, 1, 2) ];
-		$step{wait_timeout} = span() if chance(0.6);
-	}
-	if (chance(0.15))
-	{
-		$step{for_each} = 1;
-	}
-	else
-	{
-		$step{if} = one_of(qw(true false null any any first error)) if chance(0.25);
-		$step{hangs} = 1 if chance(0.04);
+		$step{undo} = { max_attempts => one_of(1, 1, 2) };
+		$step{undo}{if} = one_of(qw(true false null any error)) if !$step{for_each} && chance(0.2);
 	}
 	return \%step;
 }
 
+# What it executes, and what it waits for.  Steps of jobs that are executed by steps have
+# not all of it.
+sub random_kind
+{
+	my ($flow, $step) = @_;
+
+	if ($flow->{target} && chance(0.25))
+	{
+		$step->{job} = $flow->{target};
+		$step->{max_attempts} = 1;    # after an error of the step itself, which is not transient
+	}
+	if (chance(0.15) && !$flow->{is_target})
+	{
+		$step->{wait_for} = [ map { "$flow->{name}.$step->{name}.$_" } 1 .. one_of(1, 1, 2) ];
+		$step->{wait_timeout} = span() if chance(0.6);
+	}
+	if (chance(0.15) && !$flow->{is_target})
+	{
+		$step->{for_each} = 1;
+	}
+	else
+	{
+		$step->{if} = one_of(qw(true false null any any first error)) if chance(0.25);
+		$step->{hangs} = 1 if chance(0.04) && !$step->{job} && !$flow->{is_target};
+	}
+	return;
+}
+
+# A job that steps run: with steps of its own, or executed by itself.
+sub random_target
+{
+	my ($name) = @_;
+	my %target = (name => $name, is_target => 1, max_attempts => one_of(1, 2), runs => [], items => []);
+
+	return \%target if chance(0.4);
+	$target{undoes} = chance(0.5);
+	$target{steps} = random_steps(\%target, 3);
+	return \%target;
+}
+
+# The names of workflows begin with the given one.
+sub random_flows
+{
+	my ($prefix, $unit_of_deadline) = @_;
+
+	for my $i (1 .. $flows)
+	{
+		my $flow = $model->define("$prefix-$i", undef, chance($unit_of_deadline == 1 ? 0.2 : 0.1) ? $unit_of_deadline * span() : undef);
+
+		$flow->{undoes} = chance(0.4);
+		$flow->{target} = random_target("$prefix-$i-job") if chance(0.4);
+		$flow->{steps} = random_steps($flow, 8);
+	}
+	return app(map { $_->{target} ? define_target($_->{target}) : (), define_flow($_) } @{ $model->{flows} });
+}
+
 sub random_steps
 {
-	my ($flow) = @_;
+	my ($flow, $most) = @_;
 	my (@names, @steps);
 
-	for my $name (map { "s$_" } 1 .. 1 + int(rand(8)))
+	for my $name (map { "s$_" } 1 .. 1 + int(rand($most)))
 	{
 		push @steps, random_step($flow, $name, @names);
 		push @names, $name;
@@ -167,7 +222,7 @@ sub random_steps
 sub other_steps
 {
 	my ($flow) = @_;
-	my @steps = @{ dclone($flow->{steps}) };
+	my @steps = map { { %$_, after => [ @{ $_->{after} } ] } } @{ $flow->{steps} };
 	my $what = one_of(qw(less other more));
 
 	if ($what eq 'less' && @steps > 1)
@@ -181,25 +236,44 @@ sub other_steps
 	}
 	elsif ($what eq 'more')
 	{
-		push @steps, random_step($flow->{name}, 'n' . ++$flow->{more}, map { $_->{name} } @steps);
+		push @steps, random_step($flow, 'n' . ++$flow->{more}, map { $_->{name} } @steps);
 	}
 	else
 	{
 		my $step = one_of(@steps);
 		$step->{when} = one_of(qw(success failure done always)) if @{ $step->{after} };
 		$step->{optional} = !$step->{optional};
-		$step->{max_attempts} = one_of(1, 2);
+		$step->{max_attempts} = one_of(1, 2) if !$step->{job};
 	}
 	return \@steps;
 }
 
 sub seconds { return "$_[0] s"; }
 
+# What calls the function, with so many attempts.
+sub acting
+{
+	my ($max_attempts) = @_;
+	return (handler => 'app.act', max_attempts => $max_attempts, retry_on => ['all'], backoff => 'fixed', backoff_base => seconds($unit * WorkflowModel::BACKOFF), backoff_jitter => 0);
+}
+
+# That of a step which runs a job has the arguments of this one.
+sub undo_json
+{
+	my ($step) = @_;
+	my %json = acting($step->{undo}{max_attempts});
+
+	$json{if} = $conditions{ $step->{undo}{if} } if $step->{undo}{if};
+	$json{args} = { as => "undo:$step->{name}" } if $step->{job};
+	return \%json;
+}
+
 sub step_json
 {
 	my ($step, $before) = @_;
-	my %json = (name => $step->{name}, handler => 'app.act', after => $step->{after}, max_attempts => $step->{max_attempts}, retry_on => ['all'],
-		backoff => 'fixed', backoff_base => seconds($unit * WorkflowModel::BACKOFF), backoff_jitter => 0);
+	my %json = (name => $step->{name}, after => $step->{after}, $step->{job} ? (job => $step->{job}{name}, args => { as => $step->{name} }) : acting($step->{max_attempts}));
+
+	$json{undo} = undo_json($step) if $step->{undo};
 
 	# "left out: the step before it"
 	delete $json{after} if join(' ', @{ $step->{after} }) eq $before;
@@ -234,9 +308,12 @@ sub random_plan
 	my ($step) = @_;
 
 	return ['hang'] if $step->{hangs};
+	return random_plans($step->{job}, 0) if $step->{job} && $step->{job}{steps};
 	return one_of(@plans) if chance(0.88);
 	return [ "snooze " . one_of(0, span()), @{ one_of(@plans) } ];
 }
+
+sub random_undo_plan { return chance(0.7) ? ['ok'] : one_of(@plans, [ 'snooze 7', 'ok' ]); }
 
 # What the steps of a run do.  Few have a gate, as each needs a worker.
 sub random_plans
@@ -246,9 +323,12 @@ sub random_plans
 
 	for my $step (@{ $flow->{steps} })
 	{
-		$plans{ $step->{name} } = $step->{for_each} ? [ map { random_plan($step) } 1 .. int(rand(4)) ] : random_plan($step);
+		my $items = int(rand(4));
+		$plans{ $step->{name} } = $step->{for_each} ? [ map { random_plan($step) } 1 .. $items ] : random_plan($step);
+		next unless $step->{undo};
+		$plans{"undo:$step->{name}"} = $step->{for_each} ? [ map { random_undo_plan() } 1 .. $items ] : random_undo_plan();
 	}
-	if ($may_gate && (my @plain = grep { !$_->{for_each} && !$_->{hangs} } @{ $flow->{steps} }))
+	if ($may_gate && (my @plain = grep { !$_->{for_each} && !$_->{hangs} && !$_->{job} } @{ $flow->{steps} }))
 	{
 		$plans{ one_of(@plain)->{name} } = one_of(['gate ok'], ['gate ok'], ['gate fail'], [ 'gate fail', 'ok' ]);
 	}
@@ -271,7 +351,7 @@ sub observe
 	for my $line (split /\n/, psql(qq{
 		SELECT concat_ws('|', 'run', run_id, status || ' ' || COALESCE(reason, '')) FROM jobsched.runs WHERE run_id IN ($ids);
 		SELECT concat_ws('|', 'step', workflow_run_id, step, run_id, concat_ws(' ', status, COALESCE(reason, ''), attempt)) FROM jobsched.steps WHERE workflow_run_id IN ($ids);
-		SELECT concat_ws('|', 'step', workflow_run_id, step || ' ' || item, run_id, concat_ws(' ', status, COALESCE(reason, ''), attempt)) FROM jobsched.step_items WHERE workflow_run_id IN ($ids)}))
+		SELECT concat_ws('|', 'step', workflow_run_id, step || ' ' || COALESCE(item::text, 'job'), run_id, concat_ws(' ', status, COALESCE(reason, ''), attempt)) FROM jobsched.step_items WHERE workflow_run_id IN ($ids)}))
 	{
 		my ($kind, $id, @values) = split /\|/, $line, -1;
 		$seen{$id}{run} = $values[0] if $kind eq 'run';
@@ -280,7 +360,10 @@ sub observe
 	return \%seen;
 }
 
-sub all_nodes { return map { ($_, @{ $_->{items} || [] }) } WorkflowModel::nodes_of($_[0]); }
+sub all_nodes { return WorkflowModel::all_nodes($_[0]); }
+
+# With the runs of jobs that have steps, below these.
+sub with_called { return map { ($_, with_called(WorkflowModel::called_by($_))) } @_; }
 
 # What is not as the model says; on the way the model is told the ids.
 sub differences
@@ -297,6 +380,7 @@ sub differences
 		my $pattern = WorkflowModel::expected($node);
 
 		$node->{id} = $step->{id};
+		$node->{called}{id} = $step->{id} if $node->{called};
 		push @differences, "$node->{name}: '" . ($step->{shown} // '') . "', expected '$pattern'" unless ($step->{shown} // '') =~ /^$pattern$/;
 	}
 	return (@differences, map { "$_: is there" } sort keys %steps);
@@ -305,8 +389,9 @@ sub differences
 sub told_of
 {
 	my ($run) = @_;
-	return "flow $run->{flow}{name}, run $run->{id}, steps " . steps_json($run->{steps} || $run->{flow}{steps}) . "\nplans " . $json->encode($run->{plans})
-	  . "\noperations: " . join('; ', @{ $run->{done} || [] });
+	return "flow $run->{flow}{name}, run " . ($run->{id} // '') . ', steps ' . steps_json($run->{steps} || $run->{flow}{steps}) . "\nplans " . $json->encode($run->{plans})
+	  . "\noperations: " . join('; ', @{ $run->{done} || [] })
+	  . ($run->{source} ? "\nretry from '@{[ sort keys %{ $run->{from} } ]}' of: " . join ', ', map { "$_->{name} $_->{status} $_->{reason}" } all_nodes($run->{source}) : '');
 }
 
 # Until all runs are as the model says.
@@ -315,26 +400,28 @@ sub compare
 	my ($name, @runs) = @_;
 	my $last = '';
 	my $until = time() + $patience;
-	my @left = grep { !$_->{is_compared} } @runs;
+	my @left = grep { !$_->{is_compared} } with_called(@runs);
 
 	while (@left)
 	{
-		my $seen = observe(@left);
+		my $seen = observe(grep { $_->{id} } @left);
 		my %differences;
 		for my $run (@left)
 		{
-			my @differences = differences($run, $seen->{ $run->{id} } || {});
-			$differences{ $run->{id} } = \@differences if @differences;
+			# the id of one that is called is to be seen with the step that calls it
+			my @differences = $run->{id} ? differences($run, $seen->{ $run->{id} } || {}) : ('has not been seen');
+			$run->{differences} = \@differences;
+			$differences{ $run->{id} // 0 } = \@differences if @differences;
 			$run->{is_compared} = 1 if !@differences && $run->{ended};
 		}
-		@left = grep { $differences{ $_->{id} } } @left;
+		@left = grep { @{ $_->{differences} } } @left;
 		last if !@left;
 		my $now = $json->encode(\%differences);
 		$until = time() + $patience if $now ne $last;
 		$last = $now;
 		if (time() > $until)
 		{
-			diag "$name: " . told_of($_) . "\n" . join("\n", @{ $differences{ $_->{id} } }) . "\n" for @left;
+			diag "$name: " . told_of($_) . "\n" . join("\n", @{ $_->{differences} }) . "\n" for @left;
 			die "seed $seed: $name: the system has not come to what the model says";
 		}
 		usleep(30_000);
@@ -346,7 +433,6 @@ sub compare
 # Operations
 # ------------------------------------------------------------------------
 
-my $model;
 my $epoch = 1_900_000_000;
 
 sub advance
@@ -388,6 +474,21 @@ my %operations = (
 		my $paused = $run->{flow}{paused} = !$run->{flow}{paused};
 		return ("jobsched." . ($paused ? 'pause' : 'resume') . "_job('$run->{flow}{name}')", '');
 	},
+	pause_target => sub {
+		my ($run) = @_;
+		my $job = $run->{flow}{target};
+		return if !$job || $job->{dropped};
+		my $paused = $job->{paused} = !$job->{paused};
+		return ("jobsched." . ($paused ? 'pause' : 'resume') . "_job('$job->{name}')", '');
+	},
+	drop_target => sub {
+		my ($run) = @_;
+		my $job = $run->{flow}{target};
+		return if !$job || $job->{dropped};
+		my $too = chance(0.5);
+		$model->drop($job, $too);
+		return ("jobsched.drop_job('$job->{name}', " . ($too ? 'true' : 'false') . ')', '');
+	},
 	drop => sub {
 		my ($run) = @_;
 		return if $run->{flow}{dropped};
@@ -399,8 +500,10 @@ my %operations = (
 		my ($run) = @_;
 		my $flow = $run->{flow};
 		return if $flow->{dropped};
-		$flow->{steps} = other_steps($flow);
-		return ("jobsched.alter_job('$flow->{name}', steps => '" . steps_json($flow->{steps}) . "')", '');
+		my $steps = other_steps($flow);
+		my $is_refused = grep { $_->{job} && $_->{job}{dropped} } @$steps;
+		$flow->{steps} = $steps if !$is_refused;
+		return ("jobsched.alter_job('$flow->{name}', steps => '" . steps_json($steps) . "')", $is_refused ? 'error 42704' : '');
 	},
 	deadline => sub {
 		my ($run) = @_;
@@ -424,7 +527,8 @@ my %operations = (
 		return ("app.open_gate($node->{id})", '');
 	});
 
-my @often = (('event') x 6, ('skip_step') x 4, ('cancel_step') x 4, ('gate') x 3, ('pause') x 3, ('cancel_run') x 2, ('alter') x 2, ('deadline') x 1, ('drop') x 1);
+my @often = (('event') x 6, ('skip_step') x 4, ('cancel_step') x 4, ('gate') x 3, ('pause') x 3, ('pause_target') x 2, ('cancel_run') x 2, ('alter') x 2, ('deadline') x 1, ('drop') x 1, ('drop_target') x 1);
+my @often_below = (('skip_step') x 2, ('cancel_step') x 2, ('cancel_run') x 1);
 
 app(q{CREATE FUNCTION app.open_gate(id bigint) RETURNS void LANGUAGE sql AS 'INSERT INTO app.open VALUES (id)'});
 
@@ -472,8 +576,23 @@ sub helping
 	my @calls;
 
 	push @calls, [ $run, 'pause' ] if $run->{flow}{paused} && !$run->{flow}{dropped};
+	push @calls, [ $run, 'pause_target' ] if $run->{flow}{target} && $run->{flow}{target}{paused} && !$run->{flow}{target}{dropped};
 	push @calls, [ $run, 'gate' ] if grep { $_->{state} eq 'gate' } WorkflowModel::nodes_of($run);
 	push @calls, [ $run, 'event' ] if grep { $_->{state} eq 'event' } WorkflowModel::nodes_of($run);
+	return @calls;
+}
+
+# One for each tree at most: what is cancelled twice may have gone on in between, or not.
+sub random_calls
+{
+	my @calls;
+
+	for my $run (live())
+	{
+		my @below = grep { !$_->{ended} } with_called(WorkflowModel::called_by($run));
+
+		push @calls, @below && chance(0.4) ? [ one_of(@below), one_of(@often_below) ] : [ $run, one_of(@often) ] if chance(0.6);
+	}
 	return @calls;
 }
 
@@ -486,7 +605,7 @@ sub follow
 	settle("$name: at first", @runs);
 	while (live())
 	{
-		my @calls = ++$round <= $rounds ? map { chance(0.6) ? [ $_, one_of(@often) ] : () } live() : map { helping($_) } live();
+		my @calls = ++$round <= $rounds ? random_calls() : map { helping($_) } live();
 
 		operate("$name, round $round", @calls);
 		settle("$name, round $round", @runs);
@@ -527,24 +646,35 @@ sub crash
 sub check_effects
 {
 	my ($name, @runs) = @_;
-	my $expected = join "\n", sort map { my $node = $_; map { "$node->{id} $_" } @{ $node->{effects} } } grep { $_->{id} } map { all_nodes($_) } @runs;
+	my $expected = join "\n", sort map { my $node = $_; map { "$node->{id} $_" } @{ $node->{effects} } } grep { $_->{id} } map { all_nodes($_) } with_called(@runs);
 	my $first = $runs[0]{id};
 
 	is(join("\n", sort split /\n/, psql("SELECT run_id || ' ' || attempt FROM app.effect WHERE run_id >= $first")), $expected, "$name: each effect once, and no other");
 	return;
 }
 
+# Who has made the result of a step; a step that runs a job has what that has left.
+sub left_by
+{
+	my ($node) = @_;
+	my $by = $node->{by} || $node;
+
+	return scalar @{ $by->{items} } if $by->{step}{for_each};
+	return $by->{step}{job} ? ($by->{step}{job}{steps} ? 'flow' : $by->{items}[0]{id}) : $by->{id};
+}
+
 # The keys of results, and who has made the values of those that are no totals.
 sub check_results
 {
 	my ($name, @runs) = @_;
-	my %got = map { split /\|/, $_, 2 } split /\n/, psql(q{SELECT run_id, (SELECT string_agg(key || ' ' || COALESCE(value ->> 'by', value ->> 'total'), ', ' ORDER BY key) FROM jsonb_each(result))
-		FROM jobsched.runs WHERE run_id IN (} . join(',', map { $_->{id} } @runs) . ')');
+	my %got = map { split /\|/, $_, 2 } split /\n/, psql(q{SELECT run_id, (SELECT string_agg(key || ' ' || COALESCE(value ->> 'by', value ->> 'total', 'flow'), ', ' ORDER BY key) FROM jsonb_each(result))
+		FROM jobsched.runs WHERE run_id IN (} . join(',', map { $_->{id} } with_called(@runs)) . ')');
 	my @bad;
 
+	@runs = with_called(@runs);
 	for my $run (@runs)
 	{
-		my $expected = join ', ', map { my $node = $run->{nodes}{$_}; "$_ " . ($node->{items} ? scalar @{ $node->{items} } : ($node->{by} || $node)->{id}) } WorkflowModel::keys_of_result($run);
+		my $expected = join ', ', map { my $node = $run->{nodes}{$_}; "$_ " . left_by($node) } WorkflowModel::keys_of_result($run);
 		push @bad, "$run->{id}: '$got{ $run->{id} }', expected '$expected'\n" . told_of($run) if $got{ $run->{id} } ne $expected;
 	}
 	is(join("\n", @bad), '', "$name: results of workflow runs");
@@ -587,6 +717,16 @@ sub define_flow
 	return "SELECT jobsched.create_job('$flow->{name}', steps => '" . steps_json($flow->{steps}) . "', on_success => 'app.tell', on_failure => 'app.tell'$deadline)";
 }
 
+sub define_target
+{
+	my ($job) = @_;
+	my %acting = acting($job->{max_attempts});
+
+	return "SELECT jobsched.create_job('$job->{name}', steps => '" . steps_json($job->{steps}) . "')" if $job->{steps};
+	return "SELECT jobsched.create_job('$job->{name}', handler => '$acting{handler}', max_attempts => $acting{max_attempts}, retry_on => '{all}',
+		backoff => '$acting{backoff}', backoff_base => '$acting{backoff_base}', backoff_jitter => $acting{backoff_jitter})";
+}
+
 # Those of one generation: the first one is triggered, others are retries.
 sub begin
 {
@@ -626,8 +766,7 @@ sub stage
 	srand($seed + $number);
 	$model = WorkflowModel->new;
 	advance($number * 100_000);
-	$model->define("w$number-$_", random_steps("w$number-$_"), chance(0.2) ? span() : undef) for 1 .. $flows;
-	app(map { define_flow($_) } @{ $model->{flows} });
+	random_flows("w$number", 1);
 	for my $generation (1 .. $generations)
 	{
 		my @runs = begin($generation);
@@ -635,7 +774,7 @@ sub stage
 		push @all, @runs;
 		pass("$name: generation $generation, " . scalar(@runs) . " workflow runs, $took rounds");
 	}
-	$_->{is_compared} = 0 for @all;
+	$_->{is_compared} = 0 for with_called(@all);
 	compare("$name: at the end", @all);
 	pass("$name: " . scalar(@all) . ' workflow runs are what they were when they ended');
 	check_effects($name, @all);
@@ -669,7 +808,7 @@ sub meddle
 		my $event = one_of(1, 2);
 		my $victim = chance(0.1) ? $run : $id;
 
-		$cancelled{$victim} = 1 if $what eq 'cancel';
+		$cancelled{$victim}++ if $what eq 'cancel';
 		$skipped{$id} = 1 if $what eq 'skip';
 		app('SELECT app.try($sql$SELECT ('
 			  . ($what eq 'cancel' ? "jobsched.cancel_run($victim)" : $what eq 'skip' ? "jobsched.skip_step($run, '$name')" : "jobsched.send_event('$flow.$name.$event', run_id => $run)")
@@ -731,9 +870,7 @@ sub wrong_with
 	my ($status, $reason) = split / /, $end, -1;
 	my @parents = map { (split / /, $ends->{$_}{end})[0] } @{ $step->{after} };
 
-	return $cancelled{ $node->{id} } ? () : 'was not cancelled' if $end eq 'cancelled cancelled';
-	return $run->{ending} && $step->{when} ne 'always' ? () : 'is no child of what ended' if $end eq 'cancelled parent_ended';
-	return $skipped{ $node->{id} } ? () : 'was not skipped' if $end eq 'skipped skipped_by_request';
+	return by_hand($run, $step, $node) if $end =~ /^(?:cancelled|skipped skipped_by_request)/;
 	my $verdict = WorkflowModel::verdict($step->{when}, scalar @parents, @parents);
 	return $reason eq $verdict ? () : "should have: $verdict" if $reason =~ /^upstream/;
 	return "should not have begun: $verdict" if $verdict ne 'start';
@@ -744,8 +881,74 @@ sub wrong_with
 		my $expected = join ' ', WorkflowModel::end_of_run(map { [ (split / /, $_->{end})[0], 0 ] } @$items);
 		return $end eq $expected ? () : "should be: $expected";
 	}
-	$plan = ['ok'] if $step->{for_each};
+	return wrong_with_caller($end, $items->[0]) if $step->{job} && @$items && $end !~ /^lost/;
+	return $end eq 'failed error' && $run->{flow}{target}{dropped} ? () : 'never does that' if $step->{job} && $end eq 'failed error' && ($step->{if} // '') ne 'error';
+	$plan = ['ok'] if $step->{for_each} || $step->{job};
 	return may_end($step, $plan, scalar(grep { $_ eq 'succeeded' } @parents), $end) ? () : 'never does that';
+}
+
+# What is said in the manual of what has been cancelled or skipped.
+sub by_hand
+{
+	my ($run, $step, $node) = @_;
+
+	return $cancelled{ $node->{id} } ? () : 'was not cancelled' if $node->{end} eq 'cancelled cancelled';
+	return $skipped{ $node->{id} } ? () : 'was not skipped' if $node->{end} eq 'skipped skipped_by_request';
+	my $is_always_done = $step->{when} =~ /^(?:always|undo)$/ || $step->{undoes};
+	return ($run->{ends} // 0) > ($is_always_done ? 1 : 0) ? () : 'is no child of what ended';
+}
+
+sub wrong_with_caller
+{
+	my ($end, $item) = @_;
+	my $expected = join ' ', WorkflowModel::end_of_run([ (split / /, $item->{end})[0], 0 ]);
+	return $end eq $expected ? () : "should be: $expected";
+}
+
+# Of what undoes steps, that it exists if it has to, and has ended as it may.
+sub wrong_with_undo
+{
+	my ($run, $steps, $effects) = @_;
+	my $begins = $steps->{undo};
+	my ($status, $reason) = split / /, $begins->{end}, -1;
+	my @wrong;
+
+	push @wrong, map { "undo ($begins->{end}) $_" } by_hand($run, { when => 'undo' }, $begins) if $begins->{end} =~ /^(?:cancelled|skipped skipped_by_request)/;
+	push @wrong, "undo ($begins->{end}) never does that" if $status !~ /^(?:succeeded|cancelled|lost|skipped)$/;
+	push @wrong, 'nothing was to be undone' if $status eq 'succeeded' && !$run->{ending} && !$run->{fails};
+	push @wrong, 'it was to be undone' if $begins->{end} eq 'skipped upstream_succeeded' && $run->{fails};
+	for my $step (@{ $run->{flow}{steps} })
+	{
+		my $name = "undo:$step->{name}";
+		my @stand = grep { ($steps->{"$step->{name} $_"} || { end => '' })->{end} =~ /^succeeded/ } 0 .. 9;
+		my $stands = $step->{undo} && ($step->{for_each} ? @stand > 0 : $steps->{ $step->{name} }{end} =~ /^succeeded/);
+		my $node = $steps->{$name};
+
+		push @wrong, "$name " . ($node ? 'is there' : 'is not there') if !$node ne !($stands && $status eq 'succeeded');
+		next if !$node;
+		my %as_step = (%{ $step->{undo} }, name => $name, undoes => 1, when => 'done', after => [], for_each => $step->{for_each});
+		my @items = map { $steps->{"$name $_"} // () } 0 .. 9;
+		my $plan = $run->{plans}{$name};
+		push @wrong, map { "$name ($node->{end}) $_" } wrong_with_one_undo($run, \%as_step, $node, \@items, $plan);
+		push @wrong, "$name has other elements" if @items && "@stand" ne join ' ', grep { $steps->{"$name $_"} } 0 .. 9;
+		push @wrong, map { "$name ($node->{end}) $_" } wrong_with_effects($plan, $node, %{ $effects->{ $node->{id} } || {} }) if !$step->{for_each};
+		push @wrong, map { my $item = $steps->{"$name $_"}; wrong_with_item(\%as_step, $plan->[$_], $item, $node), wrong_with_effects($plan->[$_], $item, %{ $effects->{ $item->{id} } || {} }) }
+		  grep { $steps->{"$name $_"} } 0 .. 9;
+	}
+	return @wrong;
+}
+
+sub wrong_with_one_undo
+{
+	my ($run, $step, $node, $items, $plan) = @_;
+
+	return by_hand($run, $step, $node) if $node->{end} =~ /^(?:cancelled|skipped skipped_by_request)/;
+	if ($step->{for_each} && $node->{end} !~ /^lost/)
+	{
+		my $expected = join ' ', WorkflowModel::end_of_run(map { [ (split / /, $_->{end})[0], 0 ] } @$items);
+		return $node->{end} eq $expected ? () : "should be: $expected";
+	}
+	return may_end($step, $step->{for_each} ? ['ok'] : $plan, 1, $node->{end}) ? () : 'never does that';
 }
 
 sub wrong_with_item
@@ -778,38 +981,53 @@ sub check_run
 	my ($end) = $ends->{ $run->{id} }{end};
 	my @wrong;
 
+	# how often it may have been told to end
+	$run->{ends} = ($cancelled{ $run->{id} } // 0) + ($run->{above} // 0) + ($run->{flow}{deadline} ? 1 : 0);
 	$run->{ending} = $end =~ /^cancelled|deadline/;
 	push @wrong, "$end: was not cancelled" if $end eq 'cancelled cancelled' && !$cancelled{ $run->{id} };
+	push @wrong, "$end: nothing above it has ended" if $end eq 'cancelled parent_ended' && !$run->{above};
 	push @wrong, "$end: has no deadline" if $end eq 'timed_out deadline' && !$run->{flow}{deadline};
 	# it may be cancelled, or end, before it has begun
 	return @wrong if !$steps && $run->{ending};
 	for my $step (@{ $run->{flow}{steps} })
 	{
 		my $node = $steps->{ $step->{name} };
-		my @items = map { $steps->{"$step->{name} $_"} // () } 0 .. 9;
+		my @items = map { $steps->{"$step->{name} $_"} // () } 'job', 0 .. 9;
 		my $plan = $run->{plans}{ $step->{name} };
 
 		push @wrong, map { "$step->{name} ($node->{end}) $_" } wrong_with($run, $step, $node, $steps, \@items);
-		push @wrong, map { "$step->{name} ($node->{end}) $_" } wrong_with_effects($step->{for_each} ? ['none'] : $plan, $node, %{ $effects->{ $node->{id} } || {} })
-		  unless $step->{for_each};
+		push @wrong, map { "$step->{name} ($node->{end}) $_" } wrong_with_effects($plan, $node, %{ $effects->{ $node->{id} } || {} })
+		  unless $step->{for_each} || $step->{job};
 		for my $i (0 .. $#items)
 		{
-			push @wrong, map { "$step->{name} $i ($items[$i]{end}) $_" } wrong_with_item($step, $plan->[$i], $items[$i], $node),
-			  wrong_with_effects($plan->[$i], $items[$i], %{ $effects->{ $items[$i]{id} } || {} });
+			my $of_item = $step->{for_each} ? $plan->[$i] : $plan;
+			if ($step->{job} && $step->{job}{steps})
+			{
+				my $above = $run->{ends} + ($cancelled{ $node->{id} } // 0);
+				push @wrong, map { "$step->{name} $i: $_" } check_run({ id => $items[$i]{id}, flow => $step->{job}, plans => $of_item, above => $above }, $ends, $effects);
+				next;
+			}
+			push @wrong, map { "$step->{name} $i ($items[$i]{end}) $_" } wrong_with_item($step, $of_item, $items[$i], $node),
+			  wrong_with_effects($of_item, $items[$i], %{ $effects->{ $items[$i]{id} } || {} });
 		}
 	}
 	my $expected = join ' ', WorkflowModel::end_of_run(map { [ (split / /, $steps->{ $_->{name} }{end})[0], $_->{optional} ] } @{ $run->{flow}{steps} });
+	$run->{fails} = $expected ne 'succeeded ';
+	$expected = 'failed child_failed' if $steps->{undo} && $steps->{undo}{end} =~ /^(?:cancelled|lost)/;
 	push @wrong, "$end: expected '$expected'" if !$run->{ending} && $end !~ /^lost/ && $end ne $expected;
+	push @wrong, wrong_with_undo($run, $steps, $effects) if grep { $_->{undo} } @{ $run->{flow}{steps} };
 	return @wrong;
 }
 
 sub ends_of
 {
 	my (@runs) = @_;
-	my $seen = observe(@runs);
+	# and those that are below these
+	my @all = map { { id => $_ } } split /\n/, psql("SELECT run_id FROM jobsched.workflows WHERE run_id >= $runs[0]{id}");
+	my $seen = observe(@all);
 	my %ends;
 
-	for my $run (@runs)
+	for my $run (@all)
 	{
 		my $of = $seen->{ $run->{id} };
 		$ends{ $run->{id} }{end} = $of->{run};
@@ -832,8 +1050,7 @@ sub stage_of_kills
 	set_clock($node, $db, undef);
 	local $unit = 0.01;
 	$model = WorkflowModel->new;
-	$model->define("k$number-$_", random_steps("k$number-$_"), chance(0.1) ? 10 * span() : undef) for 1 .. $flows;
-	app(map { define_flow($_) } @{ $model->{flows} });
+	random_flows("k$number", 10);
 	for my $flow (@{ $model->{flows} })
 	{
 		my $plans = random_plans($flow, 0);
