@@ -116,6 +116,10 @@ js_channel_check_drop(const JsJob *job)
 static void
 check_name(const char *name)
 {
+	if (strlen(name) > JS_CHANNEL_NAME_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("the name of a channel cannot be longer than %d bytes", JS_CHANNEL_NAME_MAX)));
 	if (!js_channel_name_is_fit(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -143,6 +147,10 @@ add_address(List **addresses, char *address)
 	const char *problem = js_address_problem(address);
 	ListCell   *lc;
 
+	if (strlen(address) > JS_MAX_ADDRESS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an address in to_address is longer than %d bytes", JS_MAX_ADDRESS)));
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -194,13 +194,10 @@ $listener->query_safe('LISTEN ops; LISTEN other');
 # What has come to a channel of NOTIFY.
 sub notices
 {
-	my ($n) = @_;
 	my @found;
-	my $got = '';
 
-	wait_until($node, $db, 'SELECT 1', 'the server answers') if 0;
 	until_true($node, $db, q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all has been sent');
-	$got = $listener->query('SELECT 1');
+	my $got = $listener->query('SELECT 1');
 	while ($got =~ /Asynchronous notification "(\w+)" with payload "(.*)" received/g)
 	{
 		push @found, [ $1, $2 ];
@@ -214,22 +211,232 @@ is(ended($run, 'status, result'), 'succeeded|', 'notify: a test is sent');
 my @notices = notices();
 is($notices[0]->[0], 'ops', 'to the channel of its name');
 is($json->decode($notices[0]->[1])->{subject}, 'Test of channel ops', 'with the message');
-ended(app(q{SELECT jobsched.retry_run(} . $run . q{)}));
-is(scalar(notices()), 1, 'once each time');
-
-# Triggering is for alerts, so long messages come by the table here.
-sub notify_long
-{
-	my ($args) = @_;
-	my $id = psql(q{INSERT INTO jobsched_internal.run SELECT (r.t).* FROM (SELECT NULL::jobsched_internal.run AS t) r WHERE false RETURNING run_id});
-	return $id;
-}
+is(scalar(notices()), 0, 'once');
+ended(message('ops', q{jsonb_build_object('id', 'long', 'subject', repeat('"', 5000), 'text', repeat('漢', 400000), 'count', 7, 'items', '[{"job": "x"}]'::jsonb)}));
+my ($long) = notices();
+cmp_ok(length $long->[1], '<=', 7999, 'notify: a long message is cut');
+$message = $json->decode($long->[1]);
+is("$message->{id} $message->{count} $message->{truncated}", 'long 7 1', 'and says so');
+like($message->{text}, qr/^\x{6f22}+$/, 'between characters');
+ended(message('ops', q{jsonb_build_object('text', repeat(E'\x01', 100000))}));
+($long) = notices();
+cmp_ok(length $long->[1], '<=', 7999, 'notify: what takes more room in JSON');
+ended(message('ops', q{'{}'}));
+is_deeply([ map { $_->[1] } notices() ], ['{}'], 'notify: nothing at all');
 
 psql(q{CREATE TABLE told (args jsonb); CREATE FUNCTION tell(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO public.told VALUES (args)';
 	GRANT INSERT, SELECT ON told TO app});
 app(q{SELECT jobsched.set_channel('call', 'handler', handler => 'public.tell')});
 is(ended(app(q{SELECT jobsched.test_channel('call')})), 'succeeded', 'handler: a test is sent');
 is(psql(q{SELECT args ->> 'kind', args ->> 'channel' FROM told}), 'test|call', 'the function gets the message');
+
+# ------------------------------------------------------------------------
+# What is refused
+# ------------------------------------------------------------------------
+
+for (
+	[ q{NULL, 'slack'}, '22004 name cannot be NULL' ], [ q{'a', NULL}, '22004 kind cannot be NULL' ],
+	[ q{'', 'slack'}, '22023 invalid name of a channel ""' ], [ q{'a b', 'notify'}, '22023 invalid name of a channel "a b"' ],
+	[ q{'ä', 'notify'}, "22023 invalid name of a channel \"\xc3\xa4\"" ], [ q{'a{{args}}', 'notify'}, '22023 invalid name of a channel "a{{args}}"' ],
+	[ q{repeat('a', 1000000), 'notify'}, '42622 the name of a channel cannot be longer than 63 bytes' ],
+	[ q{'a', 'sms'}, '22023 invalid kind "sms"' ], [ q{'a', ''}, '22023 invalid kind ""' ],
+	[ q{'a', 'slack'}, '22023 a channel of kind "slack" needs url' ], [ q{'a', 'email'}, '22023 a channel of kind "email" needs to_address' ],
+	[ q{'a', 'email', to_address => '{}'}, '22023 a channel of kind "email" needs to_address' ],
+	[ q{'a', 'handler'}, '22023 a channel of kind "handler" needs handler' ],
+	[ q{'a', 'notify', 'http://x.example'}, '22023 url is given for a channel of kind "notify"' ],
+	[ q{'a', 'slack', 'http://x.example', sign_with => 'key'}, '22023 sign_with is given for a channel of kind "slack"' ],
+	[ q{'a', 'handler', handler => 'public.tell', template => '{}'}, '22023 template is given for a channel of kind "handler"' ],
+	[ q{'a', 'handler', handler => 'public.nothing'}, '42883 function public.nothing(jsonb) does not exist' ],
+	[ q{'a', 'webhook', 'ftp://x.example'}, '22023 invalid url' ], [ q{'a', 'webhook', ''}, '22023 invalid url' ],
+	[ q{'a', 'webhook', 'http://x.example', template => '"{{no.such}}"'}, '22023 ' ],
+	[ q{'a', 'webhook', 'http://x.example', template => to_jsonb(repeat('x', 17000000))}, '54000 ' ],
+	[ q{'a', 'webhook', 'http://x.example', headers => '{"A\u000aB": "1"}'}, '22023 ' ])
+{
+	my ($arguments, $error) = @{$_};
+	like(refused("SELECT jobsched.set_channel($arguments)"), qr/^\Q$error\E/, 'refused: ' . substr($arguments, 0, 80));
+}
+
+for my $address ('', 'a', '@', 'a@', '@b', 'a@b@c', 'a b@c', 'a@b c', '<a@b>', 'A <a@b>', 'a@b,c@d', 'a@b;c@d', "a\@b\n", "a\@b\r\nDATA", "a\@b\rX",
+	"\t\@b", "\x7f\@b", "ä\@b", 'a@bä.example', '"a b"@c', 'a@b>', 'a@[127.0.0.1]', '-a@b', 'a@-b', 'a@b.', 'a(c)@b', 'a\\b@c', ':a@b')
+{
+	(my $quoted = $address) =~ s/([\\"])/\\$1/g;
+	$quoted =~ s/'/''/g;
+	like(refused(qq{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY['$address'])}), qr/^22023 invalid address "/, 'no address: ' . unpack('H*', $address));
+}
+like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY[repeat('a', 250) || '@b.example'])}), qr/^22023 an address in to_address is longer than 254 bytes/, 'too long');
+like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => '{a@b.example,NULL}')}), qr/^22004 /, 'NULL');
+like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => '{a@b.example,a@b.example}')}), qr/^22023 address "a\@b.example" is given twice/, 'twice');
+like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY(SELECT i || '@b.example' FROM generate_series(1, 51) i))}), qr/^54000 to_address has 51 elements/, 'too many');
+app(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY[repeat('a', 244) || '@b.example', 'x.y+z!#$%&''*/=?^_`{|}~@b-c.example'])});
+is(app(q{SELECT kind, to_address[2] FROM jobsched.channels WHERE name = 'mail'}), q{email|x.y+z!#$%&'*/=?^_`{|}~@b-c.example}, 'addresses that are some');
+like(refused(q{SELECT jobsched.trigger('channel:mail')}), qr/^55000 job "channel:mail" has no request of its own/, 'mail is not sent to nobody');
+app(q{SELECT jobsched.pause_job('channel:mail', 'quiet')});
+is(app(q{SELECT state, state_reason FROM jobsched.channels WHERE name = 'mail'}), 'paused|quiet', 'a channel can be paused');
+$run = app(q{SELECT jobsched.test_channel('mail')});
+is(psql(qq{SELECT string_agg(request ->> 'channel' || ' ' || length(request ->> 'to'), ',' ORDER BY run_id), min(run_id) = $run, count(DISTINCT args) FROM jobsched_internal.run WHERE run_id >= $run}),
+	'email 254,email 34|t|1', 'mail: a run for each address, with one message');
+app(q{SELECT jobsched.drop_channel('mail')});
+is(ended($run), 'cancelled job_dropped', 'with the channel what waits goes');
+is(app(q{SELECT count(*) FROM jobsched.channels WHERE name = 'mail'}), '0', 'and it is gone');
+like(refused(q{SELECT jobsched.drop_channel('mail')}), qr/^42704 channel "mail" of role "app" does not exist/, 'so it cannot be dropped again');
+
+# The job of a channel is one of a kind.
+for (
+	[ q{create_job('channel:x', command => 'SELECT 1')}, '42939 the name of a job cannot begin with "channel:"' ],
+	[ q{alter_job('channel:hook', name => 'free')}, '55000 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', url => 'http://x.example')}, '55000 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', body => '{}')}, '55000 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', command => 'SELECT 1')}, '55000 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', schedule => '* * * * *')}, '55000 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:call', handler => 'public.other')}, '55000 job "channel:call" is a channel' ],
+	[ q{drop_job('channel:hook')}, '55000 job "channel:hook" is a channel' ])
+{
+	like(refused("SELECT jobsched.$_->[0]"), qr/^\Q$_->[1]\E/, $_->[0]);
+}
+app(q{SELECT jobsched.create_job('plain', command => 'SELECT 1')});
+like(refused(q{SELECT jobsched.alter_job('plain', name => 'channel:plain')}), qr/^42939 /, 'no job can be renamed to one');
+app(q{SELECT jobsched.alter_job('channel:hook', max_attempts => 3, description => 'ours')});
+app(qq{SELECT jobsched.set_channel('hook', 'webhook', '$url/hook')});
+is(app(q{SELECT max_attempts, description, keys FROM jobsched.jobs WHERE name = 'channel:hook'}), '3|ours|', 'policies stay');
+app(qq{SELECT jobsched.set_channel('hook', 'slack', '$url/hook')});
+is(app(q{SELECT keys FROM jobsched.jobs WHERE name = 'channel:hook'}), '{slack_channel:hook}', 'another kind has its limit');
+app(qq{SELECT jobsched.set_channel('hook', 'webhook', '$url/hook')});
+
+# ------------------------------------------------------------------------
+# Rights
+# ------------------------------------------------------------------------
+
+psql(q{CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched TO other; CREATE ROLE anon LOGIN; CREATE ROLE group_ NOLOGIN; GRANT group_ TO app;
+	GRANT USAGE ON SCHEMA jobsched TO group_});
+
+sub other
+{
+	my ($role, $sql) = @_;
+	my $error = error_of($node, $db, $role, $sql);
+
+	return $error =~ /ERROR:\s+(\S+): ([^\n]*)/ ? "$1 $2" : $error;
+}
+
+is(other('other', q{SELECT jobsched.drop_channel('hook')}), '42704 channel "hook" of role "other" does not exist', "another's channel is not there");
+is(other('other', q{SELECT jobsched.drop_channel('hook', 'app')}), '42704 channel "hook" of role "app" does not exist', 'by its owner neither');
+is(other('other', q{SELECT jobsched.test_channel('hook', 'app')}), '42704 channel "hook" of role "app" does not exist', 'nor can it be tested');
+like(other('other', q{SELECT jobsched.set_channel('hook', 'notify', owner => 'app')}), qr/^42501 /, 'nor changed');
+is(sql_as($node, $db, 'other', q{SELECT count(*) FROM jobsched.channels}), '0', 'nor seen');
+like(other('other', q{SELECT jobsched.set_channel('mine', 'slack', 'http://x.example')}), qr/^42501 role "other" may not make HTTP requests/, 'slack needs the right to make requests');
+like(other('other', q{SELECT jobsched.set_channel('mine', 'email', to_address => '{a@b.example}')}), qr/^42501 role "other" may not make HTTP requests/, 'and so does mail');
+is(other('other', q{SELECT jobsched.set_channel('ops', 'notify')}), '', 'NOTIFY is for everybody, and names are for each role');
+like(other('anon', q{SELECT jobsched.set_channel('x', 'notify')}), qr/^42501 permission denied for schema jobsched/, 'anon: set_channel()');
+like(other('anon', q{SELECT jobsched.test_channel('hook')}), qr/^42501 permission denied for schema jobsched/, 'anon: test_channel()');
+like(other('anon', q{SELECT * FROM jobsched.channels}), qr/^42501 permission denied for schema jobsched/, 'anon: the view');
+like(refused(q{SELECT jobsched.set_channel('call', 'handler', handler => 'public.tell', owner => 'group_')}), qr/^28000 role "group_" cannot own a job/, 'a function needs a login');
+app(q{SELECT jobsched.set_channel('ours', 'notify', owner => 'group_')});
+is(app(q{SELECT owner, state FROM jobsched.channels WHERE name = 'ours'}), 'group_|active', 'NOTIFY does not');
+app(q{SELECT jobsched.drop_channel('ours', 'group_')});
+
+# A right that was taken away.
+psql(q{REVOKE EXECUTE ON FUNCTION jobsched.http_request FROM app});
+$run = app(q{SELECT jobsched.test_channel('hook')});
+is(ended($run), 'failed bad_request 42501', 'without the right nothing is sent');
+psql(q{GRANT EXECUTE ON FUNCTION jobsched.http_request TO app});
+
+# ------------------------------------------------------------------------
+# Steps, and rows that somebody has spoilt
+# ------------------------------------------------------------------------
+
+app(q{SELECT jobsched.create_job('work', steps => '[{"name": "tell", "job": "channel:hook", "args": {"subject": "by a step"}}]')});
+forget_requests($sink);
+is(ended(app(q{SELECT jobsched.trigger('work')})), 'succeeded', 'a workflow can send a message');
+is(sent('/hook')->{subject}, 'by a step', 'and says what it likes');
+
+psql(q{SET session_replication_role = replica;
+	UPDATE jobsched_internal.job SET request = '{"channel": "notify"}', revision = revision + 1 WHERE name = 'plain'});
+for my $request (q{'{"channel": 7}'}, q{'{"channel": "email", "to": {"a": 1}}'}, q{'{"channel": "email", "to": [1, null, "a b"]}'}, q{'[]'}, q{'{"channel": "nothing"}'})
+{
+	psql(qq{UPDATE jobsched_internal.job SET request = $request, revision = revision + 1 WHERE name = 'channel:answers'});
+	psql(q{SELECT count(*) FROM jobsched.channels});
+	like(refused(q{SELECT jobsched.test_channel('answers')}), qr/^55000 channel "answers" cannot send anything/, "spoilt: $request");
+}
+psql(q{UPDATE jobsched_internal.job SET command = 'SELECT 1', request = NULL WHERE name = 'plain'; RESET session_replication_role});
+app(qq{SELECT jobsched.set_channel('answers', 'webhook', '$url/again')});
+is(ended(app(q{SELECT jobsched.test_channel('answers')})), 'succeeded', 'set_channel() makes it good');
+
+# ------------------------------------------------------------------------
+# kill -9 between sending and recording
+# ------------------------------------------------------------------------
+
+app(qq{SELECT jobsched.set_channel('crash', 'webhook', '$url/gate/crash', sign_with => 'key')});
+app(q{SELECT jobsched.alter_job('channel:crash', backoff_base => '1 ms')});
+$run = app(q{SELECT jobsched.test_channel('crash')});
+($first) = wait_requests($sink, 1, qr{^/gate/crash$});
+$listener->quit;
+end_sessions($node);
+kill_and_start($node);
+open_gate($sink, 'crash');
+is(ended($run), 'succeeded', 'crash: the message is sent after all');
+(undef, $second) = wait_requests($sink, 2, qr{^/gate/crash$});
+is($second->{headers}->{'webhook-id'}, $first->{headers}->{'webhook-id'}, 'with the same id');
+is($second->{body}, $first->{body}, 'and the same text');
+
+# A refusal that was recorded, but not yet counted.
+app(qq{SELECT jobsched.set_channel('crash', 'slack', '$url/say/404/no_service')});
+psql(q{BEGIN; SELECT FROM jobsched_internal.job_state s JOIN jobsched.jobs j USING (job_id) WHERE j.name = 'channel:crash' FOR UPDATE OF s});
+$run = app(q{SELECT jobsched.test_channel('crash')});
+wait_until($node, $db, "SELECT count(*) = 1 FROM jobsched_internal.history WHERE run_id = $run", 'it is refused');
+end_sessions($node);
+kill_and_start($node);
+wait_until($node, $db, q{SELECT state = 'disabled' FROM jobsched.channels WHERE name = 'crash'}, 'a refusal disables it after the start too');
+pass('a refusal disables it after the start too');
+
+# ------------------------------------------------------------------------
+# Roles, dumps and copies
+# ------------------------------------------------------------------------
+
+psql(q{ALTER ROLE other RENAME TO another});
+is(sql_as($node, $db, 'another', q{SELECT owner, name FROM jobsched.channels}), 'another|ops', 'a role that is renamed keeps its channels');
+$run = sql_as($node, $db, 'another', q{SELECT jobsched.test_channel('ops')});
+is(ended($run), 'succeeded', 'which go on');
+psql(q{DROP OWNED BY another; DROP ROLE another});
+is(psql(q{SELECT count(*) FROM jobsched.channels WHERE owner = 'another'}), '0', 'those of a role that is dropped are not its any more');
+
+$node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+my $dump = $node->basedir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr($db) ], 'pg_dump');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'restore');
+is($node->safe_psql('restored', q{SELECT state, url FROM jobsched.channels WHERE name = 'hook' AND owner = 'app'}), "asleep|$url/hook", 'a copy has channels, which sleep');
+$run = sql_as($node, 'restored', 'app', q{SELECT jobsched.test_channel('hook')});
+is($node->safe_psql('restored', "SELECT status FROM jobsched.runs WHERE run_id = $run"), 'queued', 'and send nothing');
+forget_requests($sink);
+$node->safe_psql('restored', 'SELECT jobsched.adopt()');
+wait_requests($sink, 1, qr{^/hook$});
+is($node->safe_psql('restored', q{SELECT state FROM jobsched.channels WHERE name = 'hook' AND owner = 'app'}), 'active', 'until adopt()');
+is($node->safe_psql('restored', q{SELECT state FROM jobsched.channels WHERE name = 'crash' AND owner = 'app'}), 'active', 'where nobody has refused anything yet');
+
+# ------------------------------------------------------------------------
+# Other encodings
+# ------------------------------------------------------------------------
+
+for my $encoding ('LATIN1', 'SQL_ASCII')
+{
+	my $other = lc $encoding;
+	my $e = $encoding eq 'LATIN1' ? q{convert_from('\xe9', 'LATIN1')} : q{E'\xc3\xa9'};
+
+	$node->safe_psql('postgres', "CREATE DATABASE $other TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	create_extension($node, $other);
+	$node->safe_psql($other, 'GRANT USAGE ON SCHEMA jobsched TO app; GRANT EXECUTE ON FUNCTION jobsched.http_request TO app');
+	sql_as($node, $other, 'app', qq{SELECT jobsched.set_channel('hook', 'webhook', '$url/$other/hook'), jobsched.set_channel('slack', 'slack', '$url/$other/slack'), jobsched.set_channel('ops', 'notify')});
+	sql_as($node, $other, 'app', qq{SELECT jobsched.trigger('channel:' || c, jsonb_build_object('subject', 'caf' || $e, 'text', repeat($e, 5000))) FROM unnest(ARRAY['hook', 'slack', 'ops']) c});
+	is(sent("/$other/hook")->{subject}, "caf\x{e9}", "$encoding: webhook");
+	like(sent("/$other/slack")->{text}, qr/^\*caf\x{e9}\*\n\x{e9}+ \[cut, of 5000 characters\]$/, "$encoding: slack");
+	wait_until($node, $other, q{SELECT count(*) = 0 FROM jobsched_internal.run}, "$encoding: all are sent");
+	is($node->safe_psql($other, q{SELECT DISTINCT status FROM jobsched.runs}), 'succeeded', "$encoding: notify too");
+}
+
+# What is no UTF-8, or was cut within a character, is sent all the same.
+sql_as($node, 'sql_ascii', 'app', q{SELECT jobsched.trigger('channel:' || c, jsonb_build_object('subject', E'cut \xc3', 'text', E'bad \xff\xe9 \xe2\x82')) FROM unnest(ARRAY['hook', 'slack', 'ops']) c});
+is(sent('/sql_ascii/hook', 2)->{text}, 'bad ?? ??', 'SQL_ASCII: webhook, broken text');
+is(sent('/sql_ascii/slack', 2)->{text}, "*cut ?*\nbad ?? ??", 'SQL_ASCII: slack, broken text');
+wait_until($node, 'sql_ascii', q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all are sent');
+is($node->safe_psql('sql_ascii', q{SELECT DISTINCT status FROM jobsched.runs}), 'succeeded', 'SQL_ASCII: notify, broken text');
 
 end_sessions($node);
 $node->stop;
