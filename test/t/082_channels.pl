@@ -348,6 +348,13 @@ for my $request (q{'{"channel": 7}'}, q{'{"channel": "email", "to": {"a": 1}}'},
 app(qq{SELECT jobsched.set_channel('answers', 'webhook', '$url/again')});
 is(ended(app(q{SELECT jobsched.test_channel('answers')})), 'succeeded', 'set_channel() makes it good');
 
+# A job of this name from a version that let anybody have it.
+psql(q{UPDATE jobsched_internal.job SET name = 'channel:plain', revision = revision + 1 WHERE name = 'plain'});
+is(app(q{SELECT count(*) FROM jobsched.channels WHERE name = 'plain'}), '0', 'a job that is called like a channel is none');
+like(refused(q{SELECT jobsched.set_channel('plain', 'notify')}), qr/^42710 job "channel:plain" exists, and is no channel/, 'and is not made one');
+like(refused(q{SELECT jobsched.drop_channel('plain')}), qr/^42704 /, 'nor dropped as one');
+is(refused(q{SELECT jobsched.alter_job('channel:plain', name => 'plain')}), '', 'it can get another name');
+
 # ------------------------------------------------------------------------
 # kill -9 between sending and recording
 # ------------------------------------------------------------------------
