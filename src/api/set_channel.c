@@ -158,11 +158,13 @@ add_address(List **addresses, char *address)
 				 errdetail("It %s.", problem),
 				 errhint("Give each element one plain address such as \"ops@example.com\".")));
 	foreach(lc, *addresses)
+	{
 		if (strcmp(lfirst(lc), address) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("address \"%s\" is given twice", address),
-				 errhint("Each address gets one mail.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("address \"%s\" is given twice", address),
+					 errhint("Each address gets one mail.")));
+	}
 	*addresses = lappend(*addresses, address);
 }
 
