@@ -13,10 +13,10 @@
  *	sched_channel_is_busy()	it cannot send: a message is under way, or waits for its
  *							next attempt; or the channel is paused, disabled, asleep,
  *							dropped or not known
- *	sched_channel_send()	(sched_message.c) queues a message: the run (for mail one for each address) is
- *							there when the step commits, with what else that step has
- *							written.  Returns the first run; 0: the channel is gone, or
- *							what somebody has made of its row cannot send
+ *	sched_channel_send()	(sched_message.c) queues a message: the run (for mail one for
+ *							each address) is there when the step commits, with what else
+ *							that step has written.  Returns the first run; 0: the channel
+ *							is gone, or what somebody has made of its row cannot send
  *	sched_channels_hear()	who is told, from then on, that a channel may have become free
  *							(or dropped, which is not busy for long either): a run of it
  *							has ended for good, or its row has changed.  Told in the

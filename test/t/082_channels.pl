@@ -224,6 +224,24 @@ cmp_ok(length $long->[1], '<=', 7999, 'notify: what takes more room in JSON');
 ended(message('ops', q{'{}'}));
 is_deeply([ map { $_->[1] } notices() ], ['{}'], 'notify: nothing at all');
 
+# Whoever sends a notification holds up all others until he has committed, which may be never
+# where he waits for a standby; requests go on.
+set_setting($node, 'synchronous_commit', 'local');
+set_setting($node, 'synchronous_standby_names', 'nobody');
+my $holder = $node->background_psql($db);
+$holder->query_safe('SET synchronous_commit = on');
+$holder->query_until(qr/begins/, "BEGIN; CREATE TABLE held (); NOTIFY other;\n\\echo begins\nCOMMIT;\n");
+wait_value($node, $db, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'}, '1', 'a session waits for a standby');
+$run = app(q{SELECT jobsched.test_channel('ops')});
+wait_run_state($node, $db, $run, 'running');
+is(ended(app(q{SELECT jobsched.test_channel('hook')})), 'succeeded', 'notify: requests do not wait for somebody else who sends one');
+is(app(qq{SELECT status FROM jobsched.runs WHERE run_id = $run}), 'running', 'the notification does');
+set_setting($node, 'synchronous_standby_names', undef);
+is(ended($run), 'succeeded', 'until its turn comes');
+$holder->quit;
+is(scalar(grep { $_->[0] eq 'ops' } notices()), 1, 'and it is sent once');
+set_setting($node, 'synchronous_commit', undef);
+
 psql(q{CREATE TABLE told (args jsonb); CREATE FUNCTION tell(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO public.told VALUES (args)';
 	GRANT INSERT, SELECT ON told TO app});
 app(q{SELECT jobsched.set_channel('call', 'handler', handler => 'public.tell')});
