@@ -18,7 +18,12 @@ use Test::More;
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
-my $node = http_node('channels');
+my $node = http_node('channels', conf => q{
+wal_level = replica
+max_wal_senders = 2
+synchronous_commit = local
+synchronous_standby_names = 'nobody'
+});
 my $sink = start_sink($node, answer => q{
 	my %seen;
 	sub {
@@ -226,8 +231,6 @@ is_deeply([ map { $_->[1] } notices() ], ['{}'], 'notify: nothing at all');
 
 # Whoever sends a notification holds up all others until he has committed, which may be never
 # where he waits for a standby; requests go on.
-set_setting($node, 'synchronous_commit', 'local');
-set_setting($node, 'synchronous_standby_names', 'nobody');
 my $holder = $node->background_psql($db);
 $holder->query_safe('SET synchronous_commit = on');
 $holder->query_until(qr/begins/, "BEGIN; CREATE TABLE held (); NOTIFY other;\n\\echo begins\nCOMMIT;\n");
@@ -236,11 +239,10 @@ $run = app(q{SELECT jobsched.test_channel('ops')});
 wait_run_state($node, $db, $run, 'running');
 is(ended(app(q{SELECT jobsched.test_channel('hook')})), 'succeeded', 'notify: requests do not wait for somebody else who sends one');
 is(app(qq{SELECT status FROM jobsched.runs WHERE run_id = $run}), 'running', 'the notification does');
-set_setting($node, 'synchronous_standby_names', undef);
+set_setting($node, 'synchronous_standby_names', '');
 is(ended($run), 'succeeded', 'until its turn comes');
 $holder->quit;
 is(scalar(grep { $_->[0] eq 'ops' } notices()), 1, 'and it is sent once');
-set_setting($node, 'synchronous_commit', undef);
 
 psql(q{CREATE TABLE told (args jsonb); CREATE FUNCTION tell(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO public.told VALUES (args)';
 	GRANT INSERT, SELECT ON told TO app});
