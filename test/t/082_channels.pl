@@ -133,6 +133,12 @@ app(qq{SELECT jobsched.set_channel('slack', 'slack', '$url/coloured', template =
 ended(message('slack', q{'{"text": "<x>"}'}));
 is_deeply(sent('/coloured'), { attachments => [ { color => 'danger', text => '&lt;x&gt;' } ] }, 'a template, with escaped texts');
 
+app(qq{SELECT jobsched.set_channel('slack', 'slack', '$url/items', template => '{"items": "{{args.items}}", "all": "{{args}}"}')});
+ended(message('slack', q{'{"subject": "s", "items": [{"job": "<a>", "error": "&", "count": 3, "until": null, "of": [["<"], {"subject": "<<<"}]}], "more": false}'}));
+my $items = [ { job => '&lt;a&gt;', error => '&amp;', count => 3, until => undef, of => [ ['&lt;'], { subject => '&lt;&lt;&lt;' } ] } ];
+is_deeply(sent('/items')->{items}, $items, 'a template: all that is in items');
+is_deeply(sent('/items')->{all}, { subject => 's', items => $items, more => JSON::PP::false }, 'and the whole message');
+
 # One message a second, after a burst of three.
 app(qq{SELECT jobsched.set_channel('fast', 'slack', '$url/fast')});
 is(app(q{SELECT keys FROM jobsched.jobs WHERE name = 'channel:fast'}), '{slack_channel:fast}', 'slack: a limit of its own');
@@ -343,6 +349,14 @@ like(refused(q{SELECT jobsched.set_channel('call', 'handler', handler => 'public
 app(q{SELECT jobsched.set_channel('ours', 'notify', owner => 'group_')});
 is(app(q{SELECT owner, state FROM jobsched.channels WHERE name = 'ours'}), 'group_|active', 'NOTIFY does not');
 app(q{SELECT jobsched.drop_channel('ours', 'group_')});
+
+# A channel that goes to another role.
+psql(q{CREATE ROLE heir LOGIN; GRANT USAGE ON SCHEMA jobsched TO heir; GRANT heir TO app});
+app(q{SELECT jobsched.set_channel('goes', 'notify')});
+app(q{SELECT jobsched.alter_job('channel:goes', owner => 'heir')});
+is(sql_as($node, $db, 'heir', q{SELECT owner, name, state FROM jobsched.channels}), 'heir|goes|active', 'a channel can get another owner');
+is(ended(sql_as($node, $db, 'heir', q{SELECT jobsched.test_channel('goes')})), 'succeeded', 'who uses it');
+psql(q{REVOKE heir FROM app});
 
 # A right that was taken away.
 psql(q{REVOKE EXECUTE ON FUNCTION jobsched.http_request FROM app});
