@@ -331,6 +331,23 @@ is(app(q{SELECT keys FROM jobsched.jobs WHERE name = 'channel:hook'}), '{slack_c
 app(qq{SELECT jobsched.set_channel('hook', 'webhook', '$url/hook')});
 
 # ------------------------------------------------------------------------
+# Two sessions
+# ------------------------------------------------------------------------
+
+# One defines or drops a channel and has not committed, and another one defines it.
+for my $what (q{set_channel('two', 'notify')}, q{drop_channel('two')})
+{
+	my @sessions = map { $node->background_psql($db, extra_params => [ '-U', 'app' ]) } 1 .. 2;
+	$sessions[0]->query_safe("BEGIN; SELECT jobsched.$what");
+	$sessions[1]->query_until(qr/begins/, "\\echo begins\nSELECT jobsched.set_channel('two', 'webhook', '$url/two');\n");
+	wait_value($node, $db, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'two'}, '1', 'the second waits');
+	$sessions[0]->query_safe('COMMIT');
+	$sessions[1]->query_safe('SELECT 1');
+	is(app(q{SELECT count(*), min(kind) FROM jobsched.channels WHERE name = 'two'}), '1|webhook', "$what: the last one counts");
+	$_->quit for @sessions;
+}
+
+# ------------------------------------------------------------------------
 # Rights
 # ------------------------------------------------------------------------
 
