@@ -430,19 +430,23 @@ say_goodbye(MuxCall *call)
 
 /*
  * TLS may hold back what has come, so it is read until there is nothing; that
- * ends, for there is a limit to what comes.
+ * ends, for there is a limit to what comes.  A server that takes no more has said
+ * why.
  */
 bool
 js_mux_mail_advance(MuxCall *call, CURLcode *code)
 {
 	MuxMail    *mail = call->mail;
 
+	CURLcode	sent;
+
 	do
 	{
-		*code = send_some(call);
-		if (*code == CURLE_OK)
-			*code = receive_some(call);
+		sent = send_some(call);
+		*code = receive_some(call);
 	} while (*code == CURLE_OK && !mail->over);
+	if (*code == CURLE_AGAIN && sent != CURLE_OK)
+		*code = sent;
 	if (*code == CURLE_AGAIN)
 	{
 		js_mux_poll_watch(mail->fd, true, mail->left_size > 0, true);

@@ -50,6 +50,8 @@ typedef struct JsTransfer
 	Jsonb	   *definition;		/* NULL: a status of 2xx is a success */
 	int			redirects;		/* followed so far */
 	const char *problem;		/* why one was not; NULL: nothing */
+	bool		is_mail;		/* an e-mail, by http_mail.c */
+	JsMuxMail  *mail_to_send;	/* NULL: none, or it has begun */
 
 	/* what has come of it, when it is to be recorded */
 	bool		closed;			/* it cannot be cancelled any more */
@@ -102,5 +104,11 @@ typedef struct JsRecording
 extern void js_http_digest(JsRecording *recording);
 extern void js_http_recall(JsRecording *recordings, int n);
 extern void js_http_record(JsRecording *recordings, int count);
+
+/* http_mail.c */
+extern bool js_http_is_mail(Jsonb *definition);
+extern void js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition,
+								const pg_uuid_t *token);
+extern void js_http_outcome_of_mail(const JsTransfer *transfer, JsOutcome *outcome);
 
 #endif							/* JS_HTTP_WORKER_H */
