@@ -31,6 +31,9 @@
 /* Of an encoded word, before base64: with what is around it a line has at most 76. */
 #define WORD_BYTES 36
 
+/* Of a subject that is sent as it is: the line has at most 78. */
+#define PLAIN_BYTES 69
+
 /* Of a line of the text, with a '=' at its end. */
 #define LINE_BYTES 76
 
@@ -88,6 +91,8 @@ subject_of(const char *given)
 static bool
 is_plain(const char *subject)
 {
+	if (strlen(subject) > PLAIN_BYTES)
+		return false;
 	for (const char *c = subject; *c != '\0'; c++)
 		if (IS_HIGHBIT_SET(*c))
 			return false;

@@ -16,8 +16,10 @@ SmtpServer - a mail relay for tests, well-behaved and hostile
   my @said = said($relay);               # lines, as they came, of all connections
 
 It refuses each line that does not end in CR LF.  tls is none, starttls or smtps;
-cert is a kind of HttpServers::make_certificates(); greeting, ehlo, data and the
-like are answers instead of the usual ones; silent is a command that has no answer.
+cert is a kind of HttpServers::make_certificates(); greeting and
+starttls are answers instead of the usual ones; silent is a command that has no
+answer; echo is a text that a refusal to log in shows, after what was said; one that
+stays does not answer to QUIT.
 
 =head2 What recipients do
 
@@ -193,7 +195,7 @@ sub auth_answer
 		say_to($socket, '334 ' . encode_base64('Password:', ''));
 		$given = "\0" . decode_base64($name) . "\0" . decode_base64(line_of($socket));
 	}
-	return $given eq "\0$user\0$password" ? '235 2.7.0 welcome' : "535 5.7.8 no: $how $password";
+	return $given eq "\0$user\0$password" ? '235 2.7.0 welcome' : '535 5.7.8 no' . ($opt{echo} ? ": $how $opt{echo}" : '');
 }
 
 # What is said to a message that has come; undef: nothing.
@@ -270,10 +272,10 @@ sub converse
 			my ($to) = $mail{to} = $rest =~ /^TO:<(.*)>$/ ? $1 : "? $rest";
 
 			say_to($socket,
-				$to =~ /^refused@/ ? ('550-5.1.1 no such', "550 5.1.1 per\xc3\xbcson")
+				$to =~ /^babbles@/ ? ('250 2.1.5 fine', '354 come on')
+				: $to =~ /^refused@/ ? ('550-5.1.1 no such', "550 5.1.1 per\xc3\xbcson")
 				: $to =~ /^(later-(\d+))@/ && times_of($1) < $2 ? '450 4.2.0 greylisted'
 				: '250 2.1.5 fine');
-			say_to($socket, '354 come on') if $to =~ /^babbles@/;
 		}
 		elsif ($command eq 'DATA')
 		{
