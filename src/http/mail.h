@@ -14,9 +14,7 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
-/* RFC 5321 4.5.3.1, less the angle brackets. */
-#define JS_MAIL_MAX_ADDRESS 254
-#define JS_MAIL_MAX_LOCAL 64
+#define JS_MAIL_MAX_ADDRESS 254 /* bytes (RFC 5321 4.5.3.1.3, less <>) */
 
 /* What is sent of a subject, and of a text, in bytes of UTF-8. */
 #define JS_MAIL_MAX_SUBJECT 200

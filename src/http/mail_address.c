@@ -71,9 +71,7 @@ js_mail_address_problem(const char *address)
 		return "is longer than " CppAsString2(JS_MAIL_MAX_ADDRESS) " bytes";
 	if (at == NULL)
 		return "has no @";
-	if (at - address > JS_MAIL_MAX_LOCAL)
-		return "has more than " CppAsString2(JS_MAIL_MAX_LOCAL) " bytes before its @";
-	if (address[0] == '-' || !is_dotted(address, at - address, ATOM, JS_MAIL_MAX_LOCAL))
+	if (address[0] == '-' || !is_dotted(address, at - address, ATOM, JS_MAIL_MAX_ADDRESS))
 		return "is not of the plain form name@domain";
 	if (!is_domain(at + 1, strlen(at + 1)))
 		return "has no domain of letters, digits and hyphens after its @";

@@ -44,25 +44,6 @@
  * ------------------------------------------------------------------------
  */
 
-/* What is no UTF-8 in a database without an encoding becomes '?', rather than to keep the mail back. */
-static char *
-repair(char *text)
-{
-	size_t		size = strlen(text);
-
-	for (size_t done = 0; (done += pg_encoding_verifymbstr(PG_UTF8, text + done, size - done)) < size; done++)
-		text[done] = '?';
-	return text;
-}
-
-static char *
-utf8_of(const char *text)
-{
-	if (GetDatabaseEncoding() == PG_SQL_ASCII)
-		return repair(pstrdup(text));
-	return pstrdup(pg_server_to_any(text, strlen(text), PG_UTF8));
-}
-
 /* At most so many bytes of whole characters. */
 static size_t
 clip(const char *utf8, size_t size, size_t max)
@@ -77,9 +58,9 @@ clip(const char *utf8, size_t size, size_t max)
 
 /* One line. */
 static char *
-subject_of(const char *given)
+subject_of(char *given)
 {
-	char	   *subject = utf8_of(given);
+	char	   *subject = pstrdup(js_http_utf8(given, "subject"));
 
 	for (char *c = subject; *c != '\0'; c++)
 		if ((unsigned char) *c < ' ' || *c == 0x7f)
@@ -205,9 +186,9 @@ end_of_line(const char *line, const char **next)
 }
 
 static char *
-text_of(const char *given)
+text_of(char *given)
 {
-	char	   *text = utf8_of(given);
+	char	   *text = pstrdup(js_http_utf8(given, "text"));
 	size_t		size = strlen(text);
 
 	if (size <= JS_MAIL_MAX_TEXT)

@@ -60,14 +60,6 @@ is_given(const char *setting)
 	return setting != NULL && setting[0] != '\0';
 }
 
-bool
-js_http_is_mail(Jsonb *definition)
-{
-	char	   *channel = js_http_text(definition, "channel");
-
-	return channel != NULL && strcmp(channel, "email") == 0;
-}
-
 static void
 check_settings(void)
 {
@@ -84,7 +76,7 @@ check_settings(void)
 static char *
 recipient_of(Jsonb *definition)
 {
-	char	   *address = js_http_text(definition, "to");
+	char	   *address = js_http_text(definition, JS_CHANNEL_TO);
 	const char *problem = address != NULL ? js_mail_address_problem(address) : NULL;
 
 	if (address == NULL)
@@ -210,7 +202,7 @@ render_message(const JsRun *run, const JsMuxMail *mail, const pg_uuid_t *token)
 	return js_mail_render(&message);
 }
 
-/* args are those of the run, with the job's. */
+/* args are those of the run, with the job's, as js_channel_args() has made them. */
 void
 js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition, const pg_uuid_t *token)
 {
@@ -229,7 +221,6 @@ js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition, c
 	request->method = pstrdup("MAIL");
 	request->connect_timeout_ms = CONNECT_TIMEOUT;
 	transfer->mail_to_send = mail;
-	transfer->is_mail = true;
 }
 
 /* ------------------------------------------------------------------------

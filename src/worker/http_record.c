@@ -269,7 +269,7 @@ outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
 	int64		retry_after;
 
 	outcome->result = result_of(response->status);
-	if (transfer->is_mail)
+	if (transfer->channel == JS_CHANNEL_EMAIL)
 	{
 		js_http_outcome_of_mail(transfer, outcome);
 		return;

@@ -337,9 +337,9 @@ prepare(void *arg)
 		return;
 	}
 	js_http_check_may_request(job.owner);
-	if (js_http_is_mail(definition))
+	if (transfer->channel == JS_CHANNEL_EMAIL)
 	{
-		run.args = js_run_args(job.args, run.args);
+		run.args = js_channel_args(transfer->channel, js_run_args(job.args, run.args));
 		js_http_render_mail(transfer, &run, definition, &token);
 		return;
 	}
@@ -467,7 +467,7 @@ send_request(JsTransfer *transfer)
 	out.body_size = request->body_size;
 	out.connect_timeout_ms = request->connect_timeout_ms;
 	out.timeout_ms = ms_left(transfer);
-	out.max_body = transfer->is_mail ? MAX_MAIL_ANSWER : (size_t) js_guc_http_max_response * 1024;
+	out.max_body = transfer->channel == JS_CHANNEL_EMAIL ? MAX_MAIL_ANSWER : (size_t) js_guc_http_max_response * 1024;
 	if (!mux->start(&out))
 		ereport(FATAL,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

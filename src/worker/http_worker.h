@@ -54,8 +54,7 @@ typedef struct JsTransfer
 	char	   *notice;			/* and what it gets */
 	int			redirects;		/* followed so far */
 	const char *problem;		/* why one was not; NULL: nothing */
-	bool		is_mail;		/* an e-mail, by http_mail.c */
-	JsMuxMail  *mail_to_send;	/* NULL: none, or it has begun */
+	JsMuxMail  *mail_to_send;	/* by http_mail.c; NULL: none, or it has begun */
 
 	/* what has come of it, when it is to be recorded */
 	bool		closed;			/* it cannot be cancelled any more */
@@ -110,7 +109,6 @@ extern void js_http_recall(JsRecording *recordings, int n);
 extern void js_http_record(JsRecording *recordings, int count);
 
 /* http_mail.c */
-extern bool js_http_is_mail(Jsonb *definition);
 extern void js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition,
 								const pg_uuid_t *token);
 extern void js_http_outcome_of_mail(const JsTransfer *transfer, JsOutcome *outcome);

@@ -309,7 +309,7 @@ cmp_ok(length $long, '<', 263_000, 'to 256 kB');
 
 my $mails = mails($open);
 foreach my $address ("a\@b.example>\r\nRCPT TO:<victim\@example.com", 'a@b.example> SIZE=1', 'a@b.example, c@d.example', 'a b@c.example', '', '@', 'a@', '-x@b.example',
-	"\xc3\xa9\@b.example", 'a@' . 'b' x 64 . '.example', 'a' x 65 . '@b.example', '"a b"@c.example', 'a@[127.0.0.1]', 'a@b.example ', "a\@b.example\n")
+	"\xc3\xa9\@b.example", 'a@' . 'b' x 64 . '.example', 'a' x 250 . '@b.example', '"a b"@c.example', 'a@[127.0.0.1]', 'a@b.example ', "a\@b.example\n")
 {
 	like(ended(queue_mail($address), q{concat_ws('|', status, reason, sqlstate, attempt)}), qr/^failed\|bad_request\|22023\|1$/, 'an address that is refused: ' . $json->encode([$address]));
 }
@@ -381,6 +381,30 @@ foreach my $silent (qw(greeting EHLO MAIL RCPT DATA))
 }
 
 # ------------------------------------------------------------------------
+# Channels
+# ------------------------------------------------------------------------
+
+use_relay($open);
+app(q{SELECT jobsched.set_channel('ops', 'email', to_address => '{first@b.example,refused@b.example,later-1@c.example}')});
+app(q{SELECT jobsched.alter_job('channel:ops', backoff_base => '10 ms')});
+$run = app(q{SELECT jobsched.test_channel('ops')});
+is(ended($run), 'succeeded|1', 'test_channel() sends a mail');
+my %end;
+foreach my $other (split /\n/, psql(q{SELECT run_id FROM jobsched_internal.run UNION SELECT run_id FROM jobsched.runs WHERE job_name = 'channel:ops' ORDER BY 1}))
+{
+	my ($to, $end) = split / /, ended($other, q{(SELECT min(url) FROM jobsched.http_responses h WHERE h.run_id = runs.run_id) || ' ' || concat_ws('|', status, reason, sqlstate, attempt)}), 2;
+	$end{$to} = $end if defined $end;
+}
+is_deeply(\%end, { 'mailto:first@b.example' => 'succeeded|1', 'mailto:refused@b.example' => 'failed|smtp_status|JS550|1', 'mailto:later-1@c.example' => 'succeeded|2' },
+	'each address has a mail of its own');
+($headers, $text) = parts((grep { $_->{to} eq 'first@b.example' } mails($open))[0]);
+like($headers->{subject}[0], qr/ops/, 'what it is about');
+is(app(q{SELECT state, last_sent_at IS NOT NULL FROM jobsched.channels WHERE name = 'ops'}), 'active|t', 'one address that is refused does not disable the channel');
+set_setting($node, 'jobsched.smtp_url');
+is(ended(app(q{SELECT jobsched.test_channel('ops')})), 'failed|bad_request|55000|1|no e-mail can be sent: jobsched.smtp_url is not set', 'without a relay it says so');
+like(app(q{SELECT last_error FROM jobsched.channels WHERE name = 'ops'}), qr/jobsched\.smtp_url is not set/, 'in view channels too');
+
+# ------------------------------------------------------------------------
 # Other encodings of the database
 # ------------------------------------------------------------------------
 
@@ -393,6 +417,14 @@ $run = queue_mail('latin1@b.example', q{{"id": "l", "subject": "\u00fcber", "tex
 is(ended($run), 'succeeded|1', 'a database of LATIN1');
 ($headers, $text) = parts((grep { $_->{to} eq 'latin1@b.example' } mails($open))[0]);
 is(decode('MIME-Header', $headers->{subject}[0]) . ": $text", "\x{fc}ber: gr\x{fc}\x{df}e\n", 'sends UTF-8');
+
+$node->safe_psql('postgres', "CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+create_extension($node, 'bytes');
+$node->safe_psql('bytes', 'GRANT USAGE ON SCHEMA jobsched TO app; GRANT EXECUTE ON FUNCTION jobsched.http_request TO app');
+$db = 'bytes';
+is(ended(queue_mail('bytes@b.example', qq{{"id": "b\xff", "subject": "a\xff\xc3\xa9", "text": "b\xfe\xc3\xa9"}})), 'succeeded|1', 'a database without an encoding');
+($headers, $text) = parts((grep { $_->{to} eq 'bytes@b.example' } mails($open))[0]);
+is(decode('MIME-Header', $headers->{subject}[0]) . ": $text", "a?\x{e9}: b?\x{e9}\n", 'sends UTF-8 too');
 
 $node->stop;
 done_testing();
