@@ -12,6 +12,10 @@
  *	C	the relay's last answer is recorded, as a response: its code is the
  *		status, its text the body
  *
+ * The run's timeout is that of all of it; there is none for the connection alone,
+ * for the mail may wait for one of the few, and relays may be slow to greet, to make
+ * those go away who do not wait.
+ *
  * The relay is what settings say, with sender, user and password; a user says to
  * whom and what.  So no rule of jobsched.http_allow or http_deny is asked.  The
  * password is read for each mail, from a file that only the settings name, and is
@@ -36,13 +40,11 @@
 #include "guc.h"
 #include "http/http_text.h"
 #include "http/mail.h"
+#include "mb/pg_wchar.h"
 #include "run/retry.h"
 #include "shmem/clock.h"
 #include "storage/fd.h"
 #include "worker/http_worker.h"
-
-/* Relays may be slow to greet, to make those go away who do not wait. */
-#define CONNECT_TIMEOUT 30000	/* ms */
 
 #define MAX_PASSWORD 1024
 
@@ -219,7 +221,6 @@ js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition, c
 	request->url = pstrdup(js_guc_smtp_url);
 	request->shown_url = psprintf("mailto:%s", mail->recipient);
 	request->method = pstrdup("MAIL");
-	request->connect_timeout_ms = CONNECT_TIMEOUT;
 	transfer->mail_to_send = mail;
 }
 
@@ -236,7 +237,9 @@ answer_of(const JsTransfer *transfer)
 	size_t		size = response->body_size;
 	const char *text = js_http_redact(transfer->request.secrets, response->body, &size);
 
-	return js_http_header_text(transfer->request.secrets, text, Min(size, SHOWN_ANSWER));
+	if (size > SHOWN_ANSWER)
+		size = pg_encoding_mbcliplen(PG_UTF8, text, size, SHOWN_ANSWER);
+	return js_http_header_text(transfer->request.secrets, text, size);
 }
 
 void
