@@ -252,7 +252,7 @@ status_of(const char *line, size_t size)
 {
 	int			status = 0;
 
-	for (int i = 0; i < 3; i++)
+	for (size_t i = 0; i < 3; i++)
 	{
 		if (i >= size || line[i] < '0' || line[i] > '9')
 			return 0;
