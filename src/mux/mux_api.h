@@ -38,8 +38,8 @@ typedef enum JsMuxResult
 	JS_MUX_CONNECT,				/* nobody there */
 	JS_MUX_TLS,					/* handshake or certificate */
 	JS_MUX_NETWORK,				/* the connection broke */
-	JS_MUX_PROTOCOL,			/* what came is no HTTP or SMTP, or too much of
-								 * it */
+	JS_MUX_PROTOCOL,			/* what came is no HTTP or SMTP, or too much
+								 * of it */
 	JS_MUX_REFUSED,				/* may_connect() said no */
 	JS_MUX_BAD_REQUEST,			/* libcurl does not take the URL, say */
 	JS_MUX_NO_MEMORY			/* or libcurl fails in some other way that is
@@ -76,8 +76,8 @@ typedef struct JsMuxRequest
 								 * smtps */
 	const char *method;			/* any token; HEAD has no body */
 	const char *const *headers; /* "Name: value" each, then NULL */
-	const char *body;			/* NULL: none; of a mail the message, its lines
-								 * ended by CR LF */
+	const char *body;			/* NULL: none; of a mail the message, its
+								 * lines ended by CR LF */
 	size_t		body_size;
 	long		connect_timeout_ms; /* from start(), too; 0: as the whole */
 	long		timeout_ms;		/* of the whole, from start(); 0: none */
