@@ -323,6 +323,12 @@ foreach my $args ('{}', '{"subject": 1, "text": {"a": 1}, "id": null}', '{"subje
 	is(sent('a@b.example', $args), 'succeeded|1', "args $args");
 }
 
+# Rules for requests, and their proxy, are not the relay's.
+set_setting($node, 'jobsched.http_deny', '0.0.0.0/0, [::]/0');
+set_setting($node, 'jobsched.http_proxy', 'http://127.0.0.1:1');
+is(sent('a@b.example'), 'succeeded|1', 'http_allow, http_deny and http_proxy do not matter');
+set_setting($node, "jobsched.$_") for qw(http_deny http_proxy);
+
 # ------------------------------------------------------------------------
 # The same mail has the same Message-ID
 # ------------------------------------------------------------------------
