@@ -293,7 +293,7 @@ is(psql(q{
 	SELECT c.call, e.said FROM door.call c JOIN door.effect e USING (n)
 	WHERE e.surrounding = 'block' AND e.what = 'after' AND (e.said = 'it came through' OR e.said ~ 'current transaction is aborted|unexpected')}),
 	'', 'each call is refused');
-is(psql(q{SELECT string_agg(name, ' ' ORDER BY name) FROM jobsched.jobs}), 'command handler own sharing taken theirs', 'no job has come of it');
+is(psql(q{SELECT string_agg(name, ' ' ORDER BY name) FROM jobsched.jobs}), 'channel:theirs command handler own sharing taken theirs', 'no job has come of it');
 is(psql(q{SELECT count(*) FROM jobsched_internal.run}), '0', 'nor a run');
 check_calm($offset, 'wrong calls');
 

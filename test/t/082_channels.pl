@@ -18,7 +18,12 @@ use Test::More;
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
-my $node = http_node('channels');
+my $node = http_node('channels', conf => q{
+wal_level = replica
+max_wal_senders = 2
+synchronous_commit = local
+synchronous_standby_names = 'nobody'
+});
 my $sink = start_sink($node, answer => q{
 	my %seen;
 	sub {
@@ -128,6 +133,12 @@ app(qq{SELECT jobsched.set_channel('slack', 'slack', '$url/coloured', template =
 ended(message('slack', q{'{"text": "<x>"}'}));
 is_deeply(sent('/coloured'), { attachments => [ { color => 'danger', text => '&lt;x&gt;' } ] }, 'a template, with escaped texts');
 
+app(qq{SELECT jobsched.set_channel('slack', 'slack', '$url/items', template => '{"items": "{{args.items}}", "all": "{{args}}"}')});
+ended(message('slack', q{'{"subject": "s", "items": [{"job": "<a>", "error": "&", "count": 3, "until": null, "of": [["<"], {"subject": "<<<"}]}], "more": false}'}));
+my $items = [ { job => '&lt;a&gt;', error => '&amp;', count => 3, until => undef, of => [ ['&lt;'], { subject => '&lt;&lt;&lt;' } ] } ];
+is_deeply(sent('/items')->{items}, $items, 'a template: all that is in items');
+is_deeply(sent('/items')->{all}, { subject => 's', items => $items, more => JSON::PP::false }, 'and the whole message');
+
 # One message a second, after a burst of three.
 app(qq{SELECT jobsched.set_channel('fast', 'slack', '$url/fast')});
 is(app(q{SELECT keys FROM jobsched.jobs WHERE name = 'channel:fast'}), '{slack_channel:fast}', 'slack: a limit of its own');
@@ -223,6 +234,21 @@ ended(message('ops', q{jsonb_build_object('text', repeat(E'\x01', 100000))}));
 cmp_ok(length $long->[1], '<=', 7999, 'notify: what takes more room in JSON');
 ended(message('ops', q{'{}'}));
 is_deeply([ map { $_->[1] } notices() ], ['{}'], 'notify: nothing at all');
+
+# Whoever sends a notification holds up all others until he has committed, which may be never
+# where he waits for a standby; requests go on.
+my $holder = $node->background_psql($db);
+$holder->query_safe('SET synchronous_commit = on');
+$holder->query_until(qr/begins/, "BEGIN; CREATE TABLE held (); NOTIFY other;\n\\echo begins\nCOMMIT;\n");
+wait_value($node, $db, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'}, '1', 'a session waits for a standby');
+$run = app(q{SELECT jobsched.test_channel('ops')});
+wait_run_state($node, $db, $run, 'running');
+is(ended(app(q{SELECT jobsched.test_channel('hook')})), 'succeeded', 'notify: requests do not wait for somebody else who sends one');
+is(app(qq{SELECT status FROM jobsched.runs WHERE run_id = $run}), 'running', 'the notification does');
+set_setting($node, 'synchronous_standby_names', '');
+is(ended($run), 'succeeded', 'until its turn comes');
+$holder->quit;
+is(scalar(grep { $_->[0] eq 'ops' } notices()), 1, 'and it is sent once');
 
 psql(q{CREATE TABLE told (args jsonb); CREATE FUNCTION tell(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO public.told VALUES (args)';
 	GRANT INSERT, SELECT ON told TO app});
@@ -324,6 +350,14 @@ app(q{SELECT jobsched.set_channel('ours', 'notify', owner => 'group_')});
 is(app(q{SELECT owner, state FROM jobsched.channels WHERE name = 'ours'}), 'group_|active', 'NOTIFY does not');
 app(q{SELECT jobsched.drop_channel('ours', 'group_')});
 
+# A channel that goes to another role.
+psql(q{CREATE ROLE heir LOGIN; GRANT USAGE ON SCHEMA jobsched TO heir; GRANT heir TO app});
+app(q{SELECT jobsched.set_channel('goes', 'notify')});
+app(q{SELECT jobsched.alter_job('channel:goes', owner => 'heir')});
+is(sql_as($node, $db, 'heir', q{SELECT owner, name, state FROM jobsched.channels}), 'heir|goes|active', 'a channel can get another owner');
+is(ended(sql_as($node, $db, 'heir', q{SELECT jobsched.test_channel('goes')})), 'succeeded', 'who uses it');
+psql(q{REVOKE heir FROM app});
+
 # A right that was taken away.
 psql(q{REVOKE EXECUTE ON FUNCTION jobsched.http_request FROM app});
 $run = app(q{SELECT jobsched.test_channel('hook')});
@@ -347,6 +381,13 @@ for my $request (q{'{"channel": 7}'}, q{'{"channel": "email", "to": {"a": 1}}'},
 }
 app(qq{SELECT jobsched.set_channel('answers', 'webhook', '$url/again')});
 is(ended(app(q{SELECT jobsched.test_channel('answers')})), 'succeeded', 'set_channel() makes it good');
+
+# A job of this name from a version that let anybody have it.
+psql(q{UPDATE jobsched_internal.job SET name = 'channel:plain', revision = revision + 1 WHERE name = 'plain'});
+is(app(q{SELECT count(*) FROM jobsched.channels WHERE name = 'plain'}), '0', 'a job that is called like a channel is none');
+like(refused(q{SELECT jobsched.set_channel('plain', 'notify')}), qr/^42710 job "channel:plain" exists, and is no channel/, 'and is not made one');
+like(refused(q{SELECT jobsched.drop_channel('plain')}), qr/^42704 /, 'nor dropped as one');
+is(refused(q{SELECT jobsched.alter_job('channel:plain', name => 'plain')}), '', 'it can get another name');
 
 # ------------------------------------------------------------------------
 # kill -9 between sending and recording
