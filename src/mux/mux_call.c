@@ -789,7 +789,7 @@ static const Meaning mail_meanings[] = {
 	{CURLE_USE_SSL_FAILED, JS_MUX_TLS, "the mail relay does not offer STARTTLS"},
 	{CURLE_LOGIN_DENIED, JS_MUX_PROTOCOL, "the mail relay offers no way to log in with a password"},
 	{CURLE_AUTH_ERROR, JS_MUX_PROTOCOL, "the mail relay offers no way to log in with a password"},
-	{CURLE_GOT_NOTHING, JS_MUX_NETWORK, "the mail relay has closed the connection"},
+	{CURLE_GOT_NOTHING, JS_MUX_NETWORK, "the connection to the mail relay broke"},
 	{CURLE_RECV_ERROR, JS_MUX_NETWORK, "the connection to the mail relay broke"},
 	{CURLE_SEND_ERROR, JS_MUX_NETWORK, "the connection to the mail relay broke"},
 	{CURLE_WEIRD_SERVER_REPLY, JS_MUX_PROTOCOL, "what the mail relay says is not SMTP"},

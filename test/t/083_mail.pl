@@ -237,7 +237,7 @@ is(sent('later-2@b.example', { id => 'later', text => 'x' }), 'succeeded|3', '4x
 is(sent('late-1@b.example', { id => 'late', text => 'x' }), 'succeeded|2', 'of the text too');
 is(sent('later-9@b.example', undef, 'max_attempts => 2'), 'failed|smtp_status|JS450|2|the mail relay answered with 450: 4.2.0 greylisted', 'as often as the policy says');
 is(sent('refused@b.example', undef, q{retry_on => '{550}', max_attempts => 3}) =~ s/\|the.*//sr, 'failed|smtp_status|JS550|3', 'or what the policy says');
-is(sent('closes@b.example', undef, 'max_attempts => 1'), 'failed|network|08006|1|the mail relay has closed the connection', 'no answer to the text');
+is(sent('closes@b.example', undef, 'max_attempts => 1'), 'failed|network|08006|1|the connection to the mail relay broke', 'no answer to the text');
 is(sent('nonsense@b.example', undef, 'max_attempts => 1'), 'failed|network|08P01|1|what the mail relay says is not SMTP', 'no SMTP');
 is(sent('babbles@b.example', undef, 'max_attempts => 1'), 'failed|network|08P01|1|what the mail relay says is not SMTP', 'answers nobody has asked for');
 is(scalar(grep { $_->{to} =~ /babbles/ } mails($relay)), 0, 'are not taken for others');
