@@ -117,8 +117,9 @@ is(app("SELECT string_agg(name, ' ' ORDER BY name) FROM pg_settings WHERE name L
 my $relay = start_relay($node, tls => 'starttls');
 my $certificates = $relay->{certificates};
 use_relay($relay);
-is(sent('a@b.example', undef, 'max_attempts => 1'),
-	"failed|tls|08001|1|the server's certificate is not trusted, or not for this host", 'a certificate of an unknown authority is refused');
+# where the system trusts nobody, there is no file of those it trusts
+like(sent('a@b.example', undef, 'max_attempts => 1'),
+	qr/^failed\|tls\|08001\|1\|the (server's certificate is not trusted|file of trusted certificates cannot)/, 'a certificate of an unknown authority is refused');
 is(scalar(mails($relay)), 0, 'nothing is sent');
 set_setting($node, 'jobsched.http_ca_file', $relay->{ca});
 
