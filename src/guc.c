@@ -19,6 +19,7 @@
 #include "cron/cron.h"
 #include "guc.h"
 #include "http/egress.h"
+#include "http/mail.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
@@ -50,6 +51,17 @@ char	   *js_guc_http_proxy = NULL;
 int			js_guc_http_max_response = 256;
 int			js_guc_http_max_per_host = 64;
 int			js_guc_http_max_inflight = 1000;
+char	   *js_guc_smtp_url = NULL;
+char	   *js_guc_smtp_from = NULL;
+int			js_guc_smtp_tls = JS_SMTP_TLS_REQUIRE;
+char	   *js_guc_smtp_user = NULL;
+char	   *js_guc_smtp_password_file = NULL;
+
+static const struct config_enum_entry smtp_tls_options[] = {
+	{"require", JS_SMTP_TLS_REQUIRE, false},
+	{"none", JS_SMTP_TLS_NONE, false},
+	{NULL, 0, false}
+};
 
 static bool
 check_timezone_setting(char **newval, void **extra, GucSource source)
@@ -104,6 +116,29 @@ check_proxy(char **newval, void **extra, GucSource source)
 			return true;
 	GUC_check_errdetail("It does not begin with http://, https://, socks5:// or socks5h://.");
 	return false;
+}
+
+static bool
+check_smtp_url(char **newval, void **extra, GucSource source)
+{
+	const char *problem = **newval != '\0' ? js_mail_relay_problem(*newval) : NULL;
+
+	if (problem != NULL)
+	{
+		GUC_check_errdetail("%s", problem);
+		GUC_check_errhint("It is, for example, \"smtp://relay.example.com:587\" or \"smtps://relay.example.com:465\".");
+	}
+	return problem == NULL;
+}
+
+static bool
+check_smtp_from(char **newval, void **extra, GucSource source)
+{
+	const char *problem = **newval != '\0' ? js_mail_address_problem(*newval) : NULL;
+
+	if (problem != NULL)
+		GUC_check_errdetail("The address %s.", problem);
+	return problem == NULL;
 }
 
 static void
@@ -272,6 +307,36 @@ define_http_settings(void)
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }
 
+static void
+define_smtp_settings(void)
+{
+	DefineCustomStringVariable("jobsched.smtp_url",
+							   "The relay that e-mails are sent through.",
+							   "smtp:// or smtps:// with host and port. Empty: no e-mail is sent.",
+							   &js_guc_smtp_url, "",
+							   PGC_SIGHUP, 0, check_smtp_url, NULL, NULL);
+	DefineCustomStringVariable("jobsched.smtp_from",
+							   "The address that e-mails are from.",
+							   NULL,
+							   &js_guc_smtp_from, "",
+							   PGC_SIGHUP, 0, check_smtp_from, NULL, NULL);
+	DefineCustomEnumVariable("jobsched.smtp_tls",
+							 "Whether a relay at smtp:// has to offer STARTTLS.",
+							 "none: e-mails are sent without TLS, and never a password.",
+							 &js_guc_smtp_tls, JS_SMTP_TLS_REQUIRE, smtp_tls_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("jobsched.smtp_user",
+							   "The name to log in to the relay with.",
+							   "Empty: without.",
+							   &js_guc_smtp_user, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("jobsched.smtp_password_file",
+							   "A file with the password to log in to the relay with.",
+							   "It is read for each e-mail. A relative path is one in the data directory.",
+							   &js_guc_smtp_password_file, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+}
+
 void
 js_guc_init(void)
 {
@@ -279,6 +344,7 @@ js_guc_init(void)
 	define_share_settings();
 	define_history_settings();
 	define_http_settings();
+	define_smtp_settings();
 	DefineCustomStringVariable("jobsched.timezone",
 							   "The time zone of jobs that name none.",
 							   "An IANA name.",

@@ -39,6 +39,20 @@ extern int	js_guc_http_max_response;	/* kB */
 extern int	js_guc_http_max_per_host;
 extern int	js_guc_http_max_inflight;	/* 0: no HTTP worker */
 
+
+/* jobsched.smtp_tls */
+typedef enum JsSmtpTls
+{
+	JS_SMTP_TLS_REQUIRE,
+	JS_SMTP_TLS_NONE
+} JsSmtpTls;
+
+extern char *js_guc_smtp_url;	/* empty: no e-mail */
+extern char *js_guc_smtp_from;	/* empty: no e-mail */
+extern int	js_guc_smtp_tls;	/* JsSmtpTls, of smtp:// */
+extern char *js_guc_smtp_user;	/* empty: does not log in */
+extern char *js_guc_smtp_password_file;
+
 extern void js_guc_init(void);
 
 #endif							/* JS_GUC_H */

@@ -24,6 +24,7 @@
 #include "guc.h"
 #include "http/channel.h"
 #include "http/limit_keys.h"
+#include "http/mail.h"
 #include "http/step_placeholders.h"
 #include "run/channel_run.h"
 #include "run/execsql.h"
@@ -144,13 +145,13 @@ kind_argument(FunctionCallInfo fcinfo, int n)
 static void
 add_address(List **addresses, char *address)
 {
-	const char *problem = js_address_problem(address);
+	const char *problem = js_mail_address_problem(address);
 	ListCell   *lc;
 
-	if (strlen(address) > JS_MAX_ADDRESS)
+	if (strlen(address) > JS_MAIL_MAX_ADDRESS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("an address in to_address is longer than %d bytes", JS_MAX_ADDRESS)));
+				 errmsg("an address in to_address is longer than %d bytes", JS_MAIL_MAX_ADDRESS)));
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -59,6 +59,7 @@
 
 #include "http/channel.h"
 #include "http/http_definition.h"
+#include "http/mail.h"
 
 #define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
@@ -120,40 +121,6 @@ js_channel_name_is_fit(const char *name)
  * ------------------------------------------------------------------------
  */
 
-static bool
-is_printable(const char *text)
-{
-	for (; *text != '\0'; text++)
-		if (*text <= ' ' || *text > '~')
-			return false;
-	return true;
-}
-
-/*
- * Why an address cannot be one that mail goes to; NULL: it can.  Addresses are
- * written into the commands of SMTP and into headers, and libcurl lets a line end
- * through: what could be more than one address, or a command, is refused here, where
- * it is given, and once more where it is sent.
- */
-const char *
-js_address_problem(const char *address)
-{
-	size_t		length = strlen(address);
-	const char *at = strchr(address, '@');
-
-	if (length > JS_MAX_ADDRESS)
-		return "is longer than " CppAsString2(JS_MAX_ADDRESS) " bytes";
-	if (!is_printable(address))
-		return "has a space, or something that is not printable ASCII";
-	if (strpbrk(address, "<>,;:\\\"()[]") != NULL)
-		return "has a character that is not in a plain address";
-	if (at == NULL || at == address || at[1] == '\0' || strchr(at + 1, '@') != NULL)
-		return "has not exactly one \"@\" between a name and a host";
-	if (address[0] == '-' || at[1] == '-' || at[1] == '.' || address[length - 1] == '.')
-		return "has a name or host that cannot be one";
-	return NULL;
-}
-
 /* Those in a job's definition, of char *; whatever else somebody has written there is left out. */
 List *
 js_channel_addresses(Jsonb *definition)
@@ -169,7 +136,7 @@ js_channel_addresses(Jsonb *definition)
 		char	   *address = one->type == jbvString ?
 			pnstrdup(one->val.string.val, one->val.string.len) : NULL;
 
-		if (address != NULL && js_address_problem(address) == NULL)
+		if (address != NULL && js_mail_address_problem(address) == NULL)
 			addresses = lappend(addresses, address);
 	}
 	return addresses;

@@ -23,7 +23,6 @@
 
 #define JS_CHANNEL_NAME_MAX 63	/* bytes; NOTIFY takes no more */
 #define JS_CHANNEL_MAX_ADDRESSES 50
-#define JS_MAX_ADDRESS 254		/* bytes (RFC 5321 4.5.3.1.3) */
 
 /* Keys of this class limit how often a Slack channel gets a message. */
 #define JS_SLACK_CLASS "slack_channel"
@@ -45,7 +44,6 @@ extern JsChannelKind js_channel_request_kind(Jsonb *definition);
 extern JsChannelKind js_channel_kind(const JsJob *job);
 extern bool js_job_is_channel(const JsJob *head);
 extern bool js_channel_name_is_fit(const char *name);
-extern const char *js_address_problem(const char *address);
 extern List *js_channel_addresses(Jsonb *definition);
 
 /* What is sent (channel_body.c) */

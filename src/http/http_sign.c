@@ -82,6 +82,19 @@ js_request_id(const JsHttpSource *source)
 	return id.data;
 }
 
+/* Of a text, different in each database; 32 hexadecimal digits. */
+char *
+js_token_digest(const pg_uuid_t *token, const char *of)
+{
+	uint8		bytes[PG_SHA256_DIGEST_LENGTH];
+	StringInfoData text;
+
+	digest(token, of, bytes);
+	initStringInfo(&text);
+	append_hex(&text, bytes, UUID_LEN);
+	return text.data;
+}
+
 static bool
 is_hex_id(const char *text, int length)
 {

@@ -31,6 +31,7 @@ typedef struct JsSigningKey
 } JsSigningKey;
 
 extern char *js_request_id(const JsHttpSource *source);
+extern char *js_token_digest(const pg_uuid_t *token, const char *of);
 extern char *js_request_traceparent(const JsHttpSource *source);
 extern const char *js_signing_problem(const char *secret);
 extern void js_hmac(const JsSigningKey *key, const char *prefix, const char *body, size_t size,

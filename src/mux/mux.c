@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mux.c
- *		Many HTTP transfers at once, behind one file descriptor.
+ *		Many HTTP transfers and e-mails at once, behind one file descriptor.
  *
  * DESIGN
  *
@@ -16,7 +16,8 @@
  *	 WAITING (at its origin) --> ACTIVE (with libcurl) --> ENDED (a response)
  *
  * Transfers to the same server wait at their origin (mux_origin.c), so that one
- * of them can connect for all.
+ * of them can connect for all.  E-mails wait for one of their few connections,
+ * and are spoken by mux_mail.c once libcurl has connected.
  *
  * Deadlines are ours, in a heap, not libcurl's: they count from start(), also
  * while a transfer waits in a queue of libcurl or of ours.
@@ -34,7 +35,8 @@
  * threads.
  *
  * Files: mux_call.c has all options, callbacks and results of a request,
- * mux_origin.c the transfers that wait for a name or a handshake, mux_reply.c
+ * mux_origin.c the transfers that wait for a name or a handshake, mux_mail.c
+ * e-mail, mux_reply.c
  * the buffers for responses, mux_unpack.c decompression, mux_poll.c the
  * descriptor; mux_module.c makes all this a library that a server loads.
  *
@@ -247,6 +249,8 @@ drop_call(MuxTransfer *transfer)
 {
 	MuxCall    *call = transfer->call;
 
+	if (call->mail != NULL)
+		js_mux_mail_leave(transfer);
 	transfer->call = NULL;
 	if (transfer->state == MUX_ACTIVE && call->resolving)
 	{
@@ -354,7 +358,10 @@ enter(MuxTransfer *transfer)
 
 	transfer->state = MUX_ACTIVE;
 	transfer->entered_at = now;
-	js_mux_origin_enter(transfer);
+	if (transfer->origin != NULL)
+		js_mux_origin_enter(transfer);
+	if (transfer->call->mail != NULL)
+		js_mux_mail_enter(transfer);
 	if (transfer->pioneer && transfer->due > now + MUX_PIONEER_US)
 		heap_move(transfer, now + MUX_PIONEER_US);
 	js_mux_call_limit_connect(transfer->call,
@@ -410,8 +417,25 @@ fail_all_waiting(const MuxTransfer *pioneer)
 }
 
 static void
+conclude(MuxTransfer *transfer, CURLcode code)
+{
+	js_mux_call_result(transfer->call, code, transfer->started_at, &transfer->response);
+	if (transfer->pioneer && transfer->response.result == JS_MUX_RESOLVE)
+		fail_all_waiting(transfer);
+	detach(transfer);
+	end_transfer(transfer);
+}
+
+/* libcurl has done its part. */
+static void
 finish(MuxTransfer *transfer, CURLcode code)
 {
+	if (code == CURLE_OK && transfer->call->mail != NULL)
+	{
+		if (!js_mux_mail_begin(transfer->call, &code))
+			conclude(transfer, code);
+		return;
+	}
 	if (code != CURLE_OK && transfer->call->elsewhere)
 	{
 		begin_again(transfer);
@@ -427,11 +451,7 @@ finish(MuxTransfer *transfer, CURLcode code)
 		time_out(transfer);
 		return;
 	}
-	js_mux_call_result(transfer->call, code, transfer->started_at, &transfer->response);
-	if (transfer->pioneer && transfer->response.result == JS_MUX_RESOLVE)
-		fail_all_waiting(transfer);
-	detach(transfer);
-	end_transfer(transfer);
+	conclude(transfer, code);
 }
 
 /* Takes out what libcurl has finished. */
@@ -496,6 +516,29 @@ meet_deadlines(void)
 }
 
 static void
+serve_mail(MuxTransfer *transfer)
+{
+	CURLcode	code;
+
+	if (!js_mux_mail_advance(transfer->call, &code))
+		conclude(transfer, code);
+}
+
+static void
+serve_socket(const MuxEvent *event)
+{
+	MuxTransfer *mail = js_mux_mail_of_socket(event->fd);
+
+	if (mail != NULL)
+		serve_mail(mail);
+	else
+		act(event->fd,
+			(event->readable ? CURL_CSELECT_IN : 0) |
+			(event->writable ? CURL_CSELECT_OUT : 0) |
+			(event->broken ? CURL_CSELECT_ERR : 0));
+}
+
+static void
 serve_sockets(void)
 {
 	MuxEvent	events[PUMP_EVENTS];
@@ -503,19 +546,21 @@ serve_sockets(void)
 	int64_t		until = js_mux_now() + PUMP_US;
 
 	for (int i = 0; i < count && js_mux_now() < until; i++)
-		act(events[i].fd,
-			(events[i].readable ? CURL_CSELECT_IN : 0) |
-			(events[i].writable ? CURL_CSELECT_OUT : 0) |
-			(events[i].broken ? CURL_CSELECT_ERR : 0));
+		serve_socket(&events[i]);
 }
 
-/* One of each origin in turn. */
+/* One of each origin in turn; of mails there are few. */
 static int
 let_some_enter(void)
 {
 	MuxTransfer *next;
 	int			entered = 0;
 
+	while ((next = js_mux_mails_next()) != NULL)
+	{
+		enter(next);
+		entered++;
+	}
 	while (entered < PUMP_ENTRIES && (next = js_mux_origins_next()) != NULL)
 	{
 		enter(next);
@@ -552,7 +597,7 @@ set_alarm(void)
 	js_mux_origins_reopen();
 	if (heap_size > 0 && heap[0]->due < due)
 		due = heap[0]->due;
-	if (js_mux_origins_are_open())
+	if (js_mux_origins_are_open() || js_mux_mails_are_open())
 		due = 0;
 	js_mux_poll_alarm(due);
 }
@@ -765,7 +810,11 @@ begin(MuxTransfer *transfer, const JsMuxRequest *request)
 		end_transfer(transfer);
 		return true;
 	}
-	if (!heap_reserve() || !js_mux_origin_join(transfer))
+	if (!heap_reserve())
+		return false;
+	if (transfer->call->mail != NULL)
+		js_mux_mail_join(transfer);
+	else if (!js_mux_origin_join(transfer))
 		return false;
 	heap_add(transfer);
 	return true;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mux_api.h
- *		Many HTTP transfers at once, behind one file descriptor.
+ *		Many HTTP transfers and e-mails at once, behind one file descriptor.
  *
  * This is the only part that uses libcurl.  It is a separate library,
  * jobsched_curl, which only the HTTP worker loads; the worker calls it through
@@ -23,7 +23,7 @@ struct sockaddr;
 
 #define JS_MUX_LIBRARY "$libdir/jobsched_curl"
 #define JS_MUX_ENTRY "js_mux_api"
-#define JS_MUX_VERSION 2		/* of this interface */
+#define JS_MUX_VERSION 3		/* of this interface */
 
 #define JS_MUX_ERROR_TEXT 256
 #define JS_MUX_MAX_HEADERS (64 * 1024)	/* of a response, in bytes */
@@ -38,12 +38,28 @@ typedef enum JsMuxResult
 	JS_MUX_CONNECT,				/* nobody there */
 	JS_MUX_TLS,					/* handshake or certificate */
 	JS_MUX_NETWORK,				/* the connection broke */
-	JS_MUX_PROTOCOL,			/* what came is no HTTP, or too much of it */
+	JS_MUX_PROTOCOL,			/* what came is no HTTP or SMTP, or too much
+								 * of it */
 	JS_MUX_REFUSED,				/* may_connect() said no */
 	JS_MUX_BAD_REQUEST,			/* libcurl does not take the URL, say */
 	JS_MUX_NO_MEMORY			/* or libcurl fails in some other way that is
 								 * not the request's fault */
 } JsMuxResult;
+
+/*
+ * An e-mail to one recipient.  The relay's address needs no permission of
+ * may_connect(): no user has chosen it.  The response has the relay's last reply:
+ * its status and, as body, its text; a 250 in the end means that it has taken the
+ * message over.  Addresses are taken as they are, as the request's headers are.
+ */
+typedef struct JsMuxMail
+{
+	const char *sender;
+	const char *recipient;
+	const char *user;			/* NULL: does not log in */
+	const char *password;
+	bool		tls;			/* over smtp, too: by STARTTLS, or not at all */
+} JsMuxMail;
 
 /*
  * Everything is copied, and can go when start() returns.  Method and headers
@@ -55,10 +71,13 @@ typedef struct JsMuxRequest
 								 * in flight */
 	uint32_t	party;			/* whose it is, who shares lookups of names
 								 * with others; 0: nobody's */
-	const char *url;			/* absolute; http or https */
+	const JsMuxMail *mail;		/* NULL: HTTP */
+	const char *url;			/* absolute; http or https, of a mail smtp or
+								 * smtps */
 	const char *method;			/* any token; HEAD has no body */
 	const char *const *headers; /* "Name: value" each, then NULL */
-	const char *body;			/* NULL: none */
+	const char *body;			/* NULL: none; of a mail the message, its
+								 * lines ended by CR LF */
 	size_t		body_size;
 	long		connect_timeout_ms; /* from start(), too; 0: as the whole */
 	long		timeout_ms;		/* of the whole, from start(); 0: none */

@@ -101,6 +101,7 @@ js_mux_call_free(MuxCall *call)
 	curl_url_cleanup(call->url);
 	curl_free(call->host);
 	free(call->body);
+	js_mux_mail_free(call->mail);
 	js_mux_reply_free(&call->reply);
 	free(call);
 }
@@ -120,7 +121,8 @@ typedef union Address
 static bool
 may_connect(const MuxCall *call, const struct sockaddr *address)
 {
-	return js_mux_config.may_connect(js_mux_config.arg, call->host, call->port, address);
+	return call->mail != NULL ||
+		js_mux_config.may_connect(js_mux_config.arg, call->host, call->port, address);
 }
 
 /* An address as text; v4 in the forms that only old programs write too. */
@@ -275,7 +277,7 @@ before_request(void *arg, char *remote_ip, char *local_ip, int remote_port, int 
 		call->not_again = true;
 		return CURL_PREREQFUNC_ABORT;
 	}
-	if (has_spoken_early(call, local_port, &address))
+	if (call->mail == NULL && has_spoken_early(call, local_port, &address))
 	{
 		call->elsewhere = true;
 		return CURL_PREREQFUNC_ABORT;
@@ -307,6 +309,12 @@ take_header(char *data, size_t one, size_t size, void *arg)
 	if (call->first_byte_at == 0)
 		call->first_byte_at = js_mux_now();
 	return js_mux_reply_header(&call->reply, data, one * size) ? one * size : 0;
+}
+
+static size_t
+take_mail_reply(char *data, size_t one, size_t size, void *arg)
+{
+	return js_mux_mail_heard(arg, data, one * size) ? one * size : 0;
 }
 
 static size_t
@@ -351,24 +359,26 @@ normalize_host(char *host)
  * opinion on what the host is.
  */
 static bool
-read_url(MuxCall *call, const char *text)
+read_url(MuxCall *call, const JsMuxRequest *request)
 {
+	const char *plain = request->mail != NULL ? "smtp" : "http";
+	const char *secure = request->mail != NULL ? "smtps" : "https";
 	char	   *scheme = NULL;
 	char	   *port = NULL;
 	bool		good;
 
 	call->url = curl_url();
 	good = call->url != NULL &&
-		curl_url_set(call->url, CURLUPART_URL, text, CURLU_PATH_AS_IS) == CURLUE_OK &&
+		curl_url_set(call->url, CURLUPART_URL, request->url, CURLU_PATH_AS_IS) == CURLUE_OK &&
 		get_part(call->url, CURLUPART_SCHEME, 0, &scheme) &&
 		get_part(call->url, CURLUPART_HOST, 0, &call->host) &&
 		get_part(call->url, CURLUPART_PORT, CURLU_DEFAULT_PORT, &port);
 	if (good)
 	{
-		call->secure = strcasecmp(scheme, "https") == 0;
+		call->secure = strcasecmp(scheme, secure) == 0;
 		call->port = atoi(port);
 		normalize_host(call->host);
-		good = (call->secure || strcasecmp(scheme, "http") == 0) &&
+		good = (call->secure || strcasecmp(scheme, plain) == 0) &&
 			strlen(call->host) <= MUX_MAX_HOST;
 	}
 	curl_free(scheme);
@@ -578,6 +588,50 @@ set_callbacks(MuxCall *call)
 	SET(CURLOPT_WRITEDATA, call);
 }
 
+/*
+ * libcurl connects, says hello, changes to TLS and logs in.  What follows it would
+ * do too, but it blocks while it waits for the last answer (mux_mail.c).  Mechanisms
+ * that need more than a password it would choose by the look of the user's name.
+ */
+static void
+set_mail(MuxCall *call, const JsMuxMail *mail)
+{
+	call->secure |= mail->tls;
+	SET(CURLOPT_CONNECT_ONLY, 1L);
+	SET(CURLOPT_FRESH_CONNECT, 1L);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_USE_SSL, (long) (mail->tls ? CURLUSESSL_ALL : CURLUSESSL_NONE));
+#if CURL_AT_LEAST_VERSION(7, 85, 0)
+	SET(CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+#else
+	SET(CURLOPT_PROTOCOLS, (long) (CURLPROTO_SMTP | CURLPROTO_SMTPS));
+#endif
+	SET(CURLOPT_HEADERFUNCTION, take_mail_reply);
+	if (mail->user == NULL)
+		return;
+	SET(CURLOPT_USERNAME, mail->user);
+	SET(CURLOPT_PASSWORD, mail->password);
+	SET(CURLOPT_LOGIN_OPTIONS, "AUTH=PLAIN;AUTH=LOGIN");
+	SET(CURLOPT_SASL_IR, 1L);
+}
+
+static void
+set_request(MuxCall *call, const JsMuxRequest *request)
+{
+	SET(CURLOPT_CURLU, call->url);
+	if (request->mail != NULL)
+	{
+		call->mail = js_mux_mail_create(request);
+		if (call->mail == NULL)
+			call->code = CURLE_OUT_OF_MEMORY;
+		return;
+	}
+	if (!copy_headers(call, request->headers))
+		call->code = CURLE_OUT_OF_MEMORY;
+	SET(CURLOPT_HTTPHEADER, call->headers);
+	set_method(call, request);
+}
+
 /* libcurl has not taken an option. */
 static JsMuxResult
 not_taken(const MuxCall *call, JsMuxResult result, const char *what, char *error)
@@ -595,30 +649,28 @@ not_taken(const MuxCall *call, JsMuxResult result, const char *what, char *error
 JsMuxResult
 js_mux_call_prepare(MuxCall *call, const JsMuxRequest *request, char *error)
 {
-	if (!read_url(call, request->url))
+	if (!read_url(call, request))
 	{
 		snprintf(error, JS_MUX_ERROR_TEXT, "the URL is not valid");
 		return JS_MUX_BAD_REQUEST;
 	}
-	call->proxied = js_mux_config.proxy != NULL;
+	call->proxied = request->mail == NULL && js_mux_config.proxy != NULL;
 	if (call->proxied && !proxy_may_connect(call))
 	{
 		snprintf(error, JS_MUX_ERROR_TEXT, "requests to this address are not allowed");
 		return JS_MUX_REFUSED;
 	}
-	if (!copy_headers(call, request->headers))
-		call->code = CURLE_OUT_OF_MEMORY;
 	call->reply.max_body = request->max_body;
-	SET(CURLOPT_CURLU, call->url);
-	SET(CURLOPT_HTTPHEADER, call->headers);
-	set_method(call, request);
+	set_request(call, request);
 	if (call->code != CURLE_OK)
 		return not_taken(call, JS_MUX_BAD_REQUEST, "the request", error);
 	set_call_limits(call);
 	set_connection(call);
+	set_callbacks(call);
+	if (request->mail != NULL)
+		set_mail(call, request->mail);
 	if (call->secure || call->proxied)
 		set_tls(call);
-	set_callbacks(call);
 	if (call->code != CURLE_OK)
 		return not_taken(call, JS_MUX_NO_MEMORY, "an option", error);
 	return JS_MUX_OK;
@@ -627,7 +679,7 @@ js_mux_call_prepare(MuxCall *call, const JsMuxRequest *request, char *error)
 void
 js_mux_call_restart(MuxCall *call)
 {
-	SET(CURLOPT_FRESH_CONNECT, (long) call->elsewhere);
+	SET(CURLOPT_FRESH_CONNECT, (long) (call->elsewhere || call->mail != NULL));
 	call->turned_back = false;
 	call->elsewhere = false;
 	call->fresh = false;
@@ -732,6 +784,19 @@ static const Meaning meanings[] = {
 	{CURLE_OUT_OF_MEMORY, JS_MUX_NO_MEMORY, "out of memory"},
 };
 
+/* Those of a mail that are others. */
+static const Meaning mail_meanings[] = {
+	{CURLE_USE_SSL_FAILED, JS_MUX_TLS, "the mail relay does not offer STARTTLS"},
+	{CURLE_LOGIN_DENIED, JS_MUX_PROTOCOL, "the mail relay offers no way to log in with a password"},
+	{CURLE_AUTH_ERROR, JS_MUX_PROTOCOL, "the mail relay offers no way to log in with a password"},
+	{CURLE_GOT_NOTHING, JS_MUX_NETWORK, "the connection to the mail relay broke"},
+	{CURLE_RECV_ERROR, JS_MUX_NETWORK, "the connection to the mail relay broke"},
+	{CURLE_SEND_ERROR, JS_MUX_NETWORK, "the connection to the mail relay broke"},
+	{CURLE_WEIRD_SERVER_REPLY, JS_MUX_PROTOCOL, "what the mail relay says is not SMTP"},
+	{CURLE_UNSUPPORTED_PROTOCOL, JS_MUX_BAD_REQUEST, "libcurl was built without SMTP"},
+	{CURLE_FILESIZE_EXCEEDED, JS_MUX_PROTOCOL, "the mail relay says too much"},
+};
+
 /* What libcurl says of the same. */
 static Meaning
 meaning_of(CURLcode code)
@@ -743,6 +808,21 @@ meaning_of(CURLcode code)
 	{
 		code, JS_MUX_NETWORK, NULL
 	};
+}
+
+static Meaning
+explain_mail(const MuxCall *call, CURLcode code)
+{
+	if (call->reply.no_memory)
+		return meaning_of(CURLE_OUT_OF_MEMORY);
+	if (call->reply.endless_headers)
+		code = CURLE_FILESIZE_EXCEEDED;
+	else if (js_mux_mail_has_answer(call, code))
+		return meaning_of(CURLE_OK);
+	for (size_t i = 0; i < sizeof(mail_meanings) / sizeof(mail_meanings[0]); i++)
+		if (mail_meanings[i].code == code)
+			return mail_meanings[i];
+	return meaning_of(code);
 }
 
 /*
@@ -885,8 +965,10 @@ move_reply(MuxReply *reply, JsMuxResponse *response)
 void
 js_mux_call_result(MuxCall *call, CURLcode code, int64_t started_at, JsMuxResponse *response)
 {
-	Meaning		meaning = explain(call, code);
+	Meaning		meaning = call->mail != NULL ? explain_mail(call, code) : explain(call, code);
 
+	if (call->mail != NULL && meaning.result != JS_MUX_OK)
+		js_mux_reply_restart(&call->reply); /* an answer to something before */
 	response->result = meaning.result;
 	if (meaning.text != NULL)
 		snprintf(response->error, sizeof(response->error), "%s", meaning.text);
@@ -895,6 +977,6 @@ js_mux_call_result(MuxCall *call, CURLcode code, int64_t started_at, JsMuxRespon
 	fill_times(call, started_at, response);
 	fill_remote(call, response);
 	move_reply(&call->reply, response);
-	if (response->status > 0)
+	if (response->status > 0 && call->mail == NULL)
 		response->http_version = http_version(call);
 }

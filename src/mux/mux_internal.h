@@ -157,6 +157,7 @@ extern void js_mux_reply_free(MuxReply *reply);
  */
 
 typedef struct MuxTransfer MuxTransfer;
+typedef struct MuxMail MuxMail;
 
 typedef struct MuxCall
 {
@@ -172,6 +173,7 @@ typedef struct MuxCall
 	bool		proxied;
 	struct curl_slist *headers;
 	char	   *body;
+	MuxMail    *mail;			/* NULL: it is HTTP */
 
 	curl_socket_t sockets[2];	/* the last that it has opened */
 	bool		resolving;		/* a thread may be at it */
@@ -270,5 +272,28 @@ extern void js_mux_lookup_end(MuxCall *call);
 extern bool js_mux_call_may_resolve(MuxCall *call);
 extern void js_mux_call_is_resolved(MuxCall *call);
 extern void js_mux_call_is_ready(MuxCall *call);
+
+/* ------------------------------------------------------------------------
+ * mux_mail.c: e-mail
+ * ------------------------------------------------------------------------
+ */
+
+/* NULL: out of memory. */
+extern MuxMail *js_mux_mail_create(const JsMuxRequest *request);
+extern void js_mux_mail_free(MuxMail *mail);
+
+extern void js_mux_mail_join(MuxTransfer *transfer);
+extern bool js_mux_mails_are_open(void);
+extern MuxTransfer *js_mux_mails_next(void);
+extern void js_mux_mail_enter(MuxTransfer *transfer);
+extern void js_mux_mail_leave(MuxTransfer *transfer);
+
+extern bool js_mux_mail_heard(MuxCall *call, const char *data, size_t size);
+extern bool js_mux_mail_has_answer(const MuxCall *call, CURLcode code);
+extern MuxTransfer *js_mux_mail_of_socket(int fd);
+
+/* True: the mail goes on; else code is how it has ended. */
+extern bool js_mux_mail_begin(MuxCall *call, CURLcode *code);
+extern bool js_mux_mail_advance(MuxCall *call, CURLcode *code);
 
 #endif							/* JS_HTTP_MUX_INTERNAL_H */

@@ -14,7 +14,8 @@
  * with other transactions, lost connections, exhausted resources, shutdowns,
  * timeouts, lost workers, and the statuses 408, 425, 429 and 5xx.  A division
  * by zero or a 404 is not.  The status nnn of a response has the SQLSTATE
- * JSnnn.
+ * JSnnn.  With mail relays it is the other way round: 4xx is a refusal that
+ * passes, and 5xx one that stays (RFC 5321 4.2.1).
  *
  * An attempt that was cut off by the end of its worker or server and left no
  * effect is not counted here: sched_end.c puts it back into the queue, a
@@ -57,8 +58,10 @@ static const char *const default_conditions[] = {
 	"53",						/* insufficient resources */
 	"55P03",					/* lock not available */
 	"57P01", "57P02", "57P03",	/* shutdown, crash, cannot connect now */
-	"408", "425", "429", "5xx", "timeout", "lost"
+	"timeout", "lost"
 };
+static const char *const default_statuses[] = {"408", "425", "429", "5xx"};
+static const char *const default_mail_statuses[] = {"4xx"};
 
 /* ------------------------------------------------------------------------
  * Conditions
@@ -145,12 +148,22 @@ meets_any(const JsOutcome *outcome, ArrayType *array)
 }
 
 static bool
-meets_default(const JsOutcome *outcome)
+meets_one_of(const JsOutcome *outcome, const char *const *conditions, int count)
 {
-	for (int i = 0; i < lengthof(default_conditions); i++)
-		if (meets(outcome, default_conditions[i]))
+	for (int i = 0; i < count; i++)
+		if (meets(outcome, conditions[i]))
 			return true;
 	return false;
+}
+
+static bool
+meets_default(const JsOutcome *outcome)
+{
+	if (meets_one_of(outcome, default_conditions, lengthof(default_conditions)))
+		return true;
+	if (outcome->reason != NULL && strcmp(outcome->reason, JS_SMTP_STATUS) == 0)
+		return meets_one_of(outcome, default_mail_statuses, lengthof(default_mail_statuses));
+	return meets_one_of(outcome, default_statuses, lengthof(default_statuses));
 }
 
 static bool

@@ -16,6 +16,9 @@
 #define JS_ERRCODE_DISCARDED MAKE_SQLSTATE('J', 'S', '0', '0', '1')
 #define JS_ERRCODE_REQUEST MAKE_SQLSTATE('J', 'S', '0', '0', '2')	/* JS_SQLSTATE_REQUEST */
 
+/* The reason of an e-mail that its relay has refused. */
+#define JS_SMTP_STATUS "smtp_status"
+
 extern int32 js_retry_max_attempts(int32 given);
 extern void js_retry_check_conditions(const char *parameter, ArrayType *conditions);
 extern void js_retry_check_delays(ArrayType *delays);

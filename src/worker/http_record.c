@@ -269,6 +269,11 @@ outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
 	int64		retry_after;
 
 	outcome->result = result_of(response->status);
+	if (transfer->channel == JS_CHANNEL_EMAIL)
+	{
+		js_http_outcome_of_mail(transfer, outcome);
+		return;
+	}
 	if (js_http_is_success(transfer->definition, response->status))
 	{
 		outcome->status = JS_SUCCEEDED;

@@ -106,6 +106,9 @@ PGDLLEXPORT void jobsched_http_main(Datum arg);
 /* How long one that has to go may take to record what it knows. */
 #define LAST_RECORDS_US (500 * 1000)
 
+/* What is kept of a mail relay's answer. */
+#define MAX_MAIL_ANSWER 2048
+
 /* What could not be recorded is tried again after this. */
 #define RECORD_RETRY_US USECS_PER_SEC
 
@@ -334,6 +337,12 @@ prepare(void *arg)
 		return;
 	}
 	js_http_check_may_request(job.owner);
+	if (transfer->channel == JS_CHANNEL_EMAIL)
+	{
+		run.args = js_channel_args(transfer->channel, js_run_args(job.args, run.args));
+		js_http_render_mail(transfer, &run, definition, &token);
+		return;
+	}
 	render(transfer, &job, &run, definition, place);
 }
 
@@ -360,6 +369,7 @@ fail_to_prepare(JsTransfer *transfer, const ErrorData *error)
 {
 	memset(&transfer->request, 0, sizeof(transfer->request));
 	transfer->definition = NULL;
+	transfer->mail_to_send = NULL;
 	if (may_pass(error))
 		transfer->gone = true;
 	else
@@ -449,6 +459,7 @@ send_request(JsTransfer *transfer)
 	headers[n] = NULL;
 	out.id = transfer->index;
 	out.party = transfer->mail.owner;
+	out.mail = transfer->mail_to_send;
 	out.url = request->url;
 	out.method = request->method;
 	out.headers = headers;
@@ -456,7 +467,7 @@ send_request(JsTransfer *transfer)
 	out.body_size = request->body_size;
 	out.connect_timeout_ms = request->connect_timeout_ms;
 	out.timeout_ms = ms_left(transfer);
-	out.max_body = (size_t) js_guc_http_max_response * 1024;
+	out.max_body = transfer->channel == JS_CHANNEL_EMAIL ? MAX_MAIL_ANSWER : (size_t) js_guc_http_max_response * 1024;
 	if (!mux->start(&out))
 		ereport(FATAL,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -509,6 +520,7 @@ keep_request(JsTransfer *transfer)
 		request->body = memcpy(palloc(Max(request->body_size, 1)), request->body, request->body_size);
 	else
 		request->body = NULL;
+	transfer->mail_to_send = NULL;
 	transfer->definition = transfer->definition != NULL && js_http_has_success_codes(transfer->definition) ?
 		(Jsonb *) PG_DETOAST_DATUM_COPY(JsonbPGetDatum(transfer->definition)) : NULL;
 	MemoryContextSwitchTo(outer);

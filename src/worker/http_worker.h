@@ -54,6 +54,7 @@ typedef struct JsTransfer
 	char	   *notice;			/* and what it gets */
 	int			redirects;		/* followed so far */
 	const char *problem;		/* why one was not; NULL: nothing */
+	JsMuxMail  *mail_to_send;	/* by http_mail.c; NULL: none, or it has begun */
 
 	/* what has come of it, when it is to be recorded */
 	bool		closed;			/* it cannot be cancelled any more */
@@ -106,5 +107,10 @@ typedef struct JsRecording
 extern void js_http_digest(JsRecording *recording);
 extern void js_http_recall(JsRecording *recordings, int n);
 extern void js_http_record(JsRecording *recordings, int count);
+
+/* http_mail.c */
+extern void js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition,
+								const pg_uuid_t *token);
+extern void js_http_outcome_of_mail(const JsTransfer *transfer, JsOutcome *outcome);
 
 #endif							/* JS_HTTP_WORKER_H */

@@ -40,6 +40,7 @@
 #include "mux/mux_internal.h"
 #include "mux/mux_share.h"
 #include "hostile.h"
+#include "relay.h"
 
 #define MAX_ID 5000
 #define MANY 1000
@@ -47,6 +48,7 @@
 
 static const JsMuxApi *mux = &js_mux_functions;
 static int	port;				/* of the hostile server */
+static int	relay_port;
 static int	passed = 0;
 static int	failed = 0;
 
@@ -2175,6 +2177,112 @@ test_descriptors(void)
 	configure();
 }
 
+/* ------------------------------------------------------------------------
+ * E-mail
+ * ------------------------------------------------------------------------
+ */
+
+static JsMuxRequest
+mail_of(uint64_t id, const char *sender, const char *message)
+{
+	static char url[64];
+	static JsMuxMail mails[64];
+	JsMuxMail  *mail = &mails[id % 64];
+
+	snprintf(url, sizeof(url), "smtp://127.0.0.1:%d", relay_port);
+	*mail = (JsMuxMail)
+	{
+		.sender = sender,.recipient = "to@b.example"
+	};
+	return (JsMuxRequest)
+	{
+		.id = id,.party = 1,.mail = mail,.url = url,.timeout_ms = 10000,.max_body = 1000,
+			.body = message,.body_size = strlen(message)
+	};
+}
+
+static void
+check_mail(const char *sender, const char *message, JsMuxResult result, int status, const char *text)
+{
+	const JsMuxResponse *response = ask(mail_of(1, sender, message));
+
+	check(response->result == result, "mail of %s: result %d, not %d: %s", sender, response->result, result, response->error);
+	check(response->status == status, "mail of %s: status %d, not %d", sender, response->status, status);
+	check(text == NULL || (response->body != NULL && strcmp(response->body, text) == 0), "mail of %s: %s", sender,
+		  response->body ? response->body : "");
+}
+
+/* Whatever the dots of a message, it comes as it is. */
+static void
+test_mail_messages(void)
+{
+	static const char *const messages[] = {
+		"a\r\n", ".\r\n", "..\r\n", "\r\n.\r\n\r\n", ".a\r\n.\r\n...\r\nb\r\n", "\r\n"
+	};
+	char	   *large = malloc(1000001);
+	char		text[64];
+
+	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
+	{
+		snprintf(text, sizeof(text), "taken\n%zu", strlen(messages[i]));
+		check_mail("good@a", messages[i], JS_MUX_OK, 250, text);
+	}
+	check_mail("good@a", "", JS_MUX_OK, 250, "taken\n0");
+	check_mail("good@a", "no end", JS_MUX_OK, 250, "taken\n8");
+	for (int i = 0; i < 100000; i++)
+		memcpy(large + 10 * i, ".2345678\r\n", 11);
+	check_mail("good@a", large, JS_MUX_OK, 250, "taken\n1000000");
+	check_mail("full@a", large, JS_MUX_OK, 552, "full");
+	free(large);
+}
+
+static void
+test_mail_answers(void)
+{
+	check_mail("bytes@a", "x\r\n", JS_MUX_OK, 250, "taken\n3");
+	for (int step = 0; step < 4; step++)
+	{
+		char		sender[32];
+
+		snprintf(sender, sizeof(sender), "close%d@a", step);
+		check_mail(sender, "x\r\n", JS_MUX_NETWORK, 0, "");
+		snprintf(sender, sizeof(sender), "refuse%d@a", step);
+		check_mail(sender, "x\r\n", JS_MUX_OK, 550, "no\nno");
+		snprintf(sender, sizeof(sender), "wait%d@a", step);
+		check_mail(sender, "x\r\n", JS_MUX_OK, 450, "wait");
+	}
+	check_mail("endless@a", "x\r\n", JS_MUX_PROTOCOL, 0, "");
+	check_mail("long@a", "x\r\n", JS_MUX_OK, 250, "taken\n3");
+	check_mail("ahead@a", "x\r\n", JS_MUX_PROTOCOL, 0, "");
+	check_mail("odd@a", "x\r\n", JS_MUX_PROTOCOL, 0, "");
+	check_mail("nul@a", "x\r\n", JS_MUX_OK, 250, "taken\n3");
+}
+
+/* A relay that says nothing keeps a party from four, and nobody from others. */
+static void
+test_mail_silence(void)
+{
+	for (int i = 0; i < 20; i++)
+	{
+		JsMuxRequest what = mail_of(10 + i, i % 2 ? "silent3@a" : "silent0@a", "x\r\n");
+
+		what.timeout_ms = 1500;
+		check(start(what), "a mail begins");
+	}
+	pump_until(0, 0.3);
+	check_result(get("/hello"), JS_MUX_OK, "a request beside mails that hang");
+	{
+		JsMuxRequest what = mail_of(2, "good@a", "x\r\n");
+
+		what.party = 2;
+		check_result(ask(what), JS_MUX_OK, "another party's mail");
+	}
+	check(cancel(10) && cancel(11) && cancel(29), "mails can be cancelled");
+	pump_all(10);
+	for (int i = 12; i < 29; i++)
+		check(has_come[i] && responses[i].result == JS_MUX_TIMEOUT, "mail %d ends in time: %d", i, responses[i].result);
+}
+
 static void
 test_open(void)
 {
@@ -2228,6 +2336,7 @@ main(int argc, char **argv)
 		test_hanging_names, test_late_name, test_many_hanging_names,
 		test_hanging_names_of_one_party,
 		test_many_hanging_names_and_few_connections,
+		test_mail_messages, test_mail_answers, test_mail_silence,
 		test_descriptors
 	};
 
@@ -2236,6 +2345,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	set_environment();
 	port = hostile_start();
+	relay_port = relay_start();
 	test_open();
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		run(tests[i]);
@@ -2253,6 +2363,7 @@ main(int argc, char **argv)
 	check(longest_call < 0.5, "longest call: %.3f s", longest_call);
 	printf("longest call: %.3f s\n", longest_call);
 	hostile_stop();
+	relay_stop();
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed > 0;
 }
