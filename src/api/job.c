@@ -20,6 +20,7 @@
 #include "api/job_after.h"
 #include "api/job_definition.h"
 #include "api/job_schedule.h"
+#include "api/set_channel.h"
 #include "api/step_job.h"
 #include "api/steps.h"
 #include "base/arguments.h"
@@ -57,16 +58,6 @@ refuse_duplicate(Oid owner, const char *name)
 			 errmsg("job \"%s\" of role \"%s\" already exists", name,
 					GetUserNameFromId(owner, false)),
 			 errhint("Choose another name, change the job with alter_job(), or call create_job() with if_exists => 'update' or 'keep'.")));
-}
-
-/* The name is as it was, or the caller has its lock. */
-static void
-write_job(JsJob *job)
-{
-	job->revision++;
-	job->updated_at = js_clock_now();
-	js_job_update(job);
-	js_wakeup_job(job->job_id);
 }
 
 static bool
@@ -128,7 +119,7 @@ update_job(JsJob *job, const JsJobDefinition *def)
 		job->nafter_jobs = 0;
 	js_job_definition_apply(def, job);
 	steps = define_steps(def, &before, job);
-	write_job(job);
+	js_job_change(job);
 	js_step_set_write(job, steps);
 	return true;
 }
@@ -182,6 +173,7 @@ jobsched_create_job(PG_FUNCTION_ARGS)
 	if (if_exists == NULL)
 		js_refuse_null("if_exists");
 	(void) js_choice_argument("if_exists", if_exists, choices);
+	js_channel_check_name_is_free(def.args.job.name);
 	js_check_may_own(def.args.job.owner, js_job_definition_needs_session(&def, NULL));
 	PG_RETURN_INT64(create_job(&def, if_exists));
 }
@@ -200,7 +192,7 @@ write_renamed(JsJob *job)
 {
 	if (!js_job_name_lock(job->owner, job->name))
 		refuse_duplicate(job->owner, job->name);
-	write_job(job);
+	js_job_change(job);
 	js_job_name_unlock(job->owner, job->name);
 }
 
@@ -215,6 +207,7 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	job_argument(fcinfo, "alter_job()", &before);
 	job = before;
 	(void) js_job_definition_read(fcinfo, 1, &def);
+	js_channel_check_alter(&before, &def);
 	if ((js_job_definition_changes_work(&def) || def.args.given[JS_JOB_ARGS] ||
 		 def.args.given[JS_JOB_ON_SUCCESS] || def.args.given[JS_JOB_ON_FAILURE]) &&
 		(!def.args.given[JS_JOB_OWNER] || def.args.job.owner == job.owner))
@@ -224,7 +217,7 @@ jobsched_alter_job(PG_FUNCTION_ARGS)
 	if (job.owner != before.owner || strcmp(job.name, before.name) != 0)
 		write_renamed(&job);
 	else
-		write_job(&job);
+		js_job_change(&job);
 	js_step_sets_follow(&before, &job);
 	js_step_set_write(&job, steps);
 	PG_RETURN_VOID();
@@ -252,13 +245,14 @@ jobsched_drop_job(PG_FUNCTION_ARGS)
 
 	job_argument(fcinfo, "drop_job()", &before);
 	job = before;
+	js_channel_check_drop(&job);
 	if (strcmp(job.name, JS_HTTP_JOB) == 0)
 		js_cancel_jobless(job.owner);
 	job.dropped_at = js_clock_now();
 	job.cancel_running = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	/* Nobody could resume the steps of a run that has begun. */
 	job.paused = false;
-	write_job(&job);
+	js_job_change(&job);
 	js_step_sets_follow(&before, &job);
 	PG_RETURN_VOID();
 }
@@ -274,7 +268,7 @@ jobsched_pause_job(PG_FUNCTION_ARGS)
 	job.paused = true;
 	job.pause_reason = js_text_argument(fcinfo, 1);
 	js_bounds_check_remark("reason", job.pause_reason);
-	write_job(&job);
+	js_job_change(&job);
 	js_step_sets_follow(&before, &job);
 	PG_RETURN_VOID();
 }
@@ -289,7 +283,7 @@ jobsched_resume_job(PG_FUNCTION_ARGS)
 	job = before;
 	job.paused = false;
 	job.pause_reason = NULL;
-	write_job(&job);
+	js_job_change(&job);
 	js_step_sets_follow(&before, &job);
 	PG_RETURN_VOID();
 }
@@ -359,7 +353,7 @@ adopt_job(int64 job_id, Adoption *adoption)
 		job.home = adoption->token;
 		js_job_after_adopt(&job);
 		js_job_restart_schedule(&job, js_clock_now());
-		write_job(&job);
+		js_job_change(&job);
 		js_step_sets_follow(&before, &job);
 		adoption->adopted++;
 	}

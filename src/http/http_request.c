@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "http/channel.h"
 #include "http/http_definition.h"
 #include "http/http_header.h"
 #include "http/http_request.h"
@@ -100,6 +101,8 @@ render_json(JsRendering *rendering, const char *method)
 		return body;
 	if (body != NULL)
 		return expand_body(rendering, body);
+	if (js_channel_request_kind(source->definition) != JS_CHANNEL_NONE)
+		return js_channel_body(js_channel_request_kind(source->definition), source->run->args);
 	return js_method_has_body(method) ? default_body(rendering) : NULL;
 }
 

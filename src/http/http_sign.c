@@ -18,6 +18,7 @@
 #include "common/cryptohash.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
+#include "http/channel.h"
 #include "http/http_sign.h"
 #include "http/http_text.h"
 #include "lib/stringinfo.h"
@@ -55,13 +56,19 @@ append_hex(StringInfo text, const uint8 *bytes, int count)
 		appendStringInfo(text, "%02x", bytes[i]);
 }
 
-/* A UUID of version 8, whose bits are ours to choose (RFC 9562 5.8). */
+/*
+ * A UUID of version 8, whose bits are ours to choose (RFC 9562 5.8); of a message of
+ * a channel the id that it has.
+ */
 char *
 js_request_id(const JsHttpSource *source)
 {
+	char	   *message_id = js_channel_message_id(source->definition, source->run->args);
 	uint8		bytes[PG_SHA256_DIGEST_LENGTH];
 	StringInfoData id;
 
+	if (message_id != NULL)
+		return message_id;
 	digest(source->token, psprintf("run " INT64_FORMAT, source->run->run_id), bytes);
 	bytes[6] = (bytes[6] & 0x0f) | 0x80;
 	bytes[8] = (bytes[8] & 0x3f) | 0x80;

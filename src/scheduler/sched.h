@@ -91,6 +91,7 @@ typedef struct JobEntry
 	bool		maps;			/* a step that only queues others
 								 * (item_runs.c, step_job.c), */
 	bool		calls;			/* namely one run of a job */
+	bool		is_channel;		/* its runs are messages (sched_channel.c) */
 	bool		has_old_steps;	/* of a job: sets of steps that are in force
 								 * no more are left; of a step: it is one of
 								 * these */
@@ -866,5 +867,14 @@ extern bool sched_hooks_wait(void);
 extern void sched_hooks_write(void);
 extern void sched_hooks_written(void);
 extern void sched_hooks_sweep(TimestampTz now);
+
+/* sched_channel.c */
+typedef void (*SchedChannelListener) (int64 channel_id);
+
+extern void sched_channels_hear(SchedChannelListener listen);
+extern void sched_channel_changed(const JobEntry *job);
+extern int64 sched_channel_find(Oid owner, const char *name);
+extern bool sched_channel_is_busy(int64 channel_id);
+extern int64 sched_channel_send(int64 channel_id, Jsonb *args, TimestampTz now);
 
 #endif							/* JS_SCHED_H */

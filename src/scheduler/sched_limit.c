@@ -47,6 +47,7 @@
 
 #include "base/interval.h"
 #include "guc.h"
+#include "http/channel.h"
 #include "http/limit_keys.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
@@ -361,6 +362,20 @@ is_host_class(const Limit *limit)
 	return limit->key.kind == JS_LIMIT_CLASS && strcmp(limit->key.name, JS_HOST_CLASS) == 0;
 }
 
+/* Slack takes one message a second, and a few at once after a pause. */
+static bool
+is_slack_class(const Limit *limit)
+{
+	return limit->key.kind == JS_LIMIT_CLASS && strcmp(limit->key.name, JS_SLACK_CLASS) == 0;
+}
+
+/* Classes that have numbers though nobody has given any. */
+static bool
+has_default(const char *class)
+{
+	return strcmp(class, JS_HOST_CLASS) == 0 || strcmp(class, JS_SLACK_CLASS) == 0;
+}
+
 static Limit *limit_get(Oid owner, JsLimitKind kind, const char *name);
 
 /* The class of a key, if it has any numbers; else NULL. */
@@ -372,7 +387,7 @@ class_of(const Limit *limit)
 	LimitItem  *item = limithash_lookup(limits, key);
 	Limit	   *class = item != NULL ? item->limit : NULL;
 
-	if (class == NULL && strcmp(key.name, JS_HOST_CLASS) == 0)
+	if (class == NULL && has_default(key.name))
 		class = limit_get(key.owner, JS_LIMIT_CLASS, key.name);
 	pfree((char *) key.name);
 	return class;
@@ -399,7 +414,8 @@ set_default(Limit *limit)
 {
 	limit->paused = false;
 	limit->max = is_host_class(limit) ? host_max : 0;
-	limit->interval = limit->tolerance = 0;
+	limit->interval = is_slack_class(limit) ? USECS_PER_SEC : 0;
+	limit->tolerance = (JS_SLACK_BURST - 1) * limit->interval;
 }
 
 /* Makes it if there is none.  The caller adds its reference. */

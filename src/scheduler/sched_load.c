@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "http/channel.h"
 #include "miscadmin.h"
 #include "scheduler/sched.h"
 #include "shmem/clock.h"
@@ -126,6 +127,7 @@ sched_apply_job(const JsJob *row)
 	job->looks = row->step_looks;
 	job->shares = row->share_transaction && !job->looks;
 	job->is_step = row->workflow_id != 0;
+	job->is_channel = js_job_is_channel(row);
 	set_maps(job, row);
 	job->has_steps = !job->is_step && row->steps_revision != 0;
 	job->timeout = row->timeout;
@@ -155,6 +157,7 @@ sched_apply_job(const JsJob *row)
 	else
 		sched_job_set_next(job, job->next_run_at);
 	sched_successor_apply(job, row);
+	sched_channel_changed(job);
 	if (moves_runs(&before, job))
 		sched_job_place_runs(job);
 }

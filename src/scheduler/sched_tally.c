@@ -143,6 +143,8 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 	sched_children_tell(done->run_id);
 	if (run != NULL)
 		sched_run_forget(run);
+	if (job != NULL)
+		sched_channel_changed(job);
 	if (added)
 		add_outcome(job, done);
 	else if (pg_atomic_read_u32(&sched.db->waiters) > 0)
@@ -218,7 +220,8 @@ brake(JsJobState *state, const JobEntry *job, int64 failed_run)
 }
 
 /*
- * Likewise, for a job whose endpoint has answered 410 Gone; not for a step, which
+ * Likewise, for a job whose endpoint has answered 410 Gone, and for a channel whose
+ * receiver has said that it wants no more (channel_body.c); not for a step, which
  * nobody could let go on.
  */
 static void
@@ -227,7 +230,8 @@ disconnect(JsJobState *state, const JobEntry *job, int64 gone_run)
 	if (job->is_step)
 		return;
 	state->auto_paused_revision = job->revision;
-	state->auto_paused_reason =
+	state->auto_paused_reason = job->is_channel ?
+		psprintf("disabled because its messages are refused for good (run " INT64_FORMAT ")", gone_run) :
 		psprintf("paused because the server answered 410 Gone (run " INT64_FORMAT ")", gone_run);
 }
 

@@ -211,7 +211,8 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 	if (plan == NULL)
 	{
 		plan = SPI_prepare("SELECT run_id, status, started_at, finished_at,"
-						   " sqlstate OPERATOR(pg_catalog.=) '" JS_SQLSTATE_GONE "' AND request IS NULL"
+						   " (sqlstate OPERATOR(pg_catalog.=) '" JS_SQLSTATE_GONE "'"
+						   " OR reason OPERATOR(pg_catalog.=) '" JS_REASON_REFUSED "') AND request IS NULL"
 						   " AND started_at OPERATOR(pg_catalog.>=) (SELECT j.updated_at FROM " JS_SCHEMA ".job j"
 						   " WHERE j.job_id OPERATOR(pg_catalog.=) h.job_id)"
 						   " FROM " JS_SCHEMA ".history h"

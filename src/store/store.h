@@ -61,6 +61,9 @@
 #define JS_SQLSTATE_STATUS "JS"
 #define JS_SQLSTATE_GONE JS_SQLSTATE_STATUS "410"
 
+/* Why the message of a channel has failed whose receiver wants none any more. */
+#define JS_REASON_REFUSED "channel_refused"
+
 /* How the statements of a command become transactions. */
 typedef enum JsMode
 {
@@ -436,6 +439,7 @@ extern bool js_job_name_lock(Oid owner, const char *name);
 extern bool js_job_name_try_lock(Oid owner, const char *name);
 extern void js_job_name_unlock(Oid owner, const char *name);
 extern bool js_job_create(JsJob *job);
+extern void js_job_change(JsJob *job);
 extern void js_jobs_visit_all(JsJobVisitor visit, void *arg);
 extern void js_steps_visit(int64 workflow_id, int64 revision, JsJobVisitor visit, void *arg);
 extern List *js_jobs_select(JsJobFilter filter, void *arg);

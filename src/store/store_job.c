@@ -17,6 +17,7 @@
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "shmem/clock.h"
 #include "shmem/wakeup.h"
 #include "storage/lmgr.h"
 #include "store/job_parameters.h"
@@ -499,6 +500,16 @@ js_job_create(JsJob *job)
 	js_job_name_unlock(job->owner, job->name);
 	js_wakeup_job(job->job_id);
 	return true;
+}
+
+/* Likewise: writes a changed job.  Its name is as it was, or the caller has its lock. */
+void
+js_job_change(JsJob *job)
+{
+	job->revision++;
+	job->updated_at = js_clock_now();
+	js_job_update(job);
+	js_wakeup_job(job->job_id);
 }
 
 typedef struct JobVisit

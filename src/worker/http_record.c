@@ -18,6 +18,8 @@
 
 #include "base/json.h"
 #include "base/sqlstate.h"
+#include "catalog/pg_database.h"
+#include "commands/async.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "run/finish.h"
@@ -25,6 +27,7 @@
 #include "run/children.h"
 #include "run/retry.h"
 #include "shmem/clock.h"
+#include "storage/lock.h"
 #include "utils/timestamp.h"
 #include "worker/http_worker.h"
 
@@ -222,11 +225,25 @@ result_of(int status)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* What a channel's receiver says who wants no message any more; NULL: it has not said so. */
+static const char *
+refusal_of(const JsTransfer *transfer)
+{
+	const JsMuxResponse *response = transfer->response;
+
+	if (transfer->channel == JS_CHANNEL_NONE)
+		return NULL;
+	return js_channel_refusal(response->status, response->body ? response->body : "", response->body_size);
+}
+
 static char *
 error_of_status(const JsTransfer *transfer)
 {
 	int			status = transfer->response->status;
+	const char *refusal = refusal_of(transfer);
 
+	if (refusal != NULL && refusal[0] != '\0')
+		return psprintf("the server answered with status %d: %s", status, refusal);
 	if (transfer->problem != NULL)
 		return psprintf("the server answered with status %d, and the redirect was not followed: %s",
 						status, transfer->problem);
@@ -257,7 +274,7 @@ outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
 		outcome->status = JS_SUCCEEDED;
 		return;
 	}
-	set_failure(outcome, "http_status", psprintf(JS_SQLSTATE_STATUS "%03d", response->status % 1000),
+	set_failure(outcome, refusal_of(transfer) != NULL ? JS_REASON_REFUSED : "http_status", psprintf(JS_SQLSTATE_STATUS "%03d", response->status % 1000),
 				error_of_status(transfer));
 	outcome->error_hint = hint_of_redirect(transfer);
 	retry_after = js_http_retry_after(response->headers, response->headers_size, GetCurrentTimestamp());
@@ -285,6 +302,8 @@ set_outcome(const JsTransfer *transfer, JsOutcome *outcome)
 	}
 	else if (transfer->overdue)
 		set_timeout(transfer, outcome);
+	else if (transfer->notice != NULL)
+		outcome->status = JS_SUCCEEDED;
 	else if (transfer->response->result == JS_MUX_OK)
 		outcome_of_status(transfer, outcome);
 	else
@@ -372,8 +391,28 @@ set_done(JsRecording *recording)
 	done->waits = recording->goes_on && recording->next.status == JS_RUN_WAITING;
 	done->retry_at = recording->goes_on ? recording->next.run_at : 0;
 	if (recording->run.request == NULL && outcome->sqlstate != NULL &&
-		strcmp(outcome->sqlstate, JS_SQLSTATE_GONE) == 0)
+		(strcmp(outcome->sqlstate, JS_SQLSTATE_GONE) == 0 || strcmp(outcome->reason, JS_REASON_REFUSED) == 0))
 		done->gone = transfer->mail.revision;
+}
+
+/*
+ * NOTIFY, which goes out if and only if the transaction commits that records the end of
+ * the run.  Whoever commits one has this lock until he has, which may be long where he
+ * waits for a standby: no request is to wait for that, so these try again later.
+ */
+static void
+send_notice(const JsRecording *recording)
+{
+	LOCKTAG		tag;
+
+	if (recording->transfer->notice == NULL || recording->outcome.status != JS_SUCCEEDED)
+		return;
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, InvalidOid, 0);
+	if (LockAcquire(&tag, AccessExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("another transaction sends a notification")));
+	Async_Notify(recording->transfer->notice_to, recording->transfer->notice);
 }
 
 /* Records how these runs have ended, in the current transaction. */
@@ -386,8 +425,10 @@ js_http_record(JsRecording *recordings, int count)
 	for (int i = 0; i < count; i++)
 	{
 		set_done(&recordings[i]);
-		if (recordings[i].ours)
-			describe(&recordings[i], &endings[n++]);
+		if (!recordings[i].ours)
+			continue;
+		send_notice(&recordings[i]);
+		describe(&recordings[i], &endings[n++]);
 	}
 	js_run_finish(endings, n);
 }

@@ -269,7 +269,7 @@ render(JsTransfer *transfer, const JsJob *job, JsRun *run, Jsonb *definition, Js
 {
 	JsHttpSource source = {0};
 
-	run->args = js_run_args(job->args, run->args);
+	run->args = js_channel_args(transfer->channel, js_run_args(job->args, run->args));
 	source.job = job;
 	source.run = run;
 	source.definition = definition;
@@ -289,6 +289,21 @@ render(JsTransfer *transfer, const JsJob *job, JsRun *run, Jsonb *definition, Js
 	/* What a request of a run's own leaves open its job may say. */
 	transfer->definition = place == JS_HTTP_OF_RUN && job->request != NULL &&
 		!js_http_has_success_codes(definition) ? job->request : definition;
+}
+
+/* It is sent where the end of the run is recorded (http_record.c). */
+static void
+prepare_notice(JsTransfer *transfer, const JsJob *job, const JsRun *run)
+{
+	char	   *text = js_channel_notice(js_channel_args(JS_CHANNEL_NOTIFY, js_run_args(job->args, run->args)));
+	const char *name = js_job_is_channel(job) ? job->name + strlen(JS_CHANNEL_PREFIX) : "";
+
+	if (!js_channel_name_is_fit(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job \"%s\" is no channel that NOTIFY could go to", job->name)));
+	transfer->notice_to = MemoryContextStrdup(transfer->context, name);
+	transfer->notice = MemoryContextStrdup(transfer->context, text);
 }
 
 /*
@@ -312,6 +327,12 @@ prepare(void *arg)
 	transfer->gone |= definition == NULL || js_step_makes_ready(&job, &run);
 	if (transfer->gone)
 		return;
+	transfer->channel = js_channel_request_kind(definition);
+	if (transfer->channel == JS_CHANNEL_NOTIFY)
+	{
+		prepare_notice(transfer, &job, &run);
+		return;
+	}
 	js_http_check_may_request(job.owner);
 	render(transfer, &job, &run, definition, place);
 }
@@ -505,7 +526,7 @@ begin_transfer(JsTransfer *transfer)
 {
 	Size		sent;
 
-	if (transfer->gone || transfer->error != NULL)
+	if (transfer->gone || transfer->error != NULL || transfer->notice != NULL)
 	{
 		transfer_settle(transfer);
 		transfer_end(transfer);

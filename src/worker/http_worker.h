@@ -10,6 +10,7 @@
 #ifndef JS_HTTP_WORKER_H
 #define JS_HTTP_WORKER_H
 
+#include "http/channel.h"
 #include "http/http_request.h"
 #include "lib/ilist.h"
 #include "mux/mux_api.h"
@@ -48,6 +49,9 @@ typedef struct JsTransfer
 	MemoryContext context;		/* what follows is in there; NULL: not in use */
 	JsHttpRequest request;
 	Jsonb	   *definition;		/* NULL: a status of 2xx is a success */
+	JsChannelKind channel;		/* of which it is a message; NONE: it is none */
+	char	   *notice_to;		/* NOTIFY's channel, instead of a request; */
+	char	   *notice;			/* and what it gets */
 	int			redirects;		/* followed so far */
 	const char *problem;		/* why one was not; NULL: nothing */
 
