@@ -18,8 +18,10 @@
 #include "api/access.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "http/channel.h"
 #include "miscadmin.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
@@ -265,6 +267,22 @@ read_alert(FunctionCallInfo fcinfo, JsAlert *alert)
 	check_alert(alert);
 }
 
+/* One that is dropped later is passed over. */
+static void
+check_channels(const JsAlert *alert)
+{
+	int			count;
+	char	  **names = js_event_names(alert->channels, &count);
+	JsJob		job;
+
+	for (int i = 0; i < count; i++)
+		if (!js_job_find(alert->owner, psprintf(JS_CHANNEL_PREFIX "%s", names[i]), &job))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("channel \"%s\" of role \"%s\" does not exist", names[i], GetUserNameFromId(alert->owner, false)),
+					 errhint("Define it by set_channel().")));
+}
+
 /* ------------------------------------------------------------------------
  * Functions
  * ------------------------------------------------------------------------
@@ -291,6 +309,7 @@ jobsched_set_alert(PG_FUNCTION_ARGS)
 	js_check_may_write("set_alert()");
 	read_alert(fcinfo, &alert);
 	js_check_may_own(alert.owner, false);
+	check_channels(&alert);
 	js_alert_lock(alert.name);
 	found = js_alert_find(alert.owner, alert.name, &before);
 	if (!found)

@@ -82,6 +82,7 @@ struct Alert
 	bool		resolved;
 	bool		clean_noted;
 	bool		seen;			/* while all are read */
+	bool		some_held;		/* states that changed while they were muted */
 	int			nmutes;
 	AlertMute  *mutes;
 	dlist_head	states;			/* AlertState.node */
@@ -177,6 +178,7 @@ extern void sched_alert_note_clean(Alert *alert);
 extern Alert *sched_alert_next_clean(void);
 extern void sched_alert_set_due(AlertChannel *channel, TimestampTz due_at, TimestampTz remind_at);
 extern void sched_alert_set_aside(AlertChannel *channel);
+extern void sched_alert_channels_each(void (*visit) (AlertChannel *channel, void *arg), void *arg);
 extern void sched_alert_channels_wake(void);
 extern AlertChannel *sched_alert_first_channel(void);
 extern TimestampTz sched_alert_channel_due(const AlertChannel *channel);
@@ -211,6 +213,7 @@ extern void sched_alert_match(JobEntry *job, TimestampTz now);
 
 /* sched_alert_look.c */
 extern bool sched_alerts_look(TimestampTz now);
+extern TimestampTz sched_alerts_look_after(void);
 
 /* sched_alert_write.c */
 extern bool sched_alerts_write(void);
@@ -242,5 +245,6 @@ extern Jsonb *sched_alert_compose(const AlertMessage *message, const char *id);
 /* sched_alert_send.c */
 extern bool sched_alerts_send(TimestampTz now);
 extern TimestampTz sched_alerts_send_after(void);
+extern void sched_alerts_hear(int64 channel_id);
 
 #endif							/* JS_SCHED_ALERT_H */

@@ -220,9 +220,8 @@ sched_alert_first_channel(void)
 	return pairingheap_container(AlertChannel, due_node, pairingheap_first(channels));
 }
 
-/* All are looked at again. */
 void
-sched_alert_channels_wake(void)
+sched_alert_channels_each(void (*visit) (AlertChannel *channel, void *arg), void *arg)
 {
 	HASH_SEQ_STATUS scan;
 	OwnerItem  *item;
@@ -233,11 +232,20 @@ sched_alert_channels_wake(void)
 	hash_seq_init(&scan, owners);
 	while ((item = hash_seq_search(&scan)) != NULL)
 		dlist_foreach(iter, &item->entry->channels)
-		{
-			AlertChannel *channel = dlist_container(AlertChannel, node, iter.cur);
+			visit(dlist_container(AlertChannel, node, iter.cur), arg);
+}
 
-			sched_alert_set_due(channel, channel->due_at, channel->remind_at);
-		}
+static void
+wake(AlertChannel *channel, void *arg)
+{
+	sched_alert_set_due(channel, channel->due_at, channel->remind_at);
+}
+
+/* All are looked at again. */
+void
+sched_alert_channels_wake(void)
+{
+	sched_alert_channels_each(wake, NULL);
 }
 
 Alert *

@@ -72,5 +72,3 @@ GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.steps, jobsched.step_item
 	jobsched.dead_letters, jobsched.procedure_steps, jobsched.running, jobsched.upcoming, jobsched.waiting, jobsched.events,
 	jobsched.run_logs, jobsched.http_responses, jobsched.secrets, jobsched.workers,
 	jobsched.queues, jobsched.limits, jobsched.hooks, jobsched.channels, jobsched.alerts TO PUBLIC;
-||||||| 5cd9a81
-	jobsched.queues, jobsched.limits, jobsched.hooks TO PUBLIC;
