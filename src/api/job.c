@@ -234,6 +234,7 @@ jobsched_set_job_metadata(PG_FUNCTION_ARGS)
 	js_bounds_check_job(&job);
 	job.updated_at = js_clock_now();
 	js_job_update(&job);
+	js_wakeup_job(job.job_id);	/* alerts may be about it */
 	PG_RETURN_VOID();
 }
 

@@ -236,11 +236,13 @@ is_for_later(const JsJob *row)
 void
 sched_load_job(const JsJob *row, void *arg)
 {
-	const JobEntry *job = sched_job_find(row->job_id);
+	JobEntry   *job = sched_job_find(row->job_id);
 	bool		is_known = job != NULL && job->revision == row->revision;
 
 	if (is_for_later(row))
 		return;
+	if (is_known)
+		sched_alert_job_changed(job);	/* its metadata may have */
 	load_job_and_state(row);
 	if (row->steps_revision != 0 && row->workflow_id == 0 && !is_known)
 	{

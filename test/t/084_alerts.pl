@@ -17,7 +17,7 @@ use Test::More;
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
-my $node = http_node('alerts', conf => "timezone = 'UTC'\nmax_prepared_transactions = 2\n");
+my $node = http_node('alerts', conf => "timezone = 'UTC'\nmax_prepared_transactions = 2\nrestart_after_crash = on\n");
 my $sink = start_sink($node, answer => q{
 	my %seen;
 	sub {
@@ -206,10 +206,10 @@ wait_value($node, $db, q{SELECT (SELECT count(*) FROM jobsched_internal.alert_st
 
 # Not what is yet to be tried again, nor steps beside their workflow.
 at('10:40:00');
-app(q{SELECT jobsched.create_job('again', handler => 'app.work', max_attempts => 2, backoff => 'fixed', backoff_base => '1 minute', backoff_jitter => 0),
-	jobsched.create_job('flow', steps => '{"a": {"handler": "app.work", "max_attempts": 1}, "b": {"job": "called"}}')});
 job('called');
-ill($_) for qw(again flow called);
+app(q{SELECT jobsched.create_job('again', handler => 'app.work', max_attempts => 2, retry_on => '{22012}', backoff => 'fixed', backoff_base => '1 minute', backoff_jitter => 0),
+	jobsched.create_job('flow', steps => '[{"name": "a", "handler": "app.work", "max_attempts": 1}, {"name": "b", "job": "called"}]')});
+ill($_) for qw(again flow a called);
 channel('rest');
 app(q{SELECT jobsched.set_alert('all', '{rest}', on_status => '{failed,skipped}')});
 my $again = app(q{SELECT jobsched.trigger('again')});
@@ -286,6 +286,7 @@ sent('dead', 1);
 settled();
 is(app(q{SELECT last_sent, next_reminder FROM jobsched.alerts WHERE name = 'heart'}), '2026-03-02 15:00:30+00|2026-03-02 17:00:30+00', 'a reminder will come');
 at('17:00:29');
+end_sessions($node);
 $node->restart;
 wait_scheduler($node, $db);
 at('17:00:30');
@@ -305,6 +306,7 @@ at('19:00:00');
 state_is('heart', 'ok', 'time in which it is paused does not count');
 app(q{SELECT jobsched.resume_job('heart')});
 wait_value($node, $db, q{SELECT counts_from FROM jobsched_internal.alert_state}, '2026-03-02 19:00:00+00', 'it counts from then on');
+end_sessions($node);
 $node->restart;
 wait_scheduler($node, $db);
 at('19:59:59');
@@ -408,85 +410,81 @@ like(app(q{SELECT message FROM jobsched.health() WHERE "check" = 'alerts'}), qr/
 at('22:10:40');
 wait_requests($sink, 2, qr{^/broken});
 settled();
-is(app(q{SELECT status FROM jobsched.health() WHERE "check" = 'alerts'}), 'ok', 'it is told again after an hour');
+wait_value($node, $db, q{SELECT status FROM jobsched.health() WHERE "check" = 'alerts'}, 'ok', 'it is told again after an hour');
 app(q{SELECT jobsched.drop_alert('broken')});
 
 # ------------------------------------------------------------------------
 # Crashes
 # ------------------------------------------------------------------------
 
-at('22:20:00');
+# By the real clock, which outlives a server.
+set_clock($node, $db, undef);
 channel('crash');
-app(q{SELECT jobsched.set_alert('crash', '{crash}', '{soft}')});
+app(q{SELECT jobsched.set_alert('crash', '{crash}', '{soft}', group_for => '5 s')});
 run('soft') for 1 .. 2;
-state_is('crash', 'soft failures firing 2', 'it fires');
 
 sub crash
 {
-	my ($how, $then) = @_;
+	my ($how) = @_;
 	my $old = scheduler_pid($node, $db);
 
+	end_sessions($node);
 	if ($how eq 'scheduler')
 	{
 		# The server restarts all, as after any crash of a process of its.
 		kill 9, $old;
-		end_sessions();
 		wait_connection($node, $db);
 	}
 	else
 	{
-		end_sessions();
 		kill_and_start($node);
 	}
-	wait_new_scheduler($node, $db, $old);
-	return at($then);
+	return wait_new_scheduler($node, $db, $old);
 }
 
-crash('scheduler', '22:20:10');
-state_is('crash', 'soft failures firing 2', 'after the end of the scheduler it does');
-crash('server', '22:20:20');
+# Of messages that were sent more than once, one.
+sub different
+{
+	my ($path) = @_;
+	my (%seen, @different);
+
+	for my $body (map { $json->decode($_->{body}) } requests($sink, qr{^/\Q$path\E}))
+	{
+		push @different, $body unless $seen{ $body->{id} }++;
+	}
+	return @different;
+}
+
+crash('scheduler');
+state_is('crash', 'soft failures firing 2', 'after the end of the scheduler it fires');
+crash('server');
 state_is('crash', 'soft failures firing 2', 'after that of the server too');
-run('soft');
-state_is('crash', 'soft failures firing 3', 'and counts on');
-at('22:20:30');
-sent('crash', 1);
+wait_requests($sink, 1, qr{^/crash});
 settled();
-crash('server', '22:21:00');
-crash('scheduler', '22:30:00');
+crash('server');
+run('soft');
+state_is('crash', 'soft failures firing 3', 'it counts on');
+crash('scheduler');
 well('soft');
 run('soft');
-at('22:30:30');
-(undef, $message) = sent('crash', 2);
-is(items($message), 'crash soft failures resolved 3', 'nothing is told twice, nothing is lost');
-settled();
+poll($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0', 'all is told');
+is(join(', ', map { items($_) } different('crash')), 'crash soft failures firing 2, crash soft failures resolved 3', 'nothing is told twice, nothing is lost');
 
 # Between any two steps: failures are told once each, as long as no process dies between
 # the end of a run and its report.
 ill('soft');
-set_clock($node, $db, undef);
 app(q{SELECT jobsched.set_alert('crash', '{crash}', '{soft}', group_for => '0 s', every_failure => true)});
 forget_requests($sink);
-my %counted;
 for my $round (1 .. 4)
 {
-	my $old = scheduler_pid($node, $db);
-
 	app(q{SELECT count(*) FROM jobsched.trigger_many('soft', array_fill('{}'::jsonb, ARRAY[5]))});
-	select(undef, undef, undef, 0.05 * $round);
-	kill 9, $old;
-	end_sessions();
-	wait_connection($node, $db);
-	wait_new_scheduler($node, $db, $old);
+	wait_until($node, $db, sprintf(q{SELECT count(*) >= %d FROM jobsched.runs WHERE job_name = 'soft' AND status = 'failed'}, 1 + 5 * $round));
+	crash($round % 2 ? 'scheduler' : 'server');
 }
 wait_drained($node, $db);
 wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0', 'all has been told');
-for my $request (requests($sink, qr{^/crash}))
-{
-	my $body = $json->decode($request->{body});
-	$counted{ $body->{id} } = $body->{count};
-}
 my $sum = 0;
-$sum += $_ for values %counted;
+$sum += $_->{count} for different('crash');
 is($sum, 20, 'each failure is in one message');
 app(q{SELECT jobsched.drop_alert('crash')});
 
@@ -555,14 +553,9 @@ for my $spoil (
 	q{INSERT INTO jobsched_internal.alert_mute SELECT alert_id, -1, '-infinity' FROM jobsched_internal.alert},
 	q{UPDATE jobsched_internal.alert SET owner = 4294967295, owner_name = 'nobody' WHERE length(name) > 1000})
 {
-	my $old = scheduler_pid($node, $db);
-
 	psql($spoil);
 	app(q{SELECT jobsched.mute_alert('sound', NULL)});
-	kill 9, $old;
-	end_sessions();
-	wait_connection($node, $db);
-	wait_new_scheduler($node, $db, $old);
+	crash('scheduler');
 	run('soft');
 	is(scalar(wait_requests($sink, 1, qr{^/count})) > 0, 1, "others go on after $spoil");
 	forget_requests($sink);
