@@ -897,6 +897,7 @@ extern bool sched_alerts_wait(TimestampTz now);
 extern void sched_alerts_note(void);
 extern void sched_alerts_serve(TimestampTz now);
 extern void sched_alerts_load(void);
+extern void sched_alerts_recover(TimestampTz now);
 extern void sched_alerts_sweep(void);
 extern void sched_alerts_rewind(void);
 

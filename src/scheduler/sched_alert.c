@@ -80,8 +80,7 @@
 #include "shmem/clock.h"
 #include "utils/timestamp.h"
 
-/* Ends of runs of jobs that had to be matched first, and alerts tidied up, in one step. */
-#define MAX_ENDS 1000
+/* Alerts tidied up in one step. */
 #define MAX_CLEANED 100
 
 static TimestampTz next_unmute = DT_NOEND;
@@ -233,12 +232,13 @@ is_of_step(const AlertEnd *end)
 		(run.source == JS_SOURCE_ITEM || run.source == JS_SOURCE_STEP);
 }
 
+/* All of them: the tally may have them already, and is written in this transaction. */
 static void
 take_ends(TimestampTz now)
 {
 	AlertEnd	end;
 
-	for (int i = 0; i < MAX_ENDS && sched_alert_next_end(&end); i++)
+	while (sched_alert_next_end(&end))
 	{
 		JobEntry   *job = sched_job_find(end.job_id);
 
@@ -362,6 +362,15 @@ sched_alerts_load(void)
 	sched_alerts_each(recall_due);
 	unmute();
 	loaded = true;
+}
+
+/* The tally has been read back from history: what came with it is written with it. */
+void
+sched_alerts_recover(TimestampTz now)
+{
+	take_ends(now);
+	while (!sched_alerts_write())
+		;
 }
 
 void

@@ -471,6 +471,7 @@ start(void)
 	sched_end_pending(now);
 	sched_rewind(now);
 	sched_tally_recover();
+	sched_alerts_recover(now);
 	sched_jobs_each(report_left_skips, now);
 	if (!sched.db->startup_fired && sched.enabled)
 		sched_fire_startup(now);

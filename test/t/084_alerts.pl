@@ -467,7 +467,7 @@ state_is('crash', 'soft failures firing 3', 'it counts on');
 crash('scheduler');
 well('soft');
 run('soft');
-poll($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0', 'all is told');
+wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0', 'all is told');
 is(join(', ', map { items($_) } different('crash')), 'crash soft failures firing 2, crash soft failures resolved 3', 'nothing is told twice, nothing is lost');
 
 # Between any two steps: failures are told once each, as long as no process dies between
