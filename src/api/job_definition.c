@@ -16,6 +16,7 @@
 #include "api/job_after.h"
 #include "api/job_definition.h"
 #include "api/job_schedule.h"
+#include "http/channel.h"
 #include "http/limit_keys.h"
 #include "http/step_placeholders.h"
 #include "run/execsql.h"
@@ -264,7 +265,7 @@ js_job_definition_apply(const JsJobDefinition *def, JsJob *job)
 	if (job->owner != before.owner)
 	{
 		js_check_may_own(job->owner, js_job_definition_needs_session(def, job));
-		if (job->request != NULL)
+		if (job->request != NULL && js_channel_request_kind(job->request) != JS_CHANNEL_NOTIFY)
 			js_http_check_may_request(job->owner);
 	}
 	checking(def, def->http.url != NULL ? "url" : NULL);

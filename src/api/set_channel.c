@@ -84,7 +84,7 @@ js_channel_check_alter(const JsJob *before, const JsJobDefinition *def)
 {
 	const bool *given = def->args.given;
 
-	if (!js_job_is_channel(before))
+	if (js_channel_kind(before) == JS_CHANNEL_NONE)
 	{
 		js_channel_check_name_is_free(given[JS_JOB_NAME] ? def->args.job.name : NULL);
 		return;
@@ -101,7 +101,7 @@ js_channel_check_alter(const JsJob *before, const JsJobDefinition *def)
 void
 js_channel_check_drop(const JsJob *job)
 {
-	if (js_job_is_channel(job))
+	if (js_channel_kind(job) != JS_CHANNEL_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" is a channel", job->name),
@@ -116,6 +116,10 @@ js_channel_check_drop(const JsJob *job)
 static void
 check_name(const char *name)
 {
+	if (strlen(name) > JS_CHANNEL_NAME_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("the name of a channel cannot be longer than %d bytes", JS_CHANNEL_NAME_MAX)));
 	if (!js_channel_name_is_fit(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -143,6 +147,10 @@ add_address(List **addresses, char *address)
 	const char *problem = js_address_problem(address);
 	ListCell   *lc;
 
+	if (strlen(address) > JS_MAX_ADDRESS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an address in to_address is longer than %d bytes", JS_MAX_ADDRESS)));
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -150,11 +158,13 @@ add_address(List **addresses, char *address)
 				 errdetail("It %s.", problem),
 				 errhint("Give each element one plain address such as \"ops@example.com\".")));
 	foreach(lc, *addresses)
+	{
 		if (strcmp(lfirst(lc), address) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("address \"%s\" is given twice", address),
 					 errhint("Each address gets one mail.")));
+	}
 	*addresses = lappend(*addresses, address);
 }
 
@@ -334,14 +344,26 @@ define_job(const Given *given, JsJob *job)
 	apply(given, job);
 }
 
-/* False: it is no longer there, or no longer this role's. */
+/* Of a version that did not keep these names for channels. */
+static bool
+is_other_job(const JsJob *job)
+{
+	return job->command != NULL || job->steps != NULL;
+}
+
+/* False: it is no longer there, or no longer this role's by this name. */
 static bool
 change_job(const Given *given, JsJob *job)
 {
 	js_job_lock(job->job_id);
 	if (!js_job_read(job->job_id, job) || job->dropped_at != DT_NOBEGIN ||
-		job->owner != given->owner || !js_job_is_channel(job))
+		job->owner != given->owner || strcmp(job->name, job_name(given->name)) != 0)
 		return false;
+	if (is_other_job(job))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("job \"%s\" exists, and is no channel", job->name),
+				 errhint("Give that job another name with alter_job().")));
 	apply(given, job);
 	js_job_change(job);
 	return true;
@@ -378,7 +400,7 @@ find_channel(FunctionCallInfo fcinfo, JsJob *job)
 	char	   *name = js_required_text(fcinfo, 0, "name");
 	Oid			owner = js_owner_argument(fcinfo, 1);
 
-	if (!js_may_manage(owner) || !js_job_find(owner, job_name(name), job))
+	if (!js_may_manage(owner) || !js_job_find(owner, job_name(name), job) || is_other_job(job))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("channel \"%s\" of role \"%s\" does not exist", name, GetUserNameFromId(owner, false))));

@@ -139,7 +139,7 @@ js_step_job_check(const JsJob *workflow, const char *name, HTAB **seen)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" does not exist", name),
 				 errhint("Name a job of the same owner.")));
-	if (job.request != NULL && js_http_text(job.request, "url") == NULL)
+	if (js_http_job_is_bare(&job))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("job \"%s\" has no request of its own", job.name),

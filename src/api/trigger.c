@@ -41,7 +41,7 @@ PG_FUNCTION_INFO_V1(jobsched_trigger_many);
 void
 js_trigger_check(const JsJob *job)
 {
-	if (job->request != NULL && js_http_text(job->request, "url") == NULL)
+	if (js_http_job_is_bare(job))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job->name),

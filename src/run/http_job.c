@@ -28,6 +28,7 @@
 #include "catalog/namespace.h"
 #include "compat.h"
 #include "guc.h"
+#include "http/channel.h"
 #include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
@@ -162,6 +163,14 @@ js_http_job_settle(Oid owner)
  * Runs
  * ------------------------------------------------------------------------
  */
+
+/* Whether its runs have to bring requests along; NOTIFY has no URL and needs none. */
+bool
+js_http_job_is_bare(const JsJob *job)
+{
+	return job->request != NULL && js_http_text(job->request, "url") == NULL &&
+		js_channel_request_kind(job->request) != JS_CHANNEL_NOTIFY;
+}
 
 /* The templates of a job's run: what is given, and its host if it has one. */
 ArrayType *

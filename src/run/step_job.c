@@ -71,7 +71,7 @@ js_step_job_find(const JsJob *step, JsJob *job)
 				 errmsg("job \"%s\", which step \"%s\" runs, does not exist", step->step_job,
 						step->step != NULL ? step->step : "?"),
 				 errhint("It has been dropped or renamed. alter_job() gives the workflow other steps, retry_run() then goes on.")));
-	if (job->request != NULL && js_http_text(job->request, "url") == NULL)
+	if (js_http_job_is_bare(job))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job->name),

@@ -884,6 +884,8 @@ extern void sched_channels_hear(SchedChannelListener listen);
 extern void sched_channel_changed(const JobEntry *job);
 extern int64 sched_channel_find(Oid owner, const char *name);
 extern bool sched_channel_is_busy(int64 channel_id);
+
+/* sched_message.c */
 extern int64 sched_channel_send(int64 channel_id, Jsonb *args, TimestampTz now);
 
 /* alerts (sched_alert.c, sched_alert_memory.c, sched_alert_state.c) */

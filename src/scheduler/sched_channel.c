@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sched_channel.c
- *		Channels as the scheduler sees them: it sends messages, and hears when a
- *		channel can take the next one.
+ *		Channels as the scheduler sees them, and when one can take the next message.
  *
  * A channel is a job, and a message is a run of it (http/channel.c); its id here is
  * that of the job.  So there is nothing to be kept in memory besides the job's entry.
@@ -14,10 +13,10 @@
  *	sched_channel_is_busy()	it cannot send: a message is under way, or waits for its
  *							next attempt; or the channel is paused, disabled, asleep,
  *							dropped or not known
- *	sched_channel_send()	queues a message: the run (for mail one for each address) is
- *							there when the step commits, with what else that step has
- *							written.  Returns the first run; 0: the channel is gone, or
- *							what somebody has made of its row cannot send
+ *	sched_channel_send()	(sched_message.c) queues a message: the run (for mail one for
+ *							each address) is there when the step commits, with what else
+ *							that step has written.  Returns the first run; 0: the channel
+ *							is gone, or what somebody has made of its row cannot send
  *	sched_channels_hear()	who is told, from then on, that a channel may have become free
  *							(or dropped, which is not busy for long either): a run of it
  *							has ended for good, or its row has changed.  Told in the
@@ -37,11 +36,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "http/channel.h"
-#include "run/channel_run.h"
 #include "scheduler/sched.h"
-#include "store/bounds.h"
 
 static SchedChannelListener listener = NULL;
 
@@ -83,39 +79,4 @@ sched_channel_is_busy(int64 channel_id)
 	return job == NULL || !job->is_channel || job->dropped || job->asleep || job->invalid ||
 		job->paused || job->auto_paused || (job->tally != NULL && job->tally->gone != 0) ||
 		!job->enabled || job->live > 0;
-}
-
-int64
-sched_channel_send(int64 channel_id, Jsonb *args, TimestampTz now)
-{
-	JsRunWriter *writer;
-	int64		first = 0;
-	char	   *problem;
-	List	   *runs;
-	ListCell   *lc;
-	JsJob		job;
-
-	if (!js_job_read_head(channel_id, &job) || job.dropped_at != DT_NOBEGIN || js_job_is_too_large(&job) ||
-		!js_job_read(channel_id, &job))
-		return 0;
-	runs = js_channel_runs(&job, args, &problem);
-	if (runs == NIL)
-	{
-		ereport(LOG,
-				(errmsg("channel \"%s\" cannot send anything: %s", job.name, problem)));
-		return 0;
-	}
-	writer = js_run_writer_open();
-	foreach(lc, runs)
-	{
-		int64		run_id = js_run_insert(writer, lfirst(lc));
-
-		if (first == 0)
-			first = run_id;
-	}
-	js_run_writer_close(writer);
-	CommandCounterIncrement();
-	foreach(lc, runs)
-		(void) sched_run_load(((JsRun *) lfirst(lc))->run_id, now);
-	return first;
 }

@@ -60,10 +60,10 @@ FROM jobsched_internal.job j
 	LEFT JOIN LATERAL (
 		SELECT r.error, r.finished_at FROM (
 			(SELECT h.run_id, h.error, h.finished_at FROM jobsched_internal.history h
-			 WHERE h.job_id = j.job_id ORDER BY h.run_id DESC LIMIT 100)
+			 WHERE h.job_id = j.job_id AND h.handler IS NULL ORDER BY h.run_id DESC LIMIT 100)
 			UNION ALL
 			(SELECT a.run_id, a.error, a.finished_at FROM jobsched_internal.attempt a
-			 WHERE a.job_id = j.job_id ORDER BY a.run_id DESC LIMIT 100)) r
+			 WHERE a.job_id = j.job_id AND NOT a.callback ORDER BY a.run_id DESC LIMIT 100)) r
 		WHERE r.error IS NOT NULL
 		ORDER BY r.finished_at DESC LIMIT 1) e ON true
 WHERE j.dropped_at IS NULL AND j.workflow_id IS NULL AND pg_catalog.starts_with(j.name, 'channel:')

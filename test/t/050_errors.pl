@@ -53,7 +53,7 @@ psql(q{
 	CREATE SCHEMA door AUTHORIZATION app;
 	GRANT ALL ON SCHEMA door TO PUBLIC;
 	GRANT EXECUTE ON FUNCTION jobsched.http_request TO victim});
-as('victim', q{SELECT jobsched.create_job('theirs', command => 'SELECT 1'), jobsched.set_queue('theirs', 1), jobsched.create_hook('theirs', event => 'theirs')});
+as('victim', q{SELECT jobsched.create_job('theirs', command => 'SELECT 1'), jobsched.set_queue('theirs', 1), jobsched.create_hook('theirs', event => 'theirs'), jobsched.set_channel('theirs', 'notify')});
 as('app', q{
 	SELECT jobsched.create_job('own', '0 0 1 1 *', 'SELECT 1', args => '{"a": 1}'), jobsched.create_job('taken', command => 'SELECT 1');
 	CREATE TABLE door.hooked (v text);
@@ -131,6 +131,11 @@ my %wrong = (
 	drop_limit => [ "('missing')", "('c', 'victim')" ],
 	set_secret => [ "('s', 'x')", "('s', 'long enough', 'victim')", "(NULL, 'long enough')" ],
 	drop_secret => [ "('missing')", "('s', 'victim')" ],
+	set_channel => [
+		"(NULL, 'notify')", "('a b', 'notify')", "('c', 'sms')", "('c', 'slack')", "('c', 'slack', 'http://')", "('c', 'email')", "('c', 'email', to_address => '{a}')",
+		"('c', 'email', to_address => '{NULL}')", "('c', 'notify', 'http://x.example')", "('c', 'handler', handler => 'no.function')", "('c', 'notify', owner => 'victim')" ],
+	drop_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
+	test_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	create_hook => [
 		"(NULL)", "('a b', 'own')", "('h')", "('h', 'own', 'e')", "('h', 'theirs')", "('h', 'missing')", "('h', event => '')", "('h', 'own', verify => 'none')",
 		"('h', 'own', verify => 'github')", "('h', 'own', verify => 'github', secret => 'missing')", "('h', 'own', secret => 'vault.x')", "('h', 'own', dedupe => '\$.[')",
@@ -288,7 +293,7 @@ is(psql(q{
 	SELECT c.call, e.said FROM door.call c JOIN door.effect e USING (n)
 	WHERE e.surrounding = 'block' AND e.what = 'after' AND (e.said = 'it came through' OR e.said ~ 'current transaction is aborted|unexpected')}),
 	'', 'each call is refused');
-is(psql(q{SELECT string_agg(name, ' ' ORDER BY name) FROM jobsched.jobs}), 'command handler own sharing taken theirs', 'no job has come of it');
+is(psql(q{SELECT string_agg(name, ' ' ORDER BY name) FROM jobsched.jobs}), 'channel:theirs command handler own sharing taken theirs', 'no job has come of it');
 is(psql(q{SELECT count(*) FROM jobsched_internal.run}), '0', 'nor a run');
 check_calm($offset, 'wrong calls');
 

@@ -57,7 +57,7 @@ $node->safe_psql($db, q{
 my $start = log_size($node);
 sql_as($node, $db, 'victim', q{
 	SELECT jobsched.set_queue('hush'), jobsched.set_limit('hush', rate => 100, per => '1 second'), jobsched.set_secret('hush', 'hush-value'),
-		jobsched.create_hook('hush', event => 'hush') IS NULL;
+		jobsched.create_hook('hush', event => 'hush') IS NULL, jobsched.set_channel('tells', 'webhook', 'http://127.0.0.1:9/hush');
 	SELECT jobsched.create_job('fails', '0 0 1 1 *', args => '{"a": "hush"}', keys => '{hush:1}', queue => 'hush', max_attempts => 2,
 		retry_delays => '{00:00:00}', retry_on => '{all}', command => $$DO 'BEGIN RAISE NOTICE ''hush''; RAISE ''hush''; END'$$);
 	SELECT jobsched.create_job('succeeds', command => $$SELECT 'hush' AS a$$);
