@@ -190,6 +190,8 @@ at('10:20:00');
 run($_) for qw(each quiet often third);
 ill('each');
 run('each');
+state_is('each', 'each failures firing 1', 'another one');
+state_is($_, 'ok', "$_ is well again") for qw(often third quiet);
 at('10:20:30');
 (undef, $message) = sent('count', 2);
 is(items($message), 'each each failures firing 1; often often failures resolved 2; third third failures resolved 3', 'each failure is told once, and what shall be told that it is over');
@@ -546,7 +548,8 @@ for my $spoil (
 	q{UPDATE jobsched_internal.alert SET no_success_for = '178000000 years', late = '-1 s', repeat_every = '1 microsecond', name = repeat('x', 100000) WHERE name = 'mine'},
 	q{INSERT INTO jobsched_internal.alert_state (alert_id, job_id, condition, firing, held, count, streak, seq, fired_seq, since, changed_at, failed_at)
 		SELECT alert_id, j.job_id, c, true, false, -1, -1, 9223372036854775807, -7, 'infinity', '-infinity', '{NULL,1}'
-		FROM jobsched_internal.alert, jobsched_internal.job j, unnest('{failures,late,nonsense}'::text[]) c WHERE j.name IN ('soft', 'loud')},
+		FROM jobsched_internal.alert, jobsched_internal.job j, unnest('{failures,late,nonsense}'::text[]) c WHERE j.name IN ('soft', 'loud')
+		ON CONFLICT (alert_id, job_id, condition) DO UPDATE SET count = -1, streak = -1, seq = 9223372036854775807, fired_seq = -7, since = 'infinity', changed_at = '-infinity', failed_at = '{NULL,1}'},
 	q{INSERT INTO jobsched_internal.alert_told (alert_id, channel, told_seq, told_before, remind_at, run_id)
 		SELECT alert_id, c, -1, 9223372036854775807, '-infinity', -1 FROM jobsched_internal.alert, unnest('{count,nope}'::text[]) c
 		ON CONFLICT DO NOTHING},
