@@ -578,6 +578,33 @@ wait_requests($sink, 1, qr{^/ops});
 psql(q{ROLLBACK PREPARED 'held'});
 state_is('held', 'soft failures firing 2', 'it is written when it may be');
 
+# ------------------------------------------------------------------------
+# The manual
+# ------------------------------------------------------------------------
+
+my ($own, $recipes) = slurp_file("$FindBin::Bin/../../doc/alerts.md") =~ /^(## Alerts, .*?)^## Channels.*^(## Recipes.*)/ms;
+for my $text ($own, $recipes)
+{
+	my $script = join ";\n", "BEGIN; SET search_path = app; SELECT jobsched.create_job('nightly', command => 'SELECT 1')", $text =~ /^```sql\n(.*?)^```/msg;
+
+	is(error_of($node, $db, "$script; ROLLBACK", 'app'), '', 'what the manual says can be executed');
+}
+
+# A dump has alerts, which sleep where it is restored until somebody adopts them.
+app(q{SELECT jobsched.set_alert('dumped', '{ops}', '{soft}', group_for => '0 s')});
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template0');
+my $dump = $node->basedir . '/alerts.sql';
+$node->command_ok([ 'pg_dump', '-h', $node->host, '-p', $node->port, '-f', $dump, $db ], 'a dump');
+$node->psql('copy', undef, extra_params => [ '-q', '-f', $dump ]);
+is($node->safe_psql('copy', q{SELECT count(*) FROM jobsched.alerts WHERE name = 'dumped'}), '1', 'a copy has it');
+is($node->safe_psql('copy', q{SELECT count(*) FROM jobsched_internal.alert_state}), '0', 'but not what fires');
+$node->safe_psql('copy', q{SELECT jobsched.adopt()});
+forget_requests($sink);
+$node->safe_psql('copy', q{SELECT jobsched.trigger('soft')}, extra_params => [ '-U', 'app' ]);
+wait_requests($sink, 1, qr{^/ops});
+wait_value($node, 'copy', q{SELECT state FROM jobsched.alerts WHERE name = 'dumped'}, 'firing', 'it works there once it is adopted');
+is(psql(q{SELECT count(*) FROM jobsched_internal.alert_state s JOIN jobsched_internal.alert a USING (alert_id) WHERE name = 'dumped'}), '0', 'and is another one');
+
 # Roles
 app(q{SELECT jobsched.drop_alert(name) FROM jobsched.alerts});
 psql(q{CREATE ROLE brief LOGIN; GRANT USAGE ON SCHEMA jobsched TO brief; GRANT EXECUTE ON FUNCTION jobsched.http_request TO brief});
