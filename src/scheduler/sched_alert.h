@@ -162,7 +162,6 @@ extern Alert *sched_alert_find(const pg_uuid_t *id);
 extern Alert *sched_alert_make(const pg_uuid_t *id, AlertOwner *owner);
 extern void sched_alert_remove(Alert *alert);
 extern void sched_alerts_each(void (*visit) (Alert *alert));
-extern AlertChannel *sched_alert_channel(AlertOwner *owner, const char *name, bool make);
 extern AlertLink *sched_alert_link(Alert *alert, const char *channel);
 extern void sched_alert_unlink(AlertLink *link);
 extern AlertState *sched_alert_state(const pg_uuid_t *alert_id, int64 job_id, JsAlertCondition condition);

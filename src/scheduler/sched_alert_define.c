@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "http/channel.h"
 #include "scheduler/sched_alert.h"
 #include "shmem/clock.h"
 #include "store/store_names.h"
@@ -131,7 +132,7 @@ set_links(Alert *alert, const JsAlert *row)
 	{
 		AlertLink  *link = find_link(before, nbefore, names[i]);
 
-		if (find_link(alert->links, alert->nlinks, names[i]) != NULL)
+		if (find_link(alert->links, alert->nlinks, names[i]) != NULL || strlen(names[i]) > JS_CHANNEL_NAME_MAX)
 			continue;
 		alert->links[alert->nlinks++] = link != NULL ? link : sched_alert_link(alert, names[i]);
 		for (int k = 0; k < nbefore; k++)

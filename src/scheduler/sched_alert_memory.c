@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "common/int.h"
+#include "http/channel.h"
 #include "scheduler/sched_alert.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -27,6 +28,18 @@ typedef struct OwnerItem
 	Oid			owner;
 	AlertOwner *entry;
 } OwnerItem;
+
+typedef struct ChannelKey
+{
+	Oid			owner;
+	char		name[JS_CHANNEL_NAME_MAX + 1];
+} ChannelKey;
+
+typedef struct ChannelItem
+{
+	ChannelKey	key;
+	AlertChannel *channel;
+} ChannelItem;
 
 typedef struct AlertEntry
 {
@@ -58,6 +71,7 @@ bool		sched_alerts_stale = false;
 static HTAB *owners = NULL;
 static HTAB *alerts = NULL;
 static HTAB *states = NULL;
+static HTAB *named = NULL;		/* channels by name */
 static pairingheap *channels;	/* AlertChannel.due_node */
 static pairingheap *timers;		/* JobAlerts.timer_node */
 static dlist_head dirty = DLIST_STATIC_INIT(dirty);
@@ -123,6 +137,7 @@ begin(void)
 	owners = make_table("jobsched alert owners", sizeof(Oid), sizeof(OwnerItem));
 	alerts = make_table("jobsched alerts", sizeof(pg_uuid_t), sizeof(AlertEntry));
 	states = make_table("jobsched alert states", sizeof(AlertKey), sizeof(StateItem));
+	named = make_table("jobsched alert channels", sizeof(ChannelKey), sizeof(ChannelItem));
 	channels = pairingheap_allocate(compare_channels, NULL);
 	timers = pairingheap_allocate(compare_timers, NULL);
 	MemoryContextSwitchTo(outer);
@@ -155,21 +170,29 @@ sched_alert_owner(Oid oid, bool make)
 	return item == NULL ? NULL : item->entry;
 }
 
-AlertChannel *
-sched_alert_channel(AlertOwner *owner, const char *name, bool make)
+static ChannelKey
+channel_key(const AlertOwner *owner, const char *name)
 {
-	AlertChannel *channel;
-	dlist_iter	iter;
+	ChannelKey	key;
 
-	dlist_foreach(iter, &owner->channels)
-	{
-		channel = dlist_container(AlertChannel, node, iter.cur);
-		if (strcmp(channel->name, name) == 0)
-			return channel;
-	}
-	if (!make)
-		return NULL;
-	channel = MemoryContextAllocZero(sched.context, sizeof(AlertChannel));
+	memset(&key, 0, sizeof(ChannelKey));
+	key.owner = owner->owner;
+	strlcpy(key.name, name, sizeof(key.name));
+	return key;
+}
+
+/* Made, if there is none. */
+static AlertChannel *
+open_channel(AlertOwner *owner, const char *name)
+{
+	ChannelKey	key = channel_key(owner, name);
+	bool		found;
+	ChannelItem *item = hash_search(named, &key, HASH_ENTER, &found);
+	AlertChannel *channel;
+
+	if (found)
+		return item->channel;
+	channel = item->channel = MemoryContextAllocZero(sched.context, sizeof(AlertChannel));
 	channel->owner = owner;
 	channel->name = MemoryContextStrdup(sched.context, name);
 	channel->due_at = channel->remind_at = DT_NOEND;
@@ -182,8 +205,11 @@ sched_alert_channel(AlertOwner *owner, const char *name, bool make)
 static void
 forget_channel(AlertChannel *channel)
 {
+	ChannelKey	key = channel_key(channel->owner, channel->name);
+
 	if (channel->in_heap)
 		pairingheap_remove(channels, &channel->due_node);
+	(void) hash_search(named, &key, HASH_REMOVE, NULL);
 	dlist_delete(&channel->node);
 	pfree(channel->name);
 	pfree(channel);
@@ -293,7 +319,7 @@ sched_alert_link(Alert *alert, const char *name)
 	AlertLink  *link = MemoryContextAllocZero(sched.context, sizeof(AlertLink));
 
 	link->alert = alert;
-	link->channel = sched_alert_channel(alert->owner, name, true);
+	link->channel = open_channel(alert->owner, name);
 	link->sent_at = link->failed_at = DT_NOBEGIN;
 	link->remind_at = DT_NOEND;
 	dlist_push_tail(&link->channel->links, &link->node);
@@ -407,6 +433,25 @@ sched_alert_state(const pg_uuid_t *alert_id, int64 job_id, JsAlertCondition cond
 	return item == NULL ? NULL : item->state;
 }
 
+static void
+clear_row(AlertState *state)
+{
+	JsAlertState *row = &state->row;
+
+	sched_alert_state_text(&row->job_name, NULL);
+	sched_alert_state_text(&row->status, NULL);
+	sched_alert_state_text(&row->sqlstate, NULL);
+	sched_alert_state_text(&row->error, NULL);
+	if (row->failed_at != NULL)
+		pfree(row->failed_at);
+	memset(row, 0, sizeof(JsAlertState));
+	row->alert_id = state->key.alert_id;
+	row->job_id = state->key.job_id;
+	row->condition = (JsAlertCondition) state->key.condition;
+	row->since = row->until = row->first_at = row->last_at = DT_NOBEGIN;
+	row->streak_from = row->changed_at = row->counts_from = DT_NOBEGIN;
+}
+
 static AlertState *
 make_state(const AlertKey *key)
 {
@@ -416,15 +461,11 @@ make_state(const AlertKey *key)
 		begin();
 	((StateItem *) hash_search(states, key, HASH_ENTER, NULL))->state = state;
 	state->key = *key;
-	state->row.alert_id = key->alert_id;
-	state->row.job_id = key->job_id;
-	state->row.condition = (JsAlertCondition) key->condition;
-	state->row.since = state->row.until = state->row.first_at = state->row.last_at = DT_NOBEGIN;
-	state->row.streak_from = state->row.changed_at = state->row.counts_from = DT_NOBEGIN;
+	clear_row(state);
 	return state;
 }
 
-/* One that is as good as none is made if there is none. */
+/* One that is as good as none is made if there is none, or none any more. */
 AlertState *
 sched_alert_state_open(Alert *alert, int64 job_id, JsAlertCondition condition)
 {
@@ -432,11 +473,12 @@ sched_alert_state_open(Alert *alert, int64 job_id, JsAlertCondition condition)
 	AlertState *state = sched_alert_state(&alert->id, job_id, condition);
 
 	if (state == NULL)
-	{
 		state = make_state(&key);
-		state->alert = alert;
+	if (state->alert == NULL)
 		dlist_push_tail(&alert->states, &state->node);
-	}
+	state->alert = alert;
+	if (state->gone)
+		clear_row(state);
 	state->gone = false;
 	return state;
 }
@@ -473,12 +515,7 @@ sched_alert_state_free(AlertState *state)
 	if (state->alert != NULL)
 		dlist_delete(&state->node);
 	(void) hash_search(states, &state->key, HASH_REMOVE, NULL);
-	sched_alert_state_text(&state->row.job_name, NULL);
-	sched_alert_state_text(&state->row.status, NULL);
-	sched_alert_state_text(&state->row.sqlstate, NULL);
-	sched_alert_state_text(&state->row.error, NULL);
-	if (state->row.failed_at != NULL)
-		pfree(state->row.failed_at);
+	clear_row(state);
 	pfree(state);
 }
 

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #define MAX_WRITTEN 1000
+#define MAX_TRIED 10000
 
 static TimestampTz write_after = DT_NOEND;	/* by the real clock */
 
@@ -91,7 +92,9 @@ sched_alerts_write(void)
 {
 	MemoryContext scratch;
 	MemoryContext outer;
-	int			left = MAX_WRITTEN;
+	int			written = 0;
+	int			tried = 0;
+	bool		more;
 	dlist_head	held = DLIST_STATIC_INIT(held);
 	bool		some_held;
 	dlist_mutable_iter iter;
@@ -103,23 +106,26 @@ sched_alerts_write(void)
 	outer = MemoryContextSwitchTo(scratch);
 	dlist_foreach_modify(iter, sched_alert_dirty())
 	{
-		if (left-- == 0)
+		if (written == MAX_WRITTEN || tried++ == MAX_TRIED)
 			break;
-		if (!write_state(dlist_container(AlertState, dirty_node, iter.cur)))
+		if (write_state(dlist_container(AlertState, dirty_node, iter.cur)))
+			written++;
+		else
 		{
 			dlist_delete(iter.cur);
 			dlist_push_tail(&held, iter.cur);
 		}
 		MemoryContextReset(scratch);
 	}
+	more = written > 0 && !dlist_is_empty(sched_alert_dirty());
 	some_held = !dlist_is_empty(&held);
 	while (!dlist_is_empty(&held))
 		dlist_push_tail(sched_alert_dirty(), dlist_pop_head_node(&held));
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
-	if (left < 0)
+	if (more)
 		write_after = 0;
 	else if (some_held)
 		write_after = GetCurrentTimestamp() + USECS_PER_SEC;
-	return left >= 0;
+	return !more;
 }
