@@ -18,10 +18,9 @@
  *							that step has written.  Returns the first run; 0: the channel
  *							is gone, or what somebody has made of its row cannot send
  *	sched_channels_hear()	who is told, from then on, that a channel may have become free
- *							(or dropped, which is not busy for long either): a run of it
- *							has ended for good, or its row has changed.  Told in the
- *							middle of a step, so it only takes a note; and too often
- *							rather than too rarely
+ *							or is gone: a run of it has ended for good, or its row has
+ *							changed.  Told in the middle of a step, so it only takes a
+ *							note; and too often rather than too rarely
  *
  * What became of a message is not told: it succeeded, or it is a dead letter and the
  * state of the job shows it.  Whoever has handed over a message has told; a message

@@ -282,6 +282,17 @@ outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
 		outcome->retry_after = Max(retry_after, 1);
 }
 
+/* It is sent when this is recorded (send_notice()); what could not be for too long has failed. */
+static void
+set_outcome_of_notice(const JsTransfer *transfer, JsOutcome *outcome)
+{
+	if (!transfer->again || GetCurrentTimestamp() < js_http_due(transfer))
+		outcome->status = JS_SUCCEEDED;
+	else
+		set_error(outcome, "error", ERRCODE_LOCK_NOT_AVAILABLE,
+				  "another transaction that has sent a notification did not end in time");
+}
+
 static void
 set_outcome(const JsTransfer *transfer, JsOutcome *outcome)
 {
@@ -303,7 +314,7 @@ set_outcome(const JsTransfer *transfer, JsOutcome *outcome)
 	else if (transfer->overdue)
 		set_timeout(transfer, outcome);
 	else if (transfer->notice != NULL)
-		outcome->status = JS_SUCCEEDED;
+		set_outcome_of_notice(transfer, outcome);
 	else if (transfer->response->result == JS_MUX_OK)
 		outcome_of_status(transfer, outcome);
 	else
@@ -398,7 +409,8 @@ set_done(JsRecording *recording)
 /*
  * NOTIFY, which goes out if and only if the transaction commits that records the end of
  * the run.  Whoever commits one has this lock until he has, which may be long where he
- * waits for a standby: no request is to wait for that, so these try again later.
+ * waits for a standby: no request is to wait for that, so these try again later, for as
+ * long as the run may take.
  */
 static void
 send_notice(const JsRecording *recording)

@@ -164,7 +164,9 @@ is(psql('SELECT DISTINCT as_role FROM work.done'), 'new', 'which is the new owne
 # Many of them, and back again.
 my @many = split /\n/, as('old', qq{SELECT jobsched.http_request('GET', '$url/many/' || i, run_at => clock_timestamp() + interval '1 hour') FROM generate_series(1, 600) i});
 psql(q{GRANT EXECUTE ON FUNCTION jobsched.http_request TO mgr});
-# 'old' has a new job "http" since the first went to 'new'.
+# 'old' has a new job "http" since the first went to 'new'.  Requests get it in
+# portions, and those that came later than another name would get another job.
+wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.run WHERE job_id = 0}, '0', 'each request has its job');
 as('old', q{SELECT jobsched.pause_job('http'); SELECT jobsched.alter_job('http', name => 'mine')});
 psql(q{SELECT jobsched.alter_job('mine', owner => 'mgr')});
 wait_value($node, $db, q{SELECT DISTINCT status || ' ' || reason FROM jobsched.runs WHERE request ->> 'url' LIKE '%/many/%'},

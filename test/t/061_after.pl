@@ -577,37 +577,13 @@ ended($_) for ($given, $plain, $bad);
 $far = trigger('give', q{run_at => now() + interval '1 day'});
 my %late = map { $_ => after('last', $_, $_ eq 'success' ? [ $given, $far ] : [ $given, $bad, $far ]) } @whens;
 
-sub advance
-{
-	my ($by) = @_;
-	return set_clock($node, $db, psql("SELECT jobsched_internal.clock_now() + interval '$by'"));
-}
-
-sub both_rings_move
-{
-	return wait_until($node, $db, q{
-		SELECT count(*) = 2 FROM jobsched_internal.ring
-		WHERE started_at > jobsched_internal.clock_now() - interval '9 s'}, 'both rings have moved on');
-}
-
-# Each segment in turn.
-sub turn
-{
-	for my $i (1 .. 9)
-	{
-		advance('10 s');
-		both_rings_move();
-	}
-	return;
-}
-
-turn();
+turn_rings($node, $db);
 is(psql("SELECT string_agg(run_id::text, ',' ORDER BY run_id) FROM jobsched.runs WHERE run_id IN ($given, $plain, $bad)"), "$given,$bad",
 	'ended runs that others wait for are kept');
 end_sessions($node);
 $node->restart;
 wait_scheduler($node, $db);
-turn();
+turn_rings($node, $db);
 is(psql("SELECT string_agg(run_id::text, ',' ORDER BY run_id) FROM jobsched.runs WHERE run_id IN ($given, $plain, $bad)"), "$given,$bad",
 	'for longer than another retention');
 
@@ -618,26 +594,26 @@ my $open = $node->background_psql($db);
 my $of_open = $open->query_safe("BEGIN; SET LOCAL ROLE app; SELECT jobsched.trigger('last', after => '{$parent_of_open,$far}', after_when => 'done')");
 for my $i (1 .. 8)
 {
-	advance('61 s');
+	advance_clock($node, $db, '61 s');
 	my $now = psql('SELECT clock_timestamp()');
 	wait_until($node, $db, "SELECT last_active_at > '$now' FROM jobsched_internal.scheduler()", 'a step is made');
 }
 $open->query_safe('COMMIT');
 $open->quit;
-advance('61 s');
-both_rings_move();
-turn();
+advance_clock($node, $db, '61 s');
+rings_move($node, $db);
+turn_rings($node, $db);
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $parent_of_open"), 'succeeded', 'a parent that was found is there until its dependent is');
 
 psql('ALTER SYSTEM RESET jobsched.history_retention');
 psql('ALTER SYSTEM RESET jobsched.failure_retention');
 psql('SELECT pg_reload_conf()');
-set_clock($node, $db, undef);
 app("SELECT jobsched.cancel_run($far)");
 is(ended($late{success}), 'skipped upstream_failed', 'success after a long wait');
 is(ended($_), 'succeeded', 'others after a long wait') for (@late{'failure', 'done'}, $of_open);
 is(psql("SELECT parent, status, args, result, error FROM app.seen WHERE run_id = $late{done} ORDER BY parent"),
 	qq($given|succeeded|{"large": 1}|{"gave": $given}|\n$bad|failed|||no\n$far|cancelled|||), 'it sees what they have left');
+set_clock($node, $db, undef);
 
 # ------------------------------------------------------------------------
 # Copies

@@ -654,28 +654,16 @@ wait_value($node, $db, "SELECT string_agg(status, ',' ORDER BY run_id) FROM jobs
 $plain = trigger('fail');
 ended($plain);
 
-sub turn
-{
-	for my $i (1 .. 9)
-	{
-		set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '10 s'}));
-		wait_until($node, $db, q{
-			SELECT count(*) = 2 FROM jobsched_internal.ring
-			WHERE started_at > jobsched_internal.clock_now() - interval '9 s'}, 'both rings have moved on');
-	}
-	return;
-}
-
-turn();
+turn_rings($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $plain"), '0', 'a run is forgotten');
 is(children($run), 'succeeded, failed error, queued job_paused', 'children are not, while their parent lives');
-turn();
+turn_rings($node, $db);
 new_scheduler();
 app(q{SELECT jobsched.resume_job('held')});
 is(ended($run), 'failed child_failed', 'so it knows how they have ended');
 like(children($run), qr/^succeeded, failed error, succeeded$/, 'and so does whoever looks');
-turn();
-turn();
+turn_rings($node, $db);
+turn_rings($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $run OR parent_run_id = $run"), '0', 'then they go together');
 psql('ALTER SYSTEM RESET jobsched.history_retention');
 psql('ALTER SYSTEM RESET jobsched.failure_retention');

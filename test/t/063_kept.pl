@@ -58,35 +58,11 @@ sub ended
 	return end_of($node, $db, $run_id);
 }
 
-# The clock stands still in between, so nothing turns but by this.
-sub advance
-{
-	my ($by) = @_;
-	return set_clock($node, $db, psql("SELECT jobsched_internal.clock_now() + interval '$by'"));
-}
-
-sub both_rings_move
-{
-	return wait_until($node, $db, q{
-		SELECT count(*) = 2 FROM jobsched_internal.ring
-		WHERE started_at > jobsched_internal.clock_now() - interval '8 s'}, 'both rings have moved on');
-}
-
 # After now, so with the clock as it stands.
 sub a_step_is_made
 {
 	my $now = psql('SELECT clock_timestamp()');
 	return wait_until($node, $db, "SELECT last_active_at > '$now' FROM jobsched_internal.scheduler()", 'a step is made');
-}
-
-sub turn
-{
-	for my $i (1 .. 9)
-	{
-		advance('10 s');
-		both_rings_move();
-	}
-	return;
 }
 
 sub kept
@@ -128,7 +104,7 @@ my $waits = trigger('count', $failed, $dropped, $far);
 my $again = app("SELECT jobsched.retry_run($failed)");
 ended($again);
 app(q{SELECT jobsched.drop_job('drop')});
-turn() for 1 .. 3;
+turn_rings($node, $db) for 1 .. 3;
 is(kept(), "$failed,$dropped", 'two are kept, whose job was dropped, who was retried');
 is(app(q{SELECT count(*) FROM jobsched.redrive('fail')}), '0', 'what was retried is not executed again');
 is(psql("SELECT job_name FROM jobsched.runs WHERE run_id = $dropped"), 'drop', 'a run has the name of its job, long after that was dropped');
@@ -136,7 +112,7 @@ like(error_of($node, $db, "SELECT jobsched.trigger('count', after => '{$failed}'
 	'what is older than the retention cannot be named any more');
 app("SELECT jobsched.cancel_run($far)");
 is(end_of($node, $db, $waits, 'status, result'), 'succeeded|3', 'its dependent has seen them');
-turn();
+turn_rings($node, $db);
 is(kept(), '', 'then they go');
 is(psql(q{SELECT (SELECT count(*) FROM jobsched_internal.retried) || ' ' || (SELECT count(*) FROM jobsched_internal.job WHERE dropped_at IS NOT NULL)}),
 	'0 0', 'and so does what belongs to them');
@@ -151,7 +127,7 @@ my $parent = trigger('give');
 ended($parent);
 my $held = trigger('held', $parent);
 wait_until($node, $db, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a dependent is executed, and has its snapshot');
-turn();
+turn_rings($node, $db);
 is(kept(), $parent, 'its parent is kept meanwhile');
 $holder->query_safe('SELECT pg_advisory_unlock(1)');
 is(end_of($node, $db, $held, 'status, result'), 'succeeded|1', 'it sees its parent with a snapshot from before');
@@ -173,21 +149,21 @@ for my $how ('open', 'prepared')
 	my $since = psql('SELECT jobsched_internal.clock_now()');
 	for my $i (1 .. 8)
 	{
-		advance('61 s');
+		advance_clock($node, $db, '61 s');
 		a_step_is_made();
 	}
 	is(psql("SELECT count(*) FROM jobsched_internal.ring WHERE started_at > '$since'"), '0', "$how: no ring moves on past it");
 	is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $parent"), '1', "$how: the parent is there after many retentions");
 	$holder->query_safe($how eq 'prepared' ? q{COMMIT PREPARED 'named'} : 'COMMIT');
 	$waits = psql('SELECT max(run_id) FROM jobsched_internal.run');
-	advance('61 s');
-	both_rings_move();
-	turn();
+	advance_clock($node, $db, '61 s');
+	rings_move($node, $db);
+	turn_rings($node, $db);
 	is(kept(), $parent, "$how: it is kept from then on");
 	app("SELECT jobsched.cancel_run($far)");
 	is(end_of($node, $db, $waits, 'status, result'), 'succeeded|2', "$how: and its dependent sees it");
 }
-turn();
+turn_rings($node, $db);
 is(number_kept(), '0', 'nothing is left of it');
 
 # Transactions that name parents one after the other, so that there are always some.
@@ -195,14 +171,14 @@ my $next = $node->background_psql($db);
 my $since = psql('SELECT jobsched_internal.clock_now()');
 $far = later();
 $holder->query_safe("BEGIN; SET LOCAL ROLE app; SELECT jobsched.trigger('count', after => '{$far}')");
-advance('61 s');
+advance_clock($node, $db, '61 s');
 a_step_is_made();
 $next->query_safe("BEGIN; SET LOCAL ROLE app; SELECT jobsched.trigger('count', after => '{$far}')");
 $holder->query_safe('COMMIT');
 wait_until($node, $db, "SELECT count(*) > 0 FROM jobsched_internal.ring WHERE started_at > '$since'", 'a ring waits only for those from before');
 $next->query_safe('COMMIT');
 $next->quit;
-both_rings_move();
+rings_move($node, $db);
 app("SELECT jobsched.cancel_run($far)");
 wait_drained($node, $db);
 
@@ -214,13 +190,13 @@ for my $i (1 .. 3)
 {
 	my $offset = log_size($node);
 
-	advance('61 s');
+	advance_clock($node, $db, '61 s');
 	wait_log($node, qr/canceling statement due to lock timeout/, $offset, 'a ring does not move on past a reader');
 }
 is(psql("SELECT string_agg(ring::text, ',') FROM jobsched_internal.ring WHERE started_at > '$since'"), '1', 'the other one does');
 $holder->query_safe('COMMIT');
-advance('61 s');
-both_rings_move();
+advance_clock($node, $db, '61 s');
+rings_move($node, $db);
 
 # ------------------------------------------------------------------------
 # Many rows, and kill -9 in the middle
@@ -237,12 +213,12 @@ $waits = app("SELECT jobsched.trigger('count', after => array_agg(r), after_when
 my $segment = psql("SELECT segment FROM jobsched_internal.history WHERE run_id = $last - 10");
 for my $i (1 .. 7)
 {
-	advance('10 s');
-	both_rings_move();
+	advance_clock($node, $db, '10 s');
+	rings_move($node, $db);
 }
 $holder->query_safe(sprintf q{BEGIN; SELECT FROM jobsched_internal.history_%03d WHERE run_id = %d FOR UPDATE}, $segment, $last - 10);
 my $offset = log_size($node);
-advance('10 s');
+advance_clock($node, $db, '10 s');
 wait_log($node, qr/canceling statement due to lock timeout/, $offset, 'a turn has come to a row that is locked');
 cmp_ok(number_kept(), '>', 0, 'rows have been moved by then');
 cmp_ok(number_kept(), '<', $many, 'but not all');
@@ -254,13 +230,13 @@ kill_and_start($node);
 wait_connection($node, $db);
 wait_scheduler($node, $db);
 set_clock($node, $db, psql(q{SELECT max(started_at) + interval '70 s' FROM jobsched_internal.ring}));
-both_rings_move();
-turn();
+rings_move($node, $db);
+turn_rings($node, $db);
 is(number_kept(), $many, 'a turn that was cut off by kill -9 begins again');
 cmp_ok(psql('SELECT count(DISTINCT xmin::text) FROM jobsched_internal.history_kept'), '>=', 4, 'rows are moved in portions');
 app("SELECT jobsched.cancel_run($far)");
 is(end_of($node, $db, $waits, 'status, result'), "succeeded|@{[ $many + 1 ]}", 'the dependent sees all');
-turn();
+turn_rings($node, $db);
 is(number_kept(), '0', 'then they go');
 
 end_sessions($node);

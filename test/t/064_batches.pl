@@ -383,37 +383,25 @@ wait_value($node, $db, "SELECT string_agg(status, ',' ORDER BY run_id) FROM jobs
 my $plain = app(q{SELECT jobsched.trigger('failed')});
 ended($plain);
 
-sub turn
-{
-	for my $i (1 .. 9)
-	{
-		set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '10 s'}));
-		wait_until($node, $db, q{
-			SELECT count(*) = 2 FROM jobsched_internal.ring
-			WHERE started_at > jobsched_internal.clock_now() - interval '9 s'}, 'both rings have moved on');
-	}
-	return;
-}
-
-turn();
+turn_rings($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $plain"), '0', 'a run is forgotten');
 is(psql("SELECT count(*) FROM jobsched.runs WHERE parent_run_id = $batch"), '5', 'members are not, while their batch lives');
 app("SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.runs WHERE parent_run_id = $batch AND status = 'queued'");
-turn();
+turn_rings($node, $db);
 new_scheduler();
 psql("UPDATE jobsched_internal.run SET run_at = now() WHERE parent_run_id = $batch");
 app(q{SELECT jobsched.pause_job('sums')});
 new_scheduler();
 is(ended($batch), 'failed child_failed', 'it ends when the last has');
 is(psql("SELECT result ->> 'total', result ->> 'succeeded', result ->> 'failed', result ->> 'cancelled' FROM jobsched.runs WHERE run_id = $batch"), '5|3|1|1', 'with all of them in its totals');
-turn();
-turn();
+turn_rings($node, $db);
+turn_rings($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE parent_run_id = $batch"), '0', 'then members go');
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $batch"), '1', 'the batch stays for on_complete');
 app(q{SELECT jobsched.resume_job('sums')});
 is(end_of($node, $db, $then, "status, result -> 0 -> 'totals' ->> 'total'"), 'succeeded|5', 'which sees its totals');
-turn();
-turn();
+turn_rings($node, $db);
+turn_rings($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $batch"), '0', 'and then it goes too');
 psql('ALTER SYSTEM RESET jobsched.history_retention');
 psql('ALTER SYSTEM RESET jobsched.failure_retention');

@@ -1104,19 +1104,7 @@ psql('ALTER SYSTEM SET jobsched.history_retention = \'1 min\'');
 psql('ALTER SYSTEM SET jobsched.failure_retention = \'1 min\'');
 psql('SELECT pg_reload_conf()');
 
-sub turn
-{
-	for my $i (1 .. 9)
-	{
-		set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '10 s'}));
-		wait_until($node, $db, q{
-			SELECT count(*) = 2 FROM jobsched_internal.ring
-			WHERE started_at > jobsched_internal.clock_now() - interval '9 s'}, 'both rings have moved on');
-	}
-	return;
-}
-
-turn() for 1 .. 3;
+turn_rings($node, $db) for 1 .. 3;
 is(psql(q{SELECT string_agg(workflow_run_id || ' ' || step, ', ' ORDER BY step_no) FROM jobsched.steps}), "$held gives, $held takes", 'steps are kept while their workflow run lives');
 is(psql(rows_of_steps('held')), '2|2', 'and so is what they execute');
 becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.job WHERE dropped_at IS NOT NULL}, '0', 'other old steps are forgotten');
@@ -1125,7 +1113,7 @@ app(q{SELECT jobsched.set_queue('hold')});
 is(ended($held), 'succeeded', 'it goes on');
 is(shown($held, 'step, result'), 'gives "given", takes "given"', 'with what its steps have left');
 becomes($node, $db, rows_of_steps('held'), '2|0', 'then the old steps go');
-turn() for 1 .. 3;
+turn_rings($node, $db) for 1 .. 3;
 is(psql(q{SELECT count(*) FROM jobsched.steps}), '0', 'and all of it is forgotten');
 becomes($node, $db, q{SELECT count(*) FROM jobsched_internal.job WHERE dropped_at IS NOT NULL}, '0', 'down to the last');
 psql('ALTER SYSTEM RESET jobsched.history_retention');

@@ -632,19 +632,6 @@ for my $round (1 .. 5)
 # Retention
 # ------------------------------------------------------------------------
 
-# Elements of a step that has ended are kept for later ones.
-sub turn
-{
-	for my $i (1 .. 9)
-	{
-		set_clock($node, $db, psql(q{SELECT jobsched_internal.clock_now() + interval '10 s'}));
-		wait_until($node, $db, q{
-			SELECT count(*) = 2 FROM jobsched_internal.ring
-			WHERE started_at > jobsched_internal.clock_now() - interval '8 s'}, 'both rings have moved on');
-	}
-	return;
-}
-
 set_clock($node, $db, '2040-01-01');
 set_setting($node, "jobsched.$_", '1min') for qw(history_retention failure_retention);
 app(q{SELECT jobsched.create_job('kept', steps => '[{"name": "each", "for_each": "SELECT ''[{}, {\"do\": \"fail\"}, {}]''::jsonb", "handler": "app.act", "max_attempts": 1},
@@ -652,15 +639,15 @@ app(q{SELECT jobsched.create_job('kept', steps => '[{"name": "each", "for_each":
 $gate = close_gate($node, $db);
 $run = trigger('kept');
 wait_at_gate($node, $db, step_run($run, 'wait'));
-turn();
+turn_rings($node, $db);
 is(psql("SELECT count(*) FROM jobsched.runs WHERE parent_run_id = $map"), '0', 'what nobody needs is removed');
 is(items($run, 'item, status'), '0 succeeded, 1 failed, 2 succeeded', 'elements that a later step may read are not');
-turn();
+turn_rings($node, $db);
 is(items($run, 'item, status'), '0 succeeded, 1 failed, 2 succeeded', 'nor later');
 open_the_gate();
 is(ended($run), 'failed child_failed', 'the workflow goes on');
 is(psql("SELECT result -> 'all' FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'collect'"), '[0, null, 20]', 'and reads them');
-turn();
+turn_rings($node, $db);
 wait_value($node, $db, "SELECT count(*) FROM jobsched_internal.history_kept", '0', 'then they are removed too');
 
 # ------------------------------------------------------------------------

@@ -245,6 +245,9 @@ $run = app(q{SELECT jobsched.test_channel('ops')});
 wait_run_state($node, $db, $run, 'running');
 is(ended(app(q{SELECT jobsched.test_channel('hook')})), 'succeeded', 'notify: requests do not wait for somebody else who sends one');
 is(app(qq{SELECT status FROM jobsched.runs WHERE run_id = $run}), 'running', 'the notification does');
+app(q{SELECT jobsched.set_channel('late', 'notify'), jobsched.alter_job('channel:late', timeout => '100 ms', max_attempts => 1)});
+is(ended(app(q{SELECT jobsched.test_channel('late')})), 'failed error 55P03', 'not longer than its timeout');
+app(q{SELECT jobsched.drop_channel('late')});
 set_setting($node, 'synchronous_standby_names', '');
 is(ended($run), 'succeeded', 'until its turn comes');
 $holder->quit;
@@ -326,6 +329,23 @@ is(app(q{SELECT max_attempts, description, keys FROM jobsched.jobs WHERE name = 
 app(qq{SELECT jobsched.set_channel('hook', 'slack', '$url/hook')});
 is(app(q{SELECT keys FROM jobsched.jobs WHERE name = 'channel:hook'}), '{slack_channel:hook}', 'another kind has its limit');
 app(qq{SELECT jobsched.set_channel('hook', 'webhook', '$url/hook')});
+
+# ------------------------------------------------------------------------
+# Two sessions
+# ------------------------------------------------------------------------
+
+# One defines or drops a channel and has not committed, and another one defines it.
+for my $what (q{set_channel('two', 'notify')}, q{drop_channel('two')})
+{
+	my @sessions = map { $node->background_psql($db, extra_params => [ '-U', 'app' ]) } 1 .. 2;
+	$sessions[0]->query_safe("BEGIN; SELECT jobsched.$what");
+	$sessions[1]->query_until(qr/begins/, "\\echo begins\nSELECT jobsched.set_channel('two', 'webhook', '$url/two');\n");
+	wait_value($node, $db, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'two'}, '1', 'the second waits');
+	$sessions[0]->query_safe('COMMIT');
+	$sessions[1]->query_safe('SELECT 1');
+	is(app(q{SELECT count(*), min(kind) FROM jobsched.channels WHERE name = 'two'}), '1|webhook', "$what: the last one counts");
+	$_->quit for @sessions;
+}
 
 # ------------------------------------------------------------------------
 # Rights

@@ -28,6 +28,7 @@ use warnings;
 use Exporter 'import';
 use FindBin;
 use IPC::Run;
+use List::Util qw(min);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -36,7 +37,7 @@ use Time::HiRes qw(usleep time);
 our @EXPORT = qw(
   jobsched_node create_extension sql_as error_of wait_until wait_value
   launcher_pid scheduler_pid worker_pids wait_scheduler wait_new_scheduler
-  define_clock set_clock wait_caught_up
+  define_clock set_clock advance_clock wait_caught_up rings_move turn_rings
   session_sql end_sessions until_true
   run_job wait_run_state wait_drained end_of
   http_node http_worker_pid set_setting
@@ -184,9 +185,9 @@ sub poll
 		return 1 if defined $ret && $ret == 0 && $stdout eq $expected;
 		usleep(25_000);
 	} while (time() < $until);
+	diag state_of($node, $db);
 	diag "waited in vain until $what\nquery: $sql\nexpected: $expected\nlast: $stdout\nerrors: "
 	  . ($stderr // '');
-	diag state_of($node, $db);
 	die "waited in vain until $what";
 }
 
@@ -240,7 +241,8 @@ sub state_of
 		my $rows = eval { ($node->psql($db, $sql))[1] };
 		$out .= "-- $sql\n" . ($rows // '') . "\n";
 	}
-	return $out;
+	my @errors = grep { /(ERROR|FATAL|PANIC|WARNING|STATEMENT|CONTEXT):/ } split /\n/, log_since($node);
+	return $out . join("\n", '-- the last errors in the log', @errors[ -min(15, scalar @errors) .. -1 ]) . "\n";
 }
 
 # ------------------------------------------------------------------------
@@ -306,6 +308,48 @@ sub set_clock
 	my ($node, $db, $when) = @_;
 	return $node->safe_psql($db,
 		'SELECT public.set_clock(' . (defined $when ? "'$when'" : 'NULL') . ')');
+}
+
+sub advance_clock
+{
+	my ($node, $db, $by) = @_;
+	return set_clock($node, $db, $node->safe_psql($db, "SELECT jobsched_internal.clock_now() + interval '$by'"));
+}
+
+# Both rings of history, with a retention of a minute, after the clock was advanced by more than a
+# seventh of it.  A turn that finds a segment locked is tried again a minute later by this clock.
+sub rings_move
+{
+	my ($node, $db) = @_;
+	my $moved = q{SELECT count(*) = 2 FROM jobsched_internal.ring
+		WHERE started_at > jobsched_internal.clock_now() - interval '8 s'};
+
+	for my $try (1 .. 4)
+	{
+		my $until = time() + 20;
+
+		while (time() < $until)
+		{
+			return 1 if $node->safe_psql($db, $moved) eq 't';
+			usleep(25_000);
+		}
+		diag 'a ring has not moved on: ' . state_of($node, $db);
+		advance_clock($node, $db, '61 s');
+	}
+	return wait_until($node, $db, $moved, 'both rings have moved on');
+}
+
+# Each segment in turn.
+sub turn_rings
+{
+	my ($node, $db) = @_;
+
+	for my $i (1 .. 9)
+	{
+		advance_clock($node, $db, '10 s');
+		rings_move($node, $db);
+	}
+	return;
 }
 
 # Until the scheduler has done all that is due by its clock.
