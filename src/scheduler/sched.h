@@ -275,8 +275,7 @@ struct RunEntry
 	bool		is_timed;		/* it is in the heap of sched_deadline.c */
 	bool		looks;			/* it will send one, when a worker has looked
 								 * (step_look.c) */
-	bool		of_step;		/* it is what a step does: its workflow
-								 * alerts */
+	bool		of_step;		/* it is what a step does: its workflow alerts */
 	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */

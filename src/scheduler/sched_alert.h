@@ -31,8 +31,8 @@ struct AlertChannel
 	AlertOwner *owner;
 	char	   *name;
 	dlist_head	links;			/* AlertLink.node */
-	TimestampTz due_at;			/* when changes are to be told; DT_NOEND: there
-								 * are none */
+	TimestampTz due_at;			/* when changes are to be told; DT_NOEND:
+								 * there are none */
 	TimestampTz remind_at;		/* when some alert reminds; likewise */
 	bool		in_heap;
 	dlist_node	node;
@@ -156,7 +156,7 @@ typedef struct AlertEnd
 
 /* sched_alert_memory.c */
 extern int64 sched_alert_seq;
-extern bool sched_alerts_stale;	/* definitions are to be read */
+extern bool sched_alerts_stale; /* definitions are to be read */
 extern AlertOwner *sched_alert_owner(Oid owner, bool make);
 extern Alert *sched_alert_find(const pg_uuid_t *id);
 extern Alert *sched_alert_make(const pg_uuid_t *id, AlertOwner *owner);

@@ -28,7 +28,7 @@
 
 static TimestampTz read_after = 0;	/* by the real clock */
 static bool owners_changed = false; /* jobs of some are to be matched */
-static AlertOwner *changed[64];		/* these; more than that: all */
+static AlertOwner *changed[64]; /* these; more than that: all */
 static int	nchanged = 0;
 
 /* ------------------------------------------------------------------------
@@ -446,8 +446,10 @@ wants_metadata(const AlertOwner *owner)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, (dlist_head *) &owner->alerts)
+	{
 		if (dlist_container(Alert, node, iter.cur)->metadata != NULL)
 			return true;
+	}
 	return false;
 }
 

@@ -36,7 +36,8 @@
 #define UNWRITTEN_US (50 * 1000)
 
 static bool some_ended = true;	/* messages may have ended */
-static TimestampTz retry_at = DT_NOEND; /* somebody held a row; by the real clock */
+static TimestampTz retry_at = DT_NOEND; /* somebody held a row; by the real
+										 * clock */
 
 /* A message may have ended, or a channel has changed. */
 void
@@ -134,8 +135,10 @@ some_pending(const AlertLink *link)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &link->alert->states)
+	{
 		if (sched_alert_is_pending(dlist_container(AlertState, node, iter.cur), link))
 			return true;
+	}
 	return false;
 }
 

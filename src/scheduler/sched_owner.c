@@ -69,6 +69,6 @@ sched_follow_roles(bool sweep)
 		js_limits_refresh_owners();
 		js_secrets_forget_dropped();
 		js_hooks_follow_roles();
-	js_alerts_follow_roles();
+		js_alerts_follow_roles();
 	}
 }
