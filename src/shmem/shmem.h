@@ -44,7 +44,8 @@ typedef enum JsNewsKind
 	JS_NEWS_STOPS,				/* stops first..last were asked for */
 	JS_NEWS_EVENTS,				/* events first..last were sent */
 	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
-	JS_NEWS_LIMITS				/* queues or limits were defined anew */
+	JS_NEWS_LIMITS,				/* queues or limits were defined anew */
+	JS_NEWS_ALERTS				/* alerts were */
 } JsNewsKind;
 
 typedef struct JsNews
