@@ -442,6 +442,16 @@ until_true($node, $db, "SELECT events = '{go}' FROM jobsched.waiting WHERE run_i
 psql('REVOKE EXECUTE ON FUNCTION jobsched.http_request FROM app');
 app(q{SELECT jobsched.send_event('go')});
 is(result($run), 'succeeded "kept"', 'and keeps it when its owner may ask no more');
+session_sql($node, $db, 'low', qq{CREATE FUNCTION app.takes() RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS \$\$
+	DECLARE r jsonb; BEGIN CALL jobsched.http_step('a', 'GET', '$url/text/kept', NULL, r); RETURN r; END \$\$});
+$again = procedure('gives', qq{
+	IF jobsched.attempt() <= 2 THEN
+		CALL jobsched.http_step('a', 'GET', '$url/text/kept', NULL, r);
+		CALL jobsched.sleep('s', '0');
+	END IF;
+	result := app.takes();
+});
+like(error_of_run($again), qr/^42501 /, 'which another role\'s function does not get');
 psql('GRANT EXECUTE ON FUNCTION jobsched.http_request TO app');
 
 # who sees the answer
@@ -561,6 +571,25 @@ for my $hours (map { $_ * 6 } 1 .. 9)
 is(psql("SELECT count(*) FROM jobsched.http_responses WHERE run_id = $request"), '0', 'its response is removed');
 app(q{SELECT jobsched.resume_job('flow')});
 is(result($run), 'succeeded "ok"', 'the procedure has it all the same');
+
+# a run is kept for longer than its request that has succeeded
+$run = trigger('flow', '{"path": "/gate/kept_on"}');
+$request = request_of($run);
+app(q{SELECT jobsched.pause_job('flow')});
+open_gate($sink, 'kept_on');
+is(result($request), 'succeeded {"status": 200}', 'one more has ended');
+app("SELECT jobsched.cancel_run($run)");
+is(result($run), 'cancelled cancelled', 'and then the run');
+set_setting($node, 'jobsched.failure_retention', '1000 d');
+for my $hours (map { $_ * 6 } 10 .. 19)
+{
+	set_clock($node, $db, psql("SELECT now() + '$hours h'"));
+	until_true($node, $db, q{SELECT count(*) = 1 FROM jobsched_internal.ring WHERE started_at > jobsched_internal.clock_now() - interval '3 h'}, "$hours hours later");
+}
+is(psql("SELECT string_agg(run_id::text, ' ') FROM jobsched.runs WHERE run_id IN ($run, $request)"), $run, 'the request is removed, the run is not');
+app(q{SELECT jobsched.resume_job('flow')});
+is(result($again = app("SELECT jobsched.retry_run($run)")), 'succeeded "ok"', 'which is retried');
+is(children($again), '0', 'with what was answered');
 set_clock($node, $db, undef);
 
 end_sessions($node);
