@@ -463,6 +463,20 @@ is(app("SELECT result ->> 'body' FROM jobsched.procedure_steps WHERE run_id = $r
 # Surroundings
 # ------------------------------------------------------------------------
 
+# a clock that is set back
+set_clock($node, $db, psql(q{SELECT now() + interval '1 day'}));
+$run = trigger('flow', '{"path": "/gate/back"}');
+request_of($run);
+define('awaits', q{CALL jobsched.await_event('go', NULL, r); result := '"went"';});
+my $awaits = trigger('awaits');
+until_true($node, $db, "SELECT events = '{go}' FROM jobsched.waiting WHERE run_id = $awaits", 'a run waits for an event');
+set_clock($node, $db, psql('SELECT now()'));
+open_gate($sink, 'back');
+is(result($run), 'succeeded "ok"', 'a clock that is set back does not hold up who waits for a request');
+app(q{SELECT jobsched.send_event('go')});
+is(result($awaits), 'succeeded "went"', 'nor for an event');
+set_clock($node, $db, undef);
+
 # in a job made of steps, for each element
 app(q{SELECT jobsched.create_job('steps', steps => '[
 	{"name": "all", "handler": "app.flow", "for_each": "SELECT to_jsonb(n) FROM generate_series(1, 3) n"},
