@@ -209,15 +209,18 @@ answer_of(int64 run_id, const JsResponse *response)
 	}
 }
 
-/* How a request has failed; NULL: it has not. */
+/* How a request has failed, and why; NULL: it has not. */
 static char *
 failure_of(int64 run_id, const JsOutcome *outcome)
 {
+	const char *status = js_status_name(outcome->status);
+	const char *why = outcome->error != NULL ? outcome->error : outcome->reason;
+
 	if (outcome->status == JS_SUCCEEDED)
 		return NULL;
-	if (outcome->error == NULL)
-		return psprintf("Run " INT64_FORMAT ": %s.", run_id, js_status_name(outcome->status));
-	return psprintf("Run " INT64_FORMAT ": %s: %s.", run_id, js_status_name(outcome->status), outcome->error);
+	if (why == NULL || strcmp(why, status) == 0)
+		return psprintf("Run " INT64_FORMAT ": %s.", run_id, status);
+	return psprintf("Run " INT64_FORMAT ": %s: %s.", run_id, status, why);
 }
 
 static void

@@ -555,6 +555,7 @@ history_left_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->handler = js_row_text(row, HISTORY_HANDLER);
 	run->source = js_source_of(js_row_text(row, HISTORY_SOURCE));
 	outcome->result = js_row_jsonb(row, HISTORY_RESULT);
+	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->error = js_row_text(row, HISTORY_ERROR);
 }
 

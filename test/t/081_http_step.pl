@@ -231,6 +231,12 @@ app("SELECT jobsched.cancel_run($request)");
 is(error_of_run($run), 'JS002 the request of step "ask" has failed', 'the request can be cancelled');
 like(psql("SELECT error_detail FROM jobsched.runs WHERE run_id = $run"), qr/^Run $request: cancelled/, 'which is a failure of it');
 
+$run = trigger('flow', '{"path": "/gate/no_job"}');
+$request = request_of($run);
+app(q{SELECT jobsched.drop_job('http')});
+is(result($run) =~ s/ .*//sr, 'failed', 'its job can be dropped');
+is(psql("SELECT error_detail FROM jobsched.runs WHERE run_id = $run"), "Run $request: cancelled: job_dropped.", 'which is one too');
+
 # pauses
 $run = trigger('flow', '{"path": "/gate/paused"}');
 $request = request_of($run);
