@@ -351,6 +351,25 @@ app(qq{SELECT jobsched.http_get('$url/fix/up')});
 wait_requests($sink, 1, qr{/fix/up});
 like(result(app("SELECT jobsched.retry_run($run)")), qr/^succeeded/, 'nothing was done since: the request is sent anew');
 
+# raised again after another one has failed that was to help
+$run = procedure('falls_back', qq{
+	BEGIN
+		CALL jobsched.http_step('pay', 'GET', '$url/fixed/first', NULL, result);
+	EXCEPTION WHEN SQLSTATE 'JS002' THEN
+		BEGIN
+			CALL jobsched.http_step('tell', 'GET', '$url/fixed/second', NULL, r);
+		EXCEPTION WHEN SQLSTATE 'JS002' THEN
+			NULL;
+		END;
+		RAISE;
+	END;
+});
+is(error_of_run($run), 'JS002 the request of step "pay" has failed', 'a run fails of the first of two');
+app(qq{SELECT jobsched.http_get('$url/fix/first')});
+wait_requests($sink, 1, qr{/fix/first});
+like(result(app("SELECT jobsched.retry_run($run)")), qr/^succeeded/, 'which is sent anew');
+is(scalar requests($sink, qr{/fixed/second}), 1, 'instead of the other');
+
 # what comes later fails
 $run = procedure('gets_over', qq{$catch CALL jobsched.step('b', 'app.work', '{"name": "b"}', r); CALL jobsched.step('c', 'app.fails', '{}', r);});
 is(error_of_run($run), 'P0001 no', 'a later step fails');
