@@ -39,8 +39,8 @@
 #include "mux/mux_internal.h"
 #include "mux/mux_share.h"
 
-/* Mails at a time. */
-#define MAX_MAILS 8
+/* Mails at a time; of one party four (mux_share.h). */
+#define MAX_MAILS 6
 
 /* The longest line of an answer (RFC 5321 4.5.3.1.5), and some more. */
 #define MAX_LINE 1024
@@ -428,25 +428,51 @@ say_goodbye(MuxCall *call)
 		(void) curl_easy_send(call->easy, "QUIT\r\n", strlen("QUIT\r\n"), &sent);
 }
 
+/* CURLE_OK: the mail is over. */
+static CURLcode
+receive_all(MuxCall *call)
+{
+	CURLcode	code;
+
+	do
+		code = receive_some(call);
+	while (code == CURLE_OK && !call->mail->over);
+	return code;
+}
+
 /*
- * TLS may hold back what has come, so it is read until there is nothing; that
- * ends, for there is a limit to what comes.  A server that takes no more has said
- * why.
+ * All that has come is read before anything is said, so what came before it was
+ * asked for is seen to be no answer; and again after that, for TLS may hold back what
+ * has come, and a server that takes no more has said why.  It ends, for there is a
+ * limit to what comes.
  */
+static CURLcode
+converse(MuxCall *call)
+{
+	MuxMail    *mail = call->mail;
+	CURLcode	sent = CURLE_OK;
+
+	for (;;)
+	{
+		CURLcode	code = receive_all(call);
+		size_t		left = mail->left_size;
+
+		if (code != CURLE_AGAIN)
+			return code;
+		if (sent != CURLE_OK)
+			return sent;
+		sent = send_some(call);
+		if (sent == CURLE_OK && mail->left_size == left)
+			return CURLE_AGAIN;
+	}
+}
+
 bool
 js_mux_mail_advance(MuxCall *call, CURLcode *code)
 {
 	MuxMail    *mail = call->mail;
 
-	CURLcode	sent;
-
-	do
-	{
-		sent = send_some(call);
-		*code = receive_some(call);
-	} while (*code == CURLE_OK && !mail->over);
-	if (*code == CURLE_AGAIN && sent != CURLE_OK)
-		*code = sent;
+	*code = converse(call);
 	if (*code == CURLE_AGAIN)
 	{
 		js_mux_poll_watch(mail->fd, true, mail->left_size > 0, true);
