@@ -261,17 +261,23 @@ status_of(const char *line, size_t size)
 	return status >= 200 && status < 600 && (size == 3 || line[3] == ' ' || line[3] == '-') ? status : 0;
 }
 
-/* Of several lines each is one of the text; what is longer than max_body is left out. */
+/*
+ * Of several lines each is one of the text.  One that is too long, or more than
+ * max_body, is left out whole: who looks for a password in what is kept would not
+ * find half of one.
+ */
 static void
-add_text(MuxReply *reply, char *text, size_t size)
+add_text(MuxReply *reply, char *text, size_t size, bool whole)
 {
+	reply->truncated |= !whole || reply->body.size + 1 + size > reply->max_body;
+	if (reply->truncated)
+		return;
 	for (size_t i = 0; i < size; i++)
 		if ((unsigned char) text[i] < ' ' || text[i] == 0x7f)
 			text[i] = ' ';
-	if (reply->body.size > 0 && !reply->truncated)
+	if (reply->body.size > 0)
 		(void) js_mux_reply_body(reply, "\n", 1);
-	if (!reply->truncated)
-		(void) js_mux_reply_body(reply, text, size);
+	(void) js_mux_reply_body(reply, text, size);
 }
 
 /* True: it is the last one of an answer. */
@@ -293,7 +299,7 @@ take_line(MuxCall *call, char *line, size_t size)
 		call->reply.status = status;
 	}
 	if (size > 4)
-		add_text(&call->reply, line + 4, size - 4);
+		add_text(&call->reply, line + 4, size - 4, size < MAX_LINE);
 	mail->continues = size > 3 && line[3] == '-';
 	return !mail->continues;
 }
@@ -312,7 +318,7 @@ take_byte(MuxCall *call, char c)
 		return false;
 	}
 	mail->line_size = 0;
-	if (size > 0 && mail->line[size - 1] == '\r')
+	if (size > 0 && size < MAX_LINE && mail->line[size - 1] == '\r')
 		size--;
 	return take_line(call, mail->line, size);
 }

@@ -27,6 +27,7 @@ jobsched.timezone = 'UTC'
 timezone = 'UTC'
 jobsched.smtp_from = 'alerts@db.example.com'
 log_min_messages = log
+jobsched.http_max_inflight = 100
 });
 my $json = JSON::PP->new->canonical->utf8;
 my $jobs = 0;
@@ -220,6 +221,30 @@ foreach my $secret (@secrets)
 	is(index($dump, $secret), -1, 'the password is in no row');
 	is(index($log, $secret), -1, 'nor in the log');
 }
+# half of it, at the end of what is kept of a line, would be some of it too
+my $tells_much = start_relay($node, tls => 'smtps', auth => 'me@example.com:other', echo => 'x' x 961 . $password, certificates => $certificates);
+use_relay($tells_much);
+$run = queue_mail('a@b.example');
+is(ended($run), 'failed|smtp_status|JS535|1|the mail relay answered with 535: ', 'a line that is too long is not shown');
+unlike(psql("SELECT body FROM jobsched.http_responses WHERE run_id = $run"), qr/Pa5/, 'nor kept');
+my $refused = 'failed|bad_request|55000|1|the password for the mail relay cannot be read';
+foreach my $content ("a\nb", "a\0b", "a\tb", 'x' x 1025, "\n\r\n")
+{
+	keep_password($content);
+	is(sent('a@b.example'), $refused, 'not a password: ' . $json->encode([substr $content, 0, 10]));
+}
+open(my $large, '>', $file) or die $file;
+truncate $large, 1 << 30;
+close $large;
+is(sent('a@b.example'), $refused, 'nor 1 GB');
+unlink $file;
+mkdir $file;
+is(sent('a@b.example'), $refused, 'nor a directory');
+rmdir $file;
+symlink '/dev/zero', $file;
+is(sent('a@b.example'), $refused, 'nor a device');
+unlink $file;
+keep_password($password);
 my $modest = start_relay($node, tls => 'starttls', auth => "me\@example.com:$password", mechanisms => 'CRAM-MD5', certificates => $certificates);
 use_relay($modest);
 is(sent('a@b.example', undef, 'max_attempts => 1'),
@@ -364,6 +389,13 @@ app("SELECT jobsched.cancel_run($hanging[0])");
 like(ended($hanging[0]), qr/^cancelled/, 'one that hangs can be cancelled');
 wait_mails($open, 'silent@b.example', 5);
 ok(1, 'and the next has its place');
+# nor do they delay its own requests, be they as many as it may have under way
+app(q{SELECT jobsched.set_channel('many', 'email', to_address => '{silent@b.example}')});
+app(q{SELECT jobsched.alter_job('channel:many', max_concurrency => 1000)});
+app(q{SELECT jobsched.test_channel('many') FROM generate_series(1, 150)});
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE keys = '{http_host:smtp}' AND status = 'running'}, '64', 'as many mails are under way as requests to one host may be');
+is(end_of($node, $db, app("SELECT jobsched.http_get('$sink->{url}/meanwhile', timeout => '10 s')")), 'succeeded', 'the role\'s own requests go on');
+app(q{SELECT jobsched.drop_channel('many')});
 end_sessions($node);
 kill_and_start($node);
 release($open);
