@@ -59,7 +59,7 @@ sub queue_mail
 
 	# a text that is an object is the whole request
 	$request = quoted($to) if $to =~ /^\{/;
-	$args = quoted(ref $args ? $json->encode($args) : $args // '{"id": "m1", "subject": "s", "text": "t"}');
+	$args = ref $args eq 'SCALAR' ? ${$args} : quoted(ref $args ? $json->encode($args) : $args // '{"id": "m1", "subject": "s", "text": "t"}');
 	$more = $more ? ", $more" : '';
 	app("SELECT jobsched.create_job('$job', url => 'http://127.0.0.1:1/', retry_delays => '{10 ms, 10 ms, 10 ms, 10 ms}'$more)");
 	app("SELECT jobsched.pause_job('$job')");
@@ -464,6 +464,14 @@ $db = 'bytes';
 is(ended(queue_mail('bytes@b.example', qq{{"id": "b\xff", "subject": "a\xff\xc3\xa9", "text": "b\xfe\xc3\xa9"}})), 'succeeded|1', 'a database without an encoding');
 ($headers, $text) = parts((grep { $_->{to} eq 'bytes@b.example' } mails($open))[0]);
 is(decode('MIME-Header', $headers->{subject}[0]) . ": $text", "a?\x{e9}: b?\x{e9}\n", 'sends UTF-8 too');
+
+$node->safe_psql('postgres', "CREATE DATABASE win1252 ENCODING 'WIN1252' LOCALE 'C' TEMPLATE template0");
+create_extension($node, 'win1252');
+$node->safe_psql('win1252', 'GRANT USAGE ON SCHEMA jobsched TO app; GRANT EXECUTE ON FUNCTION jobsched.http_request TO app');
+$db = 'win1252';
+is(ended(queue_mail('win@b.example', \"jsonb_build_object('subject', 'a' || chr(129) || chr(128), 'text', chr(233) || chr(157))")), 'succeeded|1', 'a text that has no equivalent in UTF-8');
+($headers, $text) = parts((grep { $_->{to} eq 'win@b.example' } mails($open))[0]);
+is(decode('MIME-Header', $headers->{subject}[0]) . ": $text", "a?\x{20ac}: \x{e9}?\n", 'does not keep the mail from being sent');
 
 $node->stop;
 done_testing();
