@@ -123,6 +123,16 @@ read_password_file(char *password, size_t size)
 	return count;
 }
 
+/* A control character would not be found where a relay repeats it. */
+static bool
+is_text(const char *password, ssize_t size)
+{
+	for (ssize_t i = 0; i < size; i++)
+		if ((unsigned char) password[i] < ' ' || password[i] == 0x7f)
+			return false;
+	return true;
+}
+
 /* The first line of the file, which has no other. */
 static char *
 read_password(void)
@@ -141,7 +151,7 @@ read_password(void)
 		count--;
 	if (count == 0)
 		refuse_password("is empty");
-	if (memchr(password, '\0', count) != NULL || memchr(password, '\n', count) != NULL)
+	if (!is_text(password, count))
 		refuse_password("has more than a line of text");
 	return pnstrdup(password, count);
 }
