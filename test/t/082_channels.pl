@@ -280,6 +280,12 @@ app(q{SELECT jobsched.set_channel('call', 'handler', handler => 'public.tell')})
 is(ended(app(q{SELECT jobsched.test_channel('call')})), 'succeeded', 'handler: a test is sent');
 is(psql(q{SELECT args ->> 'kind', args ->> 'channel' FROM told}), 'test|call', 'the function gets the message');
 
+psql(q{CREATE TABLE public.seen (a int); ALTER TABLE public.seen OWNER TO app});
+app(q{CREATE TRIGGER tell AFTER INSERT ON public.seen FOR EACH ROW EXECUTE FUNCTION jobsched.trigger_job('channel:ops')});
+app(q{INSERT INTO public.seen VALUES (7)});
+is($json->decode((notices())[0]->[1])->{record}->{a}, 7, 'a trigger of a table can send a message');
+app(q{DROP TABLE public.seen});
+
 # ------------------------------------------------------------------------
 # What is refused
 # ------------------------------------------------------------------------
