@@ -164,13 +164,16 @@ clean_text(const char *text, int size)
  * ------------------------------------------------------------------------
  */
 
-/* A string of a message, which is at the top of it or not. */
-static char *
-text_for(JsChannelKind kind, const JsonbValue *value, bool is_subject)
+/* A string of a message; a name of a member is one too, which whoever fills args may choose. */
+static void
+make_fit(JsChannelKind kind, JsonbValue *value, bool is_subject)
 {
-	if (kind != JS_CHANNEL_SLACK)
-		return clean_text(value->val.string.val, value->val.string.len);
-	return slack_text(value->val.string.val, value->val.string.len, is_subject ? SLACK_SUBJECT : SLACK_TEXT);
+	char	   *text = kind == JS_CHANNEL_SLACK ?
+		slack_text(value->val.string.val, value->val.string.len, is_subject ? SLACK_SUBJECT : SLACK_TEXT) :
+		clean_text(value->val.string.val, value->val.string.len);
+
+	value->val.string.val = text;
+	value->val.string.len = strlen(text);
 }
 
 /* The message with its texts as this kind of channel sends them, in templates too; args of others as they are. */
@@ -196,15 +199,13 @@ js_channel_args(JsChannelKind kind, Jsonb *args)
 
 		level += (int) begins - (int) ends;
 		if (token == WJB_KEY)
+		{
 			is_subject = level == 1 && value.val.string.len == strlen("subject") &&
 				strncmp(value.val.string.val, "subject", value.val.string.len) == 0;
-		else if ((token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString)
-		{
-			char	   *text = text_for(kind, &value, is_subject);
-
-			value.val.string.val = text;
-			value.val.string.len = strlen(text);
+			make_fit(kind, &value, false);
 		}
+		else if ((token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString)
+			make_fit(kind, &value, is_subject);
 		result = pushJsonbValue(&state, token, begins || ends ? NULL : &value);
 	}
 	return JsonbValueToJsonb(result);

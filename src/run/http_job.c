@@ -177,6 +177,15 @@ js_http_job_is_bare(const JsJob *job)
 		js_channel_request_kind(job->request) != JS_CHANNEL_NOTIFY;
 }
 
+/* What makes the runs of such a job. */
+const char *
+js_http_bare_hint(const JsJob *job)
+{
+	return js_job_is_channel(job) ?
+		"Mail comes from alerts, and from test_channel(); through channels of other kinds any message can be sent." :
+		"Its runs are made by http_post() and its like.";
+}
+
 /* The templates of a job's run: what is given, and its host if it has one. */
 ArrayType *
 js_http_keys(const JsJob *job, ArrayType *templates)

@@ -84,7 +84,8 @@ recipient_of(Jsonb *definition)
 	if (address == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the e-mail has no address to go to")));
+				 errmsg("the e-mail has no address to go to"),
+				 errhint("A message that was queued for a channel of another kind has none.")));
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -221,9 +222,9 @@ js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition, c
 	JsHttpRequest *request = &transfer->request;
 	JsMuxMail  *mail = palloc0(sizeof(JsMuxMail));
 
+	mail->recipient = recipient_of(definition);
 	check_settings();
 	mail->sender = pstrdup(js_guc_smtp_from);
-	mail->recipient = recipient_of(definition);
 	mail->tls = is_over_tls();
 	set_login(transfer, mail);
 	request->body = render_message(run, mail, token);
