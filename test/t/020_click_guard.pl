@@ -323,7 +323,7 @@ check_run('calculate-baseline', '{"days": 30}', 'succeeded', 'the job succeeds')
 open_gate($slack, 'slack');
 my @told = map { decode_json($_->{body})->{text} } wait_messages($slack, 2);
 is(scalar(@told), 2, 'people are told of the failure and of its end, once each');
-like($told[0], qr/^\*job "calculate-baseline" failed\*\nclick-jobs: .*, run $failed failed \(22023\): a baseline needs/, 'what was wrong');
+like($told[0], qr/^\*job "calculate-baseline" failed once\*\nclick-jobs: .*, run $failed failed \(22023\): a baseline needs/, 'what was wrong');
 like($told[1], qr/^\*job "calculate-baseline" is well again/, 'and that it is over');
 guard('UPDATE click_guard.watch SET slack_url = NULL');
 is(guard('SELECT (SELECT count(*) FROM jobsched.channels) + (SELECT count(*) FROM jobsched.alerts)'), 0, 'without an address nobody is told');

@@ -124,7 +124,6 @@ runner(qq{
 	INSERT INTO campaign.jobs (user_id, kind, payload) SELECT 5, 'invite', jsonb_build_object('fails', 'no contact ' || n) FROM generate_series(1, 3) n});
 wait_done('what fails has failed');
 like((told(1))[0], qr/^\*job "campaign-job" failed 3 times\*\ncampaign-failures: .*no contact \d$/, 'Slack is told of three failures');
-is(join(' ', map { $_->{headers}->{'idempotency-key'} eq (requests($slack))[0]->{headers}->{'idempotency-key'} ? 1 : 0 } requests($slack)), '1 1', 'again, for it was busy');
 is(runner(q{SELECT job, condition, state, count FROM jobsched.alerts WHERE name = 'campaign-failures'}), 'campaign-job|failures|firing|3', 'the alert fires');
 # One that begins before its time, however busy the machine is.
 my $came_back = 'SELECT attempt > 1 FROM campaign.history WHERE user_id = 6 ORDER BY run_id DESC LIMIT 1';
@@ -135,6 +134,7 @@ for (my $ms = 300; $ms < 60_000; $ms *= 2)
 	last if runner($came_back) eq 't';
 }
 like((told(2))[1], qr/^\*job "campaign-job" is well again, it failed 3 times\*/, 'a success ends that');
+is(scalar(requests($slack)), 3, 'Slack was told again of what it was too busy for');
 # A short time only for what takes longer, and nobody wants to know.
 runner(q{
 	UPDATE campaign.settings SET timeout = '300 ms', alerts = false;

@@ -162,10 +162,10 @@ kill_and_start($node);
 wait_scheduler($node, 'brands');
 wait_requests($slack, 2);
 open_gate($slack, 'slack');
-like((told(1))[0], qr/^\*job "brand-10" failed\*\nbrand-failures: job "brand-10" failed, /, 'people are told');
+like((told(1))[0], qr/^\*job "brand-10" failed once\*\nbrand-failures: .*, run $failing failed: run \d+ of job "(?:collect|store)-answer" has failed$/, 'people are told');
 is_deeply([ map { $_->{to} } mails($relay) ], [ 'ops@example.com', 'later-1@example.com' ], 'by mail too');
 is_deeply([ map { $_->{tls} } mails($relay) ], [ 1, 1 ], 'over TLS');
-like((mails($relay))[0]->{data}, qr/^Subject: job "brand-10" failed\r$/m, 'of the same');
+like((mails($relay))[0]->{data}, qr/^Subject: job "brand-10" failed once\r$/m, 'of the same');
 
 my $scoring = run_now(3);
 wait_execution($scoring, 'completed', 'an execution that only scores');

@@ -90,7 +90,7 @@ my ($failed, $status) = run_job($node, 'studio', 'language-evaluation', role => 
 is($status, 'failed', 'an evaluation fails');
 is(step_of($failed, 'cleanup', 'status, reason'), 'skipped|upstream_failed', 'nothing is cleaned up after that');
 is(studio("SELECT status, first_failed_step, cleaned_lessons FROM content_studio.evaluations WHERE run_id = $failed"), 'failed|evaluation|', 'it is seen which step it was');
-like((told(1, qr/evaluation/))[0], qr/^\*job "language-evaluation" failed\*\nstudio-jobs: .*, run $failed failed/, 'people are told');
+like((told(1, qr/evaluation/))[0], qr/^\*job "language-evaluation" failed once\*\nstudio-jobs: .*, run $failed failed/, 'people are told');
 is(studio(q{SELECT job, condition, state FROM jobsched.alerts WHERE state = 'firing'}), 'language-evaluation|failures|firing', 'an alert fires');
 
 my ($result, $run) = result_of('language-evaluation');
