@@ -281,7 +281,7 @@ check_run(
 	'a check after the crash');
 my @mails = different_mails(3);
 is(scalar(@mails), 2, 'people are told of the failure and of its end, once each');
-like($mails[0]->{data}, qr/^Subject: job "wishlist-sale-check" failed once\r$.*batch_size must be/ms, 'of what was wrong');
+like($mails[0]->{data}, qr/^Subject: job "wishlist-sale-check" failed once\r\n(?s:.*)batch_size must be/m, 'of what was wrong');
 like($mails[1]->{data}, qr/^Subject: job "wishlist-sale-check" is well again/m, 'and that it is over');
 is(scalar(grep { !$_->{tls} || $_->{to} ne 'silent@example.com' } @mails), 0, 'over TLS');
 shop('UPDATE wishlist.watch SET mail_to = NULL');
