@@ -70,11 +70,10 @@ my ($heartbeat, $status) = run_job($node, $db, 'heartbeat', role => 'app');
 is($status, 'succeeded', 'all is well');
 is((wait_requests($sink, 1, qr{^/hc-ping\.com/}))[0]->{path}, '/hc-ping.com/00000000-0000-0000-0000-000000000000', 'which the service outside hears of');
 
-app(q{SELECT jobsched.set_secret('pagerduty', 'r0ut1ng')});
 app(recipe('alerts', '### PagerDuty'));
 app(q{SELECT jobsched.trigger('channel:page', '{"subject": "one failed", "items": [{"alert": "a", "job": "j", "condition": "failures", "state": "firing"}]}')});
 my ($page) = sent('events.pagerduty.com', 1);
-is_deeply([ @{$page}{qw(routing_key event_action dedup_key)}, $page->{payload}->{summary} ], [ 'r0ut1ng', 'trigger', 'a/j/failures', 'one failed' ], 'somebody is paged');
+is_deeply([ @{$page}{qw(routing_key event_action dedup_key)}, $page->{payload}->{summary} ], [ 'the-routing-key', 'trigger', 'a/j/failures', 'one failed' ], 'somebody is paged');
 
 # ------------------------------------------------------------------------
 # Hooks
