@@ -310,7 +310,7 @@ jobsched_set_alert(PG_FUNCTION_ARGS)
 	read_alert(fcinfo, &alert);
 	js_check_may_own(alert.owner, false);
 	check_channels(&alert);
-	js_alert_lock(alert.name);
+	js_alert_lock(alert.owner, alert.name);
 	found = js_alert_find(alert.owner, alert.name, &before);
 	if (!found)
 		check_count(alert.owner);
@@ -334,7 +334,7 @@ find_for_change(FunctionCallInfo fcinfo, int owner_argument, JsAlert *alert)
 	/* Whoever may not manage it cannot hold up those who may. */
 	if (found)
 	{
-		js_alert_lock(name);
+		js_alert_lock(owner, name);
 		found = js_alert_find(owner, name, alert);
 	}
 	if (!found)
@@ -359,6 +359,16 @@ job_argument(FunctionCallInfo fcinfo, int n, Oid owner)
 	return job.job_id;
 }
 
+static void
+check_mutes(const JsAlert *alert, const JsAlertMute *mute)
+{
+	if (mute->job_id != 0 && js_alert_mute_count(&alert->id, mute->job_id) >= JS_MAX_ALERT_MUTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("alert \"%s\" is muted for %d jobs, as many as are allowed", alert->name, JS_MAX_ALERT_MUTES),
+				 errhint("Mute it for all jobs, or define another alert for some of them.")));
+}
+
 Datum
 jobsched_mute_alert(PG_FUNCTION_ARGS)
 {
@@ -373,7 +383,10 @@ jobsched_mute_alert(PG_FUNCTION_ARGS)
 	if (mute.until <= js_clock_now())
 		js_alert_mute_delete(&alert.id, mute.job_id, false);
 	else
+	{
+		check_mutes(&alert, &mute);
 		js_alert_mute_write(&mute);
+	}
 	js_wakeup_alerts();
 	PG_RETURN_VOID();
 }

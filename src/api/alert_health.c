@@ -54,6 +54,12 @@ problem_of(const JsAlert *alert, const char *channel)
 	return state.consecutive_failures > 0 ? "has failed last" : NULL;
 }
 
+static bool
+is_seen(const JsAlert *head)
+{
+	return js_may_see(head->owner);
+}
+
 static void
 look_at_alert(const JsAlert *alert, void *arg)
 {
@@ -61,7 +67,7 @@ look_at_alert(const JsAlert *alert, void *arg)
 	char	  **channels;
 	int			count;
 
-	if (!js_may_see(alert->owner) || untold->alerts++ >= MOST)
+	if (!is_seen(alert) || untold->alerts++ >= MOST)
 		return;
 	if (alert->is_spoilt)
 		note(untold, psprintf("alert \"%s\" is none that set_alert() has written", alert->name));
@@ -81,7 +87,7 @@ js_alert_problems(int *count)
 {
 	Untold		untold = {.context = CurrentMemoryContext};
 
-	js_alerts_visit(look_at_alert, &untold);
+	js_alerts_visit(is_seen, look_at_alert, &untold);
 	*count = untold.alerts;
 	if (untold.problems > 1)
 		return psprintf("%s; and %d more", untold.first, untold.problems - 1);

@@ -132,13 +132,21 @@ unmute(void)
 	sched_alerts_each(note_mutes);
 }
 
+static bool
+is_gone(int64 job_id)
+{
+	JsAlertJob	job;
+
+	return job_id != 0 && sched_job_find(job_id) == NULL && !js_alert_job_read(job_id, false, &job);
+}
+
 static void
 delete_mutes(Alert *alert)
 {
 	TimestampTz now = js_clock_now();
 
 	for (int i = 0; i < alert->nmutes; i++)
-		if (alert->mutes[i].until <= now)
+		if (alert->mutes[i].until <= now || is_gone(alert->mutes[i].job_id))
 			js_alert_mute_delete(&alert->id, alert->mutes[i].job_id, true);
 }
 
@@ -278,7 +286,7 @@ sched_alerts_deadline(void)
 
 	if (!loaded)
 		return DT_NOEND;
-	if (sched_alert_stale_waits() || sched_alert_ends_wait() || sched_alert_clean_waits())
+	if (sched_alerts_match_waits() || sched_alert_ends_wait() || sched_alert_clean_waits())
 		return 0;
 	when = Min(sched_alerts_read_after(), sched_alerts_look_after());
 	return Min(when, Min(sched_alerts_write_after(), sched_alerts_send_after()));
@@ -329,37 +337,13 @@ sched_alerts_serve(TimestampTz now)
  * ------------------------------------------------------------------------
  */
 
-/* Channels are due when they would have been. */
-static void
-recall_due(Alert *alert)
-{
-	TimestampTz now = js_clock_now();
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &alert->states)
-	{
-		AlertState *state = dlist_container(AlertState, node, iter.cur);
-		TimestampTz changed_at = Min(state->row.changed_at, now);
-		TimestampTz due_at = changed_at == DT_NOBEGIN ? now : sched_alert_later(changed_at, alert->group_for);
-
-		for (int i = 0; i < alert->nlinks; i++)
-		{
-			AlertChannel *channel = alert->links[i]->channel;
-
-			if (due_at < channel->due_at && sched_alert_is_pending(state, alert->links[i]))
-				sched_alert_set_due(channel, due_at, channel->remind_at);
-		}
-	}
-	sched_alert_note_clean(alert);
-}
-
 /* Before jobs are. */
 void
 sched_alerts_load(void)
 {
 	sched_channels_hear(sched_alerts_hear);
 	sched_alerts_read(true);
-	sched_alerts_each(recall_due);
+	sched_alerts_each(sched_alert_recall_due);
 	unmute();
 	loaded = true;
 }
@@ -389,7 +373,12 @@ rewind_alert(Alert *alert)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &alert->watches)
-		sched_alert_note_look(dlist_container(AlertWatch, node, iter.cur)->job);
+	{
+		JobAlerts  *job = dlist_container(AlertWatch, node, iter.cur)->job;
+
+		job->success_at = Min(job->success_at, now);
+		sched_alert_note_look(job);
+	}
 	for (int i = 0; i < alert->nlinks; i++)
 	{
 		AlertLink  *link = alert->links[i];

@@ -72,6 +72,7 @@ struct Alert
 	int			npatterns;
 	char	  **patterns;
 	Jsonb	   *metadata;
+	int			elements;		/* of arrays in it */
 	uint32		statuses;		/* bits by JsStatus */
 	int32		threshold;
 	int64		within;
@@ -198,6 +199,7 @@ extern TimestampTz sched_alert_later(TimestampTz from, int64 us);
 /* sched_alert_state.c */
 extern bool sched_alert_is_pending(const AlertState *state, const AlertLink *link);
 extern bool sched_alert_is_told(const AlertState *state);
+extern void sched_alert_recall_due(Alert *alert);
 extern void sched_alert_changed(AlertState *state, TimestampTz now);
 extern void sched_alert_fire(AlertState *state, TimestampTz since, TimestampTz now);
 extern void sched_alert_resolve(AlertState *state, TimestampTz now);
@@ -208,6 +210,7 @@ extern void sched_alert_take_end(JobAlerts *alerts, const AlertEnd *end);
 extern void sched_alerts_read(bool first);
 extern TimestampTz sched_alerts_read_after(void);
 extern bool sched_alerts_match(TimestampTz now);
+extern bool sched_alerts_match_waits(void);
 extern void sched_alert_match(JobEntry *job, TimestampTz now);
 
 /* sched_alert_look.c */

@@ -22,14 +22,24 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Comparisons in one step; to read a job counts as so many. */
+/* Comparisons in one step; of one job; to read a job counts as so many. */
 #define MAX_COMPARED 50000
+#define COMPARED_OF_JOB 20000
 #define READ_COST 50
+
+/* To look for an object counts as so many, and for an element of an array in so many bytes as one. */
+#define OBJECT_COST 2
+#define ELEMENT_BYTES 64
+
+/* By the real clock. */
+#define LOG_EVERY_US USECS_PER_SEC
+#define LONGEST_PAUSE_US (10 * USECS_PER_MINUTE)
 
 static TimestampTz read_after = 0;	/* by the real clock */
 static bool owners_changed = false; /* jobs of some are to be matched */
 static AlertOwner *changed[64]; /* these; more than that: all */
 static int	nchanged = 0;
+static bool strays = false;		/* there may be states that are of no use */
 
 /* ------------------------------------------------------------------------
  * Definitions
@@ -82,7 +92,7 @@ set_patterns(Alert *alert, const JsAlert *row)
 	alert->npatterns = row->is_spoilt ? 0 : Min(alert->npatterns, JS_MAX_ALERT_JOBS);
 	alert->patterns = palloc(sizeof(char *) * Max(alert->npatterns, 1));
 	for (int i = 0; i < alert->npatterns; i++)
-		alert->patterns[i] = pattern_of(names[i]);
+		alert->patterns[i] = strlen(names[i]) > JS_MAX_ALERT_PATTERN ? "" : pattern_of(names[i]);
 }
 
 static void
@@ -144,6 +154,12 @@ set_links(Alert *alert, const JsAlert *row)
 			drop_link(before[i]);
 }
 
+static bool
+has_condition(const Alert *alert, JsAlertCondition condition)
+{
+	return condition == JS_ALERT_FAILURES ? alert->statuses != 0 : alert->spans[condition] > 0;
+}
+
 /* States of conditions that it has no more. */
 static void
 stop_conditions(Alert *alert, TimestampTz now)
@@ -153,10 +169,8 @@ stop_conditions(Alert *alert, TimestampTz now)
 	dlist_foreach(iter, &alert->states)
 	{
 		AlertState *state = dlist_container(AlertState, node, iter.cur);
-		bool		has = state->row.condition == JS_ALERT_FAILURES ? alert->statuses != 0 :
-			alert->spans[state->row.condition] > 0;
 
-		if (!has && !state->gone)
+		if (!state->gone && !has_condition(alert, state->row.condition))
 			sched_alert_stop(state, now);
 	}
 }
@@ -179,7 +193,10 @@ apply(Alert *alert, const JsAlert *row)
 	set_links(alert, row);
 	alert->metadata = NULL;
 	if (row->metadata != NULL && !row->is_spoilt)
+	{
 		alert->metadata = memcpy(palloc(VARSIZE(row->metadata)), row->metadata, VARSIZE(row->metadata));
+		alert->elements = js_alert_metadata_elements(alert->metadata);
+	}
 	alert->threshold = Max(row->threshold, 1);
 	alert->within = row->within;
 	memcpy(alert->spans, row->spans, sizeof(alert->spans));
@@ -189,7 +206,7 @@ apply(Alert *alert, const JsAlert *row)
 	alert->resolved = row->resolved;
 	MemoryContextSwitchTo(outer);
 	stop_conditions(alert, js_clock_now());
-	sched_alert_note_clean(alert);
+	sched_alert_recall_due(alert);
 	note_owner(alert->owner);
 }
 
@@ -216,6 +233,15 @@ forget(Alert *alert)
 	sched_alert_remove(alert);
 }
 
+/* Definitions that are known cost no more than this. */
+static bool
+is_new(const JsAlert *head)
+{
+	const Alert *alert = sched_alert_find(&head->id);
+
+	return alert == NULL || alert->owner->owner != head->owner || alert->revision != head->revision;
+}
+
 static void
 take_definition(const JsAlert *row, void *arg)
 {
@@ -240,9 +266,13 @@ static void
 take_mute(const JsAlertMute *mute, void *arg)
 {
 	Alert	   *alert = sched_alert_find(&mute->alert_id);
+	bool		first = *(bool *) arg;
 	MemoryContext outer;
 
-	if (alert == NULL)
+	/* It was dropped while there was no scheduler. */
+	if (first && alert == NULL && !js_alert_exists(&mute->alert_id))
+		js_alert_mute_delete(&mute->alert_id, mute->job_id, true);
+	if (alert == NULL || alert->nmutes > JS_MAX_ALERT_MUTES)
 		return;
 	outer = MemoryContextSwitchTo(alert->context);
 	alert->mutes = alert->mutes == NULL ? palloc(sizeof(AlertMute)) :
@@ -305,6 +335,9 @@ load_told(const JsAlertTold *row, void *arg)
 	link->run_id = row->run_id;
 	link->sent_at = row->sent_at;
 	link->remind_at = row->remind_at == DT_NOBEGIN ? DT_NOEND : row->remind_at;
+	/* From before the clock was set back. */
+	if (link->remind_at != DT_NOEND && alert->repeat_every > 0)
+		link->remind_at = Min(link->remind_at, sched_alert_later(js_clock_now(), alert->repeat_every));
 	link->failed_at = row->failed_at;
 	if (row->told_seq > sched_alert_seq && row->told_seq < PG_INT64_MAX / 2)
 		sched_alert_seq = row->told_seq;
@@ -315,7 +348,12 @@ load_told(const JsAlertTold *row, void *arg)
 TimestampTz
 sched_alerts_read_after(void)
 {
-	return sched_alerts_stale || owners_changed ? read_after : DT_NOEND;
+	if (!sched_alerts_stale && !owners_changed)
+		return DT_NOEND;
+	/* The clock was set back. */
+	if (read_after - GetCurrentTimestamp() > LONGEST_PAUSE_US)
+		read_after = 0;
+	return read_after;
 }
 
 /* All definitions; at the start also what there is of their states. */
@@ -327,8 +365,8 @@ sched_alerts_read(bool first)
 
 	sched_alerts_stale = false;
 	sched_alerts_each(begin_visit);
-	js_alerts_visit(take_definition, NULL);
-	js_alert_mutes_visit(take_mute, NULL);
+	js_alerts_visit(is_new, take_definition, NULL);
+	js_alert_mutes_visit(take_mute, &first);
 	unseen = NIL;
 	sched_alerts_each(note_unseen);
 	foreach(lc, unseen)
@@ -338,6 +376,7 @@ sched_alerts_read(bool first)
 	{
 		js_alert_states_visit(load_state, NULL);
 		js_alert_tolds_visit(load_told, NULL);
+		strays = true;
 	}
 	read_after = GetCurrentTimestamp() + 10 * (GetCurrentTimestamp() - began);
 }
@@ -347,52 +386,69 @@ sched_alerts_read(bool first)
  * ------------------------------------------------------------------------
  */
 
-/* "*" stands for any characters.  Goes back to the last one only, so it takes no longer than both are long. */
+/*
+ * "*" stands for any characters.  What is between two of them is looked for once, at
+ * its first place, in time that grows with the sum of both lengths.
+ */
 static bool
 name_matches(const char *name, const char *pattern)
 {
-	const char *star = NULL;
-	const char *from = NULL;
+	const char *star = strchr(pattern, '*');
+	const char *next;
+	size_t		left;
 
-	while (*name != '\0')
+	if (star == NULL)
+		return strcmp(name, pattern) == 0;
+	if (strncmp(name, pattern, star - pattern) != 0)
+		return false;
+	name += star - pattern;
+	for (pattern = star + 1; (next = strchr(pattern, '*')) != NULL; pattern = next + 1)
 	{
-		if (*pattern == '*')
-		{
-			star = pattern++;
-			from = name;
-		}
-		else if (*pattern == *name)
-		{
-			pattern++;
-			name++;
-		}
-		else if (star != NULL)
-		{
-			pattern = star + 1;
-			name = ++from;
-		}
-		else
+		char		part[JS_MAX_ALERT_PATTERN + 1];
+
+		strlcpy(part, pattern, Min((size_t) (next - pattern) + 1, sizeof(part)));
+		name = strstr(name, part);
+		if (name == NULL)
 			return false;
+		name += next - pattern;
 	}
-	while (*pattern == '*')
-		pattern++;
-	return *pattern == '\0';
+	left = strlen(name);
+	return left >= strlen(pattern) && strcmp(name + left - strlen(pattern), pattern) == 0;
+}
+
+/* What it costs to look for the metadata of an alert in that of a job. */
+static int
+contains_cost(const Alert *alert, const JsAlertJob *job)
+{
+	return OBJECT_COST + alert->elements * (VARSIZE(job->metadata) / ELEMENT_BYTES + 1);
 }
 
 static bool
-concerns(const Alert *alert, const JsAlertJob *job, int *left)
+contains(const Alert *alert, const JsAlertJob *job, MemoryContext context)
+{
+	MemoryContext outer = MemoryContextSwitchTo(context);
+	bool		result = DatumGetBool(DirectFunctionCall2(jsonb_contains, JsonbPGetDatum(job->metadata),
+														  JsonbPGetDatum(alert->metadata)));
+
+	MemoryContextSwitchTo(outer);
+	MemoryContextReset(context);
+	return result;
+}
+
+static bool
+concerns(const Alert *alert, const JsAlertJob *job, MemoryContext context, int *compared)
 {
 	bool		named = false;
 
 	for (int i = 0; i < alert->npatterns && !named; i++)
 		named = name_matches(job->name, alert->patterns[i]);
-	*left -= alert->npatterns;
+	*compared += alert->npatterns;
 	if (!named || alert->metadata == NULL)
 		return named;
-	*left -= READ_COST;
-	return job->metadata != NULL && JB_ROOT_IS_OBJECT(job->metadata) &&
-		DatumGetBool(DirectFunctionCall2(jsonb_contains, JsonbPGetDatum(job->metadata),
-										 JsonbPGetDatum(alert->metadata)));
+	if (job->metadata == NULL || !JB_ROOT_IS_OBJECT(job->metadata))
+		return false;
+	*compared += contains_cost(alert, job);
+	return contains(alert, job, context);
 }
 
 /* What the job's alerts know of it, of those that do not concern it any more. */
@@ -416,9 +472,26 @@ stop_others(JobEntry *job, Alert **list, int count, TimestampTz now)
 	}
 }
 
+/* Not more often than somebody can read it. */
+static void
+log_rest(const JsAlertJob *job, const Alert *alert, const char *what)
+{
+	static TimestampTz logged_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now >= logged_at && now - logged_at < LOG_EVERY_US)
+		return;
+	logged_at = now;
+	ereport(LOG,
+			(errmsg("job \"%s\" has more alerts than %s: alert \"%s\", and others perhaps, do not concern it",
+					job->name, what, alert->name)));
+}
+
 static int
 match_with(const JsAlertJob *job, AlertOwner *owner, Alert **list, int *left)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched contains", ALLOCSET_DEFAULT_SIZES);
+	int			compared = 0;
 	int			count = 0;
 	dlist_iter	iter;
 
@@ -426,17 +499,22 @@ match_with(const JsAlertJob *job, AlertOwner *owner, Alert **list, int *left)
 	{
 		Alert	   *alert = dlist_container(Alert, node, iter.cur);
 
-		if (!concerns(alert, job, left))
+		if (compared > COMPARED_OF_JOB)
+		{
+			log_rest(job, alert, "can be compared with it");
+			break;
+		}
+		if (!concerns(alert, job, context, &compared))
 			continue;
 		if (count == ALERTS_OF_JOB)
 		{
-			ereport(LOG,
-					(errmsg("job \"%s\" has more than %d alerts: alert \"%s\" does not concern it",
-							job->name, ALERTS_OF_JOB, alert->name)));
+			log_rest(job, alert, psprintf("%d", ALERTS_OF_JOB));
 			break;
 		}
 		list[count++] = alert;
 	}
+	MemoryContextDelete(context);
+	*left -= compared;
 	return count;
 }
 
@@ -453,17 +531,26 @@ wants_metadata(const AlertOwner *owner)
 	return false;
 }
 
+/* An instant from before the clock was set back is as good as now, and does not move on with it. */
+static TimestampTz
+not_to_come(TimestampTz at, TimestampTz known, TimestampTz now)
+{
+	if (at <= now)
+		return at;
+	return known == DT_NOBEGIN ? now : known;
+}
+
 /* What has been known of when it succeeded is kept; the table has it else. */
 static void
-set_success(JobEntry *job, TimestampTz known, const JsAlertJob *row)
+set_success(JobEntry *job, TimestampTz known, const JsAlertJob *row, TimestampTz now)
 {
 	JsJobState	state;
 
 	if (job->alerts == NULL)
 		return;
-	job->alerts->success_at = Max(known, row->created_at);
+	job->alerts->success_at = Max(known, not_to_come(row->created_at, known, now));
 	if (js_job_state_read(job->job_id, &state))
-		job->alerts->success_at = Max(job->alerts->success_at, state.succeeded_at);
+		job->alerts->success_at = Max(job->alerts->success_at, not_to_come(state.succeeded_at, known, now));
 }
 
 static void
@@ -486,7 +573,7 @@ match(JobEntry *job, TimestampTz now, int *left)
 		return;
 	stop_others(job, list, count, now);
 	sched_alert_attach(job, list, count);
-	set_success(job, known, &row);
+	set_success(job, known, &row, now);
 	if (count > 0)
 	{
 		job->alerts->was_held = was_held;
@@ -523,6 +610,53 @@ note_jobs(void)
 	read_after = Max(read_after, GetCurrentTimestamp() + 10 * (GetCurrentTimestamp() - began));
 }
 
+static bool
+is_watched(const Alert *alert, int64 job_id)
+{
+	const JobEntry *job = sched_job_find(job_id);
+
+	for (int i = 0; job != NULL && job->alerts != NULL && i < job->alerts->nwatches; i++)
+		if (job->alerts->watches[i].alert == alert)
+			return true;
+	return false;
+}
+
+/* What became of jobs and conditions while there was no scheduler. */
+static void
+stop_strays(Alert *alert)
+{
+	TimestampTz now = js_clock_now();
+	dlist_iter	iter;
+
+	stop_conditions(alert, now);
+	dlist_foreach(iter, &alert->states)
+	{
+		AlertState *state = dlist_container(AlertState, node, iter.cur);
+
+		if (!state->gone && !is_watched(alert, state->key.job_id))
+			sched_alert_stop(state, now);
+	}
+}
+
+/* Whether jobs are to be matched, or what is left of those that are gone is to be seen to. */
+bool
+sched_alerts_match_waits(void)
+{
+	return strays || sched_alert_stale_waits();
+}
+
+/* All that is known from before is of jobs that have been matched by now. */
+static bool
+all_matched(void)
+{
+	if (sched_alert_stale_waits())
+		return false;
+	if (strays)
+		sched_alerts_each(stop_strays);
+	strays = false;
+	return true;
+}
+
 /* False: there is more to be done. */
 bool
 sched_alerts_match(TimestampTz now)
@@ -535,7 +669,7 @@ sched_alerts_match(TimestampTz now)
 	if (owners_changed)
 		note_jobs();
 	if (!sched_alert_stale_waits())
-		return true;
+		return all_matched();
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched match", ALLOCSET_DEFAULT_SIZES);
 	outer = MemoryContextSwitchTo(scratch);
 	while (left > 0 && (job_id = sched_alert_next_stale()) != 0)
@@ -548,5 +682,5 @@ sched_alerts_match(TimestampTz now)
 	}
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(scratch);
-	return !sched_alert_stale_waits();
+	return all_matched();
 }

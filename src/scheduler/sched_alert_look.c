@@ -214,7 +214,12 @@ static TimestampTz look_again_at = 0;	/* by the real clock */
 TimestampTz
 sched_alerts_look_after(void)
 {
-	return sched_alert_looks_wait() ? look_again_at : DT_NOEND;
+	if (!sched_alert_looks_wait())
+		return DT_NOEND;
+	/* The clock was set back. */
+	if (look_again_at - GetCurrentTimestamp() > LOOK_US)
+		look_again_at = 0;
+	return look_again_at;
 }
 
 /* False: there is more to be looked at. */

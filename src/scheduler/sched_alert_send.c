@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "http/channel.h"
 #include "scheduler/sched_alert.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -28,6 +29,9 @@
 #define MAX_LOOKED 64
 #define MAX_SENT 8
 #define MAX_LINKS 500
+
+/* Ids of mails of one message are not further apart than that, or nearly never. */
+#define MAX_APART (4 * JS_CHANNEL_MAX_ADDRESSES)
 
 /* When what a message could not tell is told again, if nothing changes. */
 #define TELL_AGAIN_US (USECS_PER_HOUR)
@@ -65,6 +69,36 @@ is_under_way(int64 run_id)
 	return sched_run_find(run_id) != NULL || js_run_read_head(run_id, &head);
 }
 
+/* Whether a run is of a message, of which there is one for each address of a channel for mail. */
+static bool
+is_another(const JsRun *first, int64 run_id, JsStatus *status)
+{
+	JsOutcome	outcome = {0};
+	JsRun		run = {0};
+
+	if (!js_history_find(run_id, &run, &outcome) || run.job_id != first->job_id || run.args == NULL ||
+		compareJsonbContainers(&run.args->root, &first->args->root) != 0)
+		return false;
+	*status = outcome.status;
+	return true;
+}
+
+/* Some address has had it: if it were told anew that one would have it again and again. */
+static bool
+another_was_sent(int64 run_id)
+{
+	JsOutcome	outcome = {0};
+	JsRun		first = {0};
+	JsStatus	status;
+
+	if (!js_history_find(run_id, &first, &outcome) || first.request == NULL || first.args == NULL)
+		return false;
+	for (int64 id = run_id + 1; id < run_id + MAX_APART; id++)
+		if (is_another(&first, id, &status) && status == JS_SUCCEEDED)
+			return true;
+	return false;
+}
+
 /* History may have lost it by now: it has been tried. */
 static bool
 has_failed(int64 run_id)
@@ -73,7 +107,16 @@ has_failed(int64 run_id)
 	JsStatus	status;
 
 	return js_history_find_end(run_id, &status, &finished_at) &&
-		(status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST);
+		(status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST) && !another_was_sent(run_id);
+}
+
+/* Others of the message that is under way, to other addresses, are not over. */
+static bool
+others_go_on(const AlertChannel *channel)
+{
+	JobEntry   *job = sched_job_find(sched_channel_find(channel->owner->owner, channel->name));
+
+	return job != NULL && job->live > 0;
 }
 
 /* 0: none is under way, as far as we know. */
@@ -115,11 +158,11 @@ write_link(AlertLink *link)
  * somebody holds is read as it was.
  */
 static void
-settle_link(AlertLink *link, TimestampTz now)
+settle_link(AlertLink *link, int64 run_id, bool failed, TimestampTz now)
 {
 	if (link->told_before == link->told_seq)
 		return;
-	if (has_failed(link->run_id))
+	if (link->run_id == run_id ? failed : has_failed(link->run_id))
 	{
 		link->told_seq = link->told_before;
 		link->failed_at = now;
@@ -147,13 +190,15 @@ static void
 settle(AlertChannel *channel, TimestampTz now)
 {
 	TimestampTz due_at = channel->due_at;
+	int64		run_id = message_of(channel);
+	bool		failed = has_failed(run_id);
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &channel->links)
 	{
 		AlertLink  *link = dlist_container(AlertLink, node, iter.cur);
 
-		settle_link(link, now);
+		settle_link(link, run_id, failed, now);
 		if (link->failed_at != DT_NOBEGIN && some_pending(link))
 			due_at = Min(due_at, sched_alert_later(now, TELL_AGAIN_US));
 	}
@@ -167,7 +212,7 @@ settle_if_ended(AlertChannel *channel, void *arg)
 
 	if (run_id == 0)
 		sched_alert_set_due(channel, channel->due_at, channel->remind_at);
-	else if (!is_under_way(run_id))
+	else if (!is_under_way(run_id) && !others_go_on(channel))
 		settle(channel, *(TimestampTz *) arg);
 }
 
@@ -432,7 +477,7 @@ serve(AlertChannel *channel, TimestampTz now)
 	telling->message.channel = channel->name;
 	gather(telling, channel);
 	run_id = send_message(telling, channel_id);
-	rest = telling->rest;
+	rest = telling->rest || telling->unwritten;
 	for (int i = 0; run_id != 0 && i < telling->nlinks; i++)
 		rest |= tell(telling->links[i], told_seq, run_id, now);
 	if (run_id != 0 || telling->nlinks == 0)

@@ -61,6 +61,30 @@ announce(AlertState *state, TimestampTz now)
 	}
 }
 
+/* Channels are due when they would have been, had they been told of each change. */
+void
+sched_alert_recall_due(Alert *alert)
+{
+	TimestampTz now = js_clock_now();
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &alert->states)
+	{
+		AlertState *state = dlist_container(AlertState, node, iter.cur);
+		TimestampTz changed_at = Min(state->row.changed_at, now);
+		TimestampTz due_at = changed_at == DT_NOBEGIN ? now : sched_alert_later(changed_at, alert->group_for);
+
+		for (int i = 0; i < alert->nlinks; i++)
+		{
+			AlertChannel *channel = alert->links[i]->channel;
+
+			if (due_at < channel->due_at && sched_alert_is_pending(state, alert->links[i]))
+				sched_alert_set_due(channel, due_at, channel->remind_at);
+		}
+	}
+	sched_alert_note_clean(alert);
+}
+
 /* It is to be told, or told anew. */
 void
 sched_alert_changed(AlertState *state, TimestampTz now)
@@ -122,11 +146,21 @@ sched_alert_fire(AlertState *state, TimestampTz since, TimestampTz now)
 	sched_alert_changed(state, now);
 }
 
-/* What it fired for does not hold any more.  If it began while it was muted, that was nothing. */
+/* Whether some channel has been told that it fires. */
+static bool
+was_told(const AlertState *state)
+{
+	for (int i = 0; i < state->alert->nlinks; i++)
+		if (state->alert->links[i]->told_seq >= state->row.fired_seq)
+			return true;
+	return false;
+}
+
+/* What it fired for does not hold any more.  If nobody was told before it was muted, that was nothing. */
 void
 sched_alert_resolve(AlertState *state, TimestampTz now)
 {
-	if (state->row.held && state->row.firing)
+	if (state->row.held && state->row.firing && !was_told(state))
 	{
 		state->row.firing = false;
 		sched_alert_state_drop(state);

@@ -87,34 +87,50 @@ condition_of(const char *name, JsAlertCondition *condition)
 }
 
 /*
- * Whether it may be looked for in the metadata of a hundred thousand jobs: it is
- * small, not deep, and has few elements of arrays, each of which is looked for by
- * going through an array there.
+ * How many elements the arrays in it have, of which each is looked for by going
+ * through an array of a job's metadata.  -1: it is too deep.
  */
-bool
-js_alert_metadata_is_fit(Jsonb *metadata)
+int
+js_alert_metadata_elements(Jsonb *metadata)
 {
-	JsonbIterator *it;
+	JsonbIterator *it = JsonbIteratorInit(&metadata->root);
 	JsonbIteratorToken token;
 	JsonbValue	value;
+	uint32		arrays = 0;		/* a bit for each level: it is one */
 	int			depth = 0;
 	int			elements = 0;
 
-	if (VARSIZE(metadata) > JS_MAX_ALERT_METADATA || !JB_ROOT_IS_OBJECT(metadata))
-		return false;
-	it = JsonbIteratorInit(&metadata->root);
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
 	{
 		if (token == WJB_BEGIN_OBJECT || token == WJB_BEGIN_ARRAY)
+		{
+			elements += arrays & 1;
+			arrays = arrays << 1 | (token == WJB_BEGIN_ARRAY);
 			depth++;
+		}
 		else if (token == WJB_END_OBJECT || token == WJB_END_ARRAY)
+		{
+			arrays >>= 1;
 			depth--;
+		}
 		else if (token == WJB_ELEM)
 			elements++;
-		if (depth > JS_MAX_ALERT_DEPTH || elements > JS_MAX_ALERT_ELEMENTS)
-			return false;
+		if (depth > JS_MAX_ALERT_DEPTH)
+			return -1;
 	}
-	return true;
+	return elements;
+}
+
+/* Whether it may be looked for in the metadata of a hundred thousand jobs: it is small. */
+bool
+js_alert_metadata_is_fit(Jsonb *metadata)
+{
+	int			elements;
+
+	if (VARSIZE(metadata) > JS_MAX_ALERT_METADATA || !JB_ROOT_IS_OBJECT(metadata))
+		return false;
+	elements = js_alert_metadata_elements(metadata);
+	return elements >= 0 && elements <= JS_MAX_ALERT_ELEMENTS;
 }
 
 /* ------------------------------------------------------------------------
@@ -123,18 +139,18 @@ js_alert_metadata_is_fit(Jsonb *metadata)
  */
 
 static uint32
-hash_of(const char *name)
+hash_of(Oid owner, const char *name)
 {
-	return hash_bytes((const unsigned char *) name, strlen(name));
+	return hash_combine(hash_bytes((const unsigned char *) name, strlen(name)), (uint32) owner);
 }
 
-/* Nobody else defines an alert of this name until the transaction ends. */
+/* Nobody else defines an alert of this name that the role has until the transaction ends. */
 void
-js_alert_lock(const char *name)
+js_alert_lock(Oid owner, const char *name)
 {
 	Relation	rel = js_table_open("alert", RowExclusiveLock);
 
-	LockDatabaseObject(RelationGetRelid(rel), hash_of(name), 0, ExclusiveLock);
+	LockDatabaseObject(RelationGetRelid(rel), hash_of(owner, name), 0, ExclusiveLock);
 	table_close(rel, NoLock);
 }
 
@@ -169,37 +185,51 @@ metadata_of(const JsRow *row, bool *is_spoilt)
 }
 
 static void
-alert_from_tuple(Relation rel, HeapTuple tuple, JsAlert *alert)
+alert_head(const JsRow *row, JsAlert *alert)
 {
 	JsStoredOwner stored;
-	JsRow		row;
 
 	memset(alert, 0, sizeof(JsAlert));
-	js_row_get(&row, tuple, rel);
-	stored_owner(&row, &stored);
-	alert->id = *DatumGetUUIDP(row.values[ALERT_ID - 1]);
-	alert->name = js_row_head_text(&row, ALERT_NAME);
+	stored_owner(row, &stored);
+	alert->id = *DatumGetUUIDP(row->values[ALERT_ID - 1]);
 	alert->owner = js_owner_of(&stored);
 	alert->owner_is_stale = js_owner_is_stale(&stored);
-	alert->channels = js_row_head_array(&row, ALERT_CHANNELS);
-	alert->jobs = js_row_head_array(&row, ALERT_JOBS);
-	alert->metadata = metadata_of(&row, &alert->is_spoilt);
-	alert->on_status = js_row_head_array(&row, ALERT_ON_STATUS);
-	alert->threshold = js_row_number(&row, ALERT_THRESHOLD, JS_MAX_ALERT_THRESHOLD);
-	alert->within = js_row_interval(&row, ALERT_WITHIN);
+	alert->revision = DatumGetInt64(row->values[ALERT_REVISION - 1]);
+}
+
+/* The rest, which may be large. */
+static void
+alert_body(const JsRow *row, JsAlert *alert)
+{
+	alert->name = js_row_head_text(row, ALERT_NAME);
+	alert->channels = js_row_head_array(row, ALERT_CHANNELS);
+	alert->jobs = js_row_head_array(row, ALERT_JOBS);
+	alert->metadata = metadata_of(row, &alert->is_spoilt);
+	alert->on_status = js_row_head_array(row, ALERT_ON_STATUS);
+	alert->threshold = js_row_number(row, ALERT_THRESHOLD, JS_MAX_ALERT_THRESHOLD);
+	alert->within = js_row_interval(row, ALERT_WITHIN);
 	if (alert->within > 0)
 		alert->threshold = Min(alert->threshold, JS_MAX_ALERT_WITHIN);
 	for (int i = 0; i < JS_ALERT_CONDITIONS; i++)
-		alert->spans[i] = span_columns[i] == 0 ? 0 : js_row_interval(&row, span_columns[i]);
-	alert->every_failure = DatumGetBool(row.values[ALERT_EVERY_FAILURE - 1]);
-	alert->group_for = js_row_interval(&row, ALERT_GROUP_FOR);
-	alert->repeat_every = js_row_interval(&row, ALERT_REPEAT_EVERY);
-	alert->resolved = DatumGetBool(row.values[ALERT_RESOLVED - 1]);
-	alert->created_at = js_row_timestamp(&row, ALERT_CREATED_AT);
-	alert->updated_at = js_row_timestamp(&row, ALERT_UPDATED_AT);
-	alert->revision = DatumGetInt64(row.values[ALERT_REVISION - 1]);
+		alert->spans[i] = span_columns[i] == 0 ? 0 : js_row_interval(row, span_columns[i]);
+	alert->every_failure = DatumGetBool(row->values[ALERT_EVERY_FAILURE - 1]);
+	alert->group_for = js_row_interval(row, ALERT_GROUP_FOR);
+	alert->repeat_every = js_row_interval(row, ALERT_REPEAT_EVERY);
+	alert->resolved = DatumGetBool(row->values[ALERT_RESOLVED - 1]);
+	alert->created_at = js_row_timestamp(row, ALERT_CREATED_AT);
+	alert->updated_at = js_row_timestamp(row, ALERT_UPDATED_AT);
 	alert->is_spoilt |= alert->channels == NULL || alert->jobs == NULL || alert->on_status == NULL ||
 		strlen(alert->name) > JS_ALERT_NAME_MAX;
+}
+
+static void
+alert_from_tuple(Relation rel, HeapTuple tuple, JsAlert *alert)
+{
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	alert_head(&row, alert);
+	alert_body(&row, alert);
 }
 
 /* One that is at home. */
@@ -245,6 +275,7 @@ js_alert_exists(const pg_uuid_t *id)
 
 typedef struct AlertVisit
 {
+	JsAlertFilter wants;
 	JsAlertVisitor visit;
 	void	   *arg;
 	pg_uuid_t	home;
@@ -256,19 +287,23 @@ visit_alert_tuple(Relation rel, HeapTuple tuple, void *arg)
 	AlertVisit *each = arg;
 	bool		isnull;
 	JsAlert		alert;
+	JsRow		row;
 	pg_uuid_t  *home = DatumGetUUIDP(heap_getattr(tuple, ALERT_HOME, RelationGetDescr(rel), &isnull));
 
 	if (memcmp(home, &each->home, sizeof(pg_uuid_t)) != 0)
 		return;
-	alert_from_tuple(rel, tuple, &alert);
+	js_row_get(&row, tuple, rel);
+	alert_head(&row, &alert);
+	if (each->wants(&alert))
+		alert_body(&row, &alert);
 	each->visit(&alert, each->arg);
 }
 
 /* Those that are at home. */
 void
-js_alerts_visit(JsAlertVisitor visit, void *arg)
+js_alerts_visit(JsAlertFilter wants, JsAlertVisitor visit, void *arg)
 {
-	AlertVisit	each = {visit, arg};
+	AlertVisit	each = {wants, visit, arg};
 
 	if (js_identity_read(&each.home))
 		js_table_visit("alert", NULL, 0, 0, visit_alert_tuple, &each);
@@ -401,6 +436,25 @@ js_alerts_follow_roles(void)
 	CommandCounterIncrement();
 }
 
+static void
+delete_tuple(Relation rel, HeapTuple tuple, void *arg)
+{
+	CatalogTupleDelete(rel, &tuple->t_self);
+}
+
+/* What was known of it where it comes from: it begins anew here. */
+static void
+delete_known(const pg_uuid_t *id)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	table_close(js_table_open("alert_state", RowExclusiveLock), NoLock);
+	js_table_visit_keys("alert_state", "alert_state_pkey", &key, 1, delete_tuple, NULL);
+	table_close(js_table_open("alert_told", RowExclusiveLock), NoLock);
+	js_table_visit_keys("alert_told", "alert_told_pkey", &key, 1, delete_tuple, NULL);
+}
+
 /* One of a name that there is here already sleeps on. */
 static void
 adopt_tuple(Relation rel, HeapTuple tuple, void *arg)
@@ -416,9 +470,10 @@ adopt_tuple(Relation rel, HeapTuple tuple, void *arg)
 	owner = js_owner_of(&stored);
 	if (js_owner_is_home(&stored) || !may_adopt(owner))
 		return;
-	js_alert_lock(js_row_text(&row, ALERT_NAME));
+	js_alert_lock(owner, js_row_text(&row, ALERT_NAME));
 	if (js_alert_find(owner, js_row_text(&row, ALERT_NAME), &other))
 		return;
+	delete_known(DatumGetUUIDP(row.values[ALERT_ID - 1]));
 	js_row_init(&row);
 	set_home(&row, owner);
 	js_table_update(rel, tuple, &row);
@@ -511,6 +566,34 @@ js_alert_mutes_visit(JsAlertMuteVisitor visit, void *arg)
 	MuteVisit	each = {visit, arg};
 
 	js_table_visit("alert_mute", NULL, 0, 0, visit_mute_tuple, &each);
+}
+
+typedef struct MuteCount
+{
+	int64		job_id;
+	int			count;
+} MuteCount;
+
+static void
+count_other(const JsAlertMute *mute, void *arg)
+{
+	MuteCount  *others = arg;
+
+	if (mute->job_id != 0 && mute->job_id != others->job_id)
+		others->count++;
+}
+
+/* Of single jobs other than this one. */
+int
+js_alert_mute_count(const pg_uuid_t *alert_id, int64 job_id)
+{
+	MuteCount	others = {job_id, 0};
+	MuteVisit	each = {count_other, &others};
+	ScanKeyData key;
+
+	ScanKeyInit(&key, MUTE_ALERT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(alert_id));
+	js_table_visit_keys("alert_mute", "alert_mute_pkey", &key, 1, visit_mute_tuple, &each);
+	return others.count;
 }
 
 /* ------------------------------------------------------------------------

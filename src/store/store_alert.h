@@ -18,6 +18,7 @@
 #define JS_MAX_ALERT_CHANNELS 10
 #define JS_MAX_ALERT_JOBS 100
 #define JS_MAX_ALERT_PATTERN 255
+#define JS_MAX_ALERT_MUTES 100	/* of an alert: of single jobs */
 #define JS_MAX_ALERT_THRESHOLD 100000
 
 /* With within the instants of so many failures are kept. */
@@ -113,25 +114,29 @@ typedef struct JsAlertMute
 	TimestampTz until;
 } JsAlertMute;
 
+/* Of one that it does not take only id, owner, owner_is_stale and revision are read. */
+typedef bool (*JsAlertFilter) (const JsAlert *head);
 typedef void (*JsAlertVisitor) (const JsAlert *alert, void *arg);
 typedef void (*JsAlertStateVisitor) (const JsAlertState *state, void *arg);
 typedef void (*JsAlertToldVisitor) (const JsAlertTold *told, void *arg);
 typedef void (*JsAlertMuteVisitor) (const JsAlertMute *mute, void *arg);
 
 extern const char *js_alert_condition_name(JsAlertCondition condition);
+extern int	js_alert_metadata_elements(Jsonb *metadata);
 extern bool js_alert_metadata_is_fit(Jsonb *metadata);
-extern void js_alert_lock(const char *name);
+extern void js_alert_lock(Oid owner, const char *name);
 extern bool js_alert_find(Oid owner, const char *name, JsAlert *alert);
 extern bool js_alert_exists(const pg_uuid_t *id);
 extern int	js_alert_count(Oid owner);
 extern void js_alert_write(const JsAlert *alert, bool is_new);
 extern void js_alert_delete(const pg_uuid_t *id);
-extern void js_alerts_visit(JsAlertVisitor visit, void *arg);
+extern void js_alerts_visit(JsAlertFilter wants, JsAlertVisitor visit, void *arg);
 extern void js_alerts_follow_roles(void);
 extern void js_alerts_adopt(JsOwnerFilter may_adopt);
 
 extern void js_alert_mute_write(const JsAlertMute *mute);
 extern void js_alert_mute_delete(const pg_uuid_t *alert_id, int64 job_id, bool if_free);
+extern int	js_alert_mute_count(const pg_uuid_t *alert_id, int64 job_id);
 extern void js_alert_mutes_visit(JsAlertMuteVisitor visit, void *arg);
 
 extern bool js_alert_state_write(const JsAlertState *state);

@@ -13,6 +13,7 @@ use JobschedTest;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SmtpServer;
 use Test::More;
 
 my $db = 'postgres';
@@ -319,6 +320,17 @@ app(q{SELECT jobsched.drop_job('heart')});
 state_is('heart', 'ok', 'a job that is dropped has no alerts');
 app(q{SELECT jobsched.drop_alert('heart')});
 
+# A success that is to come, by a clock that was set back, is as good as one of now.
+at('20:05:00');
+job($_) for qw(back tick);
+run('back');
+app(q{SELECT jobsched.set_alert('back', '{dead}', '{back}', on_status => '{}', no_success_for => '1 hour')});
+set_clock($node, $db, '2020-01-01 00:00:00+00');
+run('tick');
+set_clock($node, $db, '2020-01-01 01:00:01+00');
+state_is('back', 'back no_success firing 0', 'the clock may be set back by years');
+app(q{SELECT jobsched.drop_alert('back')});
+
 # ------------------------------------------------------------------------
 # Which jobs
 # ------------------------------------------------------------------------
@@ -339,6 +351,26 @@ state_is('red', 'a.two failures firing 1', 'an alert that is changed keeps what 
 app(q{SELECT jobsched.alter_job('a.two', name => 'b')});
 state_is('red', 'ok', 'it follows the name');
 app(q{SELECT jobsched.drop_alert('red')});
+
+job('abcab') && ill('abcab');
+my @matching = ('a*b', '*b', 'a*', '*cab', 'abcab', '*', '*a*c*b', 'ab*ab', '***', '*abcab*');
+my @others = ('abc*cab', '*bc', 'b*', 'abcab*x', 'a*a*a*b', 'abca', 'ABCAB', '*b*b*b');
+app(qq{SELECT jobsched.set_alert('$_', '{which}', ARRAY['$_'])}) for @matching, @others;
+run('abcab');
+wait_value($node, $db, q{SELECT string_agg(name, ' ' ORDER BY name COLLATE "C") FROM jobsched.alerts WHERE state = 'firing'}, join(' ', sort @matching), 'patterns');
+app(q{SELECT jobsched.drop_alert(name) FROM (SELECT DISTINCT name FROM jobsched.alerts) a});
+
+# A channel that is named later is told what fires.
+channel('later');
+job('added') && ill('added');
+app(q{SELECT jobsched.set_alert('added', '{which}', '{added}', group_for => '0 s')});
+run('added');
+state_is('added', 'added failures firing 1', 'it fires');
+app(q{SELECT jobsched.set_alert('added', '{which,later}', '{added}', group_for => '0 s')});
+($message) = sent('later', 1);
+is(items($message), 'added added failures firing 1', 'a channel that is added is told');
+settled();
+app(q{SELECT jobsched.drop_alert('added')});
 
 # ------------------------------------------------------------------------
 # Muted
@@ -371,6 +403,27 @@ at('21:01:30');
 is(items($message), 'muted loud failures resolved 1', 'what was told before is told to be over');
 app(q{SELECT jobsched.drop_alert('muted')});
 settled();
+
+# One channel has been told before it was muted, the other has not.
+channel($_) for qw(quick slow);
+app(q{SELECT jobsched.pause_job('channel:slow'), jobsched.set_alert('two', '{quick,slow}', '{loud}', group_for => '0 s')});
+ill('loud');
+run('loud');
+sent('quick', 1);
+app(q{SELECT jobsched.mute_alert('two', 'infinity'), jobsched.resume_job('channel:slow')});
+wait_value($node, $db, q{SELECT held FROM jobsched_internal.alert_state}, 't', 'the other is not told now');
+well('loud');
+run('loud');
+state_is('two', 'ok', 'it is over');
+app(q{SELECT jobsched.mute_alert('two', NULL)});
+(undef, $message) = sent('quick', 2);
+is(items($message), 'two loud failures resolved 1', 'who was told that it fires is told that it is over');
+settled();
+app(q{SELECT count(jobsched.create_job('silent ' || i, handler => 'app.work')) FROM generate_series(1, 101) i});
+app(q{SELECT count(jobsched.mute_alert('two', 'infinity', 'silent ' || i)) FROM generate_series(1, 100) i});
+is(refused(q{SELECT jobsched.mute_alert('two', 'infinity', 'silent 101')}), '54000 alert "two" is muted for 100 jobs, as many as are allowed', 'not for too many jobs');
+is(refused(q{SELECT jobsched.mute_alert('two', 'infinity', 'silent 100'), jobsched.mute_alert('two', 'infinity')}), '', 'others can be changed, and all muted');
+app(q{SELECT jobsched.drop_alert('two'), (SELECT count(jobsched.drop_job('silent ' || i)) FROM generate_series(1, 101) i)});
 
 # ------------------------------------------------------------------------
 # Storms, and channels that do not answer
@@ -408,7 +461,7 @@ app(q{SELECT jobsched.alter_job('channel:broken', max_attempts => 1), jobsched.s
 run('soft');
 wait_value($node, $db, q{SELECT failed_at IS NOT NULL FROM jobsched_internal.alert_told}, 't', 'the message has failed');
 state_is('broken', 'soft failures firing 1', 'that makes no alert');
-like(app(q{SELECT message FROM jobsched.health() WHERE "check" = 'alerts'}), qr/^channel "broken" of alert "broken" has failed last/, 'health() says so');
+wait_value($node, $db, q{SELECT message ~ '^channel "broken" of alert "broken" has failed last' FROM jobsched.health() WHERE "check" = 'alerts'}, 't', 'health() says so');
 at('22:10:40');
 wait_requests($sink, 2, qr{^/broken});
 settled();
@@ -472,6 +525,24 @@ run('soft');
 wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0', 'all is told');
 is(join(', ', map { items($_) } different('crash')), 'crash soft failures firing 2, crash soft failures resolved 3', 'nothing is told twice, nothing is lost');
 
+# What became of jobs while there was no scheduler.
+job($_) && ill($_) for qw(gone renamed);
+app(q{SELECT jobsched.set_alert('stray', '{crash}', '{gone,renamed}', group_for => '0 s', late => '1 day'), jobsched.mute_alert('stray', 'infinity', 'gone')});
+forget_requests($sink);
+run($_) for qw(gone renamed);
+state_is('stray', 'gone failures firing 1; renamed failures firing 1', 'both fire');
+settled();
+my $stopped = scheduler_pid($node, $db);
+kill 'STOP', $stopped;
+app(q{SELECT jobsched.drop_job('gone'), jobsched.alter_job('renamed', name => 'another')});
+end_sessions($node);
+kill 9, $stopped;
+wait_connection($node, $db);
+wait_new_scheduler($node, $db, $stopped);
+state_is('stray', 'ok', 'jobs that it does not concern after a restart do not fire');
+app(q{SELECT jobsched.drop_alert('stray')});
+wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_mute WHERE job_id <> 0}, '0', 'it leaves nothing');
+
 # Between any two steps: failures are told once each, as long as no process dies between
 # the end of a run and its report.
 ill('soft');
@@ -490,6 +561,22 @@ $sum += $_->{count} for different('crash');
 is($sum, 20, 'each failure is in one message');
 app(q{SELECT jobsched.drop_alert('crash')});
 
+# Of mails to several addresses it is enough that one is taken.
+my $relay = start_relay($node);
+set_setting($node, @{$_}) for [ 'jobsched.smtp_url', $relay->{url} ], [ 'jobsched.smtp_from', 'alerts@db.example.com' ], [ 'jobsched.smtp_tls', 'none' ];
+for my $to ('refused@b.example,fine@b.example', 'fine@b.example,refused@b.example', 'refused@b.example')
+{
+	app(qq{SELECT jobsched.set_channel('mail', 'email', to_address => '{$to}'), jobsched.set_alert('mailed', '{mail}', '{soft}', group_for => '0 s')});
+	run('soft');
+	wait_until($node, $db, q{SELECT count(*) = 1 FROM jobsched_internal.alert_told});
+	settled();
+	run('tick');
+	is(psql(q{SELECT failed_at IS NOT NULL FROM jobsched_internal.alert_told}), $to =~ /,/ ? 'f' : 't', "mails to $to");
+	app(q{SELECT jobsched.drop_alert('mailed')});
+	wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_told}, '0', 'dropped');
+}
+is(scalar(mails($relay)), 2, 'each of them once');
+
 # ------------------------------------------------------------------------
 # Rights, and errors
 # ------------------------------------------------------------------------
@@ -503,6 +590,10 @@ is(refused(q{SELECT jobsched.set_alert('mine', '{ops}')}, 'other'), '42704 chann
 is(sql_as($node, $db, 'other', q{SELECT count(*) FROM jobsched.alerts}), '0', 'nor see it');
 like(error_of($node, $db, q{SELECT * FROM jobsched_internal.alert_state}, 'other'), qr/42501/, 'nor what is known');
 is(sql_as($node, $db, 'keeper', q{SELECT jobsched.mute_alert('mine', NULL, owner => 'app')}), '', 'who may act for the owner may');
+sql_as($node, $db, 'other', q{SELECT jobsched.set_channel('ops', 'notify')});
+sql_as($node, $db, 'other', q{BEGIN; SELECT jobsched.set_alert('mine', '{ops}'); PREPARE TRANSACTION 'other'});
+is(refused(q{SET lock_timeout = '5s'; SELECT jobsched.set_alert('mine', '{ops}')}), '', 'one of the same name, that another role is about to define, is in nobody\'s way');
+psql(q{ROLLBACK PREPARED 'other'});
 for (
 	[ q{NULL, '{ops}'}, '22004 name cannot be NULL' ],
 	[ q{'', '{ops}'}, '22023 the name of an alert cannot be empty' ],
@@ -518,6 +609,7 @@ for (
 	[ q{'x', '{ops}', array_fill('a'::text, ARRAY[101])}, '54000 jobs has 101 elements, more than the 100 that are allowed' ],
 	[ q{'x', '{ops}', metadata => '[1]'}, '22023 invalid metadata' ],
 	[ q{'x', '{ops}', metadata => jsonb_build_object('a', repeat('x', 2000))}, '22023 invalid metadata' ],
+	[ q{'x', '{ops}', metadata => jsonb_build_object('a', (SELECT jsonb_agg('[]'::jsonb) FROM generate_series(1, 17)))}, '22023 invalid metadata' ],
 	[ q{'x', '{ops}', on_status => '{succeeded}'}, '22023 invalid element of on_status "succeeded"' ],
 	[ q{'x', '{ops}', on_status => '{}'}, '22023 alert "x" has no condition' ],
 	[ q{'x', '{ops}', threshold => 0}, '22023 invalid threshold "0"' ],
@@ -578,6 +670,23 @@ wait_requests($sink, 1, qr{^/ops});
 psql(q{ROLLBACK PREPARED 'held'});
 state_is('held', 'soft failures firing 2', 'it is written when it may be');
 
+# Nor is it forgotten when others are told meanwhile.
+settled();
+app(q{SELECT jobsched.set_alert('free', '{count}', '{loud}', group_for => '0 s')});
+run('loud');
+wait_requests($sink, 2, qr{^/count});
+settled();
+psql(q{BEGIN; SELECT count(*) FROM (SELECT FROM jobsched_internal.alert_state s JOIN jobsched_internal.alert a USING (alert_id) WHERE a.name = 'held' FOR UPDATE OF s) s; PREPARE TRANSACTION 'held'});
+well($_) for qw(soft loud);
+run('soft');
+run('loud');
+forget_requests($sink);
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.alerts WHERE state = 'firing' AND name = 'free'}, '0', 'the other is over');
+settled();
+psql(q{ROLLBACK PREPARED 'held'});
+wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state s JOIN jobsched_internal.alert a USING (alert_id) WHERE a.name IN ('held', 'free')}, '0', 'both have been told');
+ill($_) for qw(soft loud);
+
 # ------------------------------------------------------------------------
 # The manual
 # ------------------------------------------------------------------------
@@ -605,6 +714,20 @@ wait_requests($sink, 1, qr{^/ops});
 wait_value($node, 'copy', q{SELECT state FROM jobsched.alerts WHERE name = 'dumped'}, 'firing', 'it works there once it is adopted');
 is(psql(q{SELECT count(*) FROM jobsched_internal.alert_state s JOIN jobsched_internal.alert a USING (alert_id) WHERE name = 'dumped'}), '0', 'and is another one');
 
+# So do those of a database that is copied as it is.
+app(q{SELECT jobsched.mute_alert('dumped', NULL)});
+run('soft');
+state_is('dumped', 'soft failures firing 1', 'it fires');
+settled();
+end_sessions($node);
+$node->safe_psql('template1', "CREATE DATABASE clone TEMPLATE $db");
+forget_requests($sink);
+is($node->safe_psql('clone', q{SELECT count(*) FROM jobsched_internal.alert_state s JOIN jobsched_internal.alert a USING (alert_id) WHERE name = 'dumped'}), '1', 'a clone has what fires');
+wait_scheduler($node, 'clone');
+$node->safe_psql('clone', q{SELECT jobsched.adopt()});
+is($node->safe_psql('clone', q{SELECT count(*) FROM jobsched_internal.alert_state s JOIN jobsched_internal.alert a USING (alert_id) WHERE name = 'dumped'}), '0', 'until it is adopted');
+is(scalar requests($sink), 0, 'and sends nothing');
+
 # Roles
 app(q{SELECT jobsched.drop_alert(name) FROM jobsched.alerts});
 psql(q{CREATE ROLE brief LOGIN; GRANT USAGE ON SCHEMA jobsched TO brief; GRANT EXECUTE ON FUNCTION jobsched.http_request TO brief});
@@ -613,5 +736,11 @@ psql(q{ALTER ROLE brief RENAME TO briefer});
 wait_value($node, $db, q{SELECT owner_name FROM jobsched_internal.alert WHERE name = 'a'}, 'briefer', 'the name of a role is followed');
 psql(q{DROP OWNED BY briefer; DROP ROLE briefer});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert WHERE name = 'a'}, '0', 'and its end');
+
+# Who has more patterns and metadata than can be compared holds up nobody.
+my $log = log_size($node);
+app(q{SELECT count(jobsched.set_alert('many ' || i, '{ops}', array_fill('*' || repeat('a', 126) || 'b', ARRAY[100]))) FROM generate_series(1, 202) i});
+job('a' x 190);
+wait_log($node, qr/job "[^"]+" has more alerts than can be compared with it: alert "many \d+", and others perhaps, do not concern it/, $log, 'which the log says');
 
 done_testing();
