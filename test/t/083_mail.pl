@@ -380,14 +380,14 @@ isnt((ids_of($open, 'other@b.example'))[0], $ids[0], 'and so has another recipie
 
 my $sink = start_sink($node);
 my @hanging = map { queue_mail('silent@b.example', { id => "hang $_", text => 'x' }, q{timeout => '1 h'}) } 1 .. 6;
-wait_mails($open, 'silent@b.example', 4);
+wait_mails_to($open, 'silent@b.example', 4);
 is(end_of($node, $db, app("SELECT jobsched.http_get('$sink->{url}/while')")), 'succeeded', 'requests go on while a relay hangs');
 is(scalar(grep { $_->{to} eq 'silent@b.example' } mails($open)), 4, 'one role has four connections');
 is(sent('hangs@b.example', undef, q{max_attempts => 1, timeout => '300 ms'}),
 	'timed_out|timeout|57014|1|canceling run due to its timeout of 300 ms', 'a mail that waits for one of them ends in time');
 app("SELECT jobsched.cancel_run($hanging[0])");
 like(ended($hanging[0]), qr/^cancelled/, 'one that hangs can be cancelled');
-wait_mails($open, 'silent@b.example', 5);
+wait_mails_to($open, 'silent@b.example', 5);
 ok(1, 'and the next has its place');
 # nor do they delay its own requests, be they as many as it may have under way
 app(q{SELECT jobsched.set_channel('many', 'email', to_address => '{silent@b.example}')});
@@ -476,7 +476,7 @@ is(decode('MIME-Header', $headers->{subject}[0]) . ": $text", "a?\x{20ac}: \x{e9
 $node->stop;
 done_testing();
 
-sub wait_mails
+sub wait_mails_to
 {
 	my ($where, $to, $count) = @_;
 	my $until = time() + 120;
