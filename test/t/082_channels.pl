@@ -92,7 +92,7 @@ is(join(' ', map { "$_=$message->{$_}" } qw(version kind channel count more)), '
 is_deeply($message->{items}, [], 'with its items');
 is($request->{headers}->{'idempotency-key'}, qq{"$message->{id}"}, 'its id is the Idempotency-Key');
 is($request->{method} . ' ' . $request->{headers}->{'content-type'}, 'POST application/json', 'it is JSON');
-is(app(q{SELECT kind, state, last_sent_at IS NOT NULL, last_error IS NULL FROM jobsched.channels WHERE name = 'hook'}), 'webhook|active|t|t', 'and the view says so');
+wait_value($node, $db, q{SELECT kind, state, last_sent_at IS NOT NULL, last_error IS NULL FROM jobsched.channels WHERE name = 'hook'}, 'webhook|active|t|t', 'and the view says so');
 
 app(q{SELECT jobsched.set_secret('key', 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz')});
 app(qq{SELECT jobsched.set_channel('hook', 'webhook', '$url/signed', sign_with => 'key', headers => '{"X-Team": "ops"}',

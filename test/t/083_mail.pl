@@ -438,7 +438,7 @@ is_deeply(\%end, { 'mailto:first@b.example' => 'succeeded|1', 'mailto:refused@b.
 	'each address has a mail of its own');
 ($headers, $text) = parts((grep { $_->{to} eq 'first@b.example' } mails($open))[0]);
 like($headers->{subject}[0], qr/ops/, 'what it is about');
-is(app(q{SELECT state, last_sent_at IS NOT NULL FROM jobsched.channels WHERE name = 'ops'}), 'active|t', 'one address that is refused does not disable the channel');
+wait_value($node, $db, q{SELECT state, last_sent_at IS NOT NULL FROM jobsched.channels WHERE name = 'ops'}, 'active|t', 'one address that is refused does not disable the channel');
 set_setting($node, 'jobsched.smtp_url');
 is(ended(app(q{SELECT jobsched.test_channel('ops')})), 'failed|bad_request|55000|1|no e-mail can be sent: jobsched.smtp_url is not set', 'without a relay it says so');
 like(app(q{SELECT last_error FROM jobsched.channels WHERE name = 'ops'}), qr/jobsched\.smtp_url is not set/, 'in view channels too');
