@@ -903,6 +903,15 @@ extern void sched_alerts_recover(TimestampTz now);
 extern void sched_alerts_sweep(void);
 extern void sched_alerts_rewind(void);
 
+extern bool sched_alerts_stale; /* definitions are to be read */
+
+/* Whether an alert may concern the job: not if there is none. */
+static inline bool
+sched_alert_may_concern(const JobEntry *job)
+{
+	return job->alerts != NULL || job->alerts_stale || sched_alerts_stale;
+}
+
 /* Something of the job has changed that an alert may be about. */
 static inline void
 sched_alert_note(const JobEntry *job)

@@ -157,7 +157,6 @@ typedef struct AlertEnd
 
 /* sched_alert_memory.c */
 extern int64 sched_alert_seq;
-extern bool sched_alerts_stale; /* definitions are to be read */
 extern AlertOwner *sched_alert_owner(Oid owner, bool make);
 extern Alert *sched_alert_find(const pg_uuid_t *id);
 extern Alert *sched_alert_make(const pg_uuid_t *id, AlertOwner *owner);

@@ -141,7 +141,7 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 
 	sched_after_tell(done->run_id, done->status, done->finished_at);
 	sched_children_tell(done->run_id);
-	if (added && (job->alerts != NULL || job->alerts_stale))
+	if (added && sched_alert_may_concern(job))
 		sched_alert_ended(job, run, done);
 	if (run != NULL)
 		sched_run_forget(run);
@@ -379,7 +379,7 @@ tell_alerts(JobEntry *job, const JsEnded *ended)
 {
 	JsDone		done = {0};
 
-	if (job->alerts == NULL && !job->alerts_stale)
+	if (!sched_alert_may_concern(job))
 		return;
 	done.run_id = ended->run_id;
 	done.status = ended->status;

@@ -359,6 +359,13 @@ step(MemoryContext step_context)
 	bool		dead;
 
 	wakeups_seen = pg_atomic_read_u32(&sched.db->wakeups);
+
+	/*
+	 * Ends are taken before news: an alert that is older than they are
+	 * concerns them.
+	 */
+	if (js_database_has_news_of(sched.db, JS_NEWS_ALERTS))
+		sched_alerts_note();
 	dead = sched_look();
 	sched_promote();
 	set_enabled();

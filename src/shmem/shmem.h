@@ -331,6 +331,7 @@ extern void js_database_tell(Oid dboid, const JsNews *news, int count,
 							 bool overflow);
 extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);
 extern bool js_database_has_news(JsDatabase *db);
+extern bool js_database_has_news_of(JsDatabase *db, JsNewsKind kind);
 extern void js_database_wake(JsDatabase *db);
 extern void js_databases_wake(void);
 extern void js_databases_wake_locked(void);

@@ -434,6 +434,20 @@ js_database_has_news(JsDatabase *db)
 	return has;
 }
 
+/* Whether some are of that kind, or of which kind they are is not known. */
+bool
+js_database_has_news_of(JsDatabase *db, JsNewsKind kind)
+{
+	bool		has;
+
+	SpinLockAcquire(&db->mutex);
+	has = db->news_overflow;
+	for (int i = 0; i < db->news_count && !has; i++)
+		has = db->news[i].kind == kind;
+	SpinLockRelease(&db->mutex);
+	return has;
+}
+
 /* Has the scheduler, if there is one, look again.  Caller holds js->lock. */
 void
 js_database_wake(JsDatabase *db)

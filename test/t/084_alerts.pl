@@ -425,6 +425,15 @@ is(refused(q{SELECT jobsched.mute_alert('two', 'infinity', 'silent 101')}), '540
 is(refused(q{SELECT jobsched.mute_alert('two', 'infinity', 'silent 100'), jobsched.mute_alert('two', 'infinity')}), '', 'others can be changed, and all muted');
 app(q{SELECT jobsched.drop_alert('two'), (SELECT count(jobsched.drop_job('silent ' || i)) FROM generate_series(1, 101) i)});
 
+# What ends before a definition has been read, since there are many, is known when it has.
+app(q{SELECT count(jobsched.set_alert('of others ' || i, '{quick}', '{nothing}')) FROM generate_series(1, 2000) i});
+app(q{SELECT jobsched.set_alert('at once', '{quick}', '{loud}')});
+ill('loud');
+run('loud');
+state_is('at once', 'loud failures firing 1', 'what fails as soon as there is an alert counts');
+well('loud');
+app(q{SELECT count(jobsched.drop_alert(name)) FROM jobsched.alerts WHERE name LIKE 'of others %' OR name = 'at once'});
+
 # ------------------------------------------------------------------------
 # Storms, and channels that do not answer
 # ------------------------------------------------------------------------
