@@ -28,6 +28,7 @@
 #include "run/retry.h"
 #include "shmem/clock.h"
 #include "storage/lock.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 #include "worker/http_worker.h"
 
@@ -287,7 +288,10 @@ outcome_of_status(const JsTransfer *transfer, JsOutcome *outcome)
 		outcome->retry_after = Max(retry_after, 1);
 }
 
-/* It is sent when this is recorded (send_notice()); what could not be for too long has failed. */
+/*
+ * It is sent when this is recorded (send_notice()); what could not be for too long has
+ * failed: somebody who has sent one has not committed, or who listens has not read.
+ */
 static void
 set_outcome_of_notice(const JsTransfer *transfer, JsOutcome *outcome)
 {
@@ -295,7 +299,7 @@ set_outcome_of_notice(const JsTransfer *transfer, JsOutcome *outcome)
 		outcome->status = JS_SUCCEEDED;
 	else
 		set_error(outcome, "error", ERRCODE_LOCK_NOT_AVAILABLE,
-				  "another transaction that has sent a notification did not end in time");
+				  "the notification could not be queued in time");
 }
 
 static void
@@ -430,6 +434,9 @@ send_notice(const JsRecording *recording)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("another transaction sends a notification")));
+	/* Where the queue is full nobody else finds out that there is room again. */
+	if (recording->transfer->again)
+		(void) DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0);
 	Async_Notify(recording->transfer->notice_to, recording->transfer->notice);
 }
 

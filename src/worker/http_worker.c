@@ -250,6 +250,14 @@ may_pass(const ErrorData *error)
 		class == ERRCODE_INSUFFICIENT_RESOURCES || class == ERRCODE_TRANSACTION_ROLLBACK;
 }
 
+/* The same, and the queue of NOTIFY is full: somebody who listens is behind. */
+static bool
+may_pass_later(const JsTransfer *transfer, const ErrorData *error)
+{
+	return may_pass(error) ||
+		(transfer->notice != NULL && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED);
+}
+
 /* ------------------------------------------------------------------------
  * A: what to send
  * ------------------------------------------------------------------------
@@ -929,7 +937,7 @@ record_without(Ending *ending, ErrorData *error)
 {
 	JsRecording *recording = ending->recordings;
 
-	if (!may_pass(error))
+	if (!may_pass_later(recording->transfer, error))
 	{
 		digest_error(recording->transfer, error);
 		js_http_digest(recording);
@@ -937,7 +945,7 @@ record_without(Ending *ending, ErrorData *error)
 	}
 	if (error == NULL)
 		hand_over(ending);
-	else if (may_pass(error))
+	else if (may_pass_later(recording->transfer, error))
 		hold_all(ending);
 	else
 		ReThrowError(error);

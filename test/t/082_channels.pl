@@ -18,7 +18,9 @@ use Test::More;
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
-my $node = http_node('channels', conf => q{
+# The queue of notifications can be made small from 17 on.
+my ($major) = `postgres --version` =~ /(\d+)/;
+my $node = http_node('channels', conf => ($major >= 17 ? 'max_notify_queue_pages = 64' : '') . q{
 wal_level = replica
 max_wal_senders = 2
 synchronous_commit = local
@@ -273,6 +275,24 @@ psql('ROLLBACK');
 is(ended($run), 'succeeded', 'until its turn comes');
 $holder->quit;
 is(scalar(grep { $_->[0] eq 'ops' } notices()), 1, 'and it is sent once');
+
+# Nor does it fail while somebody who listens holds up the queue of all notifications.
+if ($major >= 17)
+{
+	my $behind = $node->background_psql($db);
+	$behind->query_safe('LISTEN nothing');
+	$behind->query_safe('BEGIN; SELECT 1');
+	like(refused(q{DO $$ BEGIN FOR i IN 1 .. 200 LOOP PERFORM pg_notify('fill', repeat('x', 7900) || i); COMMIT; END LOOP; END $$}),
+		qr/^54000 /, 'the queue of notifications is full');
+	$run = app(q{SELECT jobsched.test_channel('ops')});
+	wait_run_state($node, $db, $run, 'running');
+	is(ended(app(q{SELECT jobsched.test_channel('hook')})), 'succeeded', 'notify: requests do not wait for that');
+	is(app(qq{SELECT status FROM jobsched.runs WHERE run_id = $run}), 'running', 'the notification does');
+	$behind->query_safe('COMMIT');
+	is(ended($run), 'succeeded', 'until there is room');
+	$behind->quit;
+	is(scalar(grep { $_->[0] eq 'ops' } notices()), 1, 'and it is sent once');
+}
 
 psql(q{CREATE TABLE told (args jsonb); CREATE FUNCTION tell(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO public.told VALUES (args)';
 	GRANT INSERT, SELECT ON told TO app});
