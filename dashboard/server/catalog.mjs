@@ -1,11 +1,16 @@
 // What the catalog says about the names of a request. Each is looked up in the
 // transaction that uses it: there is no cache that could be stale. What goes into a
 // statement is the name that the catalog gave back, quoted; what it does not know never
-// comes near one. A name is compared as text: as a `name` it would be cut at 63 bytes.
+// comes near one. (The one exception is the client's own name for a column of its
+// answer, which is quoted too.) A name is compared as text: as a `name` it would be cut
+// at 63 bytes.
 
-import { RestError, unsupported } from './errors.mjs';
+import { RestError, unsupported, zeroByte } from './errors.mjs';
 
+// Behind a zero byte the server would read no further.
 export function quoteIdent(name) {
+	if (name.includes('\0'))
+		throw zeroByte();
 	return `"${name.replaceAll('"', '""')}"`;
 }
 

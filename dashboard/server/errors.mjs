@@ -24,6 +24,11 @@ export function unsupported(what) {
 	});
 }
 
+// No text of the server's can have one.
+export function zeroByte() {
+	return new RestError(400, '22021', 'invalid byte sequence for encoding "UTF8": 0x00');
+}
+
 export function tooMuch(what, limit) {
 	return new RestError(400, 'DASH400', `too many ${what}`, { details: `At most ${limit} are allowed.` });
 }

@@ -102,7 +102,7 @@ async function readBody(request) {
 		request.on('error', () => reject(new RestError(400, 'DASH400', 'the request broke off')));
 	});
 	try {
-		return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+		return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
 	} catch {
 		throw new RestError(400, 'PGRST102', 'Empty or invalid json', { details: 'The body is not UTF-8.' });
 	}

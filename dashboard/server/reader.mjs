@@ -206,7 +206,10 @@ export function readFilter(key, value) {
 	const logic = /^(not\.)?(and|or)$/.exec(key);
 	if (logic)
 		return readLogic(logic, value);
-	return { ...readTest(new Reader('filter', value), (r) => r.text.slice(r.at)), field: readKey(key) };
+	const reader = new Reader('filter', value);
+	const test = readTest(reader, (r) => r.text.slice(r.at));
+	reader.end();
+	return { ...test, field: readKey(key) };
 }
 
 function readKey(key) {

@@ -2,7 +2,7 @@
 // accepts, its body. Names of a client's are kept in maps and lists, never as keys of
 // an object.
 
-import { RestError, unsupported, tooMuch } from './errors.mjs';
+import { RestError, tooMuch, unsupported, zeroByte } from './errors.mjs';
 import { isFilter, readFilter, readOrder, readSelect } from './reader.mjs';
 
 const MAX_PARAMETERS = 200;
@@ -20,6 +20,8 @@ export function parameters(query) {
 }
 
 export function decode(text) {
+	if (text.includes('%00'))
+		throw zeroByte();
 	try {
 		return decodeURIComponent(text.replaceAll('+', ' '));
 	} catch {
