@@ -21,7 +21,7 @@ export class Gate {
 
 	// Once the port is known.
 	open(port) {
-		for (const name of ['127.0.0.1', 'localhost', '[::1]']) {
+		for (const name of ['127.0.0.1', 'localhost']) {
 			this.hosts.add(`${name}:${port}`);
 			if (port === 80)
 				this.hosts.add(name);
