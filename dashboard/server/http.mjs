@@ -114,5 +114,7 @@ const refusals = new Map([['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too
 function refuse(error, socket) {
 	if (error.code === 'ECONNRESET' || !socket.writable)
 		return socket.destroy();
+	// At once it would take the answer away from a client that still sends.
+	setTimeout(() => socket.destroy(), 1000);
 	return socket.end(`HTTP/1.1 ${refusals.get(error.code) ?? '400 Bad Request'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
