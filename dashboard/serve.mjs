@@ -84,13 +84,16 @@ async function main() {
 		return process.stdout.write(usage);
 	const wanted = integer('port', port, 0, 65535);
 	const maxRows = integer('max-rows', rows, 1, 100000);
-	const database = new Database({ url, statementTimeout: integer('statement-timeout', seconds, 1, 86400) * 1000 });
+	const statementTimeout = integer('statement-timeout', seconds, 1, 86400) * 1000;
+	const database = new Database({ url, statementTimeout });
 	await checkDatabase(database, schema);
 
 	const gate = new Gate();
 	const files = new Files(join(dirname(fileURLToPath(import.meta.url)), 'dist'));
 	const rest = new Rest(database, { schemas: schema, maxRows });
-	const server = makeServer({ gate, files, rest, log: (error) => process.stderr.write(`serve.mjs: ${error.stack ?? error}\n`) });
+	const log = (text) => process.stderr.write(`serve.mjs: ${text}\n`);
+	// The names are looked up before the statement.
+	const server = makeServer({ gate, files, rest, log, slowest: 3 * statementTimeout });
 	server.on('error', (error) => die(error.message));
 	server.listen(wanted, '127.0.0.1', () => {
 		gate.open(server.address().port);

@@ -16,13 +16,18 @@ const always = {
 	'Cross-Origin-Opener-Policy': 'same-origin', 'X-Frame-Options': 'DENY',
 };
 
-export function makeServer({ gate, files, rest, log }) {
+// slowest: milliseconds that an answer may take.
+export function makeServer({ gate, files, rest, log, slowest }) {
 	const server = createServer(limits, (request, response) => {
-		respond({ gate, files, rest }, request).catch((error) => failure(error, log)).then((answer) => send(request, response, answer));
+		respond({ gate, files, rest }, request).catch((error) => failure(error, log)).then((answer) => send(request, response, answer))
+			.catch((error) => {
+				log(error.stack);
+				request.destroy();
+			});
 	});
 	server.maxConnections = 100;
 	// A client that does not take its answer.
-	server.setTimeout(60000, (socket) => socket.destroy());
+	server.setTimeout(slowest + 30000, (socket) => socket.destroy());
 	server.on('clientError', refuse);
 	return server;
 }
@@ -52,8 +57,10 @@ function failure(error, log) {
 
 function unforeseen(error, log) {
 	const known = isOurs(error) ? new RestError(500, 'DASH500', 'internal error') : fromDatabase(error);
-	if (known.code === 'DASH500' || known.code === 'PGRST001')
-		log(error);
+	if (known.code === 'DASH500')
+		log(error.stack);
+	else if (known.code === 'PGRST001')
+		log(`no connection to the database: ${error.message || error.code}`);
 	return known;
 }
 
@@ -62,16 +69,17 @@ const isOurs = (error) => error instanceof TypeError || error instanceof RangeEr
 
 function send(request, response, { status, headers, body }) {
 	const bytes = Buffer.from(body);
-	response.writeHead(status, { ...always, ...headers, ...(status === 204 ? {} : { 'Content-Length': bytes.length }) });
+	response.writeHead(status, {
+		...always, ...headers, ...(status === 204 ? {} : { 'Content-Length': bytes.length }), ...(request.complete ? {} : { Connection: 'close' }),
+	});
 	response.end(request.method === 'HEAD' || status === 204 ? undefined : bytes);
 	if (!request.complete)
-		drain(request, response);
+		drain(request);
 }
 
 // What a refused client still sends is thrown away for a while, so that it reads why.
-function drain(request, response) {
+function drain(request) {
 	let drained = 0;
-	response.shouldKeepAlive = false;
 	request.on('data', (chunk) => {
 		drained += chunk.length;
 		if (drained > MAX_DRAINED)
