@@ -39,7 +39,8 @@ running, and none that runs is touched.
 A suite runs unprivileged, in the copied tree, with PG_CONFIG set, and ends on
 the line 'N passed, N failed'. Among its first ten lines it may have
 '# needs: root', '# server: any' (it does not depend on PostgreSQL's version)
-and, as TAP tests may, '# packages: a b' (Debian packages).
+and, as TAP tests may, '# packages: a b' (Debian packages). A TAP test may have
+'# npm: FOLDER' too: 'npm ci' is run in that folder of the copied tree.
 
 Environment:
   PG_CONFIG         pg_config of the PostgreSQL to test with
@@ -318,11 +319,42 @@ run_tap() {
 	[ -n "$pattern" ] || pattern=$(make_value PROVE_TESTS)
 	[ -n "$pattern" ] || pattern='t/*.pl'
 	compgen -G "${pattern%% *}" >/dev/null || pattern=test/$pattern
-	if ! compgen -G "${pattern%% *}" >/dev/null; then
+	choose_tap "$pattern"
+	if [ "${#tap_files[@]}" = 0 ]; then
 		fail "no TAP test matches ${pattern#test/}"
 		return 0
 	fi
-	run_make tap count_tap REGRESS= ISOLATION= "PROVE_TESTS=$pattern"
+	install_modules
+	run_make tap count_tap REGRESS= ISOLATION= "PROVE_TESTS=${tap_files[*]}"
+}
+
+# choose_tap PATTERN: the files to run, in tap_files. What does not depend on the server's
+# version is left out where only that counts, and the summary says so.
+choose_tap() {
+	local file
+	tap_files=()
+	for file in $1; do
+		if [ ! -f "$file" ]; then
+			continue
+		elif [ -n "$server_only" ] && has_mark "$file" 'server: any'; then
+			summary+=("  left out: $file (any server will do: it runs with the machine's own)")
+		else
+			tap_files+=("$file")
+		fi
+	done
+}
+
+# install_modules: what the chosen TAP tests have of npm, as their lock files say. A copied
+# tree can have it already, where it was installed in the tree: as there is no network.
+install_modules() {
+	local folder folders
+	mapfile -t folders < <(sed -s -n '1,10s/^# npm: *//p' "${tap_files[@]}" | sort -u)
+	for folder in "${folders[@]}"; do
+		! as_tester npm --prefix "$folder" ls --all >/dev/null 2>&1 || continue
+		heading "npm ci in $folder"
+		as_tester env npm_config_cache="$work/npm" npm --prefix "$folder" ci --ignore-scripts --no-audit --no-fund </dev/null ||
+			fail "npm ci in $folder"
+	done
 }
 
 run_suites() {

@@ -60,7 +60,7 @@ versions() {
 		jobsched.control META.json
 }
 
-for page in README.md CONTRIBUTING.md SECURITY.md doc/*.md src/*/README.md; do
+for page in README.md CONTRIBUTING.md SECURITY.md doc/*.md dashboard/README.md src/*/README.md; do
 	check "$page" "$(too_long "$page")"
 done
 check "files in doc/internals.md (<) and in src/ (>)" \
