@@ -934,7 +934,7 @@ is_name(const Reader *r, const char *quote, const char *from, const char *until)
 	return is_after_noun(r, quote) || is_program_name(r, quote, from, until);
 }
 
-/* What was behind an apostrophe or the sign of inches is no quote. */
+/* An apostrophe or the sign of inches, which are behind a letter or digit, is no quote. */
 static bool
 try_quote(Reader *r)
 {
@@ -943,7 +943,8 @@ try_quote(Reader *r)
 	const char *from;
 	const char *close = NULL;
 
-	if (kind < 0 || (kind < 3 && is_word(before(r, quote))))
+	if (kind < 0 || is_alnum(before(r, quote)) ||
+		(*quote == '\'' && is_word(before(r, quote))))
 		return false;
 	from = quote + length_at(r, quote);
 	if ((r->unclosed & (1 << kind)) == 0)

@@ -1,13 +1,19 @@
 -- What people look at in psql: rows of 120 columns at most, whatever they are called and how
 -- large numbers get.  Nothing here is read without a bound.
 
--- The live runs, the oldest first: 10,000 at most.
+-- The live runs, the oldest first, 10,000 at most, and what each does or waits for: as reason in view
+-- runs has it, or 'assigned' if its worker executes another first.
 CREATE FUNCTION jobsched_internal.live_runs()
-RETURNS TABLE (run_id bigint, job_name text, owner name, status text, reason text, run_at timestamptz,
-	started_at timestamptz)
+RETURNS TABLE (run_id bigint, job_name text, owner name, state text, run_at timestamptz, started_at timestamptz)
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000 SET jit = off
 BEGIN ATOMIC
-	SELECT r.run_id, r.job_name, r.owner, r.status, r.reason, r.run_at, r.started_at
+	SELECT r.run_id, r.job_name, r.owner,
+		CASE WHEN r.reason LIKE 'waiting!_for!_%' ESCAPE '!' THEN r.reason
+			WHEN r.status = 'queued' THEN COALESCE(r.reason, r.status)
+			WHEN r.status = 'retrying' THEN r.status
+			WHEN r.run_id IN (SELECT n.run_id FROM jobsched.running n) THEN 'running'
+			ELSE 'assigned' END,
+		r.run_at, r.started_at
 	FROM jobsched.runs r
 	WHERE r.status = ANY (ARRAY['queued', 'running', 'retrying'])
 	ORDER BY r.run_id
@@ -37,24 +43,23 @@ FROM (
 		r.elapsed AS span, r.worker_pid, 1 AS place
 	FROM jobsched.running r
 	UNION ALL
-	SELECT l.run_id, l.job_name, l.owner, COALESCE(jobsched_internal.fit(l.reason, 20), l.status),
+	SELECT l.run_id, l.job_name, l.owner, jobsched_internal.fit(l.state, 20),
 		jobsched_internal.clock_now() - COALESCE(l.started_at, l.run_at), NULL,
-		CASE WHEN l.status = 'running' THEN 2 ELSE 3 END
+		CASE WHEN l.state = 'waiting_for_children' THEN 2 ELSE 3 END
 	FROM jobsched_internal.live_runs() l
-	WHERE (l.status = 'running' AND l.reason = 'waiting_for_children')
-		OR (l.status <> 'running' AND l.run_at <= jobsched_internal.clock_now())
+	WHERE l.state <> 'running' AND (l.state = 'waiting_for_children' OR l.run_at <= jobsched_internal.clock_now())
 ) t
 ORDER BY t.place, t.span DESC, t.run_id;
 COMMENT ON VIEW jobsched.top IS 'What runs now, what waits for its children, and what could run and waits, each the longest first; for psql, 120 columns at most.';
-COMMENT ON COLUMN jobsched.top.state IS 'running, with what progress() has said; else what it waits for, as reason in view runs';
+COMMENT ON COLUMN jobsched.top.state IS 'running, with what progress() has said; else what it waits for, as reason in view runs, or assigned: its worker executes another first';
 COMMENT ON COLUMN jobsched.top.time IS 'how long it has run, or waited since it could run';
 
 CREATE VIEW jobsched.overview WITH (security_invoker) AS
 WITH job AS MATERIALIZED (
 	SELECT j.name, j.state, j.consecutive_failures FROM jobsched.jobs j LIMIT 10000
 ), live AS MATERIALIZED (
-	SELECT l.*, l.status <> 'running' AND l.run_at <= jobsched_internal.clock_now()
-		AND COALESCE(l.reason, '') <> ALL (ARRAY['waiting_for_upstream', 'waiting_for_event', 'waiting_for_request']) AS is_due
+	SELECT l.*, l.run_at <= jobsched_internal.clock_now() AND l.state <> ALL (ARRAY['running', 'waiting_for_children',
+		'waiting_for_upstream', 'waiting_for_event', 'waiting_for_request']) AS is_due
 	FROM jobsched_internal.live_runs() l
 ), failure AS MATERIALIZED (
 	SELECT (SELECT n.name FROM jobsched_internal.job_name_of n WHERE n.job_id = f.job_id) AS job_name,
@@ -82,9 +87,9 @@ FROM (
 	FROM jobsched.running r
 	UNION ALL
 	SELECT 5, 'queue', count(*), CASE WHEN max(l.live) = 10000 THEN 'of the oldest 10000: ' ELSE '' END
-		|| jobsched_internal.most_of(array_agg(COALESCE(l.reason, l.status)))
+		|| jobsched_internal.most_of(array_agg(l.state))
 	FROM (SELECT l.*, count(*) OVER () AS live FROM live l) l
-	WHERE l.status <> 'running'
+	WHERE l.state <> ALL (ARRAY['running', 'waiting_for_children'])
 	UNION ALL
 	SELECT 6, 'due', count(*), 'oldest: ' || (array_agg(jobsched_internal.fit(COALESCE(l.job_name, '?'), 60) || ', '
 		|| jobsched_internal.time_text(jobsched_internal.clock_now() - l.run_at) ORDER BY l.run_at))[1]
