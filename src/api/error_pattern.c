@@ -48,8 +48,10 @@ typedef struct Reader
 	const char *start;
 	const char *end;			/* of what is read now: a part, or all */
 	const char *p;
-	bool		in_part;		/* a name or a host: without quotes, URLs, addresses */
-	uint32		unclosed;		/* kinds of quotes that are not closed any more */
+	bool		in_part;		/* a name or a host: without quotes, URLs,
+								 * addresses */
+	uint32		unclosed;		/* kinds of quotes that are not closed any
+								 * more */
 	char		out[PATTERN_BYTES + 4];
 	int			length;
 	bool		is_full;
@@ -706,18 +708,18 @@ read_number(Reader *r)
 }
 
 /* What a word is made of. */
-typedef struct Word
+typedef struct WordParts
 {
 	const char *end;
 	int			digits;
 	int			groups;			/* of digits */
 	bool		is_hex;
-} Word;
+} WordParts;
 
-static Word
+static WordParts
 word_at(const Reader *r)
 {
-	Word		word = {.end = r->p, .is_hex = true};
+	WordParts	word = {.end = r->p,.is_hex = true};
 
 	for (const char *p = r->p; p < r->end && is_alnum(*p); p++)
 	{
@@ -731,7 +733,7 @@ word_at(const Reader *r)
 
 /* user42, but not md5: a word that ends with a single digit is called so. */
 static bool
-read_word_with_number(Reader *r, const Word *word)
+read_word_with_number(Reader *r, const WordParts *word)
 {
 	const char *number = r->p + span(r, r->p, is_letter, READ_BYTES);
 
@@ -745,7 +747,7 @@ read_word_with_number(Reader *r, const Word *word)
 static bool
 read_word(Reader *r)
 {
-	Word		word = word_at(r);
+	WordParts	word = word_at(r);
 	int			length = word.end - r->p;
 
 	if (word.digits == 0)
@@ -1020,7 +1022,7 @@ jobsched_error_pattern(PG_FUNCTION_ARGS)
 	const char *start = VARDATA_ANY(message);
 	int			length = VARSIZE_ANY_EXHDR(message);
 	bool		is_cut = length > READ_BYTES;
-	Reader		r = {.start = start, .p = start};
+	Reader		r = {.start = start,.p = start};
 
 	r.end = start + (is_cut ? pg_mbcliplen(start, length, READ_BYTES) : length);
 	read_on(&r);
