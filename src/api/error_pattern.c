@@ -48,10 +48,8 @@ typedef struct Reader
 	const char *start;
 	const char *end;			/* of what is read now: a part, or all */
 	const char *p;
-	bool		in_part;		/* a name or a host: without quotes, URLs,
-								 * addresses */
-	uint32		unclosed;		/* kinds of quotes that are not closed any
-								 * more */
+	bool		in_part;		/* a name or a host: without quotes and URLs */
+	uint32		unclosed;		/* kinds of quotes of which none closes */
 	char		out[PATTERN_BYTES + 4];
 	int			length;
 	bool		is_full;
@@ -719,7 +717,7 @@ typedef struct WordParts
 static WordParts
 word_at(const Reader *r)
 {
-	WordParts	word = {.end = r->p,.is_hex = true};
+	WordParts	word = {r->p, 0, 0, true};
 
 	for (const char *p = r->p; p < r->end && is_alnum(*p); p++)
 	{
@@ -1022,8 +1020,9 @@ jobsched_error_pattern(PG_FUNCTION_ARGS)
 	const char *start = VARDATA_ANY(message);
 	int			length = VARSIZE_ANY_EXHDR(message);
 	bool		is_cut = length > READ_BYTES;
-	Reader		r = {.start = start,.p = start};
+	Reader		r = {0};
 
+	r.start = r.p = start;
 	r.end = start + (is_cut ? pg_mbcliplen(start, length, READ_BYTES) : length);
 	read_on(&r);
 	while (r.length > 0 && r.out[r.length - 1] == ' ')
