@@ -154,13 +154,13 @@ DELETE FROM jobsched_internal.history WHERE run_id = 9000000000000000000;
 BEGIN;
 INSERT INTO jobsched_internal.history (run_id, segment, attempt, job_id, owner, missed_count, priority, status, source, run_at,
 	queued_at, started_at, finished_at, reason, sqlstate, error)
-SELECT 9000000000000000000 + n, 107, 1, job_id, 'regress_patterns'::regrole, 0, 0, status, 'trigger', now(), now(), now(), now() - at, reason, state, error
+SELECT 9000000000000000000 + n, 107, 1, job_id, 'regress_patterns'::regrole, 0, 0, v.status, 'trigger', now(), now(), now(), now() - v.at, v.reason, v.code, error
 FROM jobsched.jobs, (VALUES (1, 'failed', 'child_failed', NULL, 'run 5 of job "x" has failed', interval '0'),
 	(2, 'failed', 'child_failed', NULL, 'run 5 of job "x" was lost', '0'), (3, 'failed', 'child_failed', NULL, 'run 5 of job "x" was cancelled', '0'),
 	(4, 'failed', 'child_failed', NULL, 'run 5 has failed', '0'), (5, 'lost', 'worker_died', NULL, NULL, '0'),
 	(6, 'failed', 'http_status', 'JS503', 'the server answered with status 503', '0'), (7, 'failed', 'http_status', 'JS404', 'the server answered with status 404', '0'),
 	(8, 'cancelled', 'cancelled', '57014', 'canceling', '0'), (9, 'failed', 'error', 'P0001', 'of long ago', '1 day 1 s'), (10, 'failed', 'error', 'P0001', 'of a while ago', '23 h')
-	) v (n, status, reason, state, error, at) WHERE name = 'orders';
+	) v (n, status, reason, code, error, at) WHERE name = 'orders';
 SELECT pattern, sqlstate, count FROM jobsched.error_patterns() WHERE example_run_id > 9000000000000000000 ORDER BY example_run_id;
 SELECT pattern FROM jobsched.error_patterns('2 days') WHERE sqlstate = 'P0001' AND example_run_id > 9000000000000000000 ORDER BY 1;
 SELECT pattern FROM jobsched.error_patterns('1 hour') WHERE sqlstate = 'P0001' AND example_run_id > 9000000000000000000 ORDER BY 1;
