@@ -34,6 +34,7 @@ SELECT w.run_id,
 	w.started_at,
 	w.finished_at,
 	w.finished_at - w.started_at AS duration,
+	jobsched_internal.milliseconds(w.finished_at - w.started_at) AS duration_ms,
 	CASE WHEN w.workflow = 'steps' THEN (SELECT pg_catalog.split_part(s.name, '.', -1)
 		FROM jobsched_internal.job_name_of s WHERE s.job_id = m.current_job_id) END AS current_step,
 	m.current_run_id,

@@ -205,7 +205,12 @@ SELECT r.run_id,
 	r.connected,
 	r.secured,
 	r.first_byte,
-	r.total
+	r.total,
+	jobsched_internal.milliseconds(r.resolved) AS resolved_ms,
+	jobsched_internal.milliseconds(r.connected) AS connected_ms,
+	jobsched_internal.milliseconds(r.secured) AS secured_ms,
+	jobsched_internal.milliseconds(r.first_byte) AS first_byte_ms,
+	jobsched_internal.milliseconds(r.total) AS total_ms
 FROM jobsched_internal.http_response r
 	LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
 WHERE jobsched_internal.may_manage(r.owner)::integer <> 0;

@@ -108,6 +108,8 @@ my %rows_of = (
 	'TOAST' => "SELECT encode(chunk_data, 'escape') FROM $toast",
 	'workers()' => q{SELECT w FROM jobsched_internal.workers() w},
 	'scheduler()' => q{SELECT s FROM jobsched_internal.scheduler() s},
+	overview => q{SELECT o FROM jobsched.overview o WHERE what = 'running' AND count > 0},
+	'error_patterns()' => q{SELECT e FROM jobsched.error_patterns() e},
 	'health()' => q{SELECT h FROM jobsched.health() h},
 	'trigger()' => q{SELECT jobsched.trigger('fails')},
 	'alter_job()' => q{SELECT jobsched.alter_job('fails', command => 'SELECT 1')},
@@ -135,6 +137,7 @@ sub query_for
 	my ($name, $callback) = @_;
 	my $which = !defined $callback ? '' : ' WHERE ' . ($callback ? '' : 'NOT ') . "run_id = ANY ('$callbacks')";
 
+	$executed{$_} = 1 for $name eq 'overview' ? relations($name) : ();
 	return $rows_of{$name} if $rows_of{$name};
 	my @relations = relations($name) or die "there is no $name";
 	$executed{$_} = 1 for @relations;
@@ -232,7 +235,8 @@ sub calls
 	return grep { /t\|[tf]$/ } @answers;
 }
 
-is_deeply([ calls('stranger') ], [], 'a function in a condition is not called for a hidden row');
+# everybody has the rows of overview, which say 0
+is_deeply([ grep { !/^jobsched\.overview\./ } calls('stranger') ], [], 'a function in a condition is not called for a hidden row');
 is_deeply([ grep { /t$/ } calls('bypasser') ], [], 'nor is it told something if row level security does not bind its caller');
 
 # ------------------------------------------------------------------------
