@@ -188,9 +188,9 @@ empty(TimestampTz now)
 	go_on(TURN_RELEASE);
 }
 
-/* Those who may have named a run that is in the segment. */
-static VirtualTransactionId *
-list_awaited(void)
+/* Those who may have named a run of which they do not know yet that it is about to go. */
+VirtualTransactionId *
+sched_namers(void)
 {
 	VirtualTransactionId *holders = js_dependency_holders();
 	int			count = 0;
@@ -202,16 +202,23 @@ list_awaited(void)
 	return memcpy(MemoryContextAlloc(sched.context, size), holders, size);
 }
 
+/* Whether all of them have ended. */
+bool
+sched_namers_have_ended(const VirtualTransactionId *namers)
+{
+	for (int i = 0; VirtualTransactionIdIsValid(namers[i]); i++)
+		if (!VirtualXactLock(namers[i], false))
+			return false;
+	return true;
+}
+
 /* Whether all who are waited for have ended. */
 static bool
 have_ended(void)
 {
 	if (turn.awaited == NULL)
-		turn.awaited = list_awaited();
-	for (int i = 0; VirtualTransactionIdIsValid(turn.awaited[i]); i++)
-		if (!VirtualXactLock(turn.awaited[i], false))
-			return false;
-	return true;
+		turn.awaited = sched_namers();
+	return sched_namers_have_ended(turn.awaited);
 }
 
 static bool

@@ -46,6 +46,7 @@
 #include "run/execsql.h"
 #include "run/finish.h"
 #include "run/item_runs.h"
+#include "run/keep.h"
 #include "run/procedure.h"
 #include "run/retry.h"
 #include "run/step_job.h"
@@ -122,6 +123,7 @@ js_worker_ending(const JsWork *work)
 	ending.next = work->goes_on ? &work->next : NULL;
 	ending.lines = work->lines;
 	ending.nlines = work->nlines;
+	ending.leaves_nothing = js_keep_nothing(&ending, work->mail.may_leave_nothing);
 	return ending;
 }
 
