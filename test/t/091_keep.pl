@@ -122,7 +122,8 @@ is(psql(qq{SELECT string_agg(source, ' ' ORDER BY run_id) FROM jobsched.runs WHE
 is(wait_run($run = app(q{SELECT jobsched.trigger('parent')})), 'succeeded', 'a run with a child');
 is(psql(qq{SELECT string_agg(status, ' ' ORDER BY run_id) FROM jobsched.runs WHERE $run IN (run_id, parent_run_id)}),
 	'succeeded succeeded', 'is kept, with the child');
-is(wait_run($run = app(q{SELECT jobsched.trigger('again')})), 'failed', 'a run with two attempts');
+is(wait_run($run = app(q{SELECT jobsched.trigger('again')})), 'succeeded', 'a run with two attempts');
+is(psql("SELECT attempt FROM jobsched.runs WHERE run_id = $run"), '2', 'is kept');
 my ($batch) = app(q{SELECT jobsched.trigger_batch('few', ARRAY['{}', '{}']::jsonb[])});
 is(wait_run($batch), 'succeeded', 'a batch');
 is(psql("SELECT count(*) FROM jobsched.runs WHERE parent_run_id = $batch AND status = 'succeeded'"), '2', 'keeps its members');
