@@ -175,11 +175,25 @@ segment_at(int place)
 	return place == PLACES - 1 ? JS_KEPT : place / JS_SEGMENTS * 100 + place % JS_SEGMENTS;
 }
 
+/*
+ * What the job wants now; 0: nothing.  It may have been altered since the pass began, and
+ * who names runs goes by what it wants now.
+ */
+static int64
+still_wanted(const KeepFor *job)
+{
+	JsJob		head;
+
+	if (!js_job_read_head(job->job_id, &head) || head.keep_for == 0)
+		return 0;
+	return Max(head.keep_for, job->keep_for);
+}
+
 /* On to the next segment of the job, or to the next job. */
 static void
-go_on(void)
+go_on(bool to_next_job)
 {
-	if (++pass.place < PLACES)
+	if (++pass.place < PLACES && !to_next_job)
 		return;
 	pass.place = 0;
 	pfree(llast(pass.jobs));
@@ -195,12 +209,14 @@ delete_some(void)
 	for (int i = 0; i < MOST_PLACES && room > 0 && pass.jobs != NIL; i++)
 	{
 		const KeepFor *job = llast(pass.jobs);
+		int64		keep_for = still_wanted(job);
 
-		pass.from = js_history_expire_some(segment_at(pass.place), job->job_id,
-										   pass.now - job->keep_for, pass.from, &room);
+		pass.from = keep_for == 0 ? 0 :
+			js_history_expire_some(segment_at(pass.place), job->job_id, pass.now - keep_for,
+								   pass.from, &room);
 		if (pass.from != 0)
 			break;
-		go_on();
+		go_on(keep_for == 0);
 	}
 	js_process_commit();
 }

@@ -188,6 +188,19 @@ CREATE TABLE jobsched_internal.job_state (
 	after_runs bigint[]
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
+-- Commands that were replaced, for runs that have executed them: each holds for the
+-- revisions of its job from since to revision (src/store/store_command.c).
+CREATE TABLE jobsched_internal.job_command (
+	job_id bigint NOT NULL,
+	revision bigint NOT NULL,
+	since bigint NOT NULL,
+	owner oid NOT NULL,
+	-- NULL: it had none
+	command text,
+	replaced_at timestamptz NOT NULL,
+	PRIMARY KEY (job_id, revision)
+);
+
 CREATE FUNCTION jobsched.create_job(
 	name text,
 	schedule text DEFAULT NULL,

@@ -377,6 +377,8 @@ typedef struct JsOutcome
 	const char *error_hint;
 	const char *error_context;
 	Jsonb	   *result;
+	const char *command_tag;	/* of the last statement of a command; NULL: it
+								 * was none, or has not come to its end */
 	int64		retry_after;	/* microseconds that a server has asked for;
 								 * 0: none */
 	bool		only_looked;	/* it was no attempt: a step has looked, and
@@ -518,6 +520,12 @@ extern int64 js_runs_visit_some(int64 from, bool down, int most, JsRunVisitor vi
 extern void js_runs_leave(const JsEnding *endings, int count);
 extern void js_runs_visit_children(int64 parent_run_id, Snapshot snapshot, JsRunVisitor visit, void *arg);
 extern int	js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most);
+
+/* commands that were replaced (store_command.c) */
+extern void js_command_keep(const JsJob *job, TimestampTz now);
+extern char *js_command_find(int64 job_id, int64 revision, Oid *owner, bool *current);
+extern void js_commands_forget_of(int64 job_id);
+extern int64 js_commands_forget_some(int64 from, TimestampTz limit);
 
 /* what has ended (store_history.c) */
 extern void js_attempts_finish(const JsEnding *endings, int count);

@@ -80,7 +80,8 @@ enum HistoryColumn
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
 	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
 	HISTORY_REQUEST, HISTORY_TRACEPARENT, HISTORY_PARENT_RUN_ID,
-	HISTORY_OPTIONAL, HISTORY_WORKFLOW, HISTORY_WAIT_FOR, HISTORY_WAIT_TIMEOUT
+	HISTORY_OPTIONAL, HISTORY_WORKFLOW, HISTORY_WAIT_FOR, HISTORY_WAIT_TIMEOUT,
+	HISTORY_JOB_REVISION, HISTORY_COMMAND_TAG
 };
 
 enum AttemptColumn
@@ -119,8 +120,11 @@ enum RingColumn
  */
 
 static void
-outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *row)
+outcome_to_row(const JsEnding *ending, int segment, JsRow *row)
 {
+	const JsRun *run = ending->run;
+	const JsOutcome *outcome = ending->outcome;
+
 	js_row_init(row);
 	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
@@ -162,6 +166,10 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 		js_row_set_text(row, HISTORY_WORKFLOW, js_workflow_name(run->workflow));
 	js_row_set_array(row, HISTORY_WAIT_FOR, run->wait_for);
 	js_row_set_interval(row, HISTORY_WAIT_TIMEOUT, run->wait_timeout);
+	/* Only what has executed something knows as what its job was then. */
+	if (ending->job != NULL && outcome->started_at != DT_NOBEGIN)
+		js_row_set(row, HISTORY_JOB_REVISION, Int64GetDatum(ending->job->revision));
+	js_row_set_text(row, HISTORY_COMMAND_TAG, outcome->command_tag);
 }
 
 static void
@@ -420,7 +428,7 @@ insert_ending(Segment *segment, const JsEnding *ending)
 
 	if (ending->next == NULL)
 	{
-		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
+		outcome_to_row(ending, segment->number, &row);
 		put_segment_row(segment, &segment->history, "history", &row, indexed_as(ending->run));
 	}
 	else if (!waits_for_children(ending) && !ending->outcome->only_looked)

@@ -232,7 +232,7 @@ run_handler(const JsWork *work)
 
 /* What the run is for; returns its result. */
 static Jsonb *
-perform(const JsWork *work)
+perform(JsWork *work)
 {
 	const JsJob *job = work->job;
 
@@ -252,7 +252,7 @@ perform(const JsWork *work)
 	if (job->handler != NULL)
 		return run_handler(work);
 	if (job->steps == NULL)
-		return js_command_run(job->command, job->mode, js_run_context);
+		return js_command_run(job->command, job->mode, js_run_context, &work->outcome.command_tag);
 	js_step_runs_queue(job, &work->run);
 	return NULL;
 }
@@ -407,6 +407,7 @@ js_worker_outcome_from_error(JsWork *work)
 	leave_if_no_end(&work->run);
 	outcome->status = status_from_error(error, work->run.run_id, &outcome->reason);
 	outcome->result = NULL;
+	outcome->command_tag = NULL;
 	outcome->only_looked = false;
 	outcome->finished_at = js_clock_now();
 	outcome->sqlstate = js_sqlstate(error->sqlerrcode);

@@ -182,6 +182,56 @@ is(wait_run($run), 'succeeded', 'a run with a key');
 is(app(q{SELECT jobsched.trigger('few', idempotency_key => 'k')}), $run, 'is not queued again');
 
 # ------------------------------------------------------------------------
+# What was executed
+# ------------------------------------------------------------------------
+
+sub executed
+{
+	my ($run_id, $role) = @_;
+	return sql_as($node, $db, $role || 'app', "SELECT COALESCE(command_tag, '-') || ': ' || COALESCE(command, '-') FROM jobsched.runs WHERE run_id = $run_id");
+}
+
+sub run_text
+{
+	my ($command, @more) = @_;
+	app("SELECT jobsched.create_job('text', command => \$x\$$command\$x\$, if_exists => 'update'" . join('', map { ", $_" } @more) . ')');
+	my $id = app(q{SELECT jobsched.trigger('text')});
+	wait_run($id);
+	return $id;
+}
+
+my @ran = map { run_text($_) } 'SELECT generate_series(1, 5)', 'INSERT INTO app.bad SELECT 1 WHERE false',
+  'CREATE TABLE app.made (id int); DROP TABLE app.made', 'SELECT 1/0', 'VACUUM app.bad';
+my @texts = map { executed($_) } @ran;
+is_deeply(\@texts, [ 'SELECT 5: SELECT generate_series(1, 5)', 'INSERT 0 0: INSERT INTO app.bad SELECT 1 WHERE false',
+	'DROP TABLE: CREATE TABLE app.made (id int); DROP TABLE app.made', '-: SELECT 1/0', 'VACUUM: VACUUM app.bad' ],
+	'each run tells what it has executed, though its job was changed since');
+app(q{SELECT jobsched.alter_job('text', description => 'nothing else')});
+is(executed($ran[4]), 'VACUUM: VACUUM app.bad', 'also after a change of something else');
+app(q{SELECT jobsched.alter_job('text', handler => 'app.leave')});
+is(executed($ran[4]), 'VACUUM: VACUUM app.bad', 'and when it has no command any more');
+$run = app(q{SELECT jobsched.trigger('text')});
+wait_run($run);
+is(executed($run), '-: -', 'a handler is none');
+app(q{SELECT jobsched.alter_job('text', command => 'SELECT 7')});
+is(executed($run), '-: -', 'nor does it become one');
+$run = app(q{SELECT jobsched.trigger('text')});
+wait_run($run);
+is(executed($run), 'SELECT 1: SELECT 7', 'the present one');
+is(sql_as($node, $db, 'other', "SELECT count(*) FROM jobsched.runs WHERE run_id = $run"), '0', 'a stranger does not see the run');
+psql('GRANT pg_read_all_data TO other');
+is(sql_as($node, $db, 'other', "SELECT count(*) FROM jobsched_internal.job_command"), '0', 'nor the texts');
+is(sql_as($node, $db, 'other', "SELECT count(jobsched_internal.command_of(job_id, 1)) FROM jobsched_internal.job"), '0', 'nor by the function');
+psql(q{SELECT jobsched.alter_job('text', owner => 'other')});
+is(executed($run), 'SELECT 1: -', 'who has given the job away sees no text any more');
+is(sql_as($node, $db, 'other', "SELECT count(*) FROM jobsched_internal.job j, generate_series(1, 6) r WHERE name = 'text' AND jobsched_internal.command_of(job_id, r) IS NOT NULL"),
+	'0', 'and who has got it does not see what was before');
+psql(q{SELECT jobsched.alter_job('text', owner => 'app')});
+psql('REVOKE pg_read_all_data FROM other');
+app(q{SELECT jobsched.drop_job('text')});
+is(executed($ran[0]), 'SELECT 5: SELECT generate_series(1, 5)', 'the text outlives the job');
+
+# ------------------------------------------------------------------------
 # What it costs
 # ------------------------------------------------------------------------
 
@@ -220,8 +270,8 @@ app(q{CREATE TABLE app.wanted (run_id bigint)});
 my %victims = (worker => 'jobsched worker', scheduler => 'jobsched scheduler', postmaster => '');
 for my $victim (sort(keys %victims), sort(keys %victims))
 {
-	app(q{INSERT INTO app.wanted SELECT jobsched.trigger_many('few', array_fill('{}'::jsonb, ARRAY[400]))});
-	until_true($node, $db, q{SELECT count(*) BETWEEN 1 AND 350 FROM jobsched_internal.run r JOIN app.wanted w USING (run_id)}, 'they run');
+	app(q{INSERT INTO app.wanted SELECT jobsched.trigger_many('few', array_fill('{}'::jsonb, ARRAY[4000]))});
+	until_true($node, $db, q{SELECT count(*) BETWEEN 1 AND 3900 FROM jobsched_internal.run r JOIN app.wanted w USING (run_id)}, 'they run');
 	end_sessions($node);
 	if ($victim eq 'postmaster')
 	{
@@ -309,6 +359,6 @@ wait_value($node, $db, "SELECT count(*) FROM jobsched_internal.history WHERE run
 
 set_clock($node, $db, undef);
 end_sessions($node);
-check_log($node);
+check_log($node, killed => 1);
 $node->stop;
 done_testing();
