@@ -99,7 +99,7 @@ typedef struct JobEntry
 								 * no more are left; of a step: it is one of
 								 * these */
 	bool		alerts_stale;	/* it is not known which concern it */
-	bool		keeps_failures;	/* only; */
+	bool		keeps_failures; /* only; */
 	bool		failing;		/* the last run that says so has failed */
 	uint32		placing;		/* counts what has moved its runs */
 	JsOverlap	overlap;

@@ -63,8 +63,8 @@ static HTAB *jobs;				/* NULL: there was none yet */
 
 typedef struct Pass
 {
-	List	   *jobs;			/* copies of those that are left, of which the last
-								 * is next; NIL: there is no pass */
+	List	   *jobs;			/* copies of those that are left, of which the
+								 * last is next; NIL: there is no pass */
 	int			place;			/* where to go on with it */
 	int64		from;
 	TimestampTz now;			/* when it began */

@@ -160,8 +160,8 @@ typedef struct JsJob
 	int64		deadline;		/* of a run of a job made of steps,
 								 * microseconds; 0: none */
 	JsKeep		keep;
-	int64		keep_for;		/* rows of history, microseconds; 0: as long as
-								 * their ring does */
+	int64		keep_for;		/* rows of history, microseconds; 0: as long
+								 * as their ring does */
 	int64	   *after_jobs;		/* the jobs that it comes after; NULL: none */
 	int32		nafter_jobs;
 	int64	   *after_seen;		/* their last successes when that was said */
@@ -377,8 +377,8 @@ typedef struct JsOutcome
 	const char *error_hint;
 	const char *error_context;
 	Jsonb	   *result;
-	const char *command_tag;	/* of the last statement of a command; NULL: it
-								 * was none, or has not come to its end */
+	const char *command_tag;	/* of the last statement of a command; NULL:
+								 * it was none, or has not come to its end */
 	int64		retry_after;	/* microseconds that a server has asked for;
 								 * 0: none */
 	bool		only_looked;	/* it was no attempt: a step has looked, and

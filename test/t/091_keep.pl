@@ -12,7 +12,6 @@ use JobschedTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $db = 'postgres';
 my $superuser = getpwuid($<);
@@ -348,7 +347,8 @@ $named = $namer->query_safe("SELECT jobsched.trigger('far', run_at => now() + in
 my $plain = app(q{SELECT jobsched.trigger('short')});
 wait_run($plain);
 advance_clock($node, $db, '61 min');
-usleep(1_500_000);
+# which takes some steps of the scheduler, of which the first begins a pass
+wait_run(app(q{SELECT jobsched.trigger('few')})) for 1 .. 3;
 is(psql("SELECT count(*) FROM jobsched_internal.history WHERE run_id IN ($late, $plain)"), '2', 'nothing goes while somebody names runs');
 $namer->query_safe('COMMIT');
 $namer->quit;
