@@ -57,7 +57,8 @@
  * Successes without a row are not found there: at most those of the last moment (the
  * tally is written after 50 ms), or after a crash of the server what was not flushed of
  * it.  They are missing in recent, last_run_id and succeeded_at until the next one, and for
- * good in all counts that are made from history.  The success that ends a series of
+ * good in all counts that are made anew from history, such as statistics whose last
+ * minutes are.  The success that ends a series of
  * failures is never among them, since the scheduler lets no run of a job that has failed
  * last leave nothing.  So consecutive_failures, pause_after_failures and alerts
  * end as they should.  (A run that was in a mailbox when the one before it failed is an
