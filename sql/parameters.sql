@@ -37,7 +37,7 @@ SELECT p.nr, p.name, p.type, COALESCE(s.value, CASE p.type
 FROM test.parameter p LEFT JOIN (VALUES
 	('name', 'another'), ('schedule', '0 0 1 1 *'), ('command', 'SELECT 7'), ('handler', 'test.handler_b'),
 	('after', '{before}'), ('steps', '[{"name": "a", "command": "SELECT 7"}]'), ('timezone', 'Asia/Tokyo'), ('description', 'a sample'), ('owner', 'regress_parameters'), ('mode', 'autocommit'),
-	('backoff', 'linear'), ('overlap', 'replace'), ('misfire', 'all'), ('queue', 'a queue'), ('on_success', 'test.handler_a'), ('on_failure', 'test.handler_b'),
+	('backoff', 'linear'), ('overlap', 'replace'), ('keep', 'failures'), ('misfire', 'all'), ('queue', 'a queue'), ('on_success', 'test.handler_a'), ('on_failure', 'test.handler_b'),
 	('starts_at', '2099-01-01 00:00:00+00'), ('ends_at', '2100-01-01 00:00:00+00')) s (name, value) USING (name)
 WHERE p.function = 'create_job'
 	AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'jobsched.jobs'::regclass AND attname = p.name);

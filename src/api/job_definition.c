@@ -255,6 +255,17 @@ check_deadline(const JsJob *job)
 				 errhint("Give it a timeout instead; deadline => '0' removes a deadline.")));
 }
 
+/* Its steps need one another's rows, and what it does is more than its own. */
+static void
+check_keep(const JsJob *job)
+{
+	if (job->steps != NULL && (job->keep != JS_KEEP_ALL || job->keep_for != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a job made of steps cannot have %s", job->keep != JS_KEEP_ALL ? "keep" : "keep_for"),
+				 errhint("Its runs are kept as the settings say; keep => 'all' and keep_for => '0' remove these.")));
+}
+
 /* Writes what is given into the job. */
 void
 js_job_definition_apply(const JsJobDefinition *def, JsJob *job)
@@ -274,6 +285,8 @@ js_job_definition_apply(const JsJobDefinition *def, JsJob *job)
 	check_timeout(job);
 	checking(def, "deadline");
 	check_deadline(job);
+	checking(def, "keep");
+	check_keep(job);
 	if (js_job_definition_changes_work(def))
 		set_work(job, def);
 	check_callbacks(job, def, job->owner != before.owner);

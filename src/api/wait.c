@@ -40,24 +40,53 @@ PG_FUNCTION_INFO_V1(jobsched_wait_run);
 
 #define LOOK_MS 5000L
 
-/* The status of a run that has ended, or NULL while it has not. */
+/* Whether a run that was there, and is nowhere now, has ended as its job wants it. */
+static bool
+has_left_nothing(const JsRun *seen)
+{
+	JsJob		job;
+
+	return seen->run_id != 0 && js_job_read_head(seen->job_id, &job) && job.keep == JS_KEEP_FAILURES;
+}
+
+/* What is not in the tables can only have succeeded; see run/keep.c. */
+static bool
+find_without_row(int64 run_id, JsRun *run, const JsRun *seen, JsOutcome *outcome)
+{
+	outcome->status = JS_SUCCEEDED;
+	if (js_left_nothing(run_id, &run->owner))
+		return true;
+	run->owner = seen->owner;
+	return has_left_nothing(seen);
+}
+
+/*
+ * The status of a run that has ended, or NULL while it has not; *seen: what it was when it
+ * was there.
+ */
 static const char *
-look(int64 run_id)
+look(int64 run_id, JsRun *seen)
 {
 	JsRun		run = {0};
 	JsOutcome	outcome;
-	bool		ended = false;
+	bool		lives;
 	bool		exists;
 
 	PushActiveSnapshot(GetTransactionSnapshot());	/* args may be toasted */
-	exists = js_run_see_head(run_id, &run) ||
-		(ended = js_history_find(run_id, &run, &outcome));
+	lives = js_run_see_head(run_id, &run);
+	exists = lives || js_history_find(run_id, &run, &outcome) ||
+		find_without_row(run_id, &run, seen, &outcome);
 	PopActiveSnapshot();
 	if (!exists || !js_may_see(run.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
-	return ended ? js_status_name(outcome.status) : NULL;
+	if (!lives)
+		return js_status_name(outcome.status);
+	seen->run_id = run_id;
+	seen->job_id = run.job_id;
+	seen->owner = run.owner;
+	return NULL;
 }
 
 static TimestampTz
@@ -87,9 +116,10 @@ static const char *
 wait_for_end(JsDatabase *db, int64 run_id, TimestampTz deadline)
 {
 	const char *status;
+	JsRun		seen = {0};
 
 	ConditionVariablePrepareToSleep(&db->finished);
-	while ((status = look(run_id)) == NULL)
+	while ((status = look(run_id, &seen)) == NULL)
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,

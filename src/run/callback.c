@@ -170,6 +170,16 @@ js_callback_tells(const JsOutcome *outcome)
 		outcome->status == JS_TIMED_OUT || outcome->status == JS_LOST;
 }
 
+/* Whether some function is to be told of this end. */
+bool
+js_callback_is_due(const JsEnding *ending)
+{
+	Oid			owner;
+
+	return ending->job != NULL && ending->next == NULL && js_callback_tells(ending->outcome) &&
+		function_for(ending, &owner) != NULL;
+}
+
 /* That the owner's transaction is read only applies to his statements and not to us. */
 static void
 queue_past_read_only(JsRun *run)

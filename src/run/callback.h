@@ -13,6 +13,7 @@
 #include "store/store.h"
 
 extern bool js_callback_tells(const JsOutcome *outcome);
+extern bool js_callback_is_due(const JsEnding *ending);
 extern void js_callback_queue(const JsEnding *ending);
 extern void js_callback_push_response(JsonbParseState **state, const char *status, const JsResponse *response);
 

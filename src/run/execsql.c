@@ -457,9 +457,24 @@ js_statement_timeout_disarm(void)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 }
 
-/* The current context holds the plan and must outlast internal commits. */
+/* As a client would be told: SELECT 5, INSERT 0 1, VACUUM. */
+static char *
+tag_as_text(const QueryCompletion *completion)
+{
+	const char *name = GetCommandTagName(completion->commandTag);
+
+	if (!command_tag_display_rowcount(completion->commandTag))
+		return pstrdup(name);
+	return psprintf(completion->commandTag == CMDTAG_INSERT ? "%s 0 " UINT64_FORMAT : "%s " UINT64_FORMAT,
+					name, completion->nprocessed);
+}
+
+/*
+ * The current context holds the plan and must outlast internal commits.  *tag: what
+ * comes of it, unless it is NULL.
+ */
 static void
-run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
+run_statement(RawStmt *statement, const char *command, DestReceiver *receiver, const char **tag)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	QueryCompletion completion;
@@ -474,14 +489,18 @@ run_statement(RawStmt *statement, const char *command, DestReceiver *receiver)
 	PortalDrop(portal, false);
 	js_statement_timeout_disarm();
 	MemoryContextSwitchTo(outer);
+	if (tag != NULL)
+		*tag = tag_as_text(&completion);
 }
 
 /*
  * Runs a command in the transaction that is open.  The rows of its last statement go
- * to the receiver; the context holds what the command needs on its way.
+ * to the receiver; the context holds what the command needs on its way.  *tag: what came of
+ * that statement; NULL: nobody wants to know.
  */
 void
-js_command_run_into(const char *command, JsMode mode, MemoryContext context, DestReceiver *receiver)
+js_command_run_into(const char *command, JsMode mode, MemoryContext context, DestReceiver *receiver,
+					const char **tag)
 {
 	MemoryContext outer = MemoryContextSwitchTo(context);
 	List	   *statements = parse_command(command);
@@ -505,7 +524,8 @@ js_command_run_into(const char *command, JsMode mode, MemoryContext context, Des
 			BeginImplicitTransactionBlock();
 		CHECK_FOR_INTERRUPTS();
 		run_statement(lfirst_node(RawStmt, lc), command,
-					  lc == list_tail(statements) ? receiver : None_Receiver);
+					  lc == list_tail(statements) ? receiver : None_Receiver,
+					  lc == list_tail(statements) ? tag : NULL);
 		CommandCounterIncrement();
 	}
 	if (block)
@@ -515,14 +535,14 @@ js_command_run_into(const char *command, JsMode mode, MemoryContext context, Des
 
 /* The same; returns its result, in the given context. */
 Jsonb *
-js_command_run(const char *command, JsMode mode, MemoryContext context)
+js_command_run(const char *command, JsMode mode, MemoryContext context, const char **tag)
 {
 	MemoryContext outer;
 	FirstRow	first;
 	Jsonb	   *result;
 
 	first_row_init(&first, context);
-	js_command_run_into(command, mode, context, &first.pub);
+	js_command_run_into(command, mode, context, &first.pub, tag);
 	outer = MemoryContextSwitchTo(context);
 	result = first_row_result(&first);
 	MemoryContextSwitchTo(outer);

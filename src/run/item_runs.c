@@ -415,7 +415,7 @@ js_item_runs_queue(const JsJob *job, const JsRun *run, Jsonb *found, MemoryConte
 	JsJob		named;
 
 	rows_init(&rows);
-	js_command_run_into(job->step_for_each, JS_MODE_TRANSACTION, context, &rows.pub);
+	js_command_run_into(job->step_for_each, JS_MODE_TRANSACTION, context, &rows.pub, NULL);
 	if (!rows.announced)
 		refuse_nothing();
 	if (job->step_job != NULL)

@@ -436,7 +436,7 @@ js_procedure_run(const char *handler, MemoryContext context)
 	begin(context);
 	PG_TRY();
 	{
-		result = js_command_run(call_of(handler), JS_MODE_AUTO, context);
+		result = js_command_run(call_of(handler), JS_MODE_AUTO, context, NULL);
 		if (!execution.is_suspended)
 			check_only_looked();
 	}

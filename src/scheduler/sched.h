@@ -99,6 +99,8 @@ typedef struct JobEntry
 								 * no more are left; of a step: it is one of
 								 * these */
 	bool		alerts_stale;	/* it is not known which concern it */
+	bool		keeps_failures; /* only; */
+	bool		failing;		/* the last run that says so has failed */
 	uint32		placing;		/* counts what has moved its runs */
 	JsOverlap	overlap;
 	int32		pause_after_failures;	/* 0: never */
@@ -807,6 +809,13 @@ extern TimestampTz sched_expiry_deadline(void);
 extern void sched_rings_load(void);
 extern void sched_rings_turn(TimestampTz now);
 extern long sched_rings_ms(long at_most);
+extern VirtualTransactionId *sched_namers(void);
+extern bool sched_namers_have_ended(const VirtualTransactionId *namers);
+
+/* rows of history that expire by themselves (sched_keep.c) */
+extern void sched_keep_apply(const JsJob *row, bool at_home);
+extern void sched_keep_serve(TimestampTz now);
+extern long sched_keep_ms(long at_most);
 
 /* sched_fair.c */
 extern void sched_fair_init(FairQueue *queue);

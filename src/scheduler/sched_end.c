@@ -182,15 +182,30 @@ sched_end_run(RunEntry *run, JsStatus status, const char *reason,
 	end_attempt(run, &row, tells ? &job : NULL, &outcome, remark);
 }
 
+/* The same of one that has left no row, which has succeeded (run/keep.c). */
+static void
+note_success(RunEntry *run)
+{
+	JsOutcome	outcome = {0};
+
+	outcome.status = JS_SUCCEEDED;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.finished_at = js_clock_now();
+	note_end(run, &outcome);
+}
+
 /* The outcome of a run whose worker recorded it, and died before telling us. */
 static void
 note_ended(RunEntry *run)
 {
 	JsRun		row;
 	JsOutcome	outcome;
+	Oid			owner;
 
 	if (js_history_find(run->run_id, &row, &outcome))
 		note_end(run, &outcome);
+	else if (js_left_nothing(run->run_id, &owner))
+		note_success(run);
 	else
 		sched_run_forget(run);
 }

@@ -105,6 +105,7 @@ sched_apply_job(const JsJob *row)
 	bool		at_home = sched.home && memcmp(&row->home, &sched.token, sizeof(pg_uuid_t)) == 0;
 	JobEntry	before;
 
+	sched_keep_apply(row, at_home);
 	if (at_home)
 		sched_watch_owner(row->owner, row->owner_is_stale);
 	if (is_new && row->dropped_at != DT_NOBEGIN)
@@ -136,6 +137,7 @@ sched_apply_job(const JsJob *row)
 	job->overlap = row->overlap;
 	job->serial = is_serial(row);
 	job->pause_after_failures = row->pause_after_failures;
+	job->keeps_failures = row->keep == JS_KEEP_FAILURES;
 	job->has_schedule = row->schedule != NULL;
 	job->at_startup = is_at_startup(row->schedule);
 	job->enabled = row->enabled;
@@ -186,6 +188,7 @@ sched_load_state(const JsJobState *state, void *arg)
 	job->done_before = state->done_before;
 	job->done_from = state->done_from;
 	recall_skips(job, state);
+	job->failing = state->consecutive_failures > 0;
 	job->auto_paused = state->auto_paused_revision == job->revision;
 	sched_set_flag(&job->invalid, state->invalid_revision == job->revision,
 				   &sched.invalid_count);

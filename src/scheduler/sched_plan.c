@@ -126,6 +126,13 @@ deliver_request(RunEntry *run, const JsMail *mail)
 	return run->flight >= 0;
 }
 
+/* The success after a failure is kept: it is what tells that it is over (keep.c). */
+static bool
+may_leave_nothing(const JobEntry *job)
+{
+	return job->keeps_failures && !job->failing && !job->is_channel && !sched_is_predecessor(job);
+}
+
 static bool
 deliver(RunEntry *run)
 {
@@ -137,6 +144,7 @@ deliver(RunEntry *run)
 	mail.revision = run->job->revision;
 	mail.attempt = run->attempt;
 	mail.timeout = sched_timeout(run);
+	mail.may_leave_nothing = may_leave_nothing(run->job);
 	if (sched_is_http_seat(run->seat))
 		return deliver_request(run, &mail);
 	/* A timeout is for one run, and so is its transaction. */

@@ -46,6 +46,7 @@ typedef enum RingPhase
 	TURN_EMPTY,
 	TURN_RELEASE,
 	TURN_FORGET,
+	TURN_FORGET_COMMANDS,
 	TURN_FORGET_MEMOS
 } RingPhase;
 
@@ -103,11 +104,19 @@ is_expired(const JsJob *job, void *arg)
 		sched_job_find(job->job_id) == NULL && !js_history_keeps_job(job->job_id);
 }
 
+/* Of what was before there are no rows of history, but for some that are kept. */
+static TimestampTz
+forgotten_since(TimestampTz now)
+{
+	int			retention = Max(js_guc_history_retention, js_guc_failure_retention);
+
+	return now - 2 * USECS_PER_SEC * retention;
+}
+
 static void
 forget_jobs(TimestampTz now)
 {
-	int			retention = Max(js_guc_history_retention, js_guc_failure_retention);
-	TimestampTz limit = now - 2 * USECS_PER_SEC * retention;
+	TimestampTz limit = forgotten_since(now);
 	ListCell   *lc;
 
 	foreach(lc, js_jobs_select(is_expired, &limit))
@@ -188,9 +197,9 @@ empty(TimestampTz now)
 	go_on(TURN_RELEASE);
 }
 
-/* Those who may have named a run that is in the segment. */
-static VirtualTransactionId *
-list_awaited(void)
+/* Those who may have named a run of which they do not know yet that it is about to go. */
+VirtualTransactionId *
+sched_namers(void)
 {
 	VirtualTransactionId *holders = js_dependency_holders();
 	int			count = 0;
@@ -202,16 +211,23 @@ list_awaited(void)
 	return memcpy(MemoryContextAlloc(sched.context, size), holders, size);
 }
 
+/* Whether all of them have ended. */
+bool
+sched_namers_have_ended(const VirtualTransactionId *namers)
+{
+	for (int i = 0; VirtualTransactionIdIsValid(namers[i]); i++)
+		if (!VirtualXactLock(namers[i], false))
+			return false;
+	return true;
+}
+
 /* Whether all who are waited for have ended. */
 static bool
 have_ended(void)
 {
 	if (turn.awaited == NULL)
-		turn.awaited = list_awaited();
-	for (int i = 0; VirtualTransactionIdIsValid(turn.awaited[i]); i++)
-		if (!VirtualXactLock(turn.awaited[i], false))
-			return false;
-	return true;
+		turn.awaited = sched_namers();
+	return sched_namers_have_ended(turn.awaited);
 }
 
 static bool
@@ -239,6 +255,8 @@ work(TimestampTz now)
 		from = js_history_release_some(turn.from);
 	else if (turn.phase == TURN_FORGET_MEMOS)
 		from = js_memos_forget_some(turn.from);
+	else if (turn.phase == TURN_FORGET_COMMANDS)
+		from = js_commands_forget_some(turn.from, forgotten_since(now));
 	else if (turn.ring == 1)
 		from = forget_some(turn.from, now);
 	js_process_commit();

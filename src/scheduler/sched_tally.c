@@ -96,12 +96,14 @@ add_outcome(JobEntry *job, const JsDone *done)
 		tally->success_seen = true;
 		tally->succeeded_run = done->run_id;
 		tally->failures = 0;
+		job->failing = false;
 		if (sched_is_predecessor(job))
 			sched.tallies_since = 1;	/* others wait for it */
 	}
 	else if (is_failure(done->status))
 	{
 		tally->failures++;
+		job->failing = true;
 		tally->failed_run = done->run_id;
 		if (job->pause_after_failures > 0)
 			sched.tallies_since = 1;	/* before it starts another */
@@ -402,14 +404,19 @@ apply_ended(JsJobState *state, const void *arg)
 	int64		failed_run = 0;
 	int64		gone_run = 0;
 
-	state->recent[0] = '\0';
+	/* Of a job that keeps failures only the rows are not all that there was. */
+	if (!runs->job->keeps_failures)
+		state->recent[0] = '\0';
 	for (int i = 0; i < runs->count; i++)
 	{
 		const JsEnded *ended = &runs->ended[i];
 		char		letter[2] = {outcome_letter(ended->status), '\0'};
 
-		append_recent(state->recent, letter);
-		if (ended->finished_at <= tallied || ended->finished_at > runs->now)
+		bool		is_new = ended->finished_at > tallied && ended->finished_at <= runs->now;
+
+		if (is_new || !runs->job->keeps_failures)
+			append_recent(state->recent, letter);
+		if (!is_new)
 			continue;
 		state->last_run_id = ended->run_id;
 		state->last_status = (char *) js_status_name(ended->status);
@@ -426,6 +433,7 @@ apply_ended(JsJobState *state, const void *arg)
 			failed_run = ended->run_id;
 		}
 	}
+	runs->job->failing = state->consecutive_failures > 0;
 	if (failed_run != 0)
 		brake(state, runs->job, failed_run);
 	if (gone_run != 0)

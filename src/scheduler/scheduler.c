@@ -382,6 +382,7 @@ step(MemoryContext step_context)
 	}
 	sched.last_now = now;
 	sched_rings_turn(now);
+	sched_keep_serve(now);
 	publish_status();
 	MemoryContextReset(step_context);
 }
@@ -417,6 +418,7 @@ ms_to_sleep(void)
 	ms = js_clock_ms_until(sched_alerts_due(), ms);
 	ms = sched_limits_have_room(js_clock_now()) ? 0 : js_clock_ms_until(sched_limits_deadline(), ms);
 	ms = sched_rings_ms(ms);
+	ms = sched_keep_ms(ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
 	ms = real_ms_until(next_sweep, ms);
 	ms = real_ms_until(sched_expiry_deadline(), ms);

@@ -103,6 +103,8 @@ init_database(JsDatabase *db)
 	pg_atomic_init_u32(&db->expiring[1], JS_NO_SEGMENT);
 	pg_atomic_init_u32(&db->wakeups, 0);
 	pg_atomic_init_u32(&db->waiters, 0);
+	for (int i = 0; i < JS_LEFT_NOTHING; i++)
+		pg_atomic_init_u64(&db->left_nothing[i], 0);
 	pg_atomic_init_u32(&db->prepared, 0);
 	pg_atomic_init_u32(&db->hooks_dirty, 0);
 	ConditionVariableInit(&db->finished);

@@ -55,6 +55,8 @@ typedef struct JsNews
 	int64		last;
 } JsNews;
 
+#define JS_LEFT_NOTHING 1024
+
 typedef struct JsDatabase
 {
 	/* by lock */
@@ -110,6 +112,12 @@ typedef struct JsDatabase
 	/* something has come to hooks that is not in their rows */
 	pg_atomic_uint32 hooks_dirty;
 
+	/*
+	 * runs that have left no row, or are about to: by id modulo the size, the
+	 * rest of the id and the owner (shmem_left.c)
+	 */
+	pg_atomic_uint64 left_nothing[JS_LEFT_NOTHING];
+
 	/* sessions in wait_run() */
 	pg_atomic_uint32 waiters;
 	ConditionVariable finished;
@@ -148,6 +156,7 @@ typedef struct JsMail
 	int32		attempt;
 	int64		timeout;		/* of this attempt, in microseconds; 0: none */
 	bool		shares;			/* may share its transaction with others */
+	bool		may_leave_nothing;	/* if it succeeds (run/keep.c) */
 	JsCancel	cancel;			/* set while it is current */
 } JsMail;
 
@@ -327,6 +336,13 @@ extern bool js_database_is_clear(Oid dboid, int64 patience);
 extern void js_database_unhold(Oid dboid, bool gone);
 extern void js_database_note_prepared(Oid dboid);
 extern bool js_database_has_prepared(Oid dboid);
+
+/* shmem_left.c */
+extern bool js_left_nothing_note(int64 run_id, Oid owner);
+extern void js_left_nothing_withdraw(int64 run_id, Oid owner);
+extern bool js_left_nothing(int64 run_id, Oid *owner);
+
+/* shmem_database.c */
 extern void js_database_tell(Oid dboid, const JsNews *news, int count,
 							 bool overflow);
 extern int	js_database_take_news(JsDatabase *db, JsNews *news, bool *overflow);

@@ -68,6 +68,8 @@ reset_database(JsDatabase *db, Oid dboid)
 	db->startup_fired = false;
 	for (int ring = 0; ring < lengthof(db->expiring); ring++)
 		pg_atomic_write_u32(&db->expiring[ring], JS_NO_SEGMENT);
+	for (int i = 0; i < JS_LEFT_NOTHING; i++)
+		pg_atomic_write_u64(&db->left_nothing[i], 0);
 	SpinLockAcquire(&db->mutex);
 	db->news_count = 0;
 	db->news_overflow = false;

@@ -62,6 +62,9 @@ CREATE TABLE jobsched_internal.job (
 	on_failure text,
 	-- how long a run may take, of a job made of steps
 	deadline interval,
+	-- which runs leave a row of history, and for how long at most (src/run/keep.c)
+	keep text NOT NULL DEFAULT 'all' CHECK (keep = ANY (ARRAY['all', 'failures'])),
+	keep_for interval,
 	-- the jobs that it comes after, and their last successes when that was said
 	after_jobs bigint[],
 	after_seen bigint[],
@@ -185,6 +188,19 @@ CREATE TABLE jobsched_internal.job_state (
 	after_runs bigint[]
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
+-- Commands that were replaced, for runs that have executed them: each holds for the
+-- revisions of its job from since to revision (src/store/store_command.c).
+CREATE TABLE jobsched_internal.job_command (
+	job_id bigint NOT NULL,
+	revision bigint NOT NULL,
+	since bigint NOT NULL,
+	owner oid NOT NULL,
+	-- NULL: it had none
+	command text,
+	replaced_at timestamptz NOT NULL,
+	PRIMARY KEY (job_id, revision)
+);
+
 CREATE FUNCTION jobsched.create_job(
 	name text,
 	schedule text DEFAULT NULL,
@@ -222,6 +238,8 @@ CREATE FUNCTION jobsched.create_job(
 	on_success text DEFAULT NULL,
 	on_failure text DEFAULT NULL,
 	deadline interval DEFAULT NULL,
+	keep text DEFAULT 'all',
+	keep_for interval DEFAULT NULL,
 	url text DEFAULT NULL,
 	method text DEFAULT NULL,
 	headers jsonb DEFAULT NULL,
@@ -278,6 +296,8 @@ CREATE FUNCTION jobsched.alter_job(
 	on_success text DEFAULT NULL,
 	on_failure text DEFAULT NULL,
 	deadline interval DEFAULT NULL,
+	keep text DEFAULT NULL,
+	keep_for interval DEFAULT NULL,
 	url text DEFAULT NULL,
 	method text DEFAULT NULL,
 	headers jsonb DEFAULT NULL,
@@ -377,6 +397,8 @@ SELECT j.job_id,
 	j.on_success,
 	j.on_failure,
 	j.deadline,
+	j.keep,
+	j.keep_for,
 	CASE WHEN j.after_jobs IS NOT NULL THEN jobsched_internal.after_names(j.job_id, false) END AS after,
 	CASE WHEN j.after_jobs IS NOT NULL THEN jobsched_internal.after_names(j.job_id, true) END AS waiting_for,
 	j.enabled,
@@ -451,6 +473,8 @@ COMMENT ON COLUMN jobsched.jobs.max_concurrency IS 'how many of its runs are exe
 COMMENT ON COLUMN jobsched.jobs.on_success IS 'a function that is called when a run has succeeded';
 COMMENT ON COLUMN jobsched.jobs.on_failure IS 'a function that is called when a run has failed, timed out or is lost, after its last attempt';
 COMMENT ON COLUMN jobsched.jobs.deadline IS 'of a job made of steps: how long after its start a run ends as timed_out, with all its steps';
+COMMENT ON COLUMN jobsched.jobs.keep IS 'which runs leave a row: all, or failures: a success that nobody waits for leaves none';
+COMMENT ON COLUMN jobsched.jobs.keep_for IS 'how long rows of its runs are kept at most after their end; NULL: as long as jobsched.history_retention and failure_retention say';
 COMMENT ON COLUMN jobsched.jobs.after IS 'the jobs that it comes after; NULL: none';
 COMMENT ON COLUMN jobsched.jobs.waiting_for IS 'those of them that have not succeeded since it ran after them last';
 COMMENT ON COLUMN jobsched.jobs.scheduled_runs IS 'runs that the schedule has made since the job was created; max_runs is their limit';

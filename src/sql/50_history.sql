@@ -44,6 +44,10 @@ CREATE TABLE jobsched_internal.history (
 	workflow text,
 	wait_for text[],
 	wait_timeout interval,
+	-- of its job when it was executed (src/store/store_command.c), and what the last
+	-- statement of a command has said
+	job_revision bigint,
+	command_tag text,
 	PRIMARY KEY (run_id, segment)
 ) PARTITION BY LIST (segment);
 CREATE INDEX history_job ON jobsched_internal.history (job_id, run_id);
@@ -76,6 +80,9 @@ CREATE TABLE jobsched_internal.attempt (
 	PRIMARY KEY (run_id, attempt, segment)
 ) PARTITION BY LIST (segment);
 CREATE INDEX attempt_job ON jobsched_internal.attempt (job_id, run_id);
+
+CREATE FUNCTION jobsched_internal.command_of(job_id bigint, revision bigint) RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 5 AS 'MODULE_PATHNAME', 'jobsched_command_of';
 
 CREATE VIEW jobsched.runs WITH (security_invoker) AS
 SELECT r.run_id,
@@ -129,7 +136,10 @@ SELECT r.run_id,
 	CASE WHEN jobsched_internal.may_read(r.owner, r.handler IS NOT NULL) THEN r.error_context END AS error_context,
 	CASE WHEN r.status = 'running' THEN (SELECT w.pid
 		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
-		ELSE r.worker_pid END AS worker_pid
+		ELSE r.worker_pid END AS worker_pid,
+	r.command_tag,
+	CASE WHEN jobsched_internal.may_see(r.owner) AND r.handler IS NULL AND r.request IS NULL
+		THEN jobsched_internal.command_of(r.job_id, r.job_revision) END AS command
 FROM (
 	SELECT q.run_id, q.job_id, q.owner, CASE q.status WHEN 'waiting' THEN 'running' ELSE q.status END AS status,
 		q.reason, q.source, q.attempt, q.priority,
@@ -142,7 +152,8 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id, q.optional, q.wait_for
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id, q.optional, q.wait_for,
+		CASE WHEN q.attempt < 0 THEN q.run_id END AS job_revision, CASE WHEN q.attempt < 0 THEN q.status END AS command_tag
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
@@ -150,7 +161,8 @@ FROM (
 		h.finished_at, h.missed_count, h.keys, h.args, h.request, h.handler, h.result,
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid,
-		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional, h.wait_for
+		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional, h.wait_for,
+		h.job_revision, h.command_tag
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
 	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id,
@@ -166,6 +178,8 @@ COMMENT ON COLUMN jobsched.runs.optional IS 'whether its parent can succeed thou
 COMMENT ON COLUMN jobsched.runs.run_at IS 'when it is, or was, to start; of a retrying run when its next attempt is to begin';
 COMMENT ON COLUMN jobsched.runs.error IS 'why it failed; of a retrying run why its last attempt did; this, error_detail, error_hint and error_context of a callback are only for the owner';
 COMMENT ON COLUMN jobsched.runs.source IS 'what asked for the run: schedule, startup, trigger, backfill, retry (retry_run(), redrive()), callback (on_success, on_failure), batch (trigger_batch(): it executes nothing, and ends when its members have), step (the run of the job that it is a step of) or item (the run of the step that it is an element of, or that runs its job)';
+COMMENT ON COLUMN jobsched.runs.command_tag IS 'what the last statement of a command has said, such as SELECT 5 or INSERT 0 1; of a run that has succeeded';
+COMMENT ON COLUMN jobsched.runs.command IS 'of a run that has ended: the command as it was executed, for who may see the job''s; NULL if it was none, or is not known any more';
 COMMENT ON COLUMN jobsched.runs.request IS 'what it sends, if that is not its job''s request';
 COMMENT ON COLUMN jobsched.runs.handler IS 'what it executes, if it is a callback';
 COMMENT ON COLUMN jobsched.runs.args IS 'its arguments; those of a callback hold a response, and are only for the owner';

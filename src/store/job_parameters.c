@@ -33,6 +33,7 @@ static const char *const modes[] = {"auto", "transaction", "autocommit", NULL};
 static const char *const backoffs[] = {"exponential", "linear", "fixed", NULL};
 static const char *const overlaps[] = {"skip", "queue", "allow", "replace", NULL};
 static const char *const misfires[] = {"once", "skip", "all", NULL};
+static const char *const keeps[] = {"all", "failures", NULL};
 
 #define PARAMETER(name) #name, offsetof(JsJob, name), sizeof(((JsJob *) NULL)->name)
 #define BOUNDS(from, to) .least = (from), .most = (to)
@@ -104,6 +105,8 @@ const JsJobParameter js_job_parameters[] = {
 	{PARAMETER(on_success), JS_JOB_ON_SUCCESS, TEXT, WHOLE | REMOVABLE | STEP},
 	{PARAMETER(on_failure), JS_JOB_ON_FAILURE, TEXT, WHOLE | REMOVABLE | STEP},
 	{PARAMETER(deadline), JS_JOB_DEADLINE, SPAN, 0, BOUNDS(0, LONGEST)},
+	{PARAMETER(keep), JS_JOB_KEEP, CHOICE, 0, ONE_OF(keeps, JS_KEEP_ALL)},
+	{PARAMETER(keep_for), JS_JOB_KEEP_FOR, SPAN, 0, BOUNDS(0, LONGEST)},
 	{NULL}
 };
 

@@ -100,6 +100,13 @@ typedef enum JsMisfire
 	JS_MISFIRE_ALL
 } JsMisfire;
 
+/* Which runs leave a row of history (run/keep.c). */
+typedef enum JsKeep
+{
+	JS_KEEP_ALL,
+	JS_KEEP_FAILURES
+} JsKeep;
+
 /* When a run may start that waits for others (doc/workflows.md). */
 typedef enum JsAfterWhen
 {
@@ -152,6 +159,9 @@ typedef struct JsJob
 	char	   *on_failure;
 	int64		deadline;		/* of a run of a job made of steps,
 								 * microseconds; 0: none */
+	JsKeep		keep;
+	int64		keep_for;		/* rows of history, microseconds; 0: as long
+								 * as their ring does */
 	int64	   *after_jobs;		/* the jobs that it comes after; NULL: none */
 	int32		nafter_jobs;
 	int64	   *after_seen;		/* their last successes when that was said */
@@ -367,6 +377,8 @@ typedef struct JsOutcome
 	const char *error_hint;
 	const char *error_context;
 	Jsonb	   *result;
+	const char *command_tag;	/* of the last statement of a command; NULL:
+								 * it was none, or has not come to its end */
 	int64		retry_after;	/* microseconds that a server has asked for;
 								 * 0: none */
 	bool		only_looked;	/* it was no attempt: a step has looked, and
@@ -415,6 +427,7 @@ typedef struct JsEnding
 	int			lines_before;	/* the attempt may have left so many already */
 	const JsResponse *response; /* NULL: it was no HTTP request, or none was
 								 * sent */
+	bool		leaves_nothing; /* in history and what goes with it (keep.c) */
 } JsEnding;
 
 /* of which owners */
@@ -508,9 +521,17 @@ extern void js_runs_leave(const JsEnding *endings, int count);
 extern void js_runs_visit_children(int64 parent_run_id, Snapshot snapshot, JsRunVisitor visit, void *arg);
 extern int	js_runs_children(int64 parent_run_id, int64 from, int64 *ids, int most);
 
+/* commands that were replaced (store_command.c) */
+extern void js_command_keep(const JsJob *job, TimestampTz now);
+extern char *js_command_find(int64 job_id, int64 revision, Oid *owner, bool *current);
+extern void js_commands_forget_of(int64 job_id);
+extern int64 js_commands_forget_some(int64 from, TimestampTz limit);
+
 /* what has ended (store_history.c) */
 extern void js_attempts_finish(const JsEnding *endings, int count);
 extern void js_history_insert(const JsRun *run, const JsOutcome *outcome);
+extern int64 js_history_expire_some(int segment, int64 job_id, TimestampTz before,
+									int64 from, int *room);
 extern int64 js_run_next_id(void);
 extern int64 js_run_last_id(void);
 extern JsRunStatus js_run_status_argument(const char *name);

@@ -62,6 +62,7 @@
 #include "catalog/indexing.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "shmem/clock.h"
 #include "shmem/shmem.h"
 #include "store/catalog.h"
 #include "store/store.h"
@@ -79,7 +80,8 @@ enum HistoryColumn
 	HISTORY_ERROR_DETAIL, HISTORY_ERROR_HINT, HISTORY_ERROR_CONTEXT,
 	HISTORY_KEYS, HISTORY_ARGS, HISTORY_RESULT, HISTORY_HANDLER,
 	HISTORY_REQUEST, HISTORY_TRACEPARENT, HISTORY_PARENT_RUN_ID,
-	HISTORY_OPTIONAL, HISTORY_WORKFLOW, HISTORY_WAIT_FOR, HISTORY_WAIT_TIMEOUT
+	HISTORY_OPTIONAL, HISTORY_WORKFLOW, HISTORY_WAIT_FOR, HISTORY_WAIT_TIMEOUT,
+	HISTORY_JOB_REVISION, HISTORY_COMMAND_TAG
 };
 
 enum AttemptColumn
@@ -118,8 +120,11 @@ enum RingColumn
  */
 
 static void
-outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *row)
+outcome_to_row(const JsEnding *ending, int segment, JsRow *row)
 {
+	const JsRun *run = ending->run;
+	const JsOutcome *outcome = ending->outcome;
+
 	js_row_init(row);
 	js_row_set(row, HISTORY_RUN_ID, Int64GetDatum(run->run_id));
 	js_row_set(row, HISTORY_SEGMENT, Int16GetDatum(segment));
@@ -161,6 +166,10 @@ outcome_to_row(const JsRun *run, const JsOutcome *outcome, int segment, JsRow *r
 		js_row_set_text(row, HISTORY_WORKFLOW, js_workflow_name(run->workflow));
 	js_row_set_array(row, HISTORY_WAIT_FOR, run->wait_for);
 	js_row_set_interval(row, HISTORY_WAIT_TIMEOUT, run->wait_timeout);
+	/* Only what has executed something knows as what its job was then. */
+	if (ending->job != NULL && outcome->started_at != DT_NOBEGIN)
+		js_row_set(row, HISTORY_JOB_REVISION, Int64GetDatum(ending->job->revision));
+	js_row_set_text(row, HISTORY_COMMAND_TAG, outcome->command_tag);
 }
 
 static void
@@ -419,7 +428,7 @@ insert_ending(Segment *segment, const JsEnding *ending)
 
 	if (ending->next == NULL)
 	{
-		outcome_to_row(ending->run, ending->outcome, segment->number, &row);
+		outcome_to_row(ending, segment->number, &row);
 		put_segment_row(segment, &segment->history, "history", &row, indexed_as(ending->run));
 	}
 	else if (!waits_for_children(ending) && !ending->outcome->only_looked)
@@ -446,7 +455,7 @@ insert_endings(const JsEnding *endings, int count, int ring)
 
 	segment.number = current_segment(ring);
 	for (int i = 0; i < count; i++)
-		if (ring_of(&endings[i]) == ring)
+		if (ring_of(&endings[i]) == ring && !endings[i].leaves_nothing)
 			insert_ending(&segment, &endings[i]);
 	close_table(&segment.history);
 	close_table(&segment.attempt);
@@ -462,6 +471,8 @@ void
 js_attempts_finish(const JsEnding *endings, int count)
 {
 	js_runs_leave(endings, count);
+	if (count == 1 && endings->leaves_nothing)
+		return;
 	for (int ring = 0; ring < JS_RINGS; ring++)
 		if (count > 1 || ring_of(endings) == ring)
 			insert_endings(endings, count, ring);
@@ -625,6 +636,16 @@ js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome)
 	return find(run_id, history_left_from_row, run, outcome);
 }
 
+/* Whether a row is older than its job wants it to be: it may be deleted at any time. */
+static bool
+is_expired(const JsRun *head, const JsOutcome *outcome)
+{
+	JsJob		job;
+
+	return js_job_read_head(head->job_id, &job) && job.keep_for > 0 &&
+		outcome->finished_at < js_clock_now() - job.keep_for;
+}
+
 /*
  * Only whose it was and how it ended, whatever the size of the rest.  To be named
  * as a parent, under js_dependency_lock(), it must not be about to be removed.
@@ -639,7 +660,8 @@ js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *stat
 	if (!to_be_named)
 		found = find(run_id, history_head_from_row, head, &outcome);
 	for (int ring = 0; to_be_named && !found && ring < JS_RINGS; ring++)
-		found = find_in_ring(ring, expiring_segment(ring), run_id, history_head_from_row, head, &outcome);
+		found = find_in_ring(ring, expiring_segment(ring), run_id, history_head_from_row, head, &outcome) &&
+			!is_expired(head, &outcome);
 	if (found)
 		*status = outcome.status;
 	return found;
@@ -1311,6 +1333,108 @@ bool
 js_history_keeps_job(int64 job_id)
 {
 	return keeps("history_kept_job_id_run_id_idx", HISTORY_JOB_ID, job_id);
+}
+
+/* ------------------------------------------------------------------------
+ * What its job does not want for so long (sched_keep.c)
+ * ------------------------------------------------------------------------
+ */
+
+/* Rows of a run in one table that goes with history, all segments of a ring. */
+static void
+delete_beside(const char *table, int ring, const int64 *run_ids, int count)
+{
+	for (int segment = ring * 100; segment < ring * 100 + JS_SEGMENTS; segment++)
+	{
+		Relation	rel = js_table_open(segment_name(table, segment, ""), RowExclusiveLock);
+		char	   *index = segment_name(table, segment, "_pkey");
+
+		for (int i = 0; i < count; i++)
+		{
+			ScanKeyData key;
+			SysScanDesc scan;
+			HeapTuple	tuple;
+
+			js_scan_int64(&key, 1, BTEqualStrategyNumber, run_ids[i]);
+			scan = js_table_scan_key(rel, index, &key, 1);
+			while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+				if (js_tuple_lock_if_free(rel, tuple))
+					CatalogTupleDelete(rel, &tuple->t_self);
+			systable_endscan(scan);
+		}
+		table_close(rel, RowExclusiveLock);
+	}
+}
+
+/* Messages, responses and attempts may be in other segments than the run's row. */
+static void
+delete_all_beside(const int64 *run_ids, int count)
+{
+	for (int ring = 0; ring < JS_RINGS; ring++)
+	{
+		delete_beside("run_log", ring, run_ids, count);
+		delete_beside("http_response", ring, run_ids, count);
+	}
+	delete_beside("attempt", 1, run_ids, count);
+}
+
+/* Whether a row may go: it has expired, and nobody needs or holds it. */
+static bool
+may_expire(Relation rel, HeapTuple tuple, const JsRow *row, TimestampTz before, Needed *last)
+{
+	return js_row_timestamp(row, HISTORY_FINISHED_AT) < before && !is_kept(rel, tuple, last) &&
+		js_tuple_lock_if_free(rel, tuple) && !is_kept(rel, tuple, last);
+}
+
+/*
+ * Deletes what the runs of a job have left that ended before an instant and are in a
+ * segment, in the order of their ids from one on; so much of it as a step may do.  Returns
+ * the run to go on with; 0: that was all.  What was queued later has not ended
+ * before it either.  *room: how many runs may be deleted; those that are go off it.
+ */
+int64
+js_history_expire_some(int segment, int64 job_id, TimestampTz before, int64 from, int *room)
+{
+	Relation	rel = open_history(segment, RowExclusiveLock);
+	Relation	index = index_open(js_table_oid(segment_name("history", segment, "_job_id_run_id_idx")),
+								   AccessShareLock);
+	int64		deleted[MOST_ROWS];
+	int			ndeleted = 0;
+	int64		next = 0;
+	int			seen = 0;
+	Needed		last = {0};
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&keys[0], HISTORY_JOB_ID, BTEqualStrategyNumber, job_id);
+	js_scan_int64(&keys[1], HISTORY_RUN_ID, BTGreaterEqualStrategyNumber, from);
+	scan = systable_beginscan_ordered(rel, index, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		JsRow		row;
+
+		CHECK_FOR_INTERRUPTS();
+		js_row_get(&row, tuple, rel);
+		if (js_row_timestamp(&row, HISTORY_QUEUED_AT) >= before)
+			break;
+		if (ndeleted == Min(*room, MOST_ROWS) || seen++ == MOST_LOOKED_UP)
+		{
+			next = history_run_id(rel, tuple);
+			break;
+		}
+		if (!may_expire(rel, tuple, &row, before, &last))
+			continue;
+		deleted[ndeleted++] = history_run_id(rel, tuple);
+		CatalogTupleDelete(rel, &tuple->t_self);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, RowExclusiveLock);
+	if (ndeleted > 0)
+		delete_all_beside(deleted, ndeleted);
+	*room -= ndeleted;
+	return next;
 }
 
 /* The segment to which a ring moves on; until then it has the oldest rows. */

@@ -267,6 +267,19 @@ js_job_lock(int64 job_id)
 	table_close(rel, NoLock);
 }
 
+/* Runs have executed what is being replaced, and history may be asked for it. */
+static void
+keep_command(Relation rel, HeapTuple old, const JsJob *job)
+{
+	JsJob		before;
+
+	js_job_from_tuple(rel, old, &before);
+	if (before.command == job->command ||
+		(before.command != NULL && job->command != NULL && strcmp(before.command, job->command) == 0))
+		return;
+	js_command_keep(&before, js_clock_now());
+}
+
 void
 js_job_update(const JsJob *job)
 {
@@ -277,6 +290,7 @@ js_job_update(const JsJob *job)
 
 	if (!HeapTupleIsValid(old))
 		elog(ERROR, "job " INT64_FORMAT " has vanished", job->job_id);
+	keep_command(rel, old, job);
 	job_to_row(job, &row);
 	js_table_update(rel, old, &row);
 	systable_endscan(scan);
@@ -788,5 +802,6 @@ void
 js_job_forget(int64 job_id)
 {
 	js_table_delete("job_state", "job_state_pkey", job_id);
+	js_commands_forget_of(job_id);
 	js_table_delete("job", "job_pkey", job_id);
 }

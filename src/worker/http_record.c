@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "run/finish.h"
 #include "run/http_job.h"
+#include "run/keep.h"
 #include "run/children.h"
 #include "run/retry.h"
 #include "shmem/clock.h"
@@ -390,6 +391,7 @@ describe(JsRecording *recording, JsEnding *ending)
 		ending->response = &recording->response;
 	if (recording->goes_on)
 		ending->next = &recording->next;
+	ending->leaves_nothing = js_keep_nothing(ending, recording->transfer->mail.may_leave_nothing);
 }
 
 static void

@@ -46,6 +46,7 @@
 #include "run/execsql.h"
 #include "run/finish.h"
 #include "run/item_runs.h"
+#include "run/keep.h"
 #include "run/procedure.h"
 #include "run/retry.h"
 #include "run/step_job.h"
@@ -122,6 +123,7 @@ js_worker_ending(const JsWork *work)
 	ending.next = work->goes_on ? &work->next : NULL;
 	ending.lines = work->lines;
 	ending.nlines = work->nlines;
+	ending.leaves_nothing = js_keep_nothing(&ending, work->mail.may_leave_nothing);
 	return ending;
 }
 
@@ -230,7 +232,7 @@ run_handler(const JsWork *work)
 
 /* What the run is for; returns its result. */
 static Jsonb *
-perform(const JsWork *work)
+perform(JsWork *work)
 {
 	const JsJob *job = work->job;
 
@@ -250,7 +252,7 @@ perform(const JsWork *work)
 	if (job->handler != NULL)
 		return run_handler(work);
 	if (job->steps == NULL)
-		return js_command_run(job->command, job->mode, js_run_context);
+		return js_command_run(job->command, job->mode, js_run_context, &work->outcome.command_tag);
 	js_step_runs_queue(job, &work->run);
 	return NULL;
 }
@@ -405,6 +407,7 @@ js_worker_outcome_from_error(JsWork *work)
 	leave_if_no_end(&work->run);
 	outcome->status = status_from_error(error, work->run.run_id, &outcome->reason);
 	outcome->result = NULL;
+	outcome->command_tag = NULL;
 	outcome->only_looked = false;
 	outcome->finished_at = js_clock_now();
 	outcome->sqlstate = js_sqlstate(error->sqlerrcode);

@@ -61,7 +61,8 @@ sql_as($node, $db, 'victim', q{
 		jobsched.set_alert('hush', '{tells}', '{hush}', metadata => '{"a": "hush"}');
 	SELECT jobsched.create_job('fails', '0 0 1 1 *', args => '{"a": "hush"}', keys => '{hush:1}', queue => 'hush', max_attempts => 2,
 		retry_delays => '{00:00:00}', retry_on => '{all}', command => $$DO 'BEGIN RAISE NOTICE ''hush''; RAISE ''hush''; END'$$);
-	SELECT jobsched.create_job('succeeds', command => $$SELECT 'hush' AS a$$);
+	SELECT jobsched.create_job('succeeds', command => $$SELECT 'hush before'$$);
+	SELECT jobsched.alter_job('succeeds', command => $$SELECT 'hush' AS a$$);
 	SELECT jobsched.create_job('goes on', command => $$SELECT jobsched.progress(1, 2, 'hush'), pg_sleep(3600)$$);
 	SELECT jobsched.create_job('calls', url => 'http://127.0.0.1:9/', args => '{"a": "hush"}', on_failure => 'app.told', max_attempts => 1);
 	SELECT jobsched.create_job('calls slowly', url => 'http://127.0.0.1:9/', args => '{"a": "hush"}', on_failure => 'app.told_slowly', max_attempts => 1);
