@@ -26,6 +26,7 @@
 #include "access/detoast.h"
 #include "access/xact.h"
 #include "base/guard.h"
+#include "base/sqlstate.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -251,7 +252,7 @@ made_result(Making *making)
 
 	if (error == NULL)
 		return fits(VARSIZE(making->result)) ? making->result : NULL;
-	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	if (js_is_limit(error->sqlerrcode))
 		drop_too_large("the result");
 	else
 		drop_result(error->message);
