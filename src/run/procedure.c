@@ -50,7 +50,7 @@
  *		WHEN OTHERS around a sleep			does not catch it (57014); who catches it by
  *											name gets no further: the run is suspended
  *											whatever he does then, and nothing of it stays
- *		snooze()							55000: it is about one execution
+ *		snooze()							JS055: it is about one execution
  *		a procedure that is SECURITY		2D000: there CALL can commit nothing
  *			DEFINER or has SET, a function
  *		a step in a step					2D000, for the same reason
@@ -67,7 +67,7 @@
  * A step is known by its name, which must not depend on how often or when something is
  * executed.  A name that comes twice in one execution would find the memo of the first:
  * it is refused (42710), rather than numbered, since numbers depend on the order of a
- * loop.  A memo of another function or of other arguments is refused too (55000).
+ * loop.  A memo of another function or of other arguments is refused too (JS055).
  *
  * WHAT KILL -9 LEAVES
  *

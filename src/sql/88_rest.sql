@@ -30,14 +30,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
 	SELECT j.* FROM jobsched.jobs j WHERE j.job_id = $1.job_id;
 END;
-COMMENT ON FUNCTION jobsched.job(jobsched.runs) IS 'The job of a run; none if it has been dropped.';
-
-CREATE FUNCTION jobsched.job(jobsched.dead_letters) RETURNS SETOF jobsched.jobs
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
-BEGIN ATOMIC
-	SELECT j.* FROM jobsched.jobs j WHERE j.job_id = $1.job_id;
-END;
-COMMENT ON FUNCTION jobsched.job(jobsched.dead_letters) IS 'The job of a run that has failed; none if it has been dropped.';
+COMMENT ON FUNCTION jobsched.job IS 'The job of a run; none if it has been dropped.';
 
 CREATE FUNCTION jobsched.runs(jobsched.jobs) RETURNS SETOF jobsched.runs
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000

@@ -373,7 +373,7 @@ like(warning_of('INSERT INTO other.t VALUES (1)'), qr/^\S+ WARNING:  42501/, 'no
 is(psql('SELECT count(*) FROM other.t'), '2', 'the change is made');
 # Whoever may create triggers on a table must not get at more of its owner.
 app(q{SELECT jobsched.alter_job('order', command => 'SELECT 1')});
-like(warning_of('INSERT INTO app.items VALUES (4)', 'app'), qr/^\S+ WARNING:  55000.*job "order" of role "app" has no url/, 'a webhook triggers nothing but requests');
+like(warning_of('INSERT INTO app.items VALUES (4)', 'app'), qr/^\S+ WARNING:  JS055.*job "order" of role "app" has no url/, 'a webhook triggers nothing but requests');
 like(error_of($node, $db, qq{
 	CREATE TABLE app.told (id int);
 	CREATE TRIGGER hook AFTER INSERT ON app.told FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('$url', '{"X": "{{secret.token}}"}')}, 'app'),
