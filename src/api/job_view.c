@@ -44,7 +44,10 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(jobsched_write_job);
@@ -175,6 +178,19 @@ find_http_parameter(const char *name)
 			 errhint("The keys are url, method, headers, body, body_text, sign_with, connect_timeout, success_codes and max_redirects.")));
 }
 
+/* As an argument; a time is also taken as the view shows it, a number of milliseconds. */
+static Datum
+request_value(const JsHttpParameter *parameter, JsonbValue *value)
+{
+	Interval   *span;
+
+	if (parameter->kind != JS_PARAMETER_SPAN || value->type != jbvNumeric)
+		return js_step_value(parameter->name, value, parameter->kind);
+	span = palloc0(sizeof(Interval));
+	span->time = (int64) DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric))) * 1000;
+	return IntervalPGetDatum(span);
+}
+
 /* The request as the view shows it: an object whose keys are parameters. */
 static void
 take_request(Jsonb *request, JsJobDefinition *def)
@@ -194,7 +210,7 @@ take_request(Jsonb *request, JsJobDefinition *def)
 		if (token == WJB_KEY)
 			parameter = find_http_parameter(pnstrdup(value.val.string.val, value.val.string.len));
 		else if (token == WJB_VALUE && value.type != jbvNull)
-			js_http_argument_take(parameter, js_step_value(parameter->name, &value, parameter->kind), &def->http);
+			js_http_argument_take(parameter, request_value(parameter, &value), &def->http);
 	}
 	def->has_http = js_http_is_anything_given(&def->http);
 	def->whole_request = true;
