@@ -237,12 +237,12 @@ resolve_job_of(Oid owner, const char *name, JsJob *job)
 	}
 	if (js_may_manage(owner))
 		foreach(lc, js_jobs_named(name))
-		{
-			const JsJob *candidate = lfirst(lc);
+	{
+		const JsJob *candidate = lfirst(lc);
 
-			if (candidate->owner == owner && js_job_read(candidate->job_id, job))
-				return;
-		}
+		if (candidate->owner == owner && js_job_read(candidate->job_id, job))
+			return;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("job \"%s\" of role \"%s\" does not exist", name, GetUserNameFromId(owner, false))));
