@@ -65,7 +65,6 @@ SELECT jobsched.trigger('step', after => ARRAY[:first, NULL]);
 SELECT jobsched.trigger('step', after => ARRAY[0]);
 SELECT jobsched.trigger('step', after => '{-1,9223372036854775807}');
 SELECT jobsched.trigger('step', after => ARRAY[:first], after_when => 'always');
-SELECT jobsched.trigger('step', after => ARRAY[:first], after_when => NULL);
 SELECT jobsched.trigger_many('step', '{NULL}', after => '{0}');
 SELECT jobsched.http_get('http://127.0.0.1:1/', after => '{0}');
 SELECT jobsched.trigger('step', after => ARRAY(SELECT generate_series(1, 100001)));

@@ -20,8 +20,6 @@ SELECT jobsched.create_job('work', handler => 'children.work') AS work \gset
 SELECT jobsched.trigger('work', child => true);
 SELECT jobsched.trigger('work', child => true, optional => true);
 SELECT jobsched.trigger('work', optional => true);
-SELECT jobsched.trigger('work', child => NULL);
-SELECT jobsched.trigger('work', optional => NULL);
 SELECT jobsched.trigger_many('work', '{NULL}', child => true);
 SELECT jobsched.trigger_many('work', '{NULL}', optional => true);
 SELECT jobsched.http_request('GET', 'http://127.0.0.1:9/', child => true);

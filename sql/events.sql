@@ -71,7 +71,6 @@ SELECT jobsched.trigger('step', wait_for => '{go}', wait_timeout => '1 month');
 SELECT jobsched.send_event(NULL);
 SELECT jobsched.send_event('');
 SELECT jobsched.send_event(repeat('x', 256));
-SELECT jobsched.send_event('go', keep => NULL);
 SELECT jobsched.send_event('go', keep => '-1 s');
 SELECT jobsched.send_event('go', keep => '367 days');
 SELECT jobsched.send_event('go', run_id => 0);

@@ -7,7 +7,7 @@ SELECT jobsched.create_job('hooked', command => 'SELECT 1') > 0 AS ok, jobsched.
 
 -- A token is shown once.
 SELECT jobsched.create_hook('by-token', 'hooked') ~ '^jsh_[A-Za-z0-9_-]{43}$' AS token;
-SELECT jobsched.create_hook('by-signature', 'hooked', verify => 'github', secret => 'signing', keep_headers => '{X-GitHub-Event}', rate => NULL) IS NULL AS none;
+SELECT jobsched.create_hook('by-signature', 'hooked', verify => 'github', secret => 'signing', keep_headers => '{X-GitHub-Event}', rate => 0) IS NULL AS none;
 SELECT jobsched.create_hook('by-header', event => 'came', verify => 'hmac', secret => 'signing', header => 'X-Hmac', dedupe => '$.id', tolerance => '1 min', max_size => 100) IS NULL AS none;
 SELECT name, owner, job, event, verify, secret, header, dedupe, tolerance, keep_headers, max_size, rate, accepted, refused, last_refusal
 FROM jobsched.hooks ORDER BY name;
@@ -27,7 +27,6 @@ FROM (VALUES
 	($$create_hook('new', 'missing')$$),
 	($$create_hook('new', event => '')$$),
 	($$create_hook('new', 'hooked', verify => 'sha1')$$),
-	($$create_hook('new', 'hooked', verify => NULL)$$),
 	($$create_hook('new', 'hooked', verify => 'stripe')$$),
 	($$create_hook('new', 'hooked', verify => 'stripe', secret => 'missing')$$),
 	($$create_hook('new', 'hooked', verify => 'stripe', secret => 'no name')$$),
@@ -38,7 +37,6 @@ FROM (VALUES
 	($$create_hook('new', 'hooked', dedupe => 'x a')$$),
 	($$create_hook('new', 'hooked', dedupe => '$.')$$),
 	($$create_hook('new', 'hooked', dedupe => repeat('x', 201))$$),
-	($$create_hook('new', 'hooked', tolerance => NULL)$$),
 	($$create_hook('new', 'hooked', tolerance => '-1 s')$$),
 	($$create_hook('new', 'hooked', tolerance => '2 days')$$),
 	($$create_hook('new', 'hooked', keep_headers => '{NULL}')$$),
@@ -48,13 +46,11 @@ FROM (VALUES
 	($$create_hook('new', event => 'came', keep_headers => '{x-a}')$$),
 	($$create_hook('new', 'hooked', max_size => 0)$$),
 	($$create_hook('new', 'hooked', max_size => 20000000)$$),
-	($$create_hook('new', 'hooked', max_size => NULL)$$),
-	($$create_hook('new', 'hooked', rate => 0)$$),
+	($$create_hook('new', 'hooked', rate => -1)$$),
 	($$rotate_hook('missing')$$),
 	($$rotate_hook('by-signature')$$),
 	($$rotate_hook('by-token', '-1 s')$$),
 	($$rotate_hook('by-token', '367 days')$$),
-	($$rotate_hook('by-token', NULL)$$),
 	($$drop_hook('missing')$$),
 	($$drop_hook(NULL)$$),
 	($$hook_wrapper('missing', 'public')$$),

@@ -11,8 +11,6 @@ SELECT jobsched.trigger('keyed', idempotency_key => '');
 SELECT jobsched.trigger('keyed', idempotency_key => repeat('k', 201));
 SELECT jobsched.trigger('keyed', idempotency_key => repeat('ä', 101));
 SELECT jobsched.trigger('keyed', idempotency_key => 'k', on_conflict => 'ignore');
-SELECT jobsched.trigger('keyed', idempotency_key => 'k', on_conflict => NULL);
-SELECT jobsched.trigger('keyed', idempotency_key => 'k', idempotency_period => NULL);
 SELECT jobsched.trigger('keyed', idempotency_key => 'k', idempotency_period => '0');
 SELECT jobsched.trigger('keyed', idempotency_key => 'k', idempotency_period => '-1 s');
 SELECT jobsched.trigger('keyed', idempotency_key => 'k', idempotency_period => '1 month');

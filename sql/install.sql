@@ -65,7 +65,10 @@ SELECT c.oid::regclass AS without_primary_key FROM pg_class c
 WHERE c.relnamespace = 'jobsched_internal'::regnamespace AND c.relkind IN ('r', 'p')
 	AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary);
 SELECT t.tgrelid::regclass AS "table", t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-WHERE c.relnamespace::regnamespace::text LIKE 'jobsched%' ORDER BY t.tgrelid::regclass::text;
+WHERE c.relnamespace::regnamespace::text LIKE 'jobsched%' AND c.relkind <> 'v' ORDER BY t.tgrelid::regclass::text;
+-- A view is written by a trigger, or refuses to be.
+SELECT c.oid::regclass AS view, t.tgname FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid
+WHERE c.relnamespace = 'jobsched'::regnamespace AND c.relkind = 'v' AND t.tgname IS DISTINCT FROM 'refuse_write';
 SELECT count(*) AS rules FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
 WHERE c.relnamespace::regnamespace::text LIKE 'jobsched%' AND r.rulename <> '_RETURN';
 SELECT count(*) AS enums FROM pg_type t

@@ -105,16 +105,11 @@ SELECT test.refusal($$ SELECT jobsched.create_job('no', '@daily', 'SELECT 1', ti
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', timezone => 'Europe/Atlantis') $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', '@daily', 'SELECT 1', timezone => 'CEST') $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', '@daily', 'SELECT 1', timezone => '+02') $$);
-SELECT test.refusal($$ SELECT jobsched.create_job('no', '@daily', 'SELECT 1', timezone => NULL) $$);
 -- the rest
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', share_transaction => true) $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', args => '[1]') $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', args => '1') $$);
-SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', args => NULL) $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', mode => 'fast') $$);
-SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', mode => NULL) $$);
-SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', enabled => NULL) $$);
-SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', owner => NULL) $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', owner => 'regress_nobody') $$);
 SELECT test.refusal($$ SELECT jobsched.create_job('no', command => 'SELECT 1', if_exists => 'replace') $$);
 -- the same by alter_job(), and of jobs that there are not

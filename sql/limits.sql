@@ -48,7 +48,6 @@ SELECT regexp_replace(test.refusal('SELECT jobsched.' || what), '^42501: .*', '4
 	($$set_queue('q', rate => 11, per => '10 microseconds')$$),
 	($$set_queue('q', rate => 1, per => '1 day', burst => 5000)$$),
 	($$set_queue('q', rate => 1, per => '1 s', burst => 0)$$),
-	($$set_queue('q', owner => NULL)$$),
 	($$set_queue('q', owner => 'regress_limits_nobody')$$),
 	($$set_queue('q', owner => 'regress_limits_other')$$),
 	($$set_limit('user:42')$$),

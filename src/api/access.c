@@ -21,6 +21,7 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "api/access.h"
+#include "base/arguments.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -220,14 +221,81 @@ js_resolve_job(const char *name, JsJob *job)
 				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
 				 errmsg("job name \"%s\" is not unique", name),
 				 errdetail("%d roles that you may act for own a job of this name.", count),
-				 errhint("SET ROLE to the owner first.")));
+				 errhint("Give its owner too, or its job_id instead of the name.")));
 }
 
-/* The same, and nobody else changes the job until the transaction ends. */
-void
-js_resolve_job_for_change(const char *name, JsJob *job)
+/* The job of this name of a role; with job_id 0 it is the caller's, and yet to be made. */
+static void
+resolve_job_of(Oid owner, const char *name, JsJob *job)
 {
-	js_resolve_job(name, job);
+	ListCell   *lc;
+
+	if (owner == GetUserId() && is_http_job_to_be(name, 0))
+	{
+		js_http_job(owner, job);
+		return;
+	}
+	if (js_may_manage(owner))
+		foreach(lc, js_jobs_named(name))
+	{
+		const JsJob *candidate = lfirst(lc);
+
+		if (candidate->owner == owner && js_job_read(candidate->job_id, job))
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("job \"%s\" of role \"%s\" does not exist", name, GetUserNameFromId(owner, false))));
+}
+
+/* Steps are no jobs to others. */
+static void
+resolve_job_id(int64 job_id, JsJob *job)
+{
+	if (!js_job_read(job_id, job) || job->dropped_at != DT_NOBEGIN || job->workflow_id != 0 ||
+		!js_may_manage(job->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job " INT64_FORMAT " does not exist", job_id)));
+}
+
+/* Whether a job is named at all. */
+bool
+js_job_is_given(FunctionCallInfo fcinfo, const JsJobPlaces *at)
+{
+	return !PG_ARGISNULL(at->job) || !PG_ARGISNULL(at->job_id);
+}
+
+/*
+ * The job that the arguments stand for: by its name, and the role that owns it if that
+ * is given too, or by its id.
+ */
+void
+js_job_argument(FunctionCallInfo fcinfo, const JsJobPlaces *at, JsJob *job)
+{
+	bool		has_owner = at->owner != 0 && !PG_ARGISNULL(at->owner);
+
+	if (!js_job_is_given(fcinfo, at))
+		js_refuse_null("job");
+	if (!PG_ARGISNULL(at->job_id) && (has_owner || !PG_ARGISNULL(at->job)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job_id is given with %s", has_owner ? "owner" : "job"),
+				 errhint("Give either the name of a job, and its owner if that is needed, or its id.")));
+	if (!PG_ARGISNULL(at->job_id))
+		resolve_job_id(PG_GETARG_INT64(at->job_id), job);
+	else if (has_owner)
+		resolve_job_of(js_owner_argument(fcinfo, at->owner), js_text_argument(fcinfo, at->job), job);
+	else
+		js_resolve_job(js_text_argument(fcinfo, at->job), job);
+}
+
+/* It has been resolved; nobody else changes it until the transaction ends. */
+void
+js_hold_job(JsJob *job)
+{
+	const char *name = job->name;
+
 	if (job->job_id == 0)
 		js_http_job_make(job->owner, job);
 	js_job_lock(job->job_id);

@@ -20,6 +20,7 @@
 #include "api/after.h"
 #include "api/child.h"
 #include "base/arguments.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
@@ -57,7 +58,7 @@ check_count(ArrayType *array)
 
 	if (count > JS_MAX_PARENTS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("after has %d elements, more than the %d that are allowed", count, JS_MAX_PARENTS),
 				 errhint("Let some runs wait for a part of them each, and another run for these.")));
 }
@@ -160,9 +161,8 @@ js_after_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 	JsAfterWhen when;
 	int64	   *ids;
 
-	if (PG_ARGISNULL(n + 1))
-		js_refuse_null("after_when");
-	when = js_after_when_argument("after_when", text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
+	when = PG_ARGISNULL(n + 1) ? JS_AFTER_SUCCESS :
+		js_after_when_argument("after_when", text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
 	if (PG_ARGISNULL(n))
 		return;
 	ids = read_ids(PG_GETARG_ARRAYTYPE_P(n), &run->nparents);

@@ -18,6 +18,7 @@
 #include "api/access.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -59,18 +60,27 @@ name_argument(FunctionCallInfo fcinfo)
 	return name;
 }
 
+/* By default: what the install script has as such. */
+static ArrayType *
+default_texts(const char *const *texts, int count)
+{
+	Datum	   *elements = palloc(count * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = CStringGetTextDatum(texts[i]);
+	return construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
 /* Texts, none of which is NULL; a copy of one dimension. */
 static ArrayType *
-texts_argument(FunctionCallInfo fcinfo, int n, const char *parameter, int most, Datum **elements, int *count)
+texts_argument(ArrayType *given, const char *parameter, int most, Datum **elements, int *count)
 {
 	bool	   *nulls;
 
-	if (PG_ARGISNULL(n))
-		js_refuse_null(parameter);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, elements, &nulls, count);
+	deconstruct_array(given, TEXTOID, -1, false, TYPALIGN_INT, elements, &nulls, count);
 	if (*count > most)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("%s has %d elements, more than the %d that are allowed", parameter, *count, most)));
 	for (int i = 0; i < *count; i++)
 		if (nulls[i])
@@ -83,8 +93,11 @@ channels_argument(FunctionCallInfo fcinfo, int n)
 {
 	Datum	   *elements;
 	int			count;
-	ArrayType  *channels = texts_argument(fcinfo, n, "channels", JS_MAX_ALERT_CHANNELS, &elements, &count);
+	ArrayType  *channels;
 
+	if (PG_ARGISNULL(n))
+		js_refuse_null("channels");
+	channels = texts_argument(PG_GETARG_ARRAYTYPE_P(n), "channels", JS_MAX_ALERT_CHANNELS, &elements, &count);
 	if (count == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -102,9 +115,11 @@ channels_argument(FunctionCallInfo fcinfo, int n)
 static ArrayType *
 jobs_argument(FunctionCallInfo fcinfo, int n)
 {
+	static const char *const all[] = {"*"};
 	Datum	   *elements;
 	int			count;
-	ArrayType  *jobs = texts_argument(fcinfo, n, "jobs", JS_MAX_ALERT_JOBS, &elements, &count);
+	ArrayType  *jobs = texts_argument(PG_ARGISNULL(n) ? default_texts(all, lengthof(all)) : PG_GETARG_ARRAYTYPE_P(n),
+									  "jobs", JS_MAX_ALERT_JOBS, &elements, &count);
 
 	if (count == 0)
 		ereport(ERROR,
@@ -142,9 +157,14 @@ static ArrayType *
 status_argument(FunctionCallInfo fcinfo, int n)
 {
 	static const char *const allowed[] = {"failed", "timed_out", "lost", "cancelled", "skipped", "missed"};
+	enum
+	{
+		FAILURES = 3
+	};							/* the first of them */
 	Datum	   *elements;
 	int			count;
-	ArrayType  *statuses = texts_argument(fcinfo, n, "on_status", lengthof(allowed), &elements, &count);
+	ArrayType  *statuses = texts_argument(PG_ARGISNULL(n) ? default_texts(allowed, FAILURES) : PG_GETARG_ARRAYTYPE_P(n),
+										  "on_status", lengthof(allowed), &elements, &count);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -180,31 +200,12 @@ span_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
 	return us;
 }
 
-static int64
-group_argument(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_ARGISNULL(n))
-		js_refuse_null("group_for");
-	return js_interval_us("group_for", PG_GETARG_INTERVAL_P(n));
-}
-
-static bool
-flag_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
-{
-	if (PG_ARGISNULL(n))
-		js_refuse_null(parameter);
-	return PG_GETARG_BOOL(n);
-}
-
 static int32
 threshold_argument(FunctionCallInfo fcinfo, int n, bool has_within)
 {
 	int32		most = has_within ? JS_MAX_ALERT_WITHIN : JS_MAX_ALERT_THRESHOLD;
-	int32		value;
+	int32		value = PG_ARGISNULL(n) ? 1 : PG_GETARG_INT32(n);
 
-	if (PG_ARGISNULL(n))
-		js_refuse_null("threshold");
-	value = PG_GETARG_INT32(n);
 	if (value < 1 || value > most)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -259,10 +260,10 @@ read_alert(FunctionCallInfo fcinfo, JsAlert *alert)
 	alert->spans[JS_ALERT_RUNS_LONGER] = span_argument(fcinfo, 8, "runs_longer_than");
 	alert->spans[JS_ALERT_WAITS_LONGER] = span_argument(fcinfo, 9, "waits_longer_than");
 	alert->spans[JS_ALERT_LATE] = span_argument(fcinfo, 10, "late");
-	alert->every_failure = flag_argument(fcinfo, 11, "every_failure");
-	alert->group_for = group_argument(fcinfo, 12);
+	alert->every_failure = js_flag_argument(fcinfo, 11, false);
+	alert->group_for = js_span_argument(fcinfo, 12, "group_for", 30 * USECS_PER_SEC);
 	alert->repeat_every = span_argument(fcinfo, 13, "repeat_every");
-	alert->resolved = flag_argument(fcinfo, 14, "resolved");
+	alert->resolved = js_flag_argument(fcinfo, 14, true);
 	alert->owner = js_owner_argument(fcinfo, 15);
 	check_alert(alert);
 }
@@ -293,7 +294,7 @@ check_count(Oid owner)
 {
 	if (js_alert_count(owner) >= JS_MAX_ALERTS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("role \"%s\" has %d alerts, as many as are allowed", GetUserNameFromId(owner, false), JS_MAX_ALERTS),
 				 errhint("An alert can concern many jobs, and speak to many channels.")));
 }
@@ -364,7 +365,7 @@ check_mutes(const JsAlert *alert, const JsAlertMute *mute)
 {
 	if (mute->job_id != 0 && js_alert_mute_count(&alert->id, mute->job_id) >= JS_MAX_ALERT_MUTES)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("alert \"%s\" is muted for %d jobs, as many as are allowed", alert->name, JS_MAX_ALERT_MUTES),
 				 errhint("Mute it for all jobs, or define another alert for some of them.")));
 }

@@ -20,6 +20,7 @@
 #include "api/job_schedule.h"
 #include "api/schedule_sql.h"
 #include "base/arguments.h"
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "cron/cron.h"
 #include "fmgr.h"
@@ -34,6 +35,7 @@
 #include "utils/timestamp.h"
 
 #define MOST_SLOTS 1000000
+#define DEFAULT_SLOTS 1000
 
 PG_FUNCTION_INFO_V1(jobsched_backfill);
 
@@ -62,11 +64,10 @@ instant_argument(FunctionCallInfo fcinfo, int n, const char *parameter)
 static void
 refuse_nulls(FunctionCallInfo fcinfo)
 {
-	static const char *const names[] = {"job", "\"from\"", "\"to\"", "dry_run", "max"};
-
-	for (int i = 0; i < lengthof(names); i++)
-		if (PG_ARGISNULL(i))
-			js_refuse_null(names[i]);
+	if (PG_ARGISNULL(1))
+		js_refuse_null("\"from\"");
+	if (PG_ARGISNULL(2))
+		js_refuse_null("\"to\"");
 }
 
 static void
@@ -83,7 +84,7 @@ check(const Backfill *wanted)
 				 errhint("It is from 1 to %d.", MOST_SLOTS)));
 	if (wanted->job.schedule == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("job \"%s\" has no schedule", wanted->job.name),
 				 errhint("Its runs are made by trigger().")));
 }
@@ -91,21 +92,21 @@ check(const Backfill *wanted)
 static void
 read_arguments(FunctionCallInfo fcinfo, Backfill *wanted)
 {
-	char	   *name;
+	static const JsJobPlaces at = {.job = 0,.owner = 5,.job_id = 6};
 
-	refuse_nulls(fcinfo);
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (js_job_is_given(fcinfo, &at))
+		refuse_nulls(fcinfo);
+	else
+		js_refuse_null("job");
 	wanted->from = instant_argument(fcinfo, 1, "from");
 	wanted->to = instant_argument(fcinfo, 2, "to");
-	wanted->dry_run = PG_GETARG_BOOL(3);
-	wanted->max = PG_GETARG_INT32(4);
-	if (wanted->dry_run)
-		js_resolve_job(name, &wanted->job);
-	else
-	{
+	wanted->dry_run = js_flag_argument(fcinfo, 3, false);
+	wanted->max = PG_ARGISNULL(4) ? DEFAULT_SLOTS : PG_GETARG_INT32(4);
+	if (!wanted->dry_run)
 		js_check_may_write("backfill()");
-		js_resolve_job_for_change(name, &wanted->job);
-	}
+	js_job_argument(fcinfo, &at, &wanted->job);
+	if (!wanted->dry_run)
+		js_hold_job(&wanted->job);
 	check(wanted);
 }
 
@@ -132,7 +133,7 @@ find_slots(const Backfill *wanted, int *count)
 	{
 		if (*count == wanted->max)
 			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					(errcode(JS_ERRCODE_LIMIT),
 					 errmsg("job \"%s\" has more than %d slots in this time", job->name, wanted->max),
 					 errhint("Give a shorter time or a larger max.")));
 		slots[(*count)++] = slot;

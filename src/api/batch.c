@@ -19,6 +19,7 @@
 #include "api/child.h"
 #include "api/trigger.h"
 #include "base/arguments.h"
+#include "base/sqlstate.h"
 #include "run/queue.h"
 #include "utils/builtins.h"
 
@@ -50,8 +51,6 @@ completion_arguments(FunctionCallInfo fcinfo, int n, const JsJob *of_batch, Comp
 	JsJob		job;
 
 	completion->run.job_id = 0;
-	if (PG_ARGISNULL(n + 2))
-		js_refuse_null("after_when");
 	if (PG_ARGISNULL(n) && !PG_ARGISNULL(n + 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -64,7 +63,8 @@ completion_arguments(FunctionCallInfo fcinfo, int n, const JsJob *of_batch, Comp
 		js_trigger_prepare(&job, NULL, &completion->run, &completion->source);
 		completion->run.args = js_trigger_args(fcinfo, n + 1);
 	}
-	completion->run.after_when = js_after_when_argument("after_when", text_to_cstring(PG_GETARG_TEXT_PP(n + 2)));
+	completion->run.after_when = PG_ARGISNULL(n + 2) ? JS_AFTER_DONE :
+		js_after_when_argument("after_when", text_to_cstring(PG_GETARG_TEXT_PP(n + 2)));
 }
 
 static ArrayType *
@@ -75,7 +75,7 @@ members_argument(FunctionCallInfo fcinfo, int n)
 
 	if (count > JS_MAX_CHILDREN)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("args has %d elements, more than the %d members that a batch can have",
 						count, JS_MAX_CHILDREN),
 				 errhint("Make several batches.")));
@@ -114,6 +114,7 @@ queue_completion(Completion *completion, const JsRun *batch)
 Datum
 jobsched_trigger_batch(PG_FUNCTION_ARGS)
 {
+	static const JsJobPlaces at = {.job = 0,.owner = 12,.job_id = 13};
 	Completion	completion;
 	JsKeySource source;
 	ArrayType  *args;
@@ -122,20 +123,17 @@ jobsched_trigger_batch(PG_FUNCTION_ARGS)
 	JsJob		job;
 
 	js_check_may_write("trigger_batch()");
-	js_trigger_resolve(js_required_text(fcinfo, 0, "job"), &job);
+	js_job_argument(fcinfo, &at, &job);
+	js_trigger_check(&job);
 	args = members_argument(fcinfo, 1);
 	completion_arguments(fcinfo, 2, &job, &completion);
 	js_trigger_arguments(fcinfo, 5, &job, &member, &source);
-	if (PG_ARGISNULL(10))
-		js_refuse_null("child");
-	if (PG_ARGISNULL(11))
-		js_refuse_null("optional");
 	prepare_batch(&job, &member, &batch);
-	if (PG_GETARG_BOOL(10))
+	if (js_flag_argument(fcinfo, 10, false))
 		js_child_adopt(&batch, false);
 	(void) js_queue_run(&batch);
 	member.parent_run_id = batch.run_id;
-	member.optional = PG_GETARG_BOOL(11);
+	member.optional = js_flag_argument(fcinfo, 11, false);
 	member.depth = batch.depth + 1;
 	js_trigger_queue_each(&source, &member, args, NULL);
 	if (completion.run.job_id != 0)

@@ -14,6 +14,7 @@
 
 #include "api/access.h"
 #include "api/cancel.h"
+#include "base/arguments.h"
 #include "base/interval.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
@@ -54,11 +55,14 @@ stop_run(int64 run_id, bool force)
 Datum
 jobsched_cancel_run(PG_FUNCTION_ARGS)
 {
-	int64		run_id = PG_GETARG_INT64(0);
+	int64		run_id;
 	JsOutcome	outcome;
 	JsRun		run;
 	bool		live;
 
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	run_id = PG_GETARG_INT64(0);
 	js_check_may_write("cancel_run()");
 	live = js_run_see_head(run_id, &run);
 	if ((!live && !js_history_find(run_id, &run, &outcome)) || !js_may_manage_run(&run))
@@ -67,7 +71,7 @@ jobsched_cancel_run(PG_FUNCTION_ARGS)
 				 errmsg("run " INT64_FORMAT " does not exist", run_id)));
 	if (live)
 	{
-		stop_run(run_id, PG_GETARG_BOOL(1));
+		stop_run(run_id, js_flag_argument(fcinfo, 1, false));
 		warn_if_unresponsive(run_id);
 	}
 	PG_RETURN_BOOL(live);
@@ -119,19 +123,21 @@ cancel_if_meant(const JsRun *run, void *arg)
 static void
 read_filter(FunctionCallInfo fcinfo, Filter *filter)
 {
+	static const JsJobPlaces at = {.job = 0,.owner = 4,.job_id = 5};
+
 	memset(filter, 0, sizeof(Filter));
-	filter->any_job = PG_ARGISNULL(0);
+	filter->any_job = PG_ARGISNULL(4) && !js_job_is_given(fcinfo, &at);
 	filter->any_status = PG_ARGISNULL(1);
 	filter->queued_before = PG_ARGISNULL(2) ? DT_NOEND :
 		js_clock_now() - js_interval_us("older_than", PG_GETARG_INTERVAL_P(2));
-	filter->force = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
-	if (PG_ARGISNULL(0) && PG_ARGISNULL(1) && PG_ARGISNULL(2))
+	filter->force = js_flag_argument(fcinfo, 3, false);
+	if (filter->any_job && filter->any_status && PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no condition is given"),
 				 errhint("Give one or more of job, status and older_than.")));
-	if (!PG_ARGISNULL(0))
-		js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &filter->job);
+	if (!filter->any_job)
+		js_job_argument(fcinfo, &at, &filter->job);
 	if (!PG_ARGISNULL(1))
 		filter->status = js_run_status_argument(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 }

@@ -68,15 +68,14 @@ js_child_adopt(JsRun *run, bool optional)
 void
 js_child_arguments(FunctionCallInfo fcinfo, int n, JsRun *run)
 {
-	if (PG_ARGISNULL(n))
-		js_refuse_null("child");
-	if (PG_ARGISNULL(n + 1))
-		js_refuse_null("optional");
-	if (PG_GETARG_BOOL(n + 1) && !PG_GETARG_BOOL(n))
+	bool		child = js_flag_argument(fcinfo, n, false);
+	bool		optional = js_flag_argument(fcinfo, n + 1, false);
+
+	if (optional && !child)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("optional is given without child"),
 				 errhint("It says that a child may fail: give child => true too.")));
-	if (PG_GETARG_BOOL(n))
-		js_child_adopt(run, PG_GETARG_BOOL(n + 1));
+	if (child)
+		js_child_adopt(run, optional);
 }

@@ -19,6 +19,7 @@
 #include "api/event.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -35,6 +36,7 @@ PG_FUNCTION_INFO_V1(jobsched_event);
 PG_FUNCTION_INFO_V1(jobsched_awaits);
 
 /* Nobody needs an event for longer. */
+#define KEEP_DAYS 7				/* by default */
 #define MAX_KEEP_DAYS 366
 
 /* ------------------------------------------------------------------------
@@ -77,7 +79,7 @@ js_event_wait_for(ArrayType *given)
 
 	if (count > JS_MAX_EVENTS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("wait_for has %d elements, more than the %d that are allowed", count, JS_MAX_EVENTS),
 				 errhint("Let other runs wait for some of them, and this one for those (after).")));
 	deconstruct_array(given, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
@@ -153,7 +155,7 @@ js_event_check_room(Oid owner)
 {
 	if (js_event_is_full(owner))
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("role \"%s\" has more than the %d events that are allowed",
 						GetUserNameFromId(owner, false), js_guc_max_events),
 				 errhint("Send events with a shorter keep; or have a superuser raise jobsched.max_events.")));
@@ -162,11 +164,8 @@ js_event_check_room(Oid owner)
 static int64
 keep_argument(FunctionCallInfo fcinfo, int n)
 {
-	int64		us;
+	int64		us = js_span_argument(fcinfo, n, "keep", KEEP_DAYS * USECS_PER_DAY);
 
-	if (PG_ARGISNULL(n))
-		js_refuse_null("keep");
-	us = js_interval_us("keep", PG_GETARG_INTERVAL_P(n));
 	if (us > MAX_KEEP_DAYS * USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -24,6 +24,7 @@
 #include "api/hook_count.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "fmgr.h"
 #include "http/hook_verify.h"
 #include "miscadmin.h"
@@ -37,16 +38,14 @@ PG_FUNCTION_INFO_V1(jobsched_event_token);
 PG_FUNCTION_INFO_V1(jobsched_receive_event);
 
 #define MAX_EXPIRES_DAYS 366
+#define EXPIRES_US (7 * USECS_PER_DAY)
 #define KEEP_US (7 * USECS_PER_DAY)
 
 static int64
 expires_argument(FunctionCallInfo fcinfo, int n)
 {
-	int64		us;
+	int64		us = js_span_argument(fcinfo, n, "expires", EXPIRES_US);
 
-	if (PG_ARGISNULL(n))
-		js_refuse_null("expires");
-	us = js_interval_us("expires", PG_GETARG_INTERVAL_P(n));
 	if (us == 0 || us > MAX_EXPIRES_DAYS * USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -76,7 +75,7 @@ jobsched_event_token(PG_FUNCTION_ARGS)
 	CommandCounterIncrement();
 	if (!js_event_address(GetUserId(), token.run_id, &event))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("run " INT64_FORMAT " has ended", token.run_id)));
 	text = js_token_make(&token.hash);
 	js_event_token_insert(&token, now);

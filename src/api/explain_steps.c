@@ -218,10 +218,11 @@ put_rows(ReturnSetInfo *result, List *steps)
 Datum
 jobsched_explain_steps(PG_FUNCTION_ARGS)
 {
+	static const JsJobPlaces at = {.job = 0,.owner = 1,.job_id = 2};
 	JsJob		job;
 
 	InitMaterializedSRF(fcinfo, 0);
-	js_resolve_job(js_required_text(fcinfo, 0, "job"), &job);
+	js_job_argument(fcinfo, &at, &job);
 	if (job.steps == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

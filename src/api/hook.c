@@ -32,6 +32,7 @@
 #include "api/trigger.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -56,6 +57,12 @@ PG_FUNCTION_INFO_V1(jobsched_hook_wrapper);
 #define MAX_HEADER_NAME 100
 #define MAX_DEDUPE 200
 #define MAX_RATE 1000000
+/* What the install script has as defaults. */
+#define TOLERANCE (5 * USECS_PER_MINUTE)
+#define KEEP_OLD USECS_PER_DAY
+#define MAX_SIZE (1024 * 1024)
+#define RATE 100
+
 #define MAX_TOLERANCE USECS_PER_DAY
 #define MAX_KEEP_OLD (366 * USECS_PER_DAY)
 
@@ -109,7 +116,7 @@ read_aim(FunctionCallInfo fcinfo, JsHook *hook)
 static JsHookVerify
 verify_argument(FunctionCallInfo fcinfo, int n)
 {
-	char	   *name = js_required_text(fcinfo, n, "verify");
+	char	   *name = PG_ARGISNULL(n) ? pstrdup("token") : js_text_argument(fcinfo, n);
 	JsHookVerify verify;
 
 	if (!js_hook_verify_of(name, &verify))
@@ -262,7 +269,7 @@ keep_headers_argument(FunctionCallInfo fcinfo, int n, const JsHook *hook)
 	deconstruct_array(given, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	if (count > MAX_KEPT_HEADERS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("keep_headers has %d elements, more than the %d that are allowed", count, MAX_KEPT_HEADERS)));
 	for (int i = 0; i < count; i++)
 	{
@@ -277,28 +284,24 @@ keep_headers_argument(FunctionCallInfo fcinfo, int n, const JsHook *hook)
 	return construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* From 1 to a maximum. */
 static int32
-number_argument(FunctionCallInfo fcinfo, int n, const char *parameter, int32 max)
+number_argument(FunctionCallInfo fcinfo, int n, const char *parameter, int32 otherwise, int32 min, int32 max)
 {
-	int32		value = PG_GETARG_INT32(n);
+	int32		value = PG_ARGISNULL(n) ? otherwise : PG_GETARG_INT32(n);
 
-	if (value < 1 || value > max)
+	if (value < min || value > max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid %s \"%d\"", parameter, value),
-				 errhint("It is from 1 to %d.", max)));
+				 errhint("It is from %d to %d.", min, max)));
 	return value;
 }
 
 static int64
-interval_argument(FunctionCallInfo fcinfo, int n, const char *parameter, int64 max)
+interval_argument(FunctionCallInfo fcinfo, int n, const char *parameter, int64 otherwise, int64 max)
 {
-	int64		us;
+	int64		us = js_span_argument(fcinfo, n, parameter, otherwise);
 
-	if (PG_ARGISNULL(n))
-		js_refuse_null(parameter);
-	us = js_interval_us(parameter, PG_GETARG_INTERVAL_P(n));
 	if (us > max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -321,14 +324,12 @@ read_hook(FunctionCallInfo fcinfo, JsHook *hook)
 	hook->verify = verify_argument(fcinfo, 3);
 	read_secret_name(fcinfo, 4, hook);
 	hook->dedupe = dedupe_argument(fcinfo, 5);
-	hook->tolerance = interval_argument(fcinfo, 6, "tolerance", MAX_TOLERANCE);
+	hook->tolerance = interval_argument(fcinfo, 6, "tolerance", TOLERANCE, MAX_TOLERANCE);
 	read_header(fcinfo, 9, hook);
 	check_dedupe(hook);
 	hook->keep_headers = keep_headers_argument(fcinfo, 7, hook);
-	if (PG_ARGISNULL(8))
-		js_refuse_null("max_size");
-	hook->max_size = number_argument(fcinfo, 8, "max_size", JS_HOOK_MAX_BODY);
-	hook->rate = PG_ARGISNULL(10) ? 0 : number_argument(fcinfo, 10, "rate", MAX_RATE);
+	hook->max_size = number_argument(fcinfo, 8, "max_size", MAX_SIZE, 1, JS_HOOK_MAX_BODY);
+	hook->rate = number_argument(fcinfo, 10, "rate", RATE, 0, MAX_RATE);
 }
 
 /* ------------------------------------------------------------------------
@@ -405,11 +406,11 @@ jobsched_rotate_hook(PG_FUNCTION_ARGS)
 	JsHook		hook;
 
 	js_check_may_write("rotate_hook()");
-	keep_old = interval_argument(fcinfo, 1, "keep_old", MAX_KEEP_OLD);
+	keep_old = interval_argument(fcinfo, 1, "keep_old", KEEP_OLD, MAX_KEEP_OLD);
 	find_for_change(js_required_text(fcinfo, 0, "name"), &hook);
 	if (!hook.has_token)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("hook \"%s\" has no token", hook.name),
 				 errhint("Change its secret: set_secret() takes the old and the new one, each on a line.")));
 	hook.has_old_token = keep_old > 0;

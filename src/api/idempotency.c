@@ -25,6 +25,7 @@
 #include "api/idempotency.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
@@ -93,14 +94,12 @@ js_idempotency_period(Interval *interval)
 void
 js_idempotency_arguments(FunctionCallInfo fcinfo, int n, JsIdempotency *idempotency)
 {
-	if (PG_ARGISNULL(n + 1))
-		js_refuse_null("on_conflict");
-	if (PG_ARGISNULL(n + 2))
-		js_refuse_null("idempotency_period");
 	idempotency->key = PG_ARGISNULL(n) ? NULL :
 		js_idempotency_key(text_to_cstring(PG_GETARG_TEXT_PP(n)));
-	idempotency->on_conflict = js_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
-	idempotency->period = js_idempotency_period(PG_GETARG_INTERVAL_P(n + 2));
+	idempotency->on_conflict = PG_ARGISNULL(n + 1) ? JS_CONFLICT_RETURN_EXISTING :
+		js_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(n + 1)));
+	idempotency->period = PG_ARGISNULL(n + 2) ? USECS_PER_DAY :
+		js_idempotency_period(PG_GETARG_INTERVAL_P(n + 2));
 }
 
 /* ------------------------------------------------------------------------
@@ -165,7 +164,7 @@ push_out(const JsRun *run, int64 run_id, JsStopKind kind)
 
 	if (js_after_names(run, run_id))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("run " INT64_FORMAT " cannot be in after: this call cancels it", run_id),
 				 errhint("It has the same idempotency_key and has not started. Choose another key, or leave the run out of after.")));
 	js_wakeup_stop(js_stop_insert(&stop));

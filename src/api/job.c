@@ -17,6 +17,7 @@
 
 #include "api/access.h"
 #include "api/cancel.h"
+#include "api/job.h"
 #include "api/job_after.h"
 #include "api/job_definition.h"
 #include "api/job_schedule.h"
@@ -159,31 +160,40 @@ create_job(const JsJobDefinition *def, const char *if_exists)
  * ------------------------------------------------------------------------
  */
 
+/* What is not given is as by default.  Returns the job's id. */
+int64
+js_job_define(JsJobDefinition *def, const char *if_exists)
+{
+	static const char *const choices[] = {"error", "update", "keep", NULL};
+
+	js_job_arguments_require(&def->args);
+	js_job_arguments_complete(&def->args);
+	(void) js_choice_argument("if_exists", if_exists, choices);
+	js_channel_check_name_is_free(def->args.job.name);
+	js_check_may_own(def->args.job.owner, js_job_definition_needs_session(def, NULL));
+	return create_job(def, if_exists);
+}
+
 Datum
 jobsched_create_job(PG_FUNCTION_ARGS)
 {
-	static const char *const choices[] = {"error", "update", "keep", NULL};
 	char	   *if_exists;
 	JsJobDefinition def;
 
 	js_check_may_write("create_job()");
 	if_exists = js_text_argument(fcinfo, js_job_definition_read(fcinfo, 0, &def));
-	js_job_arguments_require(&def.args);
-	js_job_arguments_complete(&def.args);
-	if (if_exists == NULL)
-		js_refuse_null("if_exists");
-	(void) js_choice_argument("if_exists", if_exists, choices);
-	js_channel_check_name_is_free(def.args.job.name);
-	js_check_may_own(def.args.job.owner, js_job_definition_needs_session(&def, NULL));
-	PG_RETURN_INT64(create_job(&def, if_exists));
+	PG_RETURN_INT64(js_job_define(&def, if_exists ? if_exists : "error"));
 }
 
-/* The job whose name is the first argument, for this transaction to change. */
+/* The job that is the first argument, for this transaction to change; owner and job_id are from argument n on. */
 static void
-job_argument(FunctionCallInfo fcinfo, const char *function, JsJob *job)
+job_argument(FunctionCallInfo fcinfo, const char *function, int n, JsJob *job)
 {
+	JsJobPlaces at = {.job = 0,.owner = n,.job_id = n + 1};
+
 	js_check_may_write(function);
-	js_resolve_job_for_change(js_required_text(fcinfo, 0, "job"), job);
+	js_job_argument(fcinfo, &at, job);
+	js_hold_job(job);
 }
 
 /* It has another name or owner than it had, and the caller may give it these. */
@@ -196,65 +206,88 @@ write_renamed(JsJob *job)
 	js_job_name_unlock(job->owner, job->name);
 }
 
-Datum
-jobsched_alter_job(PG_FUNCTION_ARGS)
+/* The job is held, and is changed in what is given. */
+void
+js_job_alter(const JsJob *before, const JsJobDefinition *def)
 {
-	JsJobDefinition def;
-	JsJob		before;
-	JsJob		job;
+	JsJob		job = *before;
 	List	   *steps;
 
-	job_argument(fcinfo, "alter_job()", &before);
-	job = before;
-	(void) js_job_definition_read(fcinfo, 1, &def);
-	js_channel_check_alter(&before, &def);
-	if ((js_job_definition_changes_work(&def) || def.args.given[JS_JOB_ARGS] ||
-		 def.args.given[JS_JOB_ON_SUCCESS] || def.args.given[JS_JOB_ON_FAILURE]) &&
-		(!def.args.given[JS_JOB_OWNER] || def.args.job.owner == job.owner))
-		js_check_may_own(job.owner, js_job_definition_needs_session(&def, &job));
-	js_job_definition_apply(&def, &job);
-	steps = define_steps(&def, &before, &job);
-	if (job.owner != before.owner || strcmp(job.name, before.name) != 0)
+	js_channel_check_alter(before, def);
+	if ((js_job_definition_changes_work(def) || def->args.given[JS_JOB_ARGS] ||
+		 def->args.given[JS_JOB_ON_SUCCESS] || def->args.given[JS_JOB_ON_FAILURE]) &&
+		(!def->args.given[JS_JOB_OWNER] || def->args.job.owner == job.owner))
+		js_check_may_own(job.owner, js_job_definition_needs_session(def, &job));
+	js_job_definition_apply(def, &job);
+	steps = define_steps(def, before, &job);
+	if (job.owner != before->owner || strcmp(job.name, before->name) != 0)
 		write_renamed(&job);
 	else
 		js_job_change(&job);
-	js_step_sets_follow(&before, &job);
+	js_step_sets_follow(before, &job);
 	js_step_set_write(&job, steps);
+}
+
+Datum
+jobsched_alter_job(PG_FUNCTION_ARGS)
+{
+	JsJobPlaces at = {.job = 0,.owner = 0};
+	JsJobDefinition def;
+	JsJob		job;
+
+	js_check_may_write("alter_job()");
+	at.job_id = js_job_definition_read(fcinfo, 1, &def);
+	js_job_argument(fcinfo, &at, &job);
+	js_hold_job(&job);
+	js_job_alter(&job, &def);
 	PG_RETURN_VOID();
 }
 
 /* No change of how the job runs: one that has been paused after failures stays so. */
+void
+js_job_set_metadata(JsJob *job, Jsonb *metadata)
+{
+	job->metadata = metadata;
+	js_bounds_check_job(job);
+	job->updated_at = js_clock_now();
+	js_job_update(job);
+	js_wakeup_job(job->job_id); /* alerts may be about it */
+}
+
 Datum
 jobsched_set_job_metadata(PG_FUNCTION_ARGS)
 {
 	JsJob		job;
 
-	job_argument(fcinfo, "set_job_metadata()", &job);
-	job.metadata = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
-	js_bounds_check_job(&job);
-	job.updated_at = js_clock_now();
-	js_job_update(&job);
-	js_wakeup_job(job.job_id);	/* alerts may be about it */
+	job_argument(fcinfo, "set_job_metadata()", 2, &job);
+	js_job_set_metadata(&job, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1));
 	PG_RETURN_VOID();
+}
+
+/* The job is held. */
+void
+js_job_drop(const JsJob *before, bool cancel_running)
+{
+	JsJob		job = *before;
+
+	js_channel_check_drop(&job);
+	if (strcmp(job.name, JS_HTTP_JOB) == 0)
+		js_cancel_jobless(job.owner);
+	job.dropped_at = js_clock_now();
+	job.cancel_running = cancel_running;
+	/* Nobody could resume the steps of a run that has begun. */
+	job.paused = false;
+	js_job_change(&job);
+	js_step_sets_follow(before, &job);
 }
 
 Datum
 jobsched_drop_job(PG_FUNCTION_ARGS)
 {
-	JsJob		before;
 	JsJob		job;
 
-	job_argument(fcinfo, "drop_job()", &before);
-	job = before;
-	js_channel_check_drop(&job);
-	if (strcmp(job.name, JS_HTTP_JOB) == 0)
-		js_cancel_jobless(job.owner);
-	job.dropped_at = js_clock_now();
-	job.cancel_running = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	/* Nobody could resume the steps of a run that has begun. */
-	job.paused = false;
-	js_job_change(&job);
-	js_step_sets_follow(&before, &job);
+	job_argument(fcinfo, "drop_job()", 2, &job);
+	js_job_drop(&job, js_flag_argument(fcinfo, 1, false));
 	PG_RETURN_VOID();
 }
 
@@ -264,7 +297,7 @@ jobsched_pause_job(PG_FUNCTION_ARGS)
 	JsJob		before;
 	JsJob		job;
 
-	job_argument(fcinfo, "pause_job()", &before);
+	job_argument(fcinfo, "pause_job()", 2, &before);
 	job = before;
 	job.paused = true;
 	job.pause_reason = js_text_argument(fcinfo, 1);
@@ -280,7 +313,7 @@ jobsched_resume_job(PG_FUNCTION_ARGS)
 	JsJob		before;
 	JsJob		job;
 
-	job_argument(fcinfo, "resume_job()", &before);
+	job_argument(fcinfo, "resume_job()", 1, &before);
 	job = before;
 	job.paused = false;
 	job.pause_reason = NULL;

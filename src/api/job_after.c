@@ -21,6 +21,7 @@
 #include "api/access.h"
 #include "api/job_after.h"
 #include "base/arguments.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -212,7 +213,7 @@ js_job_after_set(JsJob *job, ArrayType *names)
 
 	if (count > JS_MAX_AFTER_JOBS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("after has %d elements, more than the %d that are allowed", count, JS_MAX_AFTER_JOBS),
 				 errhint("Let some jobs come after a part of them each, and another job after these.")));
 	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);

@@ -18,9 +18,12 @@
 #include "api/limit.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/json.h"
 #include "compat.h"
 #include "http/limit_keys.h"
+#include "guc.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "run/retry.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -236,16 +239,29 @@ js_job_arguments_require(const JsJobArguments *arguments)
 			js_refuse_null(parameter->name);
 }
 
+/* What create_job() takes when it is not given something, or NULL. */
+void
+js_job_argument_default(const JsJobParameter *parameter, JsJobArguments *arguments)
+{
+	JsJob	   *job = &arguments->job;
+
+	js_job_parameter_default(parameter, job);
+	if (parameter->column == JS_JOB_ARGS)
+		job->args = js_json_empty();
+	else if (parameter->column == JS_JOB_TIMEZONE)
+		job->timezone = pstrdup(js_guc_timezone);
+	else if (parameter->column == JS_JOB_OWNER)
+		job->owner = GetUserId();
+	arguments->given[parameter->column] = true;
+}
+
 /* For create_job(): what is not given is as by default, also in a job that there is. */
 void
 js_job_arguments_complete(JsJobArguments *arguments)
 {
 	for (const JsJobParameter *parameter = js_job_parameters; parameter->name != NULL; parameter++)
 		if (!arguments->given[parameter->column])
-		{
-			js_job_parameter_default(parameter, &arguments->job);
-			arguments->given[parameter->column] = true;
-		}
+			js_job_argument_default(parameter, arguments);
 }
 
 /* Writes what is given into the job. */

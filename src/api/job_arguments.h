@@ -25,6 +25,7 @@ extern void js_job_argument_take(const JsJobParameter *parameter, Datum value,
 								 JsJobArguments *arguments);
 extern int	js_job_arguments_read(FunctionCallInfo fcinfo, int n, JsJobArguments *arguments);
 extern void js_job_arguments_require(const JsJobArguments *arguments);
+extern void js_job_argument_default(const JsJobParameter *parameter, JsJobArguments *arguments);
 extern void js_job_arguments_complete(JsJobArguments *arguments);
 extern void js_job_arguments_apply(const JsJobArguments *arguments, JsJob *job);
 extern int	js_choice_argument(const char *parameter, const char *text,

@@ -150,7 +150,7 @@ set_kind(JsJob *job, const JsJobDefinition *def)
 	if (def->http.url != NULL || (def->has_http && job->request != NULL))
 	{
 		js_http_check_may_request(job->owner);
-		job->request = js_http_define(job->request, &def->http, JS_HTTP_OF_JOB);
+		job->request = js_http_define(def->whole_request ? NULL : job->request, &def->http, JS_HTTP_OF_JOB);
 		if (job->step == NULL)
 			js_step_placeholders_refuse(job);
 	}

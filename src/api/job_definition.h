@@ -21,6 +21,7 @@ typedef struct JsJobDefinition
 	JsHttpDefinition http;
 	Jsonb	   *steps;			/* NULL: not given */
 	ArrayType  *after;			/* likewise */
+	bool		whole_request;	/* what is not given of it is not there */
 	const char **checking;		/* is told which parameter is being checked,
 								 * or NULL if several are; NULL: nobody asks */
 } JsJobDefinition;

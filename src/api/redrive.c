@@ -12,6 +12,7 @@
 #include "api/access.h"
 #include "api/retry_steps.h"
 #include "api/trigger.h"
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "http/limit_keys.h"
 #include "run/http_job.h"
@@ -43,7 +44,7 @@ refuse_unknown(int64 run_id)
 pg_noreturn static void
 refuse_success(int64 run_id, const JsJob *job)
 {
-	refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has succeeded",
+	refuse_run(run_id, JS_ERRCODE_STATE, "has succeeded",
 			   job->has_steps ?
 			   "Use trigger() to run its job once more, or name in from_step the steps to begin with." :
 			   "Use trigger() to run its job once more.");
@@ -63,27 +64,27 @@ find_ended(int64 run_id, bool after_success, JsRun *run, JsJob *job)
 		!js_may_manage(js_job_read(run->job_id, job) ? job->owner : run->owner))
 		refuse_unknown(run_id);
 	if (live)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has not ended",
+		refuse_run(run_id, JS_ERRCODE_STATE, "has not ended",
 				   run->status == JS_RUN_RETRYING ? "It will be tried again at the time that view runs shows." : NULL);
 	if (run->source == JS_SOURCE_BATCH)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is a batch, which executes nothing",
+		refuse_run(run_id, JS_ERRCODE_STATE, "is a batch, which executes nothing",
 				   "Retry its members, the runs whose parent_run_id it is in view runs.");
 	if (run->source == JS_SOURCE_STEP)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of a step, which is not executed by itself",
+		refuse_run(run_id, JS_ERRCODE_STATE, "is of a step, which is not executed by itself",
 				   psprintf("Use retry_run(" INT64_FORMAT "), which does with from_step what you name, and all that comes after it.", run->parent_run_id));
 	if (run->source == JS_SOURCE_ITEM)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "is of an element of a step, or of the job of one, which is not executed by itself",
+		refuse_run(run_id, JS_ERRCODE_STATE, "is of an element of a step, or of the job of one, which is not executed by itself",
 				   psprintf("View steps has the workflow run of step run " INT64_FORMAT ": retry that.", run->parent_run_id));
 	if (outcome.status == JS_SUCCEEDED && !after_success)
 		refuse_success(run_id, job);
 	if (outcome.status == JS_SKIPPED && outcome.reason != NULL &&
 		strcmp(outcome.reason, JS_UNSENDABLE) == 0)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		refuse_run(run_id, JS_ERRCODE_STATE,
 				   "stands for a row that could not be sent, and does not have it",
 				   "Change the row once more when the trigger can send it.");
 	js_job_lock(run->job_id);
 	if (!js_job_read(run->job_id, job) || job->dropped_at != DT_NOBEGIN)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		refuse_run(run_id, JS_ERRCODE_STATE,
 				   "is of a job that has been dropped", NULL);
 	if (!js_may_manage(job->owner))
 		refuse_unknown(run_id);
@@ -106,10 +107,10 @@ refuse_second_retry(int64 run_id, const JsRun *run)
 	int64		as = js_retried_find(run_id);
 
 	if (as != 0)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "has been retried already",
+		refuse_run(run_id, JS_ERRCODE_STATE, "has been retried already",
 				   psprintf("It was queued again as run " INT64_FORMAT ".", as));
 	if (slot_is_retried(run))
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		refuse_run(run_id, JS_ERRCODE_STATE,
 				   "is of a slot of which another run is being retried",
 				   "Retry it when that has ended.");
 }
@@ -140,10 +141,10 @@ find_steps(int64 run_id, const JsRun *run, const JsJob *job, ArrayType *from_ste
 	if (from_step == NULL)
 		return NULL;
 	if (job->steps == NULL)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		refuse_run(run_id, JS_ERRCODE_STATE,
 				   "is of a job that is not made of steps", "Leave from_step out.");
 	if (run->handler != NULL || run->request != NULL)
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		refuse_run(run_id, JS_ERRCODE_STATE,
 				   "executes what it has brought along, and has no steps", "Leave from_step out.");
 	return js_retry_find_steps(job, from_step);
 }
@@ -191,7 +192,7 @@ jobsched_retry_run(PG_FUNCTION_ARGS)
 	js_check_may_write("retry_run()");
 	find_ended(run_id, from_step != NULL, &run, &job);
 	if (is_of_another_owner(&run, &job))
-		refuse_run(run_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		refuse_run(run_id, JS_ERRCODE_STATE,
 				   "is of another owner of its job",
 				   "What it executes is its own, and was written by that role.");
 	refuse_second_retry(run_id, &run);
@@ -222,8 +223,9 @@ jobsched_redrive_run(PG_FUNCTION_ARGS)
 Datum
 jobsched_job_id_of(PG_FUNCTION_ARGS)
 {
+	static const JsJobPlaces at = {.job = 0,.owner = 1,.job_id = 2};
 	JsJob		job;
 
-	js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+	js_job_argument(fcinfo, &at, &job);
 	PG_RETURN_INT64(job.job_id);
 }

@@ -25,6 +25,7 @@
 
 #include "api/retry_steps.h"
 #include "base/arguments.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "lib/qunique.h"
 #include "miscadmin.h"
@@ -109,7 +110,7 @@ js_retry_find_steps(const JsJob *job, ArrayType *from_step)
 
 	if (count > JS_MAX_STEPS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("from_step has %d elements, more than the %d steps that a job can have", count, JS_MAX_STEPS),
 				 errhint("Name each step once.")));
 	steps.missing = add_names(NIL, from_step);

@@ -19,6 +19,7 @@
 #include "api/set_channel.h"
 #include "base/arguments.h"
 #include "base/json.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "guc.h"
@@ -94,7 +95,7 @@ js_channel_check_alter(const JsJob *before, const JsJobDefinition *def)
 	if (given[JS_JOB_NAME] || given[JS_JOB_ARGS] || given[JS_JOB_SCHEDULE] || def->after != NULL ||
 		js_job_definition_changes_work(def))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("job \"%s\" is a channel", before->name),
 				 errdetail("Its name, args and schedule, and what it does, cannot be changed by alter_job()."),
 				 errhint("set_channel() changes what a channel does.")));
@@ -105,7 +106,7 @@ js_channel_check_drop(const JsJob *job)
 {
 	if (js_channel_kind(job) != JS_CHANNEL_NONE)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("job \"%s\" is a channel", job->name),
 				 errhint("drop_channel() removes it.")));
 }
@@ -183,7 +184,7 @@ addresses_argument(FunctionCallInfo fcinfo, int n)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	if (count > JS_CHANNEL_MAX_ADDRESSES)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("to_address has %d elements, more than the %d that are allowed", count, JS_CHANNEL_MAX_ADDRESSES),
 				 errhint("Give the address of a list, or make several channels.")));
 	for (int i = 0; i < count; i++)
@@ -466,7 +467,7 @@ jobsched_test_channel(PG_FUNCTION_ARGS)
 	runs = js_channel_runs(&job, test_message(job.name + strlen(JS_CHANNEL_PREFIX)), &problem);
 	if (runs == NIL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("channel \"%s\" cannot send anything: %s", job.name + strlen(JS_CHANNEL_PREFIX), problem),
 				 errhint("Define it anew with set_channel().")));
 	foreach(lc, runs)

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -91,7 +92,7 @@ pg_noreturn static void
 refuse_step(const char *step, const char *what, const char *hint)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			(errcode(JS_ERRCODE_STATE),
 			 errmsg("step \"%s\" %s", step, what),
 			 hint ? errhint("%s", hint) : 0));
 }
@@ -100,7 +101,7 @@ pg_noreturn static void
 refuse_run(int64 run_id, const char *what, const char *hint)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			(errcode(JS_ERRCODE_STATE),
 			 errmsg("run " INT64_FORMAT " %s", run_id, what),
 			 hint ? errhint("%s", hint) : 0));
 }

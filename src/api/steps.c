@@ -23,6 +23,7 @@
 #include "api/steps.h"
 #include "base/interval.h"
 #include "base/json.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "http/limit_keys.h"
@@ -485,7 +486,7 @@ add_after(Steps *all, Step *step, int after)
 				 errhint(NAMES_OTHERS)));
 	if (++all->edges > MAX_EDGES)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the steps name more than %d others in \"after\"", MAX_EDGES),
 				 errhint("Let one step wait for many, and the others for that one.")));
 	step->after[step->nafter++] = after;
@@ -599,7 +600,7 @@ check_array(Jsonb *steps)
 				 errhint("For instance: '[{\"name\": \"load\", \"handler\": \"app.load\"}]'.")));
 	if (JB_ROOT_COUNT(steps) > JS_MAX_STEPS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the job has %u steps, more than %d", JB_ROOT_COUNT(steps), JS_MAX_STEPS),
 				 errhint("Let a step queue runs of its own, with child => true.")));
 }
@@ -820,7 +821,7 @@ check_undos(Steps *all)
 	end_steps(all);
 	if (all->count + all->nundos + 1 > JS_MAX_STEPS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the job has %d steps with those that undo others, more than %d",
 						all->count + all->nundos + 1, JS_MAX_STEPS),
 				 errhint("Each \"undo\" counts as a step, and one more lets them begin.")));

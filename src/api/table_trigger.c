@@ -194,7 +194,7 @@ js_table_trigger_find_job(JsTableTrigger *t, bool requests_only)
 				 errhint("A trigger's job belongs to the owner of the table.")));
 	if (!fits)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("job \"%s\" of role \"%s\" has no url", name, GetUserNameFromId(t->owner, false)),
 				 errhint("%s", requests_only ? "A webhook triggers a job that makes an HTTP request." :
 						 js_http_bare_hint(&t->job))));
@@ -220,7 +220,7 @@ set_depth(JsTableTrigger *t)
 	t->run.depth = js_current_run == NULL ? 0 : js_current_run->depth + 1;
 	if (t->run.depth > js_guc_max_depth)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("run " INT64_FORMAT ", which changes the table, has %d generations above it",
 						js_current_run->run_id, js_current_run->depth),
 				 errhint("Does a job change the table that starts it? A condition, WHEN (...), ends such a loop.")));
@@ -647,7 +647,7 @@ leave_out_row(JsTableTrigger *t, ErrorData *error)
 static bool
 is_too_large(const Part *part, const ErrorData *error)
 {
-	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+	return js_is_limit(error->sqlerrcode) &&
 		js_json_is_longer(&change_of_part(part)->root, JS_HTTP_MAX_BODY);
 }
 

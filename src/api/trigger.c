@@ -20,6 +20,7 @@
 #include "api/trigger.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -42,7 +43,7 @@ js_trigger_check(const JsJob *job)
 {
 	if (js_http_job_is_bare(job))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job->name),
 				 errhint("%s", js_http_bare_hint(job))));
 }
@@ -100,10 +101,12 @@ js_trigger_arguments(FunctionCallInfo fcinfo, int n, const JsJob *job, JsRun *ru
 static void
 prepare_run(FunctionCallInfo fcinfo, const char *function, int after_n, JsRun *run, JsKeySource *source)
 {
+	JsJobPlaces at = {.job = 0,.owner = after_n + 6,.job_id = after_n + 7};
 	JsJob		job;
 
 	js_check_may_write(function);
-	js_trigger_resolve(js_required_text(fcinfo, 0, "job"), &job);
+	js_job_argument(fcinfo, &at, &job);
+	js_trigger_check(&job);
 	js_trigger_arguments(fcinfo, 2, &job, run, source);
 	js_after_arguments(fcinfo, after_n, run);
 	js_child_arguments(fcinfo, after_n + 2, run);
@@ -191,7 +194,7 @@ check_dependencies(const JsRun *run, ArrayType *args)
 
 	if (count > MOST_DEPENDENCIES)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the runs have " INT64_FORMAT " parents in all, more than the %d that are allowed",
 						count, MOST_DEPENDENCIES),
 				 errhint("Let one run wait for those in after, with this after_when, and these runs for that one.")));

@@ -10,6 +10,8 @@
 #include "postgres.h"
 
 #include "base/arguments.h"
+#include "base/interval.h"
+#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
@@ -38,11 +40,23 @@ js_required_text(FunctionCallInfo fcinfo, int n, const char *parameter)
 	return text;
 }
 
-/* A role by its name, which is the argument owner. */
+/* NULL, as by a gateway that was given a JSON null, is the default of the parameter. */
+bool
+js_flag_argument(FunctionCallInfo fcinfo, int n, bool otherwise)
+{
+	return PG_ARGISNULL(n) ? otherwise : PG_GETARG_BOOL(n);
+}
+
+/* The same of a length of time, in microseconds. */
+int64
+js_span_argument(FunctionCallInfo fcinfo, int n, const char *parameter, int64 otherwise)
+{
+	return PG_ARGISNULL(n) ? otherwise : js_interval_us(parameter, PG_GETARG_INTERVAL_P(n));
+}
+
+/* A role by its name, which is the argument owner; by default who calls. */
 Oid
 js_owner_argument(FunctionCallInfo fcinfo, int n)
 {
-	if (PG_ARGISNULL(n))
-		js_refuse_null("owner");
-	return get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
+	return PG_ARGISNULL(n) ? GetUserId() : get_role_oid(NameStr(*PG_GETARG_NAME(n)), false);
 }

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "base/json.h"
+#include "base/sqlstate.h"
 
 typedef struct Joining
 {
@@ -48,7 +49,7 @@ check_size(Size size)
 {
 	if (size > JENTRY_OFFLENMASK)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("a JSON value has more than %d bytes", JENTRY_OFFLENMASK)));
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sqlstate.h
- *		Codes of errors as text, as our rows have them.
+ *		Codes of errors: our own, and all as text, as our rows have them.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -9,6 +9,21 @@
  */
 #ifndef JS_SQLSTATE_H
 #define JS_SQLSTATE_H
+
+/*
+ * What a caller has asked for exceeds a limit, or cannot be done with what is as it
+ * is.  The server has 54000 and 55000 for these, but a REST gateway takes its classes 54
+ * and 55 for failures of the server (HTTP 500); a class of our own is the caller's (400).
+ */
+#define JS_ERRCODE_LIMIT MAKE_SQLSTATE('J', 'S', '0', '5', '4')
+#define JS_ERRCODE_STATE MAKE_SQLSTATE('J', 'S', '0', '5', '5')
+
+/* Ours, or the server's. */
+static inline bool
+js_is_limit(int code)
+{
+	return code == JS_ERRCODE_LIMIT || code == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+}
 
 /* unpack_sql_state() has one buffer for all callers; this text is the caller's own. */
 static inline char *

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "http/http_header.h"
 #include "http/http_text.h"
@@ -137,11 +138,11 @@ count_header(HeaderVisit *visit, const char *name, const char *value)
 	visit->size += strlen(name) + strlen(value) + 4;
 	if (++visit->count > MAX_HEADERS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("headers are more than %d", MAX_HEADERS)));
 	if (visit->size > MAX_SIZE)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("headers are larger than %d bytes", MAX_SIZE)));
 }
 

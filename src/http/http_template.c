@@ -28,6 +28,7 @@
 #include "postgres.h"
 
 #include "base/json.h"
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "http/http_template.h"
 #include "http/http_text.h"
@@ -104,7 +105,7 @@ check_size(size_t size, const char *what)
 {
 	if (size > JS_HTTP_MAX_BODY)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the %s of the request is larger than %d MB", what, JS_HTTP_MAX_BODY_MB)));
 }
 
@@ -119,7 +120,7 @@ js_check_secret_count(int count)
 {
 	if (count > JS_HTTP_MAX_SECRETS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the request has more than %d different secrets", JS_HTTP_MAX_SECRETS),
 				 errhint("Keep in one secret what is sent together.")));
 }
@@ -130,7 +131,7 @@ js_check_placeholder_count(int count)
 {
 	if (count > JS_HTTP_MAX_PLACEHOLDERS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the request has more than %d placeholders", JS_HTTP_MAX_PLACEHOLDERS)));
 }
 

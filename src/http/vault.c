@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "base/sqlstate.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -48,12 +49,12 @@ check_vault(void)
 
 	if (!OidIsValid(extension))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("extension \"%s\" is not installed", VAULT_EXTENSION),
 				 errhint("{{vault.NAME}} needs it. Secrets of set_secret() are {{secret.NAME}}.")));
 	if (!view_is_genuine(extension))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("view \"%s.%s\" does not belong to extension \"%s\"", VAULT_SCHEMA, VAULT_VIEW,
 						VAULT_EXTENSION),
 				 errhint("Install the extension anew, or use set_secret() and {{secret.NAME}}.")));

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "guc.h"
 #include "run/children.h"
 #include "run/context.h"
@@ -60,7 +61,7 @@ js_children_adopt(JsRun *child, bool optional)
 {
 	if (js_current_run == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("child is given outside a run"),
 				 errhint("Only what a run queues while it is executed can be its child. A function that is also called by hand can give child => jobsched.run_id() IS NOT NULL.")));
 	js_context_refuse_late("child");
@@ -75,7 +76,7 @@ js_children_add(const JsRun *child)
 {
 	if (child->depth > js_guc_max_depth)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("run " INT64_FORMAT " cannot have children, because %d generations are above it",
 						child->parent_run_id, child->depth - 1),
 				 errhint("Queue runs that are no children, or let a run that is further up wait for them.")));
@@ -91,7 +92,7 @@ js_children_add(const JsRun *child)
 		counted = count_children(child->parent_run_id);
 	if (counted >= JS_MAX_CHILDREN)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("run " INT64_FORMAT " cannot have more than %d children",
 						child->parent_run_id, JS_MAX_CHILDREN),
 				 errhint("Let some children queue a part of them each.")));

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "base/arguments.h"
 #include "base/interval.h"
+#include "base/sqlstate.h"
 #include "fmgr.h"
 #include "run/capture.h"
 #include "run/context.h"
@@ -184,7 +185,7 @@ refuse_durable(const char *what)
 {
 	if (is_durable)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("%s is used in a durable procedure", what),
 				 errhint("Let the procedure call jobsched.sleep().")));
 }
@@ -279,7 +280,7 @@ js_context_refuse_late(const char *what)
 {
 	if (is_decided)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("%s comes too late: the work of run " INT64_FORMAT " is done", what,
 						js_current_run->run_id),
 				 errhint("A deferred trigger that another one has deferred is fired while the run commits. Make it IMMEDIATE.")));
@@ -291,7 +292,7 @@ js_context_refuse_map(const char *what)
 {
 	if (js_current_run != NULL && js_run_maps(js_current_job, js_current_run))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("%s is used in for_each", what),
 				 errhint("for_each only says what the elements are. Let a step before it, or the elements, do the rest.")));
 }

@@ -26,6 +26,7 @@
 #include "access/detoast.h"
 #include "access/xact.h"
 #include "base/guard.h"
+#include "base/sqlstate.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -198,7 +199,7 @@ drop_too_large(const char *what)
 {
 	if (is_step())
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("%s exceeds jobsched.max_result_size of %d kB", what, js_guc_max_result_size),
 				 errhint("Keep what is large in a table, and return its key; or have a superuser raise jobsched.max_result_size.")));
 	js_capture_add("warning",
@@ -240,7 +241,7 @@ make_result(void *arg)
 					most_of_result(), JS_BAD_JSON_IS_AN_ERROR);
 	if (js_json_is_longer(&making->result->root, most_text))
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the text of the result is too long")));
 }
 
@@ -251,7 +252,7 @@ made_result(Making *making)
 
 	if (error == NULL)
 		return fits(VARSIZE(making->result)) ? making->result : NULL;
-	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	if (js_is_limit(error->sqlerrcode))
 		drop_too_large("the result");
 	else
 		drop_result(error->message);

@@ -59,6 +59,7 @@
 
 #include "access/xact.h"
 #include "base/json.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/executor.h"
@@ -135,7 +136,7 @@ pg_noreturn static void
 refuse_count(const char *count)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			(errcode(JS_ERRCODE_LIMIT),
 			 errmsg("for_each returns %s elements, more than %d", count, JS_MAX_CHILDREN),
 			 errhint("Let each element be of several things.")));
 }

@@ -50,7 +50,7 @@
  *		WHEN OTHERS around a sleep			does not catch it (57014); who catches it by
  *											name gets no further: the run is suspended
  *											whatever he does then, and nothing of it stays
- *		snooze()							55000: it is about one execution
+ *		snooze()							JS055: it is about one execution
  *		a procedure that is SECURITY		2D000: there CALL can commit nothing
  *			DEFINER or has SET, a function
  *		a step in a step					2D000, for the same reason
@@ -67,7 +67,7 @@
  * A step is known by its name, which must not depend on how often or when something is
  * executed.  A name that comes twice in one execution would find the memo of the first:
  * it is refused (42710), rather than numbered, since numbers depend on the order of a
- * loop.  A memo of another function or of other arguments is refused too (55000).
+ * loop.  A memo of another function or of other arguments is refused too (JS055).
  *
  * WHAT KILL -9 LEAVES
  *
@@ -94,6 +94,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -468,7 +469,7 @@ check_place(const char *what)
 {
 	if (!execution.is_guarded)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("%s is used in a run that is no durable procedure", what),
 				 errhint("Name the procedure as handler of its job, instead of calling it by a command.")));
 	if (js_context_is_in_step())
@@ -500,7 +501,7 @@ take_name(const char *name)
 
 	if (hash_get_num_entries(execution.names) >= JS_MAX_MEMOS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the procedure has more than %d steps", JS_MAX_MEMOS),
 				 errhint("Let a step do more, or queue a run for each part of the work.")));
 	(void) hash_search(execution.names, name, HASH_ENTER, &found);
@@ -540,7 +541,7 @@ void
 js_procedure_refuse_changed(const char *name, const char *detail)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			(errcode(JS_ERRCODE_STATE),
 			 errmsg("step \"%s\" was another one when it was done", name),
 			 errdetail_internal("%s", detail),
 			 errhint("A step has to be the same in each execution: take what changes, such as now() and random(), from the result of a step. If it was changed on purpose give it another name.")));
@@ -609,7 +610,7 @@ js_procedure_check_is_ours(void)
 	if (!js_run_see_head(js_current_run->run_id, &head) || head.status != JS_RUN_RUNNING ||
 		head.attempt != js_current_run->attempt)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("run " INT64_FORMAT " is not this worker's any more", js_current_run->run_id)));
 }
 

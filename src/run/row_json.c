@@ -30,6 +30,7 @@
 #include "access/detoast.h"
 #include "access/htup_details.h"
 #include "base/guard.h"
+#include "base/sqlstate.h"
 #include "catalog/pg_type.h"
 #include "common/jsonapi.h"
 #include "miscadmin.h"
@@ -86,7 +87,7 @@ check_room(const RowJson *json, size_t size)
 {
 	if (size > json->left)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("the row has more than %zu bytes as JSON", json->bound)));
 }
 

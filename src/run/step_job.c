@@ -49,6 +49,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "http/http_text.h"
 #include "http/limit_keys.h"
@@ -73,7 +74,7 @@ js_step_job_find(const JsJob *step, JsJob *job)
 				 errhint("It has been dropped or renamed. alter_job() gives the workflow other steps, retry_run() then goes on.")));
 	if (js_http_job_is_bare(job))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job->name),
 				 errhint("%s", js_http_bare_hint(job))));
 }

@@ -259,7 +259,7 @@ COMMENT ON FUNCTION jobsched.create_job IS
 'doc/reference.md, create_job.';
 
 CREATE FUNCTION jobsched.alter_job(
-	job text,
+	job text DEFAULT NULL,
 	name text DEFAULT NULL,
 	schedule text DEFAULT NULL,
 	command text DEFAULT NULL,
@@ -308,39 +308,48 @@ CREATE FUNCTION jobsched.alter_job(
 	success_codes text[] DEFAULT NULL,
 	max_redirects integer DEFAULT NULL,
 	steps jsonb DEFAULT NULL,
-	after text[] DEFAULT NULL)
+	after text[] DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_alter_job';
 COMMENT ON FUNCTION jobsched.alter_job IS
 'Changes a job; what is NULL stays as it is. What removes a value: doc/reference.md, alter_job.';
 
-CREATE FUNCTION jobsched.set_job_metadata(job text, metadata jsonb)
+CREATE FUNCTION jobsched.set_job_metadata(job text, metadata jsonb, owner name DEFAULT NULL, job_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_set_job_metadata';
 COMMENT ON FUNCTION jobsched.set_job_metadata IS
 'Gives a job other metadata, or none with NULL. Nothing else of the job changes.';
 
-CREATE FUNCTION jobsched.drop_job(job text, cancel_running boolean DEFAULT false)
+CREATE FUNCTION jobsched.drop_job(
+	job text DEFAULT NULL,
+	cancel_running boolean DEFAULT false,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_drop_job';
 COMMENT ON FUNCTION jobsched.drop_job IS
 'Drops a job: its queued runs are cancelled, running ones finish unless cancel_running is true. Its history stays until it expires.';
 
-CREATE FUNCTION jobsched.pause_job(job text, reason text DEFAULT NULL)
+CREATE FUNCTION jobsched.pause_job(
+	job text DEFAULT NULL,
+	reason text DEFAULT NULL,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_pause_job';
 COMMENT ON FUNCTION jobsched.pause_job IS
 'Holds a job: no run of it starts, by schedule or by trigger, until resume_job(); queued runs wait, running ones finish.';
 
-CREATE FUNCTION jobsched.resume_job(job text)
+CREATE FUNCTION jobsched.resume_job(job text DEFAULT NULL, owner name DEFAULT NULL, job_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_resume_job';
 COMMENT ON FUNCTION jobsched.resume_job IS
 'Lets a paused job go on, also one that pause_after_failures has paused; failures are counted anew. What becomes of slots missed meanwhile the job''s misfire policy says.';
 
-CREATE FUNCTION jobsched.explain_steps(job text)
+CREATE FUNCTION jobsched.explain_steps(job text DEFAULT NULL, owner name DEFAULT NULL, job_id bigint DEFAULT NULL)
 RETURNS TABLE (step_no integer, step text, kind text, after text[], "when" text, optional boolean, explanation text)
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_explain_steps';
 COMMENT ON FUNCTION jobsched.explain_steps IS
 'The steps of a job that is made of steps, each after all that it waits for, in words.';
 
-CREATE FUNCTION jobsched_internal.job_id_of(job text) RETURNS bigint
-LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
+CREATE FUNCTION jobsched_internal.job_id_of(job text, owner name, job_id bigint) RETURNS bigint
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_job_id_of';
 
 -- What these views show of a run's job besides its name.  What pauses a job after
 -- failures holds its steps too.

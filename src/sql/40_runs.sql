@@ -125,7 +125,7 @@ CREATE TABLE jobsched_internal.idempotency (
 CREATE INDEX idempotency_expires_at ON jobsched_internal.idempotency (expires_at);
 
 CREATE FUNCTION jobsched.trigger(
-	job text,
+	job text DEFAULT NULL,
 	args jsonb DEFAULT NULL,
 	run_at timestamptz DEFAULT pg_catalog.now(),
 	priority integer DEFAULT 0,
@@ -140,7 +140,9 @@ CREATE FUNCTION jobsched.trigger(
 	child boolean DEFAULT false,
 	optional boolean DEFAULT false,
 	wait_for text[] DEFAULT NULL,
-	wait_timeout interval DEFAULT NULL)
+	wait_timeout interval DEFAULT NULL,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger';
 COMMENT ON FUNCTION jobsched.trigger IS
 'Queues a run of a job and returns its id; it exists if and only if the transaction commits, and '
@@ -149,8 +151,8 @@ COMMENT ON FUNCTION jobsched.trigger IS
 'doc/workflows.md.';
 
 CREATE FUNCTION jobsched.trigger_many(
-	job text,
-	args jsonb[],
+	job text DEFAULT NULL,
+	args jsonb[] DEFAULT NULL,
 	run_at timestamptz DEFAULT pg_catalog.now(),
 	priority integer DEFAULT 0,
 	timeout interval DEFAULT NULL,
@@ -161,14 +163,16 @@ CREATE FUNCTION jobsched.trigger_many(
 	child boolean DEFAULT false,
 	optional boolean DEFAULT false,
 	wait_for text[] DEFAULT NULL,
-	wait_timeout interval DEFAULT NULL)
+	wait_timeout interval DEFAULT NULL,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_trigger_many';
 COMMENT ON FUNCTION jobsched.trigger_many IS
 'Queues one run of a job for each element of args (a JSON object or NULL) and returns their ids in the same order.';
 
 CREATE FUNCTION jobsched.trigger_batch(
-	job text,
-	args jsonb[],
+	job text DEFAULT NULL,
+	args jsonb[] DEFAULT NULL,
 	on_complete text DEFAULT NULL,
 	on_complete_args jsonb DEFAULT NULL,
 	after_when text DEFAULT 'done',
@@ -178,7 +182,9 @@ CREATE FUNCTION jobsched.trigger_batch(
 	max_attempts integer DEFAULT NULL,
 	keys text[] DEFAULT NULL,
 	child boolean DEFAULT false,
-	optional boolean DEFAULT false)
+	optional boolean DEFAULT false,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_trigger_batch';
 COMMENT ON FUNCTION jobsched.trigger_batch IS
 'Queues one run of a job for each element of args, and a run, the batch, that ends when they have '
@@ -193,11 +199,13 @@ COMMENT ON FUNCTION jobsched.trigger_job IS
 'more: doc/triggers.md.';
 
 CREATE FUNCTION jobsched.backfill(
-	job text,
-	"from" timestamptz,
-	"to" timestamptz,
+	job text DEFAULT NULL,
+	"from" timestamptz DEFAULT NULL,
+	"to" timestamptz DEFAULT NULL,
 	dry_run boolean DEFAULT false,
-	max integer DEFAULT 1000)
+	max integer DEFAULT 1000,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS TABLE (slot timestamptz, run_id bigint)
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_backfill';
 COMMENT ON FUNCTION jobsched.backfill IS
@@ -206,7 +214,7 @@ COMMENT ON FUNCTION jobsched.backfill IS
 'backfill.';
 
 CREATE FUNCTION jobsched.cancel_run(run_id bigint, force boolean DEFAULT false)
-RETURNS boolean LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_run';
+RETURNS boolean LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_run';
 COMMENT ON FUNCTION jobsched.cancel_run IS
 'Cancels a run once the transaction commits: one that waits does not start, one that is executed '
 'is interrupted. Returns false when the run has ended already; force and more: doc/reference.md, '
@@ -216,7 +224,9 @@ CREATE FUNCTION jobsched.cancel_runs(
 	job text DEFAULT NULL,
 	status text DEFAULT NULL,
 	older_than interval DEFAULT NULL,
-	force boolean DEFAULT false)
+	force boolean DEFAULT false,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_cancel_runs';
 COMMENT ON FUNCTION jobsched.cancel_runs IS
 'Cancels, as cancel_run() does, every run that the caller may manage and that meets all '

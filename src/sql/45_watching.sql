@@ -177,5 +177,5 @@ WHERE u.run_at IS NOT NULL;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued, but for those that wait for other runs or events (view waiting).';
 
 CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)
-RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';
+RETURNS SETOF record LANGUAGE C STABLE PARALLEL UNSAFE ROWS 8 AS 'MODULE_PATHNAME', 'jobsched_health';
 COMMENT ON FUNCTION jobsched.health IS 'One row for each check; status is ok, warning or error. Shows no job''s data.';

@@ -52,17 +52,19 @@ COMMENT ON COLUMN jobsched.dead_letters.args IS 'its arguments; those of a callb
 COMMENT ON COLUMN jobsched.dead_letters.error IS 'why it failed; of a callback only for the owner';
 
 CREATE FUNCTION jobsched.redrive(
-	job text,
+	job text DEFAULT NULL,
 	since timestamptz DEFAULT '-infinity',
-	max integer DEFAULT 1000)
+	max integer DEFAULT 1000,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 100
 BEGIN ATOMIC
 	SELECT r.run_id
 	FROM (SELECT jobsched_internal.redrive_run(d.run_id) AS run_id
 		FROM (SELECT l.run_id FROM jobsched.dead_letters l
-			WHERE l.job_id = (SELECT jobsched_internal.job_id_of(redrive.job))
-				AND l.finished_at >= redrive.since
-			ORDER BY l.run_id LIMIT redrive.max) d) r
+			WHERE l.job_id = (SELECT jobsched_internal.job_id_of(redrive.job, redrive.owner, redrive.job_id))
+				AND l.finished_at >= COALESCE(redrive.since, '-infinity')
+			ORDER BY l.run_id LIMIT COALESCE(redrive.max, 1000)) d) r
 	WHERE r.run_id IS NOT NULL;
 END;
 COMMENT ON FUNCTION jobsched.redrive IS 'Retries, as retry_run() does, the dead letters of a job that ended at or after since, the oldest first, max at most; returns the ids of the new runs. Passed over is what somebody else retries meanwhile, and, of several runs of one slot, all but the first.';

@@ -70,7 +70,7 @@ CREATE FUNCTION jobsched.http_post(
 	wait_for text[] DEFAULT NULL,
 	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('POST', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
+RETURN jobsched.http_request('POST', url, COALESCE(body, '{}'), headers, params, timeout, max_attempts, keys, idempotency_key,
 	after => after, after_when => after_when, child => child, optional => optional,
 	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_post IS
@@ -92,7 +92,7 @@ CREATE FUNCTION jobsched.http_put(
 	wait_for text[] DEFAULT NULL,
 	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('PUT', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
+RETURN jobsched.http_request('PUT', url, COALESCE(body, '{}'), headers, params, timeout, max_attempts, keys, idempotency_key,
 	after => after, after_when => after_when, child => child, optional => optional,
 	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_put IS
@@ -114,7 +114,7 @@ CREATE FUNCTION jobsched.http_patch(
 	wait_for text[] DEFAULT NULL,
 	wait_timeout interval DEFAULT NULL)
 RETURNS bigint LANGUAGE sql VOLATILE PARALLEL UNSAFE
-RETURN jobsched.http_request('PATCH', url, body, headers, params, timeout, max_attempts, keys, idempotency_key,
+RETURN jobsched.http_request('PATCH', url, COALESCE(body, '{}'), headers, params, timeout, max_attempts, keys, idempotency_key,
 	after => after, after_when => after_when, child => child, optional => optional,
 	wait_for => wait_for, wait_timeout => wait_timeout);
 COMMENT ON FUNCTION jobsched.http_patch IS

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "guc.h"
 #include "store/bounds.h"
@@ -30,7 +31,7 @@ pg_noreturn static void
 refuse(const char *what, Size size, int max_kb, const char *setting)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			(errcode(JS_ERRCODE_LIMIT),
 			 errmsg("%s has %zu bytes, more than the %d kB that are allowed", what, size, max_kb),
 			 errhint("Keep what is large in a table, and give its key; or have a superuser raise %s.", setting)));
 }
@@ -111,7 +112,7 @@ js_bounds_check_remark(const char *parameter, const char *text)
 {
 	if (length(text) > JS_MAX_REMARK)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(JS_ERRCODE_LIMIT),
 				 errmsg("%s has %zu bytes, more than the %d that are allowed", parameter,
 						length(text), JS_MAX_REMARK),
 				 errhint("Give a shorter one.")));

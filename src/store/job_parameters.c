@@ -67,13 +67,13 @@ const JsJobParameter js_job_parameters[] = {
 	{PARAMETER(schedule), JS_JOB_SCHEDULE, TEXT, REMOVABLE},
 	{PARAMETER(command), JS_JOB_COMMAND, TEXT, WHOLE | STEP},
 	{PARAMETER(handler), JS_JOB_HANDLER, TEXT, WHOLE | STEP},
-	{PARAMETER(args), JS_JOB_ARGS, JSON, REQUIRED | WHOLE | STEP},
-	{PARAMETER(timezone), JS_JOB_TIMEZONE, TEXT, REQUIRED},
-	{PARAMETER(enabled), JS_JOB_ENABLED, BOOLEAN, REQUIRED, DEFAULT(true)},
+	{PARAMETER(args), JS_JOB_ARGS, JSON, WHOLE | STEP},
+	{PARAMETER(timezone), JS_JOB_TIMEZONE, TEXT},
+	{PARAMETER(enabled), JS_JOB_ENABLED, BOOLEAN, 0, DEFAULT(true)},
 	{PARAMETER(description), JS_JOB_DESCRIPTION, TEXT, WHOLE | REMOVABLE | STEP},
 	{PARAMETER(metadata), JS_JOB_METADATA, JSON, WHOLE | STEP},
-	{PARAMETER(owner), JS_JOB_OWNER, ROLE, REQUIRED},
-	{PARAMETER(mode), JS_JOB_MODE, CHOICE, REQUIRED | WHOLE | STEP, ONE_OF(modes, JS_MODE_AUTO)},
+	{PARAMETER(owner), JS_JOB_OWNER, ROLE},
+	{PARAMETER(mode), JS_JOB_MODE, CHOICE, WHOLE | STEP, ONE_OF(modes, JS_MODE_AUTO)},
 	{PARAMETER(share_transaction), JS_JOB_SHARE_TRANSACTION, BOOLEAN, STEP},
 	{PARAMETER(timeout), JS_JOB_TIMEOUT, SPAN, STEP, BOUNDS(0, LONGEST)},
 	{PARAMETER(max_attempts), JS_JOB_MAX_ATTEMPTS, NUMBER, STEP, BOUNDS(0, JS_MAX_ATTEMPTS)},
@@ -147,7 +147,11 @@ js_job_parameter_default(const JsJobParameter *parameter, JsJob *job)
 		case JS_PARAMETER_UNTIL:
 			*(TimestampTz *) member = DT_NOBEGIN;
 			break;
-		default:				/* none: the member is 0 */
+		case JS_PARAMETER_ROLE:
+			*(Oid *) member = InvalidOid;
+			break;
+		default:				/* none */
+			*(void **) member = NULL;
 			break;
 	}
 }

@@ -36,6 +36,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sqlstate.h"
 #include "compat.h"
 #include "guc.h"
 #include "http/http_text.h"
@@ -70,7 +71,7 @@ check_settings(void)
 
 	if (missing != NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("no e-mail can be sent: %s is not set", missing),
 				 errhint("A superuser sets it with ALTER SYSTEM.")));
 }
@@ -100,7 +101,7 @@ refuse_password(const char *problem)
 	ereport(LOG,
 			(errmsg("jobsched.smtp_password_file \"%s\" %s", js_guc_smtp_password_file, problem)));
 	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			(errcode(JS_ERRCODE_STATE),
 			 errmsg("the password for the mail relay cannot be read"),
 			 errhint("The server's log has the reason.")));
 }
@@ -143,7 +144,7 @@ read_password(void)
 
 	if (!is_given(js_guc_smtp_password_file))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("jobsched.smtp_user is set and jobsched.smtp_password_file is not")));
 	count = read_password_file(password, sizeof(password));
 	if (count > MAX_PASSWORD)
@@ -181,7 +182,7 @@ set_login(JsTransfer *transfer, JsMuxMail *mail)
 		return;
 	if (!is_over_tls())
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("no e-mail can be sent: jobsched.smtp_user is set and jobsched.smtp_tls is \"none\""),
 				 errdetail("A password is not sent without TLS.")));
 	mail->user = pstrdup(js_guc_smtp_user);

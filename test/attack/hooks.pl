@@ -31,12 +31,12 @@ $node->safe_psql('postgres', q{
 	GRANT ALL ON public.lured TO PUBLIC});
 attack_sql($node, 'victim', qq{
 	SELECT jobsched.set_secret('key', '$key');
-	SELECT jobsched.create_hook('token', 'waiting', secret => 'key', header => 'x-token', rate => NULL, dedupe => 'x-id', keep_headers => '{x-kept}');
-	SELECT jobsched.create_hook('github', 'waiting', verify => 'github', secret => 'key', rate => NULL, dedupe => '\$.id');
-	SELECT jobsched.create_hook('hmac', 'waiting', verify => 'hmac', secret => 'key', header => 'x-sign', rate => NULL, dedupe => '\$.id');
-	SELECT jobsched.create_hook('stripe', 'waiting', verify => 'stripe', secret => 'key', rate => NULL);
-	SELECT jobsched.create_hook('standard', 'waiting', verify => 'standard', secret => 'key', rate => NULL);
-	SELECT jobsched.create_hook('slack', event => 'e', verify => 'slack', secret => 'key', rate => NULL, dedupe => '\$.id')});
+	SELECT jobsched.create_hook('token', 'waiting', secret => 'key', header => 'x-token', rate => 0, dedupe => 'x-id', keep_headers => '{x-kept}');
+	SELECT jobsched.create_hook('github', 'waiting', verify => 'github', secret => 'key', rate => 0, dedupe => '\$.id');
+	SELECT jobsched.create_hook('hmac', 'waiting', verify => 'hmac', secret => 'key', header => 'x-sign', rate => 0, dedupe => '\$.id');
+	SELECT jobsched.create_hook('stripe', 'waiting', verify => 'stripe', secret => 'key', rate => 0);
+	SELECT jobsched.create_hook('standard', 'waiting', verify => 'standard', secret => 'key', rate => 0);
+	SELECT jobsched.create_hook('slack', event => 'e', verify => 'slack', secret => 'key', rate => 0, dedupe => '\$.id')});
 
 # What could be called in the place of a function, an operator or a cast of the server's.
 attack_sql($node, 'nobody', q{

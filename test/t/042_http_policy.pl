@@ -198,7 +198,7 @@ is("$again->{method} $again->{target} $again->{body} @{$again->{headers}}{qw(x-h
 	"$first->{method} $first->{target} $first->{body} @{$first->{headers}}{qw(x-h content-type)}", 'with all that it had');
 is($again->{body}, '{"n": 7}', 'its body too');
 is(psql("SELECT string_agg(status::text, ' ' ORDER BY run_id) FROM jobsched.http_responses WHERE run_id IN ($dead[0], $run_id)"), '503 200', 'each has its answer');
-like(error_of($node, $db, "SELECT jobsched.retry_run($dead[0])", 'app'), qr/55000.*retried already/, 'once');
+like(error_of($node, $db, "SELECT jobsched.retry_run($dead[0])", 'app'), qr/JS055.*retried already/, 'once');
 my @redriven = split /\n/, app("SELECT jobsched.redrive('http', since => (SELECT min(finished_at) FROM jobsched.runs WHERE run_id IN ($dead[1], $dead[2])))");
 is(scalar(@redriven), 2, 'redrive() takes the others') or diag "@redriven";
 is(ended($_), 'succeeded', 'which succeed') for @redriven;

@@ -90,8 +90,8 @@ my %wrong = (
 		"('missing')", "('theirs')", "('own', '[]')", "('own', run_at => 'infinity')", "('own', keys => '{{{args.none}}}')",
 		"('own', idempotency_key => '')", "('own', idempotency_key => 'k', on_conflict => 'sometimes')",
 		"('own', idempotency_key => 'k', keys => '{{{args.none}}}')", "('own', timeout => '-1 s')",
-		"('own', after => '{0}')", "('own', after => '{NULL}')", "('own', after_when => 'sometimes')", "('own', after_when => NULL)",
-		"('own', child => true)", "('own', optional => true)", "('own', child => NULL)",
+		"('own', after => '{0}')", "('own', after => '{NULL}')", "('own', after_when => 'sometimes')",
+		"('own', child => true)", "('own', optional => true)", "('own', owner => 'victim')", "('theirs', owner => 'victim')", "(job_id => -1)", "('own', job_id => 1)", '()',
 		"('own', wait_for => '{NULL}')", "('own', wait_for => '{\"\"}')", "('own', wait_timeout => '1 s')", "('own', wait_for => '{x}', wait_timeout => '0')"
 	],
 	trigger_many => [ "('missing', '{}')", q{('own', ARRAY['{}', '[]']::jsonb[])}, "('own', NULL)", "('own', '{NULL}', after => '{0}')", "('own', '{NULL}', child => true)" ],
@@ -145,7 +145,7 @@ my %wrong = (
 	create_hook => [
 		"(NULL)", "('a b', 'own')", "('h')", "('h', 'own', 'e')", "('h', 'theirs')", "('h', 'missing')", "('h', event => '')", "('h', 'own', verify => 'none')",
 		"('h', 'own', verify => 'github')", "('h', 'own', verify => 'github', secret => 'missing')", "('h', 'own', secret => 'vault.x')", "('h', 'own', dedupe => '\$.[')",
-		"('h', 'own', tolerance => '2 days')", "('h', 'own', max_size => 0)", "('h', 'own', rate => 0)", "('h', 'own', header => 'a b')", "('h', 'own', keep_headers => '{Authorization}')",
+		"('h', 'own', tolerance => '2 days')", "('h', 'own', max_size => 0)", "('h', 'own', rate => -1)", "('h', 'own', header => 'a b')", "('h', 'own', keep_headers => '{Authorization}')",
 		"('h', event => 'e', keep_headers => '{x-a}')" ],
 	rotate_hook => [ "('missing')", "('theirs')", "('missing', NULL)" ],
 	drop_hook => [ "('missing')", "('theirs')", '(NULL)' ],
@@ -158,6 +158,8 @@ my %wrong = (
 	discard => [ "('not wanted')" ],
 	snooze => [ "('-1 s')", "('1 s', to_jsonb(repeat('x', 18 * 1024 * 1024)))" ],
 	log => [ "('loudly', 'x')" ],
+	job => [ q{SELECT jobsched.job(NULL::jobsched.runs), 1 / 0} ],
+	runs => [ q{SELECT jobsched.runs(NULL::jobsched.jobs), 1 / 0} ],
 	# These refuse nothing.
 	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() event('x') jobs_with_metadata('{}') workflow_run_id() step_result('x') step_results('x') workflow_graph(1) error_patterns()))
 );

@@ -219,16 +219,16 @@ sub left_out
 	is(psql("SELECT concat_ws(' ', status, reason, $columns) FROM jobsched.runs WHERE run_id > $last"), "skipped unsendable $expected", 'and a row in history');
 	like(psql("SELECT error FROM jobsched.runs WHERE run_id > $last"), qr/^$error/, 'which says why');
 	like(error_of($node, $db, "SELECT jobsched.retry_run(max(run_id)) FROM jobsched.runs WHERE reason = 'unsendable'", $superuser),
-		qr/55000.*does not have it/, 'and cannot be sent again');
+		qr/JS055.*does not have it/, 'and cannot be sent again');
 	return;
 }
 
 my $too_long = 'the body of the request is larger than 16 MB';
-left_out('UPDATE app.rows SET id = 50 WHERE id = 5', $too_long, 'owner, job_name, sqlstate, args', 'app http 54000 {"type": "UPDATE", "table": "rows", "schema": "app"}');
-left_out(q{INSERT INTO app.rows (id, t) VALUES (7, repeat(repeat(E'\x01', 1024 * 1024), 3))}, $too_long, 'sqlstate', '54000');
-left_out(q{INSERT INTO app.rows (id, t) VALUES (8, repeat(repeat('x', 1024 * 1024), 200))}, 'the row has more than \d+ bytes', 'sqlstate', '54000');
-left_out(q{INSERT INTO app.rows (id, d) SELECT 9, jsonb_agg(1e100000) FROM generate_series(1, 1000)}, $too_long, 'sqlstate', '54000');
-left_out(q{INSERT INTO app.rows (id, d) SELECT 12, jsonb_agg(0) FROM generate_series(1, 2000000)}, 'the request has \d+ bytes', 'sqlstate', '54000');
+left_out('UPDATE app.rows SET id = 50 WHERE id = 5', $too_long, 'owner, job_name, sqlstate, args', 'app http JS054 {"type": "UPDATE", "table": "rows", "schema": "app"}');
+left_out(q{INSERT INTO app.rows (id, t) VALUES (7, repeat(repeat(E'\x01', 1024 * 1024), 3))}, $too_long, 'sqlstate', 'JS054');
+left_out(q{INSERT INTO app.rows (id, t) VALUES (8, repeat(repeat('x', 1024 * 1024), 200))}, 'the row has more than \d+ bytes', 'sqlstate', 'JS054');
+left_out(q{INSERT INTO app.rows (id, d) SELECT 9, jsonb_agg(1e100000) FROM generate_series(1, 1000)}, $too_long, 'sqlstate', 'JS054');
+left_out(q{INSERT INTO app.rows (id, d) SELECT 12, jsonb_agg(0) FROM generate_series(1, 2000000)}, 'the request has \d+ bytes', 'sqlstate', 'JS054');
 is(length(body_of(q{INSERT INTO app.rows (id, t) VALUES (10, repeat(repeat('x', 1024 * 1024), 15))})->{record}->{t}), 15 * 1024 * 1024, 'a large row that fits is sent');
 my $warning = warned(q{INSERT INTO app.rows (id, t) SELECT 11, repeat(repeat('x', 1024 * 1024), 20) FROM generate_series(1, 3)});
 is(scalar(() = $warning =~ /WARNING/g), 1, 'of many rows of a statement one warning tells');
@@ -241,8 +241,8 @@ app(qq{
 	SELECT jobsched.create_job('small', url => '$url/small');
 	CREATE TABLE app.small (t text);
 	CREATE TRIGGER hook AFTER INSERT ON app.small FOR EACH ROW EXECUTE FUNCTION jobsched.http_webhook('small')});
-left_out(q{INSERT INTO app.small VALUES (repeat('x', 100000))}, 'args has \d+ bytes, more than the 64 kB that are allowed', 'job_name, sqlstate', 'small 54000');
-left_out(q{INSERT INTO app.rows (id, t) VALUES (12, repeat('x', 100000))}, 'the request has \d+ bytes, more than the 64 kB', 'job_name, sqlstate', 'http 54000');
+left_out(q{INSERT INTO app.small VALUES (repeat('x', 100000))}, 'args has \d+ bytes, more than the 64 kB that are allowed', 'job_name, sqlstate', 'small JS054');
+left_out(q{INSERT INTO app.rows (id, t) VALUES (12, repeat('x', 100000))}, 'the request has \d+ bytes, more than the 64 kB', 'job_name, sqlstate', 'http JS054');
 set_setting($node, 'jobsched.max_args_size', undef);
 app('DROP TABLE app.small');
 
@@ -281,7 +281,7 @@ is(psql(q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 'app.plain'::regclass}
 like(warned("$create('later')"), qr/WARNING:  42704: trigger "hook" sends nothing: job "later" of role "app" does not exist/, 'a job that is missing makes a warning');
 left_out('INSERT INTO app.plain VALUES (1)', 'job "later" of role "app" does not exist', 'job_name, sqlstate', 'http 42704');
 app("SELECT jobsched.create_job('later', command => 'SELECT 1')");
-left_out('INSERT INTO app.plain VALUES (2)', 'job "later" of role "app" has no url', 'job_name, sqlstate', 'later 55000');
+left_out('INSERT INTO app.plain VALUES (2)', 'job "later" of role "app" has no url', 'job_name, sqlstate', 'later JS055');
 psql(q{CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA app TO stranger; GRANT INSERT ON app.plain TO stranger});
 like(warned('INSERT INTO app.plain VALUES (5)', 'stranger'), qr/job "later" of role "app" does not exist/, 'a stranger does not learn that it is there');
 app(qq{SELECT jobsched.alter_job('later', url => '$url/later', keys => '{"t:{{args.record.t}}"}')});

@@ -72,7 +72,7 @@ my @too_large = (
 for my $sql (@too_large)
 {
 	my $error = error_of($node, $db, $sql, 'ann');
-	like($error, qr/54000: .* bytes, more than the .* allowed.*HINT: /s, 'too large: ' . substr($sql, 16, 50))
+	like($error, qr/JS054: .* bytes, more than the .* allowed.*HINT: /s, 'too large: ' . substr($sql, 16, 50))
 	  or diag substr($error, 0, 500);
 }
 is(psql(q{SELECT count(*) FROM jobsched_internal.run}), '0', 'nothing of it was queued');

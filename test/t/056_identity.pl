@@ -128,7 +128,7 @@ is(ended($single, 'status, reason, owner'), 'cancelled|owner_changed|old', 'a re
 is(ended($paused, 'status, reason, owner'), 'cancelled|owner_changed|old', 'all of them');
 is(psql('SELECT count(*) FROM work.done'), '0', 'and nobody is told in the name of another');
 is(scalar(requests($sink)), 0, 'no request was sent with the secret of the new one');
-like(error_of($node, $db, "SELECT jobsched.retry_run($single)"), qr/55000.*is of another owner of its job/, 'nor is it by retry_run()');
+like(error_of($node, $db, "SELECT jobsched.retry_run($single)"), qr/JS055.*is of another owner of its job/, 'nor is it by retry_run()');
 is(psql(q{SELECT count(*) FROM jobsched.redrive('http')}), '0', 'or redrive()');
 is(psql("SELECT status FROM jobsched.runs WHERE run_id = $plain"), 'queued', 'a run with arguments only waits on');
 is(as('old', "SELECT concat_ws('|', job_name, schedule, timezone, owner) FROM jobsched.upcoming WHERE run_id = $plain"), 'old', 'the old owner sees it, but not what the job is by now');

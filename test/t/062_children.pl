@@ -522,7 +522,7 @@ for (q{SELECT jobsched.trigger('work', child => true)}, q{SELECT jobsched.snooze
 	my $what = /child/ ? 'child' : 'snooze()';
 
 	$run = parent("INSERT INTO app.first VALUES ('$quoted')");
-	is(refusal($run), "55000 $what comes too late: the work of run $run is done", "$what while the run commits");
+	is(refusal($run), "JS055 $what comes too late: the work of run $run is done", "$what while the run commits");
 }
 $run = parent(q{INSERT INTO app.second VALUES ('SELECT jobsched.trigger(''fail'', child => true)')});
 is(ended($run), 'failed child_failed', 'a deferred trigger as such is in time');
@@ -540,7 +540,7 @@ is(psql("SELECT status, count(*) FROM jobsched.runs WHERE parent_run_id = $run G
 like(psql("EXPLAIN SELECT run_id FROM jobsched.runs WHERE parent_run_id = $run"), qr/run_parent.*history_000_parent_run_id_run_id_idx/s, 'by an index');
 
 $run = parent(q{SELECT count(*) FROM jobsched.trigger_many('work', array_fill('{}'::jsonb, ARRAY[100001]), child => true)});
-is(ended($run), 'failed error 54000', '100,001 are too many');
+is(ended($run), 'failed error JS054', '100,001 are too many');
 is(psql("SELECT error FROM jobsched.runs WHERE run_id = $run"), "run $run cannot have more than 100000 children", 'as it says');
 
 # A queue that is larger than what its role may have of the scheduler's memory:

@@ -561,9 +561,9 @@ $run = trigger('chain');
 is(ended($run), 'failed child_failed', 'a chain of a thousand, of which the first fails');
 is(psql("SELECT status, reason, count(*) FROM jobsched.steps WHERE workflow_run_id = $run GROUP BY 1, 2 ORDER BY 3, 1"),
 	"failed|error|1\nskipped|upstream_failed|1\nskipped|upstream_skipped|998", 'ends');
-like(error_of($node, $db, q{SELECT jobsched.create_job('more', } . steps_of(@thousand, { name => 'more', %$acts }) . ')', 'app'), qr/(22023|54000).*1000/s, 'more are refused');
+like(error_of($node, $db, q{SELECT jobsched.create_job('more', } . steps_of(@thousand, { name => 'more', %$acts }) . ')', 'app'), qr/(22023|JS054).*1000/s, 'more are refused');
 like(error_of($node, $db, q{SELECT jobsched.create_job('more', } . steps_of(map { { name => "s$_", %$acts, after => [ map { "s$_" } 1 .. $_ - 1 ] } } 1 .. 460) . ')', 'app'),
-	qr/(22023|54000).*100000/s, 'more than 100,000 names in "after" are refused');
+	qr/(22023|JS054).*100000/s, 'more than 100,000 names in "after" are refused');
 
 # ------------------------------------------------------------------------
 # What steps get, see and give
@@ -674,7 +674,7 @@ define('larges', { name => 'a', handler => 'app.large' }, { name => 'shares', ha
 $run = trigger('larges');
 is(ended($run), 'failed child_failed', 'a result that is too large');
 is(shown($run), 'a failed error, shares failed error, command failed error, b succeeded', 'fails its step');
-is(psql("SELECT string_agg(DISTINCT sqlstate, ',') FROM jobsched.runs WHERE parent_run_id = $run AND status = 'failed'"), '54000', 'as program_limit_exceeded');
+is(psql("SELECT string_agg(DISTINCT sqlstate, ',') FROM jobsched.runs WHERE parent_run_id = $run AND status = 'failed'"), 'JS054', 'as program_limit_exceeded');
 like(psql('SELECT error FROM jobsched.runs WHERE run_id = ' . step_run($run, 'a')), qr/50\d\d bytes.* 1 kB/, 'the error says both sizes');
 is(psql("SELECT count(*) FROM app.effect JOIN jobsched.steps USING (run_id) WHERE workflow_run_id = $run"), '1', 'what it did is rolled back');
 is(end_of($node, $db, trigger('large'), 'status, result IS NULL'), 'succeeded|t', 'of another job it is left out, as ever');
@@ -826,7 +826,7 @@ $run = begun('alters');
 app(q{SELECT jobsched.alter_job('alters', command => 'SELECT 7')});
 is(psql(q{SELECT kind, steps IS NULL FROM jobsched.jobs WHERE name = 'alters'}), 'sql|t', 'it becomes a command');
 is(end_of($node, $db, trigger('alters'), 'status, result'), 'succeeded|{"?column?": 7}', 'which is executed');
-like(error_of($node, $db, q{SELECT * FROM jobsched.explain_steps('alters')}, 'app'), qr/55000|42809|22023/, 'and has no steps to explain');
+like(error_of($node, $db, q{SELECT * FROM jobsched.explain_steps('alters')}, 'app'), qr/JS055|42809|22023/, 'and has no steps to explain');
 open_the_gate();
 is(ended($run), 'succeeded', 'the run that had begun ends');
 is(shown($run, 'step, result') =~ s/^\S+ \S+ \S+ //r, 'says "old"', 'with its steps');
@@ -1001,7 +1001,7 @@ is(psql("SELECT string_agg(run_id::text, ',') FROM jobsched.dead_letters WHERE r
 wait_value($node, $db, q{SELECT string_agg(concat_ws(' ', run_id, job, status, reason), ', ' ORDER BY run_id) FROM app.told},
 	"$run letters failed child_failed, $first letters.a failed error", 'each of them tells whom it should, once');
 my $hint = error_of($node, $db, "SELECT jobsched.retry_run($first)", 'app');
-like($hint, qr/55000/, 'a step cannot be retried');
+like($hint, qr/JS055/, 'a step cannot be retried');
 like($hint, qr/HINT:.*retry_run\($run\)/s, 'the hint says what can');
 $again = app("SELECT jobsched.retry_run($run)");
 is(ended($again), 'failed child_failed', 'the workflow run can');
@@ -1009,7 +1009,7 @@ is(shown($again), 'a failed error, b failed error', 'and has its steps anew');
 is(psql("SELECT source FROM jobsched.runs WHERE run_id = $again"), 'retry', 'it is a retry');
 is(app(q{SELECT count(*) FROM jobsched.redrive('letters')}), '1', 'redrive() takes workflow runs only');
 drained('all have ended');
-like(error_of($node, $db, "SELECT jobsched.retry_run($second)", 'app'), qr/55000/, 'a step of what has been retried cannot either');
+like(error_of($node, $db, "SELECT jobsched.retry_run($second)", 'app'), qr/JS055/, 'a step of what has been retried cannot either');
 
 # ------------------------------------------------------------------------
 # Names

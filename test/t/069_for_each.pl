@@ -257,17 +257,17 @@ for (
 	[ 'DO', q{DO $x$ BEGIN END $x$}, '42601', 'for_each returns nothing' ],
 	[ 'several rows, one of them an array', q{VALUES ('1'::jsonb), ('[2]')}, '22023', 'for_each returns several rows, and one of them is an array' ],
 	[ 'arrays', q{VALUES ('[]'::jsonb), ('[2]')}, '22023', 'for_each returns several rows, and one of them is an array' ],
-	[ 'too many rows', q{SELECT to_jsonb(i) FROM generate_series(1, 100001) i}, '54000', 'for_each returns too many elements, more than 100000' ],
-	[ 'too many elements', q{SELECT jsonb_agg(i) FROM generate_series(1, 100001) i}, '54000', 'for_each returns 100001 elements, more than 100000' ],
+	[ 'too many rows', q{SELECT to_jsonb(i) FROM generate_series(1, 100001) i}, 'JS054', 'for_each returns too many elements, more than 100000' ],
+	[ 'too many elements', q{SELECT jsonb_agg(i) FROM generate_series(1, 100001) i}, 'JS054', 'for_each returns 100001 elements, more than 100000' ],
 	[ 'an error', q{SELECT to_jsonb(1 / (id - 3)) FROM app.thing}, '22012', 'division by zero' ],
 	[ 'a table that is not there', q{SELECT to_jsonb(x) FROM app.nowhere x}, '42P01', 'relation "app.nowhere" does not exist' ],
 	[ 'a commit', q{CALL app.commits('null')}, '2D000', 'invalid transaction termination' ],
-	[ 'a child', q{SELECT to_jsonb(jobsched.trigger('reads', child => true))}, '55000', 'child is used in for_each' ],
-	[ 'a batch as a child', q{SELECT to_jsonb(jobsched.trigger_batch('reads', '{NULL}', child => true))}, '55000', 'child is used in for_each' ],
-	[ 'a child that is a request', qq{SELECT to_jsonb(jobsched.http_get('$sink->{url}/ok', child => true))}, '55000', 'child is used in for_each' ],
-	[ 'snooze()', q{SELECT to_jsonb(1) FROM jobsched.snooze('1 minute')}, '55000', 'snooze() is used in for_each' ],
+	[ 'a child', q{SELECT to_jsonb(jobsched.trigger('reads', child => true))}, 'JS055', 'child is used in for_each' ],
+	[ 'a batch as a child', q{SELECT to_jsonb(jobsched.trigger_batch('reads', '{NULL}', child => true))}, 'JS055', 'child is used in for_each' ],
+	[ 'a child that is a request', qq{SELECT to_jsonb(jobsched.http_get('$sink->{url}/ok', child => true))}, 'JS055', 'child is used in for_each' ],
+	[ 'snooze()', q{SELECT to_jsonb(1) FROM jobsched.snooze('1 minute')}, 'JS055', 'snooze() is used in for_each' ],
 	[ 'discard()', q{SELECT to_jsonb(1) FROM jobsched.discard('enough')}, 'JS001', 'enough' ],
-	[ 'a huge element', q{VALUES ('1'::jsonb), (to_jsonb(repeat('x', 20000000)))}, '54000', qr/^args has \d+ bytes, more than the \d+ kB that are allowed$/ ],
+	[ 'a huge element', q{VALUES ('1'::jsonb), (to_jsonb(repeat('x', 20000000)))}, 'JS054', qr/^args has \d+ bytes, more than the \d+ kB that are allowed$/ ],
 	[ 'an element that is deep', q{SELECT ('[' || repeat('[', 6000) || repeat(']', 6000) || ']')::jsonb}, undef, undef ],
 	[ 'VACUUM', q{VACUUM app.thing}, '25001', qr/VACUUM cannot/ ])
 {
@@ -285,7 +285,7 @@ for (
 ($end, $run) = run_of('flow', each_of(q{SELECT to_jsonb(i) FROM generate_series(1, 3) i}, keys => ['of:{{args.item.id}}']));
 is(psql("SELECT concat_ws(' ', sqlstate, error, error_context) FROM jobsched.runs WHERE run_id = " . step_run($run, 'each')),
 	q{22023 key "of:{{args.item.id}}" needs args.item.id, which is not there, or is no text, number or boolean element 0 of for_each}, 'a key that the element does not have');
-like(error_of($node, $db, "SELECT jobsched.retry_run(" . step_run($run, 'each') . ')', 'app'), qr/55000/, 'the run of a step is not retried by itself');
+like(error_of($node, $db, "SELECT jobsched.retry_run(" . step_run($run, 'each') . ')', 'app'), qr/JS055/, 'the run of a step is not retried by itself');
 
 # What is read of a step that has no elements
 ($end, $run) = run_of('flow', { name => 'one', command => 'SELECT 1' }, { name => 'reads', command => q{SELECT jobsched.step_result('one', 0)} },
@@ -308,7 +308,7 @@ is(psql("SELECT error = 'run ' || (SELECT run_id FROM jobsched.step_items WHERE 
 	't', 'the error is about the first');
 wait_value($node, $db, q{SELECT string_agg(concat_ws(' ', args ->> 'job', args ->> 'status', args -> 'result' ->> 'total'), ', ') FROM app.told}, 'flow.each failed 4', 'the end of the step is told once');
 is(psql(q{SELECT string_agg(job_name, ', ') FROM jobsched.dead_letters WHERE source IN ('step', 'item')}), '', 'elements are no dead letters');
-like(error_of($node, $db, 'SELECT jobsched.retry_run(' . item_run($run, 1) . ')', 'app'), qr/55000.*workflow run/s, 'nor are they retried by themselves');
+like(error_of($node, $db, 'SELECT jobsched.retry_run(' . item_run($run, 1) . ')', 'app'), qr/JS055.*workflow run/s, 'nor are they retried by themselves');
 
 ($end, $run) = run_of('flow', each_of($mixed, @quick, optional => JSON::PP::true), @after);
 is($end, 'succeeded', 'the step is optional');
@@ -486,8 +486,8 @@ is(psql("SELECT result FROM jobsched.runs WHERE run_id = $peeps"), '["each", 1, 
 app(q{SELECT jobsched.create_job('deep', steps => '[{"name": "each", "for_each": "SELECT to_jsonb(1)", "command": "SELECT jobsched.trigger(''deep'', child => true)"}]')});
 $run = trigger('deep');
 ended($run);
-is(psql(q{SELECT concat_ws(' ', count(*), max(sqlstate), max(error)) FROM jobsched.runs WHERE sqlstate = '54000' AND job_name LIKE 'deep%'}) =~ s/\d+ cannot/N cannot/r,
-	'1 54000 run N cannot have children, because 16 generations are above it', 'generations have an end');
+is(psql(q{SELECT concat_ws(' ', count(*), max(sqlstate), max(error)) FROM jobsched.runs WHERE sqlstate = 'JS054' AND job_name LIKE 'deep%'}) =~ s/\d+ cannot/N cannot/r,
+	'1 JS054 run N cannot have children, because 16 generations are above it', 'generations have an end');
 drained('and all of them');
 is(psql(q{SELECT count(*) FROM jobsched.runs WHERE job_name LIKE 'deep%' AND source IN ('trigger', 'step', 'item')}), '17', 'there were so many');
 

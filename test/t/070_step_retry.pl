@@ -318,29 +318,29 @@ is(shown($sure), 'a succeeded carried_over, f skipped upstream_succeeded, z succ
 
 my ($failed) = map { $_->{runs}[-1] } grep { model_end($_->{model}) eq 'failed' } @all;
 my ($fine) = map { $_->{runs}[-1] } grep { model_end($_->{model}) eq 'succeeded' && $_->{graph} eq 'chain' } @all;
-refused("SELECT jobsched.retry_run($fine)", qr/55000.*has succeeded.*HINT:.*from_step/s, 'after a success only with from_step');
-refused("SELECT jobsched.retry_run($fine, '{}')", qr/55000.*has succeeded/s, '... which is not empty');
+refused("SELECT jobsched.retry_run($fine)", qr/JS055.*has succeeded.*HINT:.*from_step/s, 'after a success only with from_step');
+refused("SELECT jobsched.retry_run($fine, '{}')", qr/JS055.*has succeeded/s, '... which is not empty');
 refused("SELECT jobsched.retry_run($fine, '{a,zzz}')", qr/42704.*step "zzz" does not exist/s, '... and names steps');
 refused("SELECT jobsched.retry_run($fine, '{a,NULL}')", qr/22004/s, '... no NULL');
-refused("SELECT jobsched.retry_run($fine, array_fill('a'::text, '{1001}'))", qr/54000/s, '... and not too many');
+refused("SELECT jobsched.retry_run($fine, array_fill('a'::text, '{1001}'))", qr/JS054/s, '... and not too many');
 refused("SELECT jobsched.retry_run($fine, '{a}', '[1]')", qr/22023.*args must be a JSON object/s, 'args are an object');
-refused("SELECT jobsched.retry_run($fine, '{a}', jsonb_build_object('x', repeat('x', 100000000)))", qr/54000/s, '... and not too large');
-refused("SELECT jobsched.retry_run(" . step_run($fine, 'a') . ", '{a}')", qr/55000.*is of a step.*retry_run\($fine\)/s, 'a step is retried with its workflow run');
+refused("SELECT jobsched.retry_run($fine, '{a}', jsonb_build_object('x', repeat('x', 100000000)))", qr/JS054/s, '... and not too large');
+refused("SELECT jobsched.retry_run(" . step_run($fine, 'a') . ", '{a}')", qr/JS055.*is of a step.*retry_run\($fine\)/s, 'a step is retried with its workflow run');
 is(app('SELECT jobsched.retry_run(NULL) IS NULL'), 't', 'no run');
 app(q{SELECT jobsched.create_job('flag', command => 'SELECT 1')});
 app(q{SELECT jobsched.create_job('plain', command => 'SELECT 1 / (jobsched.args() ->> ''by'')::int')});
 my $plain = trigger('plain', '{"by": 0, "x": 1}');
 is(ended($plain), 'failed error 22012', 'an ordinary run fails');
-refused("SELECT jobsched.retry_run($plain, '{a}')", qr/55000.*not made of steps/s, 'it has no steps');
+refused("SELECT jobsched.retry_run($plain, '{a}')", qr/JS055.*not made of steps/s, 'it has no steps');
 my $again = app("SELECT jobsched.retry_run($plain, args => '{\"by\": 1}')");
 is(ended($again), 'succeeded', 'but can have other arguments');
 is(psql("SELECT args FROM jobsched.runs WHERE run_id = $again"), '{"x": 1, "by": 1}', '... over those it had');
-refused("SELECT jobsched.retry_run($again, '{a}')", qr/55000/s, 'after its success it is not retried');
+refused("SELECT jobsched.retry_run($again, '{a}')", qr/JS055/s, 'after its success it is not retried');
 psql('CREATE ROLE other LOGIN; GRANT USAGE ON SCHEMA jobsched TO other');
 like(error_of($node, $db, "SELECT jobsched.retry_run($fine, '{a}')", 'other'), qr/42704.*run $fine does not exist/s, 'not by others');
 is(ended($again = app("SELECT jobsched.retry_run($fine, '{c,c}')")), 'succeeded', 'twice the same step is once');
 is(shown($again), 'a succeeded carried_over, b succeeded carried_over, c succeeded, d succeeded', '... and what comes after it');
-refused("SELECT jobsched.retry_run($fine, '{c}')", qr/55000.*retried already/s, 'once');
+refused("SELECT jobsched.retry_run($fine, '{c}')", qr/JS055.*retried already/s, 'once');
 
 # ------------------------------------------------------------------------
 # Meanwhile
@@ -426,7 +426,7 @@ is(shown($again), 'a succeeded carried_over, b failed error, c skipped upstream_
 define('command', '', @flow);
 $run = failed_run('command');
 app(q{SELECT jobsched.alter_job('command', command => 'SELECT 7')});
-refused("SELECT jobsched.retry_run($run, '{a}')", qr/55000.*not made of steps/s, 'a job that is no workflow any more');
+refused("SELECT jobsched.retry_run($run, '{a}')", qr/JS055.*not made of steps/s, 'a job that is no workflow any more');
 is(ended($again = app("SELECT jobsched.retry_run($run)")), 'succeeded', '... is executed as what it is');
 
 define('turned', '', @flow);
@@ -455,7 +455,7 @@ define('tells', q{on_success => 'app.told'}, $flow[0]);
 is(ended(trigger('tells')), 'succeeded', 'its end is told');
 my $told = q{FROM jobsched.runs WHERE job_name = 'tells' AND source = 'callback'};
 wait_value($node, $db, "SELECT status $told", 'succeeded', '... to a function');
-refused("SELECT jobsched.retry_run((SELECT run_id $told), '{a}')", qr/55000.*has no steps/s, '... which has succeeded, and is not called again');
+refused("SELECT jobsched.retry_run((SELECT run_id $told), '{a}')", qr/JS055.*has no steps/s, '... which has succeeded, and is not called again');
 
 define('given', '', @flow);
 $run = failed_run('given');
@@ -572,12 +572,12 @@ $gate = close_gate($node, $db);
 $run = begun('skips');
 is(app("SELECT jobsched.skip_step($run, 'a') = " . step_run($run, 'a')), 't', 'skip_step() returns the run of the step');
 wait_value($node, $db, "SELECT concat_ws(' ', status, reason) FROM jobsched.steps WHERE workflow_run_id = $run AND step = 'a'", 'skipped skipped_by_request', 'a step is skipped at once');
-refused("SELECT jobsched.skip_step($run, 'a')", qr/55000.*step "a" has ended/s, 'once');
-refused("SELECT jobsched.skip_step($run, 'gated')", qr/55000.*step "gated" has started.*HINT:.*cancel_run\(/s, 'not while it is executed');
+refused("SELECT jobsched.skip_step($run, 'a')", qr/JS055.*step "a" has ended/s, 'once');
+refused("SELECT jobsched.skip_step($run, 'gated')", qr/JS055.*step "gated" has started.*HINT:.*cancel_run\(/s, 'not while it is executed');
 refused("SELECT jobsched.skip_step($run, 'zzz')", qr/42704.*step "zzz" does not exist/s, 'an unknown step');
 refused("SELECT jobsched.skip_step(-1, 'a')", qr/42704/s, 'an unknown run');
-refused("SELECT jobsched.skip_step($plain, 'a')", qr/55000.*has ended/s, 'a run that has ended');
-refused("SELECT jobsched.skip_step(" . step_run($run, 'd') . ", 'a')", qr/55000.*not of a job made of steps/s, 'a step is no workflow');
+refused("SELECT jobsched.skip_step($plain, 'a')", qr/JS055.*has ended/s, 'a run that has ended');
+refused("SELECT jobsched.skip_step(" . step_run($run, 'd') . ", 'a')", qr/JS055.*not of a job made of steps/s, 'a step is no workflow');
 like(error_of($node, $db, "SELECT jobsched.skip_step($run, 'd')", 'other'), qr/42704.*run $run does not exist/s, 'not by others');
 is(app('SELECT jobsched.skip_step(NULL, NULL) IS NULL'), 't', 'nothing');
 $node->safe_psql($db, "BEGIN; SELECT jobsched.skip_step($run, 'd'); ROLLBACK");
@@ -592,7 +592,7 @@ my $race = app(q{
 	BEGIN
 		PERFORM jobsched.skip_step(run_id, 'b');
 		RETURN 'skips';
-	EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	EXCEPTION WHEN SQLSTATE 'JS055' THEN
 		RETURN 'is late';
 	END $$;
 	DO $$
@@ -632,7 +632,7 @@ is(ended($run), 'succeeded', 'after kill -9');
 is(shown($run), 'gated succeeded, a succeeded, b succeeded, c succeeded, d skipped skipped_by_request', '... the wish holds');
 app(q{SELECT jobsched.pause_job('skips')});
 $run = trigger('skips');
-refused("SELECT jobsched.skip_step($run, 'd')", qr/55000.*has not begun/s, 'before it has begun it has no steps');
+refused("SELECT jobsched.skip_step($run, 'd')", qr/JS055.*has not begun/s, 'before it has begun it has no steps');
 app("SELECT jobsched.cancel_run($run), jobsched.resume_job('skips')");
 drained('all have ended');
 

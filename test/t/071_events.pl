@@ -677,7 +677,7 @@ set_setting($node, 'jobsched.max_queue_memory', undef);
 set_setting($node, 'jobsched.max_events', 50);
 session_sql($node, $db, 'other', "SELECT count(jobsched.send_event('x')) FROM generate_series(1, 51)");
 until_true($node, $db, q{SELECT count(*) = 1 FROM jobsched_internal.event_full WHERE owner = 'other'::regrole}, 'they are counted');
-like(error_of($node, $db, q{SELECT jobsched.send_event('x')}, 'other'), qr/54000: +role "other" has more than the 50 events/, 'who has too many sends no more');
+like(error_of($node, $db, q{SELECT jobsched.send_event('x')}, 'other'), qr/JS054: +role "other" has more than the 50 events/, 'who has too many sends no more');
 set_setting($node, 'jobsched.max_events', undef);
 $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");

@@ -220,7 +220,7 @@ refused(q{create_job('new', 'every 5 minutes', 'SELECT 1', after => '{a}')},
 refused(q{alter_job('both', schedule => 'every 5 minutes')}, qr/ERROR:  22023: job "both" cannot have both/, '... by alter_job() too');
 refused(q{alter_job('both', owner => 'other')}, qr/ERROR:  22023: job "both" comes after jobs of its owner/, 'another owner');
 refused(q{create_job('new', command => 'SELECT 1', after => array_fill('a'::text, ARRAY[101]))},
-	qr/ERROR:  54000: after has 101 elements/, 'too many');
+	qr/ERROR:  JS054: after has 101 elements/, 'too many');
 is(app(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'new'}), 0, 'none of them is there');
 like(error_of($node, $db, q{SELECT jobsched.create_job('new', command => 'SELECT 1', after => '{a}')}, 'other'),
 	qr/ERROR:  42704: job "a"/, "another role's job is not there");

@@ -602,7 +602,7 @@ check_random('with kill -9');
 # What is refused
 # ------------------------------------------------------------------------
 
-refused("SELECT jobsched.retry_run(" . step_run($run, 'undo:b') . ')', qr/55000/, 'what undoes a step is not retried by itself');
+refused("SELECT jobsched.retry_run(" . step_run($run, 'undo:b') . ')', qr/JS055/, 'what undoes a step is not retried by itself');
 refused(q{SELECT jobsched.trigger('chain', after => '{1}', after_when => 'undo')}, qr/22023.*invalid after_when "undo"/s, 'undo is no condition of runs');
 is(psql('SELECT count(*) FROM jobsched_internal.dependency'), '0', 'nothing is left');
 is(psql('SELECT count(*) FROM jobsched_internal.run_stop'), '0', '... of stops either');

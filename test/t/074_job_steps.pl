@@ -245,7 +245,7 @@ define('ring2', { name => 'call', job => 'ring1' });
 psql(q{UPDATE jobsched_internal.job SET step_job = 'ring2' WHERE name = 'ring1.call'});
 $run = trigger('ring1');
 is(ended($run), 'failed child_failed', 'a circle past the functions ends');
-is(psql(q{SELECT max(sqlstate) FROM jobsched.runs WHERE status = 'failed' AND error LIKE '%16 generations are above it'}), '54000', 'at the limit of generations');
+is(psql(q{SELECT max(sqlstate) FROM jobsched.runs WHERE status = 'failed' AND error LIKE '%16 generations are above it'}), 'JS054', 'at the limit of generations');
 
 # ------------------------------------------------------------------------
 # What happens meanwhile

@@ -466,7 +466,7 @@ my %operations = (
 		my $node = one_of(WorkflowModel::nodes_of($run)) or return;
 		my $can = WorkflowModel::can_skip($node);
 		$model->skip_step($node) if $can;
-		return ("jobsched.skip_step($run->{id}, '$node->{name}')", $can ? $node->{id} : 'error 55000');
+		return ("jobsched.skip_step($run->{id}, '$node->{name}')", $can ? $node->{id} : 'error JS055');
 	},
 	pause => sub {
 		my ($run) = @_;

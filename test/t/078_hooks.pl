@@ -422,7 +422,7 @@ is(answer($link, '{"approved": false}'), $refusal, 'and not twice');
 wait_run_ended($asks[0]);
 is(keeper("SELECT result FROM jobsched.runs WHERE run_id = $asks[0]"), '{"approved": true}', 'the answer is there');
 is(answer($unused, '{}'), '', 'a run that has ended needs none');
-like(error_of($node, $db, "SELECT jobsched.event_token('approve', $asks[0])", 'keeper'), qr/55000: run $asks[0] has ended/, 'nor has it a token');
+like(error_of($node, $db, "SELECT jobsched.event_token('approve', $asks[0])", 'keeper'), qr/JS055: run $asks[0] has ended/, 'nor has it a token');
 $short = keeper("SELECT jobsched.event_token('approve', $asks[1], '1 min')");
 at($now + 3602 + 61);
 is(answer($short, '{}'), $refusal, 'one that has expired');

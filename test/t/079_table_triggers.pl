@@ -149,11 +149,11 @@ app(q{
 	CREATE TABLE app.large (id int, t text);
 	CREATE TRIGGER inserted AFTER INSERT ON app.large REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION jobsched.trigger_job('batch')});
 my $last = skipped_by(q{INSERT INTO app.large SELECT g, CASE WHEN g % 5 = 3 THEN repeat(repeat('x', 1024 * 1024), 200) END FROM generate_series(1, 10) g},
-	'the row has more than \d+ bytes', 'args', join ', ', ('app batch unsendable 54000 {"rows": 1, "type": "INSERT", "table": "large", "schema": "app"}') x 2);
+	'the row has more than \d+ bytes', 'args', join ', ', ('app batch unsendable JS054 {"rows": 1, "type": "INSERT", "table": "large", "schema": "app"}') x 2);
 is(psql("SELECT string_agg(r ->> 'id', ' ') FROM jobsched.runs, jsonb_array_elements(args -> 'records') r WHERE run_id > $last"), '1 2 4 5 6 7 9 10', 'the others are sent, as one batch');
 is_deeply([ map { [ map { $_->{id} } @{ $_->{records} } ] } runs_of(q{INSERT INTO app.large SELECT g, repeat(repeat('x', 1024), 1200) FROM generate_series(1, 8) g}) ],
 	[ [ 1, 2, 3 ], [ 4, 5, 6 ], [ 7, 8 ] ], 'large rows make smaller batches');
-skipped_by(q{INSERT INTO app.large SELECT 1, repeat(repeat('x', 1024 * 1024), 17)}, 'the (row has more|body)', '1', 'app batch unsendable 54000 1');
+skipped_by(q{INSERT INTO app.large SELECT 1, repeat(repeat('x', 1024 * 1024), 17)}, 'the (row has more|body)', '1', 'app batch unsendable JS054 1');
 is(psql('SELECT count(*) FROM app.large'), '19', 'all changes are made');
 is_deeply([ map { [ map { $_->{id} } @{ $_->{records} } ] } runs_of(q{INSERT INTO app.large SELECT g, repeat(E'\x01', 800000) FROM generate_series(1, 5) g}) ],
 	[ [ 1, 2 ], [ 3 .. 5 ] ], 'and so do those that are large as text only');
@@ -311,7 +311,7 @@ app(q{
 wait_drained($node, $db);
 is(psql(q{SELECT string_agg(how || ' ' || n, ', ' ORDER BY how) FROM (SELECT how, count(*) n FROM app.loop GROUP BY 1) c}), 'callback 6, late 6, row 6', 'loops end');
 is(psql(q{SELECT string_agg(DISTINCT job_name || ' ' || sqlstate, ', ') FROM jobsched.runs WHERE reason = 'unsendable' AND error ~ 'generations above it'}),
-	'callback-loop 54000, loop 54000', 'with a skipped run that says so');
+	'callback-loop JS054, loop JS054', 'with a skipped run that says so');
 
 # ------------------------------------------------------------------------
 # Metadata
@@ -333,7 +333,7 @@ is(session_sql($node, $db, 'other', q{
 	CREATE FUNCTION other.spy(text, jsonb) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE NOTICE 'seen: %', $1; RETURN true; END $$;
 	SELECT count(*) FROM jobsched.jobs_with_metadata('{"customer": 7}') WHERE other.spy(name, metadata)}), '0', "nor does a condition of a reader's own");
 like(refused(q{SELECT jobsched.set_job_metadata('row', NULL)}, 'other'), qr/42704/, 'nobody else changes them');
-like(refused(q{SELECT jobsched.set_job_metadata('row', jsonb_build_object('a', repeat('x', 2000000)))}), qr/54000/, 'they have a bound');
+like(refused(q{SELECT jobsched.set_job_metadata('row', jsonb_build_object('a', repeat('x', 2000000)))}), qr/JS054/, 'they have a bound');
 app(q{SELECT jobsched.set_job_metadata('row', NULL)});
 is(app(q{SELECT metadata IS NULL FROM jobsched.jobs WHERE name = 'row'}), 't', 'they can be removed');
 

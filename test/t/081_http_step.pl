@@ -264,7 +264,7 @@ $run = procedure('changes', qq{CALL jobsched.http_step('a', 'GET', '$url/gate/ch
 request_of($run);
 define('changes', qq{CALL jobsched.http_step('a', 'GET', '$url/another', NULL, result);});
 open_gate($sink, 'changed');
-is(error_of_run($run), '55000 step "a" was another one when it was done', 'but not with another');
+is(error_of_run($run), 'JS055 step "a" was another one when it was done', 'but not with another');
 is(scalar requests($sink, qr{/another}), 0, 'which is not sent');
 
 # another owner
@@ -423,22 +423,22 @@ refused("CALL jobsched.http_step('a', $ok, headers => '[]');", qr/^22023 /, 'hea
 refused("CALL jobsched.http_step('a', $ok, headers => '{\"Host\": \"x\"}');", qr/^22023 /, 'a header');
 refused("CALL jobsched.http_step('a', $ok, timeout => '2 days');", qr/^22023 invalid timeout/, 'a timeout');
 refused("CALL jobsched.http_step('a', $ok, max_attempts => -1);", qr/^22023 max_attempts/, 'attempts');
-refused("CALL jobsched.http_step('a', 'POST', '$url', to_jsonb(repeat('x', 17000000)), r);", qr/^(54000|22023) /, 'a body');
+refused("CALL jobsched.http_step('a', 'POST', '$url', to_jsonb(repeat('x', 17000000)), r);", qr/^(JS054|22023) /, 'a body');
 refused("CALL jobsched.http_step('a', 'POST', '$url/text/1', NULL, r); CALL jobsched.http_step('a', 'POST', '$url/text/1', NULL, r);", qr/^42710 step "a" comes twice/, 'a name that comes twice');
 refused("CALL jobsched.step('a', 'app.work', '{}', r); CALL jobsched.http_step('a', $ok);", qr/^42710 /, 'of another kind too');
 my $first = 'IF jobsched.attempt() <= 1 THEN';
-refused("$first CALL jobsched.sleep('a', '0'); ELSE CALL jobsched.http_step('a', $ok); END IF;", qr/^55000 step "a" was another/, 'it was a sleep');
-refused("$first CALL jobsched.step('a', 'app.work', '{}', r); CALL jobsched.sleep('s', '0'); END IF; CALL jobsched.http_step('a', $ok);", qr/^55000 step "a" was another/, 'it was a step');
+refused("$first CALL jobsched.sleep('a', '0'); ELSE CALL jobsched.http_step('a', $ok); END IF;", qr/^JS055 step "a" was another/, 'it was a sleep');
+refused("$first CALL jobsched.step('a', 'app.work', '{}', r); CALL jobsched.sleep('s', '0'); END IF; CALL jobsched.http_step('a', $ok);", qr/^JS055 step "a" was another/, 'it was a step');
 for my $other ("step('a', 'app.work', '{}', r)", "sleep('a', '0')", "await_event('a', '0', r)", "http_step('a', 'POST', '$url/text/1', NULL, r)",
 	"http_step('a', 'GET', '$url/text/2', NULL, r)", "http_step('a', 'GET', '$url/text/1', '1', r)", "http_step('a', 'GET', '$url/text/1', NULL, r, headers => '{\"X\": \"1\"}')")
 {
-	refused("IF jobsched.attempt() <= 2 THEN CALL jobsched.http_step('a', 'GET', '$url/text/1', NULL, r); CALL jobsched.sleep('s', '0'); ELSE CALL jobsched.$other; END IF;", qr/^55000 step "a" was another/, "it was a request, not $other");
+	refused("IF jobsched.attempt() <= 2 THEN CALL jobsched.http_step('a', 'GET', '$url/text/1', NULL, r); CALL jobsched.sleep('s', '0'); ELSE CALL jobsched.$other; END IF;", qr/^JS055 step "a" was another/, "it was a request, not $other");
 }
 app(qq{CREATE FUNCTION app.in_step(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$
 	DECLARE r jsonb; BEGIN CALL jobsched.http_step('a', $ok); RETURN r; END \$\$});
 refused("CALL jobsched.step('s', 'app.in_step', '{}', r);", qr/^2D000 http_step\(\) is used in a step/, 'in a step');
 app(qq{SELECT jobsched.create_job('command', command => \$\$ CALL jobsched.http_step('a', 'GET', '$url/refused', NULL, NULL) \$\$, max_attempts => 1)});
-like(error_of_run(trigger('command')), qr/^55000 http_step\(\) is used in a run that is no durable procedure/, 'in a command');
+like(error_of_run(trigger('command')), qr/^JS055 http_step\(\) is used in a run that is no durable procedure/, 'in a command');
 is(app("CALL jobsched.http_step('a', 'GET', '$url/refused', NULL, NULL)"), '', 'by hand it does nothing');
 like(error_of($node, $db, "CALL jobsched.http_step('a', 'GET', 'ftp://x', NULL, NULL)", 'app'), qr/22023: url does not begin/, 'but check');
 is(scalar requests($sink, qr{/refused}), 0, 'nothing was sent of all that');

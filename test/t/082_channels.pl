@@ -325,7 +325,7 @@ for (
 	[ q{'a', 'handler', handler => 'public.nothing'}, '42883 function public.nothing(jsonb) does not exist' ],
 	[ q{'a', 'webhook', 'ftp://x.example'}, '22023 url does not begin with' ], [ q{'a', 'webhook', ''}, '22023 url does not begin with' ],
 	[ q{'a', 'webhook', 'http://x.example', template => '"{{no.such}}"'}, '22023 ' ],
-	[ q{'a', 'webhook', 'http://x.example', template => to_jsonb(repeat('x', 17000000))}, '54000 ' ],
+	[ q{'a', 'webhook', 'http://x.example', template => to_jsonb(repeat('x', 17000000))}, 'JS054 ' ],
 	[ q{'a', 'webhook', 'http://x.example', headers => '{"A\u000aB": "1"}'}, '22023 ' ])
 {
 	my ($arguments, $error) = @{$_};
@@ -341,10 +341,10 @@ for my $address ('', 'a', '@', 'a@', '@b', 'a@b@c', 'a b@c', 'a@b c', '<a@b>', '
 like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY[repeat('a', 250) || '@b.example'])}), qr/^22023 an address in to_address is longer than 254 bytes/, 'too long');
 like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => '{a@b.example,NULL}')}), qr/^22004 /, 'NULL');
 like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => '{a@b.example,a@b.example}')}), qr/^22023 address "a\@b.example" is given twice/, 'twice');
-like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY(SELECT i || '@b.example' FROM generate_series(1, 51) i))}), qr/^54000 to_address has 51 elements/, 'too many');
+like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY(SELECT i || '@b.example' FROM generate_series(1, 51) i))}), qr/^JS054 to_address has 51 elements/, 'too many');
 app(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY[repeat('a', 244) || '@b.example', 'x.y+z!#$%&''*/=?^_`{|}~@b-c.example'])});
 is(app(q{SELECT kind, to_address[2] FROM jobsched.channels WHERE name = 'mail'}), q{email|x.y+z!#$%&'*/=?^_`{|}~@b-c.example}, 'addresses that are some');
-like(refused(q{SELECT jobsched.trigger('channel:mail')}), qr/^55000 job "channel:mail" has no request of its own/, 'mail is not sent to nobody');
+like(refused(q{SELECT jobsched.trigger('channel:mail')}), qr/^JS055 job "channel:mail" has no request of its own/, 'mail is not sent to nobody');
 like(refused(q{SELECT jobsched.create_job('w', steps => '[{"name": "a", "job": "channel:mail"}]')}), qr/^22023 job "channel:mail" has no request of its own/, 'nor by a step');
 
 # What waits when a channel becomes another one.
@@ -354,11 +354,11 @@ app(q{SELECT jobsched.set_channel('turns', 'email', to_address => '{a@b.example}
 my $mail = app(q{SELECT jobsched.test_channel('turns')});
 app(q{SELECT jobsched.resume_job('channel:turns')});
 is(ended($run, 'status, error'), 'failed|the e-mail has no address to go to', 'a message of another kind cannot become a mail');
-is(ended($mail), 'failed bad_request 55000', 'a mail is one');
+is(ended($mail), 'failed bad_request JS055', 'a mail is one');
 app(q{SELECT jobsched.pause_job('channel:turns')});
 $mail = app(q{SELECT jobsched.test_channel('turns')});
 app(q{SELECT jobsched.set_channel('turns', 'notify'), jobsched.alter_job('channel:turns', enabled => false), jobsched.resume_job('channel:turns')});
-is(ended($mail), 'failed bad_request 55000', 'and stays one');
+is(ended($mail), 'failed bad_request JS055', 'and stays one');
 $run = app(qq{SELECT jobsched.retry_run($run)});
 is(ended($run), 'succeeded', 'other messages are sent as the channel is now');
 is(app(q{SELECT state FROM jobsched.channels WHERE name = 'turns'}), 'active', 'a channel has no slots that could be disabled');
@@ -376,13 +376,13 @@ like(refused(q{SELECT jobsched.drop_channel('mail')}), qr/^42704 channel "mail" 
 # The job of a channel is one of a kind.
 for (
 	[ q{create_job('channel:x', command => 'SELECT 1')}, '42939 the name of a job cannot begin with "channel:"' ],
-	[ q{alter_job('channel:hook', name => 'free')}, '55000 job "channel:hook" is a channel' ],
-	[ q{alter_job('channel:hook', url => 'http://x.example')}, '55000 job "channel:hook" is a channel' ],
-	[ q{alter_job('channel:hook', body => '{}')}, '55000 job "channel:hook" is a channel' ],
-	[ q{alter_job('channel:hook', command => 'SELECT 1')}, '55000 job "channel:hook" is a channel' ],
-	[ q{alter_job('channel:hook', schedule => '* * * * *')}, '55000 job "channel:hook" is a channel' ],
-	[ q{alter_job('channel:call', handler => 'public.other')}, '55000 job "channel:call" is a channel' ],
-	[ q{drop_job('channel:hook')}, '55000 job "channel:hook" is a channel' ])
+	[ q{alter_job('channel:hook', name => 'free')}, 'JS055 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', url => 'http://x.example')}, 'JS055 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', body => '{}')}, 'JS055 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', command => 'SELECT 1')}, 'JS055 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:hook', schedule => '* * * * *')}, 'JS055 job "channel:hook" is a channel' ],
+	[ q{alter_job('channel:call', handler => 'public.other')}, 'JS055 job "channel:call" is a channel' ],
+	[ q{drop_job('channel:hook')}, 'JS055 job "channel:hook" is a channel' ])
 {
 	like(refused("SELECT jobsched.$_->[0]"), qr/^\Q$_->[1]\E/, $_->[0]);
 }
@@ -462,7 +462,7 @@ for my $request (q{'{"channel": 7}'}, q{'{"channel": "email", "to": {"a": 1}}'},
 {
 	psql(qq{UPDATE jobsched_internal.job SET request = $request, revision = revision + 1 WHERE name = 'channel:answers'});
 	psql(q{SELECT count(*) FROM jobsched.channels});
-	like(refused(q{SELECT jobsched.test_channel('answers')}), qr/^55000 channel "answers" cannot send anything/, "spoilt: $request");
+	like(refused(q{SELECT jobsched.test_channel('answers')}), qr/^JS055 channel "answers" cannot send anything/, "spoilt: $request");
 }
 app(qq{SELECT jobsched.set_channel('answers', 'webhook', '$url/again')});
 is(ended(app(q{SELECT jobsched.test_channel('answers')})), 'succeeded', 'set_channel() makes it good');

@@ -101,7 +101,7 @@ sub parts
 # No relay, no mail
 # ------------------------------------------------------------------------
 
-is(sent('a@b.example'), 'failed|bad_request|55000|1|no e-mail can be sent: jobsched.smtp_url is not set', 'without a relay');
+is(sent('a@b.example'), 'failed|bad_request|JS055|1|no e-mail can be sent: jobsched.smtp_url is not set', 'without a relay');
 like(error_of($node, $db, "ALTER SYSTEM SET jobsched.smtp_url = '$_'"), qr/22023/, 'smtp_url ' . s/\n/<LF>/r) for
   'http://relay', 'relay:25', 'smtp://', 'smtp://relay/path', 'smtp://user:pass@relay', 'smtp://relay:0', 'smtp://relay:65536', 'smtp://relay:25x',
   'smtp://relay?x', 'smtp://re lay', 'smtp://[::1', 'smtp://-x', "smtp://relay\n", 'SMTP://relay';
@@ -183,17 +183,17 @@ sub keep_password
 
 is(sent('a@b.example'), 'succeeded|1', 'before');
 use_relay($open, smtp_user => 'me@example.com');
-is(sent('a@b.example'), 'failed|bad_request|55000|1|no e-mail can be sent: jobsched.smtp_user is set and jobsched.smtp_tls is "none"',
+is(sent('a@b.example'), 'failed|bad_request|JS055|1|no e-mail can be sent: jobsched.smtp_user is set and jobsched.smtp_tls is "none"',
 	'a password is not sent without TLS');
 set_setting($node, 'jobsched.smtp_tls');
-is(sent('a@b.example'), 'failed|bad_request|55000|1|jobsched.smtp_user is set and jobsched.smtp_password_file is not', 'nor without a file');
+is(sent('a@b.example'), 'failed|bad_request|JS055|1|jobsched.smtp_user is set and jobsched.smtp_password_file is not', 'nor without a file');
 set_setting($node, 'jobsched.smtp_password_file', 'smtp_password');
-is(sent('a@b.example'), 'failed|bad_request|55000|1|the password for the mail relay cannot be read', 'that is missing');
+is(sent('a@b.example'), 'failed|bad_request|JS055|1|the password for the mail relay cannot be read', 'that is missing');
 keep_password('');
-is(sent('a@b.example'), 'failed|bad_request|55000|1|the password for the mail relay cannot be read', 'or empty');
+is(sent('a@b.example'), 'failed|bad_request|JS055|1|the password for the mail relay cannot be read', 'or empty');
 unlink $file;
 system('mkfifo', $file) == 0 or die 'mkfifo';
-is(sent('a@b.example'), 'failed|bad_request|55000|1|the password for the mail relay cannot be read', 'or a pipe');
+is(sent('a@b.example'), 'failed|bad_request|JS055|1|the password for the mail relay cannot be read', 'or a pipe');
 unlink $file;
 keep_password("$password\n");
 foreach my $mechanisms ('GSSAPI NTLM CRAM-MD5 PLAIN LOGIN', 'LOGIN')
@@ -227,7 +227,7 @@ use_relay($tells_much);
 $run = queue_mail('a@b.example');
 is(ended($run), 'failed|smtp_status|JS535|1|the mail relay answered with 535: ', 'a line that is too long is not shown');
 unlike(psql("SELECT body FROM jobsched.http_responses WHERE run_id = $run"), qr/Pa5/, 'nor kept');
-my $refused = 'failed|bad_request|55000|1|the password for the mail relay cannot be read';
+my $refused = 'failed|bad_request|JS055|1|the password for the mail relay cannot be read';
 foreach my $content ("a\nb", "a\0b", "a\tb", 'x' x 1025, "\n\r\n")
 {
 	keep_password($content);
@@ -440,7 +440,7 @@ is_deeply(\%end, { 'mailto:first@b.example' => 'succeeded|1', 'mailto:refused@b.
 like($headers->{subject}[0], qr/ops/, 'what it is about');
 wait_value($node, $db, q{SELECT state, last_sent_at IS NOT NULL FROM jobsched.channels WHERE name = 'ops'}, 'active|t', 'one address that is refused does not disable the channel');
 set_setting($node, 'jobsched.smtp_url');
-is(ended(app(q{SELECT jobsched.test_channel('ops')})), 'failed|bad_request|55000|1|no e-mail can be sent: jobsched.smtp_url is not set', 'without a relay it says so');
+is(ended(app(q{SELECT jobsched.test_channel('ops')})), 'failed|bad_request|JS055|1|no e-mail can be sent: jobsched.smtp_url is not set', 'without a relay it says so');
 like(app(q{SELECT last_error FROM jobsched.channels WHERE name = 'ops'}), qr/jobsched\.smtp_url is not set/, 'in view channels too');
 
 # ------------------------------------------------------------------------

@@ -421,7 +421,7 @@ is(items($message), 'two loud failures resolved 1', 'who was told that it fires 
 settled();
 app(q{SELECT count(jobsched.create_job('silent ' || i, handler => 'app.work')) FROM generate_series(1, 101) i});
 app(q{SELECT count(jobsched.mute_alert('two', 'infinity', 'silent ' || i)) FROM generate_series(1, 100) i});
-is(refused(q{SELECT jobsched.mute_alert('two', 'infinity', 'silent 101')}), '54000 alert "two" is muted for 100 jobs, as many as are allowed', 'not for too many jobs');
+is(refused(q{SELECT jobsched.mute_alert('two', 'infinity', 'silent 101')}), 'JS054 alert "two" is muted for 100 jobs, as many as are allowed', 'not for too many jobs');
 is(refused(q{SELECT jobsched.mute_alert('two', 'infinity', 'silent 100'), jobsched.mute_alert('two', 'infinity')}), '', 'others can be changed, and all muted');
 app(q{SELECT jobsched.drop_alert('two'), (SELECT count(jobsched.drop_job('silent ' || i)) FROM generate_series(1, 101) i)});
 
@@ -611,11 +611,11 @@ for (
 	[ q{'x', '{}'}, '22023 channels is empty' ],
 	[ q{'x', '{ops,ops}'}, '22023 channel "ops" is named twice' ],
 	[ q{'x', '{ops,NULL}'}, '22004 an element of channels cannot be NULL' ],
-	[ q{'x', array_fill('ops'::text, ARRAY[11])}, '54000 channels has 11 elements, more than the 10 that are allowed' ],
+	[ q{'x', array_fill('ops'::text, ARRAY[11])}, 'JS054 channels has 11 elements, more than the 10 that are allowed' ],
 	[ q{'x', '{nope}'}, '42704 channel "nope" of role "app" does not exist' ],
 	[ q{'x', '{ops}', '{}'}, '22023 jobs is empty' ],
 	[ q{'x', '{ops}', '{""}'}, '22023 invalid element of jobs ""' ],
-	[ q{'x', '{ops}', array_fill('a'::text, ARRAY[101])}, '54000 jobs has 101 elements, more than the 100 that are allowed' ],
+	[ q{'x', '{ops}', array_fill('a'::text, ARRAY[101])}, 'JS054 jobs has 101 elements, more than the 100 that are allowed' ],
 	[ q{'x', '{ops}', metadata => '[1]'}, '22023 invalid metadata' ],
 	[ q{'x', '{ops}', metadata => jsonb_build_object('a', repeat('x', 2000))}, '22023 invalid metadata' ],
 	[ q{'x', '{ops}', metadata => jsonb_build_object('a', (SELECT jsonb_agg('[]'::jsonb) FROM generate_series(1, 17)))}, '22023 invalid metadata' ],
