@@ -259,6 +259,7 @@ struct RunEntry
 	Oid			brought_by;		/* whose is what it executes instead of what
 								 * its job does; InvalidOid: it does not */
 	bool		of_slot;		/* the schedule has made it */
+	uint8		source;			/* JsRunSource */
 	bool		backfill;		/* does not count as live; */
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
@@ -861,6 +862,15 @@ extern void sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done);
 extern void sched_tally_write(void);
 extern void sched_tally_recover(void);
 extern void sched_tally_recover_woken(void);
+
+/* sched_stat.c */
+extern void sched_stats_note(const RunEntry *run, const JobEntry *job, const JsDone *done);
+extern void sched_stats_note_resets(void);
+extern bool sched_stats_due(TimestampTz now);
+extern void sched_stats_write(TimestampTz now);
+extern void sched_stats_recover(TimestampTz now);
+extern TimestampTz sched_stats_deadline(void);
+extern TimestampTz sched_stats_mark_due(void);
 
 /* hooks (sched_hook.c) */
 extern TimestampTz sched_hooks_deadline(void);

@@ -321,10 +321,13 @@ sched_load_news(TimestampTz now)
 		sched_load_limits();
 		load_jobs();
 		ask_for_all();
+		sched_stats_note_resets();
 	}
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_PROCESSING)
 			load_stopped();
+		else if (news[i].kind == JS_NEWS_RESETS)
+			sched_stats_note_resets();
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_JOBS)
 			js_jobs_visit(news[i].first, news[i].last, sched_load_job, NULL);

@@ -141,6 +141,8 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 
 	sched_after_tell(done->run_id, done->status, done->finished_at);
 	sched_children_tell(done->run_id);
+	if (added)
+		sched_stats_note(run, job, done);
 	if (run != NULL)
 		sched_run_forget(run);
 	if (job != NULL)

@@ -14,6 +14,7 @@
  *		see to runs that wait for runs		sched_upstream.c
  *		see to runs that wait for events	sched_await.c
  *		tally outcomes in the jobs' states	sched_tally.c
+ *		add them up in statistics			sched_stat.c
  *		turn due slots into runs			sched_fire.c
  *		run jobs that come after jobs		sched_successor.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
@@ -256,7 +257,7 @@ step_needed(bool dead, TimestampTz now)
 		sched_event_due() <= now || sched_await_expires_now() || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
-		sched_hooks_wait() ||
+		sched_hooks_wait() || sched_stats_due(now) ||
 		sched_settle_deadline() <= GetCurrentTimestamp() ||
 		sched_successors_deadline() <= GetCurrentTimestamp();
 }
@@ -295,6 +296,8 @@ step_in_transaction(bool dead, TimestampTz now)
 		report_skips(now);
 		sched_tally_write();
 	}
+	if (sched_stats_due(now))
+		sched_stats_write(now);
 	sched_ripen(now);
 	if (clock_was_set_back(now))
 	{
@@ -415,6 +418,8 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_event_deadline(), ms);
 	ms = real_ms_until(sched_await_deadline(), ms);
 	ms = real_ms_until(sched_hooks_deadline(), ms);
+	ms = real_ms_until(sched_stats_deadline(), ms);
+	ms = js_clock_ms_until(sched_stats_mark_due(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)
@@ -459,6 +464,7 @@ start(void)
 	look_for_prepared();
 	sched_rings_load();
 	sched_load_all(now);
+	sched_stats_recover(now);
 	set_enabled();
 	sched_adopt_seats();
 	sched_open_limits();

@@ -44,7 +44,8 @@ typedef enum JsNewsKind
 	JS_NEWS_STOPS,				/* stops first..last were asked for */
 	JS_NEWS_EVENTS,				/* events first..last were sent */
 	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
-	JS_NEWS_LIMITS				/* queues or limits were defined anew */
+	JS_NEWS_LIMITS,				/* queues or limits were defined anew */
+	JS_NEWS_RESETS				/* statistics are to begin anew */
 } JsNewsKind;
 
 typedef struct JsNews
@@ -164,6 +165,8 @@ typedef struct JsDone
 	bool		waits;			/* the run has been executed, and waits for
 								 * its children, or has done so; */
 	bool		has_steps;		/* they are steps */
+	int32		slots;			/* it is none, but stands for so many slots;
+								 * 0: it is a run */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
 								 * it has ended */
 	bool		awaits;			/* when an event has come, or its time is
