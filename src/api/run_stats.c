@@ -28,6 +28,7 @@
 #include "shmem/wakeup.h"
 #include "store/store_stat.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
