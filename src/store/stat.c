@@ -196,11 +196,13 @@ take_histogram(Bytes *bytes, JsHistogram *histogram)
 {
 	uint64		used = take(bytes);
 	uint64		bucket = 0;
+	uint64		max;
 
 	if (used == 0)
 		return;
 	histogram->sum += take(bytes);
-	histogram->max = Max(histogram->max, take(bytes));
+	max = take(bytes);
+	histogram->max = Max(histogram->max, max);
 	for (; used > 0 && bytes->next < bytes->end; used--)
 	{
 		bucket += take(bytes);

@@ -364,13 +364,22 @@ join(Tidy *tidy, HeapTuple old, const JsStatChunk *chunk)
 	js_stat_chunk_read(&tidy->chunk, tidy->chunk.first, (uint8 *) VARDATA(DatumGetPointer(data)), tidy->size);
 }
 
+static bool
+is_same(const JsRow *row, Datum data)
+{
+	bytea	   *was = DatumGetByteaPP(row->values[STAT_DATA - 1]);
+	Size		size = VARSIZE(DatumGetPointer(data)) - VARHDRSZ;
+
+	return VARSIZE_ANY_EXHDR(was) == size &&
+		memcmp(VARDATA_ANY(was), VARDATA(DatumGetPointer(data)), size) == 0;
+}
+
 static void
 tidy_row(Tidy *tidy, HeapTuple old)
 {
 	JsStatChunk chunk;
 	Datum		data;
 	JsRow		row;
-	int			size;
 
 	js_row_get(&row, old, tidy->table->rel);
 	if (fate_of(tidy, job_of(&row)) == JS_STAT_LEAVE || js_tuple_is_busy(old))
@@ -378,7 +387,7 @@ tidy_row(Tidy *tidy, HeapTuple old)
 		tidy->last = NULL;
 		return;
 	}
-	size = chunk_from_row(&row, &chunk);
+	(void) chunk_from_row(&row, &chunk);
 	if (tidy->fate == JS_STAT_DELETE || is_over(&chunk, tidy->expired))
 	{
 		CatalogTupleDelete(tidy->table->rel, &old->t_self);
@@ -392,7 +401,7 @@ tidy_row(Tidy *tidy, HeapTuple old)
 		return;
 	}
 	old = heap_copytuple(old);
-	if (VARSIZE(DatumGetPointer(data)) - VARHDRSZ != size)
+	if (!is_same(&row, data))
 	{
 		ItemPointerData place = old->t_self;
 
