@@ -137,6 +137,8 @@ my %wrong = (
 		"('c', 'email', to_address => '{NULL}')", "('c', 'notify', 'http://x.example')", "('c', 'handler', handler => 'no.function')", "('c', 'notify', owner => 'victim')" ],
 	drop_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	test_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
+	run_stats => [ "(NULL, NULL, NULL, 'missing')", "(NULL, NULL, NULL, 'theirs')", "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')" ],
+	stat_reset => [ "('missing')", "('theirs')" ],
 	create_hook => [
 		"(NULL)", "('a b', 'own')", "('h')", "('h', 'own', 'e')", "('h', 'theirs')", "('h', 'missing')", "('h', event => '')", "('h', 'own', verify => 'none')",
 		"('h', 'own', verify => 'github')", "('h', 'own', verify => 'github', secret => 'missing')", "('h', 'own', secret => 'vault.x')", "('h', 'own', dedupe => '\$.[')",

@@ -264,6 +264,7 @@ wait_value($node, $db, q{SELECT count(*) FROM jobsched.run_stats(NULL, NULL, NUL
 as('app', q{SELECT jobsched.trigger('wider') FROM generate_series(1, 3)});
 wait_drained($node, $db);
 wait_value($node, $db, q{SELECT runs FROM jobsched.run_stats(NULL, NULL, NULL, 'wider')}, '3', 'what comes after it counts');
+advance_clock($node, $db, '1 s');
 as('app', q{SELECT jobsched.stat_reset('wider')});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.run_stats(NULL, NULL, NULL, 'wider')}, '0', 'once more');
 kill_and_start($node);
