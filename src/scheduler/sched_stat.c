@@ -119,7 +119,7 @@ typedef struct Ends
 static Ends heard;
 static Ends batch;
 static int	batch_next = 0;		/* of the batch, to be written */
-static TimestampTz batch_began;	/* by our clock */
+static TimestampTz batch_began; /* by our clock */
 static TimestampTz batch_left;	/* the earliest end of it that could not be
 								 * written; DT_NOEND: none */
 static int64 batch_took = 0;	/* real time */

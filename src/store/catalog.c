@@ -269,7 +269,8 @@ js_catalog_visit_ended(TimestampTz since, JsEndedRowVisitor visit, void *arg)
 	Portal		portal;
 
 	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());	/* what the queue has no more is there */
+	PushActiveSnapshot(GetLatestSnapshot());	/* what the queue has no more
+												 * is there */
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL,
 									   "SELECT run_id, job_id, status, source, attempt::pg_catalog.int8,"

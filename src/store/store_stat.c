@@ -194,7 +194,10 @@ write_minute(StatTable *table, int64 job_id, const JsStatEntry *entry, const JsS
 		size = chunk_from_row(&row, &chunk);
 		if (is_full(&chunk, size, hour))
 		{
-			chunk = (JsStatChunk) {.first = hour};
+			chunk = (JsStatChunk)
+			{
+				.first = hour
+			};
 			old = NULL;
 		}
 	}
