@@ -80,4 +80,5 @@ END $$;
 SELECT job_name, runs FROM jobsched.run_stats(NULL, NULL, NULL);
 SELECT count(jobsched.drop_job(name)) FROM jobsched.jobs;
 RESET ROLE;
+REVOKE USAGE ON SCHEMA jobsched FROM regress_stats, regress_stats_other;
 DROP ROLE regress_stats, regress_stats_other;
