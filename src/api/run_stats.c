@@ -182,7 +182,7 @@ ms(double us)
 	return Float8GetDatum(rint(us) / 1000);
 }
 
-/* Four or five columns; they are NULL if there is nothing. */
+/* Five columns, which are NULL if there is nothing. */
 static void
 put_durations(const JsHistogram *durations, Datum *values, bool *nulls)
 {
@@ -193,18 +193,20 @@ put_durations(const JsHistogram *durations, Datum *values, bool *nulls)
 	if (total == 0)
 		return;
 	values[0] = ms((double) durations->sum / (double) total);
-	values[1] = ms(js_histogram_percentile(durations, 0.5));
-	values[2] = ms(js_histogram_percentile(durations, 0.95));
-	values[3] = ms(js_histogram_percentile(durations, 0.99));
+	values[1] = ms(js_histogram_percentile(durations, total, 0.5));
+	values[2] = ms(js_histogram_percentile(durations, total, 0.95));
+	values[3] = ms(js_histogram_percentile(durations, total, 0.99));
 	values[4] = ms((double) durations->max);
 }
 
 static void
 put_p95(const JsHistogram *histogram, Datum *value, bool *null)
 {
-	*null = js_histogram_total(histogram) == 0;
-	if (!*null)
-		*value = ms(js_histogram_percentile(histogram, 0.95));
+	uint64		total = js_histogram_total(histogram);
+
+	*null = total == 0;
+	if (total > 0)
+		*value = ms(js_histogram_percentile(histogram, total, 0.95));
 }
 
 static void

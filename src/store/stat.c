@@ -114,12 +114,12 @@ js_histogram_total(const JsHistogram *histogram)
 
 /*
  * The least value, in microseconds, that is not exceeded by this fraction of all, as
- * percentile_disc() has it; there is at least one.
+ * percentile_disc() has it; total is at least 1.
  */
 double
-js_histogram_percentile(const JsHistogram *histogram, double fraction)
+js_histogram_percentile(const JsHistogram *histogram, uint64 total, double fraction)
 {
-	uint64		rank = (uint64) ceil(fraction * (double) js_histogram_total(histogram));
+	uint64		rank = (uint64) ceil(fraction * (double) total);
 	uint64		seen = 0;
 	int			bucket = 0;
 
@@ -151,9 +151,8 @@ typedef struct Bytes
 	const uint8 *end;
 } Bytes;
 
-/* 0 beyond the end. */
 static uint64
-take(Bytes *bytes)
+take_long(Bytes *bytes)
 {
 	uint64		value = 0;
 
@@ -166,6 +165,15 @@ take(Bytes *bytes)
 			break;
 	}
 	return value;
+}
+
+/* 0 beyond the end. */
+static inline uint64
+take(Bytes *bytes)
+{
+	if (likely(bytes->next < bytes->end && *bytes->next < 0x80))
+		return *bytes->next++;
+	return take_long(bytes);
 }
 
 static void

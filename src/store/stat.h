@@ -55,7 +55,7 @@ extern void js_stat_encode(StringInfo out, const JsStat *stat);
 extern void js_stat_add_encoded(JsStat *stat, const uint8 *bytes, int size);
 extern uint64 js_stat_of_status(const JsStat *stat, JsStatus status);
 extern uint64 js_histogram_total(const JsHistogram *histogram);
-extern double js_histogram_percentile(const JsHistogram *histogram, double fraction);
+extern double js_histogram_percentile(const JsHistogram *histogram, uint64 total, double fraction);
 
 /* Spans of time that are kept; each begins at a multiple of its width, in UTC. */
 typedef enum JsStatWidth

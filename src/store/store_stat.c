@@ -335,7 +335,7 @@ is_over(const JsStatChunk *chunk, TimestampTz expired)
 	return true;
 }
 
-/* Small rows of days that follow one another become one. */
+/* Small rows of times that are long over become one. */
 static bool
 joins(const Tidy *tidy, const JsStatChunk *chunk, int size)
 {
@@ -343,7 +343,7 @@ joins(const Tidy *tidy, const JsStatChunk *chunk, int size)
 
 	return tidy->last != NULL && tidy->size + size <= LARGE_CHUNK &&
 		end - tidy->chunk.first < LONG_CHUNK &&
-		chunk->entries[chunk->count - 1].width == JS_STAT_DAY;
+		chunk->entries[chunk->count - 1].width >= JS_STAT_HOUR;
 }
 
 static void
@@ -420,7 +420,8 @@ tidy_row(Tidy *tidy, HeapTuple old)
 
 /*
  * Goes on through all rows: what is old becomes wider spans and fewer rows, what has
- * expired and what is of no job goes.  The caller's memory context is reset soon.
+ * expired and what is of no job goes.  The caller's memory context is reset soon.  The
+ * last row of a portion is the first of the next, so there are two at least.
  */
 void
 js_stat_tidy_some(JsStatPosition *position, int most, const JsStatClock *clock, TimestampTz expired,
@@ -441,7 +442,7 @@ js_stat_tidy_some(JsStatPosition *position, int most, const JsStatClock *clock, 
 		if (job_of(&row) == position->job_id && first_of(&row) <= position->first)
 			continue;
 		position->job_id = job_of(&row);
-		position->first = first_of(&row);
+		position->first = first_of(&row) - 1;	/* others may join the last one */
 		tidy_row(&tidy, old);
 		most--;
 	}
@@ -674,6 +675,29 @@ visit_row(const JsRow *row, TimestampTz from, TimestampTz to, JsStatVisitor visi
 	}
 }
 
+/* Where the chunk begins that has the first span to be visited. */
+static TimestampTz
+first_chunk(JsStatReader *reader, int64 job_id, TimestampTz from)
+{
+	TimestampTz day = js_stat_begin_of(from, JS_STAT_DAY);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	JsRow		row;
+
+	js_scan_int64(&keys[0], STAT_JOB_ID, BTEqualStrategyNumber, job_id);
+	key_of_first(&keys[1], BTLessEqualStrategyNumber, day);
+	scan = systable_beginscan_ordered(reader->rel, reader->index, NULL, 2, keys);
+	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+	{
+		js_row_get(&row, tuple, reader->rel);
+		day = first_of(&row);
+	}
+	systable_endscan_ordered(scan);
+	return day;
+}
+
 /* Visits what is kept of a job from an instant on, before another, by time. */
 void
 js_stat_visit(JsStatReader *reader, int64 job_id, TimestampTz from, TimestampTz to,
@@ -689,7 +713,7 @@ js_stat_visit(JsStatReader *reader, int64 job_id, TimestampTz from, TimestampTz 
 	js_scan_int64(&keys[0], STAT_JOB_ID, BTEqualStrategyNumber, job_id);
 	key_of_first(&keys[1], BTLessEqualStrategyNumber, to);
 	if (is_bounded)
-		key_of_first(&keys[2], BTGreaterEqualStrategyNumber, from - LONG_CHUNK - USECS_PER_DAY);
+		key_of_first(&keys[2], BTGreaterEqualStrategyNumber, first_chunk(reader, job_id, from));
 	scan = systable_beginscan_ordered(reader->rel, reader->index, NULL, is_bounded ? 3 : 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
