@@ -251,6 +251,10 @@ as('app', q{SELECT jobsched.trigger('good')});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.run_stats(jobsched_internal.clock_now() - interval '7 days', NULL, '1 h')}, '1', 'what is new is counted');
 wait_drained($node, $db);
 
+# An idle scheduler leaves nothing that would have to be counted again.
+advance_clock($node, $db, '4 minutes');
+wait_until($node, $db, q{SELECT counted_before > (SELECT max(finished_at) FROM jobsched_internal.history) FROM jobsched_internal.stat_mark}, 'the mark moves on');
+
 # ------------------------------------------------------------------------
 # Resets, names, drops
 # ------------------------------------------------------------------------
