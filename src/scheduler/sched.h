@@ -870,7 +870,7 @@ extern bool sched_stats_due(TimestampTz now);
 extern void sched_stats_write(TimestampTz now);
 extern void sched_stats_recover(TimestampTz now);
 extern TimestampTz sched_stats_deadline(void);
-extern TimestampTz sched_stats_mark_due(void);
+extern TimestampTz sched_stats_clock_deadline(void);
 
 /* hooks (sched_hook.c) */
 extern TimestampTz sched_hooks_deadline(void);

@@ -254,6 +254,7 @@ sched_sweep(TimestampTz now)
 	sched_load_limits();
 	sched_limits_sweep(now);
 	sched_hooks_sweep(now);
+	sched_stats_note_resets();
 }
 
 bool

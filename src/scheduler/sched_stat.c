@@ -104,9 +104,9 @@
 #define ROWS_AT_A_TIME 64
 #define TIDY_PAUSE_US (20 * 1000)
 
-/* Resets served in a step, and read at a start. */
+/* Resets looked at in a step, and read at once at a start. */
 #define RESETS_AT_A_TIME 16
-#define MOST_RESETS 100000
+#define RESETS_READ 1000
 
 /* Ends, in memory that lasts. */
 typedef struct Ends
@@ -129,6 +129,7 @@ static TimestampTz mark = DT_NOEND;
 static TimestampTz last_minute = DT_NOBEGIN;	/* the latest that was written */
 
 static bool resets_noted = true;
+static int64 resets_from = 0;	/* the job to go on with; 0: none is under way */
 
 static JsStatPosition tidy_position = {0};	/* job_id 0: nothing is under way */
 static TimestampTz tidied_at = 0;	/* by our clock */
@@ -377,25 +378,33 @@ drop_before(Ends *ends, int from, const JsStatReset *reset)
 	ends->count = left;
 }
 
-/* What cannot be served is tried again with the sweep, or the next reset. */
+static void
+serve_reset(const JsStatReset *reset)
+{
+	if (reset->served || !js_stat_reset_serve(reset->job_id))
+		return;
+	drop_before(&heard, 0, reset);
+	drop_before(&batch, batch_next, reset);
+}
+
+/* Some of them.  What cannot be served is tried again with the sweep, or the next reset. */
 static void
 serve_resets(void)
 {
-	List	   *resets = js_stat_resets(RESETS_AT_A_TIME, true);
-	bool		served = false;
-	ListCell   *lc;
+	JsStatReset some[RESETS_AT_A_TIME];
+	JsStatResets resets = {.resets = some};
 
-	foreach(lc, resets)
-	{
-		const JsStatReset *reset = lfirst(lc);
+	if (resets_from == 0)
+		resets_noted = false;
+	resets_from = js_stat_resets_read(Max(resets_from, 1), RESETS_AT_A_TIME, &resets);
+	for (int i = 0; i < resets.count; i++)
+		serve_reset(&resets.resets[i]);
+}
 
-		if (!js_stat_reset_serve(reset->job_id))
-			continue;
-		drop_before(&heard, 0, reset);
-		drop_before(&batch, batch_next, reset);
-		served = true;
-	}
-	resets_noted = served && list_length(resets) == RESETS_AT_A_TIME;
+static bool
+resets_wait(void)
+{
+	return resets_noted || resets_from > 0;
 }
 
 /* ------------------------------------------------------------------------
@@ -464,40 +473,46 @@ tidy_is_due(TimestampTz now)
 TimestampTz
 sched_stats_deadline(void)
 {
-	if (in_batch() || resets_noted)
+	if (in_batch() || resets_wait())
 		return 0;
 	return Min(heard.count > 0 ? next_batch : DT_NOEND, tidy_deadline());
 }
 
 /*
  * When the mark is to move on though nothing has ended since: else what it has been kept
- * for may be gone from history when it is wanted.  And when to tidy.  By our clock.
+ * for may be gone from history when it is wanted.  By our clock.
  */
-TimestampTz
-sched_stats_mark_due(void)
+static TimestampTz
+mark_due(void)
 {
-	TimestampTz due = last_minute >= mark ? last_minute + USECS_PER_MINUTE + SLACK : DT_NOEND;
+	if (last_minute < mark || heard.count > 0 || in_batch())
+		return DT_NOEND;
+	return last_minute + USECS_PER_MINUTE + SLACK;
+}
 
-	return tidy_position.job_id == 0 ? Min(due, tidied_at + TIDY_US) : due;
+/* The same, by our clock. */
+TimestampTz
+sched_stats_clock_deadline(void)
+{
+	return tidy_position.job_id == 0 ? Min(mark_due(), tidied_at + TIDY_US) : mark_due();
 }
 
 static bool
 mark_is_due(TimestampTz now)
 {
-	return last_minute >= mark && heard.count == 0 && !in_batch() &&
-		now >= last_minute + USECS_PER_MINUTE + SLACK;
+	return now >= mark_due();
 }
 
 bool
 sched_stats_due(TimestampTz now)
 {
-	return resets_noted || batch_is_due() || mark_is_due(now) || tidy_is_due(now);
+	return resets_wait() || batch_is_due() || mark_is_due(now) || tidy_is_due(now);
 }
 
 void
 sched_stats_write(TimestampTz now)
 {
-	if (resets_noted)
+	if (resets_wait())
 		serve_resets();
 	if (batch_is_due())
 		serve_batch(now);
@@ -512,19 +527,33 @@ sched_stats_write(TimestampTz now)
  * ------------------------------------------------------------------------
  */
 
-static bool
-was_reset(const List *resets, const JsEndedRow *row)
+/* By job. */
+static void
+read_resets(JsStatResets *resets)
 {
-	ListCell   *lc;
+	int64		from = 1;
 
-	foreach(lc, resets)
-	{
-		const JsStatReset *reset = lfirst(lc);
+	resets->count = 0;
+	resets->resets = palloc(RESETS_READ * sizeof(JsStatReset));
+	while ((from = js_stat_resets_read(from, RESETS_READ, resets)) != 0)
+		resets->resets = repalloc_huge(resets->resets, (resets->count + RESETS_READ) * sizeof(JsStatReset));
+}
 
-		if (reset->job_id == row->job_id && row->finished_at < reset->reset_at)
-			return true;
-	}
-	return false;
+static int
+compare_job(const void *key, const void *reset)
+{
+	int64		x = *(const int64 *) key;
+	int64		y = ((const JsStatReset *) reset)->job_id;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+static bool
+was_reset(const JsStatResets *resets, const JsEndedRow *row)
+{
+	const JsStatReset *reset = bsearch(&row->job_id, resets->resets, resets->count, sizeof(JsStatReset), compare_job);
+
+	return reset != NULL && row->finished_at < reset->reset_at;
 }
 
 static void
@@ -583,13 +612,16 @@ write_all(TimestampTz now)
 void
 sched_stats_recover(TimestampTz now)
 {
+	JsStatResets resets;
+
 	heard.count = 0;
+	read_resets(&resets);
 	if (!js_stat_mark_read(&mark))
 	{
 		mark = js_stat_begin_of(now, JS_STAT_MINUTE);
 		js_stat_mark_write(mark);
 	}
-	js_catalog_visit_ended(mark, count_again, js_stat_resets(MOST_RESETS, false));
+	js_catalog_visit_ended(mark, count_again, &resets);
 	sort(&heard);
 	write_all(now);
 	empty(&heard);

@@ -419,7 +419,7 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_await_deadline(), ms);
 	ms = real_ms_until(sched_hooks_deadline(), ms);
 	ms = real_ms_until(sched_stats_deadline(), ms);
-	ms = js_clock_ms_until(sched_stats_mark_due(), ms);
+	ms = js_clock_ms_until(sched_stats_clock_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)

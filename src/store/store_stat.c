@@ -49,6 +49,9 @@ enum ResetColumn
 #define LARGE_CHUNK 700
 #define LONG_CHUNK (31 * USECS_PER_DAY)
 
+/* Rows of stat_reset that are looked at, to be forgotten. */
+#define MOST_FORGOTTEN 5000
+
 /* ------------------------------------------------------------------------
  * Rows of stat
  * ------------------------------------------------------------------------
@@ -442,7 +445,8 @@ js_stat_tidy_some(JsStatPosition *position, int most, const JsStatClock *clock, 
 		if (job_of(&row) == position->job_id && first_of(&row) <= position->first)
 			continue;
 		position->job_id = job_of(&row);
-		position->first = first_of(&row) - 1;	/* others may join the last one */
+		position->first = first_of(&row) - 1;	/* others may join the last
+												 * one */
 		tidy_row(&tidy, old);
 		most--;
 	}
@@ -543,30 +547,28 @@ js_stat_reset_ask(int64 job_id, TimestampTz at)
 	CommandCounterIncrement();
 }
 
-/* JsStatReset pointers. */
-List *
-js_stat_resets(int most, bool unserved_only)
+static void
+add_reset(Relation rel, HeapTuple tuple, void *arg)
 {
-	Relation	rel = js_table_open("stat_reset", AccessShareLock);
-	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
-	List	   *resets = NIL;
-	HeapTuple	tuple;
+	JsStatResets *resets = arg;
+	JsStatReset *reset;
 	JsRow		row;
 
-	while (list_length(resets) < most && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		JsStatReset *reset = palloc(sizeof(JsStatReset));
+	js_row_get(&row, tuple, rel);
+	reset = &resets->resets[resets->count++];
+	reset->job_id = DatumGetInt64(row.values[RESET_JOB_ID - 1]);
+	reset->reset_at = js_row_timestamp(&row, RESET_RESET_AT);
+	reset->served = DatumGetBool(row.values[RESET_SERVED - 1]);
+}
 
-		js_row_get(&row, tuple, rel);
-		reset->job_id = DatumGetInt64(row.values[RESET_JOB_ID - 1]);
-		reset->reset_at = js_row_timestamp(&row, RESET_RESET_AT);
-		reset->served = DatumGetBool(row.values[RESET_SERVED - 1]);
-		if (!reset->served || !unserved_only)
-			resets = lappend(resets, reset);
-	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	return resets;
+/*
+ * Adds resets to an array that has room for as many more, by job, from one on.  Returns
+ * the job to go on with; 0: there are no more.
+ */
+int64
+js_stat_resets_read(int64 from, int most, JsStatResets *resets)
+{
+	return js_table_visit_some("stat_reset", "stat_reset_pkey", from, false, most, add_reset, resets);
 }
 
 /* Deletes the rows of the job, and marks the reset.  False: a session is at it. */
@@ -605,15 +607,15 @@ js_stat_reset_serve(int64 job_id)
 	return served;
 }
 
-/* Of what has ended before an instant nothing is recounted: those from before it go. */
+/* Of what has ended before an instant nothing is recounted: those from before it go, some at a time. */
 static void
-forget_resets(Relation rel, TimestampTz before)
+forget_resets(Relation rel, TimestampTz before, int most)
 {
 	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
 	HeapTuple	old;
 	JsRow		row;
 
-	while (HeapTupleIsValid(old = systable_getnext(scan)))
+	while (most-- > 0 && HeapTupleIsValid(old = systable_getnext(scan)))
 	{
 		js_row_get(&row, old, rel);
 		if (DatumGetBool(row.values[RESET_SERVED - 1]) &&
@@ -630,7 +632,7 @@ js_stat_resets_forget(TimestampTz before)
 
 	if (js_table_try_lock_key("stat_reset", 0))
 	{
-		forget_resets(rel, before);
+		forget_resets(rel, before, MOST_FORGOTTEN);
 		js_table_unlock_key("stat_reset", 0);
 	}
 	table_close(rel, NoLock);

@@ -54,8 +54,14 @@ typedef struct JsStatReset
 	bool		served;			/* its rows have been deleted */
 } JsStatReset;
 
+typedef struct JsStatResets
+{
+	JsStatReset *resets;
+	int			count;
+} JsStatResets;
+
 extern void js_stat_reset_ask(int64 job_id, TimestampTz at);
-extern List *js_stat_resets(int most, bool unserved_only);
+extern int64 js_stat_resets_read(int64 from, int most, JsStatResets *resets);
 extern bool js_stat_reset_serve(int64 job_id);
 extern void js_stat_resets_forget(TimestampTz before);
 
