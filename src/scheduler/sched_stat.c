@@ -585,9 +585,13 @@ pass_over(int from)
 	return next;
 }
 
+/* However many jobs there are, what writing one needs is given back before the next. */
 static void
 write_all(TimestampTz now)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched recount",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(context);
 	int64		job_id = 0;
 	int			next = 0;
 
@@ -604,8 +608,11 @@ write_all(TimestampTz now)
 			(void) write_alike(ends, count, now);
 			next += count;
 		}
+		MemoryContextReset(context);
 		CHECK_FOR_INTERRUPTS();
 	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(context);
 }
 
 /* What has been heard so far is in history, or will be with this transaction. */
