@@ -6,7 +6,6 @@
  *	store-answer	triggered			keeps what has come
  *	count-answers	triggered			how many came
  *	score-answers	triggered			positions, sentiment, citations
- *	brand-alert		triggered			tells people of a failure, by HTTP
  *
  * Administrators insert, update and delete rows of brand_monitor.jobs; each is
  * a job of its own.  A run of it is an execution.  What it begins are its children,
@@ -16,6 +15,9 @@
  *	collect-answer -> store-answer, for each question and collector
  *	all of these, whatever became of them -> count-answers
  *	all of these, if none has failed -> score-answers
+ *
+ * If an execution fails, people are told by Slack and e-mail, and again when one of
+ * the same job has succeeded; brand_monitor.settings says whom.
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
  * tables and the jobs and needs USAGE on schema jobsched and EXECUTE on
@@ -115,7 +117,11 @@ ON CONFLICT DO NOTHING;
 CREATE TABLE IF NOT EXISTS brand_monitor.settings (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
 	collector_url text NOT NULL DEFAULT 'http://127.0.0.1:8089',
-	alert_url text,
+	-- an incoming webhook: 'https://hooks.slack.com/{{secret.slack}}'
+	slack_url text,
+	mail_to text[],
+	-- what happens in this time is one message
+	alert_delay interval NOT NULL DEFAULT '30 s',
 	-- requests at the same time, over all; and in a minute, of each
 	max_running integer NOT NULL DEFAULT 10,
 	per_brand integer NOT NULL DEFAULT 60,
@@ -231,20 +237,12 @@ CREATE OR REPLACE FUNCTION brand_monitor.finish(outcome jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
 DECLARE
 	this_one bigint := (outcome->>'run_id')::bigint;
-	execution executions;
 BEGIN
 	UPDATE executions e
 	SET status = CASE WHEN outcome->>'status' = 'succeeded' THEN 'completed' ELSE 'failed' END,
 		error = coalesce((SELECT string_agg(DISTINCT r.error, '; ') FROM requests r WHERE r.execution_id = this_one), outcome->>'error'),
 		finished_at = clock_timestamp()
-	WHERE e.execution_id = this_one
-	RETURNING * INTO execution;
-	IF execution.status = 'failed' THEN
-		PERFORM jobsched.trigger('brand-alert',
-			jsonb_build_object('execution_id', this_one, 'brand', b.name, 'error', execution.error))
-		FROM settings s, brands b
-		WHERE s.alert_url IS NOT NULL AND b.brand_id = execution.brand_id;
-	END IF;
+	WHERE e.execution_id = this_one;
 	RETURN NULL;
 END $$;
 
@@ -397,6 +395,33 @@ SELECT e.brand_id, e.started_at::date AS day, count(*) AS executions,
 FROM brand_monitor.executions e
 GROUP BY e.brand_id, e.started_at::date;
 
+-- Alerts
+
+-- Who is told of what.
+CREATE OR REPLACE FUNCTION brand_monitor.apply_alerts(setting brand_monitor.settings) RETURNS void
+LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
+DECLARE
+	wanted text[] := array_remove(ARRAY[
+		CASE WHEN setting.slack_url IS NOT NULL THEN 'brand-slack' END,
+		CASE WHEN setting.mail_to IS NOT NULL THEN 'brand-mail' END], NULL);
+BEGIN
+	IF setting.slack_url IS NOT NULL THEN
+		PERFORM jobsched.set_channel('brand-slack', 'slack', setting.slack_url);
+	END IF;
+	IF setting.mail_to IS NOT NULL THEN
+		PERFORM jobsched.set_channel('brand-mail', 'email', to_address => setting.mail_to);
+	END IF;
+	IF wanted <> '{}' THEN
+		PERFORM jobsched.set_alert('brand-failures', wanted, '{brand-*}', group_for => setting.alert_delay);
+	ELSE
+		PERFORM jobsched.drop_alert(a.name)
+		FROM (SELECT DISTINCT name FROM jobsched.alerts WHERE name = 'brand-failures' AND owner = current_user) a;
+	END IF;
+	PERFORM jobsched.drop_channel(c.name)
+	FROM jobsched.channels c
+	WHERE c.owner = current_user AND c.name IN ('brand-slack', 'brand-mail') AND c.name <> ALL (wanted);
+END $$;
+
 -- Jobs
 
 CREATE OR REPLACE FUNCTION brand_monitor.apply_settings() RETURNS trigger
@@ -416,14 +441,7 @@ BEGIN
 		backoff_base => '2 s',
 		description => 'asks one collector one question',
 		if_exists => 'update');
-	IF NEW.alert_url IS NOT NULL THEN
-		PERFORM jobsched.create_job(
-			name => 'brand-alert',
-			url => NEW.alert_url,
-			body => '{"text": "{{args.brand}}, execution {{args.execution_id}}: {{args.error}}"}',
-			description => 'tells people of a failed execution',
-			if_exists => 'update');
-	END IF;
+	PERFORM apply_alerts(NEW);
 	RETURN NULL;
 END $$;
 

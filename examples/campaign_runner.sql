@@ -3,17 +3,18 @@
  *
  *	campaign-job		one run for each row of campaign.jobs
  *	campaign-report		after a campaign's last job: keeps its totals
- *	campaign-alerts		every minute		failures of the last minutes
  *	campaign-ping		by an outside cron service, through a hook: queues jobs
  *
  * The application inserts rows into campaign.jobs and knows no more than that; or
  * it calls campaign.launch(), for many users at once.
  * At most two jobs of a user run at the same time and ten of all; users take
  * turns; what hangs is ended after two minutes, what fails by chance is tried
- * again.  campaign.settings changes all of this at run time.
+ * again.  campaign.settings changes all of this at run time.  With an address of
+ * Slack in it, people are told when jobs fail or wait too long, and when that is over.
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
- * tables and the jobs and needs USAGE on schema jobsched.
+ * tables and the jobs and needs USAGE on schema jobsched; to tell people, also
+ * EXECUTE on function jobsched.http_request.
  */
 CREATE EXTENSION IF NOT EXISTS jobsched;
 
@@ -54,15 +55,6 @@ CREATE TABLE IF NOT EXISTS campaign.messages (
 	sent_at timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE IF NOT EXISTS campaign.alerts (
-	alert_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	run_id bigint NOT NULL UNIQUE,
-	user_id integer,
-	status text NOT NULL,
-	error text,
-	created_at timestamptz NOT NULL DEFAULT now()
-);
-
 -- One row.  An UPDATE takes effect at its commit, for what starts from then on.
 CREATE TABLE IF NOT EXISTS campaign.settings (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -71,9 +63,15 @@ CREATE TABLE IF NOT EXISTS campaign.settings (
 	timeout interval NOT NULL,
 	max_attempts integer NOT NULL,
 	processing boolean NOT NULL,
-	alerts boolean NOT NULL
+	-- an incoming webhook: 'https://hooks.slack.com/{{secret.slack}}'
+	slack_url text,
+	-- false: nobody is told
+	alerts boolean NOT NULL DEFAULT true,
+	-- so many failures in ten minutes are worth telling, this long after the last of them
+	alert_threshold integer NOT NULL DEFAULT 3 CHECK (alert_threshold BETWEEN 1 AND 100),
+	alert_delay interval NOT NULL DEFAULT '30 s'
 );
-INSERT INTO campaign.settings VALUES (true, 10, 2, '120 s', 3, true, true)
+INSERT INTO campaign.settings VALUES (true, 10, 2, '120 s', 3, true)
 ON CONFLICT DO NOTHING;
 
 -- Queueing
@@ -225,21 +223,28 @@ SELECT CASE WHEN bool_or(h.status = 'error') THEN 'error' WHEN bool_or(h.status 
 	string_agg(h."check" || ': ' || h.message, '; ') FILTER (WHERE h.status <> 'ok') AS message
 FROM jobsched.health() h;
 
--- Failures since the last look, of the last hour at most.
-CREATE OR REPLACE FUNCTION campaign.alert(args jsonb DEFAULT '{}') RETURNS jsonb
-LANGUAGE plpgsql SET search_path = campaign, pg_temp AS $$
-DECLARE
-	n bigint;
-BEGIN
-	INSERT INTO alerts (run_id, user_id, status, error)
-	SELECT h.run_id, h.user_id, h.status, h.error FROM history h
-	WHERE h.status IN ('failed', 'timed_out', 'lost') AND h.finished_at > now() - interval '1 hour'
-	ON CONFLICT (run_id) DO NOTHING;
-	GET DIAGNOSTICS n = ROW_COUNT;
-	RETURN jsonb_build_object('alerts', n);
-END $$;
-
 -- Settings
+
+-- Who is told of what.
+CREATE OR REPLACE FUNCTION campaign.apply_alerts(setting campaign.settings) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF setting.slack_url IS NOT NULL THEN
+		PERFORM jobsched.set_channel('campaign-slack', 'slack', setting.slack_url);
+		PERFORM jobsched.set_alert('campaign-failures', '{campaign-slack}', '{campaign-job}',
+			threshold => setting.alert_threshold, within => '10 min', group_for => setting.alert_delay);
+		PERFORM jobsched.set_alert('campaign-queue', '{campaign-slack}', '{campaign-job}',
+			on_status => '{}', waits_longer_than => '5 min', group_for => setting.alert_delay);
+		PERFORM jobsched.mute_alert(a.name, CASE WHEN NOT setting.alerts THEN timestamptz 'infinity' END)
+		FROM unnest('{campaign-failures,campaign-queue}'::text[]) AS a(name);
+	ELSE
+		PERFORM jobsched.drop_alert(a.name)
+		FROM (SELECT DISTINCT name FROM jobsched.alerts
+			WHERE name IN ('campaign-failures', 'campaign-queue') AND owner = current_user) a;
+		PERFORM jobsched.drop_channel(c.name)
+		FROM jobsched.channels c WHERE c.name = 'campaign-slack' AND c.owner = current_user;
+	END IF;
+END $$;
 
 CREATE OR REPLACE FUNCTION campaign.apply_settings() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -247,7 +252,7 @@ BEGIN
 	PERFORM jobsched.set_queue('campaigns', max_running => NEW.max_running, paused => NOT NEW.processing);
 	PERFORM jobsched.set_limit('user', max_running => NEW.max_running_per_user);
 	PERFORM jobsched.alter_job('campaign-job', timeout => NEW.timeout, max_attempts => NEW.max_attempts);
-	PERFORM jobsched.alter_job('campaign-alerts', enabled => NEW.alerts);
+	PERFORM campaign.apply_alerts(NEW);
 	RETURN NULL;
 END $$;
 
@@ -271,13 +276,6 @@ SELECT jobsched.create_job(
 	handler => 'campaign.report',
 	description => 'keeps the totals of a campaign',
 	if_exists => 'update') AS campaign_report;
-
-SELECT jobsched.create_job(
-	name => 'campaign-alerts',
-	schedule => '* * * * *',
-	handler => 'campaign.alert',
-	description => 'notes failures of campaign jobs',
-	if_exists => 'update') AS campaign_alerts;
 
 SELECT jobsched.create_job(
 	name => 'campaign-ping',

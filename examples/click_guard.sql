@@ -7,8 +7,9 @@
  *	fetch-clicks		every 6 hours	HTTP feed -> raw_clicks, if there is a feed
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
- * tables and the jobs and needs USAGE on schema jobsched; with a feed, also
- * EXECUTE on function jobsched.http_request.  All times are UTC.
+ * tables and the jobs and needs USAGE on schema jobsched; with a feed, or to tell
+ * people of failures, also EXECUTE on function jobsched.http_request.  All times are
+ * UTC.
  */
 CREATE EXTENSION IF NOT EXISTS jobsched;
 
@@ -38,6 +39,18 @@ CREATE TABLE IF NOT EXISTS click_guard.feed (
 	error text
 );
 INSERT INTO click_guard.feed DEFAULT VALUES
+ON CONFLICT DO NOTHING;
+
+-- Who is told by Slack when a job fails, does not begin, or has not succeeded for two
+-- days.  One row; without an address nobody is.
+CREATE TABLE IF NOT EXISTS click_guard.watch (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	-- an incoming webhook: 'https://hooks.slack.com/{{secret.slack}}'
+	slack_url text,
+	-- what happens in this time is one message
+	alert_delay interval NOT NULL DEFAULT '30 s'
+);
+INSERT INTO click_guard.watch DEFAULT VALUES
 ON CONFLICT DO NOTHING;
 
 CREATE TABLE IF NOT EXISTS click_guard.sources (
@@ -470,5 +483,29 @@ FOR EACH ROW EXECUTE FUNCTION click_guard.apply_feed();
 
 -- puts the job in force
 UPDATE click_guard.feed SET base_url = base_url WHERE base_url IS NOT NULL;
+
+-- Alerts
+
+CREATE OR REPLACE FUNCTION click_guard.apply_watch() RETURNS trigger
+LANGUAGE plpgsql SET search_path = click_guard, pg_temp AS $$
+BEGIN
+	IF NEW.slack_url IS NOT NULL THEN
+		PERFORM jobsched.set_channel('click-slack', 'slack', NEW.slack_url);
+		PERFORM jobsched.set_alert('click-jobs', '{click-slack}', '{*-clicks,calculate-baseline,run-detection}',
+			late => '10 min', no_success_for => '2 days', group_for => NEW.alert_delay);
+	ELSE
+		PERFORM jobsched.drop_alert(a.name)
+		FROM (SELECT DISTINCT name FROM jobsched.alerts WHERE name = 'click-jobs' AND owner = current_user) a;
+		PERFORM jobsched.drop_channel(c.name)
+		FROM jobsched.channels c WHERE c.name = 'click-slack' AND c.owner = current_user;
+	END IF;
+	RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER apply_watch AFTER UPDATE ON click_guard.watch
+FOR EACH ROW EXECUTE FUNCTION click_guard.apply_watch();
+
+-- puts the alerts in force
+UPDATE click_guard.watch SET one = one WHERE slack_url IS NOT NULL;
 
 COMMIT;

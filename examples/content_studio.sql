@@ -7,7 +7,9 @@
  *	preload-frequent	daily at 03:00		translates what frequent languages lack
  *	preload-at-start	server's start		the same
  *	translate-lesson	triggered			one lesson into one language, by HTTP
- *	studio-alert		triggered			tells people of a failure, by HTTP
+ *
+ * With an address of Slack in content_studio.settings people are told of what fails
+ * or does not begin.
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
  * tables and the jobs and needs USAGE on schema jobsched and EXECUTE on
@@ -75,7 +77,10 @@ CREATE TABLE IF NOT EXISTS content_studio.settings (
 	-- false: no job runs by itself, as in development
 	enabled boolean NOT NULL DEFAULT true,
 	translator_url text NOT NULL DEFAULT 'http://127.0.0.1:8089',
-	alert_url text,
+	-- an incoming webhook: 'https://hooks.slack.com/{{secret.slack}}'
+	slack_url text,
+	-- what happens in this time is one message
+	alert_delay interval NOT NULL DEFAULT '30 s',
 	-- a language is frequent from this share of all uses on, in so many days
 	min_frequency numeric NOT NULL DEFAULT 0.05,
 	evaluated_days integer NOT NULL DEFAULT 30,
@@ -197,14 +202,19 @@ CREATE OR REPLACE FUNCTION content_studio.note_failure(response jsonb) RETURNS j
 LANGUAGE plpgsql SET search_path = content_studio, pg_temp AS $$
 DECLARE
 	problem text := coalesce(response->>'error', response->>'status');
-	what text := format('lesson %s in %s: %s', response->'args'->>'lesson_id', response->'args'->>'language', problem);
 BEGIN
 	UPDATE requests r SET status = 'failed', error = problem, ended_at = now()
 	WHERE r.run_id = (response->>'run_id')::bigint;
-	PERFORM jobsched.log('warning', what);
-	PERFORM alert(what);
+	PERFORM jobsched.log('warning', format('lesson %s in %s: %s', response->'args'->>'lesson_id', response->'args'->>'language', problem));
 	RETURN NULL;
 END $$;
+
+-- What no alert can know of: the request has succeeded, and its answer is no good.
+CREATE OR REPLACE FUNCTION content_studio.tell(problem text) RETURNS void
+LANGUAGE sql SET search_path = content_studio, pg_temp AS $$
+	SELECT jobsched.trigger('channel:studio-slack', jsonb_build_object('subject', 'content_studio', 'text', problem))
+	FROM settings WHERE slack_url IS NOT NULL
+$$;
 
 -- A translation has come: {"title", "body"}.
 CREATE OR REPLACE FUNCTION content_studio.store_translation(response jsonb) RETURNS jsonb
@@ -214,6 +224,7 @@ DECLARE
 	answer jsonb := json_of(response->>'body');
 BEGIN
 	IF (answer->>'title' IS NULL) OR (answer->>'body' IS NULL) THEN
+		PERFORM tell(format('lesson %s in %s: the answer has no title and body', asked->>'lesson_id', asked->>'language'));
 		RETURN note_failure(response || '{"error": "the answer has no title and body"}');
 	END IF;
 	INSERT INTO translations AS t (lesson_id, language, title, body, run_id)
@@ -226,20 +237,25 @@ BEGIN
 	RETURN NULL;
 END $$;
 
--- Tells people, if there is an address for that.
-CREATE OR REPLACE FUNCTION content_studio.alert(problem text) RETURNS void
-LANGUAGE sql SET search_path = content_studio, pg_temp AS $$
-	SELECT jobsched.trigger('studio-alert', jsonb_build_object('text', problem))
-	FROM settings WHERE alert_url IS NOT NULL
-$$;
-
--- An evaluation has failed: which of its steps, and why.
-CREATE OR REPLACE FUNCTION content_studio.note_evaluation_failure(run jsonb) RETURNS void
-LANGUAGE sql SET search_path = content_studio, pg_temp AS $$
-	SELECT alert(format('%s: %s of run %s', s.error, w.first_failed_step, w.run_id))
-	FROM jobsched.workflows w JOIN jobsched.steps s ON s.run_id = w.first_failed_run_id
-	WHERE w.run_id = (run->>'run_id')::bigint
-$$;
+-- Who is told of what: evaluations and preloads that fail, until one succeeds, or do
+-- not begin; each translation that fails, many of them in one message.
+CREATE OR REPLACE FUNCTION content_studio.apply_alerts(setting content_studio.settings) RETURNS void
+LANGUAGE plpgsql SET search_path = content_studio, pg_temp AS $$
+BEGIN
+	IF setting.slack_url IS NOT NULL THEN
+		PERFORM jobsched.set_channel('studio-slack', 'slack', setting.slack_url);
+		PERFORM jobsched.set_alert('studio-jobs', '{studio-slack}', '{language-evaluation,preload-*}',
+			late => '1 hour', group_for => setting.alert_delay);
+		PERFORM jobsched.set_alert('studio-translations', '{studio-slack}', '{translate-lesson}',
+			every_failure => true, group_for => setting.alert_delay);
+	ELSE
+		PERFORM jobsched.drop_alert(a.name)
+		FROM (SELECT DISTINCT name FROM jobsched.alerts
+			WHERE name IN ('studio-jobs', 'studio-translations') AND owner = current_user) a;
+		PERFORM jobsched.drop_channel(c.name)
+		FROM jobsched.channels c WHERE c.name = 'studio-slack' AND c.owner = current_user;
+	END IF;
+END $$;
 
 -- Watching
 
@@ -256,7 +272,7 @@ CREATE OR REPLACE VIEW content_studio.status AS
 SELECT j.name, j.schedule, j.timezone, j.enabled AS active, j.last_status, j.last_finished_at, j.next_run_at
 FROM jobsched.jobs j
 WHERE j.owner = current_user
-	AND j.name IN ('language-evaluation', 'preload-frequent', 'preload-at-start', 'translate-lesson', 'studio-alert');
+	AND j.name IN ('language-evaluation', 'preload-frequent', 'preload-at-start', 'translate-lesson');
 
 -- How far each preload has come.
 CREATE OR REPLACE VIEW content_studio.preloads AS
@@ -313,14 +329,7 @@ BEGIN
 		on_failure => 'content_studio.note_failure',
 		description => 'translates one lesson into one language',
 		if_exists => 'update');
-	IF NEW.alert_url IS NOT NULL THEN
-		PERFORM jobsched.create_job(
-			name => 'studio-alert',
-			url => NEW.alert_url,
-			body => '{"text": "content_studio: {{args.text}}"}',
-			description => 'tells people of a failure',
-			if_exists => 'update');
-	END IF;
+	PERFORM apply_alerts(NEW);
 	PERFORM jobsched.alter_job(s.name, enabled => NEW.enabled)
 	FROM status s
 	WHERE s.schedule IS NOT NULL AND s.active <> NEW.enabled;
@@ -339,7 +348,6 @@ SELECT jobsched.create_job(
 		 "description": "says which languages are frequent"},
 		{"name": "cleanup", "handler": "content_studio.cleanup",
 		 "description": "removes content of languages that are not"}]',
-	on_failure => 'content_studio.note_evaluation_failure',
 	description => 'says which languages are frequent, and removes content of the others',
 	if_exists => 'update') AS language_evaluation;
 

@@ -7,8 +7,8 @@
  *	wishlist-notify			triggered			one notification by HTTP
  *
  * Plain SQL for any client; safe to run again.  Whoever runs it owns the
- * tables and the jobs and needs USAGE on schema jobsched; to notify by HTTP,
- * also EXECUTE on function jobsched.http_request.
+ * tables and the jobs and needs USAGE on schema jobsched; to notify by HTTP, or
+ * tell people of failures by mail, also EXECUTE on function jobsched.http_request.
  */
 CREATE EXTENSION IF NOT EXISTS jobsched;
 
@@ -88,6 +88,17 @@ CREATE TABLE IF NOT EXISTS wishlist.delivery (
 	url text
 );
 INSERT INTO wishlist.delivery DEFAULT VALUES
+ON CONFLICT DO NOTHING;
+
+-- Who has a mail when a check fails or does not begin, or a notification cannot be
+-- delivered.  One row; without addresses nobody has.
+CREATE TABLE IF NOT EXISTS wishlist.watch (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	mail_to text[],
+	-- what happens in this time is one mail
+	alert_delay interval NOT NULL DEFAULT '30 s'
+);
+INSERT INTO wishlist.watch DEFAULT VALUES
 ON CONFLICT DO NOTHING;
 
 -- Which of the jobs run: UPDATE ... SET enabled = false turns one off.
@@ -366,5 +377,32 @@ FOR EACH ROW EXECUTE FUNCTION wishlist.apply_delivery();
 
 -- puts the job in force
 UPDATE wishlist.delivery SET url = url WHERE url IS NOT NULL;
+
+-- Alerts
+
+CREATE OR REPLACE FUNCTION wishlist.apply_watch() RETURNS trigger
+LANGUAGE plpgsql SET search_path = wishlist, pg_temp AS $$
+BEGIN
+	IF NEW.mail_to IS NOT NULL THEN
+		PERFORM jobsched.set_channel('wishlist-mail', 'email', to_address => NEW.mail_to);
+		PERFORM jobsched.set_alert('wishlist-checks', '{wishlist-mail}', '{wishlist-*-check}',
+			late => '10 min', group_for => NEW.alert_delay);
+		PERFORM jobsched.set_alert('wishlist-deliveries', '{wishlist-mail}', '{wishlist-notify}',
+			every_failure => true, group_for => NEW.alert_delay);
+	ELSE
+		PERFORM jobsched.drop_alert(a.name)
+		FROM (SELECT DISTINCT name FROM jobsched.alerts
+			WHERE name IN ('wishlist-checks', 'wishlist-deliveries') AND owner = current_user) a;
+		PERFORM jobsched.drop_channel(c.name)
+		FROM jobsched.channels c WHERE c.name = 'wishlist-mail' AND c.owner = current_user;
+	END IF;
+	RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER apply_watch AFTER UPDATE ON wishlist.watch
+FOR EACH ROW EXECUTE FUNCTION wishlist.apply_watch();
+
+-- puts the alerts in force
+UPDATE wishlist.watch SET one = one WHERE mail_to IS NOT NULL;
 
 COMMIT;

@@ -245,6 +245,19 @@ show_webhook() {
 	show "SELECT run_id, job_name, status, http_version, body, total FROM jobsched.http_responses"
 }
 
+# The same server is Slack.
+show_alert() {
+	heading "an alert: Slack is told that a job fails (view jobsched.alerts)"
+	query "
+		SELECT jobsched.set_channel('ops', 'slack', 'http://127.0.0.1:$(cat "$work/port")/slack');
+		SELECT jobsched.set_alert('failures', '{ops}', '{broken-*}', group_for => '0 s')" >/dev/null
+	trigger_and_wait broken-job >/dev/null
+	wait_until 30 "Slack to be told" "EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'channel:ops' AND status = 'succeeded')"
+	show "SELECT name, job, condition, state, count, error, last_sent FROM jobsched.alerts"
+	say "what Slack was told:"
+	sed -n '/slack/,$s/^/  /p' "$work/requests"
+}
+
 show_history() {
 	wait_until 30 "slow-report to end" \
 		"EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'slow-report' AND status = 'succeeded')"
@@ -288,6 +301,7 @@ demonstrate() {
 	show_failure
 	restore_schedules
 	show_webhook
+	show_alert
 	show_workflow
 	show_history
 	show_results

@@ -31,6 +31,7 @@
 #include "shmem/wakeup.h"
 #include "store/bounds.h"
 #include "store/owner.h"
+#include "store/store_alert.h"
 #include "store/store_hook.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -233,6 +234,7 @@ jobsched_set_job_metadata(PG_FUNCTION_ARGS)
 	js_bounds_check_job(&job);
 	job.updated_at = js_clock_now();
 	js_job_update(&job);
+	js_wakeup_job(job.job_id);	/* alerts may be about it */
 	PG_RETURN_VOID();
 }
 
@@ -399,6 +401,7 @@ jobsched_adopt(PG_FUNCTION_ARGS)
 	js_ids_catch_up("run_id_seq", Max(js_run_last_id(), js_event_last_id()));
 	js_runs_adopt(&adoption.token, js_may_act_for);
 	js_hooks_adopt(js_may_act_for);
+	js_alerts_adopt(js_may_act_for);
 	foreach(lc, js_jobs_select(is_stranger, &adoption.token))
 		adopt_job(*(int64 *) lfirst(lc), &adoption);
 	if (!js_limits_adopt(js_may_act_for) && adoption.adopted + adoption.taken == 0)
@@ -410,7 +413,10 @@ jobsched_adopt(PG_FUNCTION_ARGS)
 		js_wakeup_everything();
 	}
 	else
+	{
 		js_wakeup_limits();
+		js_wakeup_alerts();
+	}
 	PG_RETURN_INT64(adoption.adopted);
 }
 

@@ -162,7 +162,10 @@ hash_of_request(FunctionCallInfo fcinfo)
 	return hash_of_text(fcinfo, http_step_has.body_text, hash);
 }
 
-/* It is made for the run's owner: nobody else's function has his rights. */
+/*
+ * It is made for the run's owner, and answered to him: nobody else's function has his
+ * rights, whether the request is to be sent or was.
+ */
 static void
 check_is_owner(void)
 {
@@ -199,9 +202,9 @@ jobsched_http_step(PG_FUNCTION_ARGS)
 		make_request(fcinfo, &run);
 		return result_row(fcinfo, NULL);
 	}
+	check_is_owner();
 	if (js_procedure_find_request(name, hash, &result))
 		return result_row(fcinfo, result);
-	check_is_owner();
 	make_request(fcinfo, &run);
 	js_child_adopt(&run, true);
 	js_procedure_request(name, hash, &run);

@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "http/channel.h"
+#include "http/http_definition.h"
 #include "http/limit_keys.h"
 #include "http/mail.h"
 #include "http/step_placeholders.h"
@@ -349,7 +350,9 @@ define_job(const Given *given, JsJob *job)
 static bool
 is_other_job(const JsJob *job)
 {
-	return job->command != NULL || job->steps != NULL;
+	return job->command != NULL || job->steps != NULL || js_job_runs_by_itself(job) ||
+		(job->request != NULL && js_http_text(job->request, "url") != NULL &&
+		 js_definition_field(job->request, JS_CHANNEL_KIND) == NULL);
 }
 
 /* False: it is no longer there, or no longer this role's by this name. */

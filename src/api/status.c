@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "api/access.h"
+#include "api/alert_health.h"
 #include "cron/cron.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -544,6 +545,15 @@ check_processing(FunctionCallInfo fcinfo)
 			   psprintf("since %s no run starts: call jobsched.start_processing()", timestamptz_to_str(since)));
 }
 
+static void
+check_alerts(FunctionCallInfo fcinfo)
+{
+	int			count;
+	char	   *problem = js_alert_problems(&count);
+
+	report(fcinfo, "alerts", problem == NULL ? "ok" : "warning", psprintf("%d", count), problem);
+}
+
 Datum
 jobsched_health(PG_FUNCTION_ARGS)
 {
@@ -558,5 +568,6 @@ jobsched_health(PG_FUNCTION_ARGS)
 	check_unresponsive(fcinfo);
 	check_http(fcinfo);
 	check_jobs(fcinfo, &status);
+	check_alerts(fcinfo);
 	return (Datum) 0;
 }

@@ -22,6 +22,7 @@
 #include "api/step_job.h"
 #include "api/steps.h"
 #include "compat.h"
+#include "http/channel.h"
 #include "run/http_job.h"
 #include "miscadmin.h"
 
@@ -143,7 +144,7 @@ js_step_job_check(const JsJob *workflow, const char *name, HTAB **seen)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("job \"%s\" has no request of its own", job.name),
-				 errhint("Give the step a url.")));
+				 js_job_is_channel(&job) ? errhint("%s", js_http_bare_hint(&job)) : errhint("Give the step a url.")));
 	if (*seen == NULL)
 		*seen = make_seen();
 	walk.seen = *seen;

@@ -183,7 +183,7 @@ js_table_trigger_find_job(JsTableTrigger *t, bool requests_only)
 	const char *name = t->trigger->tgargs[0];
 	bool		found = js_job_find(t->owner, name, &t->job);
 	bool		sends = found && t->job.request != NULL && js_http_text(t->job.request, "url") != NULL;
-	bool		fits = found && (requests_only ? sends : sends || t->job.request == NULL);
+	bool		fits = found && (requests_only ? sends : !js_http_job_is_bare(&t->job));
 
 	/* Whoever made the trigger need not learn which other jobs the owner has. */
 	if (!found || (!fits && !js_may_manage(t->owner)))
@@ -196,8 +196,8 @@ js_table_trigger_find_job(JsTableTrigger *t, bool requests_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" of role \"%s\" has no url", name, GetUserNameFromId(t->owner, false)),
-				 errhint(requests_only ? "A webhook triggers a job that makes an HTTP request." :
-						 "Its runs are made by http_post() and its like.")));
+				 errhint("%s", requests_only ? "A webhook triggers a job that makes an HTTP request." :
+						 js_http_bare_hint(&t->job))));
 }
 
 /* The change is the arguments of a run of the job. */

@@ -23,7 +23,6 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "http/channel.h"
 #include "http/limit_keys.h"
 #include "miscadmin.h"
 #include "run/http_job.h"
@@ -45,8 +44,7 @@ js_trigger_check(const JsJob *job)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job->name),
-				 js_job_is_channel(job) ? errhint("Messages come from alerts, and from test_channel().") :
-				 errhint("Its runs are made by http_post() and its like.")));
+				 errhint("%s", js_http_bare_hint(job))));
 }
 
 void

@@ -91,11 +91,11 @@ js_channel_request_kind(Jsonb *definition)
 		js_channel_kind_named(js_http_text(definition, JS_CHANNEL_KIND));
 }
 
-/* Of a job that has been read whole. */
+/* Of a job that has been read whole; one that runs by itself is some other that has the name. */
 JsChannelKind
 js_channel_kind(const JsJob *job)
 {
-	if (!js_job_is_channel(job))
+	if (!js_job_is_channel(job) || job->schedule != NULL || job->nafter_jobs > 0)
 		return JS_CHANNEL_NONE;
 	return job->handler != NULL ? JS_CHANNEL_HANDLER : js_channel_request_kind(job->request);
 }

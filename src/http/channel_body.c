@@ -7,8 +7,8 @@
  * somebody has typed.  For Slack each text is cut and then escaped, character by
  * character, so no cut can leave half of an escape or of a character; and there is
  * nothing that Slack takes for a mention or a link.  In a database without an encoding
- * what is not UTF-8 becomes "?": a message must not be lost because a text in it is
- * broken.
+ * what is not UTF-8 becomes "?", and in one with another encoding what has no
+ * equivalent in UTF-8: a message must not be lost because a text in it is broken.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "base/json.h"
+#include "catalog/namespace.h"
 #include "http/channel.h"
 #include "http/http_definition.h"
 #include "http/http_text.h"
@@ -46,16 +47,34 @@ text_encoding(void)
 	return GetDatabaseEncoding() == PG_SQL_ASCII ? PG_UTF8 : GetDatabaseEncoding();
 }
 
-/* Bytes of the first character of so many; 0: it is none. */
+/* Whether a character, of any valid encoding, is one in UTF-8. */
+static bool
+is_in_utf8(const char *character, int length)
+{
+	int			encoding = text_encoding();
+	unsigned char utf8[64];
+	Oid			function;
+
+	if (encoding == PG_UTF8)
+		return true;
+	function = FindDefaultConversionProc(encoding, PG_UTF8);
+	return OidIsValid(function) &&
+		pg_do_encoding_conversion_buf(function, encoding, PG_UTF8, (unsigned char *) character, length,
+									  utf8, sizeof(utf8), true) == length;
+}
+
+/* Bytes of the first character of so many; whether it is one that can be sent. */
 static int
-character_length(const char *text, int left)
+character_length(const char *text, int left, bool *good)
 {
 	int			length;
 
+	*good = true;
 	if (!IS_HIGHBIT_SET(*text))
 		return 1;
 	length = pg_encoding_verifymbchar(text_encoding(), text, left);
-	return Max(length, 0);
+	*good = length > 0 && is_in_utf8(text, length);
+	return Max(length, 1);
 }
 
 /* What Slack makes something else of; NULL: the character stands for itself. */
@@ -71,13 +90,14 @@ measure(const char *text, int size, int most, bool escape, int *count)
 {
 	const char *stop = text;
 	int			length;
+	bool		good;
 
 	*count = 0;
 	for (const char *p = text; p < text + size; p += length)
 	{
 		const char *escaped = escape ? slack_escape(*p) : NULL;
 
-		length = Max(character_length(p, text + size - p), 1);
+		length = character_length(p, text + size - p, &good);
 		*count += escaped != NULL ? strlen(escaped) : 1;
 		if (*count <= most)
 			stop = p + length;
@@ -90,15 +110,16 @@ static void
 append_clean(StringInfo to, const char *text, const char *end, bool escape)
 {
 	int			length;
+	bool		good;
 
-	for (; text < end; text += Max(length, 1))
+	for (; text < end; text += length)
 	{
 		const char *escaped = escape ? slack_escape(*text) : NULL;
 
-		length = character_length(text, end - text);
+		length = character_length(text, end - text, &good);
 		if (escaped != NULL)
 			appendStringInfoString(to, escaped);
-		else if (length == 0)
+		else if (!good)
 			appendStringInfoChar(to, '?');
 		else
 			appendBinaryStringInfo(to, text, length);
@@ -143,16 +164,19 @@ clean_text(const char *text, int size)
  * ------------------------------------------------------------------------
  */
 
-/* A string of a message, which is at the top of it or not. */
-static char *
-text_for(JsChannelKind kind, const JsonbValue *value, bool is_subject)
+/* A string of a message; a name of a member is one too, which whoever fills args may choose. */
+static void
+make_fit(JsChannelKind kind, JsonbValue *value, bool is_subject)
 {
-	if (kind != JS_CHANNEL_SLACK)
-		return clean_text(value->val.string.val, value->val.string.len);
-	return slack_text(value->val.string.val, value->val.string.len, is_subject ? SLACK_SUBJECT : SLACK_TEXT);
+	char	   *text = kind == JS_CHANNEL_SLACK ?
+		slack_text(value->val.string.val, value->val.string.len, is_subject ? SLACK_SUBJECT : SLACK_TEXT) :
+		clean_text(value->val.string.val, value->val.string.len);
+
+	value->val.string.val = text;
+	value->val.string.len = strlen(text);
 }
 
-/* The message with its texts as this kind of channel sends them, in templates too. */
+/* The message with its texts as this kind of channel sends them, in templates too; args of others as they are. */
 Jsonb *
 js_channel_args(JsChannelKind kind, Jsonb *args)
 {
@@ -164,8 +188,8 @@ js_channel_args(JsChannelKind kind, Jsonb *args)
 	int			level = 0;
 	bool		is_subject = false;
 
-	if (args == NULL || !JB_ROOT_IS_OBJECT(args) ||
-		(kind != JS_CHANNEL_SLACK && GetDatabaseEncoding() != PG_SQL_ASCII))
+	if (kind == JS_CHANNEL_NONE || args == NULL || !JB_ROOT_IS_OBJECT(args) ||
+		(kind != JS_CHANNEL_SLACK && GetDatabaseEncoding() == PG_UTF8))
 		return args;
 	it = JsonbIteratorInit(&args->root);
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
@@ -175,15 +199,13 @@ js_channel_args(JsChannelKind kind, Jsonb *args)
 
 		level += (int) begins - (int) ends;
 		if (token == WJB_KEY)
+		{
 			is_subject = level == 1 && value.val.string.len == strlen("subject") &&
 				strncmp(value.val.string.val, "subject", value.val.string.len) == 0;
-		else if ((token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString)
-		{
-			char	   *text = text_for(kind, &value, is_subject);
-
-			value.val.string.val = text;
-			value.val.string.len = strlen(text);
+			make_fit(kind, &value, false);
 		}
+		else if ((token == WJB_ELEM || token == WJB_VALUE) && value.type == jbvString)
+			make_fit(kind, &value, is_subject);
 		result = pushJsonbValue(&state, token, begins || ends ? NULL : &value);
 	}
 	return JsonbValueToJsonb(result);

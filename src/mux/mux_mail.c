@@ -39,8 +39,8 @@
 #include "mux/mux_internal.h"
 #include "mux/mux_share.h"
 
-/* Mails at a time. */
-#define MAX_MAILS 8
+/* Mails at a time; of one party four (mux_share.h). */
+#define MAX_MAILS 6
 
 /* The longest line of an answer (RFC 5321 4.5.3.1.5), and some more. */
 #define MAX_LINE 1024
@@ -261,17 +261,23 @@ status_of(const char *line, size_t size)
 	return status >= 200 && status < 600 && (size == 3 || line[3] == ' ' || line[3] == '-') ? status : 0;
 }
 
-/* Of several lines each is one of the text; what is longer than max_body is left out. */
+/*
+ * Of several lines each is one of the text.  One that is too long, or more than
+ * max_body, is left out whole: who looks for a password in what is kept would not
+ * find half of one.
+ */
 static void
-add_text(MuxReply *reply, char *text, size_t size)
+add_text(MuxReply *reply, char *text, size_t size, bool whole)
 {
+	reply->truncated |= !whole || reply->body.size + 1 + size > reply->max_body;
+	if (reply->truncated)
+		return;
 	for (size_t i = 0; i < size; i++)
 		if ((unsigned char) text[i] < ' ' || text[i] == 0x7f)
 			text[i] = ' ';
-	if (reply->body.size > 0 && !reply->truncated)
+	if (reply->body.size > 0)
 		(void) js_mux_reply_body(reply, "\n", 1);
-	if (!reply->truncated)
-		(void) js_mux_reply_body(reply, text, size);
+	(void) js_mux_reply_body(reply, text, size);
 }
 
 /* True: it is the last one of an answer. */
@@ -293,7 +299,7 @@ take_line(MuxCall *call, char *line, size_t size)
 		call->reply.status = status;
 	}
 	if (size > 4)
-		add_text(&call->reply, line + 4, size - 4);
+		add_text(&call->reply, line + 4, size - 4, size < MAX_LINE);
 	mail->continues = size > 3 && line[3] == '-';
 	return !mail->continues;
 }
@@ -312,7 +318,7 @@ take_byte(MuxCall *call, char c)
 		return false;
 	}
 	mail->line_size = 0;
-	if (size > 0 && mail->line[size - 1] == '\r')
+	if (size > 0 && size < MAX_LINE && mail->line[size - 1] == '\r')
 		size--;
 	return take_line(call, mail->line, size);
 }
@@ -428,25 +434,51 @@ say_goodbye(MuxCall *call)
 		(void) curl_easy_send(call->easy, "QUIT\r\n", strlen("QUIT\r\n"), &sent);
 }
 
+/* CURLE_OK: the mail is over. */
+static CURLcode
+receive_all(MuxCall *call)
+{
+	CURLcode	code;
+
+	do
+		code = receive_some(call);
+	while (code == CURLE_OK && !call->mail->over);
+	return code;
+}
+
 /*
- * TLS may hold back what has come, so it is read until there is nothing; that
- * ends, for there is a limit to what comes.  A server that takes no more has said
- * why.
+ * All that has come is read before anything is said, so what came before it was
+ * asked for is seen to be no answer; and again after that, for TLS may hold back what
+ * has come, and a server that takes no more has said why.  It ends, for there is a
+ * limit to what comes.
  */
+static CURLcode
+converse(MuxCall *call)
+{
+	MuxMail    *mail = call->mail;
+	CURLcode	sent = CURLE_OK;
+
+	for (;;)
+	{
+		CURLcode	code = receive_all(call);
+		size_t		left = mail->left_size;
+
+		if (code != CURLE_AGAIN)
+			return code;
+		if (sent != CURLE_OK)
+			return sent;
+		sent = send_some(call);
+		if (sent == CURLE_OK && mail->left_size == left)
+			return CURLE_AGAIN;
+	}
+}
+
 bool
 js_mux_mail_advance(MuxCall *call, CURLcode *code)
 {
 	MuxMail    *mail = call->mail;
 
-	CURLcode	sent;
-
-	do
-	{
-		sent = send_some(call);
-		*code = receive_some(call);
-	} while (*code == CURLE_OK && !mail->over);
-	if (*code == CURLE_AGAIN && sent != CURLE_OK)
-		*code = sent;
+	*code = converse(call);
 	if (*code == CURLE_AGAIN)
 	{
 		js_mux_poll_watch(mail->fd, true, mail->left_size > 0, true);

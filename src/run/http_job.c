@@ -16,7 +16,9 @@
  * Each run of a request has the key of its host
  * ('http_host:api.example.com:443') after its other keys.
  * jobsched.http_max_per_host applies to this key, hosts take turns by it, and
- * set_limit('http_host', ...) can add limits.
+ * set_limit('http_host', ...) can add limits.  All that is mailed has the key of one
+ * host, whatever the relay is: mails that wait for one that hangs must not take all
+ * that a role may have under way.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -37,6 +39,9 @@
 #include "store/job_parameters.h"
 #include "utils/catcache.h"
 #include "utils/syscache.h"
+
+/* No host has such a key, which ends in a port. */
+#define MAIL_KEY JS_HOST_CLASS ":smtp"
 
 /* ------------------------------------------------------------------------
  * Definitions
@@ -172,10 +177,21 @@ js_http_job_is_bare(const JsJob *job)
 		js_channel_request_kind(job->request) != JS_CHANNEL_NOTIFY;
 }
 
+/* What makes the runs of such a job. */
+const char *
+js_http_bare_hint(const JsJob *job)
+{
+	return js_job_is_channel(job) ?
+		"Mail comes from alerts, and from test_channel(); through channels of other kinds any message can be sent." :
+		"Its runs are made by http_post() and its like.";
+}
+
 /* The templates of a job's run: what is given, and its host if it has one. */
 ArrayType *
 js_http_keys(const JsJob *job, ArrayType *templates)
 {
+	if (js_channel_request_kind(job->request) == JS_CHANNEL_EMAIL)
+		return js_limit_keys_with(templates, MAIL_KEY);
 	if (job->request == NULL || js_http_text(job->request, "url") == NULL)
 		return templates;
 	return js_limit_keys_with(templates, js_http_host_template(job->request, JS_HTTP_OF_JOB));

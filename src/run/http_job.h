@@ -27,6 +27,7 @@ extern bool js_http_may_request(Oid role);
 extern void js_http_check_may_request(Oid role);
 extern void js_http_prepare_run(JsRun *run, const JsJob *job, Jsonb *request, ArrayType *templates);
 extern bool js_http_job_is_bare(const JsJob *job);
+extern const char *js_http_bare_hint(const JsJob *job);
 extern ArrayType *js_http_keys(const JsJob *job, ArrayType *templates);
 extern Jsonb *js_http_definition(const JsJob *job, const JsRun *run, JsHttpPlace *place);
 extern void js_http_job(Oid owner, JsJob *job);

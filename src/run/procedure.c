@@ -124,6 +124,8 @@ typedef struct Execution
 								 * be us: */
 	bool		is_ours;
 	bool		was_left;		/* somebody else has rolled one back */
+	int			commit_level;	/* of settings, while a step is committed; 0:
+								 * none is */
 	bool		is_suspended;
 	JsMemo		sleep;			/* by this; run_id 0: that has a memo */
 	JsRun	   *request;		/* which is queued then; NULL: none */
@@ -224,10 +226,23 @@ call_of(const char *handler)
  * ------------------------------------------------------------------------
  */
 
+/*
+ * Deferred triggers that another one has deferred once more are fired by the commit of a
+ * step.  What they SET, the role too, would stay.
+ */
+static void
+end_settings_of_commit(XactEvent event)
+{
+	if (execution.commit_level != 0 && event == XACT_EVENT_PRE_COMMIT)
+		AtEOXact_GUC(false, execution.commit_level);
+	execution.commit_level = 0;
+}
+
 /* By whoever has written the procedure; a commit that fails is no commit. */
 static void
 end_of_transaction(XactEvent event, void *arg)
 {
+	end_settings_of_commit(event);
 	if (!execution.is_guarded || execution.is_ours)
 		return;
 	if (event == XACT_EVENT_PRE_COMMIT)
@@ -600,8 +615,8 @@ js_procedure_check_is_ours(void)
 
 /*
  * What it has SET, its role too, ends with it: the next step may be of another
- * execution, and has to find the same.  What its deferred triggers SET at the commit
- * would stay, so they are fired here.
+ * execution, and has to find the same.  So does what its deferred triggers SET: they are
+ * fired here, with the role that has called it.
  */
 static Jsonb *
 call_function(const char *function, Jsonb *args, MemoryContext context)
@@ -630,6 +645,7 @@ perform(JsMemo *memo, Jsonb *args, MemoryContext context)
 	PopActiveSnapshot();
 	JS_INJECTION_POINT("jobsched-procedure-step-recorded");
 	CHECK_FOR_INTERRUPTS();
+	execution.commit_level = NewGUCNestLevel();
 	SPI_commit();
 	js_context_step(false);
 	execution.is_ours = false;

@@ -15,7 +15,8 @@
  *		--> record, one commit: the request is queued; memo "", with its id; row "retrying",
  *			waiting_for_request --> done.awaits --> sched_event_go_on() --> look
  *		the request is sent, maybe several times; with the record of its end
- *			js_procedure_answer(): memo "\001", and its id, with what was answered
+ *			js_procedure_answer(): memo "\001", and its id, with what was answered, and how it
+ *			has failed, if so
  *		--> it leaves the memory of the scheduler: sched_event_tell_procedure() --> look:
  *			it is not in the queue --> the procedure is executed again
  *			--> js_procedure_end_wait(): memo of the step with what was answered, or with the
@@ -24,7 +25,8 @@
  *
  * Why the answer is copied with the record: rows of http_response last for the retention,
  * and the procedure may be held up for longer.  The request's row of history lasts until its
- * parent has ended, but shows its result to more roles than a response is for.
+ * parent has ended, but shows its result to more roles than a response is for; and a parent
+ * that has been cancelled may be retried long after that, when what has succeeded is gone.
  *
  * Nothing is queued before the procedure has unwound.  So http_step() can be called where
  * step() cannot, as in a block with EXCEPTION, which it takes to catch what it raises.
@@ -207,6 +209,20 @@ answer_of(int64 run_id, const JsResponse *response)
 	}
 }
 
+/* How a request has failed, and why; NULL: it has not. */
+static char *
+failure_of(int64 run_id, const JsOutcome *outcome)
+{
+	const char *status = js_status_name(outcome->status);
+	const char *why = outcome->error != NULL ? outcome->error : outcome->reason;
+
+	if (outcome->status == JS_SUCCEEDED)
+		return NULL;
+	if (why == NULL || strcmp(why, status) == 0)
+		return psprintf("Run " INT64_FORMAT ": %s.", run_id, status);
+	return psprintf("Run " INT64_FORMAT ": %s: %s.", run_id, status, why);
+}
+
 static void
 insert_answer(const JsEnding *ending)
 {
@@ -220,6 +236,7 @@ insert_answer(const JsEnding *ending)
 	memo.sleeps_until = DT_NOBEGIN;
 	memo.stored_at = js_clock_now();
 	memo.request_id = ending->run->run_id;
+	memo.error = failure_of(ending->run->run_id, ending->outcome);
 	js_memo_insert(&memo);
 }
 
@@ -246,30 +263,38 @@ js_procedure_answer(const JsEnding *ending)
  * ------------------------------------------------------------------------
  */
 
-static char *
-failure_of(int64 run_id, const JsOutcome *outcome)
+/* Nothing was answered: it was cancelled, or could not be sent. */
+static void
+read_end(JsMemo *wait)
 {
-	if (outcome->error == NULL)
-		return psprintf("Run " INT64_FORMAT ": %s.", run_id, js_status_name(outcome->status));
-	return psprintf("Run " INT64_FORMAT ": %s: %s.", run_id, js_status_name(outcome->status), outcome->error);
+	JsRun		run = {0};
+	JsOutcome	outcome = {0};
+
+	if (!js_history_find_left(wait->request_id, &run, &outcome))
+		outcome.status = JS_LOST;
+	wait->result = outcome.result;
+	wait->error = failure_of(wait->request_id, &outcome);
 }
 
-/* Whether the request that is waited for has ended; then it is as the memo of its step is to be. */
+/*
+ * Whether the request that is waited for has ended; then it is as the memo of its step is
+ * to be.  Its row of history may be gone where its parent has ended too.
+ */
 bool
 js_procedure_request_has_ended(JsMemo *wait)
 {
 	JsRun		run = {0};
-	JsOutcome	outcome = {0};
 	JsMemo		answer;
 
 	if (js_run_see_head(wait->request_id, &run))
 		return false;
-	if (!js_history_find_left(wait->request_id, &run, &outcome))
-		outcome.status = JS_LOST;
-	wait->result = js_memo_find(wait->run_id, name_of_answer(wait->request_id), &answer) ?
-		answer.result : outcome.result;
-	if (outcome.status != JS_SUCCEEDED)
-		wait->error = failure_of(wait->request_id, &outcome);
+	if (js_memo_find(wait->run_id, name_of_answer(wait->request_id), &answer))
+	{
+		wait->result = answer.result;
+		wait->error = answer.error;
+	}
+	else
+		read_end(wait);
 	return true;
 }
 

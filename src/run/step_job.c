@@ -75,7 +75,7 @@ js_step_job_find(const JsJob *step, JsJob *job)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" has no request of its own", job->name),
-				 errhint("Its runs are made by http_post() and its like.")));
+				 errhint("%s", js_http_bare_hint(job))));
 }
 
 static void

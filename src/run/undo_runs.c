@@ -96,6 +96,7 @@ typedef struct Done
 	JsStatus	status;
 	bool		optional;
 	int64		undo_run_id;	/* 0: it is not undone */
+	bool		undo_is_queued; /* else it has failed at once */
 	Bitmapset  *before;			/* places of those whose undo comes before its
 								 * own */
 } Done;
@@ -413,7 +414,7 @@ wait_for_others(const Undoing *undoing, const Done *done, JsRun *run)
 }
 
 static int64
-queue_undo(const Undoing *undoing, const Done *done)
+queue_undo(const Undoing *undoing, Done *done)
 {
 	ErrorContextCallback callback = {error_context_stack, undo_error_context, done->undo->step};
 	Making		making = {undoing->run, done->undo, done->run_id, JS_SOURCE_STEP};
@@ -425,6 +426,7 @@ queue_undo(const Undoing *undoing, const Done *done)
 	making.run.parent_run_id = undoing->run->parent_run_id;
 	making.run.depth = undoing->run->depth;
 	error = js_guard(take_args, &making);
+	done->undo_is_queued = error == NULL;
 	if (error != NULL)
 		id = record_failure(&making, error);
 	else
@@ -436,7 +438,10 @@ queue_undo(const Undoing *undoing, const Done *done)
 	return id;
 }
 
-/* What undoes a step, or is to be done before that, comes before what undoes those before it. */
+/*
+ * What undoes a step, or is to be done before that, comes before what undoes those before it.
+ * To wait only for what has failed at once would be to wait for nothing.
+ */
 static void
 pass_on(Undoing *undoing, int place)
 {
@@ -451,8 +456,10 @@ pass_on(Undoing *undoing, int place)
 		if (after[i] < 1 || after[i] > place)
 			continue;
 		before = &undoing->steps[after[i] - 1].before;
-		*before = done->undo_run_id != 0 ? bms_add_member(*before, place) :
-			bms_add_members(*before, done->before);
+		if (done->undo_run_id != 0)
+			*before = bms_add_member(*before, place);
+		if (!done->undo_is_queued)
+			*before = bms_add_members(*before, done->before);
 	}
 }
 

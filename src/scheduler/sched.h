@@ -59,6 +59,9 @@ typedef struct FairItem
 typedef struct Limit Limit;
 typedef struct LimitSet LimitSet;
 
+/* sched_alert.h */
+typedef struct JobAlerts JobAlerts;
+
 /* There may be a million of these: kept small. */
 typedef struct JobEntry
 {
@@ -95,6 +98,7 @@ typedef struct JobEntry
 	bool		has_old_steps;	/* of a job: sets of steps that are in force
 								 * no more are left; of a step: it is one of
 								 * these */
+	bool		alerts_stale;	/* it is not known which concern it */
 	uint32		placing;		/* counts what has moved its runs */
 	JsOverlap	overlap;
 	int32		pause_after_failures;	/* 0: never */
@@ -121,6 +125,7 @@ typedef struct JobEntry
 								 * anew */
 	pairingheap *behind;		/* RunEntry.node; NULL: there was none yet */
 	JobTally   *tally;			/* NULL: none */
+	JobAlerts  *alerts;			/* that concern it; NULL: none does */
 	struct AfterLink *after_links;	/* the jobs that it comes after; NULL:
 									 * none */
 	int32		nafter_links;
@@ -271,6 +276,7 @@ struct RunEntry
 	bool		is_timed;		/* it is in the heap of sched_deadline.c */
 	bool		looks;			/* it will send one, when a worker has looked
 								 * (step_look.c) */
+	bool		of_step;		/* it is what a step does: its workflow alerts */
 	int			seat;			/* when assigned */
 	int			flight;			/* the entry there, if it is an HTTP worker's */
 	int64		timeout;		/* microseconds; 0: its job's */
@@ -290,6 +296,8 @@ struct RunEntry
 	Batch	   *batch;			/* NULL: it is none */
 	TimestampTz ends_by;		/* of one that waits for its children;
 								 * DT_NOBEGIN: without end */
+	TimestampTz since;			/* when its attempt began, or when it waited
+								 * no more for others; DT_NOBEGIN: neither */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 };
@@ -889,5 +897,28 @@ extern bool sched_channel_is_busy(int64 channel_id);
 
 /* sched_message.c */
 extern int64 sched_channel_send(int64 channel_id, Jsonb *args, TimestampTz now);
+
+/* alerts (sched_alert.c, sched_alert_memory.c, sched_alert_state.c) */
+extern void sched_alert_note_look(JobAlerts *alerts);
+extern void sched_alert_job_changed(JobEntry *job);
+extern void sched_alert_ended(JobEntry *job, const RunEntry *run, const JsDone *done);
+extern void sched_alert_forget(JobEntry *job);
+extern TimestampTz sched_alerts_due(void);
+extern TimestampTz sched_alerts_deadline(void);
+extern bool sched_alerts_wait(TimestampTz now);
+extern void sched_alerts_note(void);
+extern void sched_alerts_serve(TimestampTz now);
+extern void sched_alerts_load(void);
+extern void sched_alerts_recover(TimestampTz now);
+extern void sched_alerts_sweep(void);
+extern void sched_alerts_rewind(void);
+
+/* Something of the job has changed that an alert may be about. */
+static inline void
+sched_alert_note(const JobEntry *job)
+{
+	if (job->alerts != NULL)
+		sched_alert_note_look(job->alerts);
+}
 
 #endif							/* JS_SCHED_H */

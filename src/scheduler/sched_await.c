@@ -210,12 +210,17 @@ begin_time(RunEvents *events, TimestampTz now)
 	return true;
 }
 
-/* A run that does not wait any more is placed as if it had been queued now. */
+/*
+ * A run that does not wait any more is placed as if it had been queued now.  A procedure
+ * has begun to wait at its run_at: the clock may have been set back since.
+ */
 static void
 let_go(RunEvents *events, TimestampTz now)
 {
 	RunEntry   *run = events->run;
 
+	if (events->of_procedure)
+		run->run_at = Min(run->run_at, now);
 	sched_event_end(events);
 	sched_run_wait(run, now);
 }

@@ -77,5 +77,5 @@ sched_channel_is_busy(int64 channel_id)
 
 	return job == NULL || !job->is_channel || job->dropped || job->asleep || job->invalid ||
 		job->paused || job->auto_paused || (job->tally != NULL && job->tally->gone != 0) ||
-		!job->enabled || job->live > 0;
+		job->live > 0;
 }

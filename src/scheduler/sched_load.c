@@ -158,6 +158,7 @@ sched_apply_job(const JsJob *row)
 		sched_job_set_next(job, job->next_run_at);
 	sched_successor_apply(job, row);
 	sched_channel_changed(job);
+	sched_alert_job_changed(job);
 	if (moves_runs(&before, job))
 		sched_job_place_runs(job);
 }
@@ -235,11 +236,13 @@ is_for_later(const JsJob *row)
 void
 sched_load_job(const JsJob *row, void *arg)
 {
-	const JobEntry *job = sched_job_find(row->job_id);
+	JobEntry   *job = sched_job_find(row->job_id);
 	bool		is_known = job != NULL && job->revision == row->revision;
 
 	if (is_for_later(row))
 		return;
+	if (is_known)
+		sched_alert_job_changed(job);	/* its metadata may have */
 	load_job_and_state(row);
 	if (row->steps_revision != 0 && row->workflow_id == 0 && !is_known)
 	{
@@ -379,6 +382,9 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->own_request = row->sends_request;
 	run->looks = sched_row_looks(row, job);
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
+	run->of_step = row->source == JS_SOURCE_ITEM || row->source == JS_SOURCE_STEP;
+	run->since = row->status == JS_RUN_RUNNING || row->status == JS_RUN_WAITING ? row->claimed_at :
+		row->after_when != JS_AFTER_NOTHING || row->wait_for != NULL ? now : DT_NOBEGIN;
 	run->superseded = row->job_id == 0 && sched_was_replaced(row->run_id);
 	sched_run_follow(run);
 	/* Until a seat shows one that runs: claimed and not handed over. */

@@ -182,6 +182,7 @@ sched_job_forget(JobEntry *job)
 {
 	Assert(dlist_is_empty(&job->runs) && job->tally == NULL && !job->drop_noted);
 	Assert(job->live == 0 && job->waiting == 0);
+	sched_alert_forget(job);
 	sched_steps_follow(job);
 	if (job->behind != NULL)
 		pairingheap_free(job->behind);
@@ -239,6 +240,7 @@ sched_job_set_next(JobEntry *job, TimestampTz next)
 	job->due_queued = next != DT_NOEND && sched_job_fires(job);
 	if (job->due_queued)
 		pairingheap_add(sched.due, &job->due_node);
+	sched_alert_note(job);
 }
 
 /* Its slot stays what it is, and is looked at again then. */

@@ -236,6 +236,7 @@ sched_load_all(TimestampTz now)
 	load_stopped();
 	sched_limits_recall();
 	sched_load_limits();
+	sched_alerts_load();
 	load_jobs();
 	load_queue(now);
 }
@@ -255,6 +256,7 @@ sched_sweep(TimestampTz now)
 	sched_limits_sweep(now);
 	sched_hooks_sweep(now);
 	sched_stats_note_resets();
+	sched_alerts_sweep();
 }
 
 bool
@@ -320,6 +322,7 @@ sched_load_news(TimestampTz now)
 	{
 		load_stopped();
 		sched_load_limits();
+		sched_alerts_note();
 		load_jobs();
 		ask_for_all();
 		sched_stats_note_resets();
@@ -332,6 +335,9 @@ sched_load_news(TimestampTz now)
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_JOBS)
 			js_jobs_visit(news[i].first, news[i].last, sched_load_job, NULL);
+	for (int i = 0; i < count; i++)
+		if (news[i].kind == JS_NEWS_ALERTS)
+			sched_alerts_note();
 	if (limits_are_new(count))
 		sched_load_limits();
 	read_rows(JS_NEWS_RUNS, count, now);

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "scheduler/sched.h"
+#include "store/store_alert.h"
 #include "store/store_hook.h"
 #include "store/store_secret.h"
 
@@ -68,5 +69,6 @@ sched_follow_roles(bool sweep)
 		js_limits_refresh_owners();
 		js_secrets_forget_dropped();
 		js_hooks_follow_roles();
+		js_alerts_follow_roles();
 	}
 }

@@ -174,6 +174,8 @@ note_promotable(JobEntry *job)
 void
 sched_run_place(RunEntry *run, RunEntryState state)
 {
+	if (run->state == RUN_WAITING && state != RUN_WAITING)
+		run->since = js_clock_now();
 	leave_place(run, state);
 	run->state = RUN_HELD;
 	run->state = state_by_limits(run, state);
@@ -181,6 +183,7 @@ sched_run_place(RunEntry *run, RunEntryState state)
 	set_counted(&run->waiting, is_waiting(run), &run->job->waiting);
 	enter_place(run);
 	note_promotable(run->job);
+	sched_alert_note(run->job);
 }
 
 /* Its parent may be a procedure that waits for it. */

@@ -69,6 +69,7 @@ claim(JsRunWriter *writer, RunEntry *run, TimestampTz now)
 		return false;
 	run->attempt++;
 	run->claimed = true;
+	run->since = now;
 	sched_limits_pay(run);
 	if (must_be_durable(run))
 		sched_commit_durably();

@@ -143,6 +143,8 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 	sched_children_tell(done->run_id);
 	if (added)
 		sched_stats_note(run, job, done);
+	if (added && (job->alerts != NULL || job->alerts_stale))
+		sched_alert_ended(job, run, done);
 	if (run != NULL)
 		sched_run_forget(run);
 	if (job != NULL)
@@ -367,11 +369,26 @@ compare_ended(const void *a, const void *b)
 /* The last runs of a job, oldest first. */
 typedef struct LastRuns
 {
-	const JobEntry *job;
+	JobEntry   *job;
 	TimestampTz now;
 	JsEnded		ended[JS_RECENT_SIZE];
 	int			count;
 } LastRuns;
+
+/* What the tally has not heard of, alerts have not either (sched_alert_write.c). */
+static void
+tell_alerts(JobEntry *job, const JsEnded *ended)
+{
+	JsDone		done = {0};
+
+	if (job->alerts == NULL && !job->alerts_stale)
+		return;
+	done.run_id = ended->run_id;
+	done.status = ended->status;
+	done.started_at = ended->started_at;
+	done.finished_at = ended->finished_at;
+	sched_alert_ended(job, NULL, &done);
+}
 
 /*
  * Adds what has ended since the last outcome that is tallied.  The failures before
@@ -400,6 +417,7 @@ apply_ended(JsJobState *state, const void *arg)
 		state->last_status = (char *) js_status_name(ended->status);
 		state->last_started_at = ended->started_at;
 		state->last_finished_at = ended->finished_at;
+		tell_alerts(runs->job, ended);
 		if (ended->gone)
 			gone_run = ended->run_id;
 		if (ended->status == JS_SUCCEEDED)

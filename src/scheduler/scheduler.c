@@ -18,6 +18,7 @@
  *		turn due slots into runs			sched_fire.c
  *		run jobs that come after jobs		sched_successor.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
+ *		see to alerts						sched_alert.c
  *		turn a ring of history				sched_ring.c
  *
  * Everything that a step writes is one transaction, but for the last.  It is not durable by
@@ -257,7 +258,7 @@ step_needed(bool dead, TimestampTz now)
 		sched_event_due() <= now || sched_await_expires_now() || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
-		sched_hooks_wait() || sched_stats_due(now) ||
+		sched_hooks_wait() || sched_alerts_wait(now) || sched_stats_due(now) ||
 		sched_settle_deadline() <= GetCurrentTimestamp() ||
 		sched_successors_deadline() <= GetCurrentTimestamp();
 }
@@ -303,6 +304,7 @@ step_in_transaction(bool dead, TimestampTz now)
 	{
 		sched_rewind(now);
 		sched_limits_rewind();
+		sched_alerts_rewind();
 	}
 	if (must_give_up_claims())
 	{
@@ -322,6 +324,7 @@ step_in_transaction(bool dead, TimestampTz now)
 		sched_await_expire(now);
 	if (sched_hooks_wait())
 		sched_hooks_write();
+	sched_alerts_serve(now);
 	JS_INJECTION_POINT("jobsched-step-before-commit");
 	js_process_commit();
 	JS_INJECTION_POINT("jobsched-step-committed");
@@ -407,6 +410,7 @@ ms_to_sleep(void)
 	ms = js_clock_ms_until(first_future(), ms);
 	ms = js_clock_ms_until(sched_deadline_first(), ms);
 	ms = js_clock_ms_until(sched_event_due(), ms);
+	ms = js_clock_ms_until(sched_alerts_due(), ms);
 	ms = sched_limits_have_room(js_clock_now()) ? 0 : js_clock_ms_until(sched_limits_deadline(), ms);
 	ms = sched_rings_ms(ms);
 	ms = real_ms_until(sched_dispatch_deadline(), ms);
@@ -418,6 +422,7 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_event_deadline(), ms);
 	ms = real_ms_until(sched_await_deadline(), ms);
 	ms = real_ms_until(sched_hooks_deadline(), ms);
+	ms = real_ms_until(sched_alerts_deadline(), ms);
 	ms = real_ms_until(sched_stats_deadline(), ms);
 	ms = js_clock_ms_until(sched_stats_clock_deadline(), ms);
 	if (!sched_may_end())
@@ -472,6 +477,7 @@ start(void)
 	sched_end_pending(now);
 	sched_rewind(now);
 	sched_tally_recover();
+	sched_alerts_recover(now);
 	sched_jobs_each(report_left_skips, now);
 	if (!sched.db->startup_fired && sched.enabled)
 		sched_fire_startup(now);

@@ -45,6 +45,7 @@ typedef enum JsNewsKind
 	JS_NEWS_EVENTS,				/* events first..last were sent */
 	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
 	JS_NEWS_LIMITS,				/* queues or limits were defined anew */
+	JS_NEWS_ALERTS,				/* alerts were */
 	JS_NEWS_RESETS				/* statistics are to begin anew */
 } JsNewsKind;
 

@@ -148,6 +148,12 @@ js_wakeup_limits(void)
 }
 
 void
+js_wakeup_alerts(void)
+{
+	add_note(JS_NEWS_ALERTS, 0);
+}
+
+void
 js_wakeup_resets(void)
 {
 	add_note(JS_NEWS_RESETS, 0);

@@ -44,7 +44,7 @@ SELECT pg_catalog.substr(j.name, 9) AS name,
 			WHERE i.id = 1 AND i.token = j.home AND i.instance_id = jobsched_internal.instance_id()
 				AND i.database = (SELECT d.oid FROM pg_catalog.pg_database d
 					WHERE d.datname = pg_catalog.current_database())) THEN 'asleep'
-		WHEN s.auto_paused_revision = j.revision OR NOT j.enabled THEN 'disabled'
+		WHEN s.auto_paused_revision = j.revision THEN 'disabled'
 		WHEN j.paused THEN 'paused'
 		ELSE 'active' END AS state,
 	CASE WHEN s.auto_paused_revision = j.revision THEN s.auto_paused_reason
@@ -67,7 +67,7 @@ FROM jobsched_internal.job j
 		WHERE r.error IS NOT NULL
 		ORDER BY r.finished_at DESC LIMIT 1) e ON true
 WHERE j.dropped_at IS NULL AND j.workflow_id IS NULL AND pg_catalog.starts_with(j.name, 'channel:')
-	AND (j.handler IS NOT NULL OR j.request ? 'channel')
+	AND j.schedule IS NULL AND j.after_jobs IS NULL AND (j.handler IS NOT NULL OR j.request ? 'channel')
 	AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
 COMMENT ON VIEW jobsched.channels IS 'The channels that set_channel() has defined, and what has come of their last messages.';
 COMMENT ON COLUMN jobsched.channels.state IS 'active, disabled (its messages are refused for good: set_channel() enables it), paused (by pause_job()) or asleep (this database is a copy)';

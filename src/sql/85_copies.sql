@@ -5,6 +5,7 @@ SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job', 'WHERE dropp
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.limit_definition', '');
 SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.hook', '');
+SELECT pg_catalog.pg_extension_config_dump('jobsched_internal.alert', '');
 
 -- What a logical replica gets from its publisher: jobs, and what became of
 -- their runs, but not who the publisher is nor where its rings stand.

@@ -11,8 +11,8 @@ BEGIN
 	FOR relation IN
 		SELECT relname FROM pg_class
 		WHERE relnamespace = 'jobsched_internal'::regnamespace AND relkind IN ('r', 'p')
-			-- pg_dump reads the first three; the other has nothing but ids
-			AND relname <> ALL (ARRAY['job', 'limit_definition', 'hook', 'retried'])
+			-- pg_dump reads all but the last, which has nothing but ids
+			AND relname <> ALL (ARRAY['job', 'limit_definition', 'hook', 'alert', 'retried'])
 	LOOP
 		EXECUTE format('ALTER TABLE jobsched_internal.%I ENABLE ROW LEVEL SECURITY', relation);
 	END LOOP;
@@ -62,7 +62,7 @@ GRANT EXECUTE ON FUNCTION jobsched.http_request, jobsched.http_webhook TO @extow
 -- pg_dump reads the jobs as the role that it connects as.
 GRANT USAGE ON SCHEMA jobsched_internal TO @extowner@;
 GRANT SELECT ON jobsched_internal.job, jobsched_internal.job_id_seq,
-	jobsched_internal.limit_definition, jobsched_internal.hook TO @extowner@;
+	jobsched_internal.limit_definition, jobsched_internal.hook, jobsched_internal.alert TO @extowner@;
 -- For the views that run with their readers' rights; see 15_access.sql.
 GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
@@ -71,4 +71,4 @@ GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.steps, jobsched.step_items, jobsched.workflows, jobsched.attempts,
 	jobsched.dead_letters, jobsched.procedure_steps, jobsched.running, jobsched.upcoming, jobsched.waiting, jobsched.events,
 	jobsched.run_logs, jobsched.http_responses, jobsched.secrets, jobsched.workers,
-	jobsched.queues, jobsched.limits, jobsched.hooks, jobsched.channels, jobsched.job_stats TO PUBLIC;
+	jobsched.queues, jobsched.limits, jobsched.hooks, jobsched.channels, jobsched.alerts, jobsched.job_stats TO PUBLIC;

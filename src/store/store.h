@@ -518,6 +518,7 @@ extern const char *js_run_status_name(JsRunStatus status);
 extern JsAfterWhen js_after_when_argument(const char *parameter, const char *name);
 extern JsAfterWhen js_step_when_argument(const char *name);
 extern bool js_history_find(int64 run_id, JsRun *run, JsOutcome *outcome);
+extern bool js_history_find_error(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern bool js_history_find_left(int64 run_id, JsRun *run, JsOutcome *outcome);
 extern int64 js_history_last_success(int64 job_id);
 extern bool js_history_find_end(int64 run_id, JsStatus *status, TimestampTz *finished_at);

@@ -544,6 +544,7 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->wait_timeout = js_row_interval(row, HISTORY_WAIT_TIMEOUT);
 	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->sqlstate = js_row_text(row, HISTORY_SQLSTATE);
+	outcome->error_detail = js_row_text(row, HISTORY_ERROR_DETAIL);
 	outcome->started_at = js_row_timestamp(row, HISTORY_STARTED_AT);
 }
 
@@ -555,6 +556,7 @@ history_left_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 	run->handler = js_row_text(row, HISTORY_HANDLER);
 	run->source = js_source_of(js_row_text(row, HISTORY_SOURCE));
 	outcome->result = js_row_jsonb(row, HISTORY_RESULT);
+	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->error = js_row_text(row, HISTORY_ERROR);
 }
 
@@ -641,6 +643,23 @@ js_history_find_head(int64 run_id, bool to_be_named, JsRun *head, JsStatus *stat
 	if (found)
 		*status = outcome.status;
 	return found;
+}
+
+static void
+history_error_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
+{
+	history_head_from_row(row, run, outcome);
+	run->source = js_source_of(js_row_text(row, HISTORY_SOURCE));
+	outcome->reason = js_row_head_text(row, HISTORY_REASON);
+	outcome->sqlstate = js_row_head_text(row, HISTORY_SQLSTATE);
+	outcome->error = js_row_head_text(row, HISTORY_ERROR);
+}
+
+/* What it was, and why it ended as it has; of the text of an error the beginning. */
+bool
+js_history_find_error(int64 run_id, JsRun *run, JsOutcome *outcome)
+{
+	return find(run_id, history_error_from_row, run, outcome);
 }
 
 /* How and when a run has ended, if it has. */

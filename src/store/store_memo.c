@@ -141,15 +141,18 @@ js_memo_delete(int64 run_id, const char *name)
 }
 
 /*
- * How far a run has come, and where a request has failed last, by seq.  A procedure that
- * has caught that and gone on depends on it; so it has failed once and for all, unless it
- * is what the run has ended of, or nothing was done after it.
+ * How far a run has come, and where requests have failed, by seq.  A procedure that has
+ * caught that and gone on depends on it; so it has failed once and for all, unless it is
+ * what the run has ended of, or nothing was done after it.
  */
 typedef struct MemoCopy
 {
 	const JsRun *to;
+	const char *ended_of;		/* the detail of the error, if it is that of a
+								 * request; NULL: it is not */
 	int32		last;
-	int32		failed;
+	int32		failed;			/* the last one */
+	int32		ended_at;		/* the one that the run has ended of */
 	int32		done_anew;		/* the one that is not copied; 0: none */
 } MemoCopy;
 
@@ -159,21 +162,28 @@ note_failure(Relation rel, HeapTuple tuple, void *arg)
 	MemoCopy   *copy = arg;
 	bool		isnull;
 	int32		seq = DatumGetInt32(heap_getattr(tuple, MEMO_SEQ, RelationGetDescr(rel), &isnull));
+	Datum		error;
 
 	copy->last = Max(copy->last, seq);
-	(void) heap_getattr(tuple, MEMO_ERROR, RelationGetDescr(rel), &isnull);
-	if (!isnull)
-		copy->failed = Max(copy->failed, seq);
+	error = heap_getattr(tuple, MEMO_ERROR, RelationGetDescr(rel), &isnull);
+	if (isnull)
+		return;
+	copy->failed = Max(copy->failed, seq);
+	if (copy->ended_of != NULL && strcmp(TextDatumGetCString(error), copy->ended_of) == 0)
+		copy->ended_at = seq;
 }
 
-static bool
-has_ended_of_request(int64 run_id)
+/* The detail of a request's error is the memo's; who raises one of his own may give none. */
+static const char *
+what_has_ended(int64 run_id)
 {
 	JsRun		run = {0};
 	JsOutcome	outcome = {0};
 
-	return js_history_find(run_id, &run, &outcome) && outcome.sqlstate != NULL &&
-		strcmp(outcome.sqlstate, JS_SQLSTATE_REQUEST) == 0;
+	if (!js_history_find(run_id, &run, &outcome) || outcome.sqlstate == NULL ||
+		strcmp(outcome.sqlstate, JS_SQLSTATE_REQUEST) != 0)
+		return NULL;
+	return outcome.error_detail != NULL ? outcome.error_detail : "";
 }
 
 /* But for a wait that has not ended, which begins anew. */
@@ -197,8 +207,13 @@ js_memos_copy(int64 from, const JsRun *to)
 {
 	MemoCopy	copy = {.to = to};
 
+	if (!js_memos_exist(from))
+		return;
+	copy.ended_of = what_has_ended(from);
 	js_table_visit("memo", "memo_pkey", from, from, note_failure, &copy);
-	if (copy.failed != 0 && (copy.failed == copy.last || has_ended_of_request(from)))
+	if (copy.ended_at != 0)
+		copy.done_anew = copy.ended_at;
+	else if (copy.ended_of != NULL || copy.failed == copy.last)
 		copy.done_anew = copy.failed;
 	js_table_visit("memo", "memo_pkey", from, from, copy_memo, &copy);
 }

@@ -84,7 +84,8 @@ recipient_of(Jsonb *definition)
 	if (address == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the e-mail has no address to go to")));
+				 errmsg("the e-mail has no address to go to"),
+				 errhint("A message that was queued for a channel of another kind has none.")));
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -123,6 +124,16 @@ read_password_file(char *password, size_t size)
 	return count;
 }
 
+/* A control character would not be found where a relay repeats it. */
+static bool
+is_text(const char *password, ssize_t size)
+{
+	for (ssize_t i = 0; i < size; i++)
+		if ((unsigned char) password[i] < ' ' || password[i] == 0x7f)
+			return false;
+	return true;
+}
+
 /* The first line of the file, which has no other. */
 static char *
 read_password(void)
@@ -141,7 +152,7 @@ read_password(void)
 		count--;
 	if (count == 0)
 		refuse_password("is empty");
-	if (memchr(password, '\0', count) != NULL || memchr(password, '\n', count) != NULL)
+	if (!is_text(password, count))
 		refuse_password("has more than a line of text");
 	return pnstrdup(password, count);
 }
@@ -211,9 +222,9 @@ js_http_render_mail(JsTransfer *transfer, const JsRun *run, Jsonb *definition, c
 	JsHttpRequest *request = &transfer->request;
 	JsMuxMail  *mail = palloc0(sizeof(JsMuxMail));
 
+	mail->recipient = recipient_of(definition);
 	check_settings();
 	mail->sender = pstrdup(js_guc_smtp_from);
-	mail->recipient = recipient_of(definition);
 	mail->tls = is_over_tls();
 	set_login(transfer, mail);
 	request->body = render_message(run, mail, token);

@@ -415,7 +415,8 @@ set_done(JsRecording *recording)
  * NOTIFY, which goes out if and only if the transaction commits that records the end of
  * the run.  Whoever commits one has this lock until he has, which may be long where he
  * waits for a standby: no request is to wait for that, so these try again later, for as
- * long as the run may take.
+ * long as the run may take.  It is the last lock that is taken: whoever sends one, in
+ * whatever database, is not to wait for the rows that we wait for.
  */
 static void
 send_notice(const JsRecording *recording)
@@ -444,8 +445,10 @@ js_http_record(JsRecording *recordings, int count)
 		set_done(&recordings[i]);
 		if (!recordings[i].ours)
 			continue;
-		send_notice(&recordings[i]);
 		describe(&recordings[i], &endings[n++]);
 	}
 	js_run_finish(endings, n);
+	for (int i = 0; i < count; i++)
+		if (recordings[i].ours)
+			send_notice(&recordings[i]);
 }

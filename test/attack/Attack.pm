@@ -103,7 +103,7 @@ my @texts = (
 	q{'http://127.0.0.1:99999/'}, q{'http://u:p@127.0.0.1:1/'}, q{'http://127.0.0.1:1/{{secret.api}}'},
 	q{'http://bücher.example/'}, q{'file:///etc/passwd'}, q{'gopher://127.0.0.1:1/'}, q{'http://'}, q{'http:///x'},
 	q{'{{secret.api}}'}, q{'{{vault.x}}'}, q{'{{args.a.b}}'}, q~'{{'~, q{'{args.x}'}, q{'{{run.id}}'},
-	q{'attacker_channel'}, q{'victim_channel'}, q{'channel:victim_channel'}, q{'channel:attacker_channel'}, q{'slack'}, q{'webhook'}, q{'email'}, q{'notify'}, q{'handler'},
+	q{'attacker_alert'}, q{'victim_alert'}, q{'{attacker_channel}'}, q{'{victim_channel}'}, q{'{*}'}, q{'{failed,missed}'}, q{'attacker_channel'}, q{'victim_channel'}, q{'channel:victim_channel'}, q{'channel:attacker_channel'}, q{'slack'}, q{'webhook'}, q{'email'}, q{'notify'}, q{'handler'},
 	q{'{a@b.example}'}, q{E'{"a@b\\r\\nRCPT TO:<c@d>"}'}, q{'attacker_hook'}, q{'victim_hook'}, q{'victim_signed'}, q{'github'}, q{'stripe'}, q{'hmac'}, q{'$.a'}, q{'vault.x'}, q{'api'}, q{'x-a'},
 	q{'attacker_job'}, q{'victim_job'}, q{'victim.victim_job'}, q{'http'},
 	q{'SELECT 1'}, q{'SELECT'}, q{';'}, q{'COMMIT'}, q{'VACUUM'}, q{'ROLLBACK; SELECT 1'}, q{'SELECT 1; COMMIT; SELECT 2'},
@@ -175,7 +175,8 @@ sub attack_node
 		SELECT jobsched.set_queue('victim_queue', 1);
 		SELECT jobsched.create_hook('victim_hook', event => '$secret'),
 			jobsched.create_hook('victim_signed', event => '$secret', verify => 'github', secret => 'api'),
-			jobsched.set_channel('victim_channel', 'webhook', 'http://127.0.0.1:9/$secret', template => '{"s": "$secret"}');
+			jobsched.set_channel('victim_channel', 'webhook', 'http://127.0.0.1:9/$secret', template => '{"s": "$secret"}'),
+			jobsched.set_alert('victim_alert', '{victim_channel}', '{$secret}', metadata => '{"s": "$secret"}');
 		SELECT jobsched.create_job('victim_job', command => 'SELECT ''$secret''', args => '{"s": "$secret"}',
 			description => '$secret', metadata => '{"s": "$secret"}');
 		SELECT jobsched.create_job('waiting', command => 'SELECT 1');
@@ -184,7 +185,7 @@ sub attack_node
 		CREATE FUNCTION public.attacker_handler(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 		ALTER FUNCTION public.attacker_handler OWNER TO attacker});
 	attack_sql($node, 'attacker', q{SELECT jobsched.create_job('attacker_job', handler => 'public.attacker_handler'), jobsched.create_hook('attacker_hook', 'attacker_job'),
-		jobsched.set_channel('attacker_channel', 'handler', handler => 'public.attacker_handler')});
+		jobsched.set_channel('attacker_channel', 'handler', handler => 'public.attacker_handler'), jobsched.set_alert('attacker_alert', '{attacker_channel}')});
 	$first_pid{$name} = postmaster($node);
 	return $node;
 }

@@ -49,6 +49,7 @@
 static const JsMuxApi *mux = &js_mux_functions;
 static int	port;				/* of the hostile server */
 static int	relay_port;
+static int	relay_at = RELAY_GOOD;
 static int	passed = 0;
 static int	failed = 0;
 
@@ -2189,7 +2190,7 @@ mail_of(uint64_t id, const char *sender, const char *message)
 	static JsMuxMail mails[64];
 	JsMuxMail  *mail = &mails[id % 64];
 
-	snprintf(url, sizeof(url), "smtp://127.0.0.1:%d", relay_port);
+	snprintf(url, sizeof(url), "smtp://127.0.0.%d:%d", relay_at + 1, relay_port);
 	*mail = (JsMuxMail)
 	{
 		.sender = sender,.recipient = "to@b.example"
@@ -2254,11 +2255,12 @@ test_mail_answers(void)
 	check_mail("endless@a", "x\r\n", JS_MUX_PROTOCOL, 0, "");
 	check_mail("long@a", "x\r\n", JS_MUX_OK, 250, "taken\n3");
 	check_mail("ahead@a", "x\r\n", JS_MUX_PROTOCOL, 0, "");
+	check_mail("apart@a", "x\r\n", JS_MUX_PROTOCOL, 0, "");
 	check_mail("odd@a", "x\r\n", JS_MUX_PROTOCOL, 0, "");
 	check_mail("nul@a", "x\r\n", JS_MUX_OK, 250, "taken\n3");
 }
 
-/* A relay that says nothing keeps a party from four, and nobody from others. */
+/* A relay that says nothing keeps a party from four, and nobody else: six are under way. */
 static void
 test_mail_silence(void)
 {
@@ -2281,6 +2283,39 @@ test_mail_silence(void)
 	pump_all(10);
 	for (int i = 12; i < 29; i++)
 		check(has_come[i] && responses[i].result == JS_MUX_TIMEOUT, "mail %d ends in time: %d", i, responses[i].result);
+}
+
+/* What a relay may do before it has been told anything; which error that is libcurl's versions tell differently. */
+static void
+test_mail_beginnings(void)
+{
+	static const int statuses[RELAYS] = {
+		[RELAY_GOOD] = 250,[RELAY_IS_OF_BYTES] = 250,[RELAY_IS_BUSY] = 421,[RELAY_ANSWERS_AHEAD] = 250
+	};
+	int			before = open_descriptors();
+
+	for (relay_at = 0; relay_at < RELAYS; relay_at++)
+	{
+		JsMuxRequest what = mail_of(1, "good@a", "x\r\n");
+		const JsMuxResponse *response;
+
+		what.timeout_ms = 1500;
+		response = ask(what);
+		check(response->status == statuses[relay_at] && (response->status > 0) == (response->result == JS_MUX_OK),
+			  "relay %d: result %d, status %d: %s", relay_at, response->result, response->status, response->error);
+		for (int pumps = 0; pumps < 20; pumps++)
+		{
+			check(mux->start(&what), "a mail begins");
+			for (int i = 0; i < pumps; i++)
+			{
+				mux->pump();
+				usleep(500);
+			}
+			check(mux->cancel(1), "and is cancelled, relay %d", relay_at);
+		}
+	}
+	relay_at = RELAY_GOOD;
+	check(open_descriptors() <= before + 2, "descriptors: %d, then %d", before, open_descriptors());
 }
 
 static void
@@ -2336,7 +2371,7 @@ main(int argc, char **argv)
 		test_hanging_names, test_late_name, test_many_hanging_names,
 		test_hanging_names_of_one_party,
 		test_many_hanging_names_and_few_connections,
-		test_mail_messages, test_mail_answers, test_mail_silence,
+		test_mail_messages, test_mail_answers, test_mail_beginnings, test_mail_silence,
 		test_descriptors
 	};
 

@@ -13,9 +13,13 @@
  *	endless@	an answer of lines without end
  *	long@		a line of 50 kB, and an answer after it
  *	ahead@		all answers at once
+ *	apart@		likewise, each as long as what is read at a time
  *	nul@		bytes in an answer that are no text
  *	full@		answers 552 after the first bytes of a message, and closes
  *	odd@		an answer to DATA that is no 354
+ *
+ * Before it knows a sender it behaves as the address says at which it was found,
+ * 127.0.0.1 and what follows: see relay.h.
  *
  * A line that does not end in CR LF is refused with 500, and so is one of a message.
  *
@@ -36,11 +40,12 @@
 
 #include "relay.h"
 
-static pid_t server = 0;
+static pid_t servers[RELAYS];
 
 static FILE *in;
 static int	out;
 static char behaviour[64] = "";
+static int	found_at = RELAY_GOOD;
 
 static bool
 behaves(const char *name)
@@ -89,6 +94,18 @@ say_long(void)
 	say_text("\r\n250 fine\r\n");
 }
 
+/* The four answers, of 1024 bytes each. */
+static void
+say_ahead_in_portions(void)
+{
+	static const int statuses[] = {250, 250, 354, 250};
+	char		text[4 * 1024 + 1];
+
+	for (int i = 0; i < 4; i++)
+		snprintf(text + 1024 * i, 1025, "%d %01018d\r\n", statuses[i], i);
+	say(text, 4 * 1024);
+}
+
 static void
 answer(int step, const char *text)
 {
@@ -106,6 +123,8 @@ answer(int step, const char *text)
 		say_long();
 	else if (step == 0 && behaves("ahead"))
 		say_text("250 a\r\n250 b\r\n354 c\r\n250 d\r\n");
+	else if (step == 0 && behaves("apart"))
+		say_ahead_in_portions();
 	else if (step == 0 && behaves("nul"))
 		say("250 a\0b\x01\x7f\xff\r\n", sizeof("250 a\0b\x01\x7f\xff\r\n") - 1);
 	else if (step == 2 && behaves("odd"))
@@ -150,17 +169,74 @@ take_message(void)
 }
 
 static void
+say_often(const char *text, int times)
+{
+	for (int i = 0; i < times; i++)
+		say_text(text);
+}
+
+static void
+reset(void)
+{
+	struct linger at_once = {.l_onoff = 1};
+
+	setsockopt(out, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	_exit(0);
+}
+
+static void
+greet(void)
+{
+	if (found_at == RELAY_CLOSES)
+		_exit(0);
+	if (found_at == RELAY_RESETS)
+		reset();
+	if (found_at == RELAY_IS_SILENT)
+		sleep(60);
+	if (found_at == RELAY_HAS_NO_END)
+		say_often("no line end", 1000000);
+	if (found_at == RELAY_GREETS_WITHOUT_END)
+		say_often("220-relay\r\n", 1000000);
+	if (found_at == RELAY_IS_OF_BYTES)
+		say("220-\0\xff\r\n", sizeof("220-\0\xff\r\n") - 1);
+	if (found_at == RELAY_GREETS_AHEAD)
+		say_text("220 relay\r\n250 b\r\n250 c\r\n250 d\r\n354 e\r\n250 f\r\n");
+	else
+		say_text(found_at == RELAY_IS_BUSY ? "421 busy\r\n" : "220 relay\r\n");
+}
+
+static void
+answer_hello(void)
+{
+	if (found_at == RELAY_CLOSES_LATER)
+		_exit(0);
+	if (found_at == RELAY_IS_SILENT_LATER)
+		sleep(60);
+	if (found_at == RELAY_HAS_NO_END_LATER)
+	{
+		say_text("250-");
+		say_often("no line end", 1000000);
+	}
+	if (found_at == RELAY_OFFERS_WITHOUT_END)
+		say_often("250-X\r\n", 1000000);
+	if (found_at == RELAY_ANSWERS_AHEAD)
+		say_text("250 relay\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n");
+	else
+		say_text("250-relay\r\n250 8BITMIME\r\n");
+}
+
+static void
 converse(void)
 {
 	char		line[2048];
 
-	say_text("220 relay\r\n");
+	greet();
 	for (;;)
 	{
 		if (!read_line(line, sizeof(line)))
 			say_text("500 bare\r\n");
 		else if (strncmp(line, "EHLO", 4) == 0)
-			say_text("250-relay\r\n250 8BITMIME\r\n");
+			answer_hello();
 		else if (sscanf(line, "MAIL FROM:<%63[^>]>", behaviour) == 1)
 			answer(0, "250 fine\r\n");
 		else if (strncmp(line, "RCPT TO:<", 9) == 0)
@@ -200,14 +276,15 @@ accept_for_ever(int listener)
 	}
 }
 
-int
-relay_start(void)
+/* port 0: any; returns which one it is. */
+static int
+listen_at(int at, int port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
+	struct sockaddr_in address = {.sin_family = AF_INET,.sin_port = htons(port)};
 	socklen_t	size = sizeof(address);
 	int			listener = socket(AF_INET, SOCK_STREAM, 0);
 
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + at);
 	if (bind(listener, (struct sockaddr *) &address, size) < 0 ||
 		listen(listener, 64) < 0 ||
 		getsockname(listener, (struct sockaddr *) &address, &size) < 0)
@@ -215,18 +292,30 @@ relay_start(void)
 		perror("relay");
 		exit(1);
 	}
-	server = fork();
-	if (server == 0)
+	servers[at] = fork();
+	if (servers[at] == 0)
 	{
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		found_at = at;
 		accept_for_ever(listener);
 	}
 	close(listener);
 	return ntohs(address.sin_port);
 }
 
+int
+relay_start(void)
+{
+	int			port = 0;
+
+	for (int at = 0; at < RELAYS; at++)
+		port = listen_at(at, port);
+	return port;
+}
+
 void
 relay_stop(void)
 {
-	kill(server, SIGKILL);
+	for (int at = 0; at < RELAYS; at++)
+		kill(servers[at], SIGKILL);
 }

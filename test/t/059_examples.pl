@@ -34,6 +34,7 @@ my %before = (
 		SELECT jobsched.create_job('fails', command => 'SELECT 1 / 0', max_attempts => 1);
 		SELECT jobsched.trigger_many('fails', array_fill(NULL::jsonb, ARRAY[17]));
 		CALL jobsched.wait_run(17);},
+	'doc/alerts.md' => q{SELECT jobsched.create_job('nightly', command => 'SELECT 1');},
 	'doc/workflows.md' => q{
 		CREATE TABLE app.image (id int);
 		INSERT INTO app.image VALUES (1), (2);

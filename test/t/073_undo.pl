@@ -370,7 +370,7 @@ like(psql("SELECT concat_ws(' ', r.status, r.reason, r.sqlstate, r.error, r.star
 	qr/^failed error 22023 .*x/, '... it has failed');
 is(psql("SELECT first_failed_step FROM jobsched.workflows WHERE run_id = $run"), 'last', '... and is not why the workflow has');
 wait_value($node, $db, "SELECT string_agg(info ->> 'job', ' ') FROM app.effect WHERE what = 'told'", 'keyed.undo:c', '... its owner is told');
-is(psql("SELECT info ->> 'before' FROM app.effect WHERE workflow = $run AND step = 'b' AND what = 'undone'"), '["undo succeeded", "undo:c failed"]', '... and so are the others');
+is(psql("SELECT info ->> 'before' FROM app.effect WHERE workflow = $run AND step = 'b' AND what = 'undone'"), '["undo succeeded", "undo:d succeeded", "undo:c failed"]', '... and so are the others');
 
 # another owner
 psql(q{CREATE ROLE heir LOGIN; GRANT USAGE ON SCHEMA app, jobsched TO heir; GRANT ALL ON ALL TABLES IN SCHEMA app, public TO heir; GRANT ALL ON ALL SEQUENCES IN SCHEMA app TO heir});

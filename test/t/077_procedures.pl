@@ -331,18 +331,30 @@ app(q{
 	CREATE CONSTRAINT TRIGGER sets AFTER INSERT ON app.sets DEFERRABLE INITIALLY DEFERRED
 		FOR EACH ROW EXECUTE FUNCTION app.sets();
 	CREATE FUNCTION app.insert_one(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO app.sets VALUES (1)';
+	CREATE TABLE app.defers (n integer);
+	CREATE FUNCTION app.defers() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		SET CONSTRAINTS ALL DEFERRED;
+		INSERT INTO app.sets VALUES (2);
+		RETURN NULL;
+	END $$;
+	CREATE CONSTRAINT TRIGGER defers AFTER INSERT ON app.defers DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW EXECUTE FUNCTION app.defers();
+	CREATE FUNCTION app.defer_one(args jsonb) RETURNS void LANGUAGE sql AS 'INSERT INTO app.defers VALUES (1)';
 	CREATE FUNCTION app.who(args jsonb) RETURNS jsonb LANGUAGE sql AS
 		$$SELECT jsonb_build_array(current_user, current_setting('search_path') = 'elsewhere')$$;
 	CREATE PROCEDURE app.settings(args jsonb, INOUT result jsonb) LANGUAGE plpgsql AS $$
 	DECLARE
 		r jsonb;
 	BEGIN
-		CALL jobsched.step('insert', 'app.insert_one', args, r);
+		CALL jobsched.step('insert', COALESCE(args ->> 'by', 'app.insert_one'), args, r);
 		CALL jobsched.step('who', 'app.who', args, r);
 		result := r || app.who(args);
 	END $$;
 	SELECT jobsched.create_job('settings', handler => 'app.settings')});
 is(result(trigger('settings')), 'succeeded ["app", false, "app", false]', 'settings of deferred triggers');
+is(result(trigger('settings', '{"by": "app.defer_one"}')), 'succeeded ["app", false, "app", false]', 'and of those that one of them defers');
+is(psql('SELECT array_agg(n ORDER BY n) FROM app.sets'), '{1,2}', 'which are fired');
 
 # ------------------------------------------------------------------------
 # What becomes of memos

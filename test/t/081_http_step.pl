@@ -231,6 +231,12 @@ app("SELECT jobsched.cancel_run($request)");
 is(error_of_run($run), 'JS002 the request of step "ask" has failed', 'the request can be cancelled');
 like(psql("SELECT error_detail FROM jobsched.runs WHERE run_id = $run"), qr/^Run $request: cancelled/, 'which is a failure of it');
 
+$run = trigger('flow', '{"path": "/gate/no_job"}');
+$request = request_of($run);
+app(q{SELECT jobsched.drop_job('http')});
+is(result($run) =~ s/ .*//sr, 'failed', 'its job can be dropped');
+is(psql("SELECT error_detail FROM jobsched.runs WHERE run_id = $run"), "Run $request: cancelled: job_dropped.", 'which is one too');
+
 # pauses
 $run = trigger('flow', '{"path": "/gate/paused"}');
 $request = request_of($run);
@@ -345,6 +351,25 @@ app(qq{SELECT jobsched.http_get('$url/fix/up')});
 wait_requests($sink, 1, qr{/fix/up});
 like(result(app("SELECT jobsched.retry_run($run)")), qr/^succeeded/, 'nothing was done since: the request is sent anew');
 
+# raised again after another one has failed that was to help
+$run = procedure('falls_back', qq{
+	BEGIN
+		CALL jobsched.http_step('pay', 'GET', '$url/fixed/first', NULL, result);
+	EXCEPTION WHEN SQLSTATE 'JS002' THEN
+		BEGIN
+			CALL jobsched.http_step('tell', 'GET', '$url/fixed/second', NULL, r);
+		EXCEPTION WHEN SQLSTATE 'JS002' THEN
+			NULL;
+		END;
+		RAISE;
+	END;
+});
+is(error_of_run($run), 'JS002 the request of step "pay" has failed', 'a run fails of the first of two');
+app(qq{SELECT jobsched.http_get('$url/fix/first')});
+wait_requests($sink, 1, qr{/fix/first});
+like(result(app("SELECT jobsched.retry_run($run)")), qr/^succeeded/, 'which is sent anew');
+is(scalar requests($sink, qr{/fixed/second}), 1, 'instead of the other');
+
 # what comes later fails
 $run = procedure('gets_over', qq{$catch CALL jobsched.step('b', 'app.work', '{"name": "b"}', r); CALL jobsched.step('c', 'app.fails', '{}', r);});
 is(error_of_run($run), 'P0001 no', 'a later step fails');
@@ -442,6 +467,16 @@ until_true($node, $db, "SELECT events = '{go}' FROM jobsched.waiting WHERE run_i
 psql('REVOKE EXECUTE ON FUNCTION jobsched.http_request FROM app');
 app(q{SELECT jobsched.send_event('go')});
 is(result($run), 'succeeded "kept"', 'and keeps it when its owner may ask no more');
+session_sql($node, $db, 'low', qq{CREATE FUNCTION app.takes() RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS \$\$
+	DECLARE r jsonb; BEGIN CALL jobsched.http_step('a', 'GET', '$url/text/kept', NULL, r); RETURN r; END \$\$});
+$again = procedure('gives', qq{
+	IF jobsched.attempt() <= 2 THEN
+		CALL jobsched.http_step('a', 'GET', '$url/text/kept', NULL, r);
+		CALL jobsched.sleep('s', '0');
+	END IF;
+	result := app.takes();
+});
+like(error_of_run($again), qr/^42501 /, 'which another role\'s function does not get');
 psql('GRANT EXECUTE ON FUNCTION jobsched.http_request TO app');
 
 # who sees the answer
@@ -452,6 +487,20 @@ is(app("SELECT result ->> 'body' FROM jobsched.procedure_steps WHERE run_id = $r
 # ------------------------------------------------------------------------
 # Surroundings
 # ------------------------------------------------------------------------
+
+# a clock that is set back
+set_clock($node, $db, psql(q{SELECT now() + interval '1 day'}));
+$run = trigger('flow', '{"path": "/gate/back"}');
+request_of($run);
+define('awaits', q{CALL jobsched.await_event('go', NULL, r); result := '"went"';});
+my $awaits = trigger('awaits');
+until_true($node, $db, "SELECT events = '{go}' FROM jobsched.waiting WHERE run_id = $awaits", 'a run waits for an event');
+set_clock($node, $db, psql('SELECT now()'));
+open_gate($sink, 'back');
+is(result($run), 'succeeded "ok"', 'a clock that is set back does not hold up who waits for a request');
+app(q{SELECT jobsched.send_event('go')});
+is(result($awaits), 'succeeded "went"', 'nor for an event');
+set_clock($node, $db, undef);
 
 # in a job made of steps, for each element
 app(q{SELECT jobsched.create_job('steps', steps => '[
@@ -561,6 +610,25 @@ for my $hours (map { $_ * 6 } 1 .. 9)
 is(psql("SELECT count(*) FROM jobsched.http_responses WHERE run_id = $request"), '0', 'its response is removed');
 app(q{SELECT jobsched.resume_job('flow')});
 is(result($run), 'succeeded "ok"', 'the procedure has it all the same');
+
+# a run is kept for longer than its request that has succeeded
+$run = trigger('flow', '{"path": "/gate/kept_on"}');
+$request = request_of($run);
+app(q{SELECT jobsched.pause_job('flow')});
+open_gate($sink, 'kept_on');
+is(result($request), 'succeeded {"status": 200}', 'one more has ended');
+app("SELECT jobsched.cancel_run($run)");
+is(result($run), 'cancelled cancelled', 'and then the run');
+set_setting($node, 'jobsched.failure_retention', '1000 d');
+for my $hours (map { $_ * 6 } 10 .. 19)
+{
+	set_clock($node, $db, psql("SELECT now() + '$hours h'"));
+	until_true($node, $db, q{SELECT count(*) = 1 FROM jobsched_internal.ring WHERE started_at > jobsched_internal.clock_now() - interval '3 h'}, "$hours hours later");
+}
+is(psql("SELECT string_agg(run_id::text, ' ') FROM jobsched.runs WHERE run_id IN ($run, $request)"), $run, 'the request is removed, the run is not');
+app(q{SELECT jobsched.resume_job('flow')});
+is(result($again = app("SELECT jobsched.retry_run($run)")), 'succeeded "ok"', 'which is retried');
+is(children($again), '0', 'with what was answered');
 set_clock($node, $db, undef);
 
 end_sessions($node);

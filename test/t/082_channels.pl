@@ -92,7 +92,7 @@ is(join(' ', map { "$_=$message->{$_}" } qw(version kind channel count more)), '
 is_deeply($message->{items}, [], 'with its items');
 is($request->{headers}->{'idempotency-key'}, qq{"$message->{id}"}, 'its id is the Idempotency-Key');
 is($request->{method} . ' ' . $request->{headers}->{'content-type'}, 'POST application/json', 'it is JSON');
-is(app(q{SELECT kind, state, last_sent_at IS NOT NULL, last_error IS NULL FROM jobsched.channels WHERE name = 'hook'}), 'webhook|active|t|t', 'and the view says so');
+wait_value($node, $db, q{SELECT kind, state, last_sent_at IS NOT NULL, last_error IS NULL FROM jobsched.channels WHERE name = 'hook'}, 'webhook|active|t|t', 'and the view says so');
 
 app(q{SELECT jobsched.set_secret('key', 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz')});
 app(qq{SELECT jobsched.set_channel('hook', 'webhook', '$url/signed', sign_with => 'key', headers => '{"X-Team": "ops"}',
@@ -138,6 +138,10 @@ ended(message('slack', q{'{"subject": "s", "items": [{"job": "<a>", "error": "&"
 my $items = [ { job => '&lt;a&gt;', error => '&amp;', count => 3, until => undef, of => [ ['&lt;'], { subject => '&lt;&lt;&lt;' } ] } ];
 is_deeply(sent('/items')->{items}, $items, 'a template: all that is in items');
 is_deeply(sent('/items')->{all}, { subject => 's', items => $items, more => JSON::PP::false }, 'and the whole message');
+
+app(qq{SELECT jobsched.set_channel('slack', 'slack', '$url/names', template => '{"text": "all: {{args}}"}')});
+ended(message('slack', q{'{"<!channel>": {"<@U1>": 1}}'}));
+is(sent('/names')->{text}, 'all: {"&lt;!channel&gt;": {"&lt;@U1&gt;": 1}}', 'a template: names of members are no mentions either');
 
 # One message a second, after a burst of three.
 app(qq{SELECT jobsched.set_channel('fast', 'slack', '$url/fast')});
@@ -248,7 +252,24 @@ is(app(qq{SELECT status FROM jobsched.runs WHERE run_id = $run}), 'running', 'th
 app(q{SELECT jobsched.set_channel('late', 'notify'), jobsched.alter_job('channel:late', timeout => '100 ms', max_attempts => 1)});
 is(ended(app(q{SELECT jobsched.test_channel('late')})), 'failed error 55P03', 'not longer than its timeout');
 app(q{SELECT jobsched.drop_channel('late')});
+
+# Nor does anybody else who sends one wait for what the record of a run waits for.
+psql(q{BEGIN; LOCK TABLE jobsched_internal.run IN SHARE MODE});
 set_setting($node, 'synchronous_standby_names', '');
+$holder->query_safe('SELECT 1');
+is($holder->query_safe(q{
+	CREATE FUNCTION pg_temp.locks_of_one_who_waits() RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE found text; until timestamptz := clock_timestamp() + '1 min';
+	BEGIN
+		WHILE found IS NULL AND clock_timestamp() < until LOOP
+			WITH l AS MATERIALIZED (SELECT l.* FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'jobsched http')
+			SELECT string_agg(DISTINCT locktype, ',' ORDER BY locktype) INTO found FROM l
+			WHERE granted AND locktype IN ('object', 'virtualxid') AND EXISTS (SELECT FROM l WHERE NOT granted);
+		END LOOP;
+		RETURN found;
+	END $$;
+	SELECT pg_temp.locks_of_one_who_waits()}), 'virtualxid', 'notify: the lock is the last one');
+psql('ROLLBACK');
 is(ended($run), 'succeeded', 'until its turn comes');
 $holder->quit;
 is(scalar(grep { $_->[0] eq 'ops' } notices()), 1, 'and it is sent once');
@@ -258,6 +279,12 @@ psql(q{CREATE TABLE told (args jsonb); CREATE FUNCTION tell(args jsonb) RETURNS 
 app(q{SELECT jobsched.set_channel('call', 'handler', handler => 'public.tell')});
 is(ended(app(q{SELECT jobsched.test_channel('call')})), 'succeeded', 'handler: a test is sent');
 is(psql(q{SELECT args ->> 'kind', args ->> 'channel' FROM told}), 'test|call', 'the function gets the message');
+
+psql(q{CREATE TABLE public.seen (a int); ALTER TABLE public.seen OWNER TO app});
+app(q{CREATE TRIGGER tell AFTER INSERT ON public.seen FOR EACH ROW EXECUTE FUNCTION jobsched.trigger_job('channel:ops')});
+app(q{INSERT INTO public.seen VALUES (7)});
+is($json->decode((notices())[0]->[1])->{record}->{a}, 7, 'a trigger of a table can send a message');
+app(q{DROP TABLE public.seen});
 
 # ------------------------------------------------------------------------
 # What is refused
@@ -298,6 +325,24 @@ like(refused(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY(
 app(q{SELECT jobsched.set_channel('mail', 'email', to_address => ARRAY[repeat('a', 244) || '@b.example', 'x.y+z!#$%&''*/=?^_`{|}~@b-c.example'])});
 is(app(q{SELECT kind, to_address[2] FROM jobsched.channels WHERE name = 'mail'}), q{email|x.y+z!#$%&'*/=?^_`{|}~@b-c.example}, 'addresses that are some');
 like(refused(q{SELECT jobsched.trigger('channel:mail')}), qr/^55000 job "channel:mail" has no request of its own/, 'mail is not sent to nobody');
+like(refused(q{SELECT jobsched.create_job('w', steps => '[{"name": "a", "job": "channel:mail"}]')}), qr/^22023 job "channel:mail" has no request of its own/, 'nor by a step');
+
+# What waits when a channel becomes another one.
+app(qq{SELECT jobsched.set_channel('turns', 'webhook', '$url/turns'), jobsched.pause_job('channel:turns')});
+$run = app(q{SELECT jobsched.test_channel('turns')});
+app(q{SELECT jobsched.set_channel('turns', 'email', to_address => '{a@b.example}')});
+my $mail = app(q{SELECT jobsched.test_channel('turns')});
+app(q{SELECT jobsched.resume_job('channel:turns')});
+is(ended($run, 'status, error'), 'failed|the e-mail has no address to go to', 'a message of another kind cannot become a mail');
+is(ended($mail), 'failed bad_request 55000', 'a mail is one');
+app(q{SELECT jobsched.pause_job('channel:turns')});
+$mail = app(q{SELECT jobsched.test_channel('turns')});
+app(q{SELECT jobsched.set_channel('turns', 'notify'), jobsched.alter_job('channel:turns', enabled => false), jobsched.resume_job('channel:turns')});
+is(ended($mail), 'failed bad_request 55000', 'and stays one');
+$run = app(qq{SELECT jobsched.retry_run($run)});
+is(ended($run), 'succeeded', 'other messages are sent as the channel is now');
+is(app(q{SELECT state FROM jobsched.channels WHERE name = 'turns'}), 'active', 'a channel has no slots that could be disabled');
+app(q{SELECT jobsched.drop_channel('turns')});
 app(q{SELECT jobsched.pause_job('channel:mail', 'quiet')});
 is(app(q{SELECT state, state_reason FROM jobsched.channels WHERE name = 'mail'}), 'paused|quiet', 'a channel can be paused');
 $run = app(q{SELECT jobsched.test_channel('mail')});
@@ -408,6 +453,15 @@ is(app(q{SELECT count(*) FROM jobsched.channels WHERE name = 'plain'}), '0', 'a 
 like(refused(q{SELECT jobsched.set_channel('plain', 'notify')}), qr/^42710 job "channel:plain" exists, and is no channel/, 'and is not made one');
 like(refused(q{SELECT jobsched.drop_channel('plain')}), qr/^42704 /, 'nor dropped as one');
 is(refused(q{SELECT jobsched.alter_job('channel:plain', name => 'plain')}), '', 'it can get another name');
+for my $job ("url => '$url/old'", "url => '$url/old', schedule => '0 0 1 1 *'", "handler => 'public.tell', schedule => '0 0 1 1 *'", "handler => 'public.tell', after => '{plain}'")
+{
+	app("SELECT jobsched.create_job('old', $job)");
+	psql(q{UPDATE jobsched_internal.job SET name = 'channel:old', revision = revision + 1 WHERE name = 'old' AND dropped_at IS NULL});
+	is(app(q{SELECT count(*) FROM jobsched.channels WHERE name = 'old'}), '0', "no channel: $job");
+	like(refused(q{SELECT jobsched.set_channel('old', 'notify')}), qr/^42710 job "channel:old" exists, and is no channel/, 'nor made one');
+	like(refused(q{SELECT jobsched.drop_channel('old')}), qr/^42704 /, 'nor dropped as one');
+	is(refused(q{SELECT jobsched.alter_job('channel:old', name => 'old'), jobsched.drop_job('old')}), '', 'but changed as any other');
+}
 
 # ------------------------------------------------------------------------
 # kill -9 between sending and recording
@@ -485,6 +539,8 @@ for my $encoding ('LATIN1', 'SQL_ASCII')
 sql_as($node, 'sql_ascii', 'app', q{SELECT jobsched.trigger('channel:' || c, jsonb_build_object('subject', E'cut \xc3', 'text', E'bad \xff\xe9 \xe2\x82')) FROM unnest(ARRAY['hook', 'slack', 'ops']) c});
 is(sent('/sql_ascii/hook', 2)->{text}, 'bad ?? ??', 'SQL_ASCII: webhook, broken text');
 is(sent('/sql_ascii/slack', 2)->{text}, "*cut ?*\nbad ?? ??", 'SQL_ASCII: slack, broken text');
+sql_as($node, 'sql_ascii', 'app', q{SELECT jobsched.trigger('channel:' || c, jsonb_build_object(E'\xff', E'\xff')) FROM unnest(ARRAY['hook', 'slack', 'ops']) c});
+is_deeply(sent('/sql_ascii/hook', 3), { '?' => '?' }, 'SQL_ASCII: webhook, a broken name');
 wait_until($node, 'sql_ascii', q{SELECT count(*) = 0 FROM jobsched_internal.run}, 'all are sent');
 is($node->safe_psql('sql_ascii', q{SELECT DISTINCT status FROM jobsched.runs}), 'succeeded', 'SQL_ASCII: notify, broken text');
 

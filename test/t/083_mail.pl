@@ -27,6 +27,7 @@ jobsched.timezone = 'UTC'
 timezone = 'UTC'
 jobsched.smtp_from = 'alerts@db.example.com'
 log_min_messages = log
+jobsched.http_max_inflight = 100
 });
 my $json = JSON::PP->new->canonical->utf8;
 my $jobs = 0;
@@ -58,7 +59,7 @@ sub queue_mail
 
 	# a text that is an object is the whole request
 	$request = quoted($to) if $to =~ /^\{/;
-	$args = quoted(ref $args ? $json->encode($args) : $args // '{"id": "m1", "subject": "s", "text": "t"}');
+	$args = ref $args eq 'SCALAR' ? ${$args} : quoted(ref $args ? $json->encode($args) : $args // '{"id": "m1", "subject": "s", "text": "t"}');
 	$more = $more ? ", $more" : '';
 	app("SELECT jobsched.create_job('$job', url => 'http://127.0.0.1:1/', retry_delays => '{10 ms, 10 ms, 10 ms, 10 ms}'$more)");
 	app("SELECT jobsched.pause_job('$job')");
@@ -220,6 +221,30 @@ foreach my $secret (@secrets)
 	is(index($dump, $secret), -1, 'the password is in no row');
 	is(index($log, $secret), -1, 'nor in the log');
 }
+# half of it, at the end of what is kept of a line, would be some of it too
+my $tells_much = start_relay($node, tls => 'smtps', auth => 'me@example.com:other', echo => 'x' x 961 . $password, certificates => $certificates);
+use_relay($tells_much);
+$run = queue_mail('a@b.example');
+is(ended($run), 'failed|smtp_status|JS535|1|the mail relay answered with 535: ', 'a line that is too long is not shown');
+unlike(psql("SELECT body FROM jobsched.http_responses WHERE run_id = $run"), qr/Pa5/, 'nor kept');
+my $refused = 'failed|bad_request|55000|1|the password for the mail relay cannot be read';
+foreach my $content ("a\nb", "a\0b", "a\tb", 'x' x 1025, "\n\r\n")
+{
+	keep_password($content);
+	is(sent('a@b.example'), $refused, 'not a password: ' . $json->encode([substr $content, 0, 10]));
+}
+open(my $large, '>', $file) or die $file;
+truncate $large, 1 << 30;
+close $large;
+is(sent('a@b.example'), $refused, 'nor 1 GB');
+unlink $file;
+mkdir $file;
+is(sent('a@b.example'), $refused, 'nor a directory');
+rmdir $file;
+symlink '/dev/zero', $file;
+is(sent('a@b.example'), $refused, 'nor a device');
+unlink $file;
+keep_password($password);
 my $modest = start_relay($node, tls => 'starttls', auth => "me\@example.com:$password", mechanisms => 'CRAM-MD5', certificates => $certificates);
 use_relay($modest);
 is(sent('a@b.example', undef, 'max_attempts => 1'),
@@ -355,15 +380,22 @@ isnt((ids_of($open, 'other@b.example'))[0], $ids[0], 'and so has another recipie
 
 my $sink = start_sink($node);
 my @hanging = map { queue_mail('silent@b.example', { id => "hang $_", text => 'x' }, q{timeout => '1 h'}) } 1 .. 6;
-wait_mails($open, 'silent@b.example', 4);
+wait_mails_to($open, 'silent@b.example', 4);
 is(end_of($node, $db, app("SELECT jobsched.http_get('$sink->{url}/while')")), 'succeeded', 'requests go on while a relay hangs');
 is(scalar(grep { $_->{to} eq 'silent@b.example' } mails($open)), 4, 'one role has four connections');
 is(sent('hangs@b.example', undef, q{max_attempts => 1, timeout => '300 ms'}),
 	'timed_out|timeout|57014|1|canceling run due to its timeout of 300 ms', 'a mail that waits for one of them ends in time');
 app("SELECT jobsched.cancel_run($hanging[0])");
 like(ended($hanging[0]), qr/^cancelled/, 'one that hangs can be cancelled');
-wait_mails($open, 'silent@b.example', 5);
+wait_mails_to($open, 'silent@b.example', 5);
 ok(1, 'and the next has its place');
+# nor do they delay its own requests, be they as many as it may have under way
+app(q{SELECT jobsched.set_channel('many', 'email', to_address => '{silent@b.example}')});
+app(q{SELECT jobsched.alter_job('channel:many', max_concurrency => 1000)});
+app(q{SELECT jobsched.test_channel('many') FROM generate_series(1, 150)});
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE keys = '{http_host:smtp}' AND status = 'running'}, '64', 'as many mails are under way as requests to one host may be');
+is(end_of($node, $db, app("SELECT jobsched.http_get('$sink->{url}/meanwhile', timeout => '10 s')")), 'succeeded', 'the role\'s own requests go on');
+app(q{SELECT jobsched.drop_channel('many')});
 end_sessions($node);
 kill_and_start($node);
 release($open);
@@ -406,7 +438,7 @@ is_deeply(\%end, { 'mailto:first@b.example' => 'succeeded|1', 'mailto:refused@b.
 	'each address has a mail of its own');
 ($headers, $text) = parts((grep { $_->{to} eq 'first@b.example' } mails($open))[0]);
 like($headers->{subject}[0], qr/ops/, 'what it is about');
-is(app(q{SELECT state, last_sent_at IS NOT NULL FROM jobsched.channels WHERE name = 'ops'}), 'active|t', 'one address that is refused does not disable the channel');
+wait_value($node, $db, q{SELECT state, last_sent_at IS NOT NULL FROM jobsched.channels WHERE name = 'ops'}, 'active|t', 'one address that is refused does not disable the channel');
 set_setting($node, 'jobsched.smtp_url');
 is(ended(app(q{SELECT jobsched.test_channel('ops')})), 'failed|bad_request|55000|1|no e-mail can be sent: jobsched.smtp_url is not set', 'without a relay it says so');
 like(app(q{SELECT last_error FROM jobsched.channels WHERE name = 'ops'}), qr/jobsched\.smtp_url is not set/, 'in view channels too');
@@ -433,10 +465,18 @@ is(ended(queue_mail('bytes@b.example', qq{{"id": "b\xff", "subject": "a\xff\xc3\
 ($headers, $text) = parts((grep { $_->{to} eq 'bytes@b.example' } mails($open))[0]);
 is(decode('MIME-Header', $headers->{subject}[0]) . ": $text", "a?\x{e9}: b?\x{e9}\n", 'sends UTF-8 too');
 
+$node->safe_psql('postgres', "CREATE DATABASE win1252 ENCODING 'WIN1252' LOCALE 'C' TEMPLATE template0");
+create_extension($node, 'win1252');
+$node->safe_psql('win1252', 'GRANT USAGE ON SCHEMA jobsched TO app; GRANT EXECUTE ON FUNCTION jobsched.http_request TO app');
+$db = 'win1252';
+is(ended(queue_mail('win@b.example', \"jsonb_build_object('subject', 'a' || chr(129) || chr(128), 'text', chr(233) || chr(157))")), 'succeeded|1', 'a text that has no equivalent in UTF-8');
+($headers, $text) = parts((grep { $_->{to} eq 'win@b.example' } mails($open))[0]);
+is(decode('MIME-Header', $headers->{subject}[0]) . ": $text", "a?\x{20ac}: \x{e9}?\n", 'does not keep the mail from being sent');
+
 $node->stop;
 done_testing();
 
-sub wait_mails
+sub wait_mails_to
 {
 	my ($where, $to, $count) = @_;
 	my $until = time() + 120;

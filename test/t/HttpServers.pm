@@ -95,7 +95,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
   start_sink start_fault_server start_tls_nginx start_deaf_server stop_http_server
-  requests wait_requests forget_requests aborted wait_aborted open_gate close_gate_of
+  requests wait_requests wait_messages forget_requests aborted wait_aborted open_gate close_gate_of
   tls_requests wait_tls_requests
   make_resolver set_host asked_for with_resolver
 );
@@ -165,6 +165,17 @@ sub wait_requests
 {
 	my ($server, $n, $pattern) = @_;
 	return wait_for_n($n, "requests of the $server->{name}", sub { requests($server, $pattern) });
+}
+
+# Messages of alerts, with different ids, at least $n: what was sent again, after a refusal
+# or a crash, counts once.  $of is what is in their bodies.
+sub wait_messages
+{
+	my ($server, $n, $pattern, $of) = @_;
+	return wait_for_n($n, "messages of the $server->{name}", sub {
+		my %seen;
+		return grep { (!$of || $_->{body} =~ $of) && !$seen{ $_->{headers}->{'idempotency-key'} }++ } requests($server, $pattern);
+	});
 }
 
 # Starts counting anew.

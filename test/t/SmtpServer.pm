@@ -48,7 +48,7 @@ use JSON::PP;
 use MIME::Base64;
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(start_relay mails said release);
+our @EXPORT = qw(start_relay mails wait_mails said release);
 
 my $json = JSON::PP->new->canonical->latin1;
 
@@ -76,6 +76,13 @@ sub mails
 {
 	my ($relay) = @_;
 	return map { $json->decode($_) } split /\n/, HttpServers::read_text("$relay->{dir}/mails");
+}
+
+# At least $n of them; dies if they do not come.
+sub wait_mails
+{
+	my ($relay, $n) = @_;
+	return HttpServers::wait_for_n($n, 'mails', sub { mails($relay) });
 }
 
 sub said
