@@ -13,9 +13,8 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "api/access.h"
+#include "api/stat_values.h"
 #include "api/schedule_sql.h"
 #include "base/interval.h"
 #include "compat.h"
@@ -138,24 +137,34 @@ month_of(Timestamp local)
 	return tm.tm_year * INT64CONST(12) + tm.tm_mon - 1;
 }
 
+/*
+ * Clocks may be set within a bucket, and then an instant before its end may belong to the
+ * next one: the hour before they are set back has the same local time as the one after.
+ * So what comes after it is looked at once more.
+ */
 static void
 find_bucket(Buckets *buckets, TimestampTz at)
 {
 	Timestamp	local = to_local(at, buckets->zone);
+	Timestamp	begin;
+	Timestamp	end;
 
 	if (buckets->months != 0)
 	{
 		int64		month = floor_to(month_of(local), buckets->months);
 
-		buckets->start = from_local(month_begin(month), buckets->zone);
-		buckets->end = from_local(month_begin(month + buckets->months), buckets->zone);
+		begin = month_begin(month);
+		end = month_begin(month + buckets->months);
 	}
 	else
 	{
-		local = floor_to(local - FIRST_MONDAY, buckets->width) + FIRST_MONDAY;
-		buckets->start = from_local(local, buckets->zone);
-		buckets->end = from_local(local + buckets->width, buckets->zone);
+		begin = floor_to(local - FIRST_MONDAY, buckets->width) + FIRST_MONDAY;
+		end = begin + buckets->width;
 	}
+	buckets->start = from_local(begin, buckets->zone);
+	buckets->end = from_local(end, buckets->zone);
+	if (buckets->end - at != end - local)
+		buckets->end = at + 1;
 }
 
 /* Whether it is another one than that which is being filled.  An hour that comes twice is one. */
@@ -168,51 +177,6 @@ moves_on(Buckets *buckets, TimestampTz at)
 		return false;
 	find_bucket(buckets, at);
 	return buckets->start != start;
-}
-
-/* ------------------------------------------------------------------------
- * Numbers
- * ------------------------------------------------------------------------
- */
-
-/* Microseconds as milliseconds. */
-static Datum
-ms(double us)
-{
-	return Float8GetDatum(rint(us) / 1000);
-}
-
-/* Five columns, which are NULL if there is nothing. */
-static void
-put_durations(const JsHistogram *durations, Datum *values, bool *nulls)
-{
-	uint64		total = js_histogram_total(durations);
-
-	for (int i = 0; i < 5; i++)
-		nulls[i] = total == 0;
-	if (total == 0)
-		return;
-	values[0] = ms((double) durations->sum / (double) total);
-	values[1] = ms(js_histogram_percentile(durations, total, 0.5));
-	values[2] = ms(js_histogram_percentile(durations, total, 0.95));
-	values[3] = ms(js_histogram_percentile(durations, total, 0.99));
-	values[4] = ms((double) durations->max);
-}
-
-static void
-put_p95(const JsHistogram *histogram, Datum *value, bool *null)
-{
-	uint64		total = js_histogram_total(histogram);
-
-	*null = total == 0;
-	if (total > 0)
-		*value = ms(js_histogram_percentile(histogram, total, 0.95));
-}
-
-static void
-put_count(uint64 count, Datum *value)
-{
-	*value = Int64GetDatum((int64) count);
 }
 
 /* ------------------------------------------------------------------------
@@ -249,17 +213,17 @@ put_bucket(RunStats *stats)
 
 	values[STATS_BUCKET] = TimestampTzGetDatum(stats->buckets.start);
 	values[STATS_JOB_NAME] = CStringGetTextDatum(stats->job_name);
-	put_count(js_histogram_total(&sum->durations), &values[STATS_RUNS]);
-	put_count(js_stat_of_status(sum, JS_SUCCEEDED), &values[STATS_SUCCEEDED]);
-	put_count(js_stat_of_status(sum, JS_FAILED), &values[STATS_FAILED]);
-	put_count(js_stat_of_status(sum, JS_TIMED_OUT), &values[STATS_TIMED_OUT]);
-	put_count(js_stat_of_status(sum, JS_CANCELLED), &values[STATS_CANCELLED]);
-	put_count(js_stat_of_status(sum, JS_LOST), &values[STATS_LOST]);
-	put_count(sum->skipped, &values[STATS_SKIPPED]);
-	put_count(sum->missed, &values[STATS_MISSED]);
-	put_count(sum->retries, &values[STATS_RETRIES]);
-	put_durations(&sum->durations, &values[STATS_MEAN], &nulls[STATS_MEAN]);
-	put_p95(&sum->delays, &values[STATS_DELAY_P95], &nulls[STATS_DELAY_P95]);
+	js_stat_put_count(js_histogram_total(&sum->durations), &values[STATS_RUNS]);
+	js_stat_put_count(js_stat_of_status(sum, JS_SUCCEEDED), &values[STATS_SUCCEEDED]);
+	js_stat_put_count(js_stat_of_status(sum, JS_FAILED), &values[STATS_FAILED]);
+	js_stat_put_count(js_stat_of_status(sum, JS_TIMED_OUT), &values[STATS_TIMED_OUT]);
+	js_stat_put_count(js_stat_of_status(sum, JS_CANCELLED), &values[STATS_CANCELLED]);
+	js_stat_put_count(js_stat_of_status(sum, JS_LOST), &values[STATS_LOST]);
+	js_stat_put_count(sum->skipped, &values[STATS_SKIPPED]);
+	js_stat_put_count(sum->missed, &values[STATS_MISSED]);
+	js_stat_put_count(sum->retries, &values[STATS_RETRIES]);
+	js_stat_put_durations(&sum->durations, &values[STATS_MEAN], &nulls[STATS_MEAN]);
+	js_stat_put_p95(&sum->delays, &values[STATS_DELAY_P95], &nulls[STATS_DELAY_P95]);
 	tuplestore_putvalues(stats->result->setResult, stats->result->setDesc, values, nulls);
 }
 
@@ -436,18 +400,6 @@ add_to_periods(const JsStatEntry *entry, void *arg)
 	}
 }
 
-static void
-put_rate(const JsStat *stat, Datum *value, bool *null)
-{
-	uint64		succeeded = js_stat_of_status(stat, JS_SUCCEEDED);
-	uint64		all = succeeded + js_stat_of_status(stat, JS_FAILED) +
-		js_stat_of_status(stat, JS_TIMED_OUT) + js_stat_of_status(stat, JS_LOST);
-
-	*null = all == 0;
-	if (all > 0)
-		*value = Float8GetDatum((double) succeeded / (double) all);
-}
-
 static Datum
 interval_of(int64 us)
 {
@@ -466,14 +418,14 @@ put_period(ReturnSetInfo *result, const Period *period)
 
 	values[JOB_PERIOD] = interval_of(period->width);
 	values[JOB_SINCE] = TimestampTzGetDatum(period->since);
-	put_count(js_histogram_total(&period->now.durations), &values[JOB_RUNS]);
-	put_count(js_stat_of_status(&period->now, JS_SUCCEEDED), &values[JOB_SUCCEEDED]);
-	put_rate(&period->now, &values[JOB_SUCCESS_RATE], &nulls[JOB_SUCCESS_RATE]);
-	put_durations(&period->now.durations, &values[JOB_MEAN], &nulls[JOB_MEAN]);
-	put_p95(&period->now.delays, &values[JOB_DELAY_P95], &nulls[JOB_DELAY_P95]);
-	put_count(js_histogram_total(&period->before.durations), &values[JOB_RUNS_BEFORE]);
-	put_rate(&period->before, &values[JOB_SUCCESS_RATE_BEFORE], &nulls[JOB_SUCCESS_RATE_BEFORE]);
-	put_p95(&period->before.durations, &values[JOB_P95_BEFORE], &nulls[JOB_P95_BEFORE]);
+	js_stat_put_count(js_histogram_total(&period->now.durations), &values[JOB_RUNS]);
+	js_stat_put_count(js_stat_of_status(&period->now, JS_SUCCEEDED), &values[JOB_SUCCEEDED]);
+	js_stat_put_rate(&period->now, &values[JOB_SUCCESS_RATE], &nulls[JOB_SUCCESS_RATE]);
+	js_stat_put_durations(&period->now.durations, &values[JOB_MEAN], &nulls[JOB_MEAN]);
+	js_stat_put_p95(&period->now.delays, &values[JOB_DELAY_P95], &nulls[JOB_DELAY_P95]);
+	js_stat_put_count(js_histogram_total(&period->before.durations), &values[JOB_RUNS_BEFORE]);
+	js_stat_put_rate(&period->before, &values[JOB_SUCCESS_RATE_BEFORE], &nulls[JOB_SUCCESS_RATE_BEFORE]);
+	js_stat_put_p95(&period->before.durations, &values[JOB_P95_BEFORE], &nulls[JOB_P95_BEFORE]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -163,6 +163,12 @@ typedef struct OwnerEntry
 	FairQueue	ready;			/* RunEntry.item */
 	int			ready_count;
 	int			assigned;		/* runs that are with a worker */
+	int			future;			/* others, by their state */
+	int			limited;
+	int			behind;
+	int			after_others;
+	int			parents;
+	int			runs;			/* all that are in memory */
 	int			workers;		/* seats, including starting ones */
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
@@ -449,6 +455,9 @@ extern void sched_run_free(RunEntry *run);
 extern int64 sched_job_count(void);
 extern void sched_runs_each(void (*visit) (RunEntry *run));
 extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
+
+/* sched_show.c */
+extern int	sched_queues_show(JsQueueShown *queues);
 
 /* sched_place.c */
 extern void sched_run_forget(RunEntry *run);

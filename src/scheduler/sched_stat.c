@@ -8,7 +8,8 @@
  *		sched_run_ended() --> heard --> batch --> rows of stat
  *							  (48 bytes a run)	  (a chunk of each job: stat.c)
  *
- * An end is noted in an array, and that is all that a run costs.  Once a second at most
+ * An end is noted in an array, twice, for its job and for its role (whose total is kept
+ * as if it were of a job, store_stat.h), and that is all that a run costs.  Once a second at most
  * the array becomes a batch: it is sorted by job and minute, added up, and written, so
  * many jobs in a step.  The next batch begins when fifty times as long has passed as
  * this one took, but half a minute at most: so statistics take a fiftieth of the
@@ -67,7 +68,7 @@
  * is of jobs that are forgotten (sched_ring.c) goes.  stat_reset() leaves a row of
  * stat_reset: the rows of its job go in one step, with what was heard before; the row
  * stays, served, until the mark has passed it, so that nothing from before is counted
- * again.
+ * again.  Totals of roles have no resets.
  *
  * What another database has written, and a subscription has brought, is left alone as
  * long as its jobs are asleep here.
@@ -182,6 +183,17 @@ set_times(JsStatEnd *end, TimestampTz run_at, TimestampTz started_at, bool waite
 		end->delay = Max(started_at - run_at, 0);
 }
 
+/* For its job, and for its role, but what steps do: that is in the run of their job. */
+static void
+keep_both(JsStatEnd *end, Oid owner)
+{
+	keep(&heard, end);
+	if (waits_by_nature(end->source))
+		return;
+	end->job_id = js_stat_total_of(owner);
+	keep(&heard, end);
+}
+
 /* The door is sched_run_ended().  run: NULL if it is none, or one that was counted. */
 void
 sched_stats_note(const RunEntry *run, const JobEntry *job, const JsDone *done)
@@ -198,7 +210,7 @@ sched_stats_note(const RunEntry *run, const JobEntry *job, const JsDone *done)
 	end.attempts = run != NULL ? run->attempt : 0;
 	set_times(&end, run != NULL ? run->run_at : 0, done->started_at,
 			  run != NULL && (run->depends || run->awaited));
-	keep(&heard, &end);
+	keep_both(&end, run != NULL ? run->owner->owner : job->owner);
 }
 
 static TimestampTz
@@ -318,10 +330,9 @@ static void
 move_mark(TimestampTz to)
 {
 	to = js_stat_begin_of(to, JS_STAT_MINUTE);
-	if (to <= mark)
+	if (to <= mark || !js_stat_mark_write(to))
 		return;
 	mark = to;
-	js_stat_mark_write(mark);
 	js_stat_resets_forget(mark);
 }
 
@@ -415,9 +426,11 @@ resets_wait(void)
 static JsStatFate
 judge(int64 job_id)
 {
-	const JobEntry *job = sched_job_find(job_id);
+	const JobEntry *job = job_id > 0 ? sched_job_find(job_id) : NULL;
 	JsJob		head;
 
+	if (job_id < 0)
+		return sched.home ? JS_STAT_TIDY : JS_STAT_LEAVE;
 	if (job != NULL)
 		return job->asleep ? JS_STAT_LEAVE : JS_STAT_TIDY;
 	if (js_job_read_head(job_id, &head))
@@ -447,7 +460,7 @@ tidy(TimestampTz now)
 	if (tidy_begins(now))
 	{
 		tidied_at = now;
-		tidy_position.job_id = 1;
+		tidy_position.job_id = JS_STAT_FIRST_ID;
 		tidy_position.first = DT_NOBEGIN;
 	}
 	js_stat_tidy_some(&tidy_position, ROWS_AT_A_TIME, &clock,
@@ -571,7 +584,7 @@ count_again(const JsEndedRow *row, void *arg)
 	end.attempts = row->attempt;
 	end.slots = row->slots;
 	set_times(&end, row->run_at, row->started_at, row->waited);
-	keep(&heard, &end);
+	keep_both(&end, row->owner);
 }
 
 /* Of a job whose rows somebody holds: what is written of it is right, but old. */
@@ -626,7 +639,7 @@ sched_stats_recover(TimestampTz now)
 	if (!js_stat_mark_read(&mark))
 	{
 		mark = js_stat_begin_of(now, JS_STAT_MINUTE);
-		js_stat_mark_write(mark);
+		(void) js_stat_mark_write(mark);
 	}
 	js_catalog_visit_ended(mark, count_again, &resets);
 	sort(&heard);

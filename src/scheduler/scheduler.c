@@ -342,8 +342,12 @@ static void
 publish_status(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	JsQueueShown queues[JS_QUEUES_SHOWN];
+	int			count = sched_queues_show(queues);
 
 	SpinLockAcquire(&sched.db->mutex);
+	sched.db->queues_count = count;
+	memcpy(sched.db->queues, queues, count * sizeof(JsQueueShown));
 	sched.db->last_active_at = now;
 	sched.db->enabled = sched.enabled_here && js->enabled;
 	sched.db->ready = sched.ready_count;
@@ -553,6 +557,7 @@ jobsched_scheduler_main(Datum arg)
 	sched.careful = sched.db->failures > 0;
 	SpinLockAcquire(&sched.db->mutex);
 	sched.db->started_at = GetCurrentTimestamp();
+	sched.db->queues_count = 0;
 	SpinLockRelease(&sched.db->mutex);
 	js_process_fix_settings(JS_TYPE_SCHEDULER);
 	sched_commit_asynchronously();

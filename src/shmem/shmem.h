@@ -56,6 +56,24 @@ typedef struct JsNews
 	int64		last;
 } JsNews;
 
+/* What a role has in the queue, as its scheduler knows it; both kinds of its work. */
+#define JS_QUEUES_SHOWN 64
+
+typedef struct JsQueueShown
+{
+	Oid			owner;			/* InvalidOid: of all others */
+	bool		http;
+	bool		partial;		/* more is in the table only */
+	int64		running;
+	int64		ready;			/* they wait for a worker only */
+	int64		limited;		/* for their limits */
+	int64		behind;			/* for other runs of their job */
+	int64		held;			/* their job is paused */
+	int64		future;			/* for their time */
+	int64		after_others;	/* for other runs, or events */
+	int64		parents;		/* for their children */
+} JsQueueShown;
+
 typedef struct JsDatabase
 {
 	/* by lock */
@@ -87,6 +105,8 @@ typedef struct JsDatabase
 	int64		ready;
 	int64		asleep_jobs;
 	int64		invalid_jobs;
+	int			queues_count;
+	JsQueueShown queues[JS_QUEUES_SHOWN];
 	TimestampTz last_error_at;
 	char		last_error[JS_ERROR_TEXT];
 

@@ -1,7 +1,7 @@
 -- Statistics: what runs added up to, kept as they end.
 
 -- What became of a job's runs in spans of time that follow one another: a chunk, whose
--- bytes src/store/stat.c explains.  Written by the scheduler (src/scheduler/sched_stat.c).
+-- bytes src/store/stat.c explains; of all jobs of a role, if job_id is its negative OID.  Written by the scheduler (src/scheduler/sched_stat.c).
 CREATE TABLE jobsched_internal.stat (
 	job_id bigint NOT NULL,
 	first timestamptz NOT NULL,

@@ -255,6 +255,7 @@ ended_row(uint64 i, JsEndedRow *row)
 	row->run_at = result_timestamp(i, 8);
 	row->started_at = result_timestamp(i, 9);
 	row->finished_at = result_timestamp(i, 10);
+	row->owner = (Oid) result_int64(i, 11);
 }
 
 /*
@@ -276,7 +277,7 @@ js_catalog_visit_ended(TimestampTz since, JsEndedRowVisitor visit, void *arg)
 									   "SELECT run_id, job_id, status, source, attempt::pg_catalog.int8,"
 									   " CASE WHEN started_at IS NULL AND reason OPERATOR(pg_catalog.=) ANY (ARRAY['misfire', 'overlap', 'queue_full'])"
 									   " THEN GREATEST(missed_count, 1) ELSE 0 END::pg_catalog.int8,"
-									   " wait_for IS NOT NULL, run_at, started_at, finished_at"
+									   " wait_for IS NOT NULL, run_at, started_at, finished_at, owner::pg_catalog.int8"
 									   " FROM " JS_SCHEMA ".history"
 									   " WHERE finished_at OPERATOR(pg_catalog.>=) $1"
 									   " AND handler IS NULL AND source OPERATOR(pg_catalog.<>) 'batch'"

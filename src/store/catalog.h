@@ -37,6 +37,7 @@ typedef struct JsEndedRow
 {
 	int64		run_id;
 	int64		job_id;
+	Oid			owner;
 	const char *status;
 	const char *source;
 	int32		attempt;

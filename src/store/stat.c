@@ -86,6 +86,7 @@ js_stat_add_end(JsStat *stat, const JsStatEnd *end)
 		stat->missed += Max(end->slots, 1);
 	stat->attempts += Max(end->attempts, 0);
 	stat->retries += Max(end->attempts - 1, 0);
+	stat->rescued += end->status == JS_SUCCEEDED && end->attempts > 1;
 	if (end->duration >= 0)
 		add_us(&stat->durations, end->duration);
 	if (end->delay >= 0)
@@ -227,6 +228,7 @@ put_ends(StringInfo out, const JsStat *stat)
 
 	for (int i = 0; i < JS_SOURCES * JS_STATUSES; i++)
 		used += stat->ends[i / JS_STATUSES][i % JS_STATUSES] > 0;
+	StaticAssertStmt(JS_STATUSES <= 8, "a status takes three bits");
 	put(out, used);
 	for (int source = 0; source < JS_SOURCES; source++)
 		for (int status = 0; status < JS_STATUSES; status++)
@@ -261,6 +263,7 @@ js_stat_encode(StringInfo out, const JsStat *stat)
 	put(out, stat->retries);
 	put_histogram(out, &stat->durations);
 	put_histogram(out, &stat->delays);
+	put(out, stat->rescued);
 }
 
 /* Adds what was encoded. */
@@ -276,6 +279,7 @@ js_stat_add_encoded(JsStat *stat, const uint8 *data, int size)
 	stat->retries += take(&bytes);
 	take_histogram(&bytes, &stat->durations);
 	take_histogram(&bytes, &stat->delays);
+	stat->rescued += take(&bytes);
 }
 
 /* ------------------------------------------------------------------------

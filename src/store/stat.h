@@ -33,6 +33,7 @@ typedef struct JsStat
 	uint64		missed;			/* slots: a row may stand for many */
 	uint64		attempts;
 	uint64		retries;		/* all of these but the first of each run */
+	uint64		rescued;		/* runs that have succeeded after one */
 	JsHistogram durations;		/* of runs that have started */
 	JsHistogram delays;			/* from when they were due until then */
 } JsStat;

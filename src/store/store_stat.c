@@ -479,12 +479,14 @@ js_stat_mark_read(TimestampTz *mark)
 	return HeapTupleIsValid(tuple);
 }
 
-void
+/* False: somebody holds the row, and it says what it has said. */
+bool
 js_stat_mark_write(TimestampTz mark)
 {
 	Relation	rel = js_table_open("stat_mark", RowExclusiveLock);
 	SysScanDesc scan = js_table_scan_key(rel, NULL, NULL, 0);
 	HeapTuple	old = systable_getnext(scan);
+	bool		free = !HeapTupleIsValid(old) || !js_tuple_is_busy(old);
 	JsRow		row;
 
 	js_row_init(&row);
@@ -492,11 +494,12 @@ js_stat_mark_write(TimestampTz mark)
 	js_row_set_timestamp(&row, MARK_COUNTED_BEFORE, mark);
 	if (!HeapTupleIsValid(old))
 		js_table_insert(rel, &row);
-	else if (!js_tuple_is_busy(old))
+	else if (free)
 		js_table_update(rel, old, &row);
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+	return free;
 }
 
 /* ------------------------------------------------------------------------
@@ -698,6 +701,29 @@ first_chunk(JsStatReader *reader, int64 job_id, TimestampTz from)
 	}
 	systable_endscan_ordered(scan);
 	return day;
+}
+
+/* The next total of a role; 0: there are no more. */
+int64
+js_stat_next_total(JsStatReader *reader, int64 after)
+{
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int64		next = 0;
+	JsRow		row;
+
+	js_scan_int64(&keys[0], STAT_JOB_ID, BTGreaterEqualStrategyNumber, after + 1);
+	js_scan_int64(&keys[1], STAT_JOB_ID, BTLessEqualStrategyNumber, -1);
+	scan = systable_beginscan_ordered(reader->rel, reader->index, NULL, 2, keys);
+	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+	{
+		js_row_get(&row, tuple, reader->rel);
+		next = job_of(&row);
+	}
+	systable_endscan_ordered(scan);
+	return next;
 }
 
 /* Visits what is kept of a job from an instant on, before another, by time. */

@@ -20,6 +20,25 @@ typedef struct JsStatClock
 	TimestampTz now;
 } JsStatClock;
 
+/*
+ * What all jobs of a role added up to is kept as if it were of a job whose id is negative,
+ * so it is in a few rows, however many jobs there are.
+ */
+static inline int64
+js_stat_total_of(Oid owner)
+{
+	return -(int64) owner;
+}
+
+static inline Oid
+js_stat_owner_of_total(int64 job_id)
+{
+	return (Oid) -job_id;
+}
+
+/* Less than any. */
+#define JS_STAT_FIRST_ID (-(int64) PG_UINT32_MAX - 1)
+
 extern bool js_stat_write(int64 job_id, TimestampTz minute, const JsStat *stat, const JsStatClock *clock);
 extern bool js_stat_discard(int64 job_id, TimestampTz mark);
 extern void js_stat_forget(int64 job_id);
@@ -45,7 +64,7 @@ extern void js_stat_tidy_some(JsStatPosition *position, int most, const JsStatCl
 							  TimestampTz expired, JsStatJudge judge);
 
 extern bool js_stat_mark_read(TimestampTz *mark);
-extern void js_stat_mark_write(TimestampTz mark);
+extern bool js_stat_mark_write(TimestampTz mark);
 
 typedef struct JsStatReset
 {
@@ -77,6 +96,7 @@ typedef void (*JsStatVisitor) (const JsStatEntry *entry, void *arg);
 
 extern void js_stat_reader_open(JsStatReader *reader);
 extern void js_stat_reader_close(JsStatReader *reader);
+extern int64 js_stat_next_total(JsStatReader *reader, int64 after);
 extern void js_stat_visit(JsStatReader *reader, int64 job_id, TimestampTz from, TimestampTz to,
 						  JsStatVisitor visit, void *arg);
 
