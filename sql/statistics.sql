@@ -48,13 +48,32 @@ BEGIN READ ONLY;
 SELECT jobsched.stat_reset('stats');
 ROLLBACK;
 
+SELECT jobsched.run_stats(NULL, NULL, '0');
+SELECT jobsched.run_stats(NULL, NULL, '2147483647 days');
+SELECT jobsched.run_stats(NULL, NULL, '1 day', timezone => '');
+
 -- the largest and the least
 SELECT count(*) FROM jobsched.run_stats('294276-12-31', NULL, '1 day');
 SELECT count(*) FROM jobsched.run_stats(NULL, '4714-11-24 BC', '1 day', timezone => 'Asia/Kathmandu');
 SELECT count(*) FROM jobsched.run_stats('4714-11-24 00:00:00+00 BC', '294276-12-31', '1000 years', 'stats');
 
+-- what to look at
+SELECT count(*) FROM jobsched.insights() WHERE job_name IS NOT NULL;
+SELECT count(jobsched.trigger('stats fails')) FROM generate_series(1, 2);
+DO $$
+BEGIN
+	FOR i IN 1 .. 3000 LOOP
+		EXIT WHEN (SELECT failures_7d FROM jobsched.dashboard_summary()) = 3 AND EXISTS (SELECT FROM jobsched.insights() WHERE job_name = 'stats fails');
+		PERFORM pg_sleep(0.02);
+	END LOOP;
+END $$;
+SELECT severity, job_name, what, since IS NOT NULL AS since, evidence, advice FROM jobsched.insights() WHERE job_name IS NOT NULL;
+SELECT processing, running, complete, runs_1h, failures_1h, success_rate_1h, p95_ms_1h >= p50_ms_1h AS p95, runs_24h, runs_7d, failures_7d FROM jobsched.dashboard_summary();
+
 -- others
 SET ROLE regress_stats_other;
+SELECT count(*) FROM jobsched.insights() WHERE job_name IS NOT NULL;
+SELECT running, scheduled, runs_7d, failures_7d, success_rate_7d FROM jobsched.dashboard_summary();
 SELECT count(*) FROM jobsched.run_stats(NULL, NULL, NULL);
 SELECT count(*) FROM jobsched.job_stats;
 SELECT jobsched.run_stats(NULL, NULL, NULL, 'stats');

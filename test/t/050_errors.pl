@@ -161,7 +161,7 @@ my %wrong = (
 	snooze => [ "('-1 s')", "('1 s', to_jsonb(repeat('x', 18 * 1024 * 1024)))" ],
 	log => [ "('loudly', 'x')" ],
 	# These refuse nothing.
-	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() event('x') jobs_with_metadata('{}') workflow_run_id() step_result('x') step_results('x') workflow_graph(1)))
+	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() insights() dashboard_summary() event('x') jobs_with_metadata('{}') workflow_run_id() step_result('x') step_results('x') workflow_graph(1)))
 );
 
 # Those that take no argument are named as they are called.
