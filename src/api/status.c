@@ -235,6 +235,7 @@ js_scheduler_copy(SchedulerStatus *status)
 		status->ready = db->ready;
 		status->asleep_jobs = db->asleep_jobs;
 		status->invalid_jobs = db->invalid_jobs;
+		status->queues_partial = db->queues_partial;
 		status->queues_count = db->queues_count;
 		memcpy(status->queues, db->queues, db->queues_count * sizeof(JsQueueShown));
 		memcpy(status->last_error, db->last_error, JS_ERROR_TEXT);

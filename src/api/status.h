@@ -27,6 +27,7 @@ typedef struct SchedulerStatus
 	TimestampTz last_error_at;
 	int			launcher_pid;
 	int			workers;		/* of all databases */
+	bool		queues_partial; /* the scheduler is still reading */
 	int			queues_count;
 	JsQueueShown queues[JS_QUEUES_SHOWN];
 } SchedulerStatus;

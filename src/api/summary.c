@@ -76,7 +76,7 @@ static void
 put_queue(Summary *summary, const SchedulerStatus *status)
 {
 	bool		unknown = status->pid == 0;
-	JsQueueShown sum = {0};
+	JsQueueShown sum = {.partial = status->queues_partial};
 	int64		in_flight = 0;
 
 	for (int i = 0; i < status->queues_count; i++)

@@ -478,6 +478,7 @@ extern void sched_wake_limited(TimestampTz now);
 /* sched_news.c */
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
+extern bool sched_reading_runs(void);
 extern bool sched_reading(void);
 extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);

@@ -200,6 +200,13 @@ read_unread(OwnerEntry *owner, TimestampTz now)
 		owner->unread_from = Min(owner->unread_from, next);
 }
 
+/* Whether there are runs to be read, of whomever. */
+bool
+sched_reading_runs(void)
+{
+	return readers[RUNS].down > 0 || readers[RUNS].up > 0 || readers[RUNS].again;
+}
+
 /* Whether there is more to be read. */
 bool
 sched_reading(void)

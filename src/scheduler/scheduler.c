@@ -346,6 +346,7 @@ publish_status(void)
 	int			count = sched_queues_show(queues);
 
 	SpinLockAcquire(&sched.db->mutex);
+	sched.db->queues_partial = sched_reading_runs();
 	sched.db->queues_count = count;
 	memcpy(sched.db->queues, queues, count * sizeof(JsQueueShown));
 	sched.db->last_active_at = now;

@@ -105,6 +105,7 @@ typedef struct JsDatabase
 	int64		ready;
 	int64		asleep_jobs;
 	int64		invalid_jobs;
+	bool		queues_partial; /* runs are still being read */
 	int			queues_count;
 	JsQueueShown queues[JS_QUEUES_SHOWN];
 	TimestampTz last_error_at;
