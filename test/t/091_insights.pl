@@ -234,6 +234,7 @@ as('app', q{SELECT jobsched.create_job('clocks', command => 'SELECT 1')});
 my $year = psql('SELECT extract(year FROM jobsched_internal.clock_now()) + 1');
 my $twice = psql(qq{SELECT max(h) FROM generate_series('$year-01-01Z'::timestamptz, '$year-12-01Z', '1 h') h,
 	LATERAL (SELECT h AT TIME ZONE 'America/New_York' - (h - interval '1 h') AT TIME ZONE 'America/New_York' AS d) s WHERE d = '0'});
+as('app', q{SELECT jobsched.resume_job('paused')});
 set_clock($node, $db, "$year-11-20 00:00+00");
 wait_drained($node, $db);
 psql(qq{SELECT made_up('clocks', 'succeeded', jobsched_internal.clock_now() - ('$twice'::timestamptz + n * interval '1 h'), '0') FROM generate_series(-30, 30) n});
