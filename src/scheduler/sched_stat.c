@@ -9,8 +9,8 @@
  *							  (48 bytes a run)	  (a chunk of each job: stat.c)
  *
  * An end is noted in an array, twice, for its job and for its role (whose total is kept
- * as if it were of a job, store_stat.h), and that is all that a run costs.  Once a second at most
- * the array becomes a batch: it is sorted by job and minute, added up, and written, so
+ * as if it were of a job, store_stat.h), and that is all that a run costs.  Once a second
+ * at most the array becomes a batch: it is sorted by job and minute, added up, and written, so
  * many jobs in a step.  The next batch begins when fifty times as long has passed as
  * this one took, but half a minute at most: so statistics take a fiftieth of the
  * scheduler's time, however many jobs there are.  If more comes than that, a step writes
@@ -127,6 +127,9 @@ static int64 batch_took = 0;	/* real time */
 static TimestampTz next_batch = 0;	/* by the real clock */
 
 static TimestampTz mark = DT_NOEND;
+static TimestampTz mark_held_until = 0; /* somebody held its row: not before
+										 * this, by the real clock; 0: nobody
+										 * did */
 static TimestampTz last_minute = DT_NOBEGIN;	/* the latest that was written */
 
 static bool resets_noted = true;
@@ -330,8 +333,13 @@ static void
 move_mark(TimestampTz to)
 {
 	to = js_stat_begin_of(to, JS_STAT_MINUTE);
-	if (to <= mark || !js_stat_mark_write(to))
+	if (to <= mark)
 		return;
+	if (!js_stat_mark_write(to))
+	{
+		mark_held_until = GetCurrentTimestamp() + PAUSE_US;
+		return;
+	}
 	mark = to;
 	js_stat_resets_forget(mark);
 }
@@ -488,7 +496,8 @@ sched_stats_deadline(void)
 {
 	if (in_batch() || resets_wait())
 		return 0;
-	return Min(heard.count > 0 ? next_batch : DT_NOEND, tidy_deadline());
+	return Min(Min(heard.count > 0 ? next_batch : DT_NOEND, tidy_deadline()),
+			   mark_held_until != 0 ? mark_held_until : DT_NOEND);
 }
 
 /*
@@ -498,7 +507,7 @@ sched_stats_deadline(void)
 static TimestampTz
 mark_due(void)
 {
-	if (last_minute < mark || heard.count > 0 || in_batch())
+	if (last_minute < mark || heard.count > 0 || in_batch() || mark_held_until != 0)
 		return DT_NOEND;
 	return last_minute + USECS_PER_MINUTE + SLACK;
 }
@@ -510,6 +519,15 @@ sched_stats_clock_deadline(void)
 	return tidy_position.job_id == 0 ? Min(mark_due(), tidied_at + TIDY_US) : mark_due();
 }
 
+/* It is tried again. */
+static bool
+mark_was_held(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return mark_held_until != 0 && (now >= mark_held_until || mark_held_until - now > PAUSE_US);
+}
+
 static bool
 mark_is_due(TimestampTz now)
 {
@@ -519,7 +537,7 @@ mark_is_due(TimestampTz now)
 bool
 sched_stats_due(TimestampTz now)
 {
-	return resets_wait() || batch_is_due() || mark_is_due(now) || tidy_is_due(now);
+	return resets_wait() || batch_is_due() || mark_was_held() || mark_is_due(now) || tidy_is_due(now);
 }
 
 void
@@ -529,6 +547,8 @@ sched_stats_write(TimestampTz now)
 		serve_resets();
 	if (batch_is_due())
 		serve_batch(now);
+	if (mark_was_held())
+		mark_held_until = 0;
 	if (mark_is_due(now))
 		move_mark(now - SLACK);
 	if (tidy_is_due(now))
