@@ -19,7 +19,7 @@ OBJS = $(filter-out $(CURL_OBJS),$(patsubst %.c,%.o,$(call sources,*.c */*.c)))
 SQL_PIECES = $(sort $(wildcard $(srcdir)/src/sql/*.sql))
 DATA_built = sql/jobsched--$(EXTVERSION).sql
 
-REGRESS = install schedule jobs parameters keep run after children batches steps undo procedures events cancel retry callbacks slots idempotency pace limits secrets hooks http_request triggers context privileges views error_patterns
+REGRESS = install schedule jobs parameters keep run after children batches steps undo procedures events cancel retry callbacks slots idempotency pace limits secrets hooks http_request triggers context statistics privileges views error_patterns
 REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_instance \
 	--temp-config=$(srcdir)/test/test.conf --use-existing
 ISOLATION = same_key same_secret visibility event_order

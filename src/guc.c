@@ -35,6 +35,7 @@ int			js_guc_cancel_grace = 5 * 1000;
 int			js_guc_shutdown_grace = 0;
 int			js_guc_history_retention = 7 * 24 * 3600;
 int			js_guc_failure_retention = 30 * 24 * 3600;
+int			js_guc_stats_retention = 400 * 24 * 3600;
 char	   *js_guc_traceparent = NULL;
 int			js_guc_spare_workers = 2;
 int			js_guc_max_queue_memory = 256 * 1024;
@@ -199,6 +200,11 @@ define_history_settings(void)
 							"How long runs that did not succeed are kept, at least.",
 							NULL,
 							&js_guc_failure_retention, 30 * 24 * 3600, 60, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.stats_retention",
+							"How long statistics are kept, at least.",
+							"By hour for 30 days, then by day.",
+							&js_guc_stats_retention, 400 * 24 * 3600, 3600, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.max_result_size",
 							"The largest result that is kept with a run.",

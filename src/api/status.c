@@ -13,6 +13,7 @@
 #include "access/xlog.h"
 #include "api/access.h"
 #include "api/alert_health.h"
+#include "api/status.h"
 #include "cron/cron.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -212,26 +213,8 @@ jobsched_flights(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* What is known of this database's scheduler, copied. */
-typedef struct SchedulerStatus
-{
-	bool		known;
-	int			pid;
-	TimestampTz started_at;
-	TimestampTz last_active_at;
-	bool		enabled;
-	int64		ready;
-	int64		asleep_jobs;
-	int64		invalid_jobs;
-	int			failures;		/* ends in a row */
-	char		last_error[JS_ERROR_TEXT];
-	TimestampTz last_error_at;
-	int			launcher_pid;
-	int			workers;		/* of all databases */
-} SchedulerStatus;
-
-static void
-copy_scheduler(SchedulerStatus *status)
+void
+js_scheduler_copy(SchedulerStatus *status)
 {
 	JsDatabase *db = js_database_find(MyDatabaseId);
 
@@ -252,6 +235,9 @@ copy_scheduler(SchedulerStatus *status)
 		status->ready = db->ready;
 		status->asleep_jobs = db->asleep_jobs;
 		status->invalid_jobs = db->invalid_jobs;
+		status->queues_partial = db->queues_partial;
+		status->queues_count = db->queues_count;
+		memcpy(status->queues, db->queues, db->queues_count * sizeof(JsQueueShown));
 		memcpy(status->last_error, db->last_error, JS_ERROR_TEXT);
 		status->last_error_at = db->last_error_at;
 		SpinLockRelease(&db->mutex);
@@ -266,7 +252,7 @@ jobsched_scheduler(PG_FUNCTION_ARGS)
 	ResultRow	row = {0};
 	TupleDesc	desc;
 
-	copy_scheduler(&status);
+	js_scheduler_copy(&status);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "scheduler() has been declared wrongly");
 	add(&row, Int32GetDatum(status.pid), status.pid == 0);
@@ -524,10 +510,16 @@ is_enabled_here(const SchedulerStatus *status)
 	return enabled;
 }
 
+bool
+js_scheduler_is_enabled(const SchedulerStatus *status)
+{
+	return js->enabled && is_enabled_here(status);
+}
+
 static void
 check_enabled(FunctionCallInfo fcinfo, const SchedulerStatus *status)
 {
-	bool		on = js->enabled && is_enabled_here(status);
+	bool		on = js_scheduler_is_enabled(status);
 
 	report(fcinfo, "enabled", on ? "ok" : "warning", on ? "on" : "off",
 		   on ? NULL : "jobsched.enabled is off: no run starts");
@@ -560,7 +552,7 @@ jobsched_health(PG_FUNCTION_ARGS)
 	SchedulerStatus status;
 
 	InitMaterializedSRF(fcinfo, 0);
-	copy_scheduler(&status);
+	js_scheduler_copy(&status);
 	check_processes(fcinfo, &status);
 	check_enabled(fcinfo, &status);
 	check_processing(fcinfo);

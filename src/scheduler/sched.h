@@ -165,6 +165,12 @@ typedef struct OwnerEntry
 	FairQueue	ready;			/* RunEntry.item */
 	int			ready_count;
 	int			assigned;		/* runs that are with a worker */
+	int			future;			/* others, by their state */
+	int			limited;
+	int			behind;
+	int			after_others;
+	int			parents;
+	int			runs;			/* all that are in memory */
 	int			workers;		/* seats, including starting ones */
 	int32		mean_us;		/* of recent run times; 0 unknown */
 	int			start_failures; /* in a row */
@@ -266,6 +272,7 @@ struct RunEntry
 	Oid			brought_by;		/* whose is what it executes instead of what
 								 * its job does; InvalidOid: it does not */
 	bool		of_slot;		/* the schedule has made it */
+	uint8		source;			/* JsRunSource */
 	bool		backfill;		/* does not count as live; */
 	bool		callback;		/* nor does one that calls a function of its
 								 * own */
@@ -451,6 +458,9 @@ extern int64 sched_job_count(void);
 extern void sched_runs_each(void (*visit) (RunEntry *run));
 extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), TimestampTz now);
 
+/* sched_show.c */
+extern int	sched_queues_show(JsQueueShown *queues);
+
 /* sched_place.c */
 extern void sched_run_forget(RunEntry *run);
 extern void sched_run_place(RunEntry *run, RunEntryState state);
@@ -470,6 +480,7 @@ extern void sched_wake_limited(TimestampTz now);
 /* sched_news.c */
 extern void sched_load_all(TimestampTz now);
 extern void sched_sweep(TimestampTz now);
+extern bool sched_reading_runs(void);
 extern bool sched_reading(void);
 extern void sched_read_on(TimestampTz now);
 extern bool sched_news_waiting(void);
@@ -878,6 +889,15 @@ extern void sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done);
 extern void sched_tally_write(void);
 extern void sched_tally_recover(void);
 extern void sched_tally_recover_woken(void);
+
+/* sched_stat.c */
+extern void sched_stats_note(const RunEntry *run, const JobEntry *job, const JsDone *done);
+extern void sched_stats_note_resets(void);
+extern bool sched_stats_due(TimestampTz now);
+extern void sched_stats_write(TimestampTz now);
+extern void sched_stats_recover(TimestampTz now);
+extern TimestampTz sched_stats_deadline(void);
+extern TimestampTz sched_stats_clock_deadline(void);
 
 /* hooks (sched_hook.c) */
 extern TimestampTz sched_hooks_deadline(void);

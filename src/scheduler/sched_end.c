@@ -366,6 +366,7 @@ record_slots(JobEntry *job, JsStatus status, const char *reason,
 	outcome.finished_at = now;
 	js_history_insert(&run, &outcome);
 	done = done_of(run.run_id, &outcome);
+	done.slots = Max(count, 1);
 	sched_run_ended(NULL, job, &done);
 }
 

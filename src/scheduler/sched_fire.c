@@ -129,6 +129,7 @@ insert_run(const Firing *firing, const DueJob *due, TimestampTz slot, int32 miss
 	entry = sched_run_make(run.run_id, job);
 	entry->run_at = run.run_at;
 	entry->of_slot = true;
+	entry->source = run.source;
 	sched_limits_attach(entry, due->keys);
 	sched_run_wait(entry, firing->now);
 }

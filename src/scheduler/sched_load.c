@@ -379,6 +379,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->lost = row->lost;
 	run->of_slot = row->source == JS_SOURCE_SCHEDULE || row->source == JS_SOURCE_STARTUP;
 	run->backfill = row->source == JS_SOURCE_BACKFILL;
+	run->source = row->source;
 	run->callback = row->handler != NULL;
 	run->maps = sched_row_maps(row, job);
 	run->own_request = row->sends_request;

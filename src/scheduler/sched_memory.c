@@ -387,6 +387,7 @@ sched_run_make(int64 run_id, JobEntry *job)
 	run->run_id = run_id;
 	run->job = job;
 	run->owner = sched_owner(job->owner, job->http);
+	run->owner->runs++;
 	run->state = RUN_HELD;
 	run->seat = -1;
 	run->item.age = run_id;
@@ -448,7 +449,9 @@ void
 sched_run_follow(RunEntry *run)
 {
 	*sched_run_account(run) -= run->cost;
+	run->owner->runs--;
 	run->owner = sched_owner(run->job->owner, sched_run_is_http(run));
+	run->owner->runs++;
 	*sched_run_account(run) += run->cost;
 }
 
@@ -462,6 +465,7 @@ sched_run_free(RunEntry *run)
 	JobEntry   *job = run->job;
 
 	*sched_run_account(run) -= run->cost;
+	run->owner->runs--;
 	sched_batch_forget(run);
 	dlist_delete(&run->job_node);
 	runhash_delete(runs, run->run_id);

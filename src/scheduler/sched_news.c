@@ -200,6 +200,13 @@ read_unread(OwnerEntry *owner, TimestampTz now)
 		owner->unread_from = Min(owner->unread_from, next);
 }
 
+/* Whether there are runs to be read, of whomever. */
+bool
+sched_reading_runs(void)
+{
+	return readers[RUNS].down > 0 || readers[RUNS].up > 0 || readers[RUNS].again;
+}
+
 /* Whether there is more to be read. */
 bool
 sched_reading(void)
@@ -255,6 +262,7 @@ sched_sweep(TimestampTz now)
 	sched_load_limits();
 	sched_limits_sweep(now);
 	sched_hooks_sweep(now);
+	sched_stats_note_resets();
 	sched_alerts_sweep();
 }
 
@@ -324,10 +332,13 @@ sched_load_news(TimestampTz now)
 		sched_alerts_note();
 		load_jobs();
 		ask_for_all();
+		sched_stats_note_resets();
 	}
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_PROCESSING)
 			load_stopped();
+		else if (news[i].kind == JS_NEWS_RESETS)
+			sched_stats_note_resets();
 	for (int i = 0; i < count; i++)
 		if (news[i].kind == JS_NEWS_JOBS)
 			js_jobs_visit(news[i].first, news[i].last, sched_load_job, NULL);

@@ -82,6 +82,7 @@ leave_place(RunEntry *run, RunEntryState next)
 	{
 		case RUN_FUTURE:
 			pairingheap_remove(sched.future, &run->item.node);
+			run->owner->future--;
 			break;
 		case RUN_READY:
 			(void) sched_fair_remove(&run->item, next == RUN_ASSIGNED);
@@ -90,9 +91,11 @@ leave_place(RunEntry *run, RunEntryState next)
 			break;
 		case RUN_LIMITED:
 			sched_limits_unwait(run);
+			run->owner->limited--;
 			break;
 		case RUN_BEHIND:
 			pairingheap_remove(run->job->behind, &run->item.node);
+			run->owner->behind--;
 			break;
 		case RUN_ASSIGNED:
 			run->owner->assigned--;
@@ -100,9 +103,12 @@ leave_place(RunEntry *run, RunEntryState next)
 			break;
 		case RUN_PARENT:
 			sched_deadline_leave(run);
+			run->owner->parents--;
+			break;
+		case RUN_WAITING:
+			run->owner->after_others--;
 			break;
 		case RUN_HELD:
-		case RUN_WAITING:
 			break;
 	}
 }
@@ -114,6 +120,7 @@ enter_place(RunEntry *run)
 	{
 		case RUN_FUTURE:
 			pairingheap_add(sched.future, &run->item.node);
+			run->owner->future++;
 			break;
 		case RUN_READY:
 			sched_fair_add(&run->owner->ready, &run->item, sched_limits_turn(run->limits),
@@ -123,9 +130,11 @@ enter_place(RunEntry *run)
 			break;
 		case RUN_LIMITED:
 			sched_limits_wait(run);
+			run->owner->limited++;
 			break;
 		case RUN_BEHIND:
 			add_behind(run);
+			run->owner->behind++;
 			break;
 		case RUN_ASSIGNED:
 			run->owner->assigned++;
@@ -133,9 +142,12 @@ enter_place(RunEntry *run)
 			break;
 		case RUN_PARENT:
 			sched_deadline_enter(run);
+			run->owner->parents++;
+			break;
+		case RUN_WAITING:
+			run->owner->after_others++;
 			break;
 		case RUN_HELD:
-		case RUN_WAITING:
 			break;
 	}
 }

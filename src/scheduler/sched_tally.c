@@ -143,6 +143,8 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 
 	sched_after_tell(done->run_id, done->status, done->finished_at);
 	sched_children_tell(done->run_id);
+	if (added)
+		sched_stats_note(run, job, done);
 	if (added && sched_alert_may_concern(job))
 		sched_alert_ended(job, run, done);
 	if (run != NULL)

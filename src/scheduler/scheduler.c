@@ -14,6 +14,7 @@
  *		see to runs that wait for runs		sched_upstream.c
  *		see to runs that wait for events	sched_await.c
  *		tally outcomes in the jobs' states	sched_tally.c
+ *		add them up in statistics			sched_stat.c
  *		turn due slots into runs			sched_fire.c
  *		run jobs that come after jobs		sched_successor.c
  *		deal and claim ready runs			sched_dispatch.c, sched_plan.c
@@ -257,7 +258,7 @@ step_needed(bool dead, TimestampTz now)
 		sched_event_due() <= now || sched_await_expires_now() || sched_limits_changed() ||
 		sched_limits_have_room(now) || sched_owners_wait() ||
 		sched_can_assign() || must_give_up_claims() || tally_is_due() || sched_keys_expire_now() ||
-		sched_hooks_wait() || sched_alerts_wait(now) ||
+		sched_hooks_wait() || sched_alerts_wait(now) || sched_stats_due(now) ||
 		sched_settle_deadline() <= GetCurrentTimestamp() ||
 		sched_successors_deadline() <= GetCurrentTimestamp();
 }
@@ -296,6 +297,8 @@ step_in_transaction(bool dead, TimestampTz now)
 		report_skips(now);
 		sched_tally_write();
 	}
+	if (sched_stats_due(now))
+		sched_stats_write(now);
 	sched_ripen(now);
 	if (clock_was_set_back(now))
 	{
@@ -339,8 +342,13 @@ static void
 publish_status(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	JsQueueShown queues[JS_QUEUES_SHOWN];
+	int			count = sched_queues_show(queues);
 
 	SpinLockAcquire(&sched.db->mutex);
+	sched.db->queues_partial = sched_reading_runs();
+	sched.db->queues_count = count;
+	memcpy(sched.db->queues, queues, count * sizeof(JsQueueShown));
 	sched.db->last_active_at = now;
 	sched.db->enabled = sched.enabled_here && js->enabled;
 	sched.db->ready = sched.ready_count;
@@ -429,6 +437,8 @@ ms_to_sleep(void)
 	ms = real_ms_until(sched_await_deadline(), ms);
 	ms = real_ms_until(sched_hooks_deadline(), ms);
 	ms = real_ms_until(sched_alerts_deadline(), ms);
+	ms = real_ms_until(sched_stats_deadline(), ms);
+	ms = js_clock_ms_until(sched_stats_clock_deadline(), ms);
 	if (!sched_may_end())
 		ms = real_ms_until(sched.busy_until, ms);
 	if (sched.tallies_since != 0)
@@ -473,6 +483,7 @@ start(void)
 	look_for_prepared();
 	sched_rings_load();
 	sched_load_all(now);
+	sched_stats_recover(now);
 	set_enabled();
 	sched_adopt_seats();
 	sched_open_limits();
@@ -556,6 +567,7 @@ jobsched_scheduler_main(Datum arg)
 	sched.careful = sched.db->failures > 0;
 	SpinLockAcquire(&sched.db->mutex);
 	sched.db->started_at = GetCurrentTimestamp();
+	sched.db->queues_count = 0;
 	SpinLockRelease(&sched.db->mutex);
 	js_process_fix_settings(JS_TYPE_SCHEDULER);
 	sched_commit_asynchronously();

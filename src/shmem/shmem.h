@@ -45,7 +45,8 @@ typedef enum JsNewsKind
 	JS_NEWS_EVENTS,				/* events first..last were sent */
 	JS_NEWS_PROCESSING,			/* stop_processing() or start_processing() */
 	JS_NEWS_LIMITS,				/* queues or limits were defined anew */
-	JS_NEWS_ALERTS				/* alerts were */
+	JS_NEWS_ALERTS,				/* alerts were */
+	JS_NEWS_RESETS				/* statistics are to begin anew */
 } JsNewsKind;
 
 typedef struct JsNews
@@ -56,6 +57,24 @@ typedef struct JsNews
 } JsNews;
 
 #define JS_LEFT_NOTHING 1024
+
+/* What a role has in the queue, as its scheduler knows it; both kinds of its work. */
+#define JS_QUEUES_SHOWN 64
+
+typedef struct JsQueueShown
+{
+	Oid			owner;			/* InvalidOid: of all others */
+	bool		http;
+	bool		partial;		/* more is in the table only */
+	int64		running;
+	int64		ready;			/* they wait for a worker only */
+	int64		limited;		/* for their limits */
+	int64		behind;			/* for other runs of their job */
+	int64		held;			/* their job is paused */
+	int64		future;			/* for their time */
+	int64		after_others;	/* for other runs, or events */
+	int64		parents;		/* for their children */
+} JsQueueShown;
 
 typedef struct JsDatabase
 {
@@ -88,6 +107,9 @@ typedef struct JsDatabase
 	int64		ready;
 	int64		asleep_jobs;
 	int64		invalid_jobs;
+	bool		queues_partial; /* runs are still being read */
+	int			queues_count;
+	JsQueueShown queues[JS_QUEUES_SHOWN];
 	TimestampTz last_error_at;
 	char		last_error[JS_ERROR_TEXT];
 
@@ -174,6 +196,8 @@ typedef struct JsDone
 	bool		waits;			/* the run has been executed, and waits for
 								 * its children, or has done so; */
 	bool		has_steps;		/* they are steps */
+	int32		slots;			/* it is none, but stands for so many slots;
+								 * 0: it is a run */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:
 								 * it has ended */
 	bool		awaits;			/* when an event has come, or its time is

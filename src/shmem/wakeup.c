@@ -154,6 +154,12 @@ js_wakeup_alerts(void)
 }
 
 void
+js_wakeup_resets(void)
+{
+	add_note(JS_NEWS_RESETS, 0);
+}
+
+void
 js_wakeup_everything(void)
 {
 	note_overflow = true;

@@ -18,6 +18,7 @@ extern void js_wakeup_event(int64 event_id);
 extern void js_wakeup_processing(void);
 extern void js_wakeup_limits(void);
 extern void js_wakeup_alerts(void);
+extern void js_wakeup_resets(void);
 extern void js_wakeup_everything(void);
 extern void js_wakeup_start(void);
 extern void js_wakeup_unhold(void);

@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "store/catalog.h"
@@ -26,6 +27,7 @@
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 static void
@@ -236,6 +238,67 @@ js_catalog_last_ended(int64 job_id, JsEnded *ended)
 	}
 	SPI_finish();
 	return count;
+}
+
+#define FETCH_ROWS 1000
+
+static void
+ended_row(uint64 i, JsEndedRow *row)
+{
+	row->run_id = result_int64(i, 1);
+	row->job_id = result_int64(i, 2);
+	row->status = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3);
+	row->source = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4);
+	row->attempt = (int32) result_int64(i, 5);
+	row->slots = (int32) result_int64(i, 6);
+	row->waited = result_bool(i, 7);
+	row->run_at = result_timestamp(i, 8);
+	row->started_at = result_timestamp(i, 9);
+	row->finished_at = result_timestamp(i, 10);
+	row->owner = (Oid) result_int64(i, 11);
+}
+
+/*
+ * What has ended since an instant, as it counts for jobs, see js_catalog_last_ended();
+ * some rows at a time, however many there are.
+ */
+void
+js_catalog_visit_ended(TimestampTz since, JsEndedRowVisitor visit, void *arg)
+{
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value = TimestampTzGetDatum(since);
+	Portal		portal;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());	/* what the queue has no more
+												 * is there */
+	SPI_connect();
+	portal = SPI_cursor_open_with_args(NULL,
+									   "SELECT run_id, job_id, status, source, attempt::pg_catalog.int8,"
+									   " CASE WHEN started_at IS NULL AND reason OPERATOR(pg_catalog.=) ANY (ARRAY['misfire', 'overlap', 'queue_full'])"
+									   " THEN GREATEST(missed_count, 1) ELSE 0 END::pg_catalog.int8,"
+									   " wait_for IS NOT NULL, run_at, started_at, finished_at, owner::pg_catalog.int8"
+									   " FROM " JS_SCHEMA ".history"
+									   " WHERE finished_at OPERATOR(pg_catalog.>=) $1"
+									   " AND handler IS NULL AND source OPERATOR(pg_catalog.<>) 'batch'"
+									   " AND (reason IS NULL OR reason OPERATOR(pg_catalog.<>) ALL"
+									   " (ARRAY['replaced', 'debounced', 'unsendable', 'carried_over']) OR started_at IS NOT NULL)",
+									   1, &type, &value, NULL, true, 0);
+	do
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			JsEndedRow	row;
+
+			ended_row(i, &row);
+			visit(&row, arg);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed > 0);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	PopActiveSnapshot();
 }
 
 /* Empties a segment: records, messages, responses and, where there are, attempts. */

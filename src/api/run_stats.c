@@ -1,0 +1,485 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_stats.c
+ *		run_stats(), view job_stats and stat_reset(): what runs added up to.
+ *
+ * Rows of stat are read by index, a job's in order of time, and added up as they come:
+ * so a bucket of a job is complete when a later one begins, and no more than one is in
+ * memory.  History is not looked at.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/access.h"
+#include "api/stat_values.h"
+#include "api/schedule_sql.h"
+#include "base/interval.h"
+#include "compat.h"
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "shmem/clock.h"
+#include "shmem/wakeup.h"
+#include "store/store_stat.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(jobsched_run_stats);
+PG_FUNCTION_INFO_V1(jobsched_job_stats);
+PG_FUNCTION_INFO_V1(jobsched_stat_reset);
+
+/* ------------------------------------------------------------------------
+ * Buckets
+ * ------------------------------------------------------------------------
+ */
+
+/* Nothing is kept of shorter spans for long. */
+#define LEAST_BUCKET (10 * USECS_PER_MINUTE)
+
+/* Days and weeks are counted from here, in local time: a Monday, 2000-01-03. */
+#define FIRST_MONDAY (2 * USECS_PER_DAY)
+
+typedef struct Buckets
+{
+	bool		whole;			/* there is one, from start on */
+	int32		months;			/* or else */
+	int64		width;			/* microseconds */
+	pg_tz	   *zone;
+	TimestampTz start;			/* of the one that is being filled */
+	TimestampTz end;
+} Buckets;
+
+pg_noreturn static void
+refuse_bucket(const Interval *bucket)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid bucket: \"%s\"", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(bucket)))),
+			 errhint("It is at least 10 minutes; or some months, with nothing else.")));
+}
+
+static void
+read_bucket(const Interval *bucket, Buckets *buckets)
+{
+	buckets->months = bucket->month;
+	if (bucket->month == 0)
+		buckets->width = js_interval_us("bucket", bucket);
+	if (bucket->month != 0 ?
+		bucket->month < 0 || bucket->month > 12000 || bucket->day != 0 || bucket->time != 0 :
+		buckets->width < LEAST_BUCKET)
+		refuse_bucket(bucket);
+}
+
+/* An instant as a clock on the wall shows it. */
+static Timestamp
+to_local(TimestampTz at, pg_tz *zone)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			tz;
+	Timestamp	local;
+
+	if (timestamp2tm(at, &tz, &tm, &fsec, NULL, zone) != 0 || tm2timestamp(&tm, fsec, NULL, &local) != 0)
+		return at;
+	return local;
+}
+
+static TimestampTz
+from_local(Timestamp local, pg_tz *zone)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			tz;
+	TimestampTz at;
+
+	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return local;
+	tz = DetermineTimeZoneOffset(&tm, zone);
+	return tm2timestamp(&tm, fsec, &tz, &at) != 0 ? local : at;
+}
+
+static int64
+floor_to(int64 value, int64 width)
+{
+	int64		beyond = value % width;
+
+	return value - (beyond < 0 ? beyond + width : beyond);
+}
+
+static Timestamp
+month_begin(int64 month)
+{
+	struct pg_tm tm = {0};
+	Timestamp	local = 0;
+
+	tm.tm_year = (int) (month / 12);
+	tm.tm_mon = (int) (month % 12) + 1;
+	tm.tm_mday = 1;
+	(void) tm2timestamp(&tm, 0, NULL, &local);
+	return local;
+}
+
+static int64
+month_of(Timestamp local)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return 0;
+	return tm.tm_year * INT64CONST(12) + tm.tm_mon - 1;
+}
+
+/*
+ * Clocks may be set within a bucket, and then an instant before its end may belong to the
+ * next one: the hour before they are set back has the same local time as the one after.
+ * So what comes after it is looked at once more.
+ */
+static void
+find_bucket(Buckets *buckets, TimestampTz at)
+{
+	Timestamp	local = to_local(at, buckets->zone);
+	Timestamp	begin;
+	Timestamp	end;
+
+	if (buckets->months != 0)
+	{
+		int64		month = floor_to(month_of(local), buckets->months);
+
+		begin = month_begin(month);
+		end = month_begin(month + buckets->months);
+	}
+	else
+	{
+		begin = floor_to(local - FIRST_MONDAY, buckets->width) + FIRST_MONDAY;
+		end = begin + buckets->width;
+	}
+	buckets->start = from_local(begin, buckets->zone);
+	buckets->end = from_local(end, buckets->zone);
+	if (buckets->end - at != end - local)
+		buckets->end = at + 1;
+}
+
+/* Whether it is another one than that which is being filled.  An hour that comes twice is one. */
+static bool
+moves_on(Buckets *buckets, TimestampTz at)
+{
+	TimestampTz start = buckets->start;
+
+	if (buckets->whole || (at >= buckets->start && at < buckets->end))
+		return false;
+	find_bucket(buckets, at);
+	return buckets->start != start;
+}
+
+/* ------------------------------------------------------------------------
+ * run_stats()
+ * ------------------------------------------------------------------------
+ */
+
+enum StatsColumn
+{
+	STATS_BUCKET, STATS_JOB_NAME, STATS_RUNS, STATS_SUCCEEDED, STATS_FAILED, STATS_TIMED_OUT,
+	STATS_CANCELLED, STATS_LOST, STATS_SKIPPED, STATS_MISSED, STATS_RETRIES, STATS_MEAN,
+	STATS_P50, STATS_P95, STATS_P99, STATS_MAX, STATS_DELAY_P95, STATS_COLUMNS
+};
+
+typedef struct RunStats
+{
+	ReturnSetInfo *result;
+	JsStatReader reader;
+	TimestampTz from;
+	TimestampTz to;
+	Jsonb	   *metadata;		/* NULL: whatever it is */
+	Buckets		buckets;
+	const char *job_name;
+	bool		is_empty;
+	JsStat		sum;
+} RunStats;
+
+static void
+put_bucket(RunStats *stats)
+{
+	const JsStat *sum = &stats->sum;
+	Datum		values[STATS_COLUMNS];
+	bool		nulls[STATS_COLUMNS] = {false};
+
+	values[STATS_BUCKET] = TimestampTzGetDatum(stats->buckets.start);
+	values[STATS_JOB_NAME] = CStringGetTextDatum(stats->job_name);
+	js_stat_put_count(js_histogram_total(&sum->durations), &values[STATS_RUNS]);
+	js_stat_put_count(js_stat_of_status(sum, JS_SUCCEEDED), &values[STATS_SUCCEEDED]);
+	js_stat_put_count(js_stat_of_status(sum, JS_FAILED), &values[STATS_FAILED]);
+	js_stat_put_count(js_stat_of_status(sum, JS_TIMED_OUT), &values[STATS_TIMED_OUT]);
+	js_stat_put_count(js_stat_of_status(sum, JS_CANCELLED), &values[STATS_CANCELLED]);
+	js_stat_put_count(js_stat_of_status(sum, JS_LOST), &values[STATS_LOST]);
+	js_stat_put_count(sum->skipped, &values[STATS_SKIPPED]);
+	js_stat_put_count(sum->missed, &values[STATS_MISSED]);
+	js_stat_put_count(sum->retries, &values[STATS_RETRIES]);
+	js_stat_put_durations(&sum->durations, &values[STATS_MEAN], &nulls[STATS_MEAN]);
+	js_stat_put_p95(&sum->delays, &values[STATS_DELAY_P95], &nulls[STATS_DELAY_P95]);
+	tuplestore_putvalues(stats->result->setResult, stats->result->setDesc, values, nulls);
+}
+
+static void
+end_bucket(RunStats *stats)
+{
+	if (stats->is_empty)
+		return;
+	put_bucket(stats);
+	memset(&stats->sum, 0, sizeof(JsStat));
+	stats->is_empty = true;
+}
+
+static void
+add_entry(const JsStatEntry *entry, void *arg)
+{
+	RunStats   *stats = arg;
+	Buckets		next = stats->buckets;
+
+	if (moves_on(&next, entry->start))
+		end_bucket(stats);
+	stats->buckets = next;
+	js_stat_add_encoded(&stats->sum, entry->bytes, entry->size);
+	stats->is_empty = false;
+}
+
+static bool
+has_metadata(int64 job_id, Jsonb *metadata)
+{
+	JsJob		job;
+
+	return metadata == NULL ||
+		(js_job_read(job_id, &job) && job.metadata != NULL &&
+		 DatumGetBool(DirectFunctionCall2(jsonb_contains, JsonbPGetDatum(job.metadata), JsonbPGetDatum(metadata))));
+}
+
+/* Steps are in the run of their job. */
+static void
+add_job(const JsJob *head, void *arg)
+{
+	RunStats   *stats = arg;
+
+	if (head->workflow_id != 0 || !js_may_see(head->owner) || !has_metadata(head->job_id, stats->metadata))
+		return;
+	stats->job_name = head->name;
+	if (!stats->buckets.whole)
+		stats->buckets.start = stats->buckets.end = 0;
+	js_stat_visit(&stats->reader, head->job_id, stats->from, stats->to, add_entry, stats);
+	end_bucket(stats);
+}
+
+static void
+add_named(const char *name, RunStats *stats)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, js_jobs_named(name))
+	{
+		const JsJob *head = lfirst(lc);
+
+		found |= js_may_see(head->owner);
+		add_job(head, stats);
+	}
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\" does not exist", name)));
+}
+
+static pg_tz *
+zone_argument(FunctionCallInfo fcinfo, int n)
+{
+	char	   *name;
+	pg_tz	   *zone;
+
+	if (PG_ARGISNULL(n))
+		return session_timezone;
+	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	zone = js_timezone_lookup(name);
+	if (zone == NULL)
+		js_timezone_refuse(name);
+	return zone;
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, RunStats *stats)
+{
+	stats->from = PG_ARGISNULL(0) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(0);
+	stats->to = PG_ARGISNULL(1) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(1);
+	stats->buckets.whole = PG_ARGISNULL(2);
+	stats->buckets.start = stats->from;
+	if (!stats->buckets.whole)
+		read_bucket(PG_GETARG_INTERVAL_P(2), &stats->buckets);
+	stats->metadata = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
+	stats->buckets.zone = zone_argument(fcinfo, 5);
+	stats->is_empty = true;
+}
+
+/* "from", "to", bucket, job, metadata, timezone */
+Datum
+jobsched_run_stats(PG_FUNCTION_ARGS)
+{
+	RunStats   *stats = palloc0(sizeof(RunStats));
+
+	InitMaterializedSRF(fcinfo, 0);
+	stats->result = (ReturnSetInfo *) fcinfo->resultinfo;
+	read_arguments(fcinfo, stats);
+	js_stat_reader_open(&stats->reader);
+	if (PG_ARGISNULL(3))
+		js_jobs_visit_all(add_job, stats);
+	else
+		add_named(text_to_cstring(PG_GETARG_TEXT_PP(3)), stats);
+	js_stat_reader_close(&stats->reader);
+	return (Datum) 0;
+}
+
+/* ------------------------------------------------------------------------
+ * View job_stats
+ * ------------------------------------------------------------------------
+ */
+
+enum JobStatsColumn
+{
+	JOB_PERIOD, JOB_SINCE, JOB_RUNS, JOB_SUCCEEDED, JOB_SUCCESS_RATE, JOB_MEAN, JOB_P50, JOB_P95,
+	JOB_P99, JOB_MAX, JOB_DELAY_P95, JOB_RUNS_BEFORE, JOB_SUCCESS_RATE_BEFORE, JOB_P95_BEFORE,
+	JOB_COLUMNS
+};
+
+typedef struct Period
+{
+	int64		width;
+	JsStatWidth grain;			/* what is kept for twice as long */
+	TimestampTz since;
+	JsStat		now;
+	JsStat		before;
+} Period;
+
+#define PERIODS 3
+
+typedef struct Periods
+{
+	Period		periods[PERIODS];
+} Periods;
+
+static void
+begin_periods(Periods *all, TimestampTz now)
+{
+	static const int64 lengths[PERIODS] = {USECS_PER_HOUR, USECS_PER_DAY, 7 * USECS_PER_DAY};
+
+	for (int i = 0; i < PERIODS; i++)
+	{
+		Period	   *period = &all->periods[i];
+
+		period->width = lengths[i];
+		period->grain = i == 0 ? JS_STAT_TEN_MINUTES : JS_STAT_HOUR;
+		period->since = js_stat_begin_of(now - period->width, period->grain);
+	}
+}
+
+static void
+add_to_periods(const JsStatEntry *entry, void *arg)
+{
+	Periods    *all = arg;
+
+	for (int i = 0; i < PERIODS; i++)
+	{
+		Period	   *period = &all->periods[i];
+
+		if (entry->start >= period->since)
+			js_stat_add_encoded(&period->now, entry->bytes, entry->size);
+		else if (entry->start >= period->since - period->width)
+			js_stat_add_encoded(&period->before, entry->bytes, entry->size);
+	}
+}
+
+static Datum
+interval_of(int64 us)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->day = (int32) (us / USECS_PER_DAY);
+	interval->time = us % USECS_PER_DAY;
+	return IntervalPGetDatum(interval);
+}
+
+static void
+put_period(ReturnSetInfo *result, const Period *period)
+{
+	Datum		values[JOB_COLUMNS];
+	bool		nulls[JOB_COLUMNS] = {false};
+
+	values[JOB_PERIOD] = interval_of(period->width);
+	values[JOB_SINCE] = TimestampTzGetDatum(period->since);
+	js_stat_put_count(js_histogram_total(&period->now.durations), &values[JOB_RUNS]);
+	js_stat_put_count(js_stat_of_status(&period->now, JS_SUCCEEDED), &values[JOB_SUCCEEDED]);
+	js_stat_put_rate(&period->now, &values[JOB_SUCCESS_RATE], &nulls[JOB_SUCCESS_RATE]);
+	js_stat_put_durations(&period->now.durations, &values[JOB_MEAN], &nulls[JOB_MEAN]);
+	js_stat_put_p95(&period->now.delays, &values[JOB_DELAY_P95], &nulls[JOB_DELAY_P95]);
+	js_stat_put_count(js_histogram_total(&period->before.durations), &values[JOB_RUNS_BEFORE]);
+	js_stat_put_rate(&period->before, &values[JOB_SUCCESS_RATE_BEFORE], &nulls[JOB_SUCCESS_RATE_BEFORE]);
+	js_stat_put_p95(&period->before.durations, &values[JOB_P95_BEFORE], &nulls[JOB_P95_BEFORE]);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* job_id */
+Datum
+jobsched_job_stats(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int64		job_id = PG_GETARG_INT64(0);
+	Periods    *all = palloc0(sizeof(Periods));
+	JsStatReader reader;
+	JsJob		head;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!js_job_read_head(job_id, &head) || !js_may_see(head.owner))
+		return (Datum) 0;
+	begin_periods(all, js_clock_now());
+	js_stat_reader_open(&reader);
+	js_stat_visit(&reader, job_id, all->periods[PERIODS - 1].since - all->periods[PERIODS - 1].width, DT_NOEND,
+				  add_to_periods, all);
+	js_stat_reader_close(&reader);
+	for (int i = 0; i < PERIODS; i++)
+		put_period(result, &all->periods[i]);
+	pfree(all);
+	return (Datum) 0;
+}
+
+/* ------------------------------------------------------------------------
+ * stat_reset()
+ * ------------------------------------------------------------------------
+ */
+
+static void
+reset_if_managed(const JsJob *head, void *arg)
+{
+	if (head->dropped_at == DT_NOBEGIN && head->workflow_id == 0 && js_may_manage(head->owner))
+		js_stat_reset_ask(head->job_id, *(const TimestampTz *) arg);
+}
+
+/* job */
+Datum
+jobsched_stat_reset(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = js_clock_now();
+	JsJob		job;
+
+	js_check_may_write("stat_reset()");
+	if (PG_ARGISNULL(0))
+		js_jobs_visit_all(reset_if_managed, &now);
+	else
+	{
+		js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+		js_stat_reset_ask(job.job_id, now);
+	}
+	js_wakeup_resets();
+	PG_RETURN_VOID();
+}
