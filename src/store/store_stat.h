@@ -21,7 +21,7 @@ typedef struct JsStatClock
 } JsStatClock;
 
 extern bool js_stat_write(int64 job_id, TimestampTz minute, const JsStat *stat, const JsStatClock *clock);
-extern bool js_stat_discard(int64 job_id, TimestampTz mark);
+extern bool js_stat_discard(int64 job_id, TimestampTz mark, JsStat *taken);
 extern void js_stat_forget(int64 job_id);
 
 /* Where a visit of all rows has come to. */
