@@ -436,9 +436,9 @@ typedef struct Jobs
 	pg_uuid_t	home;
 	bool		is_home;
 	int64		counts[ACTIVITIES][WORKS];
-	Listed	   *listed;			/* by job_id; */
+	Listed	   *listed;
 	int			count;
-	int			with_total;		/* the first of these have one, */
+	int			with_total;		/* the first of these have one; by job_id */
 	int			room;
 } Jobs;
 
@@ -490,6 +490,12 @@ compare_job(const void *key, const void *listed)
 	int64		y = ((const Listed *) listed)->job_id;
 
 	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+static int
+compare_listed(const void *a, const void *b)
+{
+	return compare_job(&((const Listed *) a)->job_id, b);
 }
 
 static bool
@@ -611,6 +617,8 @@ collect(Jobs *jobs)
 	jobs->context = CurrentMemoryContext;
 	jobs->is_home = js_identity_read(&jobs->home);
 	js_totals_visit_listed(note_total, jobs);
+	if (jobs->count > 1)
+		qsort(jobs->listed, jobs->count, sizeof(Listed), compare_listed);
 	jobs->with_total = jobs->count;
 	js_jobs_visit_all(note_job, jobs);
 	read_jobs(jobs);

@@ -5,10 +5,10 @@
 -- Written by the scheduler (src/scheduler/sched_total.c).
 CREATE TABLE jobsched_internal.stat_total (
 	job_id bigint PRIMARY KEY,
-	listed boolean NOT NULL,
+	listed bigint,	-- the same; NULL: it has no series of its own
 	data bytea NOT NULL
 ) WITH (fillfactor = 70);
-CREATE INDEX stat_total_listed ON jobsched_internal.stat_total (job_id) WHERE listed;
+CREATE INDEX stat_total_listed ON jobsched_internal.stat_total (listed);
 
 -- PostgREST answers a request for this media type with what a function returns that
 -- returns it.

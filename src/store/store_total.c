@@ -82,7 +82,7 @@ total_from_tuple(Relation rel, HeapTuple tuple, JsTotal *total)
 	js_row_get(&row, tuple, rel);
 	memset(total, 0, sizeof(JsTotal));
 	total->job_id = DatumGetInt64(row.values[TOTAL_JOB_ID - 1]);
-	total->listed = DatumGetBool(row.values[TOTAL_LISTED - 1]);
+	total->listed = !row.nulls[TOTAL_LISTED - 1];
 	data = DatumGetByteaPP(row.values[TOTAL_DATA - 1]);
 	js_stat_add_encoded(&total->stat, (uint8 *) VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data));
 }
@@ -107,7 +107,10 @@ write_total(Relation rel, HeapTuple old, const JsTotal *total)
 	js_row_init(&row);
 	if (!HeapTupleIsValid(old))
 		js_row_set(&row, TOTAL_JOB_ID, Int64GetDatum(total->job_id));
-	js_row_set(&row, TOTAL_LISTED, BoolGetDatum(total->listed));
+	if (total->listed)
+		js_row_set(&row, TOTAL_LISTED, Int64GetDatum(total->job_id));
+	else
+		js_row_set_null(&row, TOTAL_LISTED);
 	js_row_set(&row, TOTAL_DATA, total_to_datum(total));
 	if (HeapTupleIsValid(old))
 		js_table_update(rel, old, &row);
@@ -182,7 +185,7 @@ js_total_delete(int64 job_id, bool *listed)
 	if (HeapTupleIsValid(old) && is_free)
 	{
 		js_row_get(&row, old, rel);
-		*listed = DatumGetBool(row.values[TOTAL_LISTED - 1]);
+		*listed = !row.nulls[TOTAL_LISTED - 1];
 		CatalogTupleDelete(rel, &old->t_self);
 	}
 	systable_endscan(scan);
@@ -212,13 +215,15 @@ visit_total(Relation rel, HeapTuple tuple, void *arg)
 	each->visit(&total, each->arg);
 }
 
-/* By an index of these alone: there may be a million others. */
+/* By an index: there may be a million others.  It need not be in order. */
 void
 js_totals_visit_listed(JsTotalVisitor visit, void *arg)
 {
 	TotalVisit	each = {visit, arg};
+	ScanKeyData key;
 
-	js_table_visit("stat_total", "stat_total_listed", 1, PG_INT64_MAX, visit_total, &each);
+	js_scan_int64(&key, TOTAL_LISTED, BTGreaterEqualStrategyNumber, 1);
+	js_table_visit_keys("stat_total", "stat_total_listed", &key, 1, visit_total, &each);
 }
 
 static void
@@ -228,7 +233,7 @@ judge_total(Relation rel, HeapTuple tuple, void *arg)
 	JsRow		row;
 
 	js_row_get(&row, tuple, rel);
-	if (!(*keep) (DatumGetInt64(row.values[TOTAL_JOB_ID - 1]), DatumGetBool(row.values[TOTAL_LISTED - 1])) &&
+	if (!(*keep) (DatumGetInt64(row.values[TOTAL_JOB_ID - 1]), !row.nulls[TOTAL_LISTED - 1]) &&
 		!js_tuple_is_busy(tuple))
 		CatalogTupleDelete(rel, &tuple->t_self);
 }
