@@ -183,7 +183,6 @@ sched_job_forget(JobEntry *job)
 	Assert(dlist_is_empty(&job->runs) && job->tally == NULL && !job->drop_noted);
 	Assert(job->live == 0 && job->waiting == 0);
 	sched_steps_follow(job);
-	sched_total_note_gone(job);
 	if (job->behind != NULL)
 		pairingheap_free(job->behind);
 	sched_job_set_next(job, DT_NOEND);
