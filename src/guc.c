@@ -36,6 +36,7 @@ int			js_guc_shutdown_grace = 0;
 int			js_guc_history_retention = 7 * 24 * 3600;
 int			js_guc_failure_retention = 30 * 24 * 3600;
 int			js_guc_stats_retention = 400 * 24 * 3600;
+int			js_guc_metrics_jobs = 1000;
 char	   *js_guc_traceparent = NULL;
 int			js_guc_spare_workers = 2;
 int			js_guc_max_queue_memory = 256 * 1024;
@@ -206,6 +207,11 @@ define_history_settings(void)
 							"By hour for 30 days, then by day.",
 							&js_guc_stats_retention, 400 * 24 * 3600, 3600, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("jobsched.metrics_jobs",
+							"How many jobs metrics() has series for, at most.",
+							"What the others do is added up.",
+							&js_guc_metrics_jobs, 1000, 0, 100000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("jobsched.max_result_size",
 							"The largest result that is kept with a run.",
 							"A larger one is dropped and the run's log says so.",

@@ -23,6 +23,7 @@ extern int	js_guc_shutdown_grace;	/* ms */
 extern int	js_guc_history_retention;	/* s */
 extern int	js_guc_failure_retention;	/* s */
 extern int	js_guc_stats_retention; /* s */
+extern int	js_guc_metrics_jobs;
 extern char *js_guc_traceparent;
 extern int	js_guc_spare_workers;
 extern int	js_guc_max_queue_memory;	/* kB */

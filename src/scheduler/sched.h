@@ -899,6 +899,18 @@ extern void sched_stats_recover(TimestampTz now);
 extern TimestampTz sched_stats_deadline(void);
 extern TimestampTz sched_stats_clock_deadline(void);
 
+/* sched_total.c */
+struct JsStat;
+extern bool sched_total_add(int64 job_id, const struct JsStat *stat);
+extern void sched_total_subtract(int64 job_id, const struct JsStat *stat);
+extern void sched_totals_flush(void);
+extern void sched_total_reset(int64 job_id);
+extern void sched_total_note_gone(const JobEntry *job);
+extern TimestampTz sched_totals_deadline(void);
+extern bool sched_totals_due(void);
+extern void sched_totals_forget_some(void);
+extern void sched_totals_load(void);
+
 /* hooks (sched_hook.c) */
 extern TimestampTz sched_hooks_deadline(void);
 extern bool sched_hooks_wait(void);

@@ -151,7 +151,10 @@ end_dropped(void)
 		if (!end_waiting_runs(job, &left))
 			sched_note_dropped(job);	/* a later step goes on */
 		else if (dlist_is_empty(&job->runs) && job->tally == NULL && !job->drop_noted)
+		{
+			sched_total_note_gone(job);
 			sched_job_forget(job);
+		}
 	}
 	list_free(jobs);
 	/* Those that have not had their turn come first in the next step. */

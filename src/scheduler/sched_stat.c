@@ -85,6 +85,7 @@
 #include "store/catalog.h"
 #include "store/store_names.h"
 #include "store/store_stat.h"
+#include "store/store_total.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -270,8 +271,13 @@ write_alike(const JsStatEnd *ends, int count, TimestampTz now)
 	memset(&stat, 0, sizeof(stat));
 	for (int i = 0; i < count; i++)
 		js_stat_add_end(&stat, &ends[i]);
-	if (!js_stat_write(ends->job_id, minute, &stat, &clock))
+	if (!sched_total_add(ends->job_id, &stat))
 		return false;
+	if (!js_stat_write(ends->job_id, minute, &stat, &clock))
+	{
+		sched_total_subtract(ends->job_id, &stat);
+		return false;
+	}
 	last_minute = Max(last_minute, minute);
 	return true;
 }
@@ -327,6 +333,7 @@ write_some(TimestampTz now)
 			put_off(ends, count);
 		batch_next += count;
 	}
+	sched_totals_flush();
 }
 
 static void
@@ -402,6 +409,7 @@ serve_reset(const JsStatReset *reset)
 {
 	if (reset->served || !js_stat_reset_serve(reset->job_id))
 		return;
+	sched_total_reset(reset->job_id);
 	drop_before(&heard, 0, reset);
 	drop_before(&batch, batch_next, reset);
 }
@@ -497,7 +505,7 @@ sched_stats_deadline(void)
 	if (in_batch() || resets_wait())
 		return 0;
 	return Min(Min(heard.count > 0 ? next_batch : DT_NOEND, tidy_deadline()),
-			   mark_held_until != 0 ? mark_held_until : DT_NOEND);
+			   Min(mark_held_until != 0 ? mark_held_until : DT_NOEND, sched_totals_deadline()));
 }
 
 /*
@@ -537,7 +545,7 @@ mark_is_due(TimestampTz now)
 bool
 sched_stats_due(TimestampTz now)
 {
-	return resets_wait() || batch_is_due() || mark_was_held() || mark_is_due(now) || tidy_is_due(now);
+	return resets_wait() || batch_is_due() || mark_was_held() || mark_is_due(now) || tidy_is_due(now) || sched_totals_due();
 }
 
 void
@@ -553,6 +561,8 @@ sched_stats_write(TimestampTz now)
 		move_mark(now - SLACK);
 	if (tidy_is_due(now))
 		tidy(now);
+	if (sched_totals_due())
+		sched_totals_forget_some();
 }
 
 /* ------------------------------------------------------------------------
@@ -618,6 +628,18 @@ pass_over(int from)
 	return next;
 }
 
+/* False: somebody holds a row of the job. */
+static bool
+discard(int64 job_id)
+{
+	static JsStat taken;
+
+	if (!js_total_is_free(job_id) || !js_stat_discard(job_id, mark, &taken))
+		return false;
+	sched_total_subtract(job_id, &taken);
+	return true;
+}
+
 /* However many jobs there are, what writing one needs is given back before the next. */
 static void
 write_all(TimestampTz now)
@@ -633,7 +655,7 @@ write_all(TimestampTz now)
 		const JsStatEnd *ends = &heard.ends[next];
 		int			count = count_alike(&heard, next);
 
-		if (ends->job_id != job_id && !js_stat_discard(ends->job_id, mark))
+		if (ends->job_id != job_id && !discard(ends->job_id))
 			next = pass_over(next);
 		else
 		{
@@ -644,6 +666,7 @@ write_all(TimestampTz now)
 		MemoryContextReset(context);
 		CHECK_FOR_INTERRUPTS();
 	}
+	sched_totals_flush();
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(context);
 }
@@ -655,6 +678,7 @@ sched_stats_recover(TimestampTz now)
 	JsStatResets resets;
 
 	heard.count = 0;
+	sched_totals_load();
 	read_resets(&resets);
 	if (!js_stat_mark_read(&mark))
 	{

@@ -321,7 +321,10 @@ sched_tally_write(void)
 		pfree(tally);
 		apply_brake(job);
 		if (job->dropped && !job->drop_noted && dlist_is_empty(&job->runs))
+		{
+			sched_total_note_gone(job);
 			sched_job_forget(job);
+		}
 	}
 }
 

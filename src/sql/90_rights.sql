@@ -71,6 +71,6 @@ GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.steps, jobsched.step_items, jobsched.workflows, jobsched.attempts,
 	jobsched.dead_letters, jobsched.procedure_steps, jobsched.running, jobsched.upcoming, jobsched.waiting, jobsched.events,
 	jobsched.run_logs, jobsched.http_responses, jobsched.secrets, jobsched.workers,
-	jobsched.queues, jobsched.limits, jobsched.hooks, jobsched.channels, jobsched.alerts, jobsched.job_stats TO PUBLIC;
+	jobsched.queues, jobsched.limits, jobsched.hooks, jobsched.channels, jobsched.alerts, jobsched.job_stats, jobsched.job_totals TO PUBLIC;
 -- Its trigger acts with the rights of whoever writes (88_rest.sql).
 GRANT INSERT, UPDATE, DELETE ON jobsched.jobs TO PUBLIC;

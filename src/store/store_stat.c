@@ -234,13 +234,19 @@ js_stat_write(int64 job_id, TimestampTz minute, const JsStat *stat, const JsStat
 }
 
 static bool
-drop_minutes(JsStatChunk *chunk, TimestampTz mark)
+drop_minutes(JsStatChunk *chunk, TimestampTz mark, JsStat *taken)
 {
 	int			left = 0;
 
 	for (int i = 0; i < chunk->count; i++)
-		if (chunk->entries[i].width != JS_STAT_MINUTE || chunk->entries[i].start < mark)
-			chunk->entries[left++] = chunk->entries[i];
+	{
+		const JsStatEntry *entry = &chunk->entries[i];
+
+		if (entry->width == JS_STAT_MINUTE && entry->start >= mark)
+			js_stat_add_encoded(taken, entry->bytes, entry->size);
+		else
+			chunk->entries[left++] = *entry;
+	}
 	if (left == chunk->count)
 		return false;
 	chunk->count = left;
@@ -248,17 +254,18 @@ drop_minutes(JsStatChunk *chunk, TimestampTz mark)
 }
 
 /*
- * Forgets the minutes of a job from an instant on, which are to be recounted.  False:
- * somebody holds a row, and nothing was done.
+ * Forgets the minutes of a job from an instant on, which are to be recounted, and says
+ * what was in them.  False: somebody holds a row, and no other has minutes of these.
  */
 bool
-js_stat_discard(int64 job_id, TimestampTz mark)
+js_stat_discard(int64 job_id, TimestampTz mark, JsStat *taken)
 {
 	StatTable	table;
 	ScanKeyData key;
 	HeapTuple	old;
 	bool		free = true;
 
+	memset(taken, 0, sizeof(JsStat));
 	open_stat(&table, RowExclusiveLock);
 	js_scan_int64(&key, STAT_JOB_ID, BTEqualStrategyNumber, job_id);
 	begin_scan(&table, &key, 1);
@@ -270,7 +277,7 @@ js_stat_discard(int64 job_id, TimestampTz mark)
 		js_row_get(&row, old, table.rel);
 		(void) chunk_from_row(&row, &chunk);
 		free = !js_tuple_is_busy(old);
-		if (free && drop_minutes(&chunk, mark))
+		if (free && drop_minutes(&chunk, mark, taken))
 			update_chunk(&table, old, &chunk);
 		if (chunk.first <= mark)
 			break;

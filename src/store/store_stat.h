@@ -40,7 +40,7 @@ js_stat_owner_of_total(int64 job_id)
 #define JS_STAT_FIRST_ID (-(int64) PG_UINT32_MAX - 1)
 
 extern bool js_stat_write(int64 job_id, TimestampTz minute, const JsStat *stat, const JsStatClock *clock);
-extern bool js_stat_discard(int64 job_id, TimestampTz mark);
+extern bool js_stat_discard(int64 job_id, TimestampTz mark, JsStat *taken);
 extern void js_stat_forget(int64 job_id);
 
 /* Where a visit of all rows has come to. */

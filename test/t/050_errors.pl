@@ -143,6 +143,7 @@ my %wrong = (
 	drop_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	test_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	run_stats => [ "(NULL, NULL, NULL, 'missing')", "(NULL, NULL, NULL, 'theirs')", "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')" ],
+	metrics => [ "('xml')", "('')" ],
 	stat_reset => [ "('missing')", "('theirs')" ],
 	create_hook => [
 		"(NULL)", "('a b', 'own')", "('h')", "('h', 'own', 'e')", "('h', 'theirs')", "('h', 'missing')", "('h', event => '')", "('h', 'own', verify => 'none')",
