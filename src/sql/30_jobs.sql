@@ -127,6 +127,17 @@ CREATE UNIQUE INDEX job_name ON jobsched_internal.job
 CREATE INDEX job_step ON jobsched_internal.job (workflow_id, step_revision, step_no);
 -- those that are not dropped: of a job that is altered often most are
 CREATE INDEX job_step_live ON jobsched_internal.job (workflow_id, dropped_at, step_revision, step_no);
+-- those of a role: here by its OID, from elsewhere by its name
+CREATE INDEX job_owner ON jobsched_internal.job (owner);
+CREATE INDEX job_owner_name ON jobsched_internal.job (owner_name);
+
+-- Whose a job was before: runs that it had then are still theirs (src/store/store_owner.c).
+CREATE TABLE jobsched_internal.former_owner (
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	PRIMARY KEY (job_id, owner)
+);
+CREATE INDEX former_owner_owner ON jobsched_internal.former_owner (owner);
 
 -- Which jobs' metadata contains something.  Behind a security barrier an index is of no use
 -- to an operator that might tell what is in the rows, as far as the planner knows; so this is

@@ -263,22 +263,23 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback,
+		q.status = ANY (ARRAY['running', 'waiting']) AND q.source <> 'batch' AS is_attempt
 	FROM jobsched_internal.run q
-	WHERE q.status = ANY (ARRAY['running', 'waiting']) AND q.source <> 'batch'
 	UNION ALL
 	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
 		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,
-		a.error_context, a.worker_pid, a.callback
+		a.error_context, a.worker_pid, a.callback, a.attempt IS NOT NULL
 	FROM jobsched_internal.attempt a
 	UNION ALL
 	SELECT h.run_id, h.attempt, h.job_id, h.owner, h.status, h.reason, h.started_at,
 		h.finished_at, CASE WHEN h.attempt < 0 THEN h.finished_at END, h.error, h.sqlstate, h.error_detail, h.error_hint,
-		h.error_context, h.worker_pid, h.handler IS NOT NULL
+		h.error_context, h.worker_pid, h.handler IS NOT NULL,
+		h.started_at IS NOT NULL AND h.source <> 'batch'
 	FROM jobsched_internal.history h
-	WHERE h.started_at IS NOT NULL AND h.source <> 'batch'
 ) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = t.job_id
-WHERE jobsched_internal.may_see(t.owner)::integer <> 0;
+-- a condition up here keeps the order of the indexes below
+WHERE t.is_attempt AND jobsched_internal.may_see(t.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';
 COMMENT ON COLUMN jobsched.attempts.status IS 'running, succeeded, failed, cancelled, timed_out, lost, or snoozed (it called snooze())';
 COMMENT ON COLUMN jobsched.attempts.error IS 'why it failed; this, error_detail, error_hint and error_context of a callback are only for the owner';

@@ -17,7 +17,11 @@ BEGIN
 		EXECUTE format('ALTER TABLE jobsched_internal.%I ENABLE ROW LEVEL SECURITY', relation);
 	END LOOP;
 
-	FOREACH relation IN ARRAY ARRAY['run', 'history', 'attempt', 'run_log', 'event', 'memo'] LOOP
+	FOREACH relation IN ARRAY ARRAY['run', 'history', 'attempt', 'run_log'] LOOP
+		EXECUTE format('CREATE POLICY may_see ON jobsched_internal.%I FOR SELECT '
+			'USING (jobsched_internal.may_see_run(owner, job_id))', relation);
+	END LOOP;
+	FOREACH relation IN ARRAY ARRAY['event', 'memo'] LOOP
 		EXECUTE format('CREATE POLICY may_see ON jobsched_internal.%I FOR SELECT '
 			'USING (jobsched_internal.may_see(owner))', relation);
 	END LOOP;
