@@ -3,8 +3,8 @@
  * seen.c
  *		What the planner is told of the policies on runs.
  *
- * The policy of run, history, attempt and run_log is may_see_run(owner, job_id),
- * which says of one row whether its reader may see it, by the owner alone.  By
+ * The policy of run, history, attempt and run_log is may_see_run(owner, job_id), and
+ * views of jobs have it with the job's owner; it says of one row whether its reader may see it, by the owner alone.  By
  * itself it would say nothing to the planner: he would expect a third of the rows
  * and look at every row, newest first, for one who may see twenty of millions.
  * The function's support tells him two things.
@@ -175,6 +175,15 @@ share_of_rare(const AttStatsSlot *slot, double left, double owners, const List *
 	return each * Min(seen, Max(rare, 1));
 }
 
+/* The column with the OID, if the owner is taken from more than that: owner_of(). */
+static Node *
+owner_column(Node *owner)
+{
+	if (IsA(owner, FuncExpr) && castNode(FuncExpr, owner)->args != NIL)
+		return linitial(castNode(FuncExpr, owner)->args);
+	return owner;
+}
+
 static Selectivity
 share_of_owners(PlannerInfo *root, Node *owner, int relid)
 {
@@ -187,7 +196,7 @@ share_of_owners(PlannerInfo *root, Node *owner, int relid)
 	double		all = 0;
 	double		share;
 
-	examine_variable(root, owner, relid, &var);
+	examine_variable(root, owner_column(owner), relid, &var);
 	owners = get_variable_numdistinct(&var, &by_default);
 	if (HeapTupleIsValid(var.statsTuple) &&
 		get_attstatsslot(&slot, var.statsTuple, STATISTIC_KIND_MCV, InvalidOid,

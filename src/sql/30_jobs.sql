@@ -444,7 +444,7 @@ FROM jobsched_internal.job j
 		FROM jobsched_internal.identity WHERE id = 1) i
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
 WHERE j.dropped_at IS NULL AND j.workflow_id IS NULL
-	AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
+	AND jobsched_internal.may_see_run(jobsched_internal.owner_of(j.owner, j.owner_name, j.home), j.job_id);
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
 COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';
 COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule (with jitter its run starts later); NULL when there is none or the job does not run';

@@ -90,9 +90,10 @@ SELECT r.run_id,
 			THEN 'waiting_for_event'
 		WHEN s.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
-		WHEN j.paused THEN 'job_paused'
+		WHEN (SELECT j.paused FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id) THEN 'job_paused'
 		WHEN r.reason IS NOT NULL THEN r.reason
-		WHEN j.limited OR r.keys IS NOT NULL
+		WHEN r.keys IS NOT NULL
+			OR (SELECT j.limited FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id)
 			OR pg_catalog.current_setting('jobsched.max_running_per_owner') <> '0' THEN 'waiting_for_turn'
 		ELSE 'waiting_for_worker' END AS reason,
 	r.source,
@@ -103,9 +104,7 @@ SELECT r.run_id,
 	r.scheduled_for,
 	s.run_at,
 	r.queued_at,
-	CASE WHEN r.status = 'running' AND r.started_at IS NULL THEN (SELECT w.run_started_at
-		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
-		ELSE r.started_at END AS started_at,
+	r.started_at,
 	r.finished_at,
 	r.finished_at - r.started_at AS duration,
 	r.missed_count,
@@ -133,7 +132,9 @@ FROM (
 	SELECT q.run_id, q.job_id, q.owner, CASE q.status WHEN 'waiting' THEN 'running' ELSE q.status END AS status,
 		q.reason, q.source, q.attempt, q.priority,
 		q.scheduled_for, q.run_at, q.queued_at,
-		CASE WHEN q.status = 'waiting' THEN q.claimed_at END AS started_at,
+		CASE q.status WHEN 'waiting' THEN q.claimed_at
+			WHEN 'running' THEN (SELECT w.run_started_at FROM jobsched_internal.workers() w WHERE w.run_id = q.run_id)
+			END AS started_at,
 		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler,
 		CASE WHEN q.attempt < 0 THEN q.args END AS result,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error,
@@ -151,10 +152,9 @@ FROM (
 		h.error_hint, h.error_context, h.worker_pid,
 		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional, h.wait_for
 	FROM jobsched_internal.history h
-) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
-	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id,
-	LATERAL (SELECT CASE WHEN r.status = 'queued' AND j.step_delay IS NOT NULL
-			AND r.after_when IS NOT NULL AND r.attempt = 0
+) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id,
+	LATERAL (SELECT CASE WHEN r.status = 'queued' AND r.after_when IS NOT NULL AND r.attempt = 0
+			AND (SELECT j.step_delay FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id) IS NOT NULL
 		THEN jobsched_internal.starts_at(r.run_id) ELSE r.run_at END AS run_at) s
 WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
