@@ -43,13 +43,13 @@ $node->safe_psql($db, q{
 # History
 # ------------------------------------------------------------------------
 
-# Jobs 1 to 100 with 60,000 runs: a tenth is tenth's, the last job has 20 and is small's.
+# Jobs 1 to 100 with 150,000 runs: a tenth is tenth's, the last job has 20 and is small's.
 $node->safe_psql($db, q{
 	CREATE FUNCTION public.fill(job_ids bigint[], owners oid[], runs bigint, first bigint) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO jobsched_internal.history (run_id, segment, attempt, job_id, owner, missed_count, priority, status, source,
 			run_at, queued_at, started_at, finished_at, args)
-		SELECT first + i, CASE WHEN i % 16 = 0 THEN 100 ELSE 0 END + i * 7 / runs, 1, job_ids[1 + i % cardinality(job_ids)],
-			owners[1 + i % cardinality(job_ids)], 0, 0, CASE WHEN i % 16 = 0 THEN 'failed' ELSE 'succeeded' END, 'trigger', t, t, t, t, '{"a": 1}'
+		SELECT first + i, CASE WHEN i % 4 = 0 THEN 100 ELSE 0 END + i * 7 / runs, 1, job_ids[1 + i % cardinality(job_ids)],
+			owners[1 + i % cardinality(job_ids)], 0, 0, CASE WHEN i % 4 = 0 THEN 'failed' ELSE 'succeeded' END, 'trigger', t, t, t, t, '{"a": 1}'
 		FROM generate_series(0, runs - 1) i, LATERAL (SELECT now() - (runs - i) * interval '1 s' AS t) s
 	$$;
 	CREATE TABLE public.of AS
@@ -57,7 +57,7 @@ $node->safe_psql($db, q{
 		jobsched.create_job(CASE i WHEN 100 THEN 'rare' ELSE 'job-' || i END, command => 'SELECT 1',
 			owner => CASE WHEN i = 100 THEN 'small' WHEN i % 10 = 0 THEN 'tenth' ELSE current_user END) AS job_id
 	FROM generate_series(1, 110) i;
-	SELECT public.fill(array_agg(job_id ORDER BY n), array_agg((SELECT oid FROM pg_roles WHERE rolname = owner) ORDER BY n), 60000, 1000000)
+	SELECT public.fill(array_agg(job_id ORDER BY n), array_agg((SELECT oid FROM pg_roles WHERE rolname = owner) ORDER BY n), 150000, 1000000)
 	FROM public.of WHERE n <> 100;
 	SELECT public.fill(array_agg(job_id), array_agg((SELECT oid FROM pg_roles WHERE rolname = owner)), 20, 2000000) FROM public.of WHERE n = 100;
 	INSERT INTO jobsched_internal.run_log (run_id, segment, attempt, job_id, owner, seq, logged_at, level, message, callback)
@@ -182,17 +182,17 @@ sub plan_of
 	return $node->safe_psql($db, "SET ROLE $role; EXPLAIN $query LIMIT 50");
 }
 
-my $scan_of_all = qr/Seq Scan on (?:history|attempt|run_log)_\d00/;
+my $scan_of_all = qr/Seq Scan on (?:history_00[0-6]|history_10[0-6]|attempt_10[0-6]|run_log_00[0-6]) /;
 my $superuser = getpwuid($<);
 my %page = (
 	'runs' => 'SELECT * FROM jobsched.runs ORDER BY run_id DESC',
-	'the next runs' => 'SELECT * FROM jobsched.runs WHERE run_id < 1050000 ORDER BY run_id DESC',
+	'the next runs' => 'SELECT * FROM jobsched.runs WHERE run_id < 1120000 ORDER BY run_id DESC',
 	'failed runs' => q{SELECT * FROM jobsched.runs WHERE status = 'failed' ORDER BY run_id DESC},
 	'attempts' => 'SELECT * FROM jobsched.attempts ORDER BY run_id DESC',
-	'the next attempts' => 'SELECT * FROM jobsched.attempts WHERE run_id < 1050000 ORDER BY run_id DESC',
+	'the next attempts' => 'SELECT * FROM jobsched.attempts WHERE run_id < 1120000 ORDER BY run_id DESC',
 	'dead letters' => 'SELECT * FROM jobsched.dead_letters ORDER BY run_id DESC',
 	'messages' => 'SELECT * FROM jobsched.run_logs ORDER BY run_id DESC',
-	'the next messages' => 'SELECT * FROM jobsched.run_logs WHERE run_id < 1050000 ORDER BY run_id DESC');
+	'the next messages' => 'SELECT * FROM jobsched.run_logs WHERE run_id < 1120000 ORDER BY run_id DESC');
 for my $what (sort keys %page)
 {
 	for my $role ($superuser, 'tenth', 'small')
