@@ -140,7 +140,7 @@ jobsched_seen_jobs(PG_FUNCTION_ARGS)
 
 /* Of owners that are frequent, by statistics: the share that is seen, and that of all. */
 static void
-share_of_frequent(const AttStatsSlot *slot, double *seen, double *all)
+share_of_frequent(const AttStatsSlot * slot, double *seen, double *all)
 {
 	*seen = *all = 0;
 	for (int i = 0; i < slot->nvalues; i++)
@@ -152,7 +152,7 @@ share_of_frequent(const AttStatsSlot *slot, double *seen, double *all)
 }
 
 static int
-frequent_among(const AttStatsSlot *slot, const List *roles)
+frequent_among(const AttStatsSlot * slot, const List *roles)
 {
 	int			count = 0;
 
@@ -164,7 +164,7 @@ frequent_among(const AttStatsSlot *slot, const List *roles)
 
 /* The other owners share what is left, as far as anybody knows. */
 static double
-share_of_rare(const AttStatsSlot *slot, double left, double owners, const List *roles)
+share_of_rare(const AttStatsSlot * slot, double left, double owners, const List *roles)
 {
 	double		rare = owners - slot->nvalues;
 	int			seen = list_length(roles) - frequent_among(slot, roles);
@@ -185,7 +185,7 @@ owner_column(Node *owner)
 }
 
 static Selectivity
-share_of_owners(PlannerInfo *root, Node *owner, int relid)
+share_of_owners(PlannerInfo * root, Node *owner, int relid)
 {
 	List	   *roles = seen_roles();
 	AttStatsSlot slot = {0};
@@ -209,7 +209,7 @@ share_of_owners(PlannerInfo *root, Node *owner, int relid)
 }
 
 static Node *
-tell_share(SupportRequestSelectivity *request)
+tell_share(SupportRequestSelectivity * request)
 {
 	if (request->is_join)
 		return NULL;
@@ -234,7 +234,7 @@ seen_jobs_function(void)
 }
 
 static bool
-helps(const SupportRequestIndexCondition *request)
+helps(const SupportRequestIndexCondition * request)
 {
 	return request->indexarg == ARG_JOB_ID &&
 		request->index->relam == BTREE_AM_OID &&
@@ -243,7 +243,7 @@ helps(const SupportRequestIndexCondition *request)
 }
 
 static Node *
-tell_jobs(SupportRequestIndexCondition *request)
+tell_jobs(SupportRequestIndexCondition * request)
 {
 	Oid			equal = get_opfamily_member(request->opfamily, INT8OID, INT8OID, BTEqualStrategyNumber);
 	Oid			function = OidIsValid(equal) && helps(request) ? seen_jobs_function() : InvalidOid;
