@@ -88,7 +88,7 @@ is($node->safe_psql($db, q{SELECT string_agg(owner::regrole::text, ' ' ORDER BY 
 # Renamed.
 $node->safe_psql($db, 'ALTER ROLE before RENAME TO renamed');
 @roles = map { $_ eq 'before' ? 'renamed' : $_ } @roles;
-$node->safe_psql($db, 'ANALYZE jobsched_internal.history; ANALYZE jobsched_internal.run; ANALYZE jobsched_internal.attempt; ANALYZE jobsched_internal.run_log; ANALYZE jobsched_internal.job');
+$node->safe_psql($db, 'ANALYZE jobsched_internal.history; ANALYZE jobsched_internal.run; ANALYZE jobsched_internal.attempt; ANALYZE jobsched_internal.run_log; ANALYZE jobsched_internal.job; ANALYZE jobsched_internal.job_name_of');
 
 # ------------------------------------------------------------------------
 # Everybody sees what the rule says
