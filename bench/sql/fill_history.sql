@@ -67,6 +67,7 @@ SELECT setval('jobsched_internal.run_id_seq', max(run_id)) FROM jobsched_interna
 VACUUM (ANALYZE) jobsched_internal.history;
 VACUUM (ANALYZE) jobsched_internal.run_log;
 VACUUM (ANALYZE) jobsched_internal.job;
+ANALYZE jobsched_internal.job_name_of;
 
 -- A queue: runs that wait for a job that is paused, and some that are executed.
 SELECT jobsched.pause_job('job-500');

@@ -30,6 +30,19 @@
 CREATE FUNCTION jobsched_internal.may_see(owner oid) RETURNS boolean
 LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_see';
 
+-- Of a run the same. For the planner its job is in it: src/api/seen.c tells him how many runs
+-- these are, and in which jobs they can be, so that an index by job serves who may see few.
+CREATE FUNCTION jobsched_internal.may_see_support(internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_may_see_support';
+
+CREATE FUNCTION jobsched_internal.may_see_run(owner oid, job_id bigint) RETURNS boolean
+LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 SUPPORT jobsched_internal.may_see_support
+AS 'MODULE_PATHNAME', 'jobsched_may_see';
+
+-- The jobs that may have runs which the caller may see.
+CREATE FUNCTION jobsched_internal.seen_jobs() RETURNS bigint[]
+LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'jobsched_seen_jobs';
+
 CREATE FUNCTION jobsched_internal.may_manage(owner oid) RETURNS boolean
 LANGUAGE C STABLE STRICT LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_may_manage';
 

@@ -24,7 +24,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_announce';
 
 -- Whether anything starts at all.
 CREATE VIEW jobsched_internal.processing AS
-SELECT stopped_at IS NOT NULL AS stopped FROM jobsched_internal.identity;
+SELECT stopped_at IS NOT NULL AS stopped FROM jobsched_internal.identity WHERE id = 1;
 
 CREATE FUNCTION jobsched.adopt()
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_adopt';

@@ -130,6 +130,17 @@ CREATE UNIQUE INDEX job_name ON jobsched_internal.job
 CREATE INDEX job_step ON jobsched_internal.job (workflow_id, step_revision, step_no);
 -- those that are not dropped: of a job that is altered often most are
 CREATE INDEX job_step_live ON jobsched_internal.job (workflow_id, dropped_at, step_revision, step_no);
+-- those of a role: here by its OID, from elsewhere by its name
+CREATE INDEX job_owner ON jobsched_internal.job (owner);
+CREATE INDEX job_owner_name ON jobsched_internal.job (owner_name);
+
+-- Whose a job was before: runs that it had then are still theirs (src/store/store_owner.c).
+CREATE TABLE jobsched_internal.former_owner (
+	job_id bigint NOT NULL,
+	owner oid NOT NULL,
+	PRIMARY KEY (job_id, owner)
+);
+CREATE INDEX former_owner_owner ON jobsched_internal.former_owner (owner);
 
 -- Which jobs' metadata contains something.  Behind a security barrier an index is of no use
 -- to an operator that might tell what is in the rows, as far as the planner knows; so this is
@@ -465,7 +476,7 @@ FROM jobsched_internal.job j
 		FROM jobsched_internal.identity WHERE id = 1) i
 	LEFT JOIN jobsched_internal.job_state s ON s.job_id = j.job_id
 WHERE j.dropped_at IS NULL AND j.workflow_id IS NULL
-	AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home));
+	AND jobsched_internal.may_see_run(jobsched_internal.owner_of(j.owner, j.owner_name, j.home), j.job_id);
 COMMENT ON VIEW jobsched.jobs IS 'One row for each job: definition, state, next run and last outcome.';
 COMMENT ON COLUMN jobsched.jobs.state IS 'active, disabled, paused, invalid (the scheduler cannot run it: see state_reason), completed (its schedule has no further slot, or has made max_runs) or asleep (this database is a copy)';
 COMMENT ON COLUMN jobsched.jobs.next_run_at IS 'the next slot of the schedule (with jitter its run starts later); NULL when there is none or the job does not run';

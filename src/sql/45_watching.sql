@@ -158,7 +158,7 @@ FROM (
 				AND i.instance_id = jobsched_internal.instance_id()
 				AND i.database = (SELECT d.oid FROM pg_catalog.pg_database d
 					WHERE d.datname = pg_catalog.current_database()))
-		AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
+		AND jobsched_internal.may_see_run(jobsched_internal.owner_of(j.owner, j.owner_name, j.home), j.job_id)
 	UNION ALL
 	SELECT CASE WHEN d.step_delay IS NOT NULL AND r.after_when IS NOT NULL AND r.attempt = 0
 			THEN jobsched_internal.starts_at(r.run_id) ELSE r.run_at END,
@@ -168,7 +168,7 @@ FROM (
 		LEFT JOIN jobsched_internal.job j ON j.job_id = r.job_id
 			AND jobsched_internal.may_see(jobsched_internal.owner_of(j.owner, j.owner_name, j.home))
 		LEFT JOIN jobsched_internal.job_of_run d ON d.job_id = r.job_id
-	WHERE r.status <> ALL (ARRAY['running', 'waiting']) AND jobsched_internal.may_see(r.owner)
+	WHERE r.status <> ALL (ARRAY['running', 'waiting']) AND jobsched_internal.may_see_run(r.owner, r.job_id)
 		AND COALESCE(r.reason, '') NOT IN ('waiting_for_event', 'waiting_for_request')
 		AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
 			OR NOT jobsched_internal.waits(r.run_id, r.wait_for))

@@ -97,9 +97,10 @@ SELECT r.run_id,
 			THEN 'waiting_for_event'
 		WHEN s.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
-		WHEN j.paused THEN 'job_paused'
+		WHEN (SELECT j.paused FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id) THEN 'job_paused'
 		WHEN r.reason IS NOT NULL THEN r.reason
-		WHEN j.limited OR r.keys IS NOT NULL
+		WHEN r.keys IS NOT NULL
+			OR (SELECT j.limited FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id)
 			OR pg_catalog.current_setting('jobsched.max_running_per_owner') <> '0' THEN 'waiting_for_turn'
 		ELSE 'waiting_for_worker' END AS reason,
 	r.source,
@@ -110,9 +111,7 @@ SELECT r.run_id,
 	r.scheduled_for,
 	s.run_at,
 	r.queued_at,
-	CASE WHEN r.status = 'running' AND r.started_at IS NULL THEN (SELECT w.run_started_at
-		FROM jobsched_internal.workers() w WHERE w.run_id = r.run_id)
-		ELSE r.started_at END AS started_at,
+	r.started_at,
 	r.finished_at,
 	r.finished_at - r.started_at AS duration,
 	jobsched_internal.milliseconds(r.finished_at - r.started_at) AS duration_ms,
@@ -144,7 +143,9 @@ FROM (
 	SELECT q.run_id, q.job_id, q.owner, CASE q.status WHEN 'waiting' THEN 'running' ELSE q.status END AS status,
 		q.reason, q.source, q.attempt, q.priority,
 		q.scheduled_for, q.run_at, q.queued_at,
-		CASE WHEN q.status = 'waiting' THEN q.claimed_at END AS started_at,
+		CASE q.status WHEN 'waiting' THEN q.claimed_at
+			WHEN 'running' THEN (SELECT w.run_started_at FROM jobsched_internal.workers() w WHERE w.run_id = q.run_id)
+			END AS started_at,
 		CASE WHEN q.attempt < 0 THEN q.run_at END AS finished_at, q.missed_count, q.keys, q.args, q.request, q.handler,
 		CASE WHEN q.attempt < 0 THEN q.args END AS result,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error,
@@ -164,10 +165,9 @@ FROM (
 		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional, h.wait_for,
 		h.job_revision, h.command_tag
 	FROM jobsched_internal.history h
-) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id
-	LEFT JOIN jobsched_internal.job_of_run j ON j.job_id = r.job_id,
-	LATERAL (SELECT CASE WHEN r.status = 'queued' AND j.step_delay IS NOT NULL
-			AND r.after_when IS NOT NULL AND r.attempt = 0
+) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id,
+	LATERAL (SELECT CASE WHEN r.status = 'queued' AND r.after_when IS NOT NULL AND r.attempt = 0
+			AND (SELECT j.step_delay FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id) IS NOT NULL
 		THEN jobsched_internal.starts_at(r.run_id) ELSE r.run_at END AS run_at) s
 WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
@@ -281,22 +281,23 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_detail,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
-		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback
+		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.handler IS NOT NULL AS callback,
+		q.status = ANY (ARRAY['running', 'waiting']) AND q.source <> 'batch' AS is_attempt
 	FROM jobsched_internal.run q
-	WHERE q.status = ANY (ARRAY['running', 'waiting']) AND q.source <> 'batch'
 	UNION ALL
 	SELECT a.run_id, a.attempt, a.job_id, a.owner, a.status, a.reason, a.started_at,
 		a.finished_at, a.retry_at, a.error, a.sqlstate, a.error_detail, a.error_hint,
-		a.error_context, a.worker_pid, a.callback
+		a.error_context, a.worker_pid, a.callback, a.attempt IS NOT NULL
 	FROM jobsched_internal.attempt a
 	UNION ALL
 	SELECT h.run_id, h.attempt, h.job_id, h.owner, h.status, h.reason, h.started_at,
 		h.finished_at, CASE WHEN h.attempt < 0 THEN h.finished_at END, h.error, h.sqlstate, h.error_detail, h.error_hint,
-		h.error_context, h.worker_pid, h.handler IS NOT NULL
+		h.error_context, h.worker_pid, h.handler IS NOT NULL,
+		h.started_at IS NOT NULL AND h.source <> 'batch'
 	FROM jobsched_internal.history h
-	WHERE h.started_at IS NOT NULL AND h.source <> 'batch'
 ) t LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = t.job_id
-WHERE jobsched_internal.may_see(t.owner)::integer <> 0;
+-- a condition up here keeps the order of the indexes below
+WHERE t.is_attempt AND jobsched_internal.may_see(t.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.attempts IS 'Every attempt of every run: what is executed, what was tried again, and the last one of each run, which shows how that ended.';
 COMMENT ON COLUMN jobsched.attempts.status IS 'running, succeeded, failed, cancelled, timed_out, lost, or snoozed (it called snooze())';
 COMMENT ON COLUMN jobsched.attempts.error IS 'why it failed; this, error_detail, error_hint and error_context of a callback are only for the owner';

@@ -93,6 +93,7 @@ CREATE TABLE jobsched_internal.run_log (
 	callback boolean NOT NULL,
 	PRIMARY KEY (run_id, attempt, seq, segment)
 ) PARTITION BY LIST (segment);
+CREATE INDEX run_log_job ON jobsched_internal.run_log (job_id, run_id);
 
 CREATE VIEW jobsched.run_logs WITH (security_invoker) AS
 SELECT l.run_id, l.attempt, l.job_id, n.name AS job_name, pg_catalog.pg_get_userbyid(l.owner) AS owner,

@@ -33,6 +33,9 @@ ALTER TABLE jobsched_internal.stat_reset ENABLE REPLICA TRIGGER keep_own;
 CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.stat_total
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.stat_total ENABLE REPLICA TRIGGER keep_own;
+CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.former_owner
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
+ALTER TABLE jobsched_internal.former_owner ENABLE REPLICA TRIGGER keep_own;
 
 -- Runs and what is left of them come with the OIDs of another cluster's roles.
 CREATE FUNCTION jobsched_internal.disown() RETURNS trigger

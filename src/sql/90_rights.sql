@@ -17,7 +17,11 @@ BEGIN
 		EXECUTE format('ALTER TABLE jobsched_internal.%I ENABLE ROW LEVEL SECURITY', relation);
 	END LOOP;
 
-	FOREACH relation IN ARRAY ARRAY['run', 'history', 'attempt', 'run_log', 'event', 'memo'] LOOP
+	FOREACH relation IN ARRAY ARRAY['run', 'history', 'attempt', 'run_log'] LOOP
+		EXECUTE format('CREATE POLICY may_see ON jobsched_internal.%I FOR SELECT '
+			'USING (jobsched_internal.may_see_run(owner, job_id))', relation);
+	END LOOP;
+	FOREACH relation IN ARRAY ARRAY['event', 'memo'] LOOP
 		EXECUTE format('CREATE POLICY may_see ON jobsched_internal.%I FOR SELECT '
 			'USING (jobsched_internal.may_see(owner))', relation);
 	END LOOP;
@@ -25,7 +29,7 @@ END $$;
 CREATE POLICY may_manage ON jobsched_internal.http_response FOR SELECT
 	USING (jobsched_internal.may_manage(owner));
 CREATE POLICY may_see ON jobsched_internal.job_name_of FOR SELECT
-	USING (jobsched_internal.may_see(jobsched_internal.owner_of(owner, owner_name, home)));
+	USING (jobsched_internal.may_see_run(jobsched_internal.owner_of(owner, owner_name, home), job_id));
 
 -- ANALYZE samples no values but names of jobs, and what is a status of runs or nearly so: members of
 -- pg_read_all_data read pg_statistic, past every policy.

@@ -464,6 +464,12 @@ extern bool js_job_refresh_owner(int64 job_id);
 extern void js_job_forget(int64 job_id);
 extern int64 js_job_last_id(void);
 
+/* which jobs may have runs of a role (store_owner.c) */
+extern void js_former_owner_record(int64 job_id, Oid owner);
+extern void js_former_owner_forget(int64 job_id);
+extern List *js_jobs_with_runs_of(List *ids, Oid role, int most);
+extern List *js_jobs_ids(void);
+
 /* steps of jobs (store_step.c) */
 typedef struct JsStepId
 {

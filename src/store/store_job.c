@@ -280,6 +280,17 @@ keep_command(Relation rel, HeapTuple old, const JsJob *job)
 	js_command_keep(&before, js_clock_now());
 }
 
+/* Runs that it has had stay those of who owned it then. */
+static void
+remember_owner(Relation rel, HeapTuple old, const JsJob *job)
+{
+	JsJob		before;
+
+	js_job_head_from_tuple(rel, old, &before);
+	if (before.owner != job->owner)
+		js_former_owner_record(job->job_id, before.owner);
+}
+
 void
 js_job_update(const JsJob *job)
 {
@@ -291,6 +302,7 @@ js_job_update(const JsJob *job)
 	if (!HeapTupleIsValid(old))
 		elog(ERROR, "job " INT64_FORMAT " has vanished", job->job_id);
 	keep_command(rel, old, job);
+	remember_owner(rel, old, job);
 	job_to_row(job, &row);
 	js_table_update(rel, old, &row);
 	systable_endscan(scan);
@@ -803,5 +815,6 @@ js_job_forget(int64 job_id)
 {
 	js_table_delete("job_state", "job_state_pkey", job_id);
 	js_commands_forget_of(job_id);
+	js_former_owner_forget(job_id);
 	js_table_delete("job", "job_pkey", job_id);
 }

@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_owner.c
+ *		Which jobs may have runs of a role.
+ *
+ * A run belongs to whoever owned its job when it was queued or claimed.  So runs
+ * of a role are those of jobs that it owns, and of jobs that it has given away:
+ * former_owner has a row for each of these, written in the transaction that gives
+ * the job another owner, by whatever function does that (js_job_update()).  A row
+ * stays until the job itself is forgotten, which is after its last run.
+ *
+ * What is found here may be too much, and readers check each run; it must never be
+ * too little.  A job that has come from elsewhere (owner.c) has the OID of another
+ * cluster's role: it is found by the name as well.
+ *
+ * Portions Copyright (c) 2026, jobsched contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_collation.h"
+#include "miscadmin.h"
+#include "store/job_parameters.h"
+#include "store/owner.h"
+#include "store/store.h"
+#include "store/table.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+
+enum FormerOwnerColumn
+{
+	FORMER_JOB_ID = 1, FORMER_OWNER
+};
+
+static bool
+is_recorded(Relation rel, int64 job_id, Oid owner)
+{
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		found;
+
+	js_scan_int64(&keys[0], FORMER_JOB_ID, BTEqualStrategyNumber, job_id);
+	ScanKeyInit(&keys[1], FORMER_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(owner));
+	scan = js_table_scan_key(rel, "former_owner_pkey", keys, 2);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	return found;
+}
+
+/* A job is given to another role.  The caller has its row. */
+void
+js_former_owner_record(int64 job_id, Oid owner)
+{
+	Relation	rel = js_table_open("former_owner", RowExclusiveLock);
+	JsRow		row;
+
+	if (!is_recorded(rel, job_id, owner))
+	{
+		js_row_init(&row);
+		js_row_set(&row, FORMER_JOB_ID, Int64GetDatum(job_id));
+		js_row_set(&row, FORMER_OWNER, ObjectIdGetDatum(owner));
+		js_table_insert(rel, &row);
+	}
+	table_close(rel, RowExclusiveLock);
+}
+
+/* The job is forgotten. */
+void
+js_former_owner_forget(int64 job_id)
+{
+	Relation	rel = js_table_open("former_owner", RowExclusiveLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&key, FORMER_JOB_ID, BTEqualStrategyNumber, job_id);
+	scan = js_table_scan_key(rel, "former_owner_pkey", &key, 1);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (js_tuple_lock_if_free(rel, tuple))
+			CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* Adds the ids in the first column of rows; most in all. */
+static List *
+add_ids(List *ids, Relation rel, const char *index, ScanKey key, int most)
+{
+	SysScanDesc scan = js_table_scan_key(rel, index, key, key != NULL ? 1 : 0);
+	HeapTuple	tuple;
+	bool		isnull;
+
+	while (list_length(ids) < most && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		int64	   *id = palloc(sizeof(int64));
+
+		*id = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		ids = lappend(ids, id);
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan(scan);
+	return ids;
+}
+
+/* Adds the jobs that may have runs of a role, as int64 pointers; some perhaps twice. */
+List *
+js_jobs_with_runs_of(List *ids, Oid role, int most)
+{
+	Relation	jobs = js_table_open("job", AccessShareLock);
+	Relation	former = js_table_open("former_owner", AccessShareLock);
+	char	   *name = js_role_name(role);
+	ScanKeyData key;
+
+	ScanKeyInit(&key, JS_JOB_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+	ids = add_ids(ids, jobs, "job_owner", &key, most);
+	if (name != NULL)
+	{
+		ScanKeyInit(&key, JS_JOB_OWNER_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+		/* ScanKeyInit() is for catalogs, whose collation is "C". */
+		key.sk_collation = DEFAULT_COLLATION_OID;
+		ids = add_ids(ids, jobs, "job_owner_name", &key, most);
+	}
+	ScanKeyInit(&key, FORMER_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+	ids = add_ids(ids, former, "former_owner_owner", &key, most);
+	table_close(former, AccessShareLock);
+	table_close(jobs, AccessShareLock);
+	return ids;
+}
+
+/* All jobs. */
+List *
+js_jobs_ids(void)
+{
+	Relation	jobs = js_table_open("job", AccessShareLock);
+	List	   *ids = add_ids(NIL, jobs, NULL, NULL, PG_INT32_MAX);
+
+	table_close(jobs, AccessShareLock);
+	return ids;
+}
