@@ -477,7 +477,8 @@ jobsched_stat_reset(PG_FUNCTION_ARGS)
 		js_jobs_visit_all(reset_if_managed, &now);
 	else
 	{
-		js_resolve_job_for_change(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+		js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+		js_hold_job(&job);
 		js_stat_reset_ask(job.job_id, now);
 	}
 	js_wakeup_resets();
