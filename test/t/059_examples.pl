@@ -16,14 +16,19 @@ use Test::More;
 
 my $tree = "$FindBin::Bin/../..";
 my $node = jobsched_node('examples', conf => "jobsched.http_max_inflight = 0\n");
-$node->safe_psql('postgres', 'CREATE ROLE alice LOGIN; CREATE ROLE app; CREATE ROLE app_owner; CREATE ROLE app_user');
+$node->safe_psql('postgres', 'CREATE ROLE alice LOGIN; CREATE ROLE app; CREATE ROLE app_owner; CREATE ROLE app_user; CREATE ROLE web_user');
 
 # What the examples of a page take for granted.
 my %before = (
 	'doc/schedules.md' => q{
 		CREATE PROCEDURE app.report() LANGUAGE sql AS 'SELECT 1';
 		CREATE MATERIALIZED VIEW totals AS SELECT 1;},
-	'doc/jobs.md' => 'CREATE TABLE app.invoice (id int, due_on date, reminded_at timestamptz);',
+	'doc/jobs.md' => q{
+		CREATE TABLE app.invoice (id int, due_on date, reminded_at timestamptz);
+		CREATE FUNCTION app.poll(args jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';},
+	'doc/metrics.md' => 'CREATE SCHEMA api;',
+	'doc/rest.md' => 'CREATE SCHEMA api;',
+	'doc/watching.md' => q{SELECT jobsched.create_job('import', command => 'SELECT 1');},
 	'doc/runs.md' => q{
 		CREATE TABLE app.image (id int);
 		INSERT INTO app.image VALUES (1), (2);
