@@ -53,8 +53,15 @@ export class Database {
 				await client.query('ROLLBACK').catch(() => { lost = true; });
 			throw error;
 		} finally {
-			client.release(lost);
+			await this.giveBack(client, lost);
 		}
+	}
+
+	// What a function has left in the session (a role, settings, temporary tables, locks)
+	// is not for the next request.
+	async giveBack(client, lost) {
+		const clean = !lost && await client.query('DISCARD ALL').then(() => true, () => false);
+		client.release(!clean);
 	}
 
 	// A connection can have died while it waited in the pool. As long as nothing has

@@ -188,6 +188,14 @@ test('SQL in names and values', async () => {
 	assert.equal(json(await ask('GET', '/shelf?label=eq.%00')).code, '22021');
 });
 
+test('nothing is left for the next request', async () => {
+	const clean = { role: 'clerk', encoding: 'UTF8', read_only: 'off', secret: '', locks: 0, channels: 0, tables: 0 };
+	for (let i = 0; i < 10; i++) {
+		assert.equal((await ask('POST', '/rpc/leave_behind', { body: '{}' })).status, 204);
+		assert.deepEqual(json(await ask('POST', '/rpc/left_behind', { body: '{}' })), clean);
+	}
+});
+
 // A generator that gives the same numbers on each run.
 function random(seed) {
 	let state = seed;
