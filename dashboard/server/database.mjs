@@ -65,12 +65,13 @@ export class Database {
 	}
 
 	// A connection can have died while it waited in the pool. As long as nothing has
-	// begun, another may be tried.
+	// begun, another may be tried. The path is for what we ask of the catalog: nobody else
+	// can put an operator of his there that fits better than the catalog's.
 	async begin(readOnly) {
 		for (let tries = 0; ; tries++) {
 			const client = await this.connect();
 			try {
-				await client.query(readOnly ? 'BEGIN READ ONLY' : 'BEGIN');
+				await client.query(`BEGIN ${readOnly ? 'READ ONLY' : ''}; SET LOCAL search_path = pg_catalog, pg_temp`);
 				return client;
 			} catch (error) {
 				client.release(true);

@@ -196,6 +196,11 @@ test('nothing is left for the next request', async () => {
 	}
 });
 
+test('operators of others do not see what is asked of the catalog', async () => {
+	assert.equal((await ask('POST', '/rpc/twice', { body: '{"n": 1}' })).body, '2');
+	assert.equal((await ask('GET', '/shelf')).status, 200);
+});
+
 // A generator that gives the same numbers on each run.
 function random(seed) {
 	let state = seed;
