@@ -5,11 +5,15 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import pg from 'pg';
-import { RestError, isLost } from './errors.mjs';
+import { RestError, answerTooLong, isLost } from './errors.mjs';
 
 const MAX_CONNECTIONS = 8;
 const MAX_WAITING = 100;
 const MAX_ZONES = 1000;
+// Of all that the server sends for one request.
+const MAX_RECEIVED = 64 * 1024 * 1024;
+// How much longer than a statement may take we wait for its end.
+const GRACE = 5000;
 const socketDirectory = '/var/run/postgresql';
 
 // As libpq chooses where nothing is said: the local socket, the user of this process.
@@ -21,6 +25,20 @@ function target(url) {
 	return { host: PGHOST || (existsSync(socketDirectory) ? socketDirectory : 'localhost'), user, database: process.env.PGDATABASE || user };
 }
 
+// A server that is there, but does not answer.
+const isSilent = (error) => error.message === 'Query read timeout';
+
+// limitReceived: an answer has a limit of its own; messages of errors and notices have
+// none, and one that is longer than a string can be would end this process.
+function limitReceived(client) {
+	const { stream } = client.connection;
+	stream.on('data', (chunk) => {
+		client.received += chunk.length;
+		if (client.received > MAX_RECEIVED)
+			stream.destroy(answerTooLong());
+	});
+}
+
 export class Database {
 	constructor({ url, statementTimeout }) {
 		this.statementTimeout = statementTimeout;
@@ -28,9 +46,11 @@ export class Database {
 		this.pool = new pg.Pool({
 			...target(url), application_name: 'jobsched dashboard', max: MAX_CONNECTIONS, connectionTimeoutMillis: 10000,
 			idleTimeoutMillis: 60000, idle_in_transaction_session_timeout: 60000, allowExitOnIdle: false,
+			query_timeout: statementTimeout + GRACE,
 		});
 		// Of a connection that waits: the pool has dropped it already.
 		this.pool.on('error', () => {});
+		this.pool.on('connect', limitReceived);
 	}
 
 	end() {
@@ -70,12 +90,13 @@ export class Database {
 	async begin(readOnly) {
 		for (let tries = 0; ; tries++) {
 			const client = await this.connect();
+			client.received = 0;
 			try {
 				await client.query(`BEGIN ${readOnly ? 'READ ONLY' : ''}; SET LOCAL search_path = pg_catalog, pg_temp`);
 				return client;
 			} catch (error) {
 				client.release(true);
-				if (!isLost(error) || tries >= MAX_CONNECTIONS)
+				if (!isLost(error) || isSilent(error) || tries >= MAX_CONNECTIONS)
 					throw error;
 			}
 		}

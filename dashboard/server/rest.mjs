@@ -2,7 +2,7 @@
 // transaction looks the names up and executes one statement. GET and HEAD, and calls of
 // functions that only read, cannot write: their transaction is read-only.
 
-import { RestError, unsupported } from './errors.mjs';
+import { RestError, answerTooLong, unsupported } from './errors.mjs';
 import { readColumns } from './reader.mjs';
 import { findRelation, findRoutine, quoteIdent } from './catalog.mjs';
 import {
@@ -86,7 +86,7 @@ async function look(client, { schema, name }, find, ...more) {
 async function fetch(client, statement) {
 	const { rows: [row] } = await client.query(statement);
 	if (row.body === null)
-		throw new RestError(413, 'DASH413', 'the answer is too long', { hint: 'Ask for fewer rows or columns.' });
+		throw answerTooLong();
 	return { body: row.body, rows: Number(row.page_rows), total: row.total === null ? null : Number(row.total) };
 }
 

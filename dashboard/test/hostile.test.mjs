@@ -111,6 +111,15 @@ test('requests that are too long', async () => {
 	assert.equal((await ask('GET', `/shelf?and=${'(and'.repeat(3000)}`)).status, 400);
 });
 
+test('messages that are too long', async () => {
+	for (const name of ['shout', 'fail_at_length']) {
+		assert.match((await ask('POST', `/rpc/${name}`, { body: '{"n": 1000}' })).body, /^1$|x{1000}/);
+		const answer = await ask('POST', `/rpc/${name}`, { body: '{"n": 90000000}' });
+		assert.deepEqual([answer.status, json(answer).code], [413, 'DASH413'], name);
+		assert.equal((await ask('GET', '/shelf')).status, 200);
+	}
+});
+
 test('what is no HTTP, or half of one', async () => {
 	for (const text of ['hello\r\n\r\n', 'GET\r\n\r\n', '\0\0\0\0', `GET /api/shelf HTTP/1.1\r\nHost: ${host}\r\nX: a\0b\r\n\r\n`,
 		`GET /api/shelf HTTP/1.1\r\nHost: ${host}\r\nbad header\r\n\r\n`, `GET /api/\x01 HTTP/9.9\r\n\r\n`,

@@ -169,15 +169,33 @@ my $backends = q{FROM pg_stat_activity WHERE usename = 'clerk'};
 $node->safe_psql($db, "SELECT pg_terminate_backend(pid, 60000) $backends");
 is(ask($serve, 'GET', '/api/shelf')->{status}, 200, 'connections that died while idle are not noticed');
 
-my $waiting = IPC::Run::start([ $^X, '-MHTTP::Tiny', '-e', q{
-	my $r = HTTP::Tiny->new(timeout => 180)->request('POST', "$ARGV[0]/api/rpc/wait", { content => '{"seconds": 4.5}',
-		headers => { Authorization => "Bearer $ARGV[1]", 'Content-Type' => 'application/json' } });
-	print "$r->{status} $r->{content}"; }, $serve->{url}, $serve->{token} ], '<', \undef, '>', \my $killed, IPC::Run::timeout($patience));
-wait_until($node, $db, "SELECT count(*) = 1 $backends AND wait_event = 'PgSleep'", 'the call waits');
+# A call that waits in the database; what is answered comes into the string.
+sub start_wait
+{
+	my ($answer) = @_;
+	my $run = IPC::Run::start([ $^X, '-MHTTP::Tiny', '-e', q{
+		my $r = HTTP::Tiny->new(timeout => 180)->request('POST', "$ARGV[0]/api/rpc/wait", { content => '{"seconds": 4.5}',
+			headers => { Authorization => "Bearer $ARGV[1]", 'Content-Type' => 'application/json' } });
+		print "$r->{status} $r->{content}"; }, $serve->{url}, $serve->{token} ], '<', \undef, '>', $answer, IPC::Run::timeout($patience));
+
+	wait_until($node, $db, "SELECT count(*) = 1 $backends AND wait_event = 'PgSleep'", 'the call waits');
+	return $run;
+}
+
+my $waiting = start_wait(\my $killed);
 $node->safe_psql($db, "SELECT pg_terminate_backend(pid, 60000) $backends AND wait_event = 'PgSleep'");
 $waiting->finish;
 like($killed, qr/\A503 .*"code":"(?:57P01|PGRST001)"/, 'a call whose connection is cut is told so');
 is(ask($serve, 'GET', '/api/shelf')->{status}, 200, 'the next one works');
+
+# A server that is there but says nothing any more, as behind a network that is gone.
+$waiting = start_wait(\my $silent);
+my $stopped = $node->safe_psql($db, "SELECT pid $backends AND wait_event = 'PgSleep'");
+kill 'STOP', $stopped;
+$waiting->finish;
+kill 'CONT', $stopped;
+like($silent, qr/\A503 .*"code":"PGRST001"/, 'a call is not waited for much longer than its statement may take');
+is(ask($serve, 'GET', '/api/shelf')->{status}, 200, 'others get a connection');
 
 $node->stop('fast');
 $answer = ask($serve, 'GET', '/api/shelf');
