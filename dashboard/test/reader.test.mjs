@@ -96,6 +96,10 @@ test('headers and bodies', () => {
 	assert.equal(accepted('text/csv;q=0.1, application/vnd.pgrst.object+json').body, 'object');
 	assert.equal(accepted('application/json;q=0, text/csv').body, 'csv');
 	assert.equal(accepted('text/*', 'text/x-report').body, 'document');
+	assert.equal(accepted('text/csv ; charset=utf-8 ;\tq=0.5').body, 'csv');
+	const start = performance.now();
+	assert.throws(() => accepted(`a${' '.repeat(60000)}b`), refused('PGRST107'));
+	assert.ok(performance.now() - start < 1000, 'in a time that does not grow with its square');
 	assert.throws(() => accepted('image/png'), refused('PGRST107'));
 	assert.throws(() => accepted('application/vnd.pgrst.object+json;nulls=stripped'), refused('DASH501'));
 	assert.equal(preferences('count=exact, timezone=UTC').zone, 'UTC');
