@@ -32,12 +32,12 @@ $node->safe_psql($db, slurp_file("$tests/fixture.sql") . 'GRANT USAGE ON SCHEMA 
 
 # A copy, so that it has a page that is ours.
 my $home = PostgreSQL::Test::Utils::tempdir();
-make_path("$home/dist/assets");
+make_path("$home/dist/assets", "$home/dist/.git");
 system_or_bail('cp', '-r', map({ "$tests/../$_" } qw(serve.mjs server package.json node_modules)), $home);
 my $page = "<!doctype html><title>jobs</title><script>let a = 1;</script>\n";
 append_to_file("$home/dist/index.html", $page);
 append_to_file("$home/dist/assets/a.js", "let b = 2;\n");
-append_to_file("$home/dist/.hidden", "no\n");
+append_to_file("$home/dist/$_", "no\n") foreach qw(.hidden .git/config);
 symlink('/etc/passwd', "$home/dist/passwd");
 symlink('/etc', "$home/dist/etc");
 
@@ -84,7 +84,7 @@ like($answer->{headers}->{'content-security-policy'},
 is($answer->{headers}->{'x-frame-options'}, 'DENY', 'in no frame');
 is(HTTP::Tiny->new->get("$serve->{url}/assets/a.js")->{content}, "let b = 2;\n", 'a file of it');
 is(HTTP::Tiny->new->head("$serve->{url}/")->{status}, 200, 'HEAD');
-is(HTTP::Tiny->new->get("$serve->{url}$_")->{status}, 404, "not $_") foreach qw(/.hidden /passwd /etc/passwd /assets /assets/../index.html /dist/index.html);
+is(HTTP::Tiny->new->get("$serve->{url}$_")->{status}, 404, "not $_") foreach qw(/.hidden /.git/config /passwd /etc/passwd /assets /assets/../index.html /dist/index.html);
 is(HTTP::Tiny->new->post("$serve->{url}/")->{status}, 405, 'no POST to a file');
 is(HTTP::Tiny->new->get("$serve->{url}/api/book")->{status}, 401, 'no API without a token');
 
