@@ -71,6 +71,10 @@ test('forms of answers', async () => {
 	assert.equal((await books().select('book_id').gt('book_id', 1).single()).error.code, 'PGRST116');
 	assert.equal((await books().select('book_id').eq('book_id', -1).maybeSingle()).data, null);
 	assert.equal((await client.from('shelf').select().lt('shelf_id', 3).order('shelf_id').csv()).data, 'shelf_id,label\n1,"shelf 1"\n2,"shelf 2"');
+	const part = await ask('GET', '/rpc/states?select=n:books&order=state&limit=2', { headers: { Accept: 'text/csv' } });
+	assert.equal(part.body, 'n\n10\n10', 'the names of what was selected');
+	const named = await ask('GET', '/shelf?select=_page:label,_source:shelf_id&shelf_id=eq.1', { headers: { Accept: 'text/csv' } });
+	assert.equal(named.body, '_page,_source\n"shelf 1",1', 'names of ours as a column');
 	const report = await ask('GET', '/rpc/report', { headers: { Accept: 'text/x-report' } });
 	assert.deepEqual([report.status, report.headers['content-type'], report.body], [200, 'text/x-report; charset=utf-8', 'one\ntwo\n']);
 	assert.equal((await ask('GET', '/rpc/report')).body, '"one\\ntwo\\n"');
