@@ -48,6 +48,8 @@ test('names of the host', async () => {
 		assert.equal(await simple(`Host: ${name}`, authorization), 403, name);
 	assert.equal(await simple(`Host: ${host}`, 'Host: evil.example', authorization), 403);
 	assert.equal(await simple(`Host: evil.example`, `Host: ${host}`, authorization), 403);
+	for (const hidden of ['Host: evil.example', 'Origin: http://evil.example'])
+		assert.equal(await simple(`Host: ${host}`, authorization, ...Array(3000).fill('a:b'), hidden), 403, 'behind many others');
 	assert.match(String(await simple(authorization)), /^40[03]$/, 'without a name, as Node.js 20 or 18 has it');
 	assert.equal(statusOf(await raw(`GET /api/shelf HTTP/1.0\r\n${authorization}\r\n\r\n`)), 403);
 	assert.equal(statusOf(await raw(`GET http://evil.example/api/shelf HTTP/1.1\r\nConnection: close\r\nHost: evil.example\r\n${authorization}\r\n\r\n`)), 403);
