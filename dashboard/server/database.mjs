@@ -12,8 +12,8 @@ const MAX_WAITING = 100;
 const MAX_ZONES = 1000;
 // Of all that the server sends for one request.
 const MAX_RECEIVED = 64 * 1024 * 1024;
-// How much longer than a statement may take we wait for its end.
-const GRACE = 5000;
+// How much longer than a statement may take the server may say nothing.
+const GRACE = 10000;
 const socketDirectory = '/var/run/postgresql';
 
 // As libpq chooses where nothing is said: the local socket, the user of this process.
@@ -25,18 +25,19 @@ function target(url) {
 	return { host: PGHOST || (existsSync(socketDirectory) ? socketDirectory : 'localhost'), user, database: process.env.PGDATABASE || user };
 }
 
-// A server that is there, but does not answer.
-const isSilent = (error) => error.message === 'Query read timeout';
+class Silence extends Error {}
 
-// limitReceived: an answer has a limit of its own; messages of errors and notices have
-// none, and one that is longer than a string can be would end this process.
-function limitReceived(client) {
+// watch: an answer has a limit of its own; messages of errors and notices have none, and
+// one that is longer than a string can be would end this process. A server behind a
+// network that is gone would be waited for for ever.
+function watch(client) {
 	const { stream } = client.connection;
 	stream.on('data', (chunk) => {
 		client.received += chunk.length;
 		if (client.received > MAX_RECEIVED)
 			stream.destroy(answerTooLong());
 	});
+	stream.on('timeout', () => stream.destroy(new Silence('the database does not answer')));
 }
 
 export class Database {
@@ -46,11 +47,10 @@ export class Database {
 		this.pool = new pg.Pool({
 			...target(url), application_name: 'jobsched dashboard', max: MAX_CONNECTIONS, connectionTimeoutMillis: 10000,
 			idleTimeoutMillis: 60000, idle_in_transaction_session_timeout: 60000, allowExitOnIdle: false,
-			query_timeout: statementTimeout + GRACE,
 		});
 		// Of a connection that waits: the pool has dropped it already.
 		this.pool.on('error', () => {});
-		this.pool.on('connect', limitReceived);
+		this.pool.on('connect', watch);
 	}
 
 	end() {
@@ -81,6 +81,7 @@ export class Database {
 	// is not for the next request.
 	async giveBack(client, lost) {
 		const clean = !lost && await client.query('DISCARD ALL').then(() => true, () => false);
+		client.connection.stream.setTimeout(0);
 		client.release(!clean);
 	}
 
@@ -91,12 +92,13 @@ export class Database {
 		for (let tries = 0; ; tries++) {
 			const client = await this.connect();
 			client.received = 0;
+			client.connection.stream.setTimeout(this.statementTimeout + GRACE);
 			try {
 				await client.query(`BEGIN ${readOnly ? 'READ ONLY' : ''}; SET LOCAL search_path = pg_catalog, pg_temp`);
 				return client;
 			} catch (error) {
 				client.release(true);
-				if (!isLost(error) || isSilent(error) || tries >= MAX_CONNECTIONS)
+				if (!isLost(error) || error instanceof Silence || tries >= MAX_CONNECTIONS)
 					throw error;
 			}
 		}

@@ -106,7 +106,7 @@ test('calls', async () => {
 	assert.deepEqual((await client.from('note').select('body').eq('note_id', 100)).data, [{ body: 'x' }]);
 	const { data } = await client.rpc('request', {}).setHeader('X-Mine', 'yes');
 	assert.deepEqual([data.role, data.method, data.path, data.headers['x-mine'], data.read_only, data.timeout, data.path_of_names],
-		['clerk', 'POST', '/rpc/request', 'yes', 'on', '5s', '"library", "public"']);
+		['clerk', 'POST', '/rpc/request', 'yes', 'on', '10s', '"library", "public"']);
 	assert.equal(JSON.stringify(data).includes(token), false, 'the token is not told to the database');
 });
 

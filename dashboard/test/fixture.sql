@@ -49,7 +49,7 @@ CREATE FUNCTION library.request() RETURNS jsonb STABLE LANGUAGE sql
 		'timeout', current_setting('statement_timeout'), 'path_of_names', current_setting('search_path')) $$;
 CREATE DOMAIN library."text/x-report" AS text;
 CREATE FUNCTION library.report() RETURNS library."text/x-report" STABLE LANGUAGE sql AS $$ SELECT E'one\ntwo\n'::library."text/x-report" $$;
-CREATE FUNCTION library.long() RETURNS text STABLE LANGUAGE sql AS $$ SELECT repeat('x', 40000000) $$;
+CREATE FUNCTION library.long() RETURNS text STABLE LANGUAGE sql AS $$ SELECT repeat('x', 34000000) $$;
 CREATE FUNCTION library.shout(n integer) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '%', repeat('x', n); RETURN 1; END $$;
 CREATE FUNCTION library.fail_at_length(n integer) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '%', repeat('x', n); END $$;
 CREATE FUNCTION library.any_record() RETURNS record STABLE LANGUAGE sql AS 'SELECT 1, 2';

@@ -69,7 +69,7 @@ sub ask
 # The SQLSTATE, or other code, of an error.
 sub code { return $json->decode($_[0]->{content})->{code} }
 
-my $serve = start_serve('--schema', 'library', '--schema', 'jobsched', '--statement-timeout', '5');
+my $serve = start_serve('--schema', 'library', '--schema', 'jobsched', '--statement-timeout', '10');
 
 # ------------------------------------------------------------------------
 # The page
@@ -210,7 +210,7 @@ is(ask($serve, 'GET', '/api/rpc/twice?n=21')->{content}, '42', 'calls too');
 $node->safe_psql($db, q{CREATE FUNCTION library.leave() RETURNS text LANGUAGE sql AS $$
 	SELECT set_config('statement_timeout', '1ms', true) || set_config('request.method', 'left', true) || set_config('search_path', 'nowhere', true) $$});
 ask($serve, 'POST', '/api/rpc/leave', content => '{}', headers => { 'Content-Type' => 'application/json' }) foreach 1 .. 10;
-is($json->decode(ask($serve, 'GET', '/api/rpc/request')->{content})->{timeout}, '5s', 'settings end with their request') foreach 1 .. 10;
+is($json->decode(ask($serve, 'GET', '/api/rpc/request')->{content})->{timeout}, '10s', 'settings end with their request') foreach 1 .. 10;
 
 $serve->{run}->signal('INT');
 $serve->{run}->finish;
