@@ -43,6 +43,10 @@ symlink('/etc', "$home/dist/etc");
 
 my %environment = (PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => $db, PGUSER => 'clerk');
 
+# What starts a program whose standard error is a pipe that nobody reads.
+my @unread = ($^X, '-e', 'pipe(my $r, my $w); open(STDERR, ">&", $w); close($w); close($r); exec(@ARGV)');
+my @starter;
+
 # A server of ours, as a hash: run, link, url, token, err.
 sub start_serve
 {
@@ -50,7 +54,7 @@ sub start_serve
 	my %serve = (out => '', err => '');
 	local @ENV{ keys %environment } = values %environment;
 
-	$serve{run} = IPC::Run::start([ 'node', "$home/serve.mjs", @options ], '<', \undef, '>', \$serve{out}, '2>', \$serve{err},
+	$serve{run} = IPC::Run::start([ @starter, 'node', "$home/serve.mjs", @options ], '<', \undef, '>', \$serve{out}, '2>', \$serve{err},
 		IPC::Run::timeout($patience));
 	$serve{run}->pump until $serve{out} =~ /\n/ || !$serve{run}->pumpable;
 	($serve{link}, $serve{url}, $serve{token}) = $serve{out} =~ m{\A((http://127\.0\.0\.1:\d+)/#token=([\w-]{43}))\n\z}
@@ -197,7 +201,12 @@ kill 'CONT', $stopped;
 like($silent, qr/\A503 .*"code":"PGRST001"/, 'a call is not waited for much longer than its statement may take');
 is(ask($serve, 'GET', '/api/shelf')->{status}, 200, 'others get a connection');
 
+@starter = @unread;
+my $mute = start_serve('--schema', 'library');
 $node->stop('fast');
+is(ask($mute, 'GET', '/api/shelf')->{status}, 503, 'complaints that nobody reads do not end it') foreach 1 .. 3;
+$mute->{run}->signal('TERM');
+$mute->{run}->finish;
 $answer = ask($serve, 'GET', '/api/shelf');
 is($answer->{status}, 503, 'without a database');
 is(code($answer), 'PGRST001', 'the code for that');
