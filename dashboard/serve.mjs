@@ -92,6 +92,8 @@ async function main() {
 	const files = new Files(join(dirname(fileURLToPath(import.meta.url)), 'dist'));
 	const rest = new Rest(database, { schemas: schema, maxRows });
 	const log = (text) => process.stderr.write(`serve.mjs: ${text}\n`);
+	// Nobody has to read it: a pipe whose other end is gone does not end us.
+	process.stderr.on('error', () => {});
 	// The names are looked up before the statement.
 	const server = makeServer({ gate, files, rest, log, slowest: 3 * statementTimeout });
 	server.on('error', (error) => die(error.message));

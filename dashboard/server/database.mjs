@@ -5,11 +5,15 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import pg from 'pg';
-import { RestError, isLost } from './errors.mjs';
+import { RestError, answerTooLong, isLost } from './errors.mjs';
 
 const MAX_CONNECTIONS = 8;
 const MAX_WAITING = 100;
 const MAX_ZONES = 1000;
+// Of all that the server sends for one request.
+const MAX_RECEIVED = 64 * 1024 * 1024;
+// How much longer than a statement may take the server may say nothing.
+const GRACE = 10000;
 const socketDirectory = '/var/run/postgresql';
 
 // As libpq chooses where nothing is said: the local socket, the user of this process.
@@ -19,6 +23,21 @@ function target(url) {
 	const { PGHOST, PGUSER } = process.env;
 	const user = PGUSER || userInfo().username;
 	return { host: PGHOST || (existsSync(socketDirectory) ? socketDirectory : 'localhost'), user, database: process.env.PGDATABASE || user };
+}
+
+class Silence extends Error {}
+
+// watch: an answer has a limit of its own; messages of errors and notices have none, and
+// one that is longer than a string can be would end this process. A server behind a
+// network that is gone would be waited for for ever.
+function watch(client) {
+	const { stream } = client.connection;
+	stream.on('data', (chunk) => {
+		client.received += chunk.length;
+		if (client.received > MAX_RECEIVED)
+			stream.destroy(answerTooLong());
+	});
+	stream.on('timeout', () => stream.destroy(new Silence('the database does not answer')));
 }
 
 export class Database {
@@ -31,6 +50,7 @@ export class Database {
 		});
 		// Of a connection that waits: the pool has dropped it already.
 		this.pool.on('error', () => {});
+		this.pool.on('connect', watch);
 	}
 
 	end() {
@@ -53,21 +73,32 @@ export class Database {
 				await client.query('ROLLBACK').catch(() => { lost = true; });
 			throw error;
 		} finally {
-			client.release(lost);
+			await this.giveBack(client, lost);
 		}
 	}
 
+	// What a function has left in the session (a role, settings, temporary tables, locks)
+	// is not for the next request.
+	async giveBack(client, lost) {
+		const clean = !lost && await client.query('DISCARD ALL').then(() => true, () => false);
+		client.connection.stream.setTimeout(0);
+		client.release(!clean);
+	}
+
 	// A connection can have died while it waited in the pool. As long as nothing has
-	// begun, another may be tried.
+	// begun, another may be tried. The path is for what we ask of the catalog: nobody else
+	// can put an operator of his there that fits better than the catalog's.
 	async begin(readOnly) {
 		for (let tries = 0; ; tries++) {
 			const client = await this.connect();
+			client.received = 0;
+			client.connection.stream.setTimeout(this.statementTimeout + GRACE);
 			try {
-				await client.query(readOnly ? 'BEGIN READ ONLY' : 'BEGIN');
+				await client.query(`BEGIN ${readOnly ? 'READ ONLY' : ''}; SET LOCAL search_path = pg_catalog, pg_temp`);
 				return client;
 			} catch (error) {
 				client.release(true);
-				if (!isLost(error) || tries >= MAX_CONNECTIONS)
+				if (!isLost(error) || error instanceof Silence || tries >= MAX_CONNECTIONS)
 					throw error;
 			}
 		}

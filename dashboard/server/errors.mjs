@@ -29,6 +29,10 @@ export function zeroByte() {
 	return new RestError(400, '22021', 'invalid byte sequence for encoding "UTF8": 0x00');
 }
 
+export function answerTooLong() {
+	return new RestError(413, 'DASH413', 'the answer is too long', { hint: 'Ask for fewer rows or columns.' });
+}
+
 export function tooMuch(what, limit) {
 	return new RestError(400, 'DASH400', `too many ${what}`, { details: `At most ${limit} are allowed.` });
 }

@@ -24,9 +24,11 @@ export class Files {
 	collect(directory, prefix) {
 		for (const entry of entries(directory)) {
 			const path = join(directory, entry.name);
+			if (entry.name.startsWith('.'))
+				continue;
 			if (entry.isDirectory())
 				this.collect(path, `${prefix}/${entry.name}`);
-			else if (entry.isFile() && !entry.name.startsWith('.') && this.paths.size < MAX_FILES)
+			else if (entry.isFile() && this.paths.size < MAX_FILES)
 				this.paths.set(`${prefix}/${entry.name}`, path);
 		}
 	}

@@ -26,6 +26,8 @@ export function makeServer({ gate, files, rest, log, slowest }) {
 			});
 	});
 	server.maxConnections = 100;
+	// All that fit into the size: what Node.js would leave out could be a second Host.
+	server.maxHeadersCount = 0;
 	// A client that does not take its answer.
 	server.setTimeout(slowest + 30000, (socket) => socket.destroy());
 	server.on('clientError', refuse);

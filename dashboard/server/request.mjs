@@ -115,7 +115,7 @@ export function preferences(header) {
 
 function mediaRanges(header) {
 	return header.split(',').map((one) => {
-		const [type, ...rest] = one.trim().split(/\s*;\s*/);
+		const [type, ...rest] = one.split(';').map((part) => part.trim());
 		const q = rest.find((parameter) => /^q=/i.test(parameter));
 		return { type: type.toLowerCase(), rest, q: q === undefined ? 1 : Number(q.slice(2)) };
 	}).filter((one) => one.type !== '' && one.q > 0).sort((a, b) => b.q - a.q);

@@ -2,7 +2,7 @@
 // transaction looks the names up and executes one statement. GET and HEAD, and calls of
 // functions that only read, cannot write: their transaction is read-only.
 
-import { RestError, unsupported } from './errors.mjs';
+import { RestError, answerTooLong, unsupported } from './errors.mjs';
 import { readColumns } from './reader.mjs';
 import { findRelation, findRoutine, quoteIdent } from './catalog.mjs';
 import {
@@ -28,7 +28,7 @@ export class Rest {
 			return { status: 200, headers: { Allow: route.call ? 'OPTIONS,GET,HEAD,POST' : 'OPTIONS,GET,HEAD,POST,PATCH,DELETE' }, body: '' };
 		const context = this.context(request, route);
 		const readOnly = isRead(request.method);
-		const result = await this.database.transaction({ readOnly, settings: this.settings(request, context), zone: context.prefer.zone },
+		const result = await this.database.transaction({ readOnly, settings: this.settings(request), zone: context.prefer.zone },
 			async (client, { zone }) => ({ ...await work(client, context), zone }));
 		return withHeaders(result, context);
 	}
@@ -45,11 +45,10 @@ export class Rest {
 	}
 
 	// What functions and policies can know of the request. Our token is nobody's business.
-	settings({ method, path, headers }, { schema }) {
+	settings({ method, path, headers }) {
 		const told = Object.entries(headers).filter(([name]) => !['authorization', 'cookie', 'proxy-authorization'].includes(name));
 		return [
-			['search_path', [schema, 'public'].map(quoteIdent).join(', ')], ['request.method', method], ['request.path', path],
-			['request.headers', JSON.stringify(Object.fromEntries(told))],
+			['request.method', method], ['request.path', path], ['request.headers', JSON.stringify(Object.fromEntries(told))],
 		];
 	}
 }
@@ -75,11 +74,19 @@ function work(client, context) {
 	return isRead(context.method) ? read(client, context) : write(client, context);
 }
 
+// look: what the catalog knows of the name that is asked for. From then on names are
+// looked up as functions and operators of the API expect it.
+async function look(client, { schema, name }, find, ...more) {
+	const known = await find(client, schema, name, ...more);
+	await client.query("SELECT pg_catalog.set_config('search_path', $1, true)", [[schema, 'public'].map(quoteIdent).join(', ')]);
+	return known;
+}
+
 // fetch: the one row of an answer; `count` is what Content-Range may tell.
 async function fetch(client, statement) {
 	const { rows: [row] } = await client.query(statement);
 	if (row.body === null)
-		throw new RestError(413, 'DASH413', 'the answer is too long', { hint: 'Ask for fewer rows or columns.' });
+		throw answerTooLong();
 	return { body: row.body, rows: Number(row.page_rows), total: row.total === null ? null : Number(row.total) };
 }
 
@@ -96,7 +103,7 @@ async function read(client, context) {
 	const form = accepted(context.accept);
 	const asked = query(context.pairs);
 	const limits = page({ ...context, last: asked.last });
-	const relation = await findRelation(client, context.schema, context.name);
+	const relation = await look(client, context, findRelation);
 	const body = context.method === 'HEAD' ? bodies.none : { json: bodies.rows, object: bodies.first, csv: bodies.csv }[form.body];
 	const found = await fetch(client, readStatement(relation, { ...asked, page: limits, count: context.prefer.count, maxRows: context.maxRows, body }));
 	checkSingle(form, found.rows);
@@ -123,7 +130,7 @@ async function call(client, context) {
 	const asked = query(context.pairs, { call: reads });
 	const names = reads ? [...asked.given.keys()] : argumentNames(context.body);
 	const limits = page({ ...context, last: asked.last });
-	const routine = await findRoutine(client, context.schema, context.name, names);
+	const routine = await look(client, context, findRoutine, names);
 	const form = accepted(context.accept, routine.mediaType);
 	if (!routine.composite && (asked.filters.length > 0 || asked.order.length > 0 || asked.last.has('select')))
 		throw unsupported('select, order or a filter of a function that returns no rows');
@@ -167,7 +174,7 @@ async function write(client, context) {
 		throw unsupported(`${method} of all rows, without a filter,`);
 	const select = prefer.returns === 'representation' ? asked.select : undefined;
 	const body = select === undefined ? bodies.none : { json: bodies.rows, object: bodies.first, csv: bodies.csv }[form.body];
-	const relation = await findRelation(client, context.schema, context.name);
+	const relation = await look(client, context, findRelation);
 	const statement = writeStatement(relation, context, { ...asked, select, body });
 	const found = statement === undefined ? { rows: 0, body: select === undefined ? '' : '[]' } : await fetch(client, statement);
 	if (select !== undefined)

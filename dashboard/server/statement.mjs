@@ -85,9 +85,9 @@ function nameOf({ column, steps }) {
 // The whole answer is made by the server, so that no number goes through ours. One that
 // is too long is not sent to us.
 function answer({ body, counted = 'NULL::bigint', source, from }) {
-	return `WITH _source AS (${source})
+	return `WITH _source AS (${source}), _page AS (${from})
 		SELECT _.total, _.page_rows, CASE WHEN pg_catalog.octet_length(_.body) <= ${MAX_BODY} THEN _.body END AS body
-		FROM (SELECT (${counted}) AS total, pg_catalog.count(*) AS page_rows, ${body} AS body FROM (${from}) _page) _`;
+		FROM (SELECT (${counted}) AS total, pg_catalog.count(*) AS page_rows, ${body} AS body FROM _page) _`;
 }
 
 export const bodies = {
@@ -98,8 +98,8 @@ export const bodies = {
 	document: "coalesce(pg_catalog.string_agg(_page._scalar::text, ''), '')",
 	none: "''::text",
 	csv: `(SELECT coalesce(pg_catalog.string_agg(_key, ','), '') FROM (SELECT pg_catalog.json_object_keys(_row) AS _key
-			FROM (SELECT pg_catalog.row_to_json(_source.*) AS _row FROM _source LIMIT 1) _first) _keys)
-		|| E'\\n' || coalesce(pg_catalog.string_agg(pg_catalog.substr(_page::text, 2, pg_catalog.length(_page::text) - 2), E'\\n'), '')`,
+			FROM (SELECT pg_catalog.row_to_json(_page.*) AS _row FROM _page LIMIT 1) _first) _keys)
+		|| E'\\n' || coalesce(pg_catalog.string_agg(pg_catalog.substr((_page.*)::text, 2, pg_catalog.length((_page.*)::text) - 2), E'\\n'), '')`,
 };
 
 // counting: what the total is taken from, with count=estimated not beyond `most` rows.

@@ -71,6 +71,10 @@ test('forms of answers', async () => {
 	assert.equal((await books().select('book_id').gt('book_id', 1).single()).error.code, 'PGRST116');
 	assert.equal((await books().select('book_id').eq('book_id', -1).maybeSingle()).data, null);
 	assert.equal((await client.from('shelf').select().lt('shelf_id', 3).order('shelf_id').csv()).data, 'shelf_id,label\n1,"shelf 1"\n2,"shelf 2"');
+	const part = await ask('GET', '/rpc/states?select=n:books&order=state&limit=2', { headers: { Accept: 'text/csv' } });
+	assert.equal(part.body, 'n\n10\n10', 'the names of what was selected');
+	const named = await ask('GET', '/shelf?select=_page:label,_source:shelf_id&shelf_id=eq.1', { headers: { Accept: 'text/csv' } });
+	assert.equal(named.body, '_page,_source\n"shelf 1",1', 'names of ours as a column');
 	const report = await ask('GET', '/rpc/report', { headers: { Accept: 'text/x-report' } });
 	assert.deepEqual([report.status, report.headers['content-type'], report.body], [200, 'text/x-report; charset=utf-8', 'one\ntwo\n']);
 	assert.equal((await ask('GET', '/rpc/report')).body, '"one\\ntwo\\n"');
@@ -102,7 +106,7 @@ test('calls', async () => {
 	assert.deepEqual((await client.from('note').select('body').eq('note_id', 100)).data, [{ body: 'x' }]);
 	const { data } = await client.rpc('request', {}).setHeader('X-Mine', 'yes');
 	assert.deepEqual([data.role, data.method, data.path, data.headers['x-mine'], data.read_only, data.timeout, data.path_of_names],
-		['clerk', 'POST', '/rpc/request', 'yes', 'on', '5s', '"library", "public"']);
+		['clerk', 'POST', '/rpc/request', 'yes', 'on', '10s', '"library", "public"']);
 	assert.equal(JSON.stringify(data).includes(token), false, 'the token is not told to the database');
 });
 

@@ -49,8 +49,28 @@ CREATE FUNCTION library.request() RETURNS jsonb STABLE LANGUAGE sql
 		'timeout', current_setting('statement_timeout'), 'path_of_names', current_setting('search_path')) $$;
 CREATE DOMAIN library."text/x-report" AS text;
 CREATE FUNCTION library.report() RETURNS library."text/x-report" STABLE LANGUAGE sql AS $$ SELECT E'one\ntwo\n'::library."text/x-report" $$;
-CREATE FUNCTION library.long() RETURNS text STABLE LANGUAGE sql AS $$ SELECT repeat('x', 40000000) $$;
+CREATE FUNCTION library.long() RETURNS text STABLE LANGUAGE sql AS $$ SELECT repeat('x', 34000000) $$;
+CREATE FUNCTION library.shout(n integer) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '%', repeat('x', n); RETURN 1; END $$;
+CREATE FUNCTION library.fail_at_length(n integer) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '%', repeat('x', n); END $$;
 CREATE FUNCTION library.any_record() RETURNS record STABLE LANGUAGE sql AS 'SELECT 1, 2';
+-- An operator that is a better match than the catalog's, for who looks at it.
+CREATE FUNCTION public.steal(oid, regtype) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stolen by %', current_user; END $$;
+CREATE OPERATOR public.= (FUNCTION = public.steal, LEFTARG = oid, RIGHTARG = regtype);
+CREATE ROLE binder;
+GRANT binder TO clerk;
+CREATE FUNCTION library.leave_behind() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE 'SET SESSION ROLE binder';
+	EXECUTE 'SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY';
+	PERFORM pg_catalog.set_config('client_encoding', 'LATIN1', false), pg_catalog.set_config('mine.secret', 'left', false);
+	PERFORM pg_catalog.pg_advisory_lock(20260301);
+	LISTEN left_behind;
+	CREATE TEMPORARY TABLE text (a integer);
+END $$;
+CREATE FUNCTION library.left_behind() RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('role', current_user, 'encoding', current_setting('client_encoding'), 'read_only', current_setting('transaction_read_only'),
+		'secret', coalesce(current_setting('mine.secret', true), ''), 'locks', (SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objid = 20260301),
+		'channels', (SELECT count(*) FROM pg_catalog.pg_listening_channels()), 'tables', (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind = 'r')) $$;
 CREATE FUNCTION library.closed() RETURNS integer LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION library.two(a integer) RETURNS integer LANGUAGE sql AS 'SELECT a';
 CREATE FUNCTION library.two(a text) RETURNS integer LANGUAGE sql AS 'SELECT 1';

@@ -48,6 +48,8 @@ test('names of the host', async () => {
 		assert.equal(await simple(`Host: ${name}`, authorization), 403, name);
 	assert.equal(await simple(`Host: ${host}`, 'Host: evil.example', authorization), 403);
 	assert.equal(await simple(`Host: evil.example`, `Host: ${host}`, authorization), 403);
+	for (const hidden of ['Host: evil.example', 'Origin: http://evil.example'])
+		assert.equal(await simple(`Host: ${host}`, authorization, ...Array(3000).fill('a:b'), hidden), 403, 'behind many others');
 	assert.match(String(await simple(authorization)), /^40[03]$/, 'without a name, as Node.js 20 or 18 has it');
 	assert.equal(statusOf(await raw(`GET /api/shelf HTTP/1.0\r\n${authorization}\r\n\r\n`)), 403);
 	assert.equal(statusOf(await raw(`GET http://evil.example/api/shelf HTTP/1.1\r\nConnection: close\r\nHost: evil.example\r\n${authorization}\r\n\r\n`)), 403);
@@ -109,6 +111,15 @@ test('requests that are too long', async () => {
 	assert.equal((await ask('GET', `/shelf?${'label=eq.x&'.repeat(300)}`)).status, 400);
 	assert.equal((await ask('GET', `/shelf?select=${'label,'.repeat(300)}label`)).status, 400);
 	assert.equal((await ask('GET', `/shelf?and=${'(and'.repeat(3000)}`)).status, 400);
+});
+
+test('messages that are too long', async () => {
+	for (const name of ['shout', 'fail_at_length']) {
+		assert.match((await ask('POST', `/rpc/${name}`, { body: '{"n": 1000}' })).body, /^1$|x{1000}/);
+		const answer = await ask('POST', `/rpc/${name}`, { body: '{"n": 68000000}' });
+		assert.deepEqual([answer.status, json(answer).code], [413, 'DASH413'], name);
+		assert.equal((await ask('GET', '/shelf')).status, 200);
+	}
 });
 
 test('what is no HTTP, or half of one', async () => {
@@ -186,6 +197,19 @@ test('SQL in names and values', async () => {
 	}
 	assert.equal((await ask('GET', '/note')).status, 200);
 	assert.equal(json(await ask('GET', '/shelf?label=eq.%00')).code, '22021');
+});
+
+test('nothing is left for the next request', async () => {
+	const clean = { role: 'clerk', encoding: 'UTF8', read_only: 'off', secret: '', locks: 0, channels: 0, tables: 0 };
+	for (let i = 0; i < 10; i++) {
+		assert.equal((await ask('POST', '/rpc/leave_behind', { body: '{}' })).status, 204);
+		assert.deepEqual(json(await ask('POST', '/rpc/left_behind', { body: '{}' })), clean);
+	}
+});
+
+test('operators of others do not see what is asked of the catalog', async () => {
+	assert.equal((await ask('POST', '/rpc/twice', { body: '{"n": 1}' })).body, '2');
+	assert.equal((await ask('GET', '/shelf')).status, 200);
 });
 
 // A generator that gives the same numbers on each run.

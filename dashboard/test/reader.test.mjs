@@ -1,6 +1,7 @@
 // The languages of a query string, without a database.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { isFilter, readColumns, readFilter, readOrder, readSelect } from '../server/reader.mjs';
 import { accepted, page, parameters, preferences, rowKeys, shown } from '../server/request.mjs';
@@ -96,6 +97,10 @@ test('headers and bodies', () => {
 	assert.equal(accepted('text/csv;q=0.1, application/vnd.pgrst.object+json').body, 'object');
 	assert.equal(accepted('application/json;q=0, text/csv').body, 'csv');
 	assert.equal(accepted('text/*', 'text/x-report').body, 'document');
+	assert.equal(accepted('text/csv ; charset=utf-8 ;\tq=0.5').body, 'csv');
+	const start = performance.now();
+	assert.throws(() => accepted(`a${' '.repeat(60000)}b`), refused('PGRST107'));
+	assert.ok(performance.now() - start < 1000, 'in a time that does not grow with its square');
 	assert.throws(() => accepted('image/png'), refused('PGRST107'));
 	assert.throws(() => accepted('application/vnd.pgrst.object+json;nulls=stripped'), refused('DASH501'));
 	assert.equal(preferences('count=exact, timezone=UTC').zone, 'UTC');
@@ -104,4 +109,13 @@ test('headers and bodies', () => {
 	assert.deepEqual(rowKeys('[{"a": 1, "__proto__": 2}, {"__proto__": 1, "a": 3}]'), ['a', '__proto__']);
 	assert.throws(() => rowKeys('[{"a": 1}, {"__proto__": 1}]'), refused('PGRST102'));
 	assert.equal(Object.prototype.a, undefined);
+});
+
+test('packages', () => {
+	const { packages } = JSON.parse(readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8'));
+	const others = Object.entries(packages).filter(([path]) => path !== '');
+	assert.deepEqual(others.filter(([, one]) => !/^sha512-[A-Za-z0-9+/]{86}==$/.test(one.integrity)), [], 'each is known by its hash');
+	assert.deepEqual(others.filter(([, one]) => one.hasInstallScript), [], 'none runs anything when it is installed');
+	assert.deepEqual(others.filter(([, one]) => !one.dev).map(([path]) => path.replace('node_modules/', '')), ['pg', 'pg-cloudflare', 'pg-connection-string', 'pg-int8',
+		'pg-pool', 'pg-protocol', 'pg-types', 'pgpass', 'postgres-array', 'postgres-bytea', 'postgres-date', 'postgres-interval', 'split2', 'xtend'], 'only the driver');
 });

@@ -32,16 +32,20 @@ $node->safe_psql($db, slurp_file("$tests/fixture.sql") . 'GRANT USAGE ON SCHEMA 
 
 # A copy, so that it has a page that is ours.
 my $home = PostgreSQL::Test::Utils::tempdir();
-make_path("$home/dist/assets");
+make_path("$home/dist/assets", "$home/dist/.git");
 system_or_bail('cp', '-r', map({ "$tests/../$_" } qw(serve.mjs server package.json node_modules)), $home);
 my $page = "<!doctype html><title>jobs</title><script>let a = 1;</script>\n";
 append_to_file("$home/dist/index.html", $page);
 append_to_file("$home/dist/assets/a.js", "let b = 2;\n");
-append_to_file("$home/dist/.hidden", "no\n");
+append_to_file("$home/dist/$_", "no\n") foreach qw(.hidden .git/config);
 symlink('/etc/passwd', "$home/dist/passwd");
 symlink('/etc', "$home/dist/etc");
 
 my %environment = (PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => $db, PGUSER => 'clerk');
+
+# What starts a program whose standard error is a pipe that nobody reads.
+my @unread = ($^X, '-e', 'pipe(my $r, my $w); open(STDERR, ">&", $w); close($w); close($r); exec(@ARGV)');
+my @starter;
 
 # A server of ours, as a hash: run, link, url, token, err.
 sub start_serve
@@ -50,7 +54,7 @@ sub start_serve
 	my %serve = (out => '', err => '');
 	local @ENV{ keys %environment } = values %environment;
 
-	$serve{run} = IPC::Run::start([ 'node', "$home/serve.mjs", @options ], '<', \undef, '>', \$serve{out}, '2>', \$serve{err},
+	$serve{run} = IPC::Run::start([ @starter, 'node', "$home/serve.mjs", @options ], '<', \undef, '>', \$serve{out}, '2>', \$serve{err},
 		IPC::Run::timeout($patience));
 	$serve{run}->pump until $serve{out} =~ /\n/ || !$serve{run}->pumpable;
 	($serve{link}, $serve{url}, $serve{token}) = $serve{out} =~ m{\A((http://127\.0\.0\.1:\d+)/#token=([\w-]{43}))\n\z}
@@ -69,7 +73,7 @@ sub ask
 # The SQLSTATE, or other code, of an error.
 sub code { return $json->decode($_[0]->{content})->{code} }
 
-my $serve = start_serve('--schema', 'library', '--schema', 'jobsched', '--statement-timeout', '5');
+my $serve = start_serve('--schema', 'library', '--schema', 'jobsched', '--statement-timeout', '10');
 
 # ------------------------------------------------------------------------
 # The page
@@ -84,7 +88,7 @@ like($answer->{headers}->{'content-security-policy'},
 is($answer->{headers}->{'x-frame-options'}, 'DENY', 'in no frame');
 is(HTTP::Tiny->new->get("$serve->{url}/assets/a.js")->{content}, "let b = 2;\n", 'a file of it');
 is(HTTP::Tiny->new->head("$serve->{url}/")->{status}, 200, 'HEAD');
-is(HTTP::Tiny->new->get("$serve->{url}$_")->{status}, 404, "not $_") foreach qw(/.hidden /passwd /etc/passwd /assets /assets/../index.html /dist/index.html);
+is(HTTP::Tiny->new->get("$serve->{url}$_")->{status}, 404, "not $_") foreach qw(/.hidden /.git/config /passwd /etc/passwd /assets /assets/../index.html /dist/index.html);
 is(HTTP::Tiny->new->post("$serve->{url}/")->{status}, 405, 'no POST to a file');
 is(HTTP::Tiny->new->get("$serve->{url}/api/book")->{status}, 401, 'no API without a token');
 
@@ -169,17 +173,40 @@ my $backends = q{FROM pg_stat_activity WHERE usename = 'clerk'};
 $node->safe_psql($db, "SELECT pg_terminate_backend(pid, 60000) $backends");
 is(ask($serve, 'GET', '/api/shelf')->{status}, 200, 'connections that died while idle are not noticed');
 
-my $waiting = IPC::Run::start([ $^X, '-MHTTP::Tiny', '-e', q{
-	my $r = HTTP::Tiny->new(timeout => 180)->request('POST', "$ARGV[0]/api/rpc/wait", { content => '{"seconds": 4.5}',
-		headers => { Authorization => "Bearer $ARGV[1]", 'Content-Type' => 'application/json' } });
-	print "$r->{status} $r->{content}"; }, $serve->{url}, $serve->{token} ], '<', \undef, '>', \my $killed, IPC::Run::timeout($patience));
-wait_until($node, $db, "SELECT count(*) = 1 $backends AND wait_event = 'PgSleep'", 'the call waits');
+# A call that waits in the database; what is answered comes into the string.
+sub start_wait
+{
+	my ($answer) = @_;
+	my $run = IPC::Run::start([ $^X, '-MHTTP::Tiny', '-e', q{
+		my $r = HTTP::Tiny->new(timeout => 180)->request('POST', "$ARGV[0]/api/rpc/wait", { content => '{"seconds": 4.5}',
+			headers => { Authorization => "Bearer $ARGV[1]", 'Content-Type' => 'application/json' } });
+		print "$r->{status} $r->{content}"; }, $serve->{url}, $serve->{token} ], '<', \undef, '>', $answer, IPC::Run::timeout($patience));
+
+	wait_until($node, $db, "SELECT count(*) = 1 $backends AND wait_event = 'PgSleep'", 'the call waits');
+	return $run;
+}
+
+my $waiting = start_wait(\my $killed);
 $node->safe_psql($db, "SELECT pg_terminate_backend(pid, 60000) $backends AND wait_event = 'PgSleep'");
 $waiting->finish;
 like($killed, qr/\A503 .*"code":"(?:57P01|PGRST001)"/, 'a call whose connection is cut is told so');
 is(ask($serve, 'GET', '/api/shelf')->{status}, 200, 'the next one works');
 
+# A server that is there but says nothing any more, as behind a network that is gone.
+$waiting = start_wait(\my $silent);
+my $stopped = $node->safe_psql($db, "SELECT pid $backends AND wait_event = 'PgSleep'");
+kill 'STOP', $stopped;
+$waiting->finish;
+kill 'CONT', $stopped;
+like($silent, qr/\A503 .*"code":"PGRST001"/, 'a call is not waited for much longer than its statement may take');
+is(ask($serve, 'GET', '/api/shelf')->{status}, 200, 'others get a connection');
+
+@starter = @unread;
+my $mute = start_serve('--schema', 'library');
 $node->stop('fast');
+is(ask($mute, 'GET', '/api/shelf')->{status}, 503, 'complaints that nobody reads do not end it') foreach 1 .. 3;
+$mute->{run}->signal('TERM');
+$mute->{run}->finish;
 $answer = ask($serve, 'GET', '/api/shelf');
 is($answer->{status}, 503, 'without a database');
 is(code($answer), 'PGRST001', 'the code for that');
@@ -192,7 +219,7 @@ is(ask($serve, 'GET', '/api/rpc/twice?n=21')->{content}, '42', 'calls too');
 $node->safe_psql($db, q{CREATE FUNCTION library.leave() RETURNS text LANGUAGE sql AS $$
 	SELECT set_config('statement_timeout', '1ms', true) || set_config('request.method', 'left', true) || set_config('search_path', 'nowhere', true) $$});
 ask($serve, 'POST', '/api/rpc/leave', content => '{}', headers => { 'Content-Type' => 'application/json' }) foreach 1 .. 10;
-is($json->decode(ask($serve, 'GET', '/api/rpc/request')->{content})->{timeout}, '5s', 'settings end with their request') foreach 1 .. 10;
+is($json->decode(ask($serve, 'GET', '/api/rpc/request')->{content})->{timeout}, '10s', 'settings end with their request') foreach 1 .. 10;
 
 $serve->{run}->signal('INT');
 $serve->{run}->finish;
