@@ -158,7 +158,7 @@ like(screen(":jobs\n", psqlrc => $snippet), qr/^ fails +\| active +\| +\| failed
 my %encodings = (
 	LATIN1 => [ 'iso-8859-1', 'Wert «x 17» fehlt für 5 €' =~ s/ €//r, 'Wert <text> fehlt für <n>' ],
 	WIN1252 => [ 'cp1252', 'Wert „x“ fehlt für 5 €, “y” und ‚z‘', 'Wert <text> fehlt für <n> €, <text> und <text>' ],
-	EUC_JP => [ 'euc-jp', '値"値"は12件', '値<text>は<n>件' ],
+	EUC_JP => [ 'euc-jp', '値"\\値"は12件', '値<text>は<n>件' ],
 	KOI8R => [ 'koi8-r', 'строка "х" 17', 'строка <text> <n>' ],
 	SQL_ASCII => [ 'iso-8859-1', 'Wert «x» "y" 5', 'Wert «x» <text> <n>' ],
 	MULE_INTERNAL => [ 'us-ascii', 'value "y" 5', 'value <text> <n>' ]);
