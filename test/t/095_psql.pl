@@ -63,7 +63,7 @@ my %spans = (
 	'0' => '0 ms', '0.0004 s' => '0 ms', '3.2 ms' => '3 ms', '999.4 ms' => '999 ms', '999.6 ms' => '1.0 s', '3.24 s' => '3.2 s',
 	'59.94 s' => '59.9 s', '59.96 s' => '1 min 0 s', '250 s' => '4 min 10 s', '3599.4 s' => '59 min 59 s', '3599.6 s' => '1 h 0 min',
 	'125 min' => '2 h 5 min', '23:59:29' => '23 h 59 min', '23:59:31' => '1 d 0 h', '3 days 4 h' => '3 d 4 h', '1 month' => '30 d 0 h',
-	'-3.2 s' => '-3.2 s', '-100 days' => '-100 d 0 h');
+	'-3.2 s' => '-3.2 s', '-0.0004 s' => '0 ms', '-0.0006 s' => '-1 ms', '-100 days' => '-100 d 0 h');
 
 is($node->safe_psql($db, "SELECT jobsched_internal.time_text('$_')"), $spans{$_}, "$_ as people say it") for sort keys %spans;
 for my $span ('178000000 years', '-178000000 years', '2147483647 days 2562047788:00:54.775807', '-2147483648 days -2562047788:00:54')
