@@ -137,6 +137,12 @@ unlike($seen, qr/漢/, '... and no name');
 # The snippet
 # ------------------------------------------------------------------------
 
+$node->safe_psql($db, q{
+	INSERT INTO jobsched_internal.history (run_id, segment, attempt, job_id, owner, missed_count, priority, status, source, run_at,
+		queued_at, started_at, finished_at, reason, error)
+	SELECT 9200000000000000000, 107, 1, job_id, 'postgres'::regrole, 0, 0, 'failed', 'trigger', now(), now(), now(), now(), 'error', E'one\ntwo'
+	FROM jobsched.create_job('two lines', command => 'SELECT 1') job_id});
+
 my $snippet = "$FindBin::Bin/../../examples/jobsched.psqlrc";
 my @variables = slurp_file($snippet) =~ /^\\set (\w+) /mg;
 my @said = slurp_file($snippet) =~ /^--\t:(\w+)/mg;
@@ -149,6 +155,7 @@ for my $variable (@variables)
 }
 is(screen(":overview\n", psqlrc => $snippet) =~ s/\d//gr =~ s/ +/ /gr, screen('TABLE jobsched.overview') =~ s/\d//gr =~ s/ +/ /gr, ':overview is that');
 like(screen(":failures\n", psqlrc => $snippet), qr/^ +2 \| 漢.*\| P0001 +\| fails, fails漢/m, ':failures has patterns');
+like(screen(":runs\n", psqlrc => $snippet), qr/^ +\d+ \| two lines +\| failed .*\| one two *$/m, ':runs has a line for each');
 like(screen(":jobs\n", psqlrc => $snippet), qr/^ fails +\| active +\| +\| failed +\| +[\d.]+ \| F *$/m, ':jobs has jobs');
 
 # ------------------------------------------------------------------------
