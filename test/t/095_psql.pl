@@ -159,6 +159,27 @@ like(screen(":runs\n", psqlrc => $snippet), qr/^ +\d+ \| two lines +\| failed .*
 like(screen(":jobs\n", psqlrc => $snippet), qr/^ fails +\| active +\| +\| failed +\| +[\d.]+ \| F *$/m, ':jobs has jobs');
 
 # ------------------------------------------------------------------------
+# Of a part it says that it is one
+# ------------------------------------------------------------------------
+
+$node->safe_psql($db, q{CREATE ROLE many LOGIN; GRANT USAGE ON SCHEMA jobsched TO many});
+$node->safe_psql($db, q{
+	SET ROLE many;
+	SELECT count(jobsched.create_job('m' || i, command => 'SELECT 1')) FROM generate_series(1, 10001) i;
+	SELECT count(jobsched.trigger('m1', run_at => now() + interval '1 day')) FROM generate_series(1, 10001) i;
+	RESET ROLE;
+	INSERT INTO jobsched_internal.history (run_id, segment, attempt, job_id, owner, missed_count, priority, status, source, run_at,
+		queued_at, started_at, finished_at, reason, error)
+	SELECT i, 107, 1, job_id, 'many'::regrole, 0, 0, 'failed', 'trigger', now(), now(), now(), now(), 'error', 'x'
+	FROM jobsched.jobs, generate_series(100001, 110001) i WHERE name = 'm1'});
+$seen = screen('TABLE jobsched.overview', options => [ '-U', 'many' ]);
+like($seen, qr/^ jobs +\| 10000 \| of the first 10000: active 10000 *$/m, 'of jobs');
+like($seen, qr/^ failing jobs +\| +0 \| of the first 10000: none *$/m, '... and those that fail');
+like($seen, qr/^ queue +\| 10000 \| of the oldest 10000: not_due 10000 *$/m, 'of runs');
+like($seen, qr/^ due +\| +0 \| of the oldest 10000: none *$/m, '... and those that are due');
+like($seen, qr/^ failed in $_ +\| 10000 \| of the newest 10000: m1 10000 *$/m, "of those that failed in $_") for '1 hour', '1 day';
+
+# ------------------------------------------------------------------------
 # Other encodings
 # ------------------------------------------------------------------------
 
