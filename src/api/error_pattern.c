@@ -275,7 +275,7 @@ is_after_noun(const Reader *r, const char *quote)
 
 /* Only digits: of an HTTP status, or of what a process or a system call ends with. */
 static bool
-is_code_of(const char *word, bool is_nearest, int digits, char first)
+is_code_of(const char *word, bool is_of_error, int digits, char first)
 {
 	static const char *const ends[] = {"errno", "exit", "exited", "signal"};
 	static const char *const answers[] = {"http", "httpstatus", "response", "status", "statuscode"};
@@ -283,7 +283,7 @@ is_code_of(const char *word, bool is_nearest, int digits, char first)
 	if (is_listed(word, ends, lengthof(ends)))
 		return digits <= 3;
 	return digits == 3 && first >= '1' && first <= '5' &&
-		(is_listed(word, answers, lengthof(answers)) || (!is_nearest && strcmp(word, "returned") == 0));
+		(is_listed(word, answers, lengthof(answers)) || (is_of_error && strcmp(word, "returned") == 0));
 }
 
 /* Some numbers say what has happened, as in "exited with code 1": they are not one of many values. */
@@ -292,6 +292,7 @@ is_after_code(const Reader *r, const char *p, int length)
 {
 	static const char *const links[] = {"code", "error", "status", "with"};
 	bool		is_number = span(r, p, is_digit, 4) == length;
+	bool		is_of_error = false;
 	char		word[WORD_BYTES + 1];
 	const char *from = p;
 
@@ -307,10 +308,11 @@ is_after_code(const Reader *r, const char *p, int length)
 		from = word_before(r, from, word);
 		if (length == 5 && strcmp(word, "sqlstate") == 0)
 			return true;
-		if (is_number && is_code_of(word, i == 0, length, *p))
+		if (is_number && is_code_of(word, is_of_error, length, *p))
 			return true;
 		if (!is_listed(word, links, lengthof(links)) || from == r->start || !is_one_of(from[-1], " _"))
 			return false;
+		is_of_error = strcmp(word, "error") == 0;
 		from--;
 	}
 	return false;
@@ -628,9 +630,32 @@ is_of_url(char c)
 }
 
 static bool
+is_of_login(char c)
+{
+	return is_of_url(c) && !is_one_of(c, "/?#");
+}
+
+static bool
 is_of_authority(char c)
 {
 	return is_of_url(c) && !is_one_of(c, "/?#),;");
+}
+
+/* Where the host begins: behind a login, whose password may have what ends a host. */
+static const char *
+host_at(const Reader *r, const char *authority)
+{
+	const char *end = authority + span(r, authority, is_of_login, READ_BYTES);
+	const char *host = authority;
+	bool		has_password = false;
+
+	for (const char *p = authority; p < end && (has_password || is_of_authority(*p)); p++)
+	{
+		has_password |= *p == ':';
+		if (*p == '@')
+			host = p + 1;
+	}
+	return host;
 }
 
 /* The scheme and the host stay, without a login. */
@@ -645,10 +670,8 @@ try_url(Reader *r)
 		return false;
 	authority += 3;
 	copy(r, authority);
+	authority = host_at(r, authority);
 	end = authority + span(r, authority, is_of_authority, READ_BYTES);
-	for (const char *p = authority; p < end; p++)
-		if (*p == '@')
-			authority = p + 1;
 	until = end + (is_one_of(at(r, end), "/?#") ? span(r, end, is_of_url, READ_BYTES) : 0);
 	while (until > authority && is_one_of(until[-1], ".,;:!?)]}") && !(until == end && until[-1] == ']'))
 		until--;
