@@ -39,6 +39,11 @@ but 17 is good'), ('value ''abc'), ('rock ''n roll'), ('value «abc'), ('a " b "
 	('http://[::1]:80/x'), ('http://10.0.0.1/'), ('postgres://u:p@h/db'), ('https://x.org'), ('https://x.org?a=1'), ('https://x.org/a.'),
 	-- what a number says
 	('the server answered with status 503'), ('HTTP/1.1 404 Not Found'), ('HTTP status code: 500'), ('status 12345'), ('SQLSTATE 23505'), ('(SQLSTATE 40P01)'), ('SQLSTATE[42601]'), ('code 17'),
+	('HTTP Error 404: Not Found'), ('The requested URL returned error: 503'), ('returned 404 rows'), ('unexpected response code: 502'), ('statusCode=429'), ('http_status 429'),
+	('exited with code 1'), ('exit status 2'), ('exit code 137'), ('killed by signal 9'), ('[Errno 111] refused'), ('exit code 1.5'), ('error code 17'), ('exit 12345'),
+	('postgres://u:p,w;x)@h.example.com/db'), ('see https://a.example.com,b@c.org'), ('returned with 300 rows'),
+	-- bytes of no character
+	('invalid byte sequence for encoding "UTF8": 0xe2 0x28 0xa1'), ('invalid byte sequence for encoding "UTF8": 0xff'), ('a deadbeef17 cafe2026ab'),
 	-- space
 	('  a   b
 	c  '), (''), ('   '),

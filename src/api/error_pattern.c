@@ -169,7 +169,10 @@ ends_with(const Reader *r, int length, const char *text)
 	return length >= n && memcmp(r->out + length - n, text, n) == 0;
 }
 
-/* Of a list the pattern has one: those of two values and of three are the same. */
+/*
+ * Of a list the pattern has one: those of two values and of three are the same, and
+ * those of the bytes that make no character (0xe2 0x28).
+ */
 static void
 put_mark(Reader *r, const char *mark)
 {
@@ -177,7 +180,9 @@ put_mark(Reader *r, const char *mark)
 
 	if (length > 0 && r->out[length - 1] == ' ')
 		length--;
-	if (length > 0 && r->out[length - 1] == ',' && ends_with(r, length - 1, mark))
+	if (length < r->length && strcmp(mark, MARK_HEX) == 0 && ends_with(r, length, mark))
+		r->length = length;
+	else if (length > 0 && r->out[length - 1] == ',' && ends_with(r, length - 1, mark))
 		r->length = length - 1;
 	else
 		put(r, mark, strlen(mark));
@@ -268,10 +273,26 @@ is_after_noun(const Reader *r, const char *quote)
 	return is_listed(word, nouns, lengthof(nouns));
 }
 
-/* An HTTP status or an SQLSTATE says what has happened: it is not one of many values. */
+/* Only digits: of an HTTP status, or of what a process or a system call ends with. */
 static bool
-is_after_code(const Reader *r, const char *p, int digits)
+is_code_of(const char *word, bool is_of_error, int digits, char first)
 {
+	static const char *const ends[] = {"errno", "exit", "exited", "signal"};
+	static const char *const answers[] = {"http", "httpstatus", "response", "status", "statuscode"};
+
+	if (is_listed(word, ends, lengthof(ends)))
+		return digits <= 3;
+	return digits == 3 && first >= '1' && first <= '5' &&
+		(is_listed(word, answers, lengthof(answers)) || (is_of_error && strcmp(word, "returned") == 0));
+}
+
+/* Some numbers say what has happened, as in "exited with code 1": they are not one of many values. */
+static bool
+is_after_code(const Reader *r, const char *p, int length)
+{
+	static const char *const links[] = {"code", "error", "status", "with"};
+	bool		is_number = span(r, p, is_digit, 4) == length;
+	bool		is_of_error = false;
 	char		word[WORD_BYTES + 1];
 	const char *from = p;
 
@@ -282,12 +303,19 @@ is_after_code(const Reader *r, const char *p, int digits)
 	if (is_digit(before(r, from)) || before(r, from) == '>')	/* HTTP/1.1 */
 		while (from > r->start && p - from < WORD_BYTES && (is_digit(from[-1]) || is_one_of(from[-1], "./<n>")))
 			from--;
-	from = word_before(r, from, word);
-	if (strcmp(word, "code") == 0 && before(r, from) == ' ')
-		(void) word_before(r, from - 1, word);
-	if (digits == 5)
-		return strcmp(word, "sqlstate") == 0;
-	return digits == 3 && *p >= '1' && *p <= '5' && (strcmp(word, "status") == 0 || strcmp(word, "http") == 0);
+	for (int i = 0; i < 3; i++)
+	{
+		from = word_before(r, from, word);
+		if (length == 5 && strcmp(word, "sqlstate") == 0)
+			return true;
+		if (is_number && is_code_of(word, is_of_error, length, *p))
+			return true;
+		if (!is_listed(word, links, lengthof(links)) || from == r->start || !is_one_of(from[-1], " _"))
+			return false;
+		is_of_error = strcmp(word, "error") == 0;
+		from--;
+	}
+	return false;
 }
 
 /* ------------------------------------------------------------------------
@@ -602,9 +630,32 @@ is_of_url(char c)
 }
 
 static bool
+is_of_login(char c)
+{
+	return is_of_url(c) && !is_one_of(c, "/?#");
+}
+
+static bool
 is_of_authority(char c)
 {
 	return is_of_url(c) && !is_one_of(c, "/?#),;");
+}
+
+/* Where the host begins: behind a login, whose password may have what ends a host. */
+static const char *
+host_at(const Reader *r, const char *authority)
+{
+	const char *end = authority + span(r, authority, is_of_login, READ_BYTES);
+	const char *host = authority;
+	bool		has_password = false;
+
+	for (const char *p = authority; p < end && (has_password || is_of_authority(*p)); p++)
+	{
+		has_password |= *p == ':';
+		if (*p == '@')
+			host = p + 1;
+	}
+	return host;
 }
 
 /* The scheme and the host stay, without a login. */
@@ -619,10 +670,8 @@ try_url(Reader *r)
 		return false;
 	authority += 3;
 	copy(r, authority);
+	authority = host_at(r, authority);
 	end = authority + span(r, authority, is_of_authority, READ_BYTES);
-	for (const char *p = authority; p < end; p++)
-		if (*p == '@')
-			authority = p + 1;
 	until = end + (is_one_of(at(r, end), "/?#") ? span(r, end, is_of_url, READ_BYTES) : 0);
 	while (until > authority && is_one_of(until[-1], ".,;:!?)]}") && !(until == end && until[-1] == ']'))
 		until--;
@@ -887,7 +936,7 @@ find_close(const Reader *r, const char *p, const QuoteKind *kind)
 		bool		closes = c == kind->closes[0] || c == kind->closes[1];
 
 		if (is_ascii && *p == '\\')
-			length = 2;
+			length = 1 + (p + 1 < r->end ? length_at(r, p + 1) : 0);
 		else if (closes && is_ascii && at(r, p + 1) == *p && p > from)
 			length = 2;
 		else if (closes && !(*p == '\'' && is_word(at(r, p + 1))))

@@ -79,7 +79,7 @@ jobsched_time_text(PG_FUNCTION_ARGS)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	if (us < 0)
+	if (us <= -500)				/* else it is 0 ms */
 		appendStringInfoChar(&text, '-');
 	write_time(&text, us < -most ? most : Min(us < 0 ? -us : us, most));
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(text.data, text.len));

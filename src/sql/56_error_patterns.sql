@@ -3,9 +3,10 @@
 CREATE FUNCTION jobsched_internal.error_pattern(message text) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'jobsched_error_pattern';
 
--- The runs that have failed of themselves, newest first.  Two numbers bound what is read, by indexes,
--- whatever there is: of runs without success, 50,000 (of a job as many, and of each of its steps), and
--- of those that have failed, 10,000; a job that skips slots each second must not hide the others.
+-- The runs that have failed of themselves, newest first.  Two numbers bound what is read, by indexes, of
+-- what one may see: of runs without success, 50,000 (of a job as many, and of each of its steps), and
+-- of those that have failed, 10,000; a job that skips slots each second must not hide the others.  Runs
+-- of others are passed over, newest first as well: without a job's name, all for a role that has few.
 -- A run that has failed for a child of the same owner is left out, as the child is here.
 CREATE FUNCTION jobsched_internal.failures(since interval, job text)
 RETURNS TABLE (run_id bigint, job_id bigint, sqlstate text, error text, finished_at timestamptz)

@@ -1,5 +1,6 @@
 -- What people look at in psql: rows of 120 columns at most, whatever they are called and how
--- large numbers get.  Nothing here is read without a bound.
+-- large numbers get.  Of what the numbers are of there are bounds, and detail says where one is reached.  What a
+-- role may not see is passed over, whatever there is of it, and 'next' looks at all jobs that it sees.
 
 -- The live runs, the oldest first, 10,000 at most, and what each does or waits for: as reason in view
 -- runs has it, or 'assigned' if its worker executes another first.
@@ -28,6 +29,11 @@ BEGIN ATOMIC
 	FROM (SELECT COALESCE(n.name, '?') AS name, count(*) AS count FROM unnest(most_of.names) n (name)
 		GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20) m;
 END;
+
+-- What is said of a part: how large that is.
+CREATE FUNCTION jobsched_internal.said_of(part text, bound bigint, count bigint, detail text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN count >= bound THEN 'of the ' || part || ' ' || bound::text || ': ' || COALESCE(detail, 'none') ELSE detail END;
 
 CREATE VIEW jobsched.top WITH (security_invoker) AS
 SELECT t.run_id,
@@ -73,12 +79,12 @@ FROM (
 			FILTER (WHERE h.status <> 'ok'), 'ok') AS detail
 	FROM jobsched.health() h
 	UNION ALL
-	SELECT 2, 'jobs', count(*), CASE WHEN count(*) = 10000 THEN 'of the first 10000: ' ELSE '' END
-		|| jobsched_internal.most_of(array_agg(j.state))
+	SELECT 2, 'jobs', count(*), jobsched_internal.said_of('first', 10000, count(*), jobsched_internal.most_of(array_agg(j.state)))
 	FROM job j
 	UNION ALL
-	SELECT 3, 'failing jobs', count(*), string_agg(jobsched_internal.fit(f.name, 40) || ' ' || f.consecutive_failures::text
-		|| ' times', ', ' ORDER BY f.consecutive_failures DESC, f.name COLLATE "C") FILTER (WHERE f.place <= 20)
+	SELECT 3, 'failing jobs', count(*), jobsched_internal.said_of('first', 10000, (SELECT count(*) FROM job),
+		string_agg(jobsched_internal.fit(f.name, 40) || ' ' || f.consecutive_failures::text
+			|| ' times', ', ' ORDER BY f.consecutive_failures DESC, f.name COLLATE "C") FILTER (WHERE f.place <= 20))
 	FROM (SELECT j.*, row_number() OVER (ORDER BY j.consecutive_failures DESC, j.name COLLATE "C") AS place
 		FROM job j WHERE j.consecutive_failures > 0) f
 	UNION ALL
@@ -86,23 +92,26 @@ FROM (
 		|| jobsched_internal.time_text(r.elapsed) ORDER BY r.elapsed DESC))[1]
 	FROM jobsched.running r
 	UNION ALL
-	SELECT 5, 'queue', count(*), CASE WHEN max(l.live) = 10000 THEN 'of the oldest 10000: ' ELSE '' END
-		|| jobsched_internal.most_of(array_agg(l.state))
-	FROM (SELECT l.*, count(*) OVER () AS live FROM live l) l
+	SELECT 5, 'queue', count(*), jobsched_internal.said_of('oldest', 10000, (SELECT count(*) FROM live),
+		jobsched_internal.most_of(array_agg(l.state)))
+	FROM live l
 	WHERE l.state <> ALL (ARRAY['running', 'waiting_for_children'])
 	UNION ALL
-	SELECT 6, 'due', count(*), 'oldest: ' || (array_agg(jobsched_internal.fit(COALESCE(l.job_name, '?'), 60) || ', '
-		|| jobsched_internal.time_text(jobsched_internal.clock_now() - l.run_at) ORDER BY l.run_at))[1]
+	SELECT 6, 'due', count(*), jobsched_internal.said_of('oldest', 10000, (SELECT count(*) FROM live),
+		'oldest: ' || (array_agg(jobsched_internal.fit(COALESCE(l.job_name, '?'), 50) || ', '
+			|| jobsched_internal.time_text(jobsched_internal.clock_now() - l.run_at) ORDER BY l.run_at))[1])
 	FROM live l WHERE l.is_due
 	UNION ALL
 	SELECT 7, 'workers', count(*), concat_ws(', ', jobsched_internal.most_of(array_agg(w.state)),
 		'max_workers ' || current_setting('jobsched.max_workers'))
 	FROM jobsched.workers w
 	UNION ALL
-	SELECT 8, 'failed in 1 hour', count(*), jobsched_internal.most_of(array_agg(f.job_name))
+	SELECT 8, 'failed in 1 hour', count(*), jobsched_internal.said_of('newest', 10000, (SELECT count(*) FROM failure),
+		jobsched_internal.most_of(array_agg(f.job_name)))
 	FROM failure f WHERE f.is_of_last_hour
 	UNION ALL
-	SELECT 9, 'failed in 1 day', count(*), jobsched_internal.most_of(array_agg(f.job_name))
+	SELECT 9, 'failed in 1 day', count(*), jobsched_internal.said_of('newest', 10000, count(*),
+		jobsched_internal.most_of(array_agg(f.job_name)))
 	FROM failure f
 	UNION ALL
 	SELECT 10, 'next', NULL, string_agg(jobsched_internal.fit(COALESCE(u.job_name, '?'), 40) || ' in '

@@ -63,7 +63,7 @@ my %spans = (
 	'0' => '0 ms', '0.0004 s' => '0 ms', '3.2 ms' => '3 ms', '999.4 ms' => '999 ms', '999.6 ms' => '1.0 s', '3.24 s' => '3.2 s',
 	'59.94 s' => '59.9 s', '59.96 s' => '1 min 0 s', '250 s' => '4 min 10 s', '3599.4 s' => '59 min 59 s', '3599.6 s' => '1 h 0 min',
 	'125 min' => '2 h 5 min', '23:59:29' => '23 h 59 min', '23:59:31' => '1 d 0 h', '3 days 4 h' => '3 d 4 h', '1 month' => '30 d 0 h',
-	'-3.2 s' => '-3.2 s', '-100 days' => '-100 d 0 h');
+	'-3.2 s' => '-3.2 s', '-0.0004 s' => '0 ms', '-0.0006 s' => '-1 ms', '-100 days' => '-100 d 0 h');
 
 is($node->safe_psql($db, "SELECT jobsched_internal.time_text('$_')"), $spans{$_}, "$_ as people say it") for sort keys %spans;
 for my $span ('178000000 years', '-178000000 years', '2147483647 days 2562047788:00:54.775807', '-2147483648 days -2562047788:00:54')
@@ -137,6 +137,12 @@ unlike($seen, qr/漢/, '... and no name');
 # The snippet
 # ------------------------------------------------------------------------
 
+$node->safe_psql($db, q{
+	INSERT INTO jobsched_internal.history (run_id, segment, attempt, job_id, owner, missed_count, priority, status, source, run_at,
+		queued_at, started_at, finished_at, reason, error)
+	SELECT 9200000000000000000, 107, 1, job_id, 'postgres'::regrole, 0, 0, 'failed', 'trigger', now(), now(), now(), now(), 'error', E'one\ntwo'
+	FROM jobsched.create_job('two lines', command => 'SELECT 1') job_id});
+
 my $snippet = "$FindBin::Bin/../../examples/jobsched.psqlrc";
 my @variables = slurp_file($snippet) =~ /^\\set (\w+) /mg;
 my @said = slurp_file($snippet) =~ /^--\t:(\w+)/mg;
@@ -149,7 +155,29 @@ for my $variable (@variables)
 }
 is(screen(":overview\n", psqlrc => $snippet) =~ s/\d//gr =~ s/ +/ /gr, screen('TABLE jobsched.overview') =~ s/\d//gr =~ s/ +/ /gr, ':overview is that');
 like(screen(":failures\n", psqlrc => $snippet), qr/^ +2 \| 漢.*\| P0001 +\| fails, fails漢/m, ':failures has patterns');
+like(screen(":runs\n", psqlrc => $snippet), qr/^ +\d+ \| two lines +\| failed .*\| one two *$/m, ':runs has a line for each');
 like(screen(":jobs\n", psqlrc => $snippet), qr/^ fails +\| active +\| +\| failed +\| +[\d.]+ \| F *$/m, ':jobs has jobs');
+
+# ------------------------------------------------------------------------
+# Of a part it says that it is one
+# ------------------------------------------------------------------------
+
+$node->safe_psql($db, q{CREATE ROLE many LOGIN; GRANT USAGE ON SCHEMA jobsched TO many});
+$node->safe_psql($db, q{
+	SET ROLE many;
+	SELECT count(jobsched.create_job('m' || i, command => 'SELECT 1')) FROM generate_series(1, 10001) i;
+	SELECT count(jobsched.trigger('m1', run_at => now() + interval '1 day')) FROM generate_series(1, 10001) i;
+	RESET ROLE;
+	INSERT INTO jobsched_internal.history (run_id, segment, attempt, job_id, owner, missed_count, priority, status, source, run_at,
+		queued_at, started_at, finished_at, reason, error)
+	SELECT i, 107, 1, job_id, 'many'::regrole, 0, 0, 'failed', 'trigger', now(), now(), now(), now(), 'error', 'x'
+	FROM jobsched.jobs, generate_series(100001, 110001) i WHERE name = 'm1'});
+$seen = screen('TABLE jobsched.overview', options => [ '-U', 'many' ]);
+like($seen, qr/^ jobs +\| 10000 \| of the first 10000: active 10000 *$/m, 'of jobs');
+like($seen, qr/^ failing jobs +\| +0 \| of the first 10000: none *$/m, '... and those that fail');
+like($seen, qr/^ queue +\| 10000 \| of the oldest 10000: not_due 10000 *$/m, 'of runs');
+like($seen, qr/^ due +\| +0 \| of the oldest 10000: none *$/m, '... and those that are due');
+like($seen, qr/^ failed in $_ +\| 10000 \| of the newest 10000: m1 10000 *$/m, "of those that failed in $_") for '1 hour', '1 day';
 
 # ------------------------------------------------------------------------
 # Other encodings
@@ -158,7 +186,7 @@ like(screen(":jobs\n", psqlrc => $snippet), qr/^ fails +\| active +\| +\| failed
 my %encodings = (
 	LATIN1 => [ 'iso-8859-1', 'Wert «x 17» fehlt für 5 €' =~ s/ €//r, 'Wert <text> fehlt für <n>' ],
 	WIN1252 => [ 'cp1252', 'Wert „x“ fehlt für 5 €, “y” und ‚z‘', 'Wert <text> fehlt für <n> €, <text> und <text>' ],
-	EUC_JP => [ 'euc-jp', '値"値"は12件', '値<text>は<n>件' ],
+	EUC_JP => [ 'euc-jp', '値"\\値"は12件', '値<text>は<n>件' ],
 	KOI8R => [ 'koi8-r', 'строка "х" 17', 'строка <text> <n>' ],
 	SQL_ASCII => [ 'iso-8859-1', 'Wert «x» "y" 5', 'Wert «x» <text> <n>' ],
 	MULE_INTERNAL => [ 'us-ascii', 'value "y" 5', 'value <text> <n>' ]);
