@@ -227,8 +227,16 @@ is(sql_as($node, $db, 'other', "SELECT count(*) FROM jobsched_internal.job j, ge
 	'0', 'and who has got it does not see what was before');
 psql(q{SELECT jobsched.alter_job('text', owner => 'app')});
 psql('REVOKE pg_read_all_data FROM other');
+app(q{DO $$BEGIN FOR i IN 1 .. 150 LOOP PERFORM jobsched.alter_job('text', command => 'SELECT ' || i); END LOOP; END$$});
+is(psql(q{SELECT count(*) FROM jobsched_internal.job_command c JOIN jobsched_internal.job j USING (job_id) WHERE name = 'text'}), '100',
+	'of a job that is altered again and again not all texts are kept');
+is(executed($run), 'SELECT 1: -', 'then that of an old run is not known');
+$run = app(q{SELECT jobsched.trigger('text')});
+wait_run($run);
+app(q{SELECT jobsched.alter_job('text', command => 'SELECT 0')});
+is(executed($run), 'SELECT 1: SELECT 150', 'but that of the last one is');
 app(q{SELECT jobsched.drop_job('text')});
-is(executed($ran[0]), 'SELECT 5: SELECT generate_series(1, 5)', 'the text outlives the job');
+is(executed($run), 'SELECT 1: SELECT 150', 'the text outlives the job');
 
 # ------------------------------------------------------------------------
 # What it costs
