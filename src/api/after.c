@@ -26,7 +26,7 @@
 #include "lib/qunique.h"
 #include "miscadmin.h"
 #include "shmem/shmem.h"
-#include "shmem/shmem.h"
+#include "store/table.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -93,7 +93,8 @@ check_parent(const JsRun *run, const int64 *parent, JsBadParent *bad)
 	JsRun		head;
 	JsStatus	status;
 	Oid			owner;
-	bool		lives = js_run_see_head(*parent, &head) && !js_left_nothing(*parent, &owner);
+	bool		lives = js_run_see_head(*parent, &head) &&
+		!js_left_nothing(js_table_oid("run"), *parent, &owner);
 
 	if ((!lives && !js_history_find_head(*parent, true, &head, &status)) ||
 		!js_may_see(head.owner) || !js_role_may_see(run->owner, head.owner))

@@ -26,10 +26,12 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "shmem/clock.h"
 #include "shmem/shmem.h"
 #include "storage/ipc.h"
 #include "store/store.h"
 #include "store/store_names.h"
+#include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -40,21 +42,34 @@ PG_FUNCTION_INFO_V1(jobsched_wait_run);
 
 #define LOOK_MS 5000L
 
-/* Whether a run that was there, and is nowhere now, has ended as its job wants it. */
+/* A run as it was when it was in the queue; run_id 0: it has not been found there. */
+typedef struct Seen
+{
+	int64		run_id;
+	int64		job_id;
+	Oid			owner;
+	TimestampTz at;
+} Seen;
+
+/*
+ * Whether a run that was there, and is nowhere now, has ended as its job wants it; and not
+ * otherwise, with a row that has expired since.
+ */
 static bool
-has_left_nothing(const JsRun *seen)
+has_left_nothing(const Seen *seen)
 {
 	JsJob		job;
 
-	return seen->run_id != 0 && js_job_read_head(seen->job_id, &job) && job.keep == JS_KEEP_FAILURES;
+	return seen->run_id != 0 && js_job_read_head(seen->job_id, &job) && job.keep == JS_KEEP_FAILURES &&
+		(job.keep_for == 0 || js_clock_now() - seen->at < job.keep_for);
 }
 
 /* What is not in the tables can only have succeeded; see run/keep.c. */
 static bool
-find_without_row(int64 run_id, JsRun *run, const JsRun *seen, JsOutcome *outcome)
+find_without_row(int64 run_id, JsRun *run, const Seen *seen, JsOutcome *outcome)
 {
 	outcome->status = JS_SUCCEEDED;
-	if (js_left_nothing(run_id, &run->owner))
+	if (js_left_nothing(js_table_oid("run"), run_id, &run->owner))
 		return true;
 	run->owner = seen->owner;
 	return has_left_nothing(seen);
@@ -65,10 +80,11 @@ find_without_row(int64 run_id, JsRun *run, const JsRun *seen, JsOutcome *outcome
  * was there.
  */
 static const char *
-look(int64 run_id, JsRun *seen)
+look(int64 run_id, Seen *seen)
 {
 	JsRun		run = {0};
 	JsOutcome	outcome;
+	TimestampTz now = js_clock_now();
 	bool		lives;
 	bool		exists;
 
@@ -86,6 +102,7 @@ look(int64 run_id, JsRun *seen)
 	seen->run_id = run_id;
 	seen->job_id = run.job_id;
 	seen->owner = run.owner;
+	seen->at = now;
 	return NULL;
 }
 
@@ -116,7 +133,7 @@ static const char *
 wait_for_end(JsDatabase *db, int64 run_id, TimestampTz deadline)
 {
 	const char *status;
-	JsRun		seen = {0};
+	Seen		seen = {0};
 
 	ConditionVariablePrepareToSleep(&db->finished);
 	while ((status = look(run_id, &seen)) == NULL)

@@ -80,6 +80,7 @@
 #include "run/keep.h"
 #include "shmem/shmem.h"
 #include "storage/lock.h"
+#include "store/table.h"
 
 /* Whether nobody has the id of a run for more than to know how it ended. */
 static bool
@@ -133,14 +134,16 @@ bool
 js_keep_nothing(const JsEnding *ending, bool may)
 {
 	const JsRun *run = ending->run;
+	Oid			table;
 
 	if (!may)
 		return false;
+	table = js_table_oid("run");
 	if (ending->job != NULL && ending->job->keep == JS_KEEP_FAILURES &&
 		is_plain_success(ending) && stands_alone(run) && !js_callback_is_due(ending) &&
-		js_left_nothing_note(run->run_id, run->owner) && !is_named(run->run_id))
+		js_left_nothing_note(table, run->run_id, run->owner) && !is_named(run->run_id))
 		return true;
 	/* Also what a transaction has said that could not commit. */
-	js_left_nothing_withdraw(run->run_id, run->owner);
+	js_left_nothing_withdraw(table, run->run_id, run->owner);
 	return false;
 }

@@ -25,6 +25,7 @@
 #include "shmem/clock.h"
 #include "storage/procarray.h"
 #include "store/bounds.h"
+#include "store/table.h"
 #include "utils/syscache.h"
 
 /* As much of what they carry is moved to history in one step, and one more. */
@@ -204,7 +205,7 @@ note_ended(RunEntry *run)
 
 	if (js_history_find(run->run_id, &row, &outcome))
 		note_end(run, &outcome);
-	else if (js_left_nothing(run->run_id, &owner))
+	else if (js_left_nothing(js_table_oid("run"), run->run_id, &owner))
 		note_success(run);
 	else
 		sched_run_forget(run);
@@ -314,6 +315,8 @@ sched_lose_run(RunEntry *run, const SchedLoss *loss)
 		sched_run_retry(run, row.run_at);
 		return;
 	}
+	/* What it was about to do. */
+	js_left_nothing_withdraw(js_table_oid("run"), run->run_id, row.owner);
 	outcome = outcome_of_loss(&row, loss);
 	if (run->job->dropped || !read_ending_job(run->job->job_id, &row, &job))
 		end_attempt(run, &row, NULL, &outcome, NULL);

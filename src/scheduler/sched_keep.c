@@ -22,8 +22,9 @@
  * rings would move to history_kept stay for the same reasons, and go in a later pass.  A
  * row that somebody has locked likewise.
  *
- * Nothing about a pass is stored.  After a crash at any point a row is there with all
- * that belongs to it, or none of that; and a scheduler that starts begins with a pass.
+ * Nothing about a pass is stored.  The row of history goes last: what belongs to it may be
+ * more than one portion.  So after a crash at any point nothing is there without its row,
+ * and a scheduler that starts begins with a pass.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -101,7 +102,6 @@ sched_keep_apply(const JsJob *row, bool at_home)
 	entry->keep_for = keep_for;
 }
 
-/* A job that has been forgotten left no rows. */
 static void
 list_jobs(void)
 {
@@ -175,6 +175,13 @@ segment_at(int place)
 	return place == PLACES - 1 ? JS_KEPT : place / JS_SEGMENTS * 100 + place % JS_SEGMENTS;
 }
 
+/* It is gone, or wants nothing, of which there will be news; what is said later is, too. */
+static void
+forget_job(int64 job_id)
+{
+	(void) hash_search(jobs, &job_id, HASH_REMOVE, NULL);
+}
+
 /*
  * What the job wants now; 0: nothing.  It may have been altered since the pass began, and
  * who names runs goes by what it wants now.
@@ -203,6 +210,7 @@ go_on(bool to_next_job)
 static void
 delete_some(void)
 {
+	TimestampTz now = Min(pass.now, js_clock_now());	/* as for who names runs */
 	int			room = MOST_DELETED;
 
 	js_process_begin("deleting rows of history that have expired");
@@ -212,10 +220,12 @@ delete_some(void)
 		int64		keep_for = still_wanted(job);
 
 		pass.from = keep_for == 0 ? 0 :
-			js_history_expire_some(segment_at(pass.place), job->job_id, pass.now - keep_for,
+			js_history_expire_some(segment_at(pass.place), job->job_id, now - keep_for,
 								   pass.from, &room);
 		if (pass.from != 0)
 			break;
+		if (keep_for == 0)
+			forget_job(job->job_id);
 		go_on(keep_for == 0);
 	}
 	js_process_commit();

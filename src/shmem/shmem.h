@@ -136,7 +136,7 @@ typedef struct JsDatabase
 
 	/*
 	 * runs that have left no row, or are about to: by id modulo the size, the
-	 * rest of the id and the owner (shmem_left.c)
+	 * rest of the id with the table, and the owner (shmem_left.c)
 	 */
 	pg_atomic_uint64 left_nothing[JS_LEFT_NOTHING];
 
@@ -362,9 +362,9 @@ extern void js_database_note_prepared(Oid dboid);
 extern bool js_database_has_prepared(Oid dboid);
 
 /* shmem_left.c */
-extern bool js_left_nothing_note(int64 run_id, Oid owner);
-extern void js_left_nothing_withdraw(int64 run_id, Oid owner);
-extern bool js_left_nothing(int64 run_id, Oid *owner);
+extern bool js_left_nothing_note(Oid table, int64 run_id, Oid owner);
+extern void js_left_nothing_withdraw(Oid table, int64 run_id, Oid owner);
+extern bool js_left_nothing(Oid table, int64 run_id, Oid *owner);
 
 /* shmem_database.c */
 extern void js_database_tell(Oid dboid, const JsNews *news, int count,

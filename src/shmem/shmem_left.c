@@ -7,6 +7,8 @@
  * and the scheduler when a worker died before it could tell.  Each run has one place,
  * by its id, with the rest of the id and the owner in one word; so a place is read and
  * written without a lock.  It is taken over by a run that comes JS_LEFT_NOTHING later.
+ * If the extension is dropped and created again, ids begin anew: so the word has the table
+ * of runs in it as well.
  *
  * A run is entered before the commit that ends it.  Readers look into the tables
  * first: a run that is there after all, because that transaction has not committed, is
@@ -18,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "shmem/shmem.h"
 
@@ -31,29 +34,31 @@ place_of(int64 run_id)
 
 /* The lower half is never 0: a run has an owner. */
 static uint64
-word_of(int64 run_id, Oid owner)
+word_of(Oid table, int64 run_id, Oid owner)
 {
-	return (uint64) (run_id / JS_LEFT_NOTHING) << 32 | owner;
+	uint32		rest = (uint32) (run_id / JS_LEFT_NOTHING);
+
+	return (uint64) (rest ^ murmurhash32(table)) << 32 | owner;
 }
 
 /* With everything that is written before it and read after it in order. */
 bool
-js_left_nothing_note(int64 run_id, Oid owner)
+js_left_nothing_note(Oid table, int64 run_id, Oid owner)
 {
 	pg_atomic_uint64 *place = place_of(run_id);
 
 	if (place == NULL)
 		return false;
-	(void) pg_atomic_exchange_u64(place, word_of(run_id, owner));
+	(void) pg_atomic_exchange_u64(place, word_of(table, run_id, owner));
 	return true;
 }
 
 /* It does leave a row. */
 void
-js_left_nothing_withdraw(int64 run_id, Oid owner)
+js_left_nothing_withdraw(Oid table, int64 run_id, Oid owner)
 {
 	pg_atomic_uint64 *place = place_of(run_id);
-	uint64		word = word_of(run_id, owner);
+	uint64		word = word_of(table, run_id, owner);
 
 	if (place != NULL)
 		(void) pg_atomic_compare_exchange_u64(place, &word, 0);
@@ -61,7 +66,7 @@ js_left_nothing_withdraw(int64 run_id, Oid owner)
 
 /* Whether a run is known to have left nothing, or to be about to; and whose it was. */
 bool
-js_left_nothing(int64 run_id, Oid *owner)
+js_left_nothing(Oid table, int64 run_id, Oid *owner)
 {
 	pg_atomic_uint64 *place = run_id > 0 ? place_of(run_id) : NULL;
 	uint64		word;
@@ -71,5 +76,5 @@ js_left_nothing(int64 run_id, Oid *owner)
 	pg_memory_barrier();
 	word = pg_atomic_read_u64(place);
 	*owner = (Oid) word;
-	return *owner != InvalidOid && word == word_of(run_id, *owner);
+	return *owner != InvalidOid && word == word_of(table, run_id, *owner);
 }

@@ -9,7 +9,8 @@
  * created pays for a text, and a job that is altered otherwise has no row.
  *
  * A row holds for the revisions from since to revision.  The job's row holds for those after
- * the highest of these.  Rows are deleted when no history can speak of them any more, but for
+ * the highest of these.  Rows are deleted when a job has MOST_KEPT later ones, and when no
+ * history can speak of them any more, but for
  * the highest of each job, which says since when the job's row holds; so the text of
  * a run is the one that it had, or not known.
  *
@@ -30,6 +31,9 @@ enum CommandColumn
 	COMMAND_JOB_ID = 1, COMMAND_REVISION, COMMAND_SINCE, COMMAND_OWNER, COMMAND_COMMAND, COMMAND_REPLACED_AT
 };
 
+/* Rows of a job: who alters it again and again fills no disk. */
+#define MOST_KEPT 100
+
 /* Rows that are looked at in one step. */
 #define MOST_VISITED 500
 
@@ -49,20 +53,36 @@ open_index(void)
 	return index_open(js_table_oid("job_command_pkey"), AccessShareLock);
 }
 
-/* The revision from which on the text holds that is in the job's row. */
+/* Unless somebody has it: the scheduler deletes too, and does not wait for sessions. */
+static void
+delete_if_free(Relation rel, HeapTuple tuple)
+{
+	if (js_tuple_lock_if_free(rel, tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+}
+
+/*
+ * The revision from which on the text holds that is in the job's row.  One more row is about
+ * to be written: the oldest that are too many go.
+ */
 static int64
-current_since(Relation rel, int64 job_id)
+make_room(Relation rel, int64 job_id)
 {
 	Relation	index = open_index();
 	SysScanDesc scan = scan_from(rel, index, job_id, 0);
-	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	HeapTuple	tuple;
 	int64		since = 1;
 	JsRow		row;
 
-	if (HeapTupleIsValid(tuple))
+	for (int i = 0; HeapTupleIsValid(tuple = systable_getnext_ordered(scan, BackwardScanDirection)); i++)
 	{
-		js_row_get(&row, tuple, rel);
-		since = DatumGetInt64(row.values[COMMAND_REVISION - 1]) + 1;
+		if (i == 0)
+		{
+			js_row_get(&row, tuple, rel);
+			since = DatumGetInt64(row.values[COMMAND_REVISION - 1]) + 1;
+		}
+		if (i >= MOST_KEPT - 1)
+			delete_if_free(rel, tuple);
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
@@ -74,12 +94,13 @@ void
 js_command_keep(const JsJob *job, TimestampTz now)
 {
 	Relation	rel = js_table_open("job_command", RowExclusiveLock);
+	int64		since = make_room(rel, job->job_id);
 	JsRow		row;
 
 	js_row_init(&row);
 	js_row_set(&row, COMMAND_JOB_ID, Int64GetDatum(job->job_id));
 	js_row_set(&row, COMMAND_REVISION, Int64GetDatum(job->revision));
-	js_row_set(&row, COMMAND_SINCE, Int64GetDatum(current_since(rel, job->job_id)));
+	js_row_set(&row, COMMAND_SINCE, Int64GetDatum(since));
 	js_row_set(&row, COMMAND_OWNER, ObjectIdGetDatum(job->owner));
 	js_row_set_text(&row, COMMAND_COMMAND, job->command);
 	js_row_set_timestamp(&row, COMMAND_REPLACED_AT, now);
@@ -126,7 +147,7 @@ js_commands_forget_of(int64 job_id)
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
-		CatalogTupleDelete(rel, &tuple->t_self);
+		delete_if_free(rel, tuple);
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, RowExclusiveLock);
@@ -138,7 +159,7 @@ typedef struct Forgetting
 	TimestampTz limit;
 	int64		job_id;			/* 0: there was none */
 	bool		is_old;
-	ItemPointerData tid;
+	HeapTuple	tuple;
 } Forgetting;
 
 static int64
@@ -159,10 +180,12 @@ forget_if_superseded(Relation rel, HeapTuple tuple, void *arg)
 	js_row_get(&row, tuple, rel);
 	job_id = DatumGetInt64(row.values[COMMAND_JOB_ID - 1]);
 	if (last->job_id == job_id && last->is_old)
-		CatalogTupleDelete(rel, &last->tid);
+		delete_if_free(rel, last->tuple);
 	last->job_id = job_id;
 	last->is_old = js_row_timestamp(&row, COMMAND_REPLACED_AT) < last->limit;
-	last->tid = tuple->t_self;
+	if (last->tuple != NULL)
+		heap_freetuple(last->tuple);
+	last->tuple = heap_copytuple(tuple);
 }
 
 /*

@@ -64,6 +64,7 @@
 #include "miscadmin.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
+#include "storage/bufmgr.h"
 #include "store/catalog.h"
 #include "store/store.h"
 #include "store/store_names.h"
@@ -1340,42 +1341,60 @@ js_history_keeps_job(int64 job_id)
  * ------------------------------------------------------------------------
  */
 
-/* Rows of a run in one table that goes with history, all segments of a ring. */
+/* Rows that a step deletes with those of history, of which each may have many. */
+#define MOST_BESIDE 2000
+
+/* Rows of a run in one table and segment; *room: how many may be deleted. */
 static void
-delete_beside(const char *table, int ring, const int64 *run_ids, int count)
+delete_of(Relation rel, const char *index, int64 run_id, int *room)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	js_scan_int64(&key, 1, BTEqualStrategyNumber, run_id);
+	scan = js_table_scan_key(rel, index, &key, 1);
+	while (*room > 0 && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (js_tuple_lock_if_free(rel, tuple))
+		{
+			CatalogTupleDelete(rel, &tuple->t_self);
+			(*room)--;
+		}
+	systable_endscan(scan);
+}
+
+/* Rows of runs in one table that goes with history, all segments of a ring. */
+static void
+delete_beside(const char *table, int ring, const int64 *run_ids, int count, int *room)
 {
 	for (int segment = ring * 100; segment < ring * 100 + JS_SEGMENTS; segment++)
 	{
 		Relation	rel = js_table_open(segment_name(table, segment, ""), RowExclusiveLock);
 		char	   *index = segment_name(table, segment, "_pkey");
+		bool		is_empty = RelationGetNumberOfBlocks(rel) == 0;
 
-		for (int i = 0; i < count; i++)
-		{
-			ScanKeyData key;
-			SysScanDesc scan;
-			HeapTuple	tuple;
-
-			js_scan_int64(&key, 1, BTEqualStrategyNumber, run_ids[i]);
-			scan = js_table_scan_key(rel, index, &key, 1);
-			while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-				if (js_tuple_lock_if_free(rel, tuple))
-					CatalogTupleDelete(rel, &tuple->t_self);
-			systable_endscan(scan);
-		}
+		for (int i = 0; i < count && !is_empty && *room > 0; i++)
+			delete_of(rel, index, run_ids[i], room);
 		table_close(rel, RowExclusiveLock);
 	}
 }
 
-/* Messages, responses and attempts may be in other segments than the run's row. */
-static void
+/*
+ * Messages, responses and attempts may be in other segments than the run's row.  False: there
+ * may be more than what a step may delete.
+ */
+static bool
 delete_all_beside(const int64 *run_ids, int count)
 {
+	int			room = MOST_BESIDE;
+
 	for (int ring = 0; ring < JS_RINGS; ring++)
 	{
-		delete_beside("run_log", ring, run_ids, count);
-		delete_beside("http_response", ring, run_ids, count);
+		delete_beside("run_log", ring, run_ids, count, &room);
+		delete_beside("http_response", ring, run_ids, count, &room);
 	}
-	delete_beside("attempt", 1, run_ids, count);
+	delete_beside("attempt", 1, run_ids, count, &room);
+	return room > 0;
 }
 
 /* Whether a row may go: it has expired, and nobody needs or holds it. */
@@ -1390,7 +1409,8 @@ may_expire(Relation rel, HeapTuple tuple, const JsRow *row, TimestampTz before, 
  * Deletes what the runs of a job have left that ended before an instant and are in a
  * segment, in the order of their ids from one on; so much of it as a step may do.  Returns
  * the run to go on with; 0: that was all.  What was queued later has not ended
- * before it either.  *room: how many runs may be deleted; those that are go off it.
+ * before it either.  *room: how many runs may be deleted; those that are go off it.  Their
+ * rows go last, when nothing else is left of them.
  */
 int64
 js_history_expire_some(int segment, int64 job_id, TimestampTz before, int64 from, int *room)
@@ -1398,8 +1418,9 @@ js_history_expire_some(int segment, int64 job_id, TimestampTz before, int64 from
 	Relation	rel = open_history(segment, RowExclusiveLock);
 	Relation	index = index_open(js_table_oid(segment_name("history", segment, "_job_id_run_id_idx")),
 								   AccessShareLock);
-	int64		deleted[MOST_ROWS];
-	int			ndeleted = 0;
+	int64		expired[MOST_ROWS];
+	ItemPointerData tids[MOST_ROWS];
+	int			nexpired = 0;
 	int64		next = 0;
 	int			seen = 0;
 	Needed		last = {0};
@@ -1418,22 +1439,27 @@ js_history_expire_some(int segment, int64 job_id, TimestampTz before, int64 from
 		js_row_get(&row, tuple, rel);
 		if (js_row_timestamp(&row, HISTORY_QUEUED_AT) >= before)
 			break;
-		if (ndeleted == Min(*room, MOST_ROWS) || seen++ == MOST_LOOKED_UP)
+		if (nexpired == Min(*room, MOST_ROWS) || seen++ == MOST_LOOKED_UP)
 		{
 			next = history_run_id(rel, tuple);
 			break;
 		}
 		if (!may_expire(rel, tuple, &row, before, &last))
 			continue;
-		deleted[ndeleted++] = history_run_id(rel, tuple);
-		CatalogTupleDelete(rel, &tuple->t_self);
+		tids[nexpired] = tuple->t_self;
+		expired[nexpired++] = history_run_id(rel, tuple);
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
+	if (nexpired > 0 && !delete_all_beside(expired, nexpired))
+		next = expired[0];
+	else
+	{
+		for (int i = 0; i < nexpired; i++)
+			CatalogTupleDelete(rel, &tids[i]);
+		*room -= nexpired;
+	}
 	table_close(rel, RowExclusiveLock);
-	if (ndeleted > 0)
-		delete_all_beside(deleted, ndeleted);
-	*room -= ndeleted;
 	return next;
 }
 

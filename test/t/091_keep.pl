@@ -167,6 +167,28 @@ like($waiter->query_until(qr/over/, ''), qr/succeeded/, 'a session that waits le
 $waiter->quit;
 is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $run"), '0', 'and nothing is kept');
 
+# a worker that ends when it was about to leave nothing: its run goes on, and is there
+$gate = close_gate($node, $db);
+$run = app(q{SELECT jobsched.trigger('gate')});
+wait_at_gate($node, $db, $run);
+my $holder = $node->background_psql($db);
+$holder->set_query_timer_restart();
+$holder->query_safe('BEGIN; LOCK TABLE jobsched_internal.dependency');
+my $pid = psql("SELECT pid FROM jobsched.workers WHERE run_id = $run");
+$gate->quit;
+wait_value($node, $db, "SELECT wait_event FROM pg_stat_activity WHERE pid = $pid", 'relation', 'it has said so');
+psql("SELECT pg_terminate_backend($pid)");
+wait_value($node, $db, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', 'its worker ends');
+$gate = close_gate($node, $db);
+$holder->query_safe('COMMIT');
+$holder->quit;
+wait_at_gate($node, $db, $run);
+is(error_of($node, $db, "SELECT jobsched.trigger('after', after => '{$run}')", 'app'), '', 'it can be named');
+$gate->quit;
+is(wait_run($run), 'succeeded', 'it succeeds after all');
+is(psql("SELECT count(*) FROM jobsched.runs WHERE run_id = $run"), '1', 'and is kept');
+idle('after');
+
 # jobs that come after it
 app(q{SELECT jobsched.create_job('next', command => 'SELECT jobsched.upstream()', after => '{web}')});
 $run = app(q{SELECT jobsched.trigger('web')});
@@ -227,8 +249,16 @@ is(sql_as($node, $db, 'other', "SELECT count(*) FROM jobsched_internal.job j, ge
 	'0', 'and who has got it does not see what was before');
 psql(q{SELECT jobsched.alter_job('text', owner => 'app')});
 psql('REVOKE pg_read_all_data FROM other');
+app(q{DO $$BEGIN FOR i IN 1 .. 150 LOOP PERFORM jobsched.alter_job('text', command => 'SELECT ' || i); END LOOP; END$$});
+is(psql(q{SELECT count(*) FROM jobsched_internal.job_command c JOIN jobsched_internal.job j USING (job_id) WHERE name = 'text'}), '100',
+	'of a job that is altered again and again not all texts are kept');
+is(executed($run), 'SELECT 1: -', 'then that of an old run is not known');
+$run = app(q{SELECT jobsched.trigger('text')});
+wait_run($run);
+app(q{SELECT jobsched.alter_job('text', command => 'SELECT 0')});
+is(executed($run), 'SELECT 1: SELECT 150', 'but that of the last one is');
 app(q{SELECT jobsched.drop_job('text')});
-is(executed($ran[0]), 'SELECT 5: SELECT generate_series(1, 5)', 'the text outlives the job');
+is(executed($run), 'SELECT 1: SELECT 150', 'the text outlives the job');
 
 # ------------------------------------------------------------------------
 # What it costs
@@ -356,6 +386,66 @@ wait_value($node, $db, "SELECT string_agg(run_id::text, ' ') FROM jobsched_inter
 	'then what nobody has named');
 app(q{SELECT jobsched.alter_job('long', keep_for => '1 minute')});
 wait_value($node, $db, "SELECT count(*) FROM jobsched_internal.history WHERE run_id = $other", '0', 'a keep_for that is given later applies to what is there');
+
+# much that belongs to few rows
+app(q{
+	CREATE FUNCTION app.talk(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		FOR i IN 1 .. 1000 LOOP
+			PERFORM jobsched.log('info', 'a message');
+		END LOOP;
+	END $$;
+	SELECT jobsched.create_job('talk', handler => 'app.talk', keep_for => '1 hour')});
+wait_run(app(q{SELECT jobsched.trigger('talk')})) for 1 .. 7;
+my $messages = q{SELECT count(*) FROM jobsched_internal.run_log l JOIN jobsched_internal.history h USING (run_id) WHERE h.job_id =
+	(SELECT job_id FROM jobsched_internal.job WHERE name = 'talk')};
+is(psql($messages), '7000', 'there are many messages');
+my $before = psql('SELECT pg_current_wal_insert_lsn()');
+advance_clock($node, $db, '62 min');
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'talk'}, '0', 'the rows go');
+is(psql(q{SELECT count(*) FROM jobsched_internal.run_log l WHERE message = 'a message' AND
+	NOT EXISTS (SELECT FROM jobsched_internal.history h WHERE h.run_id = l.run_id)}), '0', 'and all that belongs to them');
+SKIP:
+{
+	skip 'pg_walinspect is not installed', 1
+	  if psql(q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_walinspect'}) eq '0';
+	psql('CREATE EXTENSION pg_walinspect');
+	my $end = psql('SELECT pg_current_wal_flush_lsn()');
+	cmp_ok(psql(qq{SELECT max(n) FROM (SELECT count(*) AS n FROM pg_get_wal_records_info('$before', '$end')
+		WHERE resource_manager = 'Heap' AND record_type LIKE 'DELETE%' GROUP BY xid) x}), '<', 2100, 'no step deletes them all');
+}
+
+# who waits, and is so slow that the row has gone, does not take a failure for a success
+app(q{SELECT jobsched.alter_job('gate', keep_for => '1 hour')});
+$gate = close_gate($node, $db);
+$run = app(q{SELECT jobsched.trigger('gate')});
+wait_at_gate($node, $db, $run);
+$waiter = $node->background_psql($db, extra_params => [ '-U', 'app' ], on_error_stop => 0);
+$waiter->set_query_timer_restart();
+$waiter->query_until(qr/begun/, "\\echo begun\nCALL jobsched.wait_run($run);\n\\echo over\n");
+my $waiting = q{FROM pg_stat_activity WHERE query LIKE 'CALL jobsched.wait_run%' AND wait_event_type = 'Extension'};
+until_true($node, $db, "SELECT EXISTS (SELECT $waiting)", 'the session waits');
+my $slow = psql("SELECT pid $waiting");
+kill 'STOP', $slow;
+app("SELECT jobsched.cancel_run($run)");
+wait_value($node, $db, "SELECT status FROM jobsched.runs WHERE run_id = $run", 'cancelled', 'the run is cancelled');
+advance_clock($node, $db, '62 min');
+wait_value($node, $db, "SELECT count(*) FROM jobsched.runs WHERE run_id = $run", '0', 'and its row is gone');
+kill 'CONT', $slow;
+$waiter->query_until(qr/over/, '');
+like($waiter->{stderr}, qr/run $run does not exist/, 'the session that waits learns that it knows nothing');
+$waiter->quit;
+$gate->quit;
+
+# ids of another extension
+my $ghost = app(q{SELECT jobsched.trigger('few')});
+is(wait_run($ghost), 'succeeded', 'a run that leaves nothing');
+psql('BEGIN; DROP EXTENSION jobsched CASCADE; CREATE EXTENSION jobsched; GRANT USAGE ON SCHEMA jobsched TO app; COMMIT');
+app(q{SELECT jobsched.create_job('anew', command => 'SELECT 1', enabled => false)});
+is(psql("SELECT setval('jobsched_internal.run_id_seq', $ghost - 1)"), $ghost - 1, 'the ids come again');
+like(error_of($node, $db, "CALL jobsched.wait_run($ghost)", 'app'), qr/run $ghost does not exist/, 'it was none of the new extension');
+is(app(q{SELECT jobsched.trigger('anew', run_at => now() + interval '1 day')}), $ghost, 'now there is one with its id');
+is(error_of($node, $db, "SELECT jobsched.trigger('anew', after => '{$ghost}')", 'app'), '', 'which can be named');
 
 set_clock($node, $db, undef);
 end_sessions($node);
