@@ -379,7 +379,7 @@ wait_run($_) for $old, $bad, $kept, $other;
 my $waits = app("SELECT jobsched.trigger('far', run_at => now() + interval '1 year', after => '{$kept}')");
 is(psql("SELECT count(*) FROM jobsched_internal.attempt WHERE run_id = $bad"), '1', 'there is an attempt');
 advance_clock($node, $db, '61 min');
-wait_value($node, $db, "SELECT string_agg(run_id::text, ' ') FROM jobsched_internal.history WHERE run_id IN ($old, $bad, $kept, $other)",
+wait_value($node, $db, "SELECT string_agg(run_id::text, ' ' ORDER BY run_id) FROM jobsched_internal.history WHERE run_id IN ($old, $bad, $kept, $other)",
 	"$kept $other", 'what is older than keep_for goes, but not what another run needs');
 is(psql("SELECT count(*) FROM jobsched_internal.run_log WHERE run_id IN ($old, $bad)"), '0', 'its messages too');
 is(psql("SELECT count(*) FROM jobsched_internal.attempt WHERE run_id = $bad"), '0', 'and attempts');
@@ -407,7 +407,7 @@ wait_run(app(q{SELECT jobsched.trigger('few')})) for 1 .. 3;
 is(psql("SELECT count(*) FROM jobsched_internal.history WHERE run_id IN ($late, $plain)"), '2', 'nothing goes while somebody names runs');
 $namer->query_safe('COMMIT');
 $namer->quit;
-wait_value($node, $db, "SELECT string_agg(run_id::text, ' ') FROM jobsched_internal.history WHERE run_id IN ($late, $plain)", $late,
+wait_value($node, $db, "SELECT string_agg(run_id::text, ' ' ORDER BY run_id) FROM jobsched_internal.history WHERE run_id IN ($late, $plain)", $late,
 	'then what nobody has named');
 app(q{SELECT jobsched.alter_job('long', keep_for => '1 minute')});
 wait_value($node, $db, "SELECT count(*) FROM jobsched_internal.history WHERE run_id = $other", '0', 'a keep_for that is given later applies to what is there');
