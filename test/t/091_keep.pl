@@ -315,7 +315,7 @@ wait_value($node, $db, q{SELECT consecutive_failures || ' ' || last_status || ri
 
 # Of two jobs, of their role, and of all.
 my $counts = q{SELECT string_agg(s.runs || ' ' || s.succeeded || ' ' || s.failed || ' ' || s.max_ms, '; ' ORDER BY s.job_name)
-		|| '; ' || (SELECT runs_1h || ' ' || failures_1h FROM jobsched.dashboard_summary())
+		|| '; ' || (SELECT runs_7d || ' ' || failures_7d FROM jobsched.dashboard_summary())
 		|| '; ' || (SELECT string_agg(m, ' ') FROM regexp_split_to_table(jobsched.metrics(), '\n') m WHERE m LIKE 'jobsched_runs_ended_total%' OR m LIKE 'jobsched_run_duration_seconds_count%')
 	FROM jobsched.run_stats(NULL, NULL, NULL) s WHERE s.job_name IN ('counted', 'silent')};
 
