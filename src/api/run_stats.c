@@ -458,11 +458,23 @@ jobsched_job_stats(PG_FUNCTION_ARGS)
  * ------------------------------------------------------------------------
  */
 
+static bool
+may_be_reset(const JsJob *head)
+{
+	return head->dropped_at == DT_NOBEGIN && head->workflow_id == 0 && js_may_manage(head->owner);
+}
+
+/* Whoever asks for the same job waits here, and not where others would wait for him. */
 static void
 reset_if_managed(const JsJob *head, void *arg)
 {
-	if (head->dropped_at == DT_NOBEGIN && head->workflow_id == 0 && js_may_manage(head->owner))
-		js_stat_reset_ask(head->job_id, *(const TimestampTz *) arg);
+	JsJob		held;
+
+	if (!may_be_reset(head))
+		return;
+	js_job_lock(head->job_id);
+	if (js_job_read_head(head->job_id, &held) && may_be_reset(&held))
+		js_stat_reset_ask(held.job_id, *(const TimestampTz *) arg);
 }
 
 /* job */

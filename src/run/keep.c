@@ -56,9 +56,10 @@
  * A scheduler that starts reads from history what its predecessor had not tallied.
  * Successes without a row are not found there: at most those of the last moment (the
  * tally is written after 50 ms), or after a crash of the server what was not flushed of
- * it.  They are missing in recent, last_run_id and succeeded_at until the next one, and for
- * good in all counts that are made anew from history, such as statistics whose last
- * minutes are.  The success that ends a series of
+ * it.  They are missing in recent, last_run_id and succeeded_at until the next one.
+ * Statistics, which are made anew from history for the last minutes, keep what they have
+ * written of such successes (sched_stat.c); those that were still in the scheduler's
+ * memory, mostly of a second, they miss for good.  The success that ends a series of
  * failures is never among them, since the scheduler lets no run of a job that has failed
  * last leave nothing.  So consecutive_failures, pause_after_failures and alerts
  * end as they should.  (A run that was in a mailbox when the one before it failed is an

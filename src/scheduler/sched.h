@@ -896,6 +896,7 @@ extern void sched_stats_note_resets(void);
 extern bool sched_stats_due(TimestampTz now);
 extern void sched_stats_write(TimestampTz now);
 extern void sched_stats_recover(TimestampTz now);
+extern TimestampTz sched_stats_mark(void);
 extern TimestampTz sched_stats_deadline(void);
 extern TimestampTz sched_stats_clock_deadline(void);
 
@@ -904,6 +905,7 @@ struct JsStat;
 extern bool sched_total_add(int64 job_id, const struct JsStat *stat);
 extern void sched_total_subtract(int64 job_id, const struct JsStat *stat);
 extern void sched_totals_flush(void);
+extern bool sched_total_is_of_step(int64 job_id, const JobEntry *job);
 extern void sched_total_reset(int64 job_id);
 extern void sched_total_note_gone(const JobEntry *job);
 extern TimestampTz sched_totals_deadline(void);

@@ -188,11 +188,14 @@ static void
 note_success(RunEntry *run)
 {
 	JsOutcome	outcome = {0};
+	JsDone		done;
 
 	outcome.status = JS_SUCCEEDED;
 	outcome.started_at = DT_NOBEGIN;
 	outcome.finished_at = js_clock_now();
-	note_end(run, &outcome);
+	done = done_of(run->run_id, &outcome);
+	done.left_nothing = true;
+	sched_run_ended(run, run->job, &done);
 }
 
 /* The outcome of a run whose worker recorded it, and died before telling us. */

@@ -11,7 +11,10 @@
  *
  * Once a minute there is a pass over the jobs that have a keep_for:
  *
- *		limit	what the jobs' rows must have ended after is now less keep_for
+ *		limit	what the jobs' rows must have ended after is now less keep_for, or
+ *				the mark of statistics, if that is earlier: what is later they may
+ *				have to count again (sched_stat.c).  When it has moved on, there
+ *				is another pass
  *		await	every transaction that may have named one of them as a parent
  *				has ended: as when a ring turns, see store_history.c.  Who names
  *				a run from now on does not find those that have expired
@@ -69,12 +72,15 @@ typedef struct Pass
 	int			place;			/* where to go on with it */
 	int64		from;
 	TimestampTz now;			/* when it began */
+	TimestampTz mark;			/* of statistics, then */
 	VirtualTransactionId *awaited;	/* NULL: they have ended */
 	TimestampTz look_at;		/* whether they have */
 } Pass;
 
 static Pass pass;
 static TimestampTz next_pass;
+static TimestampTz waits_for_mark = DT_NOEND;	/* to be later than that;
+												 * DT_NOEND: no row does */
 
 /* A job is read, or has changed.  Of one at home elsewhere nothing is deleted here. */
 void
@@ -130,6 +136,8 @@ begin_pass(TimestampTz now)
 	pass.place = 0;
 	pass.from = 0;
 	pass.now = now;
+	pass.mark = sched_stats_mark();
+	waits_for_mark = DT_NOEND;
 	pass.look_at = 0;
 	js_process_begin("looking for rows of history that have expired");
 	pass.awaited = sched_namers();
@@ -196,6 +204,16 @@ still_wanted(const KeepFor *job)
 	return Max(head.keep_for, job->keep_for);
 }
 
+/* What has ended before that goes, unless statistics may need it. */
+static TimestampTz
+limit_of(TimestampTz limit)
+{
+	if (limit <= pass.mark)
+		return limit;
+	waits_for_mark = pass.mark;
+	return pass.mark;
+}
+
 /* On to the next segment of the job, or to the next job. */
 static void
 go_on(bool to_next_job)
@@ -220,7 +238,7 @@ delete_some(void)
 		int64		keep_for = still_wanted(job);
 
 		pass.from = keep_for == 0 ? 0 :
-			js_history_expire_some(segment_at(pass.place), job->job_id, now - keep_for,
+			js_history_expire_some(segment_at(pass.place), job->job_id, limit_of(now - keep_for),
 								   pass.from, &room);
 		if (pass.from != 0)
 			break;
@@ -258,11 +276,17 @@ work(void)
 	MemoryContextSwitchTo(outer);
 }
 
-/* The next portion, if any. */
+static bool
+is_due(TimestampTz now)
+{
+	return now >= next_pass || next_pass - now > PASS_US || sched_stats_mark() > waits_for_mark;
+}
+
+/* The next portion, if any.  The mark moves in a step before. */
 void
 sched_keep_serve(TimestampTz now)
 {
-	if (pass.jobs == NIL && (now >= next_pass || next_pass - now > PASS_US))
+	if (pass.jobs == NIL && is_due(now))
 		begin_pass(now);
 	if (pass.jobs != NIL && !must_wait())
 		work();

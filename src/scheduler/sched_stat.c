@@ -26,7 +26,10 @@
  *	1. There is one writer, and a batch is written in the transactions of steps.
  *	2. What is in a minute from the mark on is in history too: a run's row of history
  *	   was committed before we heard of it, or is written by the same transaction, or by
- *	   one before it.
+ *	   one before it; and what history is to lose before its time (keep_for), it loses
+ *	   when the mark is later (sched_keep.c).
+ *	   Of successes that leave no row (run/keep.c) we are told that: they are in ten
+ *	   minutes from the beginning, which are never taken back.
  *	3. The mark moves on to a minute m when a batch is written that began SLACK after m
  *	   or later, or when nothing has been heard for so long: whoever has recorded an end
  *	   has told us by then.
@@ -53,8 +56,16 @@
  *		at a start, before the
  *		  commit					what was there before	all of it once more
  *
+ *	and a success that leaves no row, killed
+ *		with what was heard in
+ *		  memory					nothing					nothing: it is lost
+ *		after a step's commit		ten minutes				nothing: they stay
+ *
  * Lost is what was recorded longer than SLACK before we heard of it, and was not written
- * yet: a worker that stood still for so long at that point.  If history is kept for less
+ * yet: a worker that stood still for so long at that point.  Of successes without a row
+ * lost are those that were not written yet, mostly of a second, whatever has ended the
+ * scheduler; what workers have told nobody yet its successor is told, if the server goes
+ * on, and counts it, though it does not know when they were due.  If history is kept for less
  * than a few minutes, it is too short for a recount.  After the clock has been set back
  * the mark stays where it is, and what was heard in the seconds before a crash is lost
  * until the clock is there again.  Of runs that waited for others a recount does not know
@@ -187,12 +198,15 @@ set_times(JsStatEnd *end, TimestampTz run_at, TimestampTz started_at, bool waite
 		end->delay = Max(started_at - run_at, 0);
 }
 
-/* For its job, and for its role, but what steps do: that is in the run of their job. */
+/*
+ * For its job, and for its role, but what steps do: that is in the run of their job.  What
+ * a step has a job do (step_job) is that job's.
+ */
 static void
-keep_both(JsStatEnd *end, Oid owner)
+keep_both(JsStatEnd *end, const JobEntry *job, Oid owner)
 {
 	keep(&heard, end);
-	if (waits_by_nature(end->source))
+	if (waits_by_nature(end->source) && sched_total_is_of_step(end->job_id, job))
 		return;
 	end->job_id = js_stat_total_of(owner);
 	keep(&heard, end);
@@ -204,17 +218,18 @@ sched_stats_note(const RunEntry *run, const JobEntry *job, const JsDone *done)
 {
 	JsStatEnd	end = {0};
 
-	if (run == NULL && done->slots == 0)
+	if (run == NULL && done->slots == 0 && !done->left_nothing)
 		return;
 	end.job_id = job->job_id;
 	end.finished_at = done->finished_at;
 	end.status = done->status;
 	end.slots = done->slots;
 	end.source = run != NULL ? run->source : JS_SOURCE_SCHEDULE;
-	end.attempts = run != NULL ? run->attempt : 0;
+	end.unrecorded = done->left_nothing;
+	end.attempts = run != NULL ? run->attempt : done->left_nothing;
 	set_times(&end, run != NULL ? run->run_at : 0, done->started_at,
-			  run != NULL && (run->depends || run->awaited));
-	keep_both(&end, run != NULL ? run->owner->owner : job->owner);
+			  run == NULL || run->depends || run->awaited);
+	keep_both(&end, job, run != NULL ? run->owner->owner : job->owner);
 }
 
 static TimestampTz
@@ -231,6 +246,8 @@ compare_ends(const void *a, const void *b)
 
 	if (x->job_id != y->job_id)
 		return x->job_id < y->job_id ? -1 : 1;
+	if (x->unrecorded != y->unrecorded)
+		return x->unrecorded ? 1 : -1;
 	if (x->finished_at != y->finished_at)
 		return x->finished_at < y->finished_at ? -1 : 1;
 	return 0;
@@ -243,7 +260,7 @@ sort(Ends *ends)
 		qsort(ends->ends, ends->count, sizeof(JsStatEnd), compare_ends);
 }
 
-/* How many from there on are of one job and minute. */
+/* How many from there on are of one job and minute, and of a kind. */
 static int
 count_alike(const Ends *ends, int from)
 {
@@ -251,6 +268,7 @@ count_alike(const Ends *ends, int from)
 	int			next = from + 1;
 
 	while (next < ends->count && ends->ends[next].job_id == first->job_id &&
+		   ends->ends[next].unrecorded == first->unrecorded &&
 		   ends->ends[next].finished_at < minute_of(first) + USECS_PER_MINUTE)
 		next++;
 	return next - from;
@@ -266,19 +284,19 @@ write_alike(const JsStatEnd *ends, int count, TimestampTz now)
 {
 	static JsStat stat;
 	JsStatClock clock = {mark, now};
-	TimestampTz minute = minute_of(ends);
+	JsStatWidth width = ends->unrecorded ? JS_STAT_TEN_MINUTES : JS_STAT_MINUTE;
 
 	memset(&stat, 0, sizeof(stat));
 	for (int i = 0; i < count; i++)
 		js_stat_add_end(&stat, &ends[i]);
 	if (!sched_total_add(ends->job_id, &stat))
 		return false;
-	if (!js_stat_write(ends->job_id, minute, &stat, &clock))
+	if (!js_stat_write(ends->job_id, js_stat_begin_of(ends->finished_at, width), width, &stat, &clock))
 	{
 		sched_total_subtract(ends->job_id, &stat);
 		return false;
 	}
-	last_minute = Max(last_minute, minute);
+	last_minute = Max(last_minute, minute_of(ends));
 	return true;
 }
 
@@ -542,6 +560,13 @@ mark_is_due(TimestampTz now)
 	return now >= mark_due();
 }
 
+/* What has ended from then on, by our clock, history must have still. */
+TimestampTz
+sched_stats_mark(void)
+{
+	return mark;
+}
+
 bool
 sched_stats_due(TimestampTz now)
 {
@@ -614,7 +639,7 @@ count_again(const JsEndedRow *row, void *arg)
 	end.attempts = row->attempt;
 	end.slots = row->slots;
 	set_times(&end, row->run_at, row->started_at, row->waited);
-	keep_both(&end, row->owner);
+	keep_both(&end, job, row->owner);
 }
 
 /* Of a job whose rows somebody holds: what is written of it is right, but old. */

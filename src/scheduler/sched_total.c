@@ -40,7 +40,7 @@
  *
  * Readers see the transaction of a start as a whole: so no counter seems to go down.
  * Where history is kept for less than the minutes that are recounted, what it has no more
- * is missing afterwards.
+ * is missing afterwards.  What it never had is not taken back (sched_stat.c).
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -117,8 +117,9 @@ add_to_job(JsTotal *total, void *arg)
 		js_stat_add(&total->stat, addition->stat);
 }
 
-static bool
-is_step(int64 job_id, const JobEntry *job)
+/* job: NULL: it is not known any more. */
+bool
+sched_total_is_of_step(int64 job_id, const JobEntry *job)
 {
 	JsJob		head;
 
@@ -127,14 +128,17 @@ is_step(int64 job_id, const JobEntry *job)
 	return js_job_read_head(job_id, &head) && head.workflow_id != 0;
 }
 
-/* False: somebody holds the row, and nothing was done. */
+/*
+ * False: somebody holds the row, and nothing was done.  What is of a role, whose id is
+ * negative (store_stat.h), has been added for its jobs.
+ */
 static bool
 change(int64 job_id, const JsStat *stat, bool minus)
 {
-	const JobEntry *job = sched_job_find(job_id);
+	const JobEntry *job = job_id > 0 ? sched_job_find(job_id) : NULL;
 	Addition	addition = {stat, minus, true};
 
-	if (is_step(job_id, job))
+	if (job_id <= 0 || sched_total_is_of_step(job_id, job))
 		return true;
 	if (job != NULL && !job->dropped && !js_total_change(job_id, add_to_job, &addition))
 		return false;

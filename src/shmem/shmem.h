@@ -196,6 +196,7 @@ typedef struct JsDone
 	bool		waits;			/* the run has been executed, and waits for
 								 * its children, or has done so; */
 	bool		has_steps;		/* they are steps */
+	bool		left_nothing;	/* in history (run/keep.c) */
 	int32		slots;			/* it is none, but stands for so many slots;
 								 * 0: it is a run */
 	TimestampTz retry_at;		/* the run goes on, with another attempt; 0:

@@ -49,6 +49,7 @@ typedef struct JsStatEnd
 	int32		slots;			/* that it stands for; 0: it is a run */
 	uint8		source;			/* JsRunSource */
 	uint8		status;			/* JsStatus */
+	bool		unrecorded;		/* history has no row of it */
 } JsStatEnd;
 
 extern void js_stat_add_end(JsStat *stat, const JsStatEnd *end);

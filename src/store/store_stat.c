@@ -180,7 +180,7 @@ is_full(const JsStatChunk *chunk, int size, TimestampTz hour)
 }
 
 static bool
-write_minute(StatTable *table, int64 job_id, const JsStatEntry *entry, const JsStatClock *clock)
+write_entry(StatTable *table, int64 job_id, const JsStatEntry *entry, const JsStatClock *clock)
 {
 	TimestampTz hour = js_stat_begin_of(entry->start, JS_STAT_HOUR);
 	HeapTuple	old = find_chunk(table, job_id, hour);
@@ -213,11 +213,15 @@ write_minute(StatTable *table, int64 job_id, const JsStatEntry *entry, const JsS
 	return true;
 }
 
-/* Adds what has ended in a minute.  False: somebody holds the row. */
+/*
+ * Adds what has ended in a span, of which only minutes can be taken back.  False: somebody
+ * holds the row.
+ */
 bool
-js_stat_write(int64 job_id, TimestampTz minute, const JsStat *stat, const JsStatClock *clock)
+js_stat_write(int64 job_id, TimestampTz start, JsStatWidth width, const JsStat *stat,
+			  const JsStatClock *clock)
 {
-	JsStatEntry entry = {.start = minute,.width = JS_STAT_MINUTE};
+	JsStatEntry entry = {.start = start,.width = width};
 	StringInfoData bytes;
 	StatTable	table;
 	bool		written;
@@ -227,7 +231,7 @@ js_stat_write(int64 job_id, TimestampTz minute, const JsStat *stat, const JsStat
 	entry.bytes = (uint8 *) bytes.data;
 	entry.size = bytes.len;
 	open_stat(&table, RowExclusiveLock);
-	written = write_minute(&table, job_id, &entry, clock);
+	written = write_entry(&table, job_id, &entry, clock);
 	close_stat(&table);
 	CommandCounterIncrement();
 	return written;

@@ -39,7 +39,8 @@ js_stat_owner_of_total(int64 job_id)
 /* Less than any. */
 #define JS_STAT_FIRST_ID (-(int64) PG_UINT32_MAX - 1)
 
-extern bool js_stat_write(int64 job_id, TimestampTz minute, const JsStat *stat, const JsStatClock *clock);
+extern bool js_stat_write(int64 job_id, TimestampTz start, JsStatWidth width, const JsStat *stat,
+						  const JsStatClock *clock);
 extern bool js_stat_discard(int64 job_id, TimestampTz mark, JsStat *taken);
 extern void js_stat_forget(int64 job_id);
 

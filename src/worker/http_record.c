@@ -392,6 +392,7 @@ describe(JsRecording *recording, JsEnding *ending)
 	if (recording->goes_on)
 		ending->next = &recording->next;
 	ending->leaves_nothing = js_keep_nothing(ending, recording->transfer->mail.may_leave_nothing);
+	recording->done.left_nothing = ending->leaves_nothing;
 }
 
 static void

@@ -186,6 +186,7 @@ finish_works(const JsWork *works, int count)
 		done[i].started_at = works[i].outcome.only_looked ? DT_NOBEGIN : works[i].outcome.started_at;
 		done[i].finished_at = works[i].outcome.finished_at;
 		done[i].waits = works[i].goes_on && works[i].next.status == JS_RUN_WAITING;
+		done[i].left_nothing = works[i].left_nothing;
 		done[i].has_steps = works[i].run.workflow == JS_WORKFLOW_STEPS;
 		done[i].retry_at = works[i].goes_on ? works[i].next.run_at : 0;
 		done[i].awaits = works[i].goes_on && js_run_awaits(&works[i].next);

@@ -23,6 +23,7 @@ typedef struct JsWork
 	JsRun		next;			/* the run as it waits for another attempt, or
 								 * for its children */
 	bool		goes_on;		/* it does */
+	bool		left_nothing;	/* in history, as was recorded last */
 	JsLook		look;
 	Jsonb	   *found;			/* what it has found, if the run goes on as a
 								 * request */
@@ -39,7 +40,7 @@ extern void js_worker_finish_user_code(int level);
 extern void js_worker_check_tables(void);
 extern void js_worker_close(int64 run_id);
 extern void js_worker_decide(JsWork *work);
-extern JsEnding js_worker_ending(const JsWork *work);
+extern JsEnding js_worker_ending(JsWork *work);
 extern void js_worker_outcome_from_error(JsWork *work);
 extern void js_worker_abandon(void);
 extern void js_worker_run_alone(JsWork *work);

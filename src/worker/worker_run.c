@@ -113,7 +113,7 @@ js_worker_decide(JsWork *work)
 }
 
 JsEnding
-js_worker_ending(const JsWork *work)
+js_worker_ending(JsWork *work)
 {
 	JsEnding	ending = {0};
 
@@ -123,7 +123,7 @@ js_worker_ending(const JsWork *work)
 	ending.next = work->goes_on ? &work->next : NULL;
 	ending.lines = work->lines;
 	ending.nlines = work->nlines;
-	ending.leaves_nothing = js_keep_nothing(&ending, work->mail.may_leave_nothing);
+	ending.leaves_nothing = work->left_nothing = js_keep_nothing(&ending, work->mail.may_leave_nothing);
 	return ending;
 }
 

@@ -94,7 +94,7 @@ execute_in_subtransaction(JsWork *work)
 }
 
 static void
-record_all(const JsWork *works, int count)
+record_all(JsWork *works, int count)
 {
 	JsEnding   *endings = palloc(count * sizeof(JsEnding));
 	int			n = 0;

@@ -279,6 +279,21 @@ wait_value($node, $db, q{SELECT runs FROM jobsched.run_stats(NULL, NULL, NULL, '
 as('app', q{SELECT jobsched.stat_reset()});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.run_stats(NULL, NULL, NULL) WHERE job_name <> ALL (ARRAY['tiny', 'busy'])}, '0', 'all at once');
 
+# Who waits for another reset keeps nobody else waiting, nor the scheduler.
+psql('CREATE ROLE third LOGIN; GRANT USAGE ON SCHEMA jobsched TO third');
+as('third', q{SELECT jobsched.create_job('first', command => 'SELECT 1')});
+as('other', q{SELECT jobsched.create_job('theirs', command => 'SELECT 1')});
+my @resets = map { $node->background_psql($db, extra_params => [ '-U', 'third' ]) } 1, 2;
+$resets[0]->query_safe('BEGIN; SELECT jobsched.stat_reset()');
+$resets[1]->query_until(qr/begun/, "\\echo begun\nSELECT jobsched.stat_reset();\n");
+wait_until($node, $db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%stat_reset%'}, 'a reset waits for another');
+is(as('other', q{SET statement_timeout = '30s'; SELECT jobsched.stat_reset('theirs')}), '', 'a reset of somebody else does not');
+wait_until($node, $db, q{SELECT served FROM jobsched_internal.stat_reset JOIN jobsched_internal.job USING (job_id) WHERE name = 'theirs'}, 'and is served');
+$resets[0]->query_safe('COMMIT');
+like($resets[1]->query_safe('SELECT 1'), qr{1$}, 'then the other comes to its end');
+$_->quit for @resets;
+wait_until($node, $db, q{SELECT bool_and(served) FROM jobsched_internal.stat_reset}, 'both are served');
+
 # ------------------------------------------------------------------------
 # Expiry, and what somebody has spoilt
 # ------------------------------------------------------------------------

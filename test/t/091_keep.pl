@@ -340,6 +340,61 @@ wait_value($node, $db, q{SELECT consecutive_failures || ' ' || last_status || ri
 	'0 succeededFF.', 'after kill -9 too');
 
 # ------------------------------------------------------------------------
+# Statistics
+# ------------------------------------------------------------------------
+
+# Of two jobs, of their role, and of all.
+my $counts = q{SELECT string_agg(s.runs || ' ' || s.succeeded || ' ' || s.failed || ' ' || s.max_ms, '; ' ORDER BY s.job_name)
+		|| '; ' || (SELECT runs_7d || ' ' || failures_7d FROM jobsched.dashboard_summary())
+		|| '; ' || (SELECT string_agg(m, ' ') FROM regexp_split_to_table(jobsched.metrics(), '\n') m WHERE m LIKE 'jobsched_runs_ended_total%' OR m LIKE 'jobsched_run_duration_seconds_count%')
+	FROM jobsched.run_stats(NULL, NULL, NULL) s WHERE s.job_name IN ('counted', 'silent')};
+
+# All that has ended is written, and on disk.
+sub wait_written
+{
+	my ($runs) = @_;
+
+	until_true($node, $db, qq{SELECT string_agg(runs::text, ' ' ORDER BY job_name) = '$runs' FROM jobsched.run_stats(NULL, NULL, NULL) WHERE job_name IN ('counted', 'silent')}, "$runs runs are counted");
+	psql('SELECT pg_switch_wal()');
+	return;
+}
+
+sub crash
+{
+	my ($victim) = @_;
+	my $pid = scheduler_pid($node, $db);
+
+	end_sessions($node);
+	if ($victim eq 'postmaster')
+	{
+		kill_and_start($node);
+	}
+	else
+	{
+		kill 'KILL', $pid;
+	}
+	wait_connection($node, $db);
+	return wait_new_scheduler($node, $db, $pid);
+}
+
+app(q{SELECT jobsched.create_job('counted', handler => 'app.work', keep => 'failures', max_attempts => 1);
+	SELECT jobsched.create_job('silent', handler => 'app.work', keep => 'failures', max_attempts => 1)});
+my $written = 0;
+for my $victim ('scheduler', 'postmaster', 'scheduler')
+{
+	app(qq{SELECT count(*) FROM jobsched.trigger_many('$_', array_fill('{}'::jsonb, ARRAY[200]))}) for 'counted', 'silent';
+	idle($_) for 'counted', 'silent';
+	is(wait_run(app(q{SELECT jobsched.trigger('counted', '{"fail": 1}')})), 'failed', 'and a failure');
+	is(wait_run(app(q{SELECT jobsched.trigger('counted')})), 'succeeded', 'and what follows it');
+	$written++;
+	wait_written(202 * $written . ' ' . 200 * $written);
+	my $before = psql($counts);
+	crash($victim);
+	is(psql($counts), $before, "kill -9 of the $victim: successes without a row stay counted: $before");
+}
+is(rows('silent'), '0', 'which left no row');
+
+# ------------------------------------------------------------------------
 # keep_for
 # ------------------------------------------------------------------------
 
@@ -354,7 +409,7 @@ wait_run($_) for $old, $bad, $kept, $other;
 my $waits = app("SELECT jobsched.trigger('far', run_at => now() + interval '1 year', after => '{$kept}')");
 is(psql("SELECT count(*) FROM jobsched_internal.attempt WHERE run_id = $bad"), '1', 'there is an attempt');
 advance_clock($node, $db, '61 min');
-wait_value($node, $db, "SELECT string_agg(run_id::text, ' ') FROM jobsched_internal.history WHERE run_id IN ($old, $bad, $kept, $other)",
+wait_value($node, $db, "SELECT string_agg(run_id::text, ' ' ORDER BY run_id) FROM jobsched_internal.history WHERE run_id IN ($old, $bad, $kept, $other)",
 	"$kept $other", 'what is older than keep_for goes, but not what another run needs');
 is(psql("SELECT count(*) FROM jobsched_internal.run_log WHERE run_id IN ($old, $bad)"), '0', 'its messages too');
 is(psql("SELECT count(*) FROM jobsched_internal.attempt WHERE run_id = $bad"), '0', 'and attempts');
@@ -382,7 +437,7 @@ wait_run(app(q{SELECT jobsched.trigger('few')})) for 1 .. 3;
 is(psql("SELECT count(*) FROM jobsched_internal.history WHERE run_id IN ($late, $plain)"), '2', 'nothing goes while somebody names runs');
 $namer->query_safe('COMMIT');
 $namer->quit;
-wait_value($node, $db, "SELECT string_agg(run_id::text, ' ') FROM jobsched_internal.history WHERE run_id IN ($late, $plain)", $late,
+wait_value($node, $db, "SELECT string_agg(run_id::text, ' ' ORDER BY run_id) FROM jobsched_internal.history WHERE run_id IN ($late, $plain)", $late,
 	'then what nobody has named');
 app(q{SELECT jobsched.alter_job('long', keep_for => '1 minute')});
 wait_value($node, $db, "SELECT count(*) FROM jobsched_internal.history WHERE run_id = $other", '0', 'a keep_for that is given later applies to what is there');
@@ -446,6 +501,26 @@ is(psql("SELECT setval('jobsched_internal.run_id_seq', $ghost - 1)"), $ghost - 1
 like(error_of($node, $db, "CALL jobsched.wait_run($ghost)", 'app'), qr/run $ghost does not exist/, 'it was none of the new extension');
 is(app(q{SELECT jobsched.trigger('anew', run_at => now() + interval '1 day')}), $ghost, 'now there is one with its id');
 is(error_of($node, $db, "SELECT jobsched.trigger('anew', after => '{$ghost}')", 'app'), '', 'which can be named');
+
+# what keep_for deletes is counted for good by then
+app(q{SELECT jobsched.create_job('brief', handler => 'app.work', keep_for => '1 second')});
+app(q{SELECT count(*) FROM jobsched.trigger_many('brief', array_fill('{}'::jsonb, ARRAY[20]))});
+idle('brief');
+until_true($node, $db, q{SELECT runs = 20 FROM jobsched.run_stats(NULL, NULL, NULL, 'brief')}, 'they are counted');
+advance_clock($node, $db, '61 s');
+# which takes some steps of the scheduler
+is(wait_run(app(q{SELECT jobsched.trigger('silent', '{"fail": 1}')})), 'failed', 'something else that is to be counted again') for 1 .. 3;
+wait_written(202 * $written . ' ' . (200 * $written + 3));
+my $before = psql($counts);
+# a crash would set the clock back
+my $ended = scheduler_pid($node, $db);
+psql("SELECT pg_terminate_backend($ended)");
+wait_new_scheduler($node, $db, $ended);
+is(psql($counts), $before, 'what is deleted early is counted for good before, and stays when a scheduler counts again');
+is(psql(q{SELECT runs FROM jobsched.run_stats(NULL, NULL, NULL, 'brief')}), '20', 'also for its job');
+advance_clock($node, $db, '3 minutes');
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'brief'}, '0', 'then it goes');
+is(psql($counts), $before, 'which changes no number');
 
 set_clock($node, $db, undef);
 end_sessions($node);

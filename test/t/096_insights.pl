@@ -185,8 +185,21 @@ is(as('app', 'SELECT workers >= busy_workers AND busy_workers = 1 AND processing
 my $ended = q{SELECT (d.runs_7d, d.failures_7d, d.skipped_7d, d.missed_7d, d.retries_7d) IS NOT DISTINCT FROM
 	(SELECT (count(started_at), count(*) FILTER (WHERE status IN ('failed', 'timed_out', 'lost')), count(*) FILTER (WHERE status = 'skipped'),
 		count(*) FILTER (WHERE status = 'missed'), sum(greatest(attempt - 1, 0)))
-	 FROM jobsched_internal.history WHERE finished_at >= date_trunc('hour', jobsched_internal.clock_now() - interval '7 days', 'UTC')) FROM jobsched.dashboard_summary() d};
+	 FROM jobsched_internal.history h WHERE (source NOT IN ('step', 'item') OR EXISTS (SELECT FROM jobsched_internal.job j WHERE j.job_id = h.job_id AND j.workflow_id IS NULL)) AND finished_at >= date_trunc('hour', jobsched_internal.clock_now() - interval '7 days', 'UTC')) FROM jobsched.dashboard_summary() d};
 wait_value($node, $db, $ended, 't', 'totals are what history says');
+
+# What a step has a job do is a run of that job; what else steps do is not.
+my $of_roles = q{SELECT d.runs_7d, sum(s.runs) FROM jobsched.dashboard_summary() d, jobsched.run_stats(jobsched_internal.clock_now() - interval '7 days', NULL, NULL) s GROUP BY 1};
+my ($total, $sum) = split /[|]/, psql($of_roles);
+as('app', q{SELECT jobsched.create_job('inner', command => 'SELECT 1');
+	SELECT jobsched.create_job('outer', steps => '[{"name": "a", "command": "SELECT 1"}, {"name": "b", "job": "inner", "after": ["a"]}]');
+	SELECT jobsched.trigger('outer')});
+wait_value($node, $db, $of_roles, ($total + 2) . '|' . ($sum + 2), 'a run that a step starts is one of its job, and of the role');
+kill 9, scheduler_pid($node, $db);
+wait_connection($node, $db);
+wait_scheduler($node, $db);
+is(psql($of_roles), ($total + 2) . '|' . ($sum + 2), 'also when it is counted again');
+as('app', q{SELECT jobsched.drop_job('outer')});
 as('app', q{SELECT count(jobsched.cancel_run(run_id)) FROM jobsched.runs WHERE job_name = 'one' AND finished_at IS NULL;
 	SELECT jobsched.create_job('load', command => 'SELECT 1 / (random() * 3)::int', max_attempts => 1)});
 for my $kind (qw(scheduler worker postmaster))
