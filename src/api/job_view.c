@@ -35,6 +35,7 @@
 #include "api/step_value.h"
 #include "base/arguments.h"
 #include "base/json.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -382,6 +383,17 @@ trigger_data(FunctionCallInfo fcinfo, const char *function)
 	return data;
 }
 
+/* Columns are taken by their names, for what they are in the view: another's may be of any type, and say anything. */
+static void
+check_is_jobs(Relation rel)
+{
+	if (RelationGetNamespace(rel) != get_namespace_oid(JS_EXTENSION, true) ||
+		strcmp(RelationGetRelationName(rel), "jobs") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("\"%s\" is not view jobs", RelationGetRelationName(rel))));
+}
+
 Datum
 jobsched_write_job(PG_FUNCTION_ARGS)
 {
@@ -389,10 +401,7 @@ jobsched_write_job(PG_FUNCTION_ARGS)
 	Written		written = {.desc = RelationGetDescr(data->tg_relation)};
 
 	js_check_may_write("a change of view jobs");
-	if (SPI_fnumber(written.desc, "job_id") <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("\"%s\" is not view jobs", RelationGetRelationName(data->tg_relation))));
+	check_is_jobs(data->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
 		written.row = data->tg_trigtuple;
