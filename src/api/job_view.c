@@ -184,11 +184,18 @@ static Datum
 request_value(const JsHttpParameter *parameter, JsonbValue *value)
 {
 	Interval   *span;
+	bool		too_many;
 
 	if (parameter->kind != JS_PARAMETER_SPAN || value->type != jbvNumeric)
 		return js_step_value(parameter->name, value, parameter->kind);
 	span = palloc0(sizeof(Interval));
-	span->time = (int64) DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric))) * 1000;
+	span->time = (int64) numeric_int4_opt_error(value->val.numeric, &too_many) * 1000;
+	if (too_many)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s in request: %s milliseconds", parameter->name,
+						numeric_normalize(value->val.numeric)),
+				 errhint("Give fewer, or a span of time such as \"5 seconds\".")));
 	return IntervalPGetDatum(span);
 }
 
@@ -213,7 +220,12 @@ take_request(Jsonb *request, JsJobDefinition *def)
 		else if (token == WJB_VALUE && value.type != jbvNull)
 			js_http_argument_take(parameter, request_value(parameter, &value), &def->http);
 	}
-	def->has_http = js_http_is_anything_given(&def->http);
+	if (def->http.url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("request has no url"),
+				 errhint("It is written as a whole; null takes it away.")));
+	def->has_http = true;
 	def->whole_request = true;
 }
 

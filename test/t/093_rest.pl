@@ -212,6 +212,12 @@ refused(post('jobs', '{"name": "x", "command": "SELECT ("}'), 400, qr/42601/, 'P
 refused(post('jobs', '{"name": "x", "request": []}'), 400, qr/22023: request must be/, 'POST of a request that is none');
 refused(post('jobs', '{"name": "x", "request": {"url": "http://x.example", "uri": 1}}'), 400, qr/22023: invalid key "uri" in request/, 'POST of a request with something unknown');
 refused(post('jobs', '{"name": "x", "request": {"url": ["http://x.example"]}}'), 400, qr/22023: invalid url/, 'POST of a request with a value of another type');
+for my $none ('{}', '{"url": null}', '{"method": "PUT"}')
+{
+	refused(post('jobs', qq({"name": "x", "request": $none})), 400, qr/22023: request has no url.*HINT/s, "POST of request $none");
+	refused(patch('jobs', "jobs.name = '$_'", qq({"request": $none})), 400, qr/22023: request has no url/, "PATCH of $_ to $none") for qw(calls a);
+}
+refused(post('jobs', '{"name": "x", "request": {"url": "http://x.example", "connect_timeout": 99999999999}}'), 400, qr/22023: invalid connect_timeout in request: 99999999999 milliseconds.*HINT/s, 'POST of a long time');
 refused(post('jobs', '{"name": "channel:x", "command": "SELECT 1"}'), 400, qr/42939/, 'POST of a channel');
 refused(post('jobs', '{"name": "x", "command": "SELECT 1", "owner": "other"}'), 403, qr/42501/, 'POST for another role');
 refused(patch('jobs', q{jobs.name = 'a'}, '{"owner": "other"}'), 403, qr/42501/, 'PATCH to another role');
