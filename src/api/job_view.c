@@ -35,6 +35,7 @@
 #include "api/step_value.h"
 #include "base/arguments.h"
 #include "base/json.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -183,11 +184,18 @@ static Datum
 request_value(const JsHttpParameter *parameter, JsonbValue *value)
 {
 	Interval   *span;
+	bool		too_many;
 
 	if (parameter->kind != JS_PARAMETER_SPAN || value->type != jbvNumeric)
 		return js_step_value(parameter->name, value, parameter->kind);
 	span = palloc0(sizeof(Interval));
-	span->time = (int64) DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric))) * 1000;
+	span->time = (int64) numeric_int4_opt_error(value->val.numeric, &too_many) * 1000;
+	if (too_many)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s in request: %s milliseconds", parameter->name,
+						numeric_normalize(value->val.numeric)),
+				 errhint("Give fewer, or a span of time such as \"5 seconds\".")));
 	return IntervalPGetDatum(span);
 }
 
@@ -212,7 +220,12 @@ take_request(Jsonb *request, JsJobDefinition *def)
 		else if (token == WJB_VALUE && value.type != jbvNull)
 			js_http_argument_take(parameter, request_value(parameter, &value), &def->http);
 	}
-	def->has_http = js_http_is_anything_given(&def->http);
+	if (def->http.url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("request has no url"),
+				 errhint("It is written as a whole; null takes it away.")));
+	def->has_http = true;
 	def->whole_request = true;
 }
 
@@ -382,6 +395,17 @@ trigger_data(FunctionCallInfo fcinfo, const char *function)
 	return data;
 }
 
+/* Columns are taken by their names, for what they are in the view: another's may be of any type, and say anything. */
+static void
+check_is_jobs(Relation rel)
+{
+	if (RelationGetNamespace(rel) != get_namespace_oid(JS_EXTENSION, true) ||
+		strcmp(RelationGetRelationName(rel), "jobs") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("\"%s\" is not view jobs", RelationGetRelationName(rel))));
+}
+
 Datum
 jobsched_write_job(PG_FUNCTION_ARGS)
 {
@@ -389,10 +413,7 @@ jobsched_write_job(PG_FUNCTION_ARGS)
 	Written		written = {.desc = RelationGetDescr(data->tg_relation)};
 
 	js_check_may_write("a change of view jobs");
-	if (SPI_fnumber(written.desc, "job_id") <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("\"%s\" is not view jobs", RelationGetRelationName(data->tg_relation))));
+	check_is_jobs(data->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
 		written.row = data->tg_trigtuple;

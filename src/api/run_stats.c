@@ -477,19 +477,20 @@ reset_if_managed(const JsJob *head, void *arg)
 		js_stat_reset_ask(held.job_id, *(const TimestampTz *) arg);
 }
 
-/* job */
+/* job, owner, job_id; all of the caller's if none is given */
 Datum
 jobsched_stat_reset(PG_FUNCTION_ARGS)
 {
+	JsJobPlaces at = {.job = 0,.owner = 1,.job_id = 2};
 	TimestampTz now = js_clock_now();
 	JsJob		job;
 
 	js_check_may_write("stat_reset()");
-	if (PG_ARGISNULL(0))
+	if (!js_job_is_given(fcinfo, &at) && PG_ARGISNULL(at.owner))
 		js_jobs_visit_all(reset_if_managed, &now);
 	else
 	{
-		js_resolve_job(text_to_cstring(PG_GETARG_TEXT_PP(0)), &job);
+		js_job_argument(fcinfo, &at, &job);
 		js_hold_job(&job);
 		js_stat_reset_ask(job.job_id, now);
 	}

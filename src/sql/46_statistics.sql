@@ -38,7 +38,7 @@ LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_
 COMMENT ON FUNCTION jobsched.run_stats IS
 'What runs of jobs added up to, a row for each job and span of time in which something has ended; percentiles are within 10 %. More: doc/watching.md.';
 
-CREATE FUNCTION jobsched.stat_reset(job text DEFAULT NULL)
+CREATE FUNCTION jobsched.stat_reset(job text DEFAULT NULL, owner name DEFAULT NULL, job_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_stat_reset';
 COMMENT ON FUNCTION jobsched.stat_reset IS
 'Begins the statistics of a job anew, or of all jobs that you may manage.';

@@ -21,6 +21,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/sqlstate.h"
 #include "catalog/indexing.h"
 #include "miscadmin.h"
 #include "store/store_stat.h"
@@ -550,7 +551,7 @@ js_stat_reset_ask(int64 job_id, TimestampTz at)
 		js_table_insert(rel, &row);
 	else if (js_tuple_is_busy(old))
 		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				(errcode(JS_ERRCODE_STATE),
 				 errmsg("the statistics of this job are just being reset"),
 				 errhint("Try again.")));
 	else

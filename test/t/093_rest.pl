@@ -212,6 +212,12 @@ refused(post('jobs', '{"name": "x", "command": "SELECT ("}'), 400, qr/42601/, 'P
 refused(post('jobs', '{"name": "x", "request": []}'), 400, qr/22023: request must be/, 'POST of a request that is none');
 refused(post('jobs', '{"name": "x", "request": {"url": "http://x.example", "uri": 1}}'), 400, qr/22023: invalid key "uri" in request/, 'POST of a request with something unknown');
 refused(post('jobs', '{"name": "x", "request": {"url": ["http://x.example"]}}'), 400, qr/22023: invalid url/, 'POST of a request with a value of another type');
+for my $none ('{}', '{"url": null}', '{"method": "PUT"}')
+{
+	refused(post('jobs', qq({"name": "x", "request": $none})), 400, qr/22023: request has no url.*HINT/s, "POST of request $none");
+	refused(patch('jobs', "jobs.name = '$_'", qq({"request": $none})), 400, qr/22023: request has no url/, "PATCH of $_ to $none") for qw(calls a);
+}
+refused(post('jobs', '{"name": "x", "request": {"url": "http://x.example", "connect_timeout": 99999999999}}'), 400, qr/22023: invalid connect_timeout in request: 99999999999 milliseconds.*HINT/s, 'POST of a long time');
 refused(post('jobs', '{"name": "channel:x", "command": "SELECT 1"}'), 400, qr/42939/, 'POST of a channel');
 refused(post('jobs', '{"name": "x", "command": "SELECT 1", "owner": "other"}'), 403, qr/42501/, 'POST for another role');
 refused(patch('jobs', q{jobs.name = 'a'}, '{"owner": "other"}'), 403, qr/42501/, 'PATCH to another role');
@@ -235,6 +241,30 @@ rows_of(patch('jobs', q{jobs.name = 'a'}, '{"enabled": false}'), 'twofold');
 is(app(q{SELECT enabled FROM jobsched.jobs WHERE name = 'a'}), 'f', 'who has the privileges of the owner can');
 $rows = rows_of(post('jobs', '{"name": "theirs", "command": "SELECT 1", "owner": "other"}'), 'twofold');
 is($rows->[0]->{owner}, 'other', 'and create a job for him');
+
+# The trigger is of this view: it takes values for what they are here, and rows for what has been seen.
+psql('CREATE ROLE reader LOGIN IN ROLE pg_read_all_data; CREATE SCHEMA reader AUTHORIZATION reader');
+for my $function (qw(write_job refuse_write))
+{
+	like(error_of($node, $db, qq{CREATE VIEW reader.$function AS SELECT 1::bigint AS job_id, 'x' AS name, 0::bigint AS command;
+		CREATE TRIGGER t INSTEAD OF INSERT OR UPDATE OR DELETE ON reader.$function FOR EACH ROW EXECUTE FUNCTION jobsched_internal.$function()}, 'reader'),
+		qr/42501: permission denied for function/, "who can use every schema has no trigger $function");
+}
+psql(q{CREATE SCHEMA forged; CREATE VIEW forged.jobs AS SELECT 1::bigint AS job_id, 'x' AS name, 1::bigint AS command;
+	CREATE TRIGGER t INSTEAD OF INSERT OR UPDATE OR DELETE ON forged.jobs FOR EACH ROW EXECUTE FUNCTION jobsched_internal.write_job()});
+for my $sql (q{INSERT INTO forged.jobs (name, command) VALUES ('x', 81985529216486895)}, q{UPDATE forged.jobs SET command = 2}, 'DELETE FROM forged.jobs')
+{
+	like(error_of($node, $db, $sql, $superuser), qr/39P01: "jobs" is not view jobs/, "of another view: $sql");
+}
+
+# Which runs leave a row, and for how long.
+$rows = rows_of(post('jobs', '{"name": "kept", "command": "SELECT 1", "keep": "failures", "keep_for": "2 days"}'));
+is("@{$rows->[0]}{qw(keep keep_for)}", 'failures 48:00:00', 'POST of keep') or diag $json->encode($rows);
+$rows = rows_of(patch('jobs', q{jobs.name = 'kept'}, '{"keep": null, "keep_for": null}'));
+is($json->encode([ @{ $rows->[0] }{qw(keep keep_for)} ]), '["all",null]', 'PATCH to the default');
+refused(patch('jobs', q{jobs.name = 'kept'}, '{"keep": "some"}'), 400, qr/22023: invalid keep "some".*HINT/s, 'PATCH of another word');
+refused(patch('jobs', q{jobs.name = 'kept'}, '{"keep_for": "1 month"}'), 400, qr/22023: keep_for "1 mon" has no fixed length.*HINT/s, 'PATCH of a month');
+rows_of(delete_('jobs', q{jobs.name = 'kept'}));
 
 # Two at once: what one has not named stays as the other has made it.
 my $first = $node->background_psql($db, extra_params => [ '-U', 'app' ]);
@@ -355,7 +385,7 @@ my %calls = (
 	set_queue => q{name => 'q'}, drop_queue => q{name => 'there'}, set_limit => q{key_class => 'c'}, drop_limit => q{key_class => 'there'}, set_secret => q{name => 's', value => 'long enough'},
 	drop_secret => q{name => 'key'}, create_hook => q{name => 'null', job => 'b'}, rotate_hook => q{name => 'there'}, set_channel => q{name => 'null', kind => 'notify'},
 	drop_channel => q{name => 'there'}, test_channel => q{name => 'tell'}, set_alert => q{name => 'null', channels => '{tell}'}, mute_alert => q{name => 'there', until => NULL},
-	drop_alert => q{name => 'there'}, next_runs => q{schedule => '@daily'}, explain_schedule => q{schedule => '@daily'}, receive => '', receive_event => '', snooze => q{delay => '1 s'},
+	drop_alert => q{name => 'there'}, next_runs => q{schedule => '@daily'}, explain_schedule => q{schedule => '@daily'}, error_patterns => q{job => 'b'}, metrics => q{format => 'openmetrics'}, run_stats => q{"from" => now() - interval '1 day', "to" => now(), bucket => '1 hour'}, stat_reset => q{job => 'b'}, receive => '', receive_event => '', snooze => q{delay => '1 s'},
 	progress => q{done => 1}, step_result => q{step => 'a'}, step_results => '', wait_run => '', http_step => '', await_event => '');
 app(q{SELECT jobsched.set_queue('there', 1), jobsched.set_limit('there', 1), jobsched.create_hook('there', 'b') IS NULL, jobsched.set_channel('there', 'notify'), jobsched.set_alert('there', '{tell}')});
 for my $line (split /\n/, psql(q{SELECT proname || ' ' || n || ' ' || COALESCE(pg_get_function_arg_default(p.oid, i::integer), '') FROM pg_proc p, unnest(proargnames[1:pronargs]) WITH ORDINALITY u(n, i)
@@ -417,9 +447,10 @@ for my $given ('"job": "same", "owner": "other"', "\"job_id\": $theirs")
 	sql_as($node, $db, 'twofold', rpc('set_job_metadata', "{$metadata, \"metadata\": {\"a\": 1}}"));
 	is(psql("SELECT metadata FROM jobsched.jobs WHERE job_id = $theirs"), '{"a": 1}', '... for set_job_metadata()');
 	like(sql_as($node, $db, 'twofold', rpc('cancel_runs', "{$given}")), qr/^\d+$/, '... for cancel_runs()');
+	is(sql_as($node, $db, 'twofold', rpc('stat_reset', "{$given}")), '', '... for stat_reset()');
 	is(sql_as($node, $db, 'twofold', rpc('redrive', "{$given}")), '', '... for redrive()');
 	refused(rpc('explain_steps', "{$given}"), 400, qr/42809: job "same" is not made of steps/, '... for explain_steps()', 'twofold');
-	for my $function (qw(trigger backfill pause_job resume_job drop_job explain_steps redrive cancel_runs))
+	for my $function (qw(trigger backfill pause_job resume_job drop_job explain_steps redrive cancel_runs stat_reset))
 	{
 		my $more = $function eq 'backfill' ? ', "from": "2020-01-01", "to": "2020-01-02"' : '';
 
@@ -432,6 +463,7 @@ refused(rpc('trigger', "{\"job\": \"same\", \"job_id\": $mine}"), 400, qr/22023:
 refused(rpc('trigger', "{\"owner\": \"app\", \"job_id\": $mine}"), 400, qr/22023: job_id is given with owner/, 'owner and id');
 refused(rpc('trigger', '{"owner": "app"}'), 400, qr/22004: job cannot be NULL/, 'an owner alone');
 refused(rpc('cancel_runs', '{"owner": "app"}'), 400, qr/22004: job cannot be NULL/, 'an owner of no job');
+refused(rpc('stat_reset', '{"owner": "app"}'), 400, qr/22004: job cannot be NULL/, 'nor the statistics of all of them');
 refused(rpc('trigger', '{"job": "same", "owner": "nobody at all"}'), 400, qr/42704/, 'an owner that is not there');
 my $step = psql(q{SELECT job_id FROM jobsched_internal.job WHERE step = 'two' LIMIT 1});
 refused(rpc('trigger', "{\"job_id\": $step}"), 400, qr/42704: job $step does not exist/, 'a step is no job');
