@@ -259,7 +259,7 @@ cmp_ok($node->safe_psql($db, "SET ROLE gives; SELECT count(*) FROM jobsched.runs
 # ------------------------------------------------------------------------
 
 # The plan is kept; also of runs whose job is yet to be made, or is not there any more.
-my $session = $node->background_psql($db, on_error_stop => 1);
+$session = $node->background_psql($db);
 $session->query_safe("SET plan_cache_mode = force_generic_plan; SET ROLE gives; PREPARE all_runs AS SELECT count(*) FROM jobsched.runs; EXECUTE all_runs");
 $node->safe_psql($db, 'GRANT pg_monitor TO gives');
 is($session->query_safe('EXECUTE all_runs'), $node->safe_psql($db, 'SELECT count(*) FROM jobsched.runs'),
