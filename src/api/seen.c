@@ -106,12 +106,17 @@ seen_roles(void)
 	return seen;
 }
 
-/* One run may have no job yet, and 0 in its place. */
+/* A run may have no job yet, and 0 in its place. */
+static List *
+no_job(void)
+{
+	return list_make1(palloc0(sizeof(int64)));
+}
+
 static List *
 jobs_of(const List *roles, int most)
 {
-	int64	   *none = palloc0(sizeof(int64));
-	List	   *ids = list_make1(none);
+	List	   *ids = no_job();
 	ListCell   *lc;
 
 	foreach(lc, roles)
@@ -122,7 +127,7 @@ jobs_of(const List *roles, int most)
 Datum
 jobsched_seen_jobs(PG_FUNCTION_ARGS)
 {
-	List	   *ids = js_may_see(InvalidOid) ? js_jobs_ids() : jobs_of(seen_roles(), PG_INT32_MAX);
+	List	   *ids = js_may_see(InvalidOid) ? js_jobs_ids(no_job()) : jobs_of(seen_roles(), PG_INT32_MAX);
 	Datum	   *datums = palloc(list_length(ids) * sizeof(Datum));
 	int			count = 0;
 	ListCell   *lc;
@@ -236,7 +241,9 @@ seen_jobs_function(void)
 static bool
 helps(const SupportRequestIndexCondition * request)
 {
-	return request->indexarg == ARG_JOB_ID &&
+	/* it is another node if somebody has made an operator of the function */
+	return IsA(request->node, FuncExpr) &&
+		request->indexarg == ARG_JOB_ID &&
 		request->index->relam == BTREE_AM_OID &&
 		!js_may_see(InvalidOid) &&
 		list_length(jobs_of(seen_roles(), MOST_JOBS)) < MOST_JOBS;

@@ -7,6 +7,7 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'jobsch
 -- what one may see: of runs without success, 50,000 (of a job as many, and of each of its steps), and
 -- of those that have failed, 10,000; a job that skips slots each second must not hide the others.  Runs
 -- of others are passed over, newest first as well: without a job's name, all for a role that has few.
+-- Whom no policy binds (15_access.sql) is asked here; the condition says, too, in which jobs to look.
 -- A run that has failed for a child of the same owner is left out, as the child is here.
 CREATE FUNCTION jobsched_internal.failures(since interval, job text)
 RETURNS TABLE (run_id bigint, job_id bigint, sqlstate text, error text, finished_at timestamptz)
@@ -17,7 +18,7 @@ BEGIN ATOMIC
 	FROM (
 		(SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.sqlstate, h.error, h.handler IS NOT NULL AS callback, h.finished_at
 		FROM jobsched_internal.history h
-		WHERE failures.job IS NULL AND jobsched_internal.may_see(h.owner)::integer <> 0
+		WHERE failures.job IS NULL AND jobsched_internal.may_see_run(h.owner, h.job_id)
 			AND h.status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed'])
 		ORDER BY h.run_id DESC LIMIT 50000)
 		UNION ALL
@@ -29,7 +30,7 @@ BEGIN ATOMIC
 			WHERE n.name = failures.job) j, LATERAL (
 				SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.sqlstate, h.error, h.handler IS NOT NULL, h.finished_at
 				FROM jobsched_internal.history h
-				WHERE h.job_id = j.job_id AND jobsched_internal.may_see(h.owner)::integer <> 0
+				WHERE h.job_id = j.job_id AND jobsched_internal.may_see_run(h.owner, h.job_id)
 					AND h.status = ANY (ARRAY['failed', 'cancelled', 'timed_out', 'lost', 'skipped', 'missed'])
 				ORDER BY h.run_id DESC LIMIT 50000) l
 		ORDER BY l.run_id DESC LIMIT 50000)

@@ -37,6 +37,14 @@ CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.f
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.former_owner ENABLE REPLICA TRIGGER keep_own;
 
+-- Of jobs the owners that they had, whoever changes them (src/store/store_owner.c); what we
+-- write ourselves goes past triggers.
+CREATE FUNCTION jobsched_internal.remember_owner() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_remember_owner';
+CREATE TRIGGER remember AFTER UPDATE OR DELETE ON jobsched_internal.job
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.remember_owner();
+ALTER TABLE jobsched_internal.job ENABLE ALWAYS TRIGGER remember;
+
 -- Runs and what is left of them come with the OIDs of another cluster's roles.
 CREATE FUNCTION jobsched_internal.disown() RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'jobsched_disown';
@@ -64,3 +72,6 @@ ALTER TABLE jobsched_internal.event ENABLE REPLICA TRIGGER disown;
 CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.event_token
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
 ALTER TABLE jobsched_internal.event_token ENABLE REPLICA TRIGGER disown;
+CREATE TRIGGER disown BEFORE INSERT OR UPDATE ON jobsched_internal.job_command
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.disown();
+ALTER TABLE jobsched_internal.job_command ENABLE REPLICA TRIGGER disown;

@@ -57,7 +57,8 @@ END $$;
 -- Members of pg_read_all_data can use the schema. Of its functions they, and
 -- whoever reads a view, need those that views call; these check who asks.
 REVOKE ALL ON FUNCTION jobsched_internal.scheduler, jobsched_internal.announce, jobsched_internal.keep_own, jobsched_internal.disown,
-	jobsched_internal.write_job, jobsched_internal.refuse_write FROM PUBLIC;
+	jobsched_internal.write_job, jobsched_internal.refuse_write,
+	jobsched_internal.remember_owner FROM PUBLIC;
 
 -- Nobody has rights until the role that creates the extension hands them on:
 -- GRANT USAGE ON SCHEMA jobsched TO somebody is enough.  Every function and

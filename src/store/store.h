@@ -468,7 +468,7 @@ extern int64 js_job_last_id(void);
 extern void js_former_owner_record(int64 job_id, Oid owner);
 extern void js_former_owner_forget(int64 job_id);
 extern List *js_jobs_with_runs_of(List *ids, Oid role, int most);
-extern List *js_jobs_ids(void);
+extern List *js_jobs_ids(List *ids);
 
 /* steps of jobs (store_step.c) */
 typedef struct JsStepId

@@ -280,14 +280,23 @@ keep_command(Relation rel, HeapTuple old, const JsJob *job)
 	js_command_keep(&before, js_clock_now());
 }
 
-/* Runs that it has had stay those of who owned it then. */
+/*
+ * Runs that it has had stay those of who owned it then: of the role with the OID in the row,
+ * and of who is meant by the name, if the job is from elsewhere.
+ */
 static void
 remember_owner(Relation rel, HeapTuple old, const JsJob *job)
 {
 	JsJob		before;
+	JsRow		row;
+	Oid			stored;
 
-	js_job_head_from_tuple(rel, old, &before);
-	if (before.owner != job->owner)
+	js_row_get(&row, old, rel);
+	stored = DatumGetObjectId(row.values[JS_JOB_OWNER - 1]);
+	job_from_row(&row, false, &before);
+	if (stored != job->owner)
+		js_former_owner_record(job->job_id, stored);
+	if (before.owner != job->owner && before.owner != stored)
 		js_former_owner_record(job->job_id, before.owner);
 }
 

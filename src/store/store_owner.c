@@ -6,8 +6,10 @@
  * A run belongs to whoever owned its job when it was queued or claimed.  So runs
  * of a role are those of jobs that it owns, and of jobs that it has given away:
  * former_owner has a row for each of these, written in the transaction that gives
- * the job another owner, by whatever function does that (js_job_update()).  A row
- * stays until the job itself is forgotten, which is after its last run.
+ * the job another owner, by whatever function does that (js_job_update()), or by a
+ * trigger where a publisher sends another owner for a job that had been adopted here,
+ * or a superuser writes to the table.  A row stays until the job itself is forgotten,
+ * which is after its last run.
  *
  * What is found here may be too much, and readers check each run; it must never be
  * too little.  A job that has come from elsewhere (owner.c) has the OID of another
@@ -21,6 +23,8 @@
 
 #include "access/table.h"
 #include "catalog/pg_collation.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "store/job_parameters.h"
 #include "store/owner.h"
@@ -28,6 +32,8 @@
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+
+PG_FUNCTION_INFO_V1(jobsched_remember_owner);
 
 enum FormerOwnerColumn
 {
@@ -64,6 +70,39 @@ js_former_owner_record(int64 job_id, Oid owner)
 		js_table_insert(rel, &row);
 	}
 	table_close(rel, RowExclusiveLock);
+}
+
+/* Whether runs here may be those of a job's former owner: of a job that is deleted, if it was at home. */
+static bool
+is_to_remember(const TriggerData *data, const JsRow *old)
+{
+	JsStoredOwner stored = {.home = *DatumGetUUIDP(old->values[JS_JOB_HOME - 1])};
+	JsRow		new;
+
+	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		return js_owner_is_home(&stored);
+	js_row_get(&new, data->tg_newtuple, data->tg_relation);
+	return new.values[JS_JOB_OWNER - 1] != old->values[JS_JOB_OWNER - 1];
+}
+
+/* A job's row is changed or deleted, and not by our functions; its runs are not. */
+Datum
+jobsched_remember_owner(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	JsRow		old;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(data->tg_event) || TRIGGER_FIRED_BY_INSERT(data->tg_event) ||
+		RelationGetRelid(data->tg_relation) != js_table_oid("job"))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"remember_owner\" was not called by the trigger of jobs")));
+	js_row_get(&old, data->tg_trigtuple, data->tg_relation);
+	if (is_to_remember(data, &old))
+		js_former_owner_record(DatumGetInt64(old.values[JS_JOB_ID - 1]),
+							   DatumGetObjectId(old.values[JS_JOB_OWNER - 1]));
+	PG_RETURN_POINTER(NULL);
 }
 
 /* The job is forgotten. */
@@ -129,13 +168,16 @@ js_jobs_with_runs_of(List *ids, Oid role, int most)
 	return ids;
 }
 
-/* All jobs. */
+/* Adds all jobs, and those that are remembered for their runs. */
 List *
-js_jobs_ids(void)
+js_jobs_ids(List *ids)
 {
 	Relation	jobs = js_table_open("job", AccessShareLock);
-	List	   *ids = add_ids(NIL, jobs, NULL, NULL, PG_INT32_MAX);
+	Relation	former = js_table_open("former_owner", AccessShareLock);
 
+	ids = add_ids(ids, jobs, NULL, NULL, PG_INT32_MAX);
+	ids = add_ids(ids, former, NULL, NULL, PG_INT32_MAX);
+	table_close(former, AccessShareLock);
 	table_close(jobs, AccessShareLock);
 	return ids;
 }

@@ -224,4 +224,60 @@ for my $role ($superuser, 'monitor', 'tenth', 'twofold', 'small')
 	ok($ratio > 1 / 1.5 && $ratio < 1.5, "the planner expects $estimate runs for $role, of $count");
 }
 
+# ------------------------------------------------------------------------
+# Jobs that change hands otherwise
+# ------------------------------------------------------------------------
+
+# A table's writer, a subscription: session_replication_role is what its worker has.
+sub of_gives
+{
+	my ($name, $first) = @_;
+	my $id = $node->safe_psql($db, "SELECT jobsched.create_job('$name', command => 'SELECT 1', owner => 'gives')");
+
+	$node->safe_psql($db, "SELECT public.fill(ARRAY[$id], ARRAY['gives'::regrole::oid], 3, $first)");
+	return $id;
+}
+my $by_hand = of_gives('by hand', 4500000);
+my $replicated = of_gives('replicated', 4600000);
+my $deleted = of_gives('deleted', 4700000);
+my $foreign = of_gives('foreign', 4800000);
+$node->safe_psql($db, qq{
+	UPDATE jobsched_internal.job SET owner = 'takes'::regrole, owner_name = 'takes' WHERE job_id = $by_hand;
+	SET session_replication_role = replica;
+	UPDATE jobsched_internal.job SET owner = 4294967295, owner_name = 'takes', home = gen_random_uuid() WHERE job_id = $replicated;
+	DELETE FROM jobsched_internal.job WHERE job_id = $deleted});
+# of a copy, where another role has the owner's name by now
+$node->safe_psql($db, qq{
+	UPDATE jobsched_internal.job SET owner_name = 'takes', home = gen_random_uuid() WHERE job_id = $foreign;
+	SELECT jobsched.alter_job('foreign', owner => 'tenth')});
+check_seen($_, 'after jobs were changed past their functions') for qw(gives takes);
+cmp_ok($node->safe_psql($db, "SET ROLE gives; SELECT count(*) FROM jobsched.runs WHERE job_id IN ($by_hand, $replicated, $deleted, $foreign)"),
+	'==', 12, 'who had the jobs sees what they did');
+
+# ------------------------------------------------------------------------
+# A role that comes to see everything
+# ------------------------------------------------------------------------
+
+# The plan is kept; also of runs whose job is yet to be made, or is not there any more.
+$session = $node->background_psql($db);
+$session->query_safe("SET plan_cache_mode = force_generic_plan; SET ROLE gives; PREPARE all_runs AS SELECT count(*) FROM jobsched.runs; EXECUTE all_runs");
+$node->safe_psql($db, 'GRANT pg_monitor TO gives');
+is($session->query_safe('EXECUTE all_runs'), $node->safe_psql($db, 'SELECT count(*) FROM jobsched.runs'),
+	'a plan that was kept shows everything to who sees everything by now');
+$node->safe_psql($db, 'REVOKE pg_monitor FROM gives');
+is($session->query_safe('EXECUTE all_runs'), $node->safe_psql($db, 'SET ROLE gives; SELECT count(*) FROM jobsched.runs'), 'and no more when he does not');
+# The same plan for another role, by SET ROLE and by a function with its owner's rights.
+$session->query_safe('RESET ROLE; SET ROLE small');
+is($session->query_safe('EXECUTE all_runs'), $node->safe_psql($db, 'SET ROLE small; SELECT count(*) FROM jobsched.runs'), 'nor to another role');
+$session->quit;
+
+# Who may use the schema can make an operator of the function.
+$node->safe_psql($db, q{
+	CREATE TABLE public.own (j bigint); CREATE INDEX ON public.own (j);
+	CREATE OPERATOR public.<?> (FUNCTION = jobsched_internal.may_see_run, LEFTARG = oid, RIGHTARG = bigint);
+	GRANT SELECT ON public.own TO small;
+	GRANT USAGE ON SCHEMA jobsched_internal TO small});
+unlike($node->safe_psql($db, q{SET ROLE small; SET enable_seqscan = off; EXPLAIN SELECT * FROM public.own WHERE 10::oid OPERATOR(public.<?>) j}),
+	qr/seen_jobs/, 'of an operator the planner is told nothing');
+
 done_testing();
