@@ -97,10 +97,9 @@ SELECT r.run_id,
 			THEN 'waiting_for_event'
 		WHEN s.run_at > jobsched_internal.clock_now() AND r.attempt = 0 THEN 'not_due'
 		WHEN (SELECT p.stopped FROM jobsched_internal.processing p) THEN 'processing_stopped'
-		WHEN (SELECT j.paused FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id) THEN 'job_paused'
+		WHEN r.paused THEN 'job_paused'
 		WHEN r.reason IS NOT NULL THEN r.reason
-		WHEN r.keys IS NOT NULL
-			OR (SELECT j.limited FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id)
+		WHEN r.keys IS NOT NULL OR r.limited
 			OR pg_catalog.current_setting('jobsched.max_running_per_owner') <> '0' THEN 'waiting_for_turn'
 		ELSE 'waiting_for_worker' END AS reason,
 	r.source,
@@ -154,7 +153,11 @@ FROM (
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_hint,
 		CASE WHEN q.attempt < 0 THEN q.status END AS error_context,
 		CASE WHEN q.attempt < 0 THEN q.attempt END AS worker_pid, q.after_when, q.parent_run_id, q.optional, q.wait_for,
-		CASE WHEN q.attempt < 0 THEN q.run_id END AS job_revision, CASE WHEN q.attempt < 0 THEN q.status END AS command_tag
+		CASE WHEN q.attempt < 0 THEN q.run_id END AS job_revision, CASE WHEN q.attempt < 0 THEN q.status END AS command_tag,
+		-- here, lest the planner expects what they cost for each row of history
+		(SELECT j.paused FROM jobsched_internal.job_of_run j WHERE j.job_id = q.job_id) AS paused,
+		(SELECT j.limited FROM jobsched_internal.job_of_run j WHERE j.job_id = q.job_id) AS limited,
+		(SELECT j.step_delay IS NOT NULL FROM jobsched_internal.job_of_run j WHERE j.job_id = q.job_id) AS delayed
 	FROM jobsched_internal.run q
 	UNION ALL
 	SELECT h.run_id, h.job_id, h.owner, h.status, h.reason, h.source, h.attempt, h.priority,
@@ -163,11 +166,12 @@ FROM (
 		h.error, h.sqlstate, h.error_detail,
 		h.error_hint, h.error_context, h.worker_pid,
 		CASE WHEN h.attempt < 0 THEN h.status END, h.parent_run_id, h.optional, h.wait_for,
-		h.job_revision, h.command_tag
+		h.job_revision, h.command_tag,
+		CASE WHEN h.attempt < 0 THEN h.optional END, CASE WHEN h.attempt < 0 THEN h.optional END,
+		CASE WHEN h.attempt < 0 THEN h.optional END
 	FROM jobsched_internal.history h
 ) r LEFT JOIN jobsched_internal.job_name_of n ON n.job_id = r.job_id,
-	LATERAL (SELECT CASE WHEN r.status = 'queued' AND r.after_when IS NOT NULL AND r.attempt = 0
-			AND (SELECT j.step_delay FROM jobsched_internal.job_of_run j WHERE j.job_id = r.job_id) IS NOT NULL
+	LATERAL (SELECT CASE WHEN r.status = 'queued' AND r.after_when IS NOT NULL AND r.attempt = 0 AND r.delayed
 		THEN jobsched_internal.starts_at(r.run_id) ELSE r.run_at END AS run_at) s
 WHERE jobsched_internal.may_see(r.owner)::integer <> 0;
 COMMENT ON VIEW jobsched.runs IS 'Every run: waiting, running and ended, until jobsched.history_retention (or failure_retention) removes it.';
