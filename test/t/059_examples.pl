@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $tree = "$FindBin::Bin/../..";
-my $node = jobsched_node('examples', conf => "jobsched.http_max_inflight = 0\nmax_worker_processes = 100\n");
+my $node = jobsched_node('examples', conf => "jobsched.http_max_inflight = 0\nmax_worker_processes = 100\njobsched.max_databases = 50\n");
 $node->safe_psql('postgres', 'CREATE ROLE alice LOGIN; CREATE ROLE app; CREATE ROLE app_owner; CREATE ROLE app_user; CREATE ROLE web_user');
 
 # What the examples of a page take for granted.
