@@ -1,5 +1,5 @@
 --
--- What messages of errors have in common.
+-- What messages of errors have in common.  error_patterns_1.out is of a database with SQL_ASCII.
 --
 
 -- Patterns, beside what they are made of.  What stays is as important as what goes.

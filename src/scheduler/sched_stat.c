@@ -81,8 +81,9 @@
  * stays, served, until the mark has passed it, so that nothing from before is counted
  * again.  Totals of roles have no resets.
  *
- * What another database has written, and a subscription has brought, is left alone as
- * long as its jobs are asleep here.
+ * A subscription brings no statistics: what is of runs that were executed elsewhere is
+ * not counted here, and a row from there could meet one of ours.  What was here before a
+ * job came to sleep is left alone as long as it does.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

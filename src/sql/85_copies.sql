@@ -17,13 +17,10 @@ ALTER TABLE jobsched_internal.identity ENABLE REPLICA TRIGGER keep_own;
 CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.ring
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.ring ENABLE REPLICA TRIGGER keep_own;
--- the totals of roles, whose OIDs are ours
-CREATE TRIGGER keep_own BEFORE INSERT ON jobsched_internal.stat
-	FOR EACH ROW WHEN (NEW.job_id < 0) EXECUTE FUNCTION jobsched_internal.keep_own();
-CREATE TRIGGER keep_old BEFORE UPDATE OR DELETE ON jobsched_internal.stat
-	FOR EACH ROW WHEN (OLD.job_id < 0) EXECUTE FUNCTION jobsched_internal.keep_own();
+-- made of what history has here, so a row of the publisher would meet one of ours
+CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.stat
+	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.stat ENABLE REPLICA TRIGGER keep_own;
-ALTER TABLE jobsched_internal.stat ENABLE REPLICA TRIGGER keep_old;
 CREATE TRIGGER keep_own BEFORE INSERT OR UPDATE OR DELETE ON jobsched_internal.stat_mark
 	FOR EACH ROW EXECUTE FUNCTION jobsched_internal.keep_own();
 ALTER TABLE jobsched_internal.stat_mark ENABLE REPLICA TRIGGER keep_own;
