@@ -626,7 +626,6 @@ for (
 	[ q{'x', '{ops}', within => '1 month'}, '22023 within "1 mon" has no fixed length' ],
 	[ q{'x', '{ops}', late => '0 s'}, '22023 late "00:00:00" is too short' ],
 	[ q{'x', '{ops}', repeat_every => '-1 s'}, '22023 repeat_every "-00:00:01" is negative' ],
-	[ q{'x', '{ops}', group_for => NULL}, '22004 group_for cannot be NULL' ],
 	[ q{'x', '{ops}', every_failure => true, threshold => 2}, '22023 every_failure is given with threshold' ],
 	[ q{'x', '{ops}', every_failure => true, on_status => '{}', late => '1 h'}, '22023 every_failure is given without on_status' ],
 	[ q{'x', '{ops}', owner => 'nobody'}, '42704 role "nobody" does not exist' ])

@@ -442,6 +442,26 @@ wait_value($node, $db, "SELECT string_agg(run_id::text, ' ' ORDER BY run_id) FRO
 app(q{SELECT jobsched.alter_job('long', keep_for => '1 minute')});
 wait_value($node, $db, "SELECT count(*) FROM jobsched_internal.history WHERE run_id = $other", '0', 'a keep_for that is given later applies to what is there');
 
+# what keep_for deletes is counted for good by then
+app(q{SELECT jobsched.create_job('brief', handler => 'app.work', keep_for => '1 second')});
+app(q{SELECT count(*) FROM jobsched.trigger_many('brief', array_fill('{}'::jsonb, ARRAY[20]))});
+idle('brief');
+until_true($node, $db, q{SELECT runs = 20 FROM jobsched.run_stats(NULL, NULL, NULL, 'brief')}, 'they are counted');
+advance_clock($node, $db, '61 s');
+# which takes some steps of the scheduler
+is(wait_run(app(q{SELECT jobsched.trigger('silent', '{"fail": 1}')})), 'failed', 'something else that is to be counted again') for 1 .. 3;
+wait_written(202 * $written . ' ' . (200 * $written + 3));
+my $counted = psql($counts);
+# a crash would set the clock back
+my $ended = scheduler_pid($node, $db);
+psql("SELECT pg_terminate_backend($ended)");
+wait_new_scheduler($node, $db, $ended);
+is(psql($counts), $counted, 'what is deleted early is counted for good before, and stays when a scheduler counts again');
+is(psql(q{SELECT runs FROM jobsched.run_stats(NULL, NULL, NULL, 'brief')}), '20', 'also for its job');
+advance_clock($node, $db, '3 minutes');
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'brief'}, '0', 'then it goes');
+is(psql($counts), $counted, 'which changes no number');
+
 # much that belongs to few rows
 app(q{
 	CREATE FUNCTION app.talk(args jsonb) RETURNS void LANGUAGE plpgsql AS $$
@@ -501,26 +521,6 @@ is(psql("SELECT setval('jobsched_internal.run_id_seq', $ghost - 1)"), $ghost - 1
 like(error_of($node, $db, "CALL jobsched.wait_run($ghost)", 'app'), qr/run $ghost does not exist/, 'it was none of the new extension');
 is(app(q{SELECT jobsched.trigger('anew', run_at => now() + interval '1 day')}), $ghost, 'now there is one with its id');
 is(error_of($node, $db, "SELECT jobsched.trigger('anew', after => '{$ghost}')", 'app'), '', 'which can be named');
-
-# what keep_for deletes is counted for good by then
-app(q{SELECT jobsched.create_job('brief', handler => 'app.work', keep_for => '1 second')});
-app(q{SELECT count(*) FROM jobsched.trigger_many('brief', array_fill('{}'::jsonb, ARRAY[20]))});
-idle('brief');
-until_true($node, $db, q{SELECT runs = 20 FROM jobsched.run_stats(NULL, NULL, NULL, 'brief')}, 'they are counted');
-advance_clock($node, $db, '61 s');
-# which takes some steps of the scheduler
-is(wait_run(app(q{SELECT jobsched.trigger('silent', '{"fail": 1}')})), 'failed', 'something else that is to be counted again') for 1 .. 3;
-wait_written(202 * $written . ' ' . (200 * $written + 3));
-my $before = psql($counts);
-# a crash would set the clock back
-my $ended = scheduler_pid($node, $db);
-psql("SELECT pg_terminate_backend($ended)");
-wait_new_scheduler($node, $db, $ended);
-is(psql($counts), $before, 'what is deleted early is counted for good before, and stays when a scheduler counts again');
-is(psql(q{SELECT runs FROM jobsched.run_stats(NULL, NULL, NULL, 'brief')}), '20', 'also for its job');
-advance_clock($node, $db, '3 minutes');
-wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'brief'}, '0', 'then it goes');
-is(psql($counts), $before, 'which changes no number');
 
 set_clock($node, $db, undef);
 end_sessions($node);
