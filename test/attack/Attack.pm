@@ -131,6 +131,8 @@ my %values = (
 		q{(SELECT jsonb_object_agg('k' || i, i) FROM generate_series(1, 3000) i)},
 		q{to_jsonb(1e1000::numeric)}, q{(repeat('[', 1000) || repeat(']', 1000))::jsonb}, q{'{"a": "\ud83d\ude00"}'},
 		q{'{"x-hub-signature-256": "sha256=0"}'}, q{'{"stripe-signature": "t=1,v1=,=,,t"}'}, q{'{"Authorization": "Bearer "}'}, q{'{"authorization": ["x"], "Authorization": 1}'} ],
+	'jobsched.jobs' => [ '(SELECT x FROM jobsched.jobs x LIMIT 1)', q~jsonb_populate_record(NULL::jobsched.jobs, '{"job_id": 1, "owner": "victim"}')~ ],
+	'jobsched.runs' => [ '(SELECT x FROM jobsched.runs x LIMIT 1)', q~jsonb_populate_record(NULL::jobsched.runs, '{"run_id": 1, "job_id": 1, "owner": "victim"}')~ ],
 	regclass => [ q{'pg_class'}, q{'pg_proc'} ],
 	oid => [ '0', '10', '16384', '4294967295' ],
 );
