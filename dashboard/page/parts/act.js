@@ -1,0 +1,132 @@
+// Actions: a button calls the API, says what became of it, and has the screen refreshed.
+// What cannot be undone is asked first.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { signal } from '@preact/signals';
+import { html } from '../lib/html.js';
+import { refreshAll } from '../lib/live.js';
+import { Icon } from './icon.js';
+
+// --- what is said ------------------------------------------------------------
+
+const said = signal([]);
+let last = 0;
+
+// say: a line at the bottom; what is bad stays until it is closed.
+export function say(text, { bad = false, link } = {}) {
+	const id = ++last;
+	said.value = [...said.value.slice(-3), { id, text, bad, link }];
+	if (!bad)
+		setTimeout(() => unsay(id), 6000);
+}
+
+const unsay = (id) => { said.value = said.value.filter((one) => one.id !== id); };
+
+export const Said = () => html`<div class="said" role="status" aria-live="polite">${said.value.map(({ id, text, bad, link }) => html`<div key=${id} class=${bad ? 'bad' : 'good'}>
+	<${Icon} name=${bad ? 'warning' : 'check'} /><span>${text}</span>${link && html`<a href=${link.href}>${link.text}</a>`}
+	<button class="quiet" onClick=${() => unsay(id)}><${Icon} name="cross" label="Close" /></button></div>`)}</div>`;
+
+// act: true if it worked. done: what to say, text or a function of the answer, which
+// may give { text, link }.
+export async function act(action, done) {
+	try {
+		const answer = await action();
+		const words = typeof done === 'function' ? done(answer) : done;
+		if (words)
+			say(words.text ?? words, words);
+		refreshAll();
+		return true;
+	} catch (error) {
+		say([error.message, error.details, error.hint].filter(Boolean).join('. '), { bad: true });
+		return false;
+	}
+}
+
+// --- what is asked -----------------------------------------------------------
+
+const asked = signal(null);
+
+// ask: a dialog with fields; the values, or null. fields: [{ name, label, type, value,
+// hint, required, options }], where type is text, area, json, checkbox, select or datetime-local.
+export const ask = (question) => new Promise((resolve) => { asked.value = { fields: [], label: 'OK', ...question, resolve }; });
+export const confirm = (title, { label = title, body, danger = true } = {}) => ask({ title, label, body, danger }).then((values) => values !== null);
+
+function Field({ field, id }) {
+	const { name, label, type = 'text', value, hint, required, options, placeholder } = field;
+	const common = { id, name, required, 'aria-describedby': hint ? `${id}-hint` : undefined, placeholder };
+	if (type === 'checkbox')
+		return html`<label class="check"><input type="checkbox" ...${common} checked=${value} /> ${label}</label>`;
+	return html`<label for=${id}>${label}</label>
+		${type === 'select' ? html`<select ...${common} value=${value}>${options.map((option) => html`<option value=${option.value ?? option} selected=${(option.value ?? option) === value}>${option.label ?? option}</option>`)}</select>`
+			: type === 'area' || type === 'json' ? html`<textarea ...${common} rows=${type === 'json' ? 5 : 3} spellcheck="false" class=${type === 'json' ? 'mono' : undefined}>${value ?? ''}</textarea>`
+			: html`<input type=${type} ...${common} value=${value ?? ''} autocomplete="off" />`}
+		${hint && html`<p class="hint" id="${id}-hint">${hint}</p>`}`;
+}
+
+// The values of the form; a wrong JSON is told at its field.
+function values(form, fields) {
+	const found = {};
+	for (const { name, type } of fields) {
+		const input = form.elements[name];
+		if (type === 'checkbox')
+			found[name] = input.checked;
+		else if (type === 'json')
+			found[name] = input.value.trim() === '' ? null : JSON.parse(input.value);
+		else if (type === 'datetime-local')
+			found[name] = input.value === '' ? null : new Date(input.value).toISOString();
+		else
+			found[name] = input.value === '' ? null : input.value;
+	}
+	return found;
+}
+
+export function Asked() {
+	const dialog = useRef();
+	const [problem, setProblem] = useState('');
+	const question = asked.value;
+	useEffect(() => {
+		setProblem('');
+		if (question && !dialog.current.open)
+			dialog.current.showModal();
+	}, [question]);
+	if (question === null)
+		return null;
+	const finish = (answer) => {
+		dialog.current.close();
+		asked.value = null;
+		question.resolve(answer);
+	};
+	const submit = (event) => {
+		event.preventDefault();
+		try {
+			finish(values(event.target, question.fields));
+		} catch (error) {
+			setProblem(`this is not JSON: ${error.message}`);
+		}
+	};
+	return html`<dialog ref=${dialog} onCancel=${(event) => { event.preventDefault(); finish(null); }} aria-labelledby="asked">
+		<form onSubmit=${submit}><h2 id="asked">${question.title}</h2>${question.body && html`<div class="body">${question.body}</div>`}
+		${question.fields.map((field) => html`<div class="field" key=${field.name}><${Field} field=${field} id=${`asked-${field.name}`} /></div>`)}
+		${problem && html`<p class="bad" role="alert">${problem}</p>`}
+		<div class="actions"><button type="button" onClick=${() => finish(null)}>Back</button>
+			<button class=${question.danger ? 'danger' : 'primary'} type="submit">${question.label}</button></div></form></dialog>`;
+}
+
+// --- buttons -----------------------------------------------------------------
+
+// Act: a button that cannot be pressed twice while its action is under way. Without the
+// right it is not there at all.
+export function Act({ icon, label, run, when = true, kind = '', hint, small }) {
+	const [busy, setBusy] = useState(false);
+	if (!when)
+		return null;
+	const press = async () => {
+		setBusy(true);
+		try {
+			await run();
+		} finally {
+			setBusy(false);
+		}
+	};
+	return html`<button class="${kind} ${small ? 'small' : ''}" disabled=${busy} title=${hint} onClick=${press}>${icon && html`<${Icon} name=${icon} />`}${label}</button>`;
+}

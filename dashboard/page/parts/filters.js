@@ -1,0 +1,40 @@
+// Filters are parameters of the URL. Typing waits a moment before it asks.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { html } from '../lib/html.js';
+import { useKeys } from '../lib/keys.js';
+import { route, setQuery } from '../lib/route.js';
+import { Icon } from './icon.js';
+
+const MOMENT = 250;
+
+export const Filters = ({ children }) => html`<form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>${children}</form>`;
+
+// Search: a text. `clears` are parameters that a change makes void, such as the page.
+export function Search({ name, label, clears = ['page'], slash }) {
+	const value = route.value.query[name] ?? '';
+	const [text, setText] = useState(value);
+	const input = useRef();
+	const timer = useRef();
+	useEffect(() => { if (document.activeElement !== input.current) setText(value); }, [value]);
+	useKeys(slash ? { '/': ['Search', () => input.current.focus()] } : {});
+	const type = (event) => {
+		setText(event.target.value);
+		clearTimeout(timer.current);
+		timer.current = setTimeout(() => setQuery({ [name]: event.target.value.trim(), ...Object.fromEntries(clears.map((one) => [one, ''])) }, { replace: true }), MOMENT);
+	};
+	return html`<label class="search"><${Icon} name="search" /><input ref=${input} type="search" value=${text} placeholder=${label} aria-label=${label} onInput=${type} autocomplete="off" spellcheck="false" /></label>`;
+}
+
+// Choice: one of several, or all.
+export function Choice({ name, label, options, clears = ['page'], all = 'any' }) {
+	const value = route.value.query[name] ?? '';
+	return html`<label class="choice"><span>${label}</span><select value=${value} onChange=${(event) => setQuery({ [name]: event.target.value, ...Object.fromEntries(clears.map((one) => [one, ''])) })}>
+		${all !== null && html`<option value="">${all}</option>`}
+		${options.map((option) => html`<option value=${option.value ?? option} selected=${(option.value ?? option) === value}>${option.label ?? option}</option>`)}</select></label>`;
+}
+
+// Pager: `page` in the URL is where the next page begins; the first has none.
+export const Pager = ({ first, next }) => (first || next) && html`<nav class="pager" aria-label="Pages">
+	${first && html`<button onClick=${() => setQuery({ page: '' })}><${Icon} name="left" />First page</button>`}
+	${next && html`<button onClick=${() => setQuery({ page: next })}>Next page<${Icon} name="right" /></button>`}</nav>`;
