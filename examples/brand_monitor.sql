@@ -422,7 +422,7 @@ WHERE r.source <> 'callback' AND NOT EXISTS (SELECT FROM brand_monitor.execution
 -- a customer, or all.  Days are those of the session's time zone.
 CREATE OR REPLACE FUNCTION brand_monitor.trends(since date, until date, of_brand integer DEFAULT NULL, of_customer integer DEFAULT NULL,
 	OUT day date, OUT executions bigint, OUT completed bigint, OUT failed bigint, OUT cancelled bigint,
-	OUT mean_duration interval, OUT longest interval, OUT position numeric, OUT sentiment numeric)
+	OUT mean_duration interval, OUT longest interval, OUT mean_position numeric, OUT mean_sentiment numeric)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = brand_monitor, pg_temp AS $$
 	WITH counted AS (
 		SELECT t.bucket::date AS day, sum(t.succeeded) AS completed, sum(t.failed + t.timed_out + t.lost) AS failed,

@@ -260,7 +260,7 @@ is(monitor("SELECT status, metrics->'collection'->'answered', metrics->'scoring'
 wait_value($node, 'brands', 'SELECT sum(executions), sum(completed), sum(failed), sum(cancelled) FROM brand_monitor.trends(current_date - 1, current_date, of_brand => 3)',
 	'5|2|2|1', 'trends of a brand');
 wait_value($node, 'brands', 'SELECT sum(executions) FROM brand_monitor.trends(current_date - 1, current_date, 1, 1)', 1, 'of another');
-is(monitor('SELECT count(*), count(*) FILTER (WHERE executions = 0) >= 28, max(position), bool_or(longest >= mean_duration) FROM brand_monitor.trends(current_date - 29, current_date, of_brand => 1)'),
+is(monitor('SELECT count(*), count(*) FILTER (WHERE executions = 0) >= 28, max(mean_position), bool_or(longest >= mean_duration) FROM brand_monitor.trends(current_date - 29, current_date, of_brand => 1)'),
 	'30|t|1.50|t', 'a row for each day of a month');
 is(monitor('SELECT sum(executions) FROM brand_monitor.trends(current_date - 1, current_date, of_customer => 2)'), 5, 'by customer');
 is(monitor(q{SELECT job_name FROM jobsched.job_stats WHERE period = '1 hour' AND job_name = 'collect-answer' AND runs > 10}), 'collect-answer', 'statistics of each job');
