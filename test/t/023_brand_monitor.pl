@@ -56,7 +56,8 @@ sub metrics_of
 }
 
 # Collectors: each says the same of Edelpeak; perplexity is down for Harbour
-# Roast, google_aio fails once a question, "slow" waits, "mute" has no answer.
+# Roast, google_aio fails once a question, "slow" and "patient" wait, "mute" has no
+# answer.
 my $collectors = start_sink($node, answer => q{
 	my %seen;
 	my %answer = (
@@ -71,7 +72,7 @@ my $collectors = start_sink($node, answer => q{
 		return (503, 'later', 'Retry-After' => 0) if $collector eq 'google_aio' && !$seen{ $asked->{question} }++;
 		return (200, '{}') if $collector eq 'mute';
 		my $text = $answer{$collector} // "$asked->{brand}, of course.";
-		return ($collector eq 'slow' ? [ gate => 'slow' ] : (), 200, JSON::PP->new->utf8->encode({ answer => $text }));
+		return ($collector =~ /^(?:slow|patient)$/ ? [ gate => $collector ] : (), 200, JSON::PP->new->utf8->encode({ answer => $text }));
 	}});
 
 # Slack has no answer until its gate opens; one who gets mail is asked to come back,
@@ -165,13 +166,26 @@ delete $metrics->{collection}->{seconds};
 is_deeply($metrics, { collection => { requested => 3, answered => 1, failed => 2 } }, 'metrics of the step that there was are kept');
 is(monitor(q{SELECT job, condition, state, count FROM jobsched.alerts}), 'brand-10|failures|firing|1', 'an alert fires');
 
-# The server dies while Slack is being told.
+# The server dies while Slack is being told, and in the middle of an execution.
+monitor(q{
+	INSERT INTO brand_monitor.jobs (job_id, brand_id, job_type, metadata)
+	VALUES (11, 2, 'data_collection_and_scoring', '{"collectors": ["chatgpt", "patient"], "parallel": true}')});
+my $broken_off = run_now(11);
+wait_value($node, 'brands', "SELECT status FROM brand_monitor.requests WHERE execution_id = $broken_off AND collector = 'chatgpt'", 'answered', 'a part of an execution is done');
+wait_requests($collectors, 1, qr{^/collect/patient$});
 wait_requests($slack, 1);
 wait_value($node, 'brands', q{SELECT string_agg(concat_ws(' ', status, attempt, sqlstate), ', ' ORDER BY run_id) FROM jobsched.runs WHERE job_name = 'channel:brand-mail'},
 	'succeeded 1, succeeded 2, failed 1 JS550', 'each address has its mail, or not');
 kill_and_start($node);
 wait_scheduler($node, 'brands');
 wait_requests($slack, 2);
+my @again = wait_requests($collectors, 2, qr{^/collect/patient$});
+is($again[0]->{headers}->{'idempotency-key'}, $again[1]->{headers}->{'idempotency-key'}, 'the request that was under way is sent again, with the same key');
+open_gate($collectors, 'patient');
+wait_execution($broken_off, 'completed', 'the execution goes on where it was');
+my ($patient) = metrics_of($broken_off);
+is("$patient->{collection}->{answered} $patient->{scoring}->{answers}", '2 2', 'to its end');
+is(scalar(grep { $_->{body} =~ /tents/ } requests($collectors, qr{chatgpt$})), 1, 'what had been answered is not asked again');
 open_gate($slack, 'slack');
 like((told(1))[0], qr/^\*job "brand-10" failed once\*\nbrand-failures: .*, run $failing failed: run \d+ of job "(?:collect|store)-answer" has failed$/, 'people are told');
 is_deeply([ map { $_->{to} } mails($relay) ], [ 'ops@example.com', 'later-1@example.com' ], 'by mail too');
