@@ -198,8 +198,14 @@ studio('UPDATE content_studio.settings SET enabled = true');
 is(studio('SELECT count(*) FROM content_studio.status WHERE active'), 4, 'the switch turns them on');
 is(studio(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 0, 'no server has started yet');
 
+# A translation is under way when the server dies.
+close_gate_of($translator, 'six');
+studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 6 AND language = 'de'});
+my @heard = requests($translator, qr{/de$});
+result_of('preload-frequent');
+wait_requests($translator, @heard + 1, qr{/de$});
 studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 3});
-# It dies while people are being told.  Messages go out one a second: none from before is to hang there.
+# People are being told, too.  Messages go out one a second: none from before is to hang there.
 my $untold = q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'channel:studio-slack' AND finished_at IS NULL};
 wait_value($node, 'studio', $untold, 0, 'all from before has been told');
 close_gate_of($slack, 'slack');
@@ -208,8 +214,13 @@ wait_messages($slack, 1, undef, qr/run $failed\b/);
 my $requests = requests($slack);
 kill_and_start($node);
 wait_connection($node, 'studio');
+open_gate($translator, 'six');
 wait_value($node, 'studio', 'SELECT count(*) FROM content_studio.translations', 12, 'a start of the server preloads');
 is(studio(q{SELECT status, result->>'requested' FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 'succeeded|2', 'once');
+my @of_six = requests($translator, qr{/de$});
+@of_six = grep { $_->{body} =~ /Lesson 6"/ } @of_six[ @heard .. $#of_six ];
+is(scalar(@of_six), 2, 'what was under way was sent again');
+is($of_six[0]->{headers}->{'idempotency-key'}, $of_six[1]->{headers}->{'idempotency-key'}, 'with the same key');
 
 wait_requests($slack, $requests + 1);
 open_gate($slack, 'slack');
