@@ -16,12 +16,14 @@
 #include "cron/cron.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define DEFAULT_RUNS	5
 #define MAX_RUNS		10000
+#define SHOWN_BYTES		200		/* of a schedule that is refused */
 
 /* What next_runs() keeps between its rows. */
 typedef struct NextRuns
@@ -35,15 +37,18 @@ typedef struct NextRuns
 PG_FUNCTION_INFO_V1(jobsched_next_runs);
 PG_FUNCTION_INFO_V1(jobsched_explain_schedule);
 
-/* Refuses a text that js_schedule_parse() did not take. */
+/* Refuses a text that js_schedule_parse() did not take; of a long one its beginning is shown. */
 void
 js_schedule_refuse(const char *text, const JsScheduleError *err)
 {
+	int			length = strlen(text);
+	int			shown = length > SHOWN_BYTES ? pg_mbcliplen(text, length, SHOWN_BYTES) : length;
+
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid schedule \"%s\"", text),
+			 errmsg("invalid schedule \"%.*s%s\"", shown, text, shown < length ? "..." : ""),
 			 errdetail("At position %d: %s.", err->position, err->message),
-			 err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+			 errhint("%s", err->hint)));
 }
 
 /* Refuses a name that js_timezone_lookup() did not find. */
@@ -119,8 +124,8 @@ jobsched_next_runs(PG_FUNCTION_ARGS)
 		if (n < 1 || n > MAX_RUNS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("number of runs must be between 1 and %d",
-							MAX_RUNS)));
+					 errmsg("invalid number of runs: %d", n),
+					 errhint("It is between 1 and %d.", MAX_RUNS)));
 		if (!PG_ARGISNULL(0))
 		{
 			old = MemoryContextSwitchTo(call->multi_call_memory_ctx);
