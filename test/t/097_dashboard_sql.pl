@@ -136,6 +136,31 @@ like(error_as('app', "$stats, job_id => $id{other})"), qr/42704.*job $id{other} 
 like(error_as('app', "$stats, 'same', owner => 'no such role')"), qr/42704/, 'and that there is no such role');
 
 # ------------------------------------------------------------------------
+# Jobs in order
+# ------------------------------------------------------------------------
+
+my $pages = 'SELECT name, job_id FROM jobsched.jobs';
+
+psql(q{SELECT jobsched.create_job('page ' || n % 50, command => 'SELECT 1', owner => CASE WHEN n > 50 THEN 'app' ELSE 'other' END) FROM generate_series(1, 100) n});
+is(as($_, "${pages}_by_name"), as($_, "$pages ORDER BY name, job_id"), "jobs_by_name: what $_ sees, in order") for qw(app boss stranger watcher chief);
+is(psql('SELECT count(*) FROM (SELECT * FROM jobsched.jobs EXCEPT SELECT * FROM jobsched.jobs_by_name) d'), '0', 'with all columns');
+psql('ANALYZE jobsched_internal.job');
+like(psql("SET enable_seqscan = off; EXPLAIN SELECT * FROM jobsched.jobs_by_name WHERE name >= 'page 3' AND (name > 'page 3' OR job_id > 7) LIMIT 5"),
+	qr/Index Scan using job_name.*\n.*Index Cond: .*name >= 'page 3'/, 'a page is read by the index');
+{
+	my $walked = '';
+	my ($name, $id) = ('', 0);
+
+	while (my @rows = split /\n/, as('boss', "${pages}_by_name WHERE name >= '$name' AND (name > '$name' OR job_id > $id) LIMIT 7"))
+	{
+		$walked .= "$_\n" for @rows;
+		($name, $id) = split /\|/, $rows[-1];
+	}
+	is($walked =~ s/\n\z//r, as('boss', "$pages ORDER BY name, job_id"), 'page by page nothing is missing');
+}
+psql(q{SELECT jobsched.drop_job(job_id => job_id) FROM jobsched.jobs WHERE name LIKE 'page %'});
+
+# ------------------------------------------------------------------------
 # Dead letters
 # ------------------------------------------------------------------------
 
