@@ -12,12 +12,13 @@
  *
  *	1. A run has a second if and only if it is in place RUN_READY.
  *	2. A second has a run at least, and is in the heap of the role of its runs.
- *	3. What is shown is never later than the truth; it may be up to a second earlier, if
- *	   the first of the same second has gone.
+ *	3. What is shown may be up to a second too early, if the first of the same second has
+ *	   gone.  A run begins anew when its job gets another owner or is named by other limits,
+ *	   or when a limit was lowered: it is decided then whether it may start.
  *
  * All of it is in the scheduler's memory.  After a start it begins with what rows say:
- * when a run was due, or when it had waited enough for others.  Since when its limits or
- * its job have let it is known no more, and it counts from the start in no case.
+ * when a run was due, or that it has waited for others until now.  Since when its limits
+ * or its job have let it go on is known no more.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
