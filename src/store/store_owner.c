@@ -143,6 +143,19 @@ add_ids(List *ids, Relation rel, const char *index, ScanKey key, int most)
 	return ids;
 }
 
+static Oid
+owner_of_row(Relation jobs, HeapTuple tuple)
+{
+	JsStoredOwner stored = {0};
+	JsRow		row;
+
+	js_row_get(&row, tuple, jobs);
+	stored.oid = DatumGetObjectId(row.values[JS_JOB_OWNER - 1]);
+	stored.name = js_row_text(&row, JS_JOB_OWNER_NAME);
+	stored.home = *DatumGetUUIDP(row.values[JS_JOB_HOME - 1]);
+	return js_owner_of(&stored);
+}
+
 /* Whether there is a row that belongs to a role, as its owner says. */
 static bool
 has_row_of(Relation jobs, const char *index, ScanKey key, Oid role)
@@ -150,7 +163,6 @@ has_row_of(Relation jobs, const char *index, ScanKey key, Oid role)
 	ScanKeyData keys[3] = {*key};
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	JsJob		job;
 	bool		found = false;
 
 	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, JS_JOB_DROPPED_AT,
@@ -160,8 +172,7 @@ has_row_of(Relation jobs, const char *index, ScanKey key, Oid role)
 	scan = js_table_scan_key(jobs, index, keys, 3);
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		js_job_head_from_tuple(jobs, tuple, &job);
-		found = job.owner == role;
+		found = owner_of_row(jobs, tuple) == role;
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan(scan);

@@ -217,11 +217,10 @@ sub gauge { return psql(q{SELECT substring(jobsched.metrics() FROM '\njobsched_q
 set_clock($node, $db, $start);
 is_oldest('none', 'nothing waits');
 is(gauge(), '0', 'nor does the gauge say so');
-as('other', q{SELECT jobsched.create_job('busy', command => 'SELECT pg_sleep(600)'), jobsched.create_job('late', command => 'SELECT 1'),
-	jobsched.create_job('held', command => 'SELECT 1'), jobsched.create_job('one', command => 'SELECT 1', max_concurrency => 1)});
-my $busy = as('other', q{SELECT jobsched.trigger('busy')});
-wait_value($node, $db, 'SELECT count(*) FROM jobsched.running', '1', 'the worker is busy');
-is_oldest('none', 'what is executed waits no more');
+as('other', q{SELECT jobsched.create_job('late', command => 'SELECT 1'), jobsched.create_job('held', command => 'SELECT 1'), jobsched.create_job('one', command => 'SELECT 1', max_concurrency => 1)});
+psql('ALTER SYSTEM SET jobsched.enabled = off');
+psql('SELECT pg_reload_conf()');
+wait_value($node, $db, 'SELECT processing FROM jobsched.dashboard_summary()', 'f', 'nothing starts');
 as('other', q{SELECT jobsched.trigger('late', run_at => '2030-01-01 12:10:00+00')});
 set_clock($node, $db, '2030-01-01 12:05:00+00');
 as('other', q{SELECT jobsched.pause_job('held'); SELECT jobsched.trigger('held')});
@@ -249,14 +248,13 @@ is(gauge(), '0', 'nor in the gauge');
 set_clock($node, $db, undef);
 
 # Limits: the second waits for the first, and then for a worker.
-psql("ALTER SYSTEM SET jobsched.enabled = off; SELECT pg_reload_conf()");
-wait_value($node, $db, 'SELECT processing FROM jobsched.dashboard_summary()', 'f', 'nothing starts');
 as('other', q{SELECT jobsched.trigger('one') FROM generate_series(1, 3)});
 wait_value($node, $db, 'SELECT ready, limited FROM jobsched.dashboard_summary()', '1|2', 'one is ready');
 my $first = as('other', 'SELECT oldest_ready_at FROM jobsched.dashboard_summary()');
 as('other', q{SELECT jobsched.cancel_run(min(run_id)) FROM jobsched.runs WHERE job_name = 'one' AND finished_at IS NULL});
 wait_value($node, $db, "SELECT ready = 1 AND limited = 1 AND oldest_ready_at > '$first' FROM jobsched.dashboard_summary()", 't', 'the next one is, since it has its turn');
-psql("ALTER SYSTEM RESET jobsched.enabled; SELECT pg_reload_conf()");
+psql('ALTER SYSTEM RESET jobsched.enabled');
+psql('SELECT pg_reload_conf()');
 wait_drained($node, $db);
 is_oldest('none', 'all have had their turn');
 
