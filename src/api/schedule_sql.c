@@ -37,16 +37,24 @@ typedef struct NextRuns
 PG_FUNCTION_INFO_V1(jobsched_next_runs);
 PG_FUNCTION_INFO_V1(jobsched_explain_schedule);
 
-/* Refuses a text that js_schedule_parse() did not take; of a long one its beginning is shown. */
+/* Of a long text its beginning is shown. */
+static char *
+shown(const char *text)
+{
+	int			length = strlen(text);
+
+	if (length <= SHOWN_BYTES)
+		return pstrdup(text);
+	return psprintf("%.*s...", pg_mbcliplen(text, length, SHOWN_BYTES), text);
+}
+
+/* Refuses a text that js_schedule_parse() did not take. */
 void
 js_schedule_refuse(const char *text, const JsScheduleError *err)
 {
-	int			length = strlen(text);
-	int			shown = length > SHOWN_BYTES ? pg_mbcliplen(text, length, SHOWN_BYTES) : length;
-
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid schedule \"%.*s%s\"", shown, text, shown < length ? "..." : ""),
+			 errmsg("invalid schedule \"%s\"", shown(text)),
 			 errdetail("At position %d: %s.", err->position, err->message),
 			 errhint("%s", err->hint)));
 }
@@ -57,7 +65,7 @@ js_timezone_refuse(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("time zone \"%s\" is not recognized", name),
+			 errmsg("time zone \"%s\" is not recognized", shown(name)),
 			 errhint("Use a name from pg_timezone_names, such as UTC or "
 					 "Europe/Berlin; abbreviations and offsets are not "
 					 "accepted.")));
