@@ -94,15 +94,15 @@ sub mend { return app('DELETE FROM app.broken') }
 # The same parents
 # ------------------------------------------------------------------------
 
-my @parents = map { trigger('give') } 1 .. 3;
-my $after = 'after => ' . "'{" . join(',', @parents) . "}'";
 break('look');
 break('night');
+my @parents = map { trigger('give') } 1 .. 3;
+my $after = 'after => ' . "'{" . join(',', @parents) . "}'";
 my $run = trigger('look', $after);
-is(ended($run), 'failed error', 'a run fails that has waited');
+is(ended($run), 'failed error P0001', 'a run fails that has waited');
 wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', 'it waits no more');
 my $again = retry($run);
-is(ended($again), 'failed error', 'it is retried, and fails once more');
+is(ended($again), 'failed error P0001', 'it is retried, and fails once more');
 mend();
 my $third = retry($again);
 is(ended($third), 'succeeded', 'a retry of the retry succeeds');
@@ -151,7 +151,7 @@ break('look');
 my $batch = app(q{SELECT jobsched.trigger_batch('give', ARRAY['{}', '{}']::jsonb[], on_complete => 'look')});
 ended($batch);
 my $completion = psql(qq{SELECT max(run_id) FROM jobsched.runs WHERE job_name = 'look' AND run_id > $batch});
-is(ended($completion), 'failed error', 'the run after a batch fails');
+is(ended($completion), 'failed error P0001', 'the run after a batch fails');
 mend();
 $again = retry($completion);
 ended($again);
@@ -167,11 +167,11 @@ break('look');
 $run = trigger('look', $after);
 ended($run);
 mend();
-psql(q{SELECT jobsched.alter_job('look', owner => 'app', new_owner => 'other')});
+psql(q{SELECT jobsched.alter_job(job_id => job_id, owner => 'other') FROM jobsched.jobs WHERE name = 'look'});
 $again = session_sql($node, $db, 'other', "SELECT jobsched.retry_run($run)");
 is(ended($again), 'succeeded', 'it is retried as another owner');
 is(seen($again), '', 'who sees nothing of the old one');
-psql(q{SELECT jobsched.alter_job('look', owner => 'other', new_owner => 'app')});
+psql(q{SELECT jobsched.alter_job(job_id => job_id, owner => 'app') FROM jobsched.jobs WHERE name = 'look'});
 
 # ------------------------------------------------------------------------
 # What is left of it
