@@ -718,6 +718,11 @@ js_run_awaits(const JsRun *run)
 extern void js_memo_insert(const JsMemo *memo);
 extern void js_memo_delete(int64 run_id, const char *name);
 extern bool js_memo_find(int64 run_id, const char *name, JsMemo *memo);
+extern JsMemo *js_memo_copy(const JsMemo *memo, MemoryContext context);
+
+typedef void (*JsMemoVisitor) (const JsMemo *memo, Size size, void *arg);
+
+extern void js_memos_visit(int64 run_id, Size most, JsMemoVisitor visit, void *arg);
 extern bool js_memos_exist(int64 run_id);
 extern int64 js_memos_last_event(int64 run_id, const char *event);
 extern void js_memos_copy(int64 from, const JsRun *to);

@@ -105,6 +105,67 @@ js_memo_find(int64 run_id, const char *name, JsMemo *memo)
 	return HeapTupleIsValid(tuple);
 }
 
+static const char *
+copy_text(const char *text, MemoryContext context)
+{
+	return text == NULL ? NULL : MemoryContextStrdup(context, text);
+}
+
+JsMemo *
+js_memo_copy(const JsMemo *memo, MemoryContext context)
+{
+	JsMemo	   *copy = MemoryContextAlloc(context, sizeof(JsMemo));
+
+	*copy = *memo;
+	copy->name = copy_text(memo->name, context);
+	copy->function = copy_text(memo->function, context);
+	copy->event = copy_text(memo->event, context);
+	copy->step = copy_text(memo->step, context);
+	copy->error = copy_text(memo->error, context);
+	if (memo->result != NULL)
+		copy->result = memcpy(MemoryContextAlloc(context, VARSIZE(memo->result)),
+							  memo->result, VARSIZE(memo->result));
+	return copy;
+}
+
+/* Who is told of the memos of a run. */
+typedef struct MemoVisit
+{
+	Size		most;
+	JsMemoVisitor visit;
+	void	   *arg;
+} MemoVisit;
+
+static void
+visit_memo(Relation rel, HeapTuple tuple, void *arg)
+{
+	const MemoVisit *visit = arg;
+	JsMemo		memo = {0};
+	Size		size;
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	size = js_row_size(&row, MEMO_RESULT) + js_row_size(&row, MEMO_ERROR);
+	if (size <= visit->most)
+		memo_from_tuple(rel, tuple, &memo);
+	else
+		memo.name = js_row_text(&row, MEMO_NAME);
+	if (js_memo_is_of_step(memo.name))
+		visit->visit(&memo, size, visit->arg);
+}
+
+/*
+ * Visits what a run has done.  size: that of the result and the error; if it is more than
+ * most only the name is read.
+ */
+void
+js_memos_visit(int64 run_id, Size most, JsMemoVisitor visit, void *arg)
+{
+	MemoVisit	memo_visit = {most, visit, arg};
+
+	js_table_visit("memo", "memo_pkey", run_id, run_id, visit_memo, &memo_visit);
+}
+
 /* Whether a run has done anything. */
 bool
 js_memos_exist(int64 run_id)
