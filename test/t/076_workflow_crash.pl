@@ -250,7 +250,8 @@ app(q{
 	CREATE FUNCTION app.count_upstream(args jsonb) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO app.upstream SELECT jobsched.run_id(), count(DISTINCT run_id), count(*) FILTER (WHERE status = 'succeeded') FROM jobsched.upstream()
 	$$;
-	SELECT jobsched.create_job('quick', command => 'SELECT 1', share_transaction => true);
+	CREATE FUNCTION app.quick(args jsonb) RETURNS void LANGUAGE sql AS '';
+	SELECT jobsched.create_job('quick', handler => 'app.quick', share_transaction => true);
 	SELECT jobsched.create_job('wide', handler => 'app.count_upstream', backoff_base => '10 ms')});
 my $parents = app("SELECT array_agg(r) FROM jobsched.trigger_many('quick', array_fill(NULL::jsonb, ARRAY[$wide])) r");
 wait_drained($node, $db);
