@@ -44,6 +44,15 @@
 #include "store/owner.h"
 #include "utils/memutils.h"
 
+/* Nearly every run has waited for none. */
+static bool
+has_waited(int64 run_id)
+{
+	int64		parent;
+
+	return js_dependencies_read(run_id, 0, &parent, 1) > 0 || js_waited_read(run_id, 0, &parent, 1) > 0;
+}
+
 /* All that the old run had waited for, ascending. */
 static int64 *
 read_waited(int64 run_id, int *count)
@@ -99,8 +108,9 @@ js_retry_take_parents(int64 run_id, const JsJob *job, JsRun *run)
 	int			count;
 	int64	   *parents;
 
-	if (run->workflow != JS_WORKFLOW_NONE)
-		return;					/* it had none to see, and carries over steps */
+	/* One with steps had nothing to see, and names what it carries over. */
+	if (run->workflow != JS_WORKFLOW_NONE || !has_waited(run_id))
+		return;
 	js_dependency_lock();
 	parents = read_waited(run_id, &count);
 	run->nparents = leave_out(parents, count, job->owner);
