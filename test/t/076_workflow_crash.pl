@@ -269,7 +269,9 @@ sub crash_between_portions
 
 	app(q{SELECT jobsched.pause_job('wide')});
 	my $run = app("SELECT jobsched.trigger('wide', after => '$parents')");
-	my $gate = close_gate($node, $db, "SELECT FROM jobsched_internal.dependency WHERE run_id = $run ORDER BY parent_run_id OFFSET $before LIMIT 1 FOR UPDATE");
+	# those that OFFSET passes over would be locked too
+	my $gate = close_gate($node, $db, "SELECT FROM jobsched_internal.dependency WHERE run_id = $run AND parent_run_id =
+		(SELECT parent_run_id FROM jobsched_internal.dependency WHERE run_id = $run ORDER BY parent_run_id OFFSET $before LIMIT 1) FOR UPDATE");
 	app("SELECT jobsched.cancel_run($run)") unless $succeeds;
 	app(q{SELECT jobsched.resume_job('wide')});
 	is(end_of($node, $db, $run), $succeeds ? 'succeeded' : 'cancelled cancelled', "$what: the run ends");
