@@ -219,7 +219,7 @@ sub contents
 	my ($node, $in) = @_;
 	my $rows = join ' UNION ALL ',
 	  map { "SELECT '$_' AS what, count(*)::text AS n, md5(string_agg(t::text, '' ORDER BY t::text)) AS digest FROM jobsched_internal.$_ t" }
-	  ('identity', 'job', 'job_state', 'run', 'dependency', 'event', 'event_match', 'event_full', 'ring', 'history', 'attempt', 'retried', 'run_log', 'secret');
+	  ('identity', 'job', 'job_state', 'run', 'dependency', 'waited', 'event', 'event_match', 'event_full', 'ring', 'history', 'attempt', 'retried', 'run_log', 'secret');
 
 	return $node->safe_psql($in, qq{
 		$rows

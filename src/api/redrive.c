@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/retry_parents.h"
 #include "api/retry_steps.h"
 #include "api/trigger.h"
 #include "base/sqlstate.h"
@@ -169,6 +170,8 @@ queue_again(int64 run_id, ArrayType *from_step, JsRun *run, const JsJob *job)
 
 	if (job->steps != NULL && run->handler == NULL && run->request == NULL)
 		from_steps = js_retry_carry_over(run_id, job, from_step, from_steps, run);
+	else
+		js_retry_take_parents(run_id, job, run);
 	js_queue_prepare_again(run, job, JS_SOURCE_RETRY);
 	if (run->nparents == 0)
 		run->parents = NULL;

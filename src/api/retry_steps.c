@@ -135,23 +135,13 @@ step_of(const Search *search, const JsRun *head)
 	return step.step;
 }
 
-/* False: it is about to be removed. */
-static bool
-stays(int64 run_id)
-{
-	JsStatus	status;
-	JsRun		again;
-
-	return js_history_find_head(run_id, true, &again, &status) || js_history_hold(run_id);
-}
-
 static bool
 is_carried_over(const Search *search, const JsRun *head)
 {
 	const char *step = step_of(search, head);
 
 	return step != NULL && !js_retried_names_have(search->from_step, step) &&
-		js_role_may_see(search->job->owner, head->owner) && stays(head->run_id);
+		js_role_may_see(search->job->owner, head->owner) && js_history_stays(head->run_id);
 }
 
 /* Whether some of its elements may have succeeded. */
@@ -189,7 +179,7 @@ note_undone(const JsRun *head, JsStatus status, void *arg)
 		step.step_undoes != 0 && step.step != NULL && (status == JS_SUCCEEDED || (step.has_items && status != JS_SKIPPED)))
 		undone = strchr(step.step, ':');
 	MemoryContextSwitchTo(outer);
-	if (undone != NULL && step.has_items && search->count < JS_MAX_STEPS && stays(head->run_id))
+	if (undone != NULL && step.has_items && search->count < JS_MAX_STEPS && js_history_stays(head->run_id))
 		search->ids[search->count++] = head->run_id;
 	else if (undone != NULL && !js_retried_names_have(search->from_step, undone + 1))
 		search->from_step = lappend(search->from_step, pstrdup(undone + 1));

@@ -104,6 +104,7 @@
 #include "run/context.h"
 #include "run/execsql.h"
 #include "run/procedure.h"
+#include "run/procedure_memos.h"
 #include "run/queue.h"
 #include "shmem/clock.h"
 #include "shmem/shmem.h"
@@ -113,7 +114,6 @@
 #include "utils/catcache.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
@@ -132,7 +132,6 @@ typedef struct Execution
 	JsRun	   *request;		/* which is queued then; NULL: none */
 	TimestampTz until;
 	const char *reason;
-	HTAB	   *names;			/* of the steps that it has come by */
 	MemoryContext context;
 } Execution;
 
@@ -309,14 +308,12 @@ static void
 begin(MemoryContext context)
 {
 	static bool watches = false;
-	HASHCTL		control = {.keysize = JS_MAX_MEMO_NAME + 1,.entrysize = JS_MAX_MEMO_NAME + 1,.hcxt = context};
 
 	if (!watches)
 		RegisterXactCallback(end_of_transaction, NULL);
 	watches = true;
 	memset(&execution, 0, sizeof(execution));
-	execution.names = hash_create("jobsched steps of a procedure", 16, &control,
-								  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	js_procedure_memos_begin(context);
 	execution.context = context;
 	execution.is_guarded = true;
 	js_context_begin_durable();
@@ -493,25 +490,6 @@ check_name(const char *name)
 				 errhint("A name has 1 to %d bytes, and does not begin with a control character.", JS_MAX_MEMO_NAME)));
 }
 
-/* Nobody has come by this name in this execution. */
-static void
-take_name(const char *name)
-{
-	bool		found;
-
-	if (hash_get_num_entries(execution.names) >= JS_MAX_MEMOS)
-		ereport(ERROR,
-				(errcode(JS_ERRCODE_LIMIT),
-				 errmsg("the procedure has more than %d steps", JS_MAX_MEMOS),
-				 errhint("Let a step do more, or queue a run for each part of the work.")));
-	(void) hash_search(execution.names, name, HASH_ENTER, &found);
-	if (found)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("step \"%s\" comes twice", name),
-				 errhint("In a loop give each step a name of its own, made of what it is about: 'charge-' || order_id.")));
-}
-
 /* Whether it has a memo. */
 bool
 js_procedure_enter(const char *what, const char *name, JsMemo *memo)
@@ -521,8 +499,7 @@ js_procedure_enter(const char *what, const char *name, JsMemo *memo)
 		unwind();
 	check_only_looked();
 	check_name(name);
-	take_name(name);
-	return js_memo_find(js_current_run->run_id, name, memo);
+	return js_procedure_memos_take(js_current_run->run_id, name, memo);
 }
 
 static const char *
@@ -559,7 +536,7 @@ js_procedure_init_memo(JsMemo *memo, const char *name)
 	memset(memo, 0, sizeof(JsMemo));
 	memo->run_id = js_current_run->run_id;
 	memo->name = name;
-	memo->seq = (int32) hash_get_num_entries(execution.names);
+	memo->seq = js_procedure_memos_taken();
 	memo->job_id = js_current_run->job_id;
 	memo->owner = js_current_run->owner;
 	memo->sleeps_until = DT_NOBEGIN;

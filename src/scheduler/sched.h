@@ -300,6 +300,8 @@ struct RunEntry
 	bool		unpaid;			/* and is yet to use up what rates allow */
 	bool		depends;		/* there are rows of dependency: of runs that
 								 * it waits for, or did, or carries over */
+	bool		keeps_parents;	/* which a retry of it may ask for, unless it
+								 * succeeds */
 	RunAfter   *after;			/* NULL: it waits for none any more */
 	bool		awaited;		/* there are events that it waits for, or did */
 	RunEvents  *events;			/* NULL: it waits for none any more */

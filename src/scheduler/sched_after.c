@@ -58,6 +58,10 @@
  * Roles take turns (sched_turns.c): who has made a million runs wait delays nobody
  * else.
  *
+ * Rows of dependency of a run that has ended without success are moved to waited, for
+ * who retries it: of a plain one only, for a step is retried with its workflow, which
+ * makes its rows anew.
+ *
  * LOCKS
  *
  * Only the scheduler's process uses what is here.  Rows of dependency are
@@ -78,7 +82,9 @@
  *											once more
  *		after the end of a dependent		a successor finds rows of dependency
  *											of a run that has ended, and deletes
- *											them
+ *											or moves them
+ *		while they are deleted or moved		a portion is one commit: each row is in
+ *											exactly one of the tables, or in none
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -144,12 +150,13 @@ typedef struct ParentItem
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* Rows of dependency that are to be deleted, from a parent on. */
+/* Rows of dependency that are to be deleted, or moved to waited, from a parent on. */
 typedef struct Leftover
 {
 	dlist_node	node;
 	int64		run_id;
 	int64		from;
+	bool		move;
 } Leftover;
 
 static parenthash_hash *parents = NULL;
@@ -425,6 +432,17 @@ sched_after_note(RunEntry *run)
 		put_on(after, &to_see);
 }
 
+/* A run has ended; move: without success. */
+static void
+note_leftover(int64 run_id, bool move)
+{
+	Leftover   *leftover = MemoryContextAllocZero(sched.context, sizeof(Leftover));
+
+	leftover->run_id = run_id;
+	leftover->move = move;
+	dlist_push_tail(&leftovers, &leftover->node);
+}
+
 /* A run leaves the memory. */
 void
 sched_after_leave(RunEntry *run)
@@ -432,12 +450,7 @@ sched_after_leave(RunEntry *run)
 	if (run->after != NULL)
 		free_after(run->after);
 	if (run->depends)
-	{
-		Leftover   *leftover = MemoryContextAllocZero(sched.context, sizeof(Leftover));
-
-		leftover->run_id = run->run_id;
-		dlist_push_tail(&leftovers, &leftover->node);
-	}
+		note_leftover(run->run_id, run->keeps_parents);
 }
 
 /* It is lost: nothing is left to be told of its parents. */
@@ -609,7 +622,7 @@ delete_leftovers(void)
 	{
 		Leftover   *leftover = dlist_head_element(Leftover, node, &leftovers);
 
-		leftover->from = js_dependencies_delete(leftover->run_id, leftover->from, &left);
+		leftover->from = js_dependencies_delete(leftover->run_id, leftover->from, leftover->move, &left);
 		dlist_delete(&leftover->node);
 		if (leftover->from == 0)
 		{
@@ -635,16 +648,14 @@ search_leftovers(void)
 		int64		run_id = js_dependency_next(search_from);
 		JsRun		head;
 		JsStatus	status;
+		bool		has_ended;
 
 		search_from = run_id == 0 ? 0 : run_id + 1;
-		if (run_id != 0 && sched_run_find(run_id) == NULL && !js_run_see_head(run_id, &head) &&
-			(sched.home || js_history_find_head(run_id, false, &head, &status)))
-		{
-			Leftover   *leftover = MemoryContextAllocZero(sched.context, sizeof(Leftover));
-
-			leftover->run_id = run_id;
-			dlist_push_tail(&leftovers, &leftover->node);
-		}
+		if (run_id == 0 || sched_run_find(run_id) != NULL || js_run_see_head(run_id, &head))
+			continue;
+		has_ended = js_history_find_head(run_id, false, &head, &status);
+		if (has_ended || sched.home)
+			note_leftover(run_id, has_ended && status != JS_SUCCEEDED);
 	}
 }
 

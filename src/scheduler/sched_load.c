@@ -395,6 +395,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->cut_off = run->claimed && row->boot_id != js->boot_id;
 	sched_limits_attach(run, row->keys);
 	run->depends = row->after_when != JS_AFTER_NOTHING || row->nparents > 0;
+	run->keeps_parents = row->after_when != JS_AFTER_NOTHING && row->workflow == JS_WORKFLOW_NONE && !run->of_step;
 	if (row->after_when != JS_AFTER_NOTHING && row->status == JS_RUN_QUEUED && row->attempt == 0)
 		sched_after_begin(run, row->after_when, row->nparents);
 	run->awaited = row->wait_for != NULL;

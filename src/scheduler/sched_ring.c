@@ -47,7 +47,8 @@ typedef enum RingPhase
 	TURN_RELEASE,
 	TURN_FORGET,
 	TURN_FORGET_COMMANDS,
-	TURN_FORGET_MEMOS
+	TURN_FORGET_MEMOS,
+	TURN_FORGET_WAITED
 } RingPhase;
 
 typedef struct RingTurn
@@ -254,7 +255,9 @@ work(TimestampTz now)
 	else if (turn.phase == TURN_RELEASE)
 		from = js_history_release_some(turn.from);
 	else if (turn.phase == TURN_FORGET_MEMOS)
-		from = js_memos_forget_some(turn.from);
+		from = js_forget_some("memo", "memo_pkey", turn.from);
+	else if (turn.phase == TURN_FORGET_WAITED)
+		from = js_forget_some("waited", "waited_pkey", turn.from);
 	else if (turn.phase == TURN_FORGET_COMMANDS)
 		from = js_commands_forget_some(turn.from, forgotten_since(now));
 	else if (turn.ring == 1)
@@ -265,7 +268,7 @@ work(TimestampTz now)
 	else if (from != 0)
 		turn.from = from;
 	else
-		go_on(turn.phase == TURN_FORGET_MEMOS ? TURN_NONE : turn.phase + 1);
+		go_on(turn.phase == TURN_FORGET_WAITED ? TURN_NONE : turn.phase + 1);
 }
 
 /* Retention may have become longer meanwhile, and clocks are set by hand too. */

@@ -148,7 +148,10 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 	if (added && sched_alert_may_concern(job))
 		sched_alert_ended(job, run, done);
 	if (run != NULL)
+	{
+		run->keeps_parents &= done->status != JS_SUCCEEDED;
 		sched_run_forget(run);
+	}
 	if (job != NULL)
 		sched_channel_changed(job);
 	if (added)

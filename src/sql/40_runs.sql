@@ -97,6 +97,14 @@ CREATE TABLE jobsched_internal.dependency (
 -- Which rows of history have to be kept.
 CREATE INDEX dependency_parent ON jobsched_internal.dependency (parent_run_id);
 
+-- Which runs one had waited for that has ended without success, for who retries it.
+-- Moved here from dependency by the scheduler; kept as long as the run's record.
+CREATE TABLE jobsched_internal.waited (
+	run_id bigint NOT NULL,
+	parent_run_id bigint NOT NULL,
+	PRIMARY KEY (run_id, parent_run_id)
+);
+
 -- Stops: runs that are to end early, as wanted by sessions, and by the scheduler itself
 -- (overlap 'replace').  The scheduler does it, and deletes the row when the run
 -- has ended.

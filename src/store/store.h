@@ -574,7 +574,8 @@ extern VirtualTransactionId *js_dependency_holders(void);
 extern void js_dependencies_insert(int64 run_id, const int64 *parents, int count);
 extern int	js_dependencies_read(int64 run_id, int64 from, int64 *parents, int most);
 extern int64 js_dependency_next(int64 from);
-extern int64 js_dependencies_delete(int64 run_id, int64 from, int *left);
+extern int	js_waited_read(int64 run_id, int64 from, int64 *parents, int most);
+extern int64 js_dependencies_delete(int64 run_id, int64 from, bool move, int *left);
 #define JS_MOST_COUNTED 1000
 
 typedef bool (*JsParentVisitor) (int64 run_id, void *arg);
@@ -718,10 +719,17 @@ js_run_awaits(const JsRun *run)
 extern void js_memo_insert(const JsMemo *memo);
 extern void js_memo_delete(int64 run_id, const char *name);
 extern bool js_memo_find(int64 run_id, const char *name, JsMemo *memo);
+extern JsMemo *js_memo_copy(const JsMemo *memo, MemoryContext context);
+
+typedef void (*JsMemoVisitor) (const JsMemo *memo, Size size, void *arg);
+
+extern void js_memos_visit(int64 run_id, Size most, JsMemoVisitor visit, void *arg);
 extern bool js_memos_exist(int64 run_id);
 extern int64 js_memos_last_event(int64 run_id, const char *event);
 extern void js_memos_copy(int64 from, const JsRun *to);
-extern int64 js_memos_forget_some(int64 from);
+
+/* what goes after the record of its run (store_forget.c) */
+extern int64 js_forget_some(const char *table, const char *index, int64 from);
 
 /* keys of runs (store_idempotency.c) */
 typedef struct JsKeptKey
@@ -807,6 +815,7 @@ extern int64 js_history_keep_some(int segment, int64 from);
 extern int64 js_history_keep_children(int segment, int64 from);
 extern int64 js_history_release_some(int64 from);
 extern bool js_history_hold(int64 run_id);
+extern bool js_history_stays(int64 run_id);
 extern bool js_history_keeps_run(int64 run_id);
 extern bool js_history_keeps_job(int64 job_id);
 extern void js_ring_advance(int ring, TimestampTz now, JsRing *state);

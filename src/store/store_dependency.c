@@ -8,6 +8,10 @@
  * a run's rows when the run has ended: until then upstream() needs them, and
  * they keep the parents' rows of history (store_history.c).
  *
+ * Of a run that has ended without success they are moved to waited, in ascending
+ * order of the parents, for who retries it (api/retry_parents.c).  There they keep
+ * nothing in history; they go when the run's own row has gone.
+ *
  * Portions Copyright (c) 2026, jobsched contributors
  *
  *-------------------------------------------------------------------------
@@ -104,7 +108,7 @@ js_dependencies_insert(int64 run_id, const int64 *parents, int count)
 	table_close(rel, RowExclusiveLock);
 }
 
-/* A run's rows from a parent on, by the parents' ids. */
+/* A run's rows from a parent on, by the parents' ids: of dependency, or of waited. */
 typedef struct Rows
 {
 	Relation	rel;
@@ -113,15 +117,21 @@ typedef struct Rows
 } Rows;
 
 static void
-begin_rows(Rows *rows, int64 run_id, int64 from, LOCKMODE lockmode)
+begin_rows_of(Rows *rows, const char *table, const char *index, int64 run_id, int64 from, LOCKMODE lockmode)
 {
 	ScanKeyData keys[2];
 
-	rows->rel = js_table_open("dependency", lockmode);
-	rows->index = index_open(js_table_oid("dependency_pkey"), AccessShareLock);
+	rows->rel = js_table_open(table, lockmode);
+	rows->index = index_open(js_table_oid(index), AccessShareLock);
 	js_scan_int64(&keys[0], DEPENDENCY_RUN_ID, BTEqualStrategyNumber, run_id);
 	js_scan_int64(&keys[1], DEPENDENCY_PARENT_RUN_ID, BTGreaterEqualStrategyNumber, from);
 	rows->scan = systable_beginscan_ordered(rows->rel, rows->index, NULL, 2, keys);
+}
+
+static void
+begin_rows(Rows *rows, int64 run_id, int64 from, LOCKMODE lockmode)
+{
+	begin_rows_of(rows, "dependency", "dependency_pkey", run_id, from, lockmode);
 }
 
 static HeapTuple
@@ -147,19 +157,36 @@ parent_of(Relation rel, HeapTuple tuple)
 	return DatumGetInt64(row.values[DEPENDENCY_PARENT_RUN_ID - 1]);
 }
 
+static int
+read_parents(Rows *rows, int64 *parents, int most)
+{
+	HeapTuple	tuple;
+	int			count = 0;
+
+	while (count < most && HeapTupleIsValid(tuple = next_row(rows)))
+		parents[count++] = parent_of(rows->rel, tuple);
+	end_rows(rows, AccessShareLock);
+	return count;
+}
+
 /* The parents of a run from an id on; returns how many, most at most. */
 int
 js_dependencies_read(int64 run_id, int64 from, int64 *parents, int most)
 {
 	Rows		rows;
-	HeapTuple	tuple;
-	int			count = 0;
 
 	begin_rows(&rows, run_id, from, AccessShareLock);
-	while (count < most && HeapTupleIsValid(tuple = next_row(&rows)))
-		parents[count++] = parent_of(rows.rel, tuple);
-	end_rows(&rows, AccessShareLock);
-	return count;
+	return read_parents(&rows, parents, most);
+}
+
+/* The same of a run that has ended without success, as far as its rows have been moved. */
+int
+js_waited_read(int64 run_id, int64 from, int64 *parents, int most)
+{
+	Rows		rows;
+
+	begin_rows_of(&rows, "waited", "waited_pkey", run_id, from, AccessShareLock);
+	return read_parents(&rows, parents, most);
 }
 
 static void
@@ -181,14 +208,26 @@ js_dependency_next(int64 from)
 	return run_id;
 }
 
+static void
+insert_waited(Relation waited, int64 run_id, int64 parent)
+{
+	JsRow		row;
+
+	js_row_init(&row);
+	js_row_set(&row, DEPENDENCY_RUN_ID, Int64GetDatum(run_id));
+	js_row_set(&row, DEPENDENCY_PARENT_RUN_ID, Int64GetDatum(parent));
+	js_table_insert(waited, &row);
+}
+
 /*
- * Deletes a run's rows from a parent on, by the scheduler: *left at most, from
- * which they are taken off.  Returns the parent to go on with, 0 when all are
- * gone; if some are left over then, somebody else holds its row.
+ * Deletes a run's rows from a parent on, or moves them to waited, by the scheduler:
+ * *left at most, from which they are taken off.  Returns the parent to go on with, 0
+ * when all are gone; if some are left over then, somebody else holds its row.
  */
 int64
-js_dependencies_delete(int64 run_id, int64 from, int *left)
+js_dependencies_delete(int64 run_id, int64 from, bool move, int *left)
 {
+	Relation	waited = move ? js_table_open("waited", RowExclusiveLock) : NULL;
 	int64		stopped_at = 0;
 	Rows		rows;
 	HeapTuple	tuple;
@@ -201,10 +240,14 @@ js_dependencies_delete(int64 run_id, int64 from, int *left)
 			stopped_at = parent_of(rows.rel, tuple);
 			break;
 		}
+		if (move)
+			insert_waited(waited, run_id, parent_of(rows.rel, tuple));
 		CatalogTupleDelete(rows.rel, &tuple->t_self);
 		(*left)--;
 	}
 	end_rows(&rows, RowExclusiveLock);
+	if (move)
+		table_close(waited, RowExclusiveLock);
 	CommandCounterIncrement();	/* who looks once more in this step finds none */
 	return stopped_at;
 }

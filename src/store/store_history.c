@@ -554,6 +554,7 @@ history_from_row(const JsRow *row, JsRun *run, JsOutcome *outcome)
 		run->parent_run_id = DatumGetInt64(row->values[HISTORY_PARENT_RUN_ID - 1]);
 	run->wait_for = js_row_head_array(row, HISTORY_WAIT_FOR);
 	run->wait_timeout = js_row_interval(row, HISTORY_WAIT_TIMEOUT);
+	run->workflow = js_workflow_of(js_row_head_text(row, HISTORY_WORKFLOW));
 	outcome->reason = js_row_text(row, HISTORY_REASON);
 	outcome->sqlstate = js_row_text(row, HISTORY_SQLSTATE);
 	outcome->error_detail = js_row_text(row, HISTORY_ERROR_DETAIL);
@@ -1305,6 +1306,19 @@ js_history_hold(int64 run_id)
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	return held;
+}
+
+/*
+ * Whether a run that has ended can be named by one that is queued now, under
+ * js_dependency_lock(); false: its row is about to be removed, or has been.
+ */
+bool
+js_history_stays(int64 run_id)
+{
+	JsStatus	status;
+	JsRun		head;
+
+	return js_history_find_head(run_id, true, &head, &status) || js_history_hold(run_id);
 }
 
 /* Whether a run is kept beyond its segment, or some run of a job. */

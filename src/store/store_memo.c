@@ -25,9 +25,6 @@ enum MemoColumn
 	MEMO_REQUEST_RUN_ID, MEMO_ERROR
 };
 
-/* Rows that are looked at in one step of the scheduler. */
-#define MOST_VISITED 500
-
 static void
 memo_from_tuple(Relation rel, HeapTuple tuple, JsMemo *memo)
 {
@@ -106,6 +103,67 @@ js_memo_find(int64 run_id, const char *name, JsMemo *memo)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return HeapTupleIsValid(tuple);
+}
+
+static const char *
+copy_text(const char *text, MemoryContext context)
+{
+	return text == NULL ? NULL : MemoryContextStrdup(context, text);
+}
+
+JsMemo *
+js_memo_copy(const JsMemo *memo, MemoryContext context)
+{
+	JsMemo	   *copy = MemoryContextAlloc(context, sizeof(JsMemo));
+
+	*copy = *memo;
+	copy->name = copy_text(memo->name, context);
+	copy->function = copy_text(memo->function, context);
+	copy->event = copy_text(memo->event, context);
+	copy->step = copy_text(memo->step, context);
+	copy->error = copy_text(memo->error, context);
+	if (memo->result != NULL)
+		copy->result = memcpy(MemoryContextAlloc(context, VARSIZE(memo->result)),
+							  memo->result, VARSIZE(memo->result));
+	return copy;
+}
+
+/* Who is told of the memos of a run. */
+typedef struct MemoVisit
+{
+	Size		most;
+	JsMemoVisitor visit;
+	void	   *arg;
+} MemoVisit;
+
+static void
+visit_memo(Relation rel, HeapTuple tuple, void *arg)
+{
+	const MemoVisit *visit = arg;
+	JsMemo		memo = {0};
+	Size		size;
+	JsRow		row;
+
+	js_row_get(&row, tuple, rel);
+	size = js_row_size(&row, MEMO_RESULT) + js_row_size(&row, MEMO_ERROR);
+	if (size <= visit->most)
+		memo_from_tuple(rel, tuple, &memo);
+	else
+		memo.name = js_row_text(&row, MEMO_NAME);
+	if (js_memo_is_of_step(memo.name))
+		visit->visit(&memo, size, visit->arg);
+}
+
+/*
+ * Visits what a run has done.  size: that of the result and the error; if it is more than
+ * most only the name is read.
+ */
+void
+js_memos_visit(int64 run_id, Size most, JsMemoVisitor visit, void *arg)
+{
+	MemoVisit	memo_visit = {most, visit, arg};
+
+	js_table_visit("memo", "memo_pkey", run_id, run_id, visit_memo, &memo_visit);
 }
 
 /* Whether a run has done anything. */
@@ -248,63 +306,4 @@ js_memos_last_event(int64 run_id, const char *event)
 
 	js_table_visit("memo", "memo_pkey", run_id, run_id, note_wait, &waits);
 	return waits.last;
-}
-
-/* The scheduler goes through the memos run by run. */
-typedef struct Forgetting
-{
-	int64		run_id;			/* the last that was looked at */
-	bool		is_known;		/* it is in the queue or in history */
-	int			deleted;
-} Forgetting;
-
-/* In this order: what leaves the queue is in history then. */
-static bool
-is_known(int64 run_id)
-{
-	JsRun		head;
-	JsStatus	status;
-	TimestampTz finished_at;
-
-	return js_run_see_head(run_id, &head) || js_history_find_end(run_id, &status, &finished_at);
-}
-
-static void
-forget_if_unknown(Relation rel, HeapTuple tuple, void *arg)
-{
-	Forgetting *forgetting = arg;
-	bool		isnull;
-	int64		run_id = DatumGetInt64(heap_getattr(tuple, MEMO_RUN_ID, RelationGetDescr(rel), &isnull));
-
-	if (run_id != forgetting->run_id)
-	{
-		forgetting->run_id = run_id;
-		forgetting->is_known = is_known(run_id);
-	}
-	if (forgetting->is_known || js_tuple_is_busy(tuple))
-		return;
-	CatalogTupleDelete(rel, &tuple->t_self);
-	forgetting->deleted++;
-}
-
-/*
- * Removes memos of runs that are neither in the queue nor in history: from a run on,
- * some at a time.  Returns the run to go on with, 0 at the end.
- */
-int64
-js_memos_forget_some(int64 from)
-{
-	Relation	rel = js_table_open("memo", RowExclusiveLock);
-	Forgetting	forgetting = {0};
-	int64		next = js_table_visit_some("memo", "memo_pkey", from, false, MOST_VISITED,
-										   forget_if_unknown, &forgetting);
-
-	table_close(rel, RowExclusiveLock);
-	CommandCounterIncrement();
-
-	/*
-	 * The last run may have more of them; if it is known these are passed
-	 * over.
-	 */
-	return next == 0 || forgetting.is_known || forgetting.deleted == 0 ? next : next - 1;
 }

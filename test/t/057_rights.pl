@@ -156,6 +156,7 @@ sub ask
 		BEGIN;
 		INSERT INTO jobsched_internal.run_stop VALUES (-1, 'cancel', -1, 0, false);
 		INSERT INTO jobsched_internal.former_owner VALUES (-1, 10);
+		INSERT INTO jobsched_internal.waited VALUES (-1, -2);
 		SET LOCAL SESSION AUTHORIZATION $role;
 		SELECT '0' AS rows, false AS hush \\gset
 		SELECT count(*) AS rows, coalesce(bool_or(q::text ~ 'hush'), false) AS hush FROM ($_) q \\gset

@@ -238,6 +238,60 @@ check("all is queued, $hold");
 cmp_ok($held{1} // 0, '>', 0, 'commits have been held');
 
 # ------------------------------------------------------------------------
+# For whom a run has waited, in portions
+# ------------------------------------------------------------------------
+
+# The scheduler deletes rows of dependency of a run that has succeeded, and moves those of
+# one that has not, some in each of its steps.  It leaves a row that somebody holds: so it
+# is killed when it has come as far as that.
+my ($wide, $before) = (5000, 2999);
+app(q{
+	CREATE TABLE app.upstream (run_id bigint, parents bigint, succeeded bigint);
+	CREATE FUNCTION app.count_upstream(args jsonb) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO app.upstream SELECT jobsched.run_id(), count(DISTINCT run_id), count(*) FILTER (WHERE status = 'succeeded') FROM jobsched.upstream()
+	$$;
+	CREATE FUNCTION app.quick(args jsonb) RETURNS void LANGUAGE sql AS '';
+	SELECT jobsched.create_job('quick', handler => 'app.quick', share_transaction => true);
+	SELECT jobsched.create_job('wide', handler => 'app.count_upstream', backoff_base => '10 ms')});
+my $parents = app("SELECT array_agg(r) FROM jobsched.trigger_many('quick', array_fill(NULL::jsonb, ARRAY[$wide])) r");
+wait_drained($node, $db);
+
+sub rows_of
+{
+	my ($run) = @_;
+	return "SELECT (SELECT count(*) FROM jobsched_internal.dependency WHERE run_id = $run), (SELECT count(*) FROM jobsched_internal.waited WHERE run_id = $run)";
+}
+
+sub crash_between_portions
+{
+	my ($way, $succeeds) = @_;
+	my $what = ($succeeds ? 'rows are deleted, ' : 'rows are moved, ') . $way;
+
+	app(q{SELECT jobsched.pause_job('wide')});
+	my $run = app("SELECT jobsched.trigger('wide', after => '$parents')");
+	# those that OFFSET passes over would be locked too
+	my $gate = close_gate($node, $db, "SELECT FROM jobsched_internal.dependency WHERE run_id = $run AND parent_run_id =
+		(SELECT parent_run_id FROM jobsched_internal.dependency WHERE run_id = $run ORDER BY parent_run_id OFFSET $before LIMIT 1) FOR UPDATE");
+	app("SELECT jobsched.cancel_run($run)") unless $succeeds;
+	app(q{SELECT jobsched.resume_job('wide')});
+	is(end_of($node, $db, $run), $succeeds ? 'succeeded' : 'cancelled cancelled', "$what: the run ends");
+	wait_value($node, $db, rows_of($run), join('|', $wide - $before, $succeeds ? 0 : $before), "$what: a part is done");
+	$ways{$way}->();
+	eval { $gate->quit };
+	wait_connection($node, $db);
+	wait_scheduler($node, $db);
+	wait_value($node, $db, rows_of($run), join('|', 0, $succeeds ? 0 : $wide), "$what: all of it is done, once");
+	$run = app("SELECT jobsched.retry_run($run)") unless $succeeds;
+	is(end_of($node, $db, $run), 'succeeded', "$what: its retry ends");
+	return is(psql("SELECT parents, succeeded FROM app.upstream WHERE run_id = $run"), "$wide|$wide", "$what: who has looked has seen all of them");
+}
+
+for my $way ('the server is killed', 'the server is killed, with all on the disk', 'the scheduler is killed')
+{
+	crash_between_portions($way, $_) for 0, 1;
+}
+
+# ------------------------------------------------------------------------
 # Longer than history is kept
 # ------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ my %cases = (
 		happens => sub { app("SELECT jobsched.cancel_run($runs{a})") },
 		ends => 'a cancelled cancelled, b skipped upstream_failed, c skipped upstream_skipped, d succeeded, e succeeded',
 		told => 'd e',
-		held => [qw(a b c history dependency run_stop)] },
+		held => [qw(a b c history dependency waited run_stop)] },
 	'a batch is cancelled' => {
 		begin => sub {
 			$runs{batch} = app(q{SELECT jobsched.trigger_batch('held', '{NULL,NULL,NULL}', on_complete => 'free')});
