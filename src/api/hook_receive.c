@@ -52,6 +52,7 @@
 #include "api/idempotency.h"
 #include "api/trigger.h"
 #include "base/arguments.h"
+#include "base/guard.h"
 #include "base/json.h"
 #include "base/sqlstate.h"
 #include "catalog/pg_type.h"
@@ -69,6 +70,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonpath.h"
 #include "utils/timestamp.h"
 
@@ -131,6 +133,37 @@ read_request(FunctionCallInfo fcinfo, Reception *in)
 	in->known = js_hook_find(text_to_cstring(PG_GETARG_TEXT_PP(0)), &in->hook);
 }
 
+/*
+ * The text of an error that concerns the transaction is the vault's all the same, and
+ * whoever waits for a cancel, or for a retry, goes by the code.
+ */
+static ErrorData *
+vault_error(MemoryContext context)
+{
+	int			code = geterrcode();
+
+	if (js_concerns_transaction(code))
+		ereport(ERROR,
+				(errcode(code),
+				 errmsg("the secret of the hook could not be read"),
+				 errhidestmt(true)));
+	return js_hook_caught(context);
+}
+
+/* Warnings of a vault are nothing for who calls. */
+static char *
+read_quietly(const JsHook *hook)
+{
+	int			nest_level = NewGUCNestLevel();
+	char	   *value;
+
+	(void) set_config_option("client_min_messages", "error", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	value = js_hook_secret(hook->owner, hook->secret);
+	AtEOXact_GUC(false, nest_level);
+	return value;
+}
+
 /* What a vault says of it may quote it: the code is enough. */
 static char *
 read_secret(const Reception *in)
@@ -145,11 +178,11 @@ read_secret(const Reception *in)
 		return NULL;
 	PG_TRY();
 	{
-		value = js_hook_secret(in->hook.owner, in->hook.secret);
+		value = read_quietly(&in->hook);
 	}
 	PG_CATCH();
 	{
-		error = js_hook_caught(context);
+		error = vault_error(context);
 	}
 	PG_END_TRY();
 	if (error != NULL)
