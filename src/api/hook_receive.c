@@ -142,12 +142,14 @@ vault_error(MemoryContext context)
 {
 	int			code = geterrcode();
 
-	if (js_concerns_transaction(code))
-		ereport(ERROR,
-				(errcode(code),
-				 errmsg("the secret of the hook could not be read"),
-				 errhidestmt(true)));
-	return js_hook_caught(context);
+	if (!js_concerns_transaction(code))
+		return js_hook_caught(context);
+	MemoryContextSwitchTo(context);
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("the secret of the hook could not be read"),
+			 errhidestmt(true)));
 }
 
 /* Warnings of a vault are nothing for who calls. */
