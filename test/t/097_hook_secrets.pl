@@ -177,7 +177,7 @@ unlike($log, qr/(?:ERROR|LOG): .*it is the-/, 'what we say in the log has no sec
 set_clock($node, $db, '2026-03-02 10:00:00+00');
 my $victim = keeper(q{SELECT jobsched.create_hook('victim', 'work', rate => 1)});
 my $id = psql(q{SELECT get_byte(uuid_send(hook_id), 0) & 127 FROM jobsched_internal.hook WHERE name = 'victim'});
-psql(q{CREATE TABLE api.crowd AS SELECT 'crowd' || i AS name, jobsched.create_hook('crowd' || i, 'work', owner => 'keeper', rate => 1) AS token FROM generate_series(1, 2400) i});
+keeper(q{CREATE TABLE api.crowd AS SELECT 'crowd' || i AS name, jobsched.create_hook('crowd' || i, 'work', rate => 1) AS token FROM generate_series(1, 2400) i});
 psql(qq{DELETE FROM api.crowd c USING jobsched_internal.hook h WHERE h.name = c.name AND get_byte(uuid_send(h.hook_id), 0) & 127 <> $id});
 cmp_ok(psql('SELECT count(*) FROM api.crowd'), '>', 8, 'more hooks of one bucket than there is room for');
 psql(q{CREATE FUNCTION api.send(hook text, token text, times int) RETURNS int LANGUAGE plpgsql AS $$

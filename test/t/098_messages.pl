@@ -66,7 +66,7 @@ sub wait_mails_to
 sub id_of { my ($mail) = @_; return $mail->{data} =~ /^Message-ID: (\S+)/mi ? $1 : undef }
 
 # A failure, which is told at once.
-sub fail { return run_job($node, $db, 'bad', role => 'app') }
+sub fail_once { return run_job($node, $db, 'bad', role => 'app') }
 
 sub alert
 {
@@ -86,10 +86,10 @@ app(q{
 my $silent = 'silent@b.example';
 app(qq{SELECT jobsched.set_channel('hangs', 'email', to_address => '{$silent,fine\@b.example}'), jobsched.alter_job('channel:hangs', timeout => '1 h')});
 alert('hangs');
-fail();
+fail_once();
 wait_mails_to($silent, 1);
 wait_mails_to('fine@b.example', 1);
-fail();
+fail_once();
 wait_mails_to('fine@b.example', 2);
 is(app(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'channel:hangs' AND status = 'running'}), '2', 'while those to an address that hangs do');
 
@@ -98,9 +98,10 @@ my @before = map { id_of($_) } wait_mails_to($silent, 2);
 end_sessions($node);
 kill 9, http_worker_pid($node, $db);
 wait_connection($node, $db);
+at('10:00:00');
 my @after = map { id_of($_) } wait_mails_to($silent, 4);
 is(join(' ', sort @after[ 2, 3 ]), join(' ', sort @before), 'a mail that was being sent when its process died comes again, with the same Message-ID');
-fail();
+fail_once();
 wait_mails_to('fine@b.example', 3);
 release($relay);
 wait_drained($node, $db);
@@ -114,24 +115,25 @@ app(qq{SELECT jobsched.set_channel('late', 'email', to_address => '{$late,$well}
 alert('late');
 for my $n (1 .. 3)
 {
-	fail();
+	fail_once();
 	wait_mails_to($well, $n);
 }
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'channel:late' AND status = 'retrying'}, '3', 'the others wait for their next attempt');
 end_sessions($node);
 kill_and_start($node);
 wait_scheduler($node, $db);
-fail();
+at('10:00:00');
+fail_once();
 wait_mails_to($well, 4);
 
 # But not any number of them: what comes then is in one mail, when some have been given up.
 for my $n (5 .. 21)
 {
-	fail();
+	fail_once();
 	wait_mails_to($well, $n);
 }
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'channel:late' AND status = 'retrying'}, '21', 'so many wait');
-fail() for 1 .. 3;
+fail_once() for 1 .. 3;
 wait_value($node, $db, q{SELECT sum(count) FROM jobsched.alerts}, '3', 'the next failures');
 is(scalar(mails_to($well)), 21, 'are not told now');
 app(q{SELECT count(jobsched.cancel_run(run_id)) FROM jobsched.runs WHERE job_name = 'channel:late' AND status = 'retrying'});
@@ -174,15 +176,15 @@ app(q{SELECT jobsched.drop_channel('down'), jobsched.drop_channel('away')});
 # ------------------------------------------------------------------------
 
 # Twenty ends of each of many jobs, of which the scheduler has not taken note: more than
-# wait for definitions at any time.
-at('12:00:00');
+# wait for definitions at any time.  By the real clock, which outlives a server.
+set_clock($node, $db, undef);
 my $ended = $ENV{JOBSCHED_ALERT_STATES} ? 5100 : 520;
 app(qq{SELECT count(jobsched.create_job('lost ' || i, handler => 'app.fail')) FROM generate_series(1, $ended) i});
 app(q{SELECT jobsched.set_channel('nobody', 'notify'), jobsched.set_alert('lost', '{nobody}', '{lost *}', group_for => '1 h')});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.alerts WHERE name = 'lost'}, '1', 'it is there');
 my $columns = psql(q{SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'jobsched_internal.history'::regclass AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('run_id', 'job_id', 'finished_at')});
 psql(qq{INSERT INTO jobsched_internal.history (run_id, job_id, finished_at, $columns)
-	SELECT nextval('jobsched_internal.run_id_seq'), j.job_id, jobsched_internal.clock_now() - i * interval '1 ms', $columns
+	SELECT nextval('jobsched_internal.run_id_seq'), j.job_id, clock_timestamp() - i * interval '1 ms', @{[ $columns =~ s/(\w+)/h.$1/gr ]}
 	FROM (SELECT * FROM jobsched_internal.history WHERE job_id = (SELECT job_id FROM jobsched.jobs WHERE name = 'bad') ORDER BY run_id DESC LIMIT 1) h,
 		jobsched_internal.job j, generate_series(1, 20) i WHERE j.name LIKE 'lost %'});
 end_sessions($node);
@@ -196,7 +198,6 @@ wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0
 # A storm, by the real clock
 # ------------------------------------------------------------------------
 
-set_clock($node, $db, undef);
 app(qq{SELECT jobsched.set_channel('storm', 'slack', '$sink->{url}/storm')});
 app(q{SELECT count(jobsched.create_job('storm ' || i, handler => 'app.fail', max_attempts => 1, share_transaction => true)) FROM generate_series(1, 20) i});
 app(sprintf q{SELECT jobsched.set_alert('storm', '{storm}', '{storm *}', every_failure => true, group_for => '%d ms')}, 100 * $storm_seconds);
@@ -297,6 +298,7 @@ end_sessions($node);
 $since = time();
 $node->restart;
 wait_scheduler($node, $db);
+at('14:00:30');
 ping();
 note(sprintf 'a restart until a run has ended: %.1f s, %.1f MB', time() - $since, memory_of_scheduler());
 is(psql($firing), $states, 'they fire on');
