@@ -70,7 +70,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/jsonpath.h"
 #include "utils/timestamp.h"
 
@@ -152,20 +151,6 @@ vault_error(MemoryContext context)
 			 errhidestmt(true)));
 }
 
-/* Warnings of a vault are nothing for who calls. */
-static char *
-read_quietly(const JsHook *hook)
-{
-	int			nest_level = NewGUCNestLevel();
-	char	   *value;
-
-	(void) set_config_option("client_min_messages", "error", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	value = js_hook_secret(hook->owner, hook->secret);
-	AtEOXact_GUC(false, nest_level);
-	return value;
-}
-
 /* What a vault says of it may quote it: the code is enough. */
 static char *
 read_secret(const Reception *in)
@@ -180,7 +165,7 @@ read_secret(const Reception *in)
 		return NULL;
 	PG_TRY();
 	{
-		value = read_quietly(&in->hook);
+		value = js_hook_secret(in->hook.owner, in->hook.secret);
 	}
 	PG_CATCH();
 	{
