@@ -46,6 +46,7 @@
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(jobsched_create_hook);
@@ -127,6 +128,20 @@ verify_argument(FunctionCallInfo fcinfo, int n)
 	return verify;
 }
 
+/* Warnings of a vault are nothing for who calls. */
+static char *
+read_vault_quietly(Oid owner, const char *name)
+{
+	int			nest_level = NewGUCNestLevel();
+	char	   *value;
+
+	(void) set_config_option("client_min_messages", "error", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	value = js_vault_read(owner, name);
+	AtEOXact_GUC(false, nest_level);
+	return value;
+}
+
 /*
  * The value of a secret, own or, behind "vault.", the vault's; NULL: there is none.
  * With the rights of the owner, whoever calls.  After an error the transaction has
@@ -138,7 +153,7 @@ js_hook_secret(Oid owner, const char *name)
 	size_t		length = strlen(VAULT_PREFIX);
 
 	if (strncmp(name, VAULT_PREFIX, length) == 0)
-		return js_vault_read(owner, name + length);
+		return read_vault_quietly(owner, name + length);
 	return js_secret_read(owner, name);
 }
 

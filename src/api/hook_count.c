@@ -60,7 +60,7 @@ begin_count(const pg_uuid_t *id)
 	if (js_hook_is_counted(id))
 		return;
 	js_hook_state_read(id, &totals);
-	js_hook_begin_count(id, &totals);
+	js_hook_begin_count(id, &totals, js_clock_now());
 }
 
 /* If the transaction commits. */

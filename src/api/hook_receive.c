@@ -52,6 +52,7 @@
 #include "api/idempotency.h"
 #include "api/trigger.h"
 #include "base/arguments.h"
+#include "base/guard.h"
 #include "base/json.h"
 #include "base/sqlstate.h"
 #include "catalog/pg_type.h"
@@ -131,6 +132,25 @@ read_request(FunctionCallInfo fcinfo, Reception *in)
 	in->known = js_hook_find(text_to_cstring(PG_GETARG_TEXT_PP(0)), &in->hook);
 }
 
+/*
+ * The text of an error that concerns the transaction is the vault's all the same, and
+ * whoever waits for a cancel, or for a retry, goes by the code.
+ */
+static ErrorData *
+vault_error(MemoryContext context)
+{
+	int			code = geterrcode();
+
+	if (!js_concerns_transaction(code))
+		return js_hook_caught(context);
+	MemoryContextSwitchTo(context);
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("the secret of the hook could not be read"),
+			 errhidestmt(true)));
+}
+
 /* What a vault says of it may quote it: the code is enough. */
 static char *
 read_secret(const Reception *in)
@@ -149,7 +169,7 @@ read_secret(const Reception *in)
 	}
 	PG_CATCH();
 	{
-		error = js_hook_caught(context);
+		error = vault_error(context);
 	}
 	PG_END_TRY();
 	if (error != NULL)

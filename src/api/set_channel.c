@@ -45,8 +45,15 @@ PG_FUNCTION_INFO_V1(jobsched_set_channel);
 PG_FUNCTION_INFO_V1(jobsched_drop_channel);
 PG_FUNCTION_INFO_V1(jobsched_test_channel);
 
-/* Attempts at a message, over some hours: whoever is to be told may be away for a while. */
-#define MESSAGE_ATTEMPTS 10
+/*
+ * Attempts at a message, over some hours: whoever is to be told may be away for a while.
+ * Others wait for it, so it is not long after he is back.
+ */
+#define MESSAGE_ATTEMPTS 50
+#define MESSAGE_BACKOFF_MAX (5 * USECS_PER_MINUTE)
+
+/* Mails are to several receivers, of which one that hangs does not keep others waiting. */
+#define MAILS_AT_A_TIME 4
 
 /* What a caller has given. */
 typedef struct Given
@@ -297,12 +304,13 @@ make_request(const Given *given)
 											  JsonbPGetDatum(kind)));
 }
 
-/* Slack's limit is that of the channel; other keys are the user's. */
+/* Slack's limit is that of the channel; other keys, and policies, are the user's. */
 static void
-set_keys(JsChannelKind before, JsChannelKind kind, const char *channel, JsJob *job)
+set_limits(JsChannelKind before, JsChannelKind kind, const char *channel, JsJob *job)
 {
 	if (before == kind)
 		return;
+	job->max_concurrency = kind == JS_CHANNEL_EMAIL ? MAILS_AT_A_TIME : 1;
 	job->keys = kind == JS_CHANNEL_SLACK ?
 		js_limit_keys_with(NULL, psprintf(JS_SLACK_CLASS ":%s", channel)) : NULL;
 }
@@ -311,7 +319,7 @@ set_keys(JsChannelKind before, JsChannelKind kind, const char *channel, JsJob *j
 static void
 apply(const Given *given, JsJob *job)
 {
-	set_keys(js_channel_kind(job), given->kind, given->name, job);
+	set_limits(js_channel_kind(job), given->kind, given->name, job);
 	job->command = NULL;
 	job->steps = NULL;
 	job->handler = given->handler;
@@ -340,7 +348,7 @@ define_job(const Given *given, JsJob *job)
 	job->args = js_json_empty();
 	job->timezone = pstrdup(js_guc_timezone);
 	job->max_attempts = MESSAGE_ATTEMPTS;
-	job->max_concurrency = 1;
+	job->backoff_max = MESSAGE_BACKOFF_MAX;
 	job->created_at = job->updated_at = job->anchor = now;
 	job->first_run_at = job->dropped_at = DT_NOBEGIN;
 	job->revision = job->schedule_revision = 1;

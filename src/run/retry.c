@@ -32,6 +32,7 @@
 #include "base/sqlstate.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "http/channel.h"
 #include "run/http_job.h"
 #include "run/retry.h"
 #include "utils/builtins.h"
@@ -44,6 +45,9 @@
 
 /* What a server asks us to wait is at least this. */
 #define LEAST_RETRY_AFTER USECS_PER_SEC
+
+/* And at most this, if it is the receiver of a channel. */
+#define LONGEST_OF_CHANNEL USECS_PER_HOUR
 
 /* By how much exponential backoff grows. */
 #define BACKOFF_FACTOR 3
@@ -360,12 +364,17 @@ js_retry_wait(JsRun *next, const char *reason, TimestampTz run_at)
 	next->run_at = run_at;
 }
 
-/* The server's word, as far as the job's policy goes, or else that policy. */
+/*
+ * The server's word, as far as the job's policy goes, or else that policy.  That of a
+ * channel is short because nobody knows when its receiver is back; here he says.
+ */
 static int64
 delay_after(const JsJob *job, const JsRun *run, const JsOutcome *outcome, int32 failures)
 {
+	int64		longest = js_job_is_channel(job) ? Max(job->backoff_max, LONGEST_OF_CHANNEL) : job->backoff_max;
+
 	if (outcome->retry_after > 0)
-		return Max(Min(outcome->retry_after, job->backoff_max), LEAST_RETRY_AFTER);
+		return Max(Min(outcome->retry_after, longest), LEAST_RETRY_AFTER);
 	return js_retry_delay(job, run, failures);
 }
 

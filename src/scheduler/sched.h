@@ -94,7 +94,8 @@ typedef struct JobEntry
 	bool		maps;			/* a step that only queues others
 								 * (item_runs.c, step_job.c), */
 	bool		calls;			/* namely one run of a job */
-	bool		is_channel;		/* its runs are messages (sched_channel.c) */
+	bool		is_channel;		/* its runs are messages (sched_channel.c), */
+	bool		sent_known;		/* and those that have been sent are known */
 	bool		has_old_steps;	/* of a job: sets of steps that are in force
 								 * no more are left; of a step: it is one of
 								 * these */
@@ -939,6 +940,7 @@ typedef void (*SchedChannelListener) (int64 channel_id);
 
 extern void sched_channels_hear(SchedChannelListener listen);
 extern void sched_channel_changed(const JobEntry *job);
+extern void sched_channel_ended(JobEntry *job, JsStatus status);
 extern int64 sched_channel_find(Oid owner, const char *name);
 extern bool sched_channel_is_busy(int64 channel_id);
 
@@ -956,6 +958,7 @@ extern bool sched_alerts_wait(TimestampTz now);
 extern void sched_alerts_note(void);
 extern void sched_alerts_serve(TimestampTz now);
 extern void sched_alerts_load(void);
+extern void sched_alerts_recover_some(void);
 extern void sched_alerts_recover(TimestampTz now);
 extern void sched_alerts_sweep(void);
 extern void sched_alerts_rewind(void);

@@ -69,8 +69,9 @@
  *
  * Of more than JS_RECENT_SIZE runs of one job that ended in the last 50 ms before a
  * crash only the newest are read back, as by the tally.  Ends that wait for a definition
- * that has changed to be read, which takes a tenth of the time at most, are lost in a
- * crash if the tally has them.
+ * that has changed to be read, which takes a tenth of the time at most, or for their turn
+ * after that, are lost in a crash if the tally has them.  There is room for so many of
+ * them; the log says how many there were more.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *
@@ -80,10 +81,14 @@
 
 #include "scheduler/sched_alert.h"
 #include "shmem/clock.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Alerts tidied up in one step. */
 #define MAX_CLEANED 100
+
+/* Ends of runs in one step; where a job is to be matched first its comparisons count too. */
+#define MAX_TAKEN 20000
 
 static TimestampTz next_unmute = DT_NOEND;
 static bool loaded = false;
@@ -249,22 +254,39 @@ may_take_ends(void)
 	return !sched_alerts_stale && sched_alert_ends_wait();
 }
 
-/* All of them: the tally may have them already, and is written in this transaction. */
+/* What it costs, where one that is known already costs 1. */
+static int
+take_end(const AlertEnd *end, TimestampTz now)
+{
+	JobEntry   *job = sched_job_find(end->job_id);
+	int			cost = 1;
+
+	if (job == NULL)
+		return cost;
+	cost += sched_alert_match(job, now);
+	if (end->unsure && job->alerts != NULL)
+		cost += ALERT_READ_COST;
+	if (job->alerts != NULL && !is_of_step(end))
+		sched_alert_take_end(job->alerts, end);
+	return cost;
+}
+
+/* A portion; the tally has them already, so those that are left would be lost in a crash. */
 static void
 take_ends(TimestampTz now)
 {
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "jobsched ends", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	int			left = MAX_TAKEN;
 	AlertEnd	end;
 
-	while (sched_alert_next_end(&end))
+	while (left > 0 && sched_alert_next_end(&end))
 	{
-		JobEntry   *job = sched_job_find(end.job_id);
-
-		if (job == NULL)
-			continue;
-		sched_alert_match(job, now);
-		if (job->alerts != NULL && !is_of_step(&end))
-			sched_alert_take_end(job->alerts, &end);
+		left -= take_end(&end, now);
+		MemoryContextReset(scratch);
 	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(scratch);
 }
 
 /* ------------------------------------------------------------------------
@@ -358,11 +380,20 @@ sched_alerts_load(void)
 	loaded = true;
 }
 
-/* The tally has been read back from history: what came with it is written with it. */
+/* While the tally is read back from history: there may be twenty ends of each job. */
+void
+sched_alerts_recover_some(void)
+{
+	if (sched_alert_many_ends() && !sched_alerts_stale)
+		take_ends(js_clock_now());
+}
+
+/* The tally has been read back: what came with it is written with it. */
 void
 sched_alerts_recover(TimestampTz now)
 {
-	take_ends(now);
+	while (sched_alert_ends_wait())
+		take_ends(now);
 	while (!sched_alerts_write())
 		;
 }

@@ -142,6 +142,9 @@ struct JobAlerts
 	AlertWatch	watches[FLEXIBLE_ARRAY_MEMBER];
 };
 
+/* To read a job or a run counts as so many comparisons. */
+#define ALERT_READ_COST 50
+
 /* Alerts that concern one job at most; others do not. */
 #define ALERTS_OF_JOB 32
 
@@ -191,6 +194,7 @@ extern void sched_alert_stale(JobEntry *job);
 extern void sched_alert_keep_end(const AlertEnd *end);
 extern bool sched_alert_next_end(AlertEnd *end);
 extern bool sched_alert_ends_wait(void);
+extern bool sched_alert_many_ends(void);
 extern bool sched_alert_stale_waits(void);
 extern bool sched_alert_clean_waits(void);
 extern TimestampTz sched_alert_later(TimestampTz from, int64 us);
@@ -210,7 +214,7 @@ extern void sched_alerts_read(bool first);
 extern TimestampTz sched_alerts_read_after(void);
 extern bool sched_alerts_match(TimestampTz now);
 extern bool sched_alerts_match_waits(void);
-extern void sched_alert_match(JobEntry *job, TimestampTz now);
+extern int	sched_alert_match(JobEntry *job, TimestampTz now);
 
 /* sched_alert_look.c */
 extern bool sched_alerts_look(TimestampTz now);

@@ -22,10 +22,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Comparisons in one step; of one job; to read a job counts as so many. */
+/* Comparisons in one step; and of one job. */
 #define MAX_COMPARED 50000
 #define COMPARED_OF_JOB 20000
-#define READ_COST 50
 
 /* To look for an object counts as so many, and for an element of an array in so many bytes as one. */
 #define OBJECT_COST 2
@@ -565,7 +564,7 @@ match(JobEntry *job, TimestampTz now, int *left)
 	JsAlertJob	row;
 
 	job->alerts_stale = false;
-	*left -= READ_COST;
+	*left -= ALERT_READ_COST;
 	if (owner != NULL && !job->is_step && !job->is_channel && !job->dropped && !job->asleep &&
 		js_alert_job_read(job->job_id, wants_metadata(owner), &row))
 		count = match_with(&row, owner, list, left);
@@ -581,14 +580,15 @@ match(JobEntry *job, TimestampTz now, int *left)
 	}
 }
 
-/* Which alerts concern a job of which that is not known. */
-void
+/* Which alerts concern a job, if that is not known; returns what it has cost. */
+int
 sched_alert_match(JobEntry *job, TimestampTz now)
 {
 	int			left = 0;
 
 	if (job->alerts_stale)
 		match(job, now, &left);
+	return -left;
 }
 
 static void

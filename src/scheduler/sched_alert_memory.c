@@ -20,8 +20,12 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Ends of runs that wait for their job to be matched, at most. */
+/* Ends of runs that wait for their job to be matched, at most; and those that are many. */
 #define MAX_ENDS 100000
+#define MANY_ENDS 10000
+
+/* What there is no room for is said in the log, once in this time; by the real clock. */
+#define LOG_EVERY_US USECS_PER_MINUTE
 
 typedef struct OwnerItem
 {
@@ -698,6 +702,22 @@ sched_alert_next_stale(void)
 	return job_id;
 }
 
+static void
+log_passed_over(void)
+{
+	static TimestampTz logged_at = 0;
+	static int64 passed_over = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	passed_over++;
+	if (now >= logged_at && now - logged_at < LOG_EVERY_US)
+		return;
+	logged_at = now;
+	ereport(LOG,
+			(errmsg("alerts have not seen the ends of runs, " INT64_FORMAT " so far: more than %d wait until changed definitions have been read",
+					passed_over, MAX_ENDS)));
+}
+
 /* The end of a run of a job that is to be matched first. */
 void
 sched_alert_keep_end(const AlertEnd *end)
@@ -705,7 +725,10 @@ sched_alert_keep_end(const AlertEnd *end)
 	WaitingEnd *item;
 
 	if (ends_count == MAX_ENDS)
+	{
+		log_passed_over();
 		return;
+	}
 	item = MemoryContextAlloc(sched.context, sizeof(WaitingEnd));
 	item->end = *end;
 	dlist_push_tail(&ends, &item->node);
@@ -716,6 +739,12 @@ bool
 sched_alert_ends_wait(void)
 {
 	return !dlist_is_empty(&ends);
+}
+
+bool
+sched_alert_many_ends(void)
+{
+	return ends_count >= MANY_ENDS;
 }
 
 bool

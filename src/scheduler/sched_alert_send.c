@@ -6,7 +6,8 @@
  * A channel that is due, and can take a message, gets one about all that it has not
  * been told yet.  In the transaction that queues its run the channel's rows of
  * alert_told get the number of the last change, so nothing is told twice and nothing
- * is passed over.  What comes while the message is under way waits for its end.
+ * is passed over.  What comes while the message is under way waits for its end; of
+ * mails, until one address has had it: others may be tried for hours.
  *
  * If the message ends without success after all its attempts, what it told counts as
  * untold again: the next message tells it, which is sent when something changes, or
@@ -83,17 +84,24 @@ is_another(const JsRun *first, int64 run_id, JsStatus *status)
 	return true;
 }
 
-/* Some address has had it: if it were told anew that one would have it again and again. */
 static bool
-another_was_sent(int64 run_id)
+read_message(int64 run_id, JsRun *first)
 {
 	JsOutcome	outcome = {0};
+
+	return js_run_read(run_id, first) || js_history_find(run_id, first, &outcome);
+}
+
+/* Some address has had it: if it were told anew that one would have it again and again. */
+static bool
+some_was_sent(int64 run_id)
+{
 	JsRun		first = {0};
 	JsStatus	status;
 
-	if (!js_history_find(run_id, &first, &outcome) || first.request == NULL || first.args == NULL)
+	if (!read_message(run_id, &first) || first.request == NULL || first.args == NULL)
 		return false;
-	for (int64 id = run_id + 1; id < run_id + MAX_APART; id++)
+	for (int64 id = run_id; id < run_id + MAX_APART; id++)
 		if (is_another(&first, id, &status) && status == JS_SUCCEEDED)
 			return true;
 	return false;
@@ -107,16 +115,24 @@ has_failed(int64 run_id)
 	JsStatus	status;
 
 	return js_history_find_end(run_id, &status, &finished_at) &&
-		(status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST) && !another_was_sent(run_id);
+		(status == JS_FAILED || status == JS_TIMED_OUT || status == JS_LOST) && !some_was_sent(run_id);
 }
 
-/* Others of the message that is under way, to other addresses, are not over. */
+/*
+ * Whether the message is over: each of its mails is, or one has been sent.  History is
+ * asked for that when some mail has been.
+ */
 static bool
-others_go_on(const AlertChannel *channel)
+message_is_over(const AlertChannel *channel, int64 run_id)
 {
 	JobEntry   *job = sched_job_find(sched_channel_find(channel->owner->owner, channel->name));
 
-	return job != NULL && job->live > 0;
+	if (job == NULL || job->live == 0)
+		return !is_under_way(run_id);
+	if (job->sent_known)
+		return false;
+	job->sent_known = true;
+	return some_was_sent(run_id);
 }
 
 /* 0: none is under way, as far as we know. */
@@ -212,7 +228,7 @@ settle_if_ended(AlertChannel *channel, void *arg)
 
 	if (run_id == 0)
 		sched_alert_set_due(channel, channel->due_at, channel->remind_at);
-	else if (!is_under_way(run_id) && !others_go_on(channel))
+	else if (message_is_over(channel, run_id))
 		settle(channel, *(TimestampTz *) arg);
 }
 

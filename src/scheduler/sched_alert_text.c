@@ -142,16 +142,23 @@ append_line(StringInfo text, const AlertItem *item)
 		appendStringInfo(text, "%s, from %s to %s", relief(item->state), said(row->since), said(row->until));
 }
 
+/* The counts of a text add up to that of the message. */
 static char *
 compose_text(const AlertMessage *message)
 {
+	int64		failures = message->count;
 	StringInfoData text;
 
 	initStringInfo(&text);
 	for (int i = 0; i < message->nitems; i++)
+	{
 		append_line(&text, &message->items[i]);
+		failures -= message->items[i].state->row.count;
+	}
 	if (message->more > 0)
 		appendStringInfo(&text, "\nand " INT64_FORMAT " more", message->more);
+	if (message->more > 0 && failures > 0)
+		appendStringInfo(&text, failures == 1 ? ", with a failure" : ", with " INT64_FORMAT " failures", failures);
 	return text.data;
 }
 

@@ -11,8 +11,9 @@
  *	sched_channel_find()	the channel of a name that a role has; 0: none, or it is at
  *							home elsewhere
  *	sched_channel_is_busy()	it cannot send: a message is under way, or waits for its
- *							next attempt; or the channel is paused, disabled, asleep,
- *							dropped or not known
+ *							next attempt (of mails, which are to several, many do); or
+ *							the channel is paused, disabled, asleep, dropped or not
+ *							known
  *	sched_channel_send()	(sched_message.c) queues a message: the run (for mail one for
  *							each address) is there when the step commits, with what else
  *							that step has written.  Returns the first run; 0: the channel
@@ -38,6 +39,16 @@
 #include "http/channel.h"
 #include "scheduler/sched.h"
 
+/*
+ * Mails of a channel that may be under way, or wait for their next attempt, while there
+ * is a next message: so an address that is not reached does not keep others from theirs,
+ * and does not need so many attempts that there is no room for anything else.
+ */
+#define MAX_MAILS 20
+
+/* Runs that are looked at. */
+#define MAX_LOOKED 1000
+
 static SchedChannelListener listener = NULL;
 
 void
@@ -54,6 +65,14 @@ sched_channel_changed(const JobEntry *job)
 		listener(job->job_id);
 }
 
+void
+sched_channel_ended(JobEntry *job, JsStatus status)
+{
+	if (status == JS_SUCCEEDED)
+		job->sent_known = false;
+	sched_channel_changed(job);
+}
+
 int64
 sched_channel_find(Oid owner, const char *name)
 {
@@ -64,6 +83,25 @@ sched_channel_find(Oid owner, const char *name)
 		memcmp(&job.home, &sched.token, sizeof(pg_uuid_t)) != 0)
 		return 0;
 	return job.job_id;
+}
+
+/* Mails are runs with a request of their own; other messages are to one receiver. */
+static bool
+mails_leave_room(const JobEntry *job)
+{
+	int			looked = 0;
+	dlist_iter	iter;
+
+	if (job->live > MAX_MAILS)
+		return false;
+	dlist_foreach(iter, (dlist_head *) &job->runs)
+	{
+		const RunEntry *run = dlist_container(RunEntry, job_node, iter.cur);
+
+		if (looked++ == MAX_LOOKED || (run->live && !run->own_request))
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -77,5 +115,5 @@ sched_channel_is_busy(int64 channel_id)
 
 	return job == NULL || !job->is_channel || job->dropped || job->asleep || job->invalid ||
 		job->paused || job->auto_paused || (job->tally != NULL && job->tally->gone != 0) ||
-		job->live > 0;
+		(job->live > 0 && !mails_leave_room(job));
 }

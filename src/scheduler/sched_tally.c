@@ -153,7 +153,7 @@ sched_run_ended(RunEntry *run, JobEntry *job, const JsDone *done)
 		sched_run_forget(run);
 	}
 	if (job != NULL)
-		sched_channel_changed(job);
+		sched_channel_ended(job, done->status);
 	if (added)
 		add_outcome(job, done);
 	else if (pg_atomic_read_u32(&sched.db->waiters) > 0)
@@ -507,8 +507,10 @@ recover(Recovery *recovery)
 	{
 		JobEntry   *job = sched_job_find(*(int64 *) lfirst(lc));
 
-		if (is_recovered(recovery, job))
-			recover_job(job);
+		if (!is_recovered(recovery, job))
+			continue;
+		recover_job(job);
+		sched_alerts_recover_some();
 	}
 	if (sched_has_predecessors())
 		recover_successes(recovery, since);

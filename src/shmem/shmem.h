@@ -496,7 +496,7 @@ extern JsSeat *js_my_seat;
 
 /* hooks (shmem_hook.c) */
 extern bool js_hook_is_counted(const pg_uuid_t *id);
-extern void js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals);
+extern void js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals, TimestampTz now);
 extern bool js_hook_totals(const pg_uuid_t *id, JsHookTotals *totals);
 extern bool js_hook_has_room(const pg_uuid_t *id, int32 rate, TimestampTz now);
 extern void js_hook_count_accepted(const pg_uuid_t *id, TimestampTz now);

@@ -10,10 +10,16 @@
  * from the row, and what was written twice is not counted twice.
  *
  * There is room for a fixed number.  A hook has its place in one of a few of a
- * bucket, by its id, which is random; where these are taken, the one that has not
- * been used for longest makes way, clean ones first.  What a dirty one has counted
- * since it was written is lost then, as it is in a crash, and the rate begins
- * anew.
+ * bucket, by its id, which is random; where these are taken, the one whose rate has
+ * the most room makes way, of these a clean one, and of these the one that has not
+ * been used for longest.  What a dirty one has counted since it was written is lost
+ * then, as it is in a crash.
+ *
+ * No rate begins anew by that, whoever makes hooks and sends to them.  What comes has
+ * no more room than what makes way had, so the one with the least that is used up is
+ * always that of which some is: when a hook is back, each of its bucket has used up
+ * at least what it had itself.  At worst a hook among many such has its rate, but not
+ * what may come at once.
  *
  * The mutex of a bucket protects all that is in it, around straight-line code.
  *
@@ -50,9 +56,23 @@ find_count(JsHookBucket *bucket, const pg_uuid_t *id)
 	return NULL;
 }
 
-static bool
-gives_way_before(const JsHookCount *a, const JsHookCount *b)
+/* By how much what is used up of the rate lies ahead; a clock that was set back is no reason to wait for it. */
+static int64
+ahead(const JsHookCount *count, TimestampTz now)
 {
+	int64		us = count->full_at - now;
+
+	return us < 0 || us > (BURST_SECONDS + 1) * USECS_PER_SEC ? 0 : us;
+}
+
+static bool
+gives_way_before(const JsHookCount *a, const JsHookCount *b, TimestampTz now)
+{
+	int64		ahead_a = ahead(a, now);
+	int64		ahead_b = ahead(b, now);
+
+	if (ahead_a != ahead_b)
+		return ahead_a < ahead_b;
 	if ((a->dboid == InvalidOid) != (b->dboid == InvalidOid))
 		return a->dboid == InvalidOid;
 	if (a->dirty != b->dirty)
@@ -72,24 +92,27 @@ js_hook_is_counted(const pg_uuid_t *id)
 	return found;
 }
 
-/* Gives it a place, with what its row has; unless somebody has meanwhile. */
+/* Gives it a place, with what its row has; unless somebody has meanwhile.  The time is that of rates. */
 void
-js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals)
+js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals, TimestampTz now)
 {
 	JsHookBucket *bucket = bucket_of(id);
 	JsHookCount *count = &bucket->counts[0];
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz used_at = GetCurrentTimestamp();
+	TimestampTz full_at;
 
 	SpinLockAcquire(&bucket->mutex);
 	if (find_count(bucket, id) == NULL)
 	{
 		for (int i = 1; i < JS_HOOK_WAYS; i++)
-			if (gives_way_before(&bucket->counts[i], count))
+			if (gives_way_before(&bucket->counts[i], count, now))
 				count = &bucket->counts[i];
+		full_at = now + ahead(count, now);
 		memset(count, 0, sizeof(JsHookCount));
 		count->dboid = MyDatabaseId;
 		count->id = *id;
-		count->used_at = now;
+		count->used_at = used_at;
+		count->full_at = full_at;
 		count->totals = *totals;
 	}
 	SpinLockRelease(&bucket->mutex);
@@ -112,8 +135,7 @@ js_hook_totals(const pg_uuid_t *id, JsHookTotals *totals)
 
 /*
  * Whether one more may come now, by its rate in a second, and if so takes the room.
- * Each takes its share of a second; what is used up may lie some seconds ahead.  A
- * clock that was set back is no reason to wait for it.
+ * Each takes its share of a second; what is used up may lie some seconds ahead.
  */
 bool
 js_hook_has_room(const pg_uuid_t *id, int32 rate, TimestampTz now)
@@ -127,8 +149,7 @@ js_hook_has_room(const pg_uuid_t *id, int32 rate, TimestampTz now)
 	count = find_count(bucket, id);
 	if (count != NULL)
 	{
-		if (count->full_at < now || count->full_at - now > (BURST_SECONDS + 1) * USECS_PER_SEC)
-			count->full_at = now;
+		count->full_at = now + ahead(count, now);
 		has = count->full_at - now + share <= BURST_SECONDS * USECS_PER_SEC;
 		if (has)
 			count->full_at += share;

@@ -447,7 +447,7 @@ wait_value($node, $db, q{SELECT sum(count) FROM jobsched.alerts WHERE name = 'st
 at('21:10:30');
 my @said = wait_requests($sink, 1, qr{^/slack});
 is(scalar @said, 1, 'one message');
-like($json->decode($said[0]->{body})->{text}, qr/^\*20 alerts fire\*\n(storm: job "storm \d+" failed 50 times,[^\n]*\n){10}and 10 more$/, 'that adds up');
+like($json->decode($said[0]->{body})->{text}, qr/^\*20 alerts fire\*\n(storm: job "storm \d+" failed 50 times,[^\n]*\n){10}and 10 more, with 500 failures$/, 'that adds up');
 settled();
 app(q{SELECT jobsched.drop_alert('storm')});
 
