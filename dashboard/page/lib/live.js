@@ -3,8 +3,8 @@
 // - load(stop) gets an AbortSignal and returns the data. A change of inputs aborts what
 //   is under way and starts anew; the old data stays until the new is there.
 // - The next request starts so many seconds after the last one has ended, never beside it.
-// - Nothing is asked while the tab is hidden or refreshing is off; when it is seen again
-//   the data is asked for at once.
+// - Nothing is asked while the tab is hidden or refreshing is off; when that is over
+//   the data is asked for.
 // - After an error the pause doubles, up to a minute. The data stays, marked stale.
 // - refreshAll() asks for all that is on the screen now: after an action, and by key.
 
@@ -22,7 +22,7 @@ export const refreshAll = () => Promise.all([...watchers].map((watcher) => watch
 class Watcher {
 	constructor(seconds, changed) {
 		Object.assign(this, { seconds, changed, failures: 0, timer: undefined, stop: undefined });
-		this.seen = () => { if (!document.hidden && this.seconds) this.now(); };
+		this.seen = () => { if (document.hidden) clearTimeout(this.timer); else if (this.seconds && refreshing.peek() === 'on') this.now(); };
 	}
 
 	start(load) {
