@@ -9,10 +9,10 @@ import { Icon } from './icon.js';
 const MOMENT = 200;
 const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-// Words: the first line says when; the others warn.
+// Words: the first line says when; the others warn, or note something.
 export function Words({ text }) {
-	const [first, ...warnings] = text.split('\n');
-	return html`<p>${first}</p>${warnings.map((line) => html`<p class="warned"><${Icon} name="warning" />${line.replace(/^Warning: /, '')}</p>`)}`;
+	const [first, ...more] = text.split('\n');
+	return html`<p>${first}</p>${more.map((line) => line.startsWith('Warning: ') ? html`<p class="warned"><${Icon} name="warning" /><span>${line.slice(9)}</span></p>` : html`<p class="note">${line.replace(/^Note: /, '')}</p>`)}`;
 }
 
 // Slots: instants in the job's zone, and in the browser's if it is another one.

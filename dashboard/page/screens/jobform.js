@@ -17,7 +17,7 @@ import { Empty, Loaded, Page, Section } from '../parts/page.js';
 import { Icon } from '../parts/icon.js';
 import { Preview } from '../parts/schedule.js';
 
-const AREAS = { command: 8, steps: 16, args: 3, metadata: 3, headers: 3, body: 4, body_text: 3, keys: 2, after: 2 };
+const AREAS = { command: 6, steps: 16, args: 3, metadata: 3, headers: 3, body: 4, body_text: 3, keys: 2, after: 2 };
 const MONO = ['command', 'handler', 'url', 'steps', 'args', 'metadata', 'headers', 'body', 'body_text', 'schedule', 'keys', 'on_success', 'on_failure', 'retry_on', 'no_retry_on', 'success_codes'];
 const SHORT = ['whole', 'number', 'span', 'instant', 'choice', 'words'];
 const LISTS = { timezone: 'zones', owner: 'owners' };
