@@ -9,10 +9,12 @@ import { Icon } from './icon.js';
 const MOMENT = 200;
 const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 // Words: the first line says when; the others warn, or note something.
 export function Words({ text }) {
 	const [first, ...more] = text.split('\n');
-	return html`<p>${first}</p>${more.map((line) => line.startsWith('Warning: ') ? html`<p class="warned"><${Icon} name="warning" /><span>${line.slice(9)}</span></p>` : html`<p class="note">${line.replace(/^Note: /, '')}</p>`)}`;
+	return html`<p>${first}</p>${more.map((line) => line.startsWith('Warning: ') ? html`<p class="warned"><${Icon} name="warning" /><span>${line.slice(9)}</span></p>` : html`<p class="note">${capital(line.replace(/^Note: /, ''))}</p>`)}`;
 }
 
 // Slots: instants in the job's zone, and in the browser's if it is another one.

@@ -77,7 +77,7 @@ function Alerts({ job }) {
 }
 
 const STEPS = [
-	{ name: 'step', title: 'Step', cell: (row) => html`<b>${row.step}</b>${row.optional && html` <span class="tag">optional</span>`}` }, { name: 'kind', title: 'Kind', narrow: 'hide', cell: (row) => row.kind },
+	{ name: 'step', title: 'Step', kind: 'tight', cell: (row) => html`<b>${row.step}</b>${row.optional && html` <span class="tag">optional</span>`}` }, { name: 'kind', title: 'Kind', narrow: 'hide', cell: (row) => row.kind },
 	{ name: 'after', title: 'Waits for', cell: (row) => row.after?.length > 0 ? html`${row.after.join(', ')}${row.when && row.when !== 'success' && html` <span class="tag">${row.when}</span>`}` : html`<span class="none">–</span>` },
 	{ name: 'what', title: 'What it does', cell: (row) => row.explanation },
 ];

@@ -42,7 +42,7 @@ function Charts({ rows, starts }) {
 const Trend = ({ row }) => trends(row).map(({ text, tone }, i) => html`${i > 0 && ', '}<span class="tone ${tone}">${text}</span>`);
 
 const PERIODS = [
-	{ name: 'period', title: 'Period', cell: (row) => periodName(row.period) }, { name: 'runs', title: 'Runs', right: true, cell: (row) => number(row.runs) },
+	{ name: 'period', title: 'Period', kind: 'tight', cell: (row) => periodName(row.period) }, { name: 'runs', title: 'Runs', right: true, cell: (row) => number(row.runs) },
 	{ name: 'rate', title: 'Succeeded', right: true, cell: (row) => percent(row.success_rate) || '–' },
 	...[['p50_ms', 'p50'], ['p95_ms', 'p95'], ['p99_ms', 'p99'], ['mean_ms', 'Mean'], ['max_ms', 'Longest'], ['delay_p95_ms', 'Start delay p95']].map(([name, title], i) => ({ name, title, right: true, narrow: i > 1 ? 'hide' : '', cell: (row) => duration(row[name]) || '–' })),
 	{ name: 'trend', title: 'Against the period before', cell: (row) => html`<${Trend} row=${row} />` },
