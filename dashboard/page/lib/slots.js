@@ -77,15 +77,16 @@ export function groups(entries, width) {
 	return found;
 }
 
-// crowd: entries of one group, a row for each job and source: [{ row, at, n }].
+// crowd: entries of one group, a row for each job and each queued run: [{ row, at, last, n }].
 export function crowd(entries) {
 	const found = new Map();
 	for (const { at, row } of entries) {
 		const key = row.run_id ?? `job ${row.job_id}`;
-		if (found.has(key))
-			found.get(key).n++;
-		else
-			found.set(key, { key, row, at, n: 1 });
+		if (!found.has(key))
+			found.set(key, { key, row, at, n: 0 });
+		const one = found.get(key);
+		one.n++;
+		one.last = at;
 	}
 	return [...found.values()];
 }
