@@ -53,7 +53,7 @@ export const plural = (n, word) => `${number(n)} ${word}${Number(n) === 1 ? '' :
 // months, which have no length. undefined: it is none.
 export function intervalMs(text) {
 	const found = /^(?:(-?\d+) days? ?)?(?:(-)?(\d+):(\d\d):(\d\d(?:\.\d+)?))?$/.exec(text ?? '');
-	if (!found || text === '')
+	if (!found || !text)
 		return undefined;
 	const [, days = 0, minus, hours = 0, minutes = 0, seconds = 0] = found;
 	const time = (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1000;

@@ -26,10 +26,10 @@ export function Search({ name, label, clears = ['page'], slash }) {
 	return html`<label class="search"><${Icon} name="search" /><input ref=${input} type="search" value=${text} placeholder=${label} aria-label=${label} onInput=${type} autocomplete="off" spellcheck="false" /></label>`;
 }
 
-// Choice: one of several, or all.
-export function Choice({ name, label, options, clears = ['page'], all = 'any' }) {
-	const value = route.value.query[name] ?? '';
-	return html`<label class="choice"><span>${label}</span><select value=${value} onChange=${(event) => setQuery({ [name]: event.target.value, ...Object.fromEntries(clears.map((one) => [one, ''])) })}>
+// Choice: one of several, or all; `standard` is what it is without a parameter.
+export function Choice({ name, label, options, clears = ['page'], all = 'any', standard = '' }) {
+	const value = route.value.query[name] ?? standard;
+	return html`<label class="choice"><span>${label}</span><select value=${value} onChange=${(event) => setQuery({ [name]: event.target.value === standard ? '' : event.target.value, ...Object.fromEntries(clears.map((one) => [one, ''])) })}>
 		${all !== null && html`<option value="">${all}</option>`}
 		${options.map((option) => html`<option value=${option.value ?? option} selected=${(option.value ?? option) === value}>${option.label ?? option}</option>`)}</select></label>`;
 }

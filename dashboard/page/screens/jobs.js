@@ -1,6 +1,6 @@
 // Jobs: all of them, by name, with what becomes of them.
 
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, get, quote } from '../lib/api.js';
 import { duration } from '../lib/format.js';
@@ -63,6 +63,17 @@ const columns = [
 	{ name: 'owner', title: 'Owner', narrow: 'hide', cell: (job) => html`<span class="note">${job.owner}</span>` },
 ];
 
+// Slow: with very many jobs a filter may take long. Then the list of before stays, and
+// one can go back to it; what is under way is given up.
+function Slow({ live, wanted }) {
+	const good = useRef({});
+	if (!live.old && live.data !== undefined)
+		good.current = wanted;
+	if (!live.old || live.error)
+		return null;
+	return html`<p class="slow" role="status"><span>Looking through the jobs…</span><button class="small" onClick=${() => go('jobs', good.current === wanted ? {} : good.current, { replace: true })}>Cancel</button></p>`;
+}
+
 const FILTERS = ['name', 'owner', 'kind', 'state', 'queue', 'last'];
 
 export function Jobs() {
@@ -85,7 +96,8 @@ export function Jobs() {
 		<${Act} label="Pause" run=${() => each((job) => call('pause_job', jobArgs(job)), 'paused')} when=${chosen.length > 0} />
 		<${Act} label="Resume" run=${() => each((job) => call('resume_job', jobArgs(job)), 'resumed')} when=${chosen.length > 0} />
 		${chosen.length === 0 && html`<span class="note">These are not yours to manage.</span>`}</${Selection}>
-	<${Loaded} live=${live}>${() => html`<${Table} label="Jobs" columns=${columns} rows=${rows} keyOf=${(job) => job.job_id} link=${(job) => href(['job', job.job_id])} named=${(job) => job.name}
+	<${Slow} live=${live} wanted=${wanted} />
+	<${Loaded} live=${live}>${() => html`<${Table} label="Jobs" order=${{ name: 'name' }} columns=${columns} rows=${rows} keyOf=${(job) => job.job_id} link=${(job) => href(['job', job.job_id])} named=${(job) => job.name}
 		selected=${me.value && (me.value.manages === null || me.value.manages.length > 0) ? selected : undefined} setSelected=${setSelected}
 		empty=${filtered ? html`<${Empty}>No job is like that. <a href=${href('jobs')}>Show all</a></${Empty}>`
 			: html`<${Empty} code=${"SELECT jobsched.create_job('hello', '*/10 * * * * *', 'SELECT 1');"}>There are no jobs yet that you may see. Make one here, or in SQL:</${Empty}>`} />
