@@ -5,6 +5,7 @@
 // What fails is an ApiError, with the server's message, hint and SQLSTATE.
 
 import { signal } from '@preact/signals';
+import { rawJson } from './raw.js';
 import { close, renew, session } from './session.js';
 
 const PROFILE = 'jobsched';
@@ -62,7 +63,7 @@ async function send(method, path, { query, body, signal: stop }) {
 	const limit = AbortSignal.timeout(PATIENCE);
 	try {
 		const answer = await fetch(`${now.url}${path}${search(query)}`, {
-			method, headers: headers(now, body), body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store', redirect: 'error',
+			method, headers: headers(now, body), body: body === undefined ? undefined : rawJson(body), cache: 'no-store', redirect: 'error',
 			referrerPolicy: 'no-referrer', credentials: 'omit', signal: stop ? AbortSignal.any([stop, limit]) : limit });
 		const text = await answer.text();
 		heard(answer.status !== 502 && answer.status !== 503 && answer.status !== 504);

@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
 import { html } from '../lib/html.js';
 import { refreshAll } from '../lib/live.js';
+import { raw } from '../lib/raw.js';
 import { Icon } from './icon.js';
 
 // --- what is said ------------------------------------------------------------
@@ -71,7 +72,7 @@ function values(form, fields) {
 		if (type === 'checkbox')
 			found[name] = input.checked;
 		else if (type === 'json')
-			found[name] = input.value.trim() === '' ? null : JSON.parse(input.value);
+			found[name] = input.value.trim() === '' ? null : raw(input.value);
 		else if (type === 'datetime-local')
 			found[name] = input.value === '' ? null : new Date(input.value).toISOString();
 		else
