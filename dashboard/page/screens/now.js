@@ -16,7 +16,7 @@ import { Icon } from '../parts/icon.js';
 import { Empty, Loaded, Page, Section } from '../parts/page.js';
 import { Status, Strip } from '../parts/status.js';
 import { Table } from '../parts/table.js';
-import { Time, absolute } from '../parts/time.js';
+import { Elapsed, Time } from '../parts/time.js';
 
 const MOST_ROWS = 5000;
 const HEIGHT = 150;
@@ -143,9 +143,6 @@ function Progress({ run }) {
 			<span class="note">${run.progress_message || `${number(run.progress_done)} of ${number(run.progress_total)}`}</span></span>`;
 	return html`<span class="note">${run.progress_message || (run.progress_done !== null && run.progress_done !== undefined ? `${number(run.progress_done)} done` : '')}</span>`;
 }
-
-// By the second, as it is drawn so often.
-export const Elapsed = ({ since }) => html`<span title=${absolute(since)}>${duration(Math.max(0, Math.floor((now.value - Date.parse(since)) / 1000) * 1000)).replace('0 ms', '0 s')}</span>`;
 
 async function cancel(run) {
 	if (await confirm(`Cancel run ${run.run_id}`, { body: `It is a run of ${run.job_name}. It is interrupted, and what it has not committed is undone.` }))
