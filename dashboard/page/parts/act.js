@@ -49,7 +49,8 @@ const asked = signal(null);
 // ask: a dialog with fields; the values, or null. fields: [{ name, label, type, value,
 // hint, required, options }], where type is text, area, json, checkbox, select, datetime-local,
 // list (texts with commas between them) or another of <input>. With run(values) the dialog
-// stays open, with what was typed, until that has worked.
+// stays open, with what was typed, until that has worked. wide: for many fields; only: there
+// is no way back, as of what is shown once.
 export const ask = (question) => new Promise((resolve) => { asked.value = { fields: [], label: 'OK', ...question, resolve }; });
 
 // askAct: a dialog whose answer is an action; true if it was done. done: as of act().
@@ -136,11 +137,11 @@ export function Asked() {
 			setBusy(false);
 		}
 	};
-	return html`<dialog ref=${dialog} onCancel=${(event) => { event.preventDefault(); finish(null); }} aria-labelledby="asked">
+	return html`<dialog ref=${dialog} class=${question.wide ? 'wide' : undefined} onCancel=${(event) => { event.preventDefault(); if (!question.only) finish(null); }} aria-labelledby="asked">
 		<form onSubmit=${submit}><h2 id="asked">${question.title}</h2>${question.body && html`<div class="body">${question.body}</div>`}
-		${question.fields.map((field) => html`<div class="field" key=${field.name}><${Field} field=${field} id=${`asked-${field.name}`} /></div>`)}
+		<div class="fields">${question.fields.map((field) => html`<div class="field ${field.type === 'json' || field.type === 'area' ? 'whole' : ''}" key=${field.name}><${Field} field=${field} id=${`asked-${field.name}`} /></div>`)}</div>
 		${problem && html`<p class="bad" role="alert">${problem}</p>`}
-		<div class="actions"><button type="button" onClick=${() => finish(null)}>Back</button>
+		<div class="actions">${!question.only && html`<button type="button" onClick=${() => finish(null)}>Back</button>`}
 			<button class=${question.danger ? 'danger' : 'primary'} type="submit" disabled=${busy}>${question.label}</button></div></form></dialog>`;
 }
 
