@@ -117,8 +117,9 @@ export function hostOf(url) {
 
 const succeeds = (status) => status !== null && status >= 200 && status < 300;
 
-// byHost: responses, newest first, grouped: what a host answered, how long it took, and
-// the last one that was no success. Busiest first.
+// byHost: requests, newest first, grouped: how many a host answered with success, how long
+// its answers took, and the last one that was no success. Without a status there was no
+// answer. Busiest first.
 export function byHost(responses) {
 	const hosts = new Map();
 	for (const response of responses) {
@@ -128,7 +129,7 @@ export function byHost(responses) {
 		hosts.get(host).push(response);
 	}
 	return [...hosts].map(([host, all]) => {
-		const times = all.map(({ total_ms: ms }) => ms).filter((ms) => ms !== null && ms !== undefined);
+		const times = all.filter(({ status, total_ms: ms }) => status !== null && ms !== null).map(({ total_ms: ms }) => ms);
 		return { host, responses: all.length, success: all.filter(({ status }) => succeeds(status)).length / all.length,
 			p50: percentile(times, 0.5), p95: percentile(times, 0.95), last: all[0], lastError: all.find(({ status }) => !succeeds(status)) };
 	}).sort((a, b) => b.responses - a.responses || (a.host < b.host ? -1 : 1));

@@ -43,13 +43,13 @@ const columns = [
 	{ name: 'url', title: 'Request', kind: 'message', cell: (row) => html`<span class="request" title=${`${row.method} ${row.url}`}><span class="note">${row.method}</span> ${hostOf(row.url)}<span class="note">${pathOf(row.url)}</span></span>` },
 	{ name: 'first', title: 'First byte', right: true, narrow: 'hide', cell: (row) => duration(row.first_byte_ms) },
 	{ name: 'total', title: 'Total', right: true, cell: (row) => duration(row.total_ms) },
-	{ name: 'size', title: 'Body', right: true, narrow: 'hide', cell: (row) => html`${size(row.body_size)}${row.truncated && html` <span class="note" title="more than is kept">cut</span>`}` },
+	{ name: 'size', title: 'Body', right: true, narrow: 'hide', cell: (row) => html`${row.status === null ? '' : size(row.body_size)}${row.truncated && html` <span class="note" title="more than is kept">cut</span>`}` },
 	{ name: 'at', title: 'When', kind: 'tight', right: true, cell: (row) => html`<${Time} value=${row.responded_at} />` },
 ];
 
 const hosts = [
 	{ name: 'host', title: 'Host', cell: (row) => html`<strong>${row.host}</strong>` },
-	{ name: 'n', title: 'Responses', right: true, cell: (row) => number(row.responses) },
+	{ name: 'n', title: 'Requests', right: true, cell: (row) => number(row.responses) },
 	{ name: 'success', title: 'Success', cell: (row) => html`<span class="places"><span>${percent(row.success)}</span><${Bar} share=${row.success} words=${`${percent(row.success)} were successes`} tone=${row.success === 1 ? 'good' : row.success > 0.9 ? 'warn' : 'bad'} /></span>` },
 	{ name: 'p50', title: 'p50', right: true, cell: (row) => duration(row.p50) },
 	{ name: 'p95', title: 'p95', right: true, cell: (row) => duration(row.p95) },
@@ -65,7 +65,7 @@ function Responses({ wanted }) {
 		if (rows.length === 0)
 			return filtered || wanted.page ? html`<${Empty}>No response is like that. <a href=${href('http')}>Show all</a></${Empty}>`
 				: html`<${Empty} code=${"SELECT jobsched.http_get('https://example.com/');"}>No server has answered a request of yours. Only the owner of a job sees its responses. To send one:</${Empty}>`;
-		return html`<div class="stack"><${Section} title="By host" note=${`of the ${plural(rows.length, 'response')} from here on`}><${Table} label="By host" columns=${hosts} rows=${byHost(rows)} keyOf=${(row) => row.host} /></${Section}>
+		return html`<div class="stack"><${Section} title="By host" note=${`of the ${plural(rows.length, 'request')} from here on; times of those that were answered`}><${Table} label="By host" columns=${hosts} rows=${byHost(rows)} keyOf=${(row) => row.host} /></${Section}>
 			<${Section} title="Responses"><${Table} label="Responses" columns=${columns} rows=${rows.slice(0, SHOWN)} keyOf=${(row) => `${row.run_id} ${row.attempt}`} link=${(row) => href(['run', row.run_id])} /></${Section}>
 			<${Pager} first=${wanted.page} next=${last && JSON.stringify([last.run_id, last.attempt])} /></div>`;
 	}}</${Loaded}>`;
