@@ -1,10 +1,11 @@
 // The one door to the API: PostgREST's, or that of dashboard/serve.mjs.
 //   get(view, query)     rows; query: { select, order, limit, column: 'eq.1', and: [..] }
 //   read(name, args)     a function that only reads
-//   call(name, args)     a function that changes something; args may be JSON text (lib/raw.js)
+//   call(name, args)     a function that changes something
 // What fails is an ApiError, with the server's message, hint and SQLSTATE.
 
 import { signal } from '@preact/signals';
+import { rawJson } from './raw.js';
 import { close, renew, session } from './session.js';
 
 const PROFILE = 'jobsched';
@@ -62,7 +63,7 @@ async function send(method, path, { query, body, signal: stop }) {
 	const limit = AbortSignal.timeout(PATIENCE);
 	try {
 		const answer = await fetch(`${now.url}${path}${search(query)}`, {
-			method, headers: headers(now, body), body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body), cache: 'no-store', redirect: 'error',
+			method, headers: headers(now, body), body: body === undefined ? undefined : rawJson(body), cache: 'no-store', redirect: 'error',
 			referrerPolicy: 'no-referrer', credentials: 'omit', signal: stop ? AbortSignal.any([stop, limit]) : limit });
 		const text = await answer.text();
 		heard(answer.status !== 502 && answer.status !== 503 && answer.status !== 504);

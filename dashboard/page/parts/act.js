@@ -49,7 +49,6 @@ const asked = signal(null);
 
 // ask: a dialog with fields; the values, or null. fields: [{ name, label, type, value,
 // hint, required, options }], where type is text, area, json, checkbox, select or datetime-local.
-// raw: JSON stays as it is written, for rawJson().
 export const ask = (question) => new Promise((resolve) => { asked.value = { fields: [], label: 'OK', ...question, resolve }; });
 export const confirm = (title, { label = title, body, danger = true } = {}) => ask({ title, label, body, danger }).then((values) => values !== null);
 
@@ -68,12 +67,12 @@ function Field({ field, id }) {
 // The values of the form; a wrong JSON is told at its field.
 function values(form, fields) {
 	const found = {};
-	for (const { name, type, raw: asWritten } of fields) {
+	for (const { name, type } of fields) {
 		const input = form.elements[name];
 		if (type === 'checkbox')
 			found[name] = input.checked;
 		else if (type === 'json')
-			found[name] = input.value.trim() === '' ? null : asWritten ? raw(input.value) : JSON.parse(input.value);
+			found[name] = input.value.trim() === '' ? null : raw(input.value);
 		else if (type === 'datetime-local')
 			found[name] = input.value === '' ? null : new Date(input.value).toISOString();
 		else

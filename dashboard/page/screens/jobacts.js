@@ -4,7 +4,6 @@
 import { html } from '../lib/html.js';
 import { call, read } from '../lib/api.js';
 import { number, plural } from '../lib/format.js';
-import { rawJson } from '../lib/raw.js';
 import { href } from '../lib/route.js';
 import { act, ask, confirm, say } from '../parts/act.js';
 import { absolute } from '../parts/time.js';
@@ -14,12 +13,14 @@ const SHOWN = 200;
 
 export async function triggerWith(job) {
 	const values = await ask({ title: `Trigger ${job.name}`, label: 'Trigger', fields: [
-		{ name: 'args', label: 'Arguments', type: 'json', raw: true, hint: 'A JSON object, merged over those of the job. Empty: as the job has them.' },
+		{ name: 'args', label: 'Arguments', type: 'json', hint: 'A JSON object, merged over those of the job. Empty: as the job has them.' },
 		{ name: 'run_at', label: 'Not before', type: 'datetime-local', hint: 'In local time. Empty: now.' }, { name: 'priority', label: 'Priority', type: 'number', hint: 'Higher is earlier; default 0.' }] });
 	if (values === null)
 		return;
 	const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
-	await act(() => call('trigger', rawJson({ job_id: job.job_id, ...given })), (run) => ({ text: `${job.name} is triggered`, link: { href: href(['run', run]), text: `run ${run}` } }));
+	if (given.priority !== undefined)
+		given.priority = Number(given.priority);
+	await act(() => call('trigger', { job_id: job.job_id, ...given }), (run) => ({ text: `${job.name} is triggered`, link: { href: href(['run', run]), text: `run ${run}` } }));
 }
 
 const Slots = ({ slots, timezone }) => html`<p>${plural(slots.length, 'slot')}${slots.length > SHOWN && `; the first ${SHOWN}`}:</p><ol class="slotlist" tabindex="0">${slots.slice(0, SHOWN).map(({ slot }) => html`<li>${absolute(slot, { timezone })}</li>`)}</ol>`;

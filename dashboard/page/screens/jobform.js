@@ -10,7 +10,6 @@ import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
 import { may, me } from '../lib/me.js';
 import { zone } from '../lib/prefs.js';
-import { rawJson } from '../lib/raw.js';
 import { go, guardLeaving, href, route } from '../lib/route.js';
 import { confirm, say } from '../parts/act.js';
 import { Empty, Loaded, Page, Section } from '../parts/page.js';
@@ -81,7 +80,7 @@ async function save({ editing, jobId, before, values, utc }) {
 	const calls = editing ? alterCalls(jobId, before, values, utc) : [['create_job', createArgs(values, utc)]];
 	let answer;
 	for (const [name, args] of calls)
-		answer = await call(name, rawJson(args));
+		answer = await call(name, args);
 	return editing ? jobId : answer;
 }
 
