@@ -18,6 +18,8 @@ export async function triggerWith(job) {
 	if (values === null)
 		return;
 	const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+	if (given.priority !== undefined)
+		given.priority = Number(given.priority);
 	await act(() => call('trigger', { job_id: job.job_id, ...given }), (run) => ({ text: `${job.name} is triggered`, link: { href: href(['run', run]), text: `run ${run}` } }));
 }
 

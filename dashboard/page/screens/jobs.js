@@ -49,13 +49,13 @@ export async function dropJob(job) {
 	return false;
 }
 
-const When = ({ job }) => job.schedule ? html`<code>${job.schedule}</code>${job.timezone && job.timezone !== 'UTC' && html` <span class="note">${job.timezone}</span>`}`
+const When = ({ job }) => job.schedule ? html`<code>${job.schedule}</code>${job.timezone && job.timezone !== 'UTC' && html`<br /><span class="note zone">${job.timezone}</span>`}`
 	: job.after?.length > 0 ? html`<span class="note">after ${job.after.join(', ')}</span>` : html`<span class="note">on demand</span>`;
 
 const columns = [
 	{ name: 'name', title: 'Job', cell: (job) => job.name },
 	{ name: 'state', title: 'State', cell: (job) => html`<${Status} status=${job.state} /> ${job.state_reason && html`<span class="why">${job.state_reason}</span>`}` },
-	{ name: 'when', title: 'When', cell: (job) => html`<${When} job=${job} />` },
+	{ name: 'when', title: 'When', narrow: 'hide', kind: 'schedule', cell: (job) => html`<${When} job=${job} />` },
 	{ name: 'recent', title: 'Last 20', cell: (job) => html`<${Strip} recent=${job.recent} />` },
 	{ name: 'last', title: 'Last run', kind: 'tight', cell: (job) => job.last_run_id ? html`<a href=${href(['run', job.last_run_id])}><${Status} status=${job.last_status} /></a> <${Time} value=${job.last_started_at} />` : html`<span class="none">–</span>` },
 	{ name: 'took', title: 'Took', right: true, narrow: 'hide', cell: (job) => duration(job.last_duration_ms) },
