@@ -1,7 +1,7 @@
 // A workflow run: its steps as a graph, and as a table with what each did when. A batch:
 // its members by status.
 
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, get, one, read } from '../lib/api.js';
 import { now } from '../lib/clock.js';
@@ -39,11 +39,18 @@ export const useWorkflow = (run, live) => useLive(async (stop) => {
 
 const WHEN = { failure: 'fails', done: 'done', always: 'always', undo: 'undo' };
 
+// Graph: what is looked at first is what has failed, or runs, or is the first.
 export function Graph({ graph }) {
+	const box = useRef();
 	const edges = edgesBetween(graph.nodes, graph.edges);
 	const key = JSON.stringify([graph.nodes.map(({ id }) => id), edges]);
 	const { width, height, places, lines } = useMemo(() => layout(graph.nodes, edges), [key]);
-	return html`<div class="graph" tabindex="0" role="group" aria-label="Graph of the steps; the table below has the same"><div style=${{ width: `${width}px`, height: `${height}px` }}>
+	useEffect(() => {
+		const first = graph.nodes.find(({ status }) => status === 'failed') ?? graph.nodes.find(({ status }) => status === 'running') ?? graph.nodes[0];
+		const { x, y } = places.get(first.id);
+		box.current.scrollTo(x + NODE.width / 2 - box.current.clientWidth / 2, y + NODE.height / 2 - box.current.clientHeight / 2);
+	}, [key]);
+	return html`<div class="graph" ref=${box} tabindex="0" role="group" aria-label="Graph of the steps; the table below has the same"><div style=${{ width: `${width}px`, height: `${height}px` }}>
 		<svg width=${width} height=${height} aria-hidden="true">${edges.map(({ from, to, when }, i) => html`<path key=${`${from} ${to}`} d=${lines[i]} class=${when}><title>${`${from}, ${when}: ${to}`}</title></path>`)}</svg>
 		${graph.nodes.map((node) => {
 			const { x, y } = places.get(node.id);
@@ -94,7 +101,7 @@ export function Steps({ run, workflow: { row, graph, steps } }) {
 	for (const [to, names] of before)
 		before.set(to, names.join(', '));
 	return html`<${Section} title="Steps" note=${`${percent(row.progress)} ended`}><${Shares} counts=${row} list /><${Graph} graph=${graph} />
-		<div class="runs steps"><${Table} label="Steps" columns=${stepColumns({ run, before, fall, axis, whole })} rows=${steps} keyOf=${(step) => step.run_id} link=${(step) => href(['run', step.run_id])} /></div>
+		<div class="runs steps ${steps.length > 30 ? 'many' : ''}"><${Table} label="Steps" columns=${stepColumns({ run, before, fall, axis, whole })} rows=${steps} keyOf=${(step) => step.run_id} link=${(step) => href(['run', step.run_id])} /></div>
 		${steps.length >= MOST && html`<p class="note">These are the first ${MOST} steps.</p>`}</${Section}>`;
 }
 

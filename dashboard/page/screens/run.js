@@ -74,7 +74,7 @@ function Actions({ run, details, workflow }) {
 	const canRetry = mine && mayRetry(run);
 	useKeys({ ...(canCancel && { c: ['Cancel the run', cancel] }), ...(canRetry && { R: ['Retry the run', retry] }) });
 	return html`<${Act} kind="danger" label="Cancel" run=${cancel} when=${canCancel} />
-		<${Act} kind="danger" label="Terminate" hint="Ends its worker at once" run=${() => cancelRun(run, true)} when=${canCancel && run.status === 'running'} />
+		<${Act} kind="danger" label="Terminate" hint="Ends its worker at once" run=${() => cancelRun(run, true)} when=${canCancel && run.status === 'running' && run.reason !== 'waiting_for_children'} />
 		<${Act} kind="primary" icon="retry" label="Retry" run=${retry} when=${canRetry} />
 		<${Act} label="Retry with…" hint="With other arguments" run=${retryWith} when=${canRetry && details?.request === null} />
 		<${Act} label="Retry from…" hint="From a step, which is done anew with all that comes after it" run=${() => retryFrom(run)} when=${mine && isSteps && !isLive(run)} />
@@ -138,8 +138,8 @@ export function ErrorText({ of }) {
 
 function Details({ run, details }) {
 	return html`${details.error && html`<${Section} title=${run.status === 'retrying' ? 'Why the last attempt failed' : 'Error'}><${ErrorText} of=${{ ...details, sqlstate: run.sqlstate }} /></${Section}>`}
-	<div class="grid run-data"><div class="half"><${Section} title="Arguments">${details.args === null ? html`<p class="note">none</p>` : html`<${Json} text=${details.args} label="Arguments" />`}</${Section}></div>
-		<div class="half"><${Section} title="Result">${details.result === null ? html`<p class="note">${isLive(run) ? 'none yet' : 'none'}</p>` : html`<${Json} text=${details.result} label="Result" />`}</${Section}></div></div>
+	${(details.args !== null || details.result !== null) && html`<div class="grid run-data"><div class="half"><${Section} title="Arguments">${details.args === null ? html`<p class="note">none</p>` : html`<${Json} text=${details.args} label="Arguments" />`}</${Section}></div>
+		<div class="half"><${Section} title="Result">${details.result === null ? html`<p class="note">${isLive(run) ? 'none yet' : 'none'}</p>` : html`<${Json} text=${details.result} label="Result" />`}</${Section}></div></div>`}
 	${details.request && html`<${Section} title="Request" note="as it was queued"><${Json} text=${details.request} label="Request" /></${Section}>`}
 	${details.handler && html`<${Section} title="Handler"><${Code} text=${details.handler} copy label="Handler" /></${Section}>`}
 	${details.command && html`<${Section} title="Command" note="as it ran"><${Code} text=${details.command} copy label="Command" /></${Section}>`}`;
