@@ -15,7 +15,7 @@ import { Act, act, confirm } from './act.js';
 import { Icon } from './icon.js';
 import { Json } from './json.js';
 import { Loaded, Section } from './page.js';
-import { Brief } from './runs.js';
+import { Brief, why } from './runs.js';
 import { Shares, inWords } from './shares.js';
 import { Status, tone } from './status.js';
 import { Table } from './table.js';
@@ -79,7 +79,7 @@ function stepColumns({ run, before, fall, axis, whole }) {
 	const skippable = may(run.owner) && run.finished_at === null;
 	return [
 		{ name: 'step', title: 'Step', cell: (step) => html`<bdi>${step.step}</bdi>` },
-		{ name: 'status', title: 'Status', kind: 'state', cell: (step) => html`<${Status} status=${step.status} why=${step.reason === 'error' ? undefined : step.reason} />${step.optional && html` <span class="note">may fail</span>`}` },
+		{ name: 'status', title: 'Status', kind: 'state', cell: (step) => html`<${Status} status=${step.status} why=${why(step)} />${step.optional && html` <span class="note">may fail</span>`}` },
 		{ name: 'after', title: 'After', narrow: 'hide', cell: (step) => html`<span class="note brief after" title=${before.get(step.step)}>${before.get(step.step)}</span>` },
 		{ name: 'time', title: html`<span class="axis"><span>Time</span>${axis.slice(1).map((at) => html`<i style=${{ left: `${at * 100 / whole}%` }}>${duration(at)}</i>`)}</span>`, kind: 'time',
 			cell: (step) => html`<${Lane} parts=${rows.get(step.step).parts} step=${step} axis=${axis} whole=${whole} />` },
@@ -112,7 +112,7 @@ export const Batch = ({ row }) => html`<${Section} title="Members" note=${`${per
 const ITEMS = 25;
 const itemColumns = [
 	{ name: 'item', title: 'Element', cell: (row) => row.item ?? 'job' },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${row.reason === 'error' ? undefined : row.reason} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${why(row)} />` },
 	{ name: 'value', title: 'Value', cell: (row) => html`<code class="brief value">${(row.value ?? '').slice(0, 120)}</code>` },
 	{ name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (row) => row.attempt || html`<span class="none">–</span>` },
 	{ name: 'took', title: 'Took', right: true, cell: (row) => duration(row.duration_ms) },

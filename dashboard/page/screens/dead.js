@@ -13,7 +13,7 @@ import { Act, say } from '../parts/act.js';
 import { Filters, Pager, Search } from '../parts/filters.js';
 import { Icon } from '../parts/icon.js';
 import { Empty, Loaded, Page } from '../parts/page.js';
-import { Brief, JobLink, Working, redriveJob, retryMany, retryRun } from '../parts/runs.js';
+import { Brief, JobLink, Working, redriveJob, retryMany, retryRun, why } from '../parts/runs.js';
 import { Status } from '../parts/status.js';
 import { Selection, Table } from '../parts/table.js';
 import { Time } from '../parts/time.js';
@@ -68,7 +68,7 @@ const rowRetry = (run) => html`<${Act} small icon="retry" label="Retry" run=${()
 
 const newestColumns = [
 	{ name: 'run_id', title: 'Run', cell: (run) => run.run_id },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${run.reason === 'error' ? undefined : run.reason} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
 	{ name: 'ended', title: 'Ended', cell: (run) => html`<${Time} value=${run.finished_at} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (run) => html`<${Brief} text=${run.error} />` },
 	{ name: 'retry', title: '', cell: rowRetry },

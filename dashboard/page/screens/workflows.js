@@ -7,7 +7,7 @@ import { useLive } from '../lib/live.js';
 import { href, route } from '../lib/route.js';
 import { Choice, Filters, Pager, Search, Several } from '../parts/filters.js';
 import { Empty, Loaded, Page } from '../parts/page.js';
-import { STATUSES, Took } from '../parts/runs.js';
+import { STATUSES, Took, why } from '../parts/runs.js';
 import { Shares } from '../parts/shares.js';
 import { Status } from '../parts/status.js';
 import { Table } from '../parts/table.js';
@@ -25,7 +25,7 @@ const StepLink = ({ run, name }) => run === null ? html`<span class="none">–</
 const columns = [
 	{ name: 'run_id', title: 'Run', cell: (row) => row.run_id },
 	{ name: 'workflow', title: 'Workflow', kind: 'name', cell: (row) => html`<a href=${href(['job', row.job_id])}><bdi>${row.workflow}</bdi></a> ${row.kind === 'batch' && html`<span class="tag">batch</span>`}` },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${['error', 'waiting_for_children'].includes(row.reason) ? undefined : row.reason} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${row.reason === 'waiting_for_children' ? undefined : why(row)} />` },
 	{ name: 'progress', title: 'Progress', kind: 'progress-cell', cell: (row) => row.total > 0 ? html`<div class="far"><${Shares} counts=${row} /><span class="note">${percent(row.progress)} of ${row.total}</span></div>` : html`<span class="none">not begun</span>` },
 	{ name: 'current', title: 'Now at', cell: (row) => html`<${StepLink} run=${row.current_run_id} name=${row.current_step} />` },
 	{ name: 'failed', title: 'Failed first', cell: (row) => html`<${StepLink} run=${row.first_failed_run_id} name=${row.first_failed_step} />` },
