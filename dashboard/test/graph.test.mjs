@@ -1,9 +1,10 @@
-// Layout of graphs, arithmetic of time lines, and what does many calls.
+// Layout of graphs, arithmetic of time lines, patterns of errors, and what does many calls.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NODE, edgesBetween, layers, layout } from '../page/lib/graph.js';
 import { many } from '../page/lib/many.js';
+import { likePattern } from '../page/lib/pattern.js';
 import { phases, runSpans, shares, ticks, waterfall } from '../page/lib/timeline.js';
 
 const nodes = (...ids) => ids.map((id) => ({ id }));
@@ -160,6 +161,14 @@ test('phases of a request follow each other', () => {
 	assert.deepEqual(phases({ resolved_ms: 1, connected_ms: 3, secured_ms: null, first_byte_ms: 10, total_ms: 12 }).map(({ what, from, to }) => [what, from, to]),
 		[['DNS', 0, 1], ['connect', 1, 3], ['first byte', 3, 10], ['rest', 10, 12]]);
 	assert.deepEqual(phases({}), []);
+});
+
+test('a pattern of errors is one for LIKE', () => {
+	assert.equal(likePattern('item <n> not found in "<text>"'), 'item*not*found*in*"*"*');
+	assert.equal(likePattern('50% of a_b \\x'), '50\\%*of*a\\_b*\\\\x*');
+	assert.equal(likePattern('<text>'), '*');
+	assert.equal(likePattern('long...'), 'long*');
+	assert.equal(likePattern('<script>alert(<n>)</script>'), '<script>alert(*)</script>*');
 });
 
 test('many calls: never more at a time than asked, all are heard of, and it can be stopped', async () => {

@@ -7,8 +7,8 @@ import { get, one } from '../lib/api.js';
 import { duration, number } from '../lib/format.js';
 import { useLive } from '../lib/live.js';
 import { phases, shares } from '../lib/timeline.js';
+import { Icon } from './icon.js';
 import { Code, Facts, Problem, Section } from './page.js';
-import { Status } from './status.js';
 import { Time } from './time.js';
 
 const SELECT = 'attempt,status,responded_at,method,url,headers::text,body_size,truncated,http_version,remote_address,remote_port,resolved_ms,connected_ms,secured_ms,first_byte_ms,total_ms';
@@ -40,8 +40,9 @@ function headers(text) {
 	}
 }
 
-const Response = ({ run, response, several }) => html`<div class="response"><p>${several && html`<b>attempt ${response.attempt}</b> `}<${Status} status=${response.status >= 200 && response.status < 300 ? 'succeeded' : 'failed'} brief />
-		<b>${response.status ?? 'no answer'}</b> <code class="keep">${response.method} ${response.url}</code></p>
+const well = ({ status }) => status >= 200 && status < 300;
+
+const Response = ({ run, response, several }) => html`<div class="response"><p>${several && html`<b>attempt ${response.attempt}</b> `}<b class="tone ${well(response) ? 'good' : 'bad'}"><${Icon} name=${well(response) ? 'check' : 'cross'} /> ${response.status ?? 'no answer'}</b> <code class="keep">${response.method} ${response.url}</code></p>
 	<${Phases} response=${response} />
 	<${Facts} of=${[['Answered', html`<${Time} value=${response.responded_at} exact />`], ['From', response.remote_address && `${response.remote_address}:${response.remote_port}`], ['HTTP', response.http_version]]} />
 	${response.headers && html`<details><summary>Headers</summary><${Code} text=${headers(response.headers)} copy label="Headers" /></details>`}

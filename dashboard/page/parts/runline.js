@@ -9,11 +9,16 @@ import { absolute } from './time.js';
 
 // What each span is called, of a run that has the reason.
 function called({ what, attempt, status }, run, several, last) {
+	if (what === 'attempt' && status === 'running' && run.reason === 'waiting_for_children')
+		return 'executed, waits for its children';
 	if (what === 'attempt')
 		return `${several ? `attempt ${attempt}` : 'executed'}${several || status === 'running' ? `, ${status.replace('_', ' ')}` : ''}`;
 	const why = last && run.status !== 'running' && run.finished_at === null ? reason(run.reason) : '';
 	return why || { due: 'its time had not come', wait: 'waited', pause: 'waited for the next attempt', children: 'waited for its children' }[what];
 }
+
+// took: of attempts the server knows it better than our clock's milliseconds do.
+const took = (span, attempts, run) => duration((span.what === 'attempt' && (attempts.find(({ attempt }) => attempt === span.attempt)?.duration_ms ?? (span.attempt === run.attempt ? run.duration_ms : undefined))) || span.to - span.from);
 
 const toneOf = (span) => span.what === 'attempt' ? tone(span.status) : 'rest';
 
@@ -40,7 +45,7 @@ export function RunLine({ run, attempts, live }) {
 	const points = moments(run, spans, several);
 	const dropped = points.length - MOMENTS;
 	return html`<div class="line"><div class="line-bar" aria-hidden="true">${spans.map((span, i) => html`<span key=${i} class="${span.what} ${toneOf(span)}" style=${{ width: `${widths[i]}%` }}
-			title=${`${called(span, run, several, i === spans.length - 1)}: ${duration(span.to - span.from)}`}></span>`)}</div>
-		<ul class="line-words" aria-label="Where the time went">${spans.slice(0, MOMENTS).map((span, i) => html`<li key=${i}><i class="${span.what} ${toneOf(span)}" aria-hidden="true"></i>${called(span, run, several, i === spans.length - 1)} <b>${duration(span.to - span.from)}</b></li>`)}</ul>
+			title=${`${called(span, run, several, i === spans.length - 1)}: ${took(span, attempts, run)}`}></span>`)}</div>
+		<ul class="line-words" aria-label="Where the time went">${spans.slice(0, MOMENTS).map((span, i) => html`<li key=${i}><i class="${span.what} ${toneOf(span)}" aria-hidden="true"></i>${called(span, run, several, i === spans.length - 1)} <b>${took(span, attempts, run)}</b></li>`)}</ul>
 		<dl class="moments">${points.slice(0, MOMENTS).map(([what, at], i) => html`<div key=${i}><dt>${what}</dt><dd>${absolute(at)}</dd></div>`)}${dropped > 0 && html`<div><dt>and</dt><dd>${dropped} more</dd></div>`}</dl></div>`;
 }

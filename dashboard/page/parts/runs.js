@@ -24,6 +24,9 @@ const SOURCES = { schedule: 'by its schedule', startup: 'at the start of the ser
 	batch: 'a batch', step: 'a step', item: 'an element of a step', after: 'after another job' };
 export const sourceInWords = (source) => SOURCES[source] ?? source;
 
+// why: the reason, if it says more than the status does.
+export const why = ({ status, reason }) => reason === 'error' || reason === status ? undefined : reason;
+
 // --- what is shown -----------------------------------------------------------
 
 const BRIEF = 200;
@@ -89,7 +92,7 @@ export async function retryMany(runs, { ask = true } = {}) {
 
 // cancelMatching: filter { job, job_id, owner }, and statuses, each of which is a call.
 export async function cancelMatching(filter, statuses, words) {
-	if (await confirm(`Cancel all ${words}`, { body: 'All that there are, not only those on this page. Waiting ones do not start; running ones are interrupted.' }))
+	if (await confirm(`Cancel all ${words}`, { label: 'Cancel them', body: 'All that there are, not only those on this page. Waiting ones do not start; running ones are interrupted.' }))
 		await act(async () => {
 			let sum = 0;
 			for (const status of statuses.length === 0 ? [undefined] : statuses)

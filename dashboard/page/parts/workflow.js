@@ -1,7 +1,7 @@
 // A workflow run: its steps as a graph, and as a table with what each did when. A batch:
 // its members by status.
 
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, get, one, read } from '../lib/api.js';
 import { now } from '../lib/clock.js';
@@ -15,7 +15,7 @@ import { Act, act, confirm } from './act.js';
 import { Icon } from './icon.js';
 import { Json } from './json.js';
 import { Loaded, Section } from './page.js';
-import { Brief } from './runs.js';
+import { Brief, why } from './runs.js';
 import { Shares, inWords } from './shares.js';
 import { Status, tone } from './status.js';
 import { Table } from './table.js';
@@ -39,11 +39,18 @@ export const useWorkflow = (run, live) => useLive(async (stop) => {
 
 const WHEN = { failure: 'fails', done: 'done', always: 'always', undo: 'undo' };
 
+// Graph: what is looked at first is what has failed, or runs, or is the first.
 export function Graph({ graph }) {
+	const box = useRef();
 	const edges = edgesBetween(graph.nodes, graph.edges);
 	const key = JSON.stringify([graph.nodes.map(({ id }) => id), edges]);
 	const { width, height, places, lines } = useMemo(() => layout(graph.nodes, edges), [key]);
-	return html`<div class="graph" tabindex="0" role="group" aria-label="Graph of the steps; the table below has the same"><div style=${{ width: `${width}px`, height: `${height}px` }}>
+	useEffect(() => {
+		const first = graph.nodes.find(({ status }) => status === 'failed') ?? graph.nodes.find(({ status }) => status === 'running') ?? graph.nodes[0];
+		const { x, y } = places.get(first.id);
+		box.current.scrollTo(x + NODE.width / 2 - box.current.clientWidth / 2, y + NODE.height / 2 - box.current.clientHeight / 2);
+	}, [key]);
+	return html`<div class="graph" ref=${box} tabindex="0" role="group" aria-label="Graph of the steps; the table below has the same"><div style=${{ width: `${width}px`, height: `${height}px` }}>
 		<svg width=${width} height=${height} aria-hidden="true">${edges.map(({ from, to, when }, i) => html`<path key=${`${from} ${to}`} d=${lines[i]} class=${when}><title>${`${from}, ${when}: ${to}`}</title></path>`)}</svg>
 		${graph.nodes.map((node) => {
 			const { x, y } = places.get(node.id);
@@ -72,7 +79,7 @@ function stepColumns({ run, before, fall, axis, whole }) {
 	const skippable = may(run.owner) && run.finished_at === null;
 	return [
 		{ name: 'step', title: 'Step', cell: (step) => html`<bdi>${step.step}</bdi>` },
-		{ name: 'status', title: 'Status', kind: 'state', cell: (step) => html`<${Status} status=${step.status} why=${step.reason === 'error' ? undefined : step.reason} />${step.optional && html` <span class="note">may fail</span>`}` },
+		{ name: 'status', title: 'Status', kind: 'state', cell: (step) => html`<${Status} status=${step.status} why=${why(step)} />${step.optional && html` <span class="note">may fail</span>`}` },
 		{ name: 'after', title: 'After', narrow: 'hide', cell: (step) => html`<span class="note brief after" title=${before.get(step.step)}>${before.get(step.step)}</span>` },
 		{ name: 'time', title: html`<span class="axis"><span>Time</span>${axis.slice(1).map((at) => html`<i style=${{ left: `${at * 100 / whole}%` }}>${duration(at)}</i>`)}</span>`, kind: 'time',
 			cell: (step) => html`<${Lane} parts=${rows.get(step.step).parts} step=${step} axis=${axis} whole=${whole} />` },
@@ -94,7 +101,7 @@ export function Steps({ run, workflow: { row, graph, steps } }) {
 	for (const [to, names] of before)
 		before.set(to, names.join(', '));
 	return html`<${Section} title="Steps" note=${`${percent(row.progress)} ended`}><${Shares} counts=${row} list /><${Graph} graph=${graph} />
-		<div class="runs steps"><${Table} label="Steps" columns=${stepColumns({ run, before, fall, axis, whole })} rows=${steps} keyOf=${(step) => step.run_id} link=${(step) => href(['run', step.run_id])} /></div>
+		<div class="runs steps ${steps.length > 30 ? 'many' : ''}"><${Table} label="Steps" columns=${stepColumns({ run, before, fall, axis, whole })} rows=${steps} keyOf=${(step) => step.run_id} link=${(step) => href(['run', step.run_id])} /></div>
 		${steps.length >= MOST && html`<p class="note">These are the first ${MOST} steps.</p>`}</${Section}>`;
 }
 
@@ -105,7 +112,7 @@ export const Batch = ({ row }) => html`<${Section} title="Members" note=${`${per
 const ITEMS = 25;
 const itemColumns = [
 	{ name: 'item', title: 'Element', cell: (row) => row.item ?? 'job' },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${row.reason === 'error' ? undefined : row.reason} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${why(row)} />` },
 	{ name: 'value', title: 'Value', cell: (row) => html`<code class="brief value">${(row.value ?? '').slice(0, 120)}</code>` },
 	{ name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (row) => row.attempt || html`<span class="none">–</span>` },
 	{ name: 'took', title: 'Took', right: true, cell: (row) => duration(row.duration_ms) },

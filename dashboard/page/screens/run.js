@@ -1,7 +1,7 @@
 // Run: #/run/ID, all that there is of one: what it did with its time, what it was given
 // and gave, its attempts, log, requests, what it waits for, its children and steps.
 
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { get, one } from '../lib/api.js';
 import { now } from '../lib/clock.js';
@@ -16,7 +16,7 @@ import { Bar } from '../parts/chart.js';
 import { Icon } from '../parts/icon.js';
 import { Json } from '../parts/json.js';
 import { Code, Empty, Facts, Loaded, Page, Problem, Section } from '../parts/page.js';
-import { Brief, JobLink, Took, cancelRun, isLive, mayRetry, retryRun, sourceInWords, triggerLike } from '../parts/runs.js';
+import { Brief, JobLink, Took, cancelRun, isLive, mayRetry, retryRun, sourceInWords, triggerLike, why } from '../parts/runs.js';
 import { RunLine } from '../parts/runline.js';
 import { Status } from '../parts/status.js';
 import { Table } from '../parts/table.js';
@@ -74,11 +74,11 @@ function Actions({ run, details, workflow }) {
 	const canRetry = mine && mayRetry(run);
 	useKeys({ ...(canCancel && { c: ['Cancel the run', cancel] }), ...(canRetry && { R: ['Retry the run', retry] }) });
 	return html`<${Act} kind="danger" label="Cancel" run=${cancel} when=${canCancel} />
-		<${Act} kind="danger" label="Terminate" hint="Ends its worker at once" run=${() => cancelRun(run, true)} when=${canCancel && run.status === 'running'} />
+		<${Act} kind="danger" label="Terminate" hint="Ends its worker at once" run=${() => cancelRun(run, true)} when=${canCancel && run.status === 'running' && run.reason !== 'waiting_for_children'} />
 		<${Act} kind="primary" icon="retry" label="Retry" run=${retry} when=${canRetry} />
 		<${Act} label="Retry with…" hint="With other arguments" run=${retryWith} when=${canRetry && details?.request === null} />
 		<${Act} label="Retry from…" hint="From a step, which is done anew with all that comes after it" run=${() => retryFrom(run)} when=${mine && isSteps && !isLive(run)} />
-		<${Act} icon="play" label="Trigger again" run=${triggerAgain} when=${mine && run.job_id !== null && details !== undefined && details.request === null && !['step', 'item', 'batch', 'callback'].includes(run.source)} />`;
+		<${Act} icon="play" label="Trigger again" run=${triggerAgain} when=${mine && run.job_id !== null && details?.request === null && !['step', 'item', 'batch', 'callback'].includes(run.source)} />`;
 }
 
 async function retryFrom(run) {
@@ -138,8 +138,8 @@ export function ErrorText({ of }) {
 
 function Details({ run, details }) {
 	return html`${details.error && html`<${Section} title=${run.status === 'retrying' ? 'Why the last attempt failed' : 'Error'}><${ErrorText} of=${{ ...details, sqlstate: run.sqlstate }} /></${Section}>`}
-	<div class="grid run-data"><div class="half"><${Section} title="Arguments">${details.args === null ? html`<p class="note">none</p>` : html`<${Json} text=${details.args} label="Arguments" />`}</${Section}></div>
-		<div class="half"><${Section} title="Result">${details.result === null ? html`<p class="note">${isLive(run) ? 'none yet' : 'none'}</p>` : html`<${Json} text=${details.result} label="Result" />`}</${Section}></div></div>
+	${(details.args !== null || details.result !== null) && html`<div class="grid run-data"><div class="half"><${Section} title="Arguments">${details.args === null ? html`<p class="note">none</p>` : html`<${Json} text=${details.args} label="Arguments" />`}</${Section}></div>
+		<div class="half"><${Section} title="Result">${details.result === null ? html`<p class="note">${isLive(run) ? 'none yet' : 'none'}</p>` : html`<${Json} text=${details.result} label="Result" />`}</${Section}></div></div>`}
 	${details.request && html`<${Section} title="Request" note="as it was queued"><${Json} text=${details.request} label="Request" /></${Section}>`}
 	${details.handler && html`<${Section} title="Handler"><${Code} text=${details.handler} copy label="Handler" /></${Section}>`}
 	${details.command && html`<${Section} title="Command" note="as it ran"><${Code} text=${details.command} copy label="Command" /></${Section}>`}`;
@@ -147,7 +147,7 @@ function Details({ run, details }) {
 
 const attemptColumns = [
 	{ name: 'attempt', title: 'Attempt', cell: (row) => row.attempt },
-	{ name: 'status', title: 'Status', cell: (row) => html`<${Status} status=${row.status} why=${row.reason === 'error' ? undefined : row.reason} />` },
+	{ name: 'status', title: 'Status', cell: (row) => html`<${Status} status=${row.status} why=${why(row)} />` },
 	{ name: 'started', title: 'Started', cell: (row) => html`<${Time} value=${row.started_at} exact />` },
 	{ name: 'took', title: 'Took', right: true, cell: (row) => duration(row.duration_ms) },
 	{ name: 'retry', title: 'Next was due', narrow: 'hide', cell: (row) => row.retry_at ? html`<${Time} value=${row.retry_at} exact />` : html`<span class="none">–</span>` },
@@ -202,7 +202,7 @@ function Waits({ run }) {
 const childColumns = [
 	{ name: 'run_id', title: 'Run', cell: (row) => row.run_id },
 	{ name: 'job', title: 'Job', kind: 'name', cell: (row) => html`<${JobLink} run=${row} />` },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${row.reason === 'error' ? undefined : row.reason} />${row.optional && html` <span class="note">may fail</span>`}` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${why(row)} />${row.optional && html` <span class="note">may fail</span>`}` },
 	{ name: 'queued', title: 'Queued', cell: (row) => html`<${Time} value=${row.queued_at} />` },
 	{ name: 'took', title: 'Took', right: true, cell: (row) => html`<${Took} run=${row} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (row) => html`<${Brief} text=${row.error} />` },
@@ -242,14 +242,19 @@ function ProcedureSteps({ run }) {
 // Shown: the run as it was seen last; gone: it is not there any more.
 function Shown({ run, progress, gone }) {
 	const live = isLive(run) && !gone;
-	const details = useOnce(run, (stop) => one('runs', { select: DETAILS, run_id: `eq.${run.run_id}` }, { signal: stop }).then((row) => row ?? null)).data;
+	// What was seen stays, though the run is not there any more.
+	const kept = useRef();
+	const details = useOnce(run, async (stop) => {
+		kept.current = await one('runs', { select: DETAILS, run_id: `eq.${run.run_id}` }, { signal: stop }) ?? kept.current;
+		return kept.current;
+	}).data;
 	const attempts = useOnce(run, (stop) => get('attempts', { select: 'attempt,status,reason,started_at,finished_at,duration_ms,retry_at,error,sqlstate,error_detail,error_hint,error_context', run_id: `eq.${run.run_id}`, order: 'attempt.desc', limit: 100 }, { signal: stop })).data ?? [];
 	const workflow = useWorkflow(run, live);
 	const name = run.job_name ?? `job ${run.job_id}`;
 	return html`<${Page} title=${`Run ${run.run_id}`} sub=${html`<bdi>${name}</bdi>, ${sourceInWords(run.source)}, queued ${relative(Date.parse(run.queued_at), now.value)}`}
 		actions=${!gone && html`<${Actions} run=${run} details=${details} workflow=${workflow.data?.row} />`}>
 	${gone && html`<p class="offline" role="status"><${Icon} name="warning" /><span>This run is not there any more: it was removed from history, or you may not see it now. This is what it was.</span></p>`}
-	<${Section}><div class="run-head"><${Status} status=${run.status} why=${run.reason === 'error' ? undefined : run.reason} /><${Progress} progress=${progress} /></div>
+	<${Section}><div class="run-head"><${Status} status=${run.status} why=${why(run)} /><${Progress} progress=${progress} /></div>
 		<${RunLine} run=${run} attempts=${attempts} live=${live} /></${Section}>
 	<${Section} title="Facts"><${RunFacts} run=${run} place=${(run.source === 'step' || run.source === 'item' || run.parent_run_id !== null) && html`<${Place} run=${run} />`} /></${Section}>
 	${live && ['queued', 'retrying', 'running'].includes(run.status) && html`<${Waits} run=${run} />`}

@@ -17,7 +17,7 @@ import { Act } from '../parts/act.js';
 import { Choice, Filters, Pager, Search, Several } from '../parts/filters.js';
 import { Icon } from '../parts/icon.js';
 import { Empty, Loaded, Page } from '../parts/page.js';
-import { Brief, DEAD, JobLink, LIVE, STATUSES, Took, Working, cancelMany, cancelMatching, isLive, mayRetry, redriveJob, retryMany } from '../parts/runs.js';
+import { Brief, DEAD, JobLink, LIVE, STATUSES, Took, Working, cancelMany, cancelMatching, isLive, mayRetry, redriveJob, retryMany, why } from '../parts/runs.js';
 import { Status } from '../parts/status.js';
 import { Selection, Table } from '../parts/table.js';
 import { Time } from '../parts/time.js';
@@ -92,7 +92,7 @@ export function useJobNames(text) {
 export const runColumns = [
 	{ name: 'run_id', title: 'Run', cell: (run) => run.run_id },
 	{ name: 'job', title: 'Job', kind: 'name', cell: (run) => html`<${JobLink} run=${run} />` },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${run.reason === 'error' ? undefined : run.reason} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
 	{ name: 'source', title: 'Source', narrow: 'hide', cell: (run) => html`<span class="note">${run.source}</span>` },
 	{ name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (run) => run.attempt > 0 ? run.attempt : html`<span class="none">–</span>` },
 	{ name: 'queued', title: 'Queued', cell: (run) => html`<${Time} value=${run.queued_at} />` },
