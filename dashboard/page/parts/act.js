@@ -148,13 +148,16 @@ export function Asked() {
 
 // --- buttons -----------------------------------------------------------------
 
-// Act: a button that cannot be pressed twice while its action is under way. Without the
+// Act: a button that cannot be pressed twice while its action is under way. It is not
+// `disabled` then, as it would lose the focus, which a dialog gives back to it. Without the
 // right it is not there at all.
 export function Act({ icon, label, run, when = true, kind = '', hint, small }) {
 	const [busy, setBusy] = useState(false);
 	if (!when)
 		return null;
 	const press = async () => {
+		if (busy)
+			return;
 		setBusy(true);
 		try {
 			await run();
@@ -162,5 +165,5 @@ export function Act({ icon, label, run, when = true, kind = '', hint, small }) {
 			setBusy(false);
 		}
 	};
-	return html`<button class="${kind} ${small ? 'small' : ''}" disabled=${busy} title=${hint} onClick=${press}>${icon && html`<${Icon} name=${icon} />`}${label}</button>`;
+	return html`<button class="${kind} ${small ? 'small' : ''}" aria-disabled=${busy ? 'true' : undefined} title=${hint} onClick=${press}>${icon && html`<${Icon} name=${icon} />`}${label}</button>`;
 }

@@ -54,7 +54,7 @@ const interval = (name, label, row, hint, placeholder) => ({ name, label, value:
 const alertFields = (row) => [
 	{ name: 'channels', label: 'Channels', type: 'list', value: row.channels, required: true, hint: 'Who is told: names with commas between them.' },
 	{ name: 'jobs', label: 'Jobs', type: 'list', value: row.jobs ?? ['*'], hint: 'Names; * stands for any characters.' },
-	{ name: 'on_status', label: 'Fires when a run ends as', type: 'list', value: row.on_status ?? ['failed', 'timed_out', 'lost'], hint: `Of ${STATUSES}. Empty: however it ends.` },
+	{ name: 'on_status', label: 'Fires when a run ends as', type: 'list', value: row.on_status ?? ['failed', 'timed_out', 'lost'], hint: `Of ${STATUSES}. Empty: the end does not matter, only what is below.` },
 	{ name: 'threshold', label: 'so many times', type: 'number', value: row.threshold ?? 1, hint: 'With no success in between.', more: { min: 1 } },
 	interval('within', 'within', row, 'Then a success in between does not matter. Empty: in a row.', '1 hour'),
 	interval('no_success_for', 'Or has no success for', row, 'Since the last one, or since the job was made.', '1 day'),
@@ -96,11 +96,11 @@ const firing = [
 ];
 
 const defined = [
-	{ name: 'name', title: 'Alert', cell: (row) => html`<strong>${row.name}</strong>` },
+	{ name: 'name', title: 'Alert', kind: 'name', cell: (row) => html`<strong>${row.name}</strong>` },
 	{ name: 'state', title: 'State', kind: 'tight', cell: (row) => html`<${Status} status=${row.firing > 0 ? 'firing' : 'ok'} />${row.firing > 1 && html` <span class="note">${number(row.firing)}</span>`}` },
-	{ name: 'jobs', title: 'Jobs', cell: (row) => html`<code>${row.jobs.join(', ')}</code>${row.metadata && html` <span class="note">with ${JSON.stringify(row.metadata)}</span>`}` },
+	{ name: 'jobs', title: 'Jobs', kind: 'name', cell: (row) => html`<code>${row.jobs.join(', ')}</code>${row.metadata && html` <span class="note">with ${JSON.stringify(row.metadata)}</span>`}` },
 	{ name: 'when', title: 'Fires when it', kind: 'message', cell: (row) => conditions(row).map((text) => html`<div>${text}</div>`) },
-	{ name: 'to', title: 'Tells', cell: (row) => row.channels.join(', ') },
+	{ name: 'to', title: 'Tells', kind: 'name', cell: (row) => row.channels.join(', ') },
 	{ name: 'muted', title: 'Muted', kind: 'tight', cell: (row) => html`<${Muted} row=${{ muted_until: row.firing > 0 ? null : row.muted_until }} />` },
 	{ name: 'owner', title: 'Owner', narrow: 'hide', cell: (row) => html`<${Owner} row=${row} />` },
 	{ name: 'act', title: heading('Actions'), right: true, cell: (row) => may(row.owner) && html`<span class="acts"><${Act} small label="Change" run=${() => editAlert(row)} />${row.muted_until && row.firing === 0 ? html`<${Act} small label="Unmute" run=${() => unmute({ ...row, job: null })} />` : html`<${Act} small label="Mute" run=${() => mute({ ...row, job: null })} />`}
@@ -178,7 +178,7 @@ function Channels() {
 // --- hooks ---------------------------------------------------------------------
 
 // once: a token is shown, and kept nowhere.
-const once = (title, token) => ask({ title, label: 'I have it', only: true, body: html`<p>The sender has to send it. It is kept nowhere and <strong>is not shown again</strong>: copy it now.</p><${Code} text=${token} copy label="Token" />` });
+const once = (title, token) => ask({ title, label: 'I have it', only: true, body: html`<p>The sender has to send it. The database keeps its hash only, so it <strong>is not shown again</strong>: copy it now.</p><${Code} text=${token} copy label="Token" />` });
 
 const VERIFY = ['token', 'standard', 'github', 'stripe', 'slack', 'hmac'];
 const hookFields = [
@@ -218,7 +218,7 @@ async function dropHook(row) {
 const Starts = ({ row }) => row.job ? html`job <a href=${href('jobs', { name: row.job, owner: row.owner })}>${row.job}</a>` : row.event ? html`event <code>${row.event}</code>` : html`<span class="status bad">its job is dropped</span>`;
 
 const hooks = [
-	{ name: 'name', title: 'Hook', cell: (row) => html`<strong>${row.name}</strong>` },
+	{ name: 'name', title: 'Hook', kind: 'name', cell: (row) => html`<strong>${row.name}</strong>` },
 	{ name: 'starts', title: 'Starts', cell: (row) => html`<${Starts} row=${row} />` },
 	{ name: 'verify', title: 'Verified by', cell: (row) => html`${row.verify}${row.secret && html` <span class="note">with ${row.secret}</span>`}${row.old_token_until && html`<br /><span class="note">old token ends <${Time} value=${row.old_token_until} /></span>`}` },
 	{ name: 'accepted', title: 'Accepted', right: true, cell: (row) => html`${number(row.accepted)}${row.last_received_at && html`<br /><span class="note"><${Time} value=${row.last_received_at} /></span>`}` },

@@ -48,7 +48,7 @@ const columns = [
 ];
 
 const hosts = [
-	{ name: 'host', title: 'Host', cell: (row) => html`<strong>${row.host}</strong>` },
+	{ name: 'host', title: 'Host', kind: 'name', cell: (row) => html`<strong>${row.host}</strong>` },
 	{ name: 'n', title: 'Requests', right: true, cell: (row) => number(row.responses) },
 	{ name: 'success', title: 'Success', cell: (row) => html`<span class="places"><span>${percent(row.success)}</span><${Bar} share=${row.success} words=${`${percent(row.success)} were successes`} tone=${row.success === 1 ? 'good' : row.success > 0.9 ? 'warn' : 'bad'} /></span>` },
 	{ name: 'p50', title: 'p50', right: true, cell: (row) => duration(row.p50) },
@@ -80,7 +80,7 @@ const inFlight = [
 ];
 
 const failures = [
-	{ name: 'why', title: 'Reason', cell: (row) => reason(row.reason) },
+	{ name: 'why', title: 'Reason', kind: 'name', cell: (row) => reason(row.reason) },
 	{ name: 'n', title: 'Runs', right: true, cell: (row) => number(row.n) },
 	{ name: 'last', title: 'Last', kind: 'message', cell: (row) => html`<a href=${href(['run', row.last.run_id])}>${row.last.job_name}</a> <span class="note"><${Time} value=${row.last.finished_at} /></span><br /><span class="why">${firstLine(row.last.error)}</span>` },
 ];

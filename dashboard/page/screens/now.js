@@ -164,7 +164,7 @@ function Running() {
 
 const coming = [
 	{ name: 'job', title: 'Job', cell: (slot) => slot.job_name },
-	{ name: 'why', title: 'Schedule or run', cell: (slot) => slot.run_id === null && slot.schedule ? html`<code>${slot.schedule}</code>` : html`<span class="note">${slot.run_id === null ? slot.source : `run ${slot.run_id}, ${slot.source}`}</span>` },
+	{ name: 'why', title: 'Schedule or run', narrow: 'hide', cell: (slot) => slot.run_id === null && slot.schedule ? html`<code>${slot.schedule}</code>` : html`<span class="note">${slot.run_id === null ? slot.source : `run ${slot.run_id}, ${slot.source}`}</span>` },
 	{ name: 'at', title: 'Starts', kind: 'tight', right: true, cell: (slot) => html`<${Time} value=${slot.run_at} />` },
 ];
 

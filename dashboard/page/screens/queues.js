@@ -81,7 +81,7 @@ async function dropLimit(row) {
 }
 
 const limitColumns = [
-	{ name: 'name', title: 'Class', cell: (row) => row.key_class },
+	{ name: 'name', title: 'Class', kind: 'name', cell: (row) => row.key_class },
 	{ name: 'each', title: 'Each key at once', right: true, cell: (row) => row.max_running === null ? html`<span class="none">–</span>` : number(row.max_running) },
 	{ name: 'rate', title: 'Each key\'s rate', kind: 'tight', cell: (row) => html`<${Rate} row=${row} />` },
 	{ name: 'keys', title: 'Keys now', right: true, cell: (row) => number(row.keys) },

@@ -47,7 +47,7 @@ const Users = ({ row, found }) => {
 };
 
 const columns = (found) => [
-	{ name: 'name', title: 'Secret', cell: (row) => html`<strong>${row.name}</strong>` },
+	{ name: 'name', title: 'Secret', kind: 'name', cell: (row) => html`<strong>${row.name}</strong>` },
 	...(found ? [{ name: 'used', title: 'Named by', cell: (row) => html`<${Users} row=${row} found=${found} />` }] : []),
 	{ name: 'owner', title: 'Owner', cell: (row) => html`<span class="note">${row.owner}</span>` },
 	{ name: 'made', title: 'Made', kind: 'tight', narrow: 'hide', cell: (row) => html`<${Time} value=${row.created_at} />` },
