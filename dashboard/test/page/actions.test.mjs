@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, test } from 'node:test';
-import { none, open, settled, until, value } from './rig.mjs';
+import { none, open, origin, settled, until, value } from './rig.mjs';
 
 const seen = await open();
 const { page } = seen;
@@ -11,6 +11,13 @@ after(() => seen.close());
 afterEach(() => none(seen.complaints.splice(0)));
 
 // --- as a person does it ----------------------------------------------------
+
+// By a link, so that nothing of the test before is left.
+async function visit(hash) {
+	await page.goto('about:blank');
+	await page.goto(`${origin}/${hash}`);
+	await settled(page);
+}
 
 const button = (name, within = page) => within.getByRole('button', { name, exact: true });
 const row = (name) => page.locator('tbody tr').filter({ has: page.getByText(name, { exact: true }) });
@@ -23,7 +30,7 @@ const runs = (name, source = 'trigger') => value('SELECT count(*)::int FROM jobs
 // What is typed into fields by their labels: text, true or false for a box, [option] of a list.
 async function fill(within, fields) {
 	for (const [label, given] of Object.entries(fields)) {
-		const field = within.getByLabel(label, { exact: true });
+		const field = within.getByLabel(label, { exact: true }).and(within.locator(':not([type=radio])'));
 		if (typeof given === 'boolean')
 			await field.setChecked(given);
 		else if (Array.isArray(given))
@@ -49,7 +56,7 @@ async function closed() {
 
 test('jobs: several are triggered, paused and resumed', async () => {
 	const before = await runs('count');
-	await seen.go('#/jobs?name=count');
+	await visit('#/jobs?name=count');
 	await page.getByRole('checkbox', { name: 'Select count' }).check();
 	await button('Trigger').click();
 	await until('(SELECT count(*) FROM jobsched.runs WHERE job_name = $1 AND source = $2) > $3', 'a run', 'count', 'trigger', before);
@@ -60,18 +67,18 @@ test('jobs: several are triggered, paused and resumed', async () => {
 });
 
 test('job: trigger, with arguments whose numbers stay as they are', async () => {
-	await seen.go(`#/${await job('import')}`);
+	await visit(`#/${await job('import')}`);
 	await button('Trigger with…').click();
 	await answer('Trigger', { Arguments: '{"user": 7, "big": 12345678901234567890.0123}', Priority: '3' });
 	await until("EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'import' AND priority = 3 AND args ->> 'big' = '12345678901234567890.0123')", 'the run');
-	await seen.go(`#/${await job('count')}`);
+	await visit(`#/${await job('count')}`);
 	const before = await runs('count');
 	await button('Trigger').click();
 	await until('(SELECT count(*) FROM jobsched.runs WHERE job_name = $1 AND source = $2) > $3', 'a run', 'count', 'trigger', before);
 });
 
 test('job: paused with a reason, resumed', async () => {
-	await seen.go(`#/${await job('import')}`);
+	await visit(`#/${await job('import')}`);
 	await button('Pause').click();
 	await answer('Pause', { Reason: 'the shop is closed' });
 	await until("(SELECT state = 'paused' AND state_reason ~ 'the shop is closed' FROM jobsched.jobs WHERE name = 'import')");
@@ -86,7 +93,7 @@ const more = async (name) => {
 };
 
 test('job: disabled and enabled', async () => {
-	await seen.go(`#/${await job('ping')}`);
+	await visit(`#/${await job('ping')}`);
 	await more('Disable');
 	await until("(SELECT NOT enabled FROM jobsched.jobs WHERE name = 'ping')");
 	await settled(page);
@@ -95,7 +102,7 @@ test('job: disabled and enabled', async () => {
 });
 
 test('job: backfill, after its slots were shown', async () => {
-	await seen.go(`#/${await job('mails')}`);
+	await visit(`#/${await job('mails')}`);
 	await more('Backfill…');
 	await answer('Show the slots', { From: '2026-03-01T00:00', Until: '2026-03-01T03:00' });
 	await dialog.getByText('3 slots').waitFor();
@@ -105,7 +112,7 @@ test('job: backfill, after its slots were shown', async () => {
 });
 
 test('job: redrive', async () => {
-	await seen.go(`#/${await job('import')}`);
+	await visit(`#/${await job('import')}`);
 	await button('Trigger').waitFor();
 	await more('Redrive dead letters…');
 	await answer('Redrive');
@@ -113,7 +120,7 @@ test('job: redrive', async () => {
 });
 
 test('job: edited', async () => {
-	await seen.go(`#/${await job('reports')}/edit`);
+	await visit(`#/${await job('reports')}/edit`);
 	await fill(page, { Description: 'What the office reads', Schedule: '30 7 * * MON-FRI' });
 	await page.getByText(/07:30|7:30/).first().waitFor();
 	await button('Save').click();
@@ -131,7 +138,7 @@ const kinds = {
 for (const [kind, [fields, check]] of Object.entries(kinds))
 	test(`a job of kind ${kind} is made`, async () => {
 		const name = `made ${kind}`;
-		await seen.go('#/job/new');
+		await visit('#/job/new');
 		await page.getByRole('radio', { name: kind, exact: true }).check();
 		await fill(page, { Name: name, Description: 'by hand', ...fields, Schedule: '0 4 * * *' });
 		await button('Create job').click();
@@ -140,13 +147,12 @@ for (const [kind, [fields, check]] of Object.entries(kinds))
 	});
 
 test('a job that is wrong is told where', async () => {
-	await seen.go('#/job/new');
+	await visit('#/job/new');
 	await fill(page, { Name: 'wrong', Command: 'SELECT 1', Schedule: '61 * * * *' });
 	await button('Create job').click();
 	const field = page.getByLabel('Schedule', { exact: true });
 	await page.locator('[aria-invalid=true]').waitFor();
 	assert.equal(await field.getAttribute('aria-invalid'), 'true');
-	seen.complaints.length = 0;
 	// What was typed is not lost by a key or a link.
 	await page.getByRole('link', { name: 'Runs', exact: true }).click();
 	await answer('Back');
@@ -155,10 +161,11 @@ test('a job that is wrong is told where', async () => {
 	await answer('Leave');
 	await page.getByRole('heading', { name: 'Runs', exact: true }).waitFor();
 	assert.equal(await value("SELECT count(*)::int FROM jobsched.jobs WHERE name = 'wrong'"), 0);
+	seen.complaints.length = 0;
 });
 
 test('a job is dropped', async () => {
-	await seen.go(`#/${await job('made SQL')}`);
+	await visit(`#/${await job('made SQL')}`);
 	await more('Drop…');
 	await dialog.waitFor();
 	await button('Back', dialog).click();
@@ -173,12 +180,12 @@ test('a job is dropped', async () => {
 
 test('run: cancelled, running or waiting', async () => {
 	const running = await run('reports', 'running');
-	await seen.go(`#/run/${running}`);
+	await visit(`#/run/${running}`);
 	await button('Cancel').click();
 	await answer(`Cancel run ${running}`);
 	await until("(SELECT status = 'cancelled' FROM jobsched.runs WHERE run_id = $1)", 'the end', running);
 	const waiting = await value("SELECT max(run_id) FROM jobsched.runs WHERE job_name = 'import' AND reason = 'waiting_for_event'");
-	await seen.go(`#/run/${waiting}`);
+	await visit(`#/run/${waiting}`);
 	await button('Cancel').click();
 	await answer(`Cancel run ${waiting}`);
 	await until("(SELECT status = 'cancelled' FROM jobsched.runs WHERE run_id = $1)", 'the end', waiting);
@@ -187,7 +194,7 @@ test('run: cancelled, running or waiting', async () => {
 test('run: its worker is terminated', async () => {
 	await until("EXISTS (SELECT FROM jobsched.running WHERE job_name = 'reports')");
 	const running = await value("SELECT run_id FROM jobsched.running WHERE job_name = 'reports'");
-	await seen.go(`#/run/${running}`);
+	await visit(`#/run/${running}`);
 	await button('Terminate').click();
 	await answer(`Terminate run ${running}`);
 	await until("(SELECT status = 'cancelled' FROM jobsched.runs WHERE run_id = $1)", 'the end', running);
@@ -195,27 +202,27 @@ test('run: its worker is terminated', async () => {
 
 test('run: retried, with other arguments too, and triggered again', async () => {
 	const unwell = await run('unwell', 'failed');
-	await seen.go(`#/run/${unwell}`);
+	await visit(`#/run/${unwell}`);
 	await button('Retry').click();
 	await until("EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'unwell' AND source = 'retry')");
-	await seen.go(`#/run/${await value("SELECT min(run_id) FROM jobsched.dead_letters WHERE job_name = 'mails' AND source = 'trigger'")}`);
+	await visit(`#/run/${await value("SELECT min(run_id) FROM jobsched.dead_letters WHERE job_name = 'mails' AND source = 'trigger'")}`);
 	await button('Retry with…').click();
 	await answer('Retry', { Arguments: '{"error": "west", "item": 99}' });
 	await until("EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'mails' AND source = 'retry' AND args ->> 'error' = 'west')");
 	const before = await runs('order');
-	await seen.go(`#/run/${await run('order', 'succeeded')}`);
+	await visit(`#/run/${await run('order', 'succeeded')}`);
 	await button('Trigger again').click();
 	await answer('Trigger');
 	await until('(SELECT count(*) FROM jobsched.runs WHERE job_name = $1 AND source = $2) > $3', 'a run', 'order', 'trigger', before);
 });
 
 test('workflow: a step is skipped, and a run is retried from one', async () => {
-	await seen.go(`#/run/${await run('approval', 'running')}`);
+	await visit(`#/run/${await run('approval', 'running')}`);
 	const step = page.locator('tbody tr').filter({ has: page.getByText('note', { exact: true }) });
 	await button('Skip', step).click();
 	await answer('Skip step note');
 	await until("(SELECT status = 'skipped' FROM jobsched.steps WHERE workflow = 'approval' AND step = 'note')");
-	await seen.go(`#/run/${await value("SELECT min(run_id) FROM jobsched.workflows WHERE workflow = 'order'")}`);
+	await visit(`#/run/${await value("SELECT min(run_id) FROM jobsched.workflows WHERE workflow = 'order'")}`);
 	await button('Retry from…').click();
 	await answer('Retry', { Step: ['ship'] });
 	await until("EXISTS (SELECT FROM jobsched.steps s JOIN jobsched.runs r ON r.run_id = s.workflow_run_id WHERE s.workflow = 'order' AND r.source = 'retry' AND s.step = 'pack' AND s.reason = 'carried_over')");
@@ -223,12 +230,12 @@ test('workflow: a step is skipped, and a run is retried from one', async () => {
 
 test('runs: those that are selected, and all that match', async () => {
 	const lost = await run('lost one', 'lost');
-	await seen.go('#/runs?job=lost+one');
+	await visit('#/runs?job=lost+one');
 	await page.getByRole('checkbox', { name: `Select run ${lost}` }).check();
 	await button('Retry 1').click();
 	await answer('Retry 1 run');
 	await until("EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'lost one' AND source = 'retry')");
-	await seen.go('#/runs?job=count&status=queued');
+	await visit('#/runs?job=count&status=queued');
 	await button('Cancel all queued').click();
 	await answer('Cancel them');
 	await until("NOT EXISTS (SELECT FROM jobsched.runs WHERE job_name = 'count' AND status = 'queued')");
@@ -236,11 +243,11 @@ test('runs: those that are selected, and all that match', async () => {
 
 test('dead letters: one, and all of a group', async () => {
 	const one = await value("SELECT min(run_id) FROM jobsched.dead_letters WHERE job_name = 'refund'");
-	await seen.go('#/dead?tab=all&job=refund');
+	await visit('#/dead?tab=all&job=refund');
 	await button('Retry', row(String(one))).click();
 	await until('NOT EXISTS (SELECT FROM jobsched.dead_letters WHERE run_id = $1)', 'it is retried', one);
 	const last = await value("SELECT max(run_id) FROM jobsched.dead_letters WHERE job_name = 'mails' AND args ->> 'error' = 'north'");
-	await seen.go('#/dead?job=mails');
+	await visit('#/dead?job=mails');
 	const group = page.locator('section.group').filter({ hasText: 'north' });
 	await button('Retry all', group).click();
 	await dialog.waitFor();
@@ -249,7 +256,7 @@ test('dead letters: one, and all of a group', async () => {
 });
 
 test('now: processing is stopped and started', async () => {
-	await seen.go('#/now');
+	await visit('#/now');
 	await button('Stop processing').click();
 	await answer('Stop processing');
 	await button('Start processing').waitFor();
@@ -264,7 +271,7 @@ test('now: processing is stopped and started', async () => {
 
 test('queues', async () => {
 	const queue = (what) => value(`SELECT ${what} FROM jobsched.queues WHERE name = 'made'`);
-	await seen.go('#/queues');
+	await visit('#/queues');
 	await button('Limit a queue').click();
 	await answer('Set', { Queue: 'made', 'At once': '3', 'How often': '10', in: '1 minute', Burst: '5' });
 	await closed();
@@ -284,7 +291,7 @@ test('queues', async () => {
 });
 
 test('a value that is refused stays in the dialog', async () => {
-	await seen.go('#/queues');
+	await visit('#/queues');
 	await button('Limit a queue').click();
 	await answer('Set', { Queue: 'made', 'How often': '10' });
 	await dialog.getByRole('alert').waitFor();
@@ -297,7 +304,7 @@ test('a value that is refused stays in the dialog', async () => {
 });
 
 test('limits of keys', async () => {
-	await seen.go('#/queues');
+	await visit('#/queues');
 	await button('Limit keys').click();
 	await answer('Set', { Class: 'made', 'At once': '1' });
 	await closed();
@@ -315,7 +322,7 @@ test('limits of keys', async () => {
 // --- alerts, channels, hooks, secrets ---------------------------------------
 
 test('channels', async () => {
-	await seen.go('#/alerts?tab=channels');
+	await visit('#/alerts?tab=channels');
 	await button('New channel').click();
 	await answer('Go on', { 'How people are told': ['webhook'] });
 	await dialog.getByLabel('URL', { exact: true }).waitFor();
@@ -341,7 +348,7 @@ test('channels', async () => {
 test('alerts', async () => {
 	const alert = (what) => value(`SELECT ${what} FROM jobsched.alerts WHERE name = 'made'`);
 	const made = section('Alerts').locator('tbody tr').filter({ hasText: 'made' });
-	await seen.go('#/alerts');
+	await visit('#/alerts');
 	await button('New alert').click();
 	await answer('Make', { Name: 'made', Channels: 'ops, slack', Jobs: 'count, imp*', 'so many times': '2', within: '1 hour' });
 	await closed();
@@ -349,7 +356,7 @@ test('alerts', async () => {
 	await button('Change', made).click();
 	await answer('Change', { Channels: 'ops', 'Or has no success for': '1 day' });
 	await closed();
-	assert.equal(await alert("concat_ws(' ', channels, jobs, threshold, no_success_for)"), '{ops} {count,imp*} 2 1 day');
+	assert.equal(await alert("concat_ws(' ', channels, jobs, threshold, no_success_for)"), '{ops} {count,imp*} 2 24:00:00');
 	await button('Mute', made).click();
 	await answer('Mute', { 'How long': ['for 8 hours'] });
 	await closed();
@@ -364,7 +371,7 @@ test('alerts', async () => {
 });
 
 test('hooks', async () => {
-	await seen.go('#/alerts?tab=hooks');
+	await visit('#/alerts?tab=hooks');
 	await button('New hook').click();
 	await answer('Make', { Name: 'made', 'Starts the job': 'count' });
 	const token = (await dialog.locator('code').textContent()).trim();
@@ -385,7 +392,7 @@ test('hooks', async () => {
 });
 
 test('secrets', async () => {
-	await seen.go('#/secrets');
+	await visit('#/secrets');
 	await button('Set a secret').click();
 	await answer('Set', { Name: 'made', Value: 'never to be seen' });
 	await closed();
@@ -401,7 +408,7 @@ test('secrets', async () => {
 });
 
 test('what is said can be read by those who do not see it', async () => {
-	await seen.go(`#/${await job('count')}`);
+	await visit(`#/${await job('count')}`);
 	await button('Trigger').click();
 	await said('count is triggered');
 	await page.getByRole('link', { name: /^run \d+$/ }).last().click();

@@ -7,6 +7,8 @@ CREATE ROLE shop LOGIN;
 CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
 GRANT USAGE ON SCHEMA jobsched TO shop, watcher;
 GRANT EXECUTE ON FUNCTION jobsched.http_request, jobsched.http_webhook TO shop;
+-- The owner of the database may stop all jobs.
+SELECT format('ALTER DATABASE %I OWNER TO shop', current_database()) \gexec
 CREATE SCHEMA shop AUTHORIZATION shop;
 SET SESSION AUTHORIZATION shop;
 

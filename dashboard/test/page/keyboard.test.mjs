@@ -110,9 +110,10 @@ test('the focus is always seen', async () => {
 			await press('Tab');
 			const found = await page.evaluate(() => {
 				const one = document.activeElement;
-				const style = getComputedStyle(one);
 				const box = one.getBoundingClientRect();
-				return { body: one === document.body, html: one.outerHTML.slice(0, 120), ring: (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== 'none',
+				// The ring of a radio button may be around its label.
+				const ring = [one, one.closest('label')].some((around) => around && getComputedStyle(around).outlineStyle !== 'none' && parseFloat(getComputedStyle(around).outlineWidth) > 0);
+				return { body: one === document.body, html: one.outerHTML.slice(0, 120), ring,
 					seen: box.width > 0 && box.height > 0 && box.bottom > 0 && box.top < innerHeight };
 			});
 			if (found.body)

@@ -76,7 +76,11 @@ export async function open({ at = link, hash, scheme = 'light', width = 1360, he
 			seen.complaints.push(`${answer.status()} ${decodeURIComponent(answer.url())} ${await answer.text().catch(() => '')}`);
 	});
 	page.on('pageerror', (error) => seen.complaints.push(error.stack));
-	page.on('dialog', (dialog) => { seen.complaints.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
+	page.on('dialog', (dialog) => {
+		if (dialog.type() !== 'beforeunload')
+			seen.complaints.push(`dialog: ${dialog.message()}`);
+		dialog.accept();
+	});
 	page.on('request', (request) => seen.requests.push({ url: request.url(), method: request.method(), at: Date.now() }));
 	seen.api = (path = '') => seen.requests.filter(({ url }) => new URL(url).pathname.startsWith(`/api/${path}`));
 	seen.go = (target) => show(page, target);
