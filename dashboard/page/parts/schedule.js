@@ -20,8 +20,8 @@ export function Words({ text }) {
 // Slots: instants in the job's zone, and in the browser's if it is another one.
 export function Slots({ slots, timezone, label }) {
 	const both = absolute(slots[0], { timezone }) !== absolute(slots[0], { timezone: here });
-	return html`<table class="slots" aria-label=${label}><thead><tr><th scope="col">In</th><th scope="col">${timezone}</th>${both && html`<th scope="col">Here, ${here}</th>`}</tr></thead>
-		<tbody>${slots.map((at) => html`<tr key=${at}><td><${Time} value=${at} /></td><td><time datetime=${at}>${absolute(at, { timezone })}</time></td>${both && html`<td class="note">${absolute(at, { timezone: here })}</td>`}</tr>`)}</tbody></table>`;
+	return html`<table class="slots" aria-label=${label}><thead><tr><th scope="col">In</th><th scope="col">${timezone}</th>${both && html`<th scope="col" class="hide">Here, ${here}</th>`}</tr></thead>
+		<tbody>${slots.map((at) => html`<tr key=${at}><td><${Time} value=${at} /></td><td><time datetime=${at}>${absolute(at, { timezone })}</time></td>${both && html`<td class="note hide">${absolute(at, { timezone: here })}</td>`}</tr>`)}</tbody></table>`;
 }
 
 // usePreview: what the server says of a schedule, a moment after the last change of it.

@@ -56,7 +56,7 @@ function Head({ job, words, dead }) {
 		['Waits for', job.waiting_for?.length > 0 && job.waiting_for.join(', ')],
 		['Next', job.next_run_at && html`<${Time} value=${job.next_run_at} /> <span class="note">${absolute(job.next_run_at)}</span>`],
 		['Last run', job.last_run_id && html`<a href=${href(['run', job.last_run_id])}><${Status} status=${job.last_status} /></a> <${Time} value=${job.last_started_at} />${job.last_duration_ms !== null && html` <span class="note">took ${duration(job.last_duration_ms)}</span>`}`],
-		['Last 20', html`<${Strip} recent=${job.recent} />`],
+		['Last 20', job.recent && html`<${Strip} recent=${job.recent} />`],
 		['Failures in a row', job.consecutive_failures > 0 && html`<span class="bad">${number(job.consecutive_failures)}</span>`],
 		['Dead letters', dead && html`<a href=${href('dead', { job: job.name })}>there are some</a>`],
 	].map(([name, value]) => [name, value || undefined])} /></${Section}>`;

@@ -68,7 +68,7 @@ export function Statistics({ job }) {
 	}, [job.name, utc], 60);
 	const periods = useLive((stop) => get('job_stats', { select: JOB_STATS, job_id: `eq.${job.job_id}` }, { signal: stop }), [job.job_id], 30);
 	return html`<${Section} title="Statistics" actions=${html`<${Ranges} id=${job.job_id} chosen=${chosen} />`}><${Loaded} live=${live}>${(data) => html`<${Charts} ...${data} />`}</${Loaded}></${Section}>
-		<${Section} title="Hour, day and week"><${Loaded} live=${periods}>${(rows) => rows.length === 0 ? html`<p class="note">Nothing has ended in the last week.</p>`
+		<${Section} title="Hour, day and week"><${Loaded} live=${periods}>${(rows) => rows.every((row) => !row.runs && !row.runs_before) ? html`<p class="note">Nothing has ended in the last two weeks.</p>`
 			: html`<${Table} label="Hour, day and week" columns=${PERIODS} rows=${[...rows].sort((one, other) => ORDER.indexOf(one.period) - ORDER.indexOf(other.period))} keyOf=${(row) => row.period} />`}</${Loaded}></${Section}>
 		<${Section}><${Loaded} live=${heat}>${(days) => html`<${Heat} title="The last 30 days, by hour" days=${days} utc=${utc} />`}</${Loaded}></${Section}>`;
 }
