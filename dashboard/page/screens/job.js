@@ -52,7 +52,7 @@ const after = (names) => `after ${names.join(', ')}`;
 function Head({ job, words, dead }) {
 	return html`<${Section}><${Facts} of=${[
 		['State', html`<${Status} status=${job.state} />${job.state_reason && html` <span class="why">${job.state_reason}</span>`}`],
-		['Runs', words ? firstLine(words) : job.after?.length > 0 ? after(job.after) : job.schedule ? html`<code>${job.schedule}</code>` : 'on demand'],
+		['Schedule', words ? firstLine(words) : job.after?.length > 0 ? after(job.after) : job.schedule ? html`<code>${job.schedule}</code>` : 'on demand'],
 		['Waits for', job.waiting_for?.length > 0 && job.waiting_for.join(', ')],
 		['Next', job.next_run_at && html`<${Time} value=${job.next_run_at} /> <span class="note">${absolute(job.next_run_at)}</span>`],
 		['Last run', job.last_run_id && html`<a href=${href(['run', job.last_run_id])}><${Status} status=${job.last_status} /></a> <${Time} value=${job.last_started_at} />${job.last_duration_ms !== null && html` <span class="note">took ${duration(job.last_duration_ms)}</span>`}`],
@@ -156,7 +156,7 @@ function Known({ job }) {
 }
 
 export function Job({ path }) {
-	const live = useLive((stop) => one('jobs', { select: STATE, job_id: `eq.${path[1]}` }, { signal: stop }).then((row) => row ?? 'none'), [path[1]], 5);
+	const live = useLive((stop) => !/^\d+$/.test(path[1]) ? 'none' : one('jobs', { select: STATE, job_id: `eq.${path[1]}` }, { signal: stop }).then((row) => row ?? 'none'), [path[1]], 5);
 	if (live.data === undefined || live.data === 'none')
 		return html`<${Page} title="Job"><${Loaded} live=${live}>${() => html`<${Empty}>There is no such job, or you may not see it. Its runs may still be in the history. <a href=${href('jobs')}>To the jobs</a></${Empty}>`}</${Loaded}></${Page}>`;
 	return html`<${Known} job=${live.data} />`;

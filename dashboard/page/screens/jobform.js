@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, one } from '../lib/api.js';
 import { alterCalls, applies, blankForm, createArgs, fieldOf, formOf, isSame, KINDS, PARAMETERS, SELECT } from '../lib/definition.js';
+import { sentences } from '../lib/format.js';
 import { ARGS, BOUNDS, FOLDED, HEAD, WHAT, WHEN } from '../lib/jobfields.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
@@ -125,7 +126,7 @@ function Form({ given, editing, jobId, utc, start }) {
 			say(editing ? `${values.name} is changed` : `${values.name} is created`);
 			go(['job', id]);
 		} catch (error) {
-			setProblem({ field: fieldOf(error, values), message: error.message, more: [error.details, error.hint].filter(Boolean).join('. ') });
+			setProblem({ field: fieldOf(error, values), message: error.message, more: sentences(error.details, error.hint) });
 		} finally {
 			setBusy(false);
 		}
@@ -156,7 +157,7 @@ export function JobForm({ path }) {
 	const editing = path[1] !== 'new';
 	const from = editing ? path[1] : route.value.query.from;
 	const [utc] = useState(zone.value === 'UTC');
-	const live = useLive((stop) => from === undefined ? null : one('jobs', { select: SELECT, job_id: `eq.${from}` }, { signal: stop }).then((row) => row ?? 'none'), [from], 0);
+	const live = useLive((stop) => from === undefined ? null : !/^\d+$/.test(from) ? 'none' : one('jobs', { select: SELECT, job_id: `eq.${from}` }, { signal: stop }).then((row) => row ?? 'none'), [from], 0);
 	const job = live.data;
 	const title = !job || job === 'none' ? editing ? 'Edit' : 'New job' : HEADINGS[editing ? 'edit' : 'copy'](job);
 	return html`<${Page} title=${title}><${Lists} />${from === undefined ? html`<${Form} given=${blankForm()} utc=${utc} />` : html`<${Loaded} live=${live}>${() => {
