@@ -29,14 +29,14 @@ const Ranges = ({ id, chosen }) => html`<nav class="ranges" aria-label="Time">${
 	aria-current=${key === chosen ? 'true' : undefined}>${name}</a>`)}</nav>`;
 
 function Charts({ rows, starts }) {
+	if (rows.length === 0)
+		return html`<p class="note">Nothing has ended in this time.</p>`;
 	const filled = fill(starts, rows);
 	const seen = OUTCOMES.filter(([name], i) => i === 0 || rows.some((row) => row[name] > 0));
-	const some = rows.length > 0;
-	const data = (names) => some ? columnsOf(starts, filled, names) : [[]];
-	const empty = 'Nothing has ended in this time.';
-	return html`<div class="grid"><div class="third"><${Chart} title="Outcomes" data=${data(seen.map(([name]) => name))} series=${seen.map(([name, tone]) => ({ label: name.replace('_', ' '), tone, bars: true, stacked: true }))} format=${short} empty=${empty} /></div>
-		<div class="third"><${Chart} title="Duration" data=${data(TIMES.map(([name]) => name))} series=${TIMES.map(([, label, tone]) => ({ label, tone }))} format=${duration} empty=${empty} /></div>
-		<div class="third"><${Chart} title="Start delay" data=${data(['delay_p95_ms'])} series=${[{ label: 'p95', tone: 'calm', fill: true }]} format=${duration} empty=${empty} /></div></div>`;
+	const data = (names) => columnsOf(starts, filled, names);
+	return html`<div class="grid"><div class="third"><${Chart} title="Outcomes" data=${data(seen.map(([name]) => name))} series=${seen.map(([name, tone]) => ({ label: name.replace('_', ' '), tone, bars: true, stacked: true }))} format=${short} /></div>
+		<div class="third"><${Chart} title="Duration" data=${data(TIMES.map(([name]) => name))} series=${TIMES.map(([, label, tone]) => ({ label, tone }))} format=${duration} /></div>
+		<div class="third"><${Chart} title="Start delay" data=${data(['delay_p95_ms'])} series=${[{ label: 'p95', tone: 'calm', fill: true }]} format=${duration} /></div></div>`;
 }
 
 const Trend = ({ row }) => trends(row).map(({ text, tone }, i) => html`${i > 0 && ', '}<span class="tone ${tone}">${text}</span>`);
