@@ -43,7 +43,7 @@ function options({ series, format, xs }, width) {
 	const grid = { stroke: colour('line'), width: 1 };
 	const axis = { stroke: colour('soft'), grid, ticks: { ...grid, size: 4 }, font: '11px system-ui, sans-serif' };
 	return {
-		width, height: HEIGHT, padding: [8, 8, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
+		width, height: HEIGHT, padding: [8, 16, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
 		tzDate: zone.value === 'UTC' ? (at) => uPlot.tzDate(new Date(at * 1000), 'Etc/UTC') : undefined,
 		// The last bar has its place too.
 		scales: { x: { range: (plot, low, high) => [low, high + (series.some((one) => one.bars) && xs.length > 1 ? xs[1] - xs[0] : 0)] }, y: { range: (plot, low, high) => [0, high > 0 ? high * 1.08 : 1] } },

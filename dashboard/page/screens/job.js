@@ -90,7 +90,7 @@ function Steps({ job }) {
 const RUN_COLUMNS = [
 	{ name: 'run', title: 'Run', cell: (run) => run.run_id }, { name: 'status', title: 'Status', cell: (run) => html`<${Status} status=${run.status} why=${run.reason} />` },
 	{ name: 'source', title: 'Source', narrow: 'hide', cell: (run) => run.source }, { name: 'started', title: 'Started', kind: 'tight', cell: (run) => html`<${Time} value=${run.started_at} />` },
-	{ name: 'took', title: 'Took', right: true, cell: (run) => duration(run.duration_ms) }, { name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (run) => run.attempt },
+	{ name: 'took', title: 'Took', right: true, cell: (run) => duration(run.duration_ms) }, { name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (run) => run.attempt || '' },
 	{ name: 'error', title: 'Error', narrow: 'hide', cell: (run) => firstLine(run.error).slice(0, 160) },
 ];
 
@@ -148,7 +148,7 @@ function Definition({ state, words }) {
 
 function Known({ job }) {
 	const words = useWords(job).data;
-	const dead = useLive((stop) => one('dead_letters', { select: 'run_id', job_id: `eq.${job.job_id}` }, { signal: stop }), [job.job_id], 30).data !== undefined;
+	const dead = useLive((stop) => one('dead_letters', { select: 'run_id', job_id: `eq.${job.job_id}`, order: 'run_id' }, { signal: stop }), [job.job_id], 30).data !== undefined;
 	const mine = may(job.owner);
 	useKeys(mine ? { t: ['Trigger', () => triggerJob(job)], p: ['Pause or resume', () => job.state === 'paused' ? resumeJob(job) : pauseJob(job)], e: ['Edit', () => go(['job', job.job_id, 'edit'])] } : {});
 	return html`<${Page} title=${job.name} sub=${html`${job.kind} of ${job.owner}`} actions=${html`<${Actions} job=${job} dead=${dead} />`}>
