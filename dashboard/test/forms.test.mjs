@@ -88,7 +88,7 @@ test('a value that is cleared is sent as alter_job() takes it', () => {
 	assert.deepEqual(args(altered(had, Object.fromEntries(Object.keys(cleared).map((name) => [name, ''])))), { job_id: 7, ...cleared });
 	// What cannot be nothing becomes as by default.
 	assert.deepEqual(args(altered({ backoff_base: '00:00:30', queue_limit: 4 }, { backoff_base: '', queue_limit: '' })), { job_id: 7, backoff_base: '10 s', queue_limit: 1 });
-	assert.deepEqual(altered({ metadata: '{"a": 1}' }, { metadata: '' }), [['set_job_metadata', { job_id: 7, metadata: null }]]);
+	assert.deepEqual(altered({ metadata: '{"a": 1}' }, { metadata: '' }), [['set_job_metadata', { job: null, metadata: null, job_id: 7 }]]);
 	assert.deepEqual(args(altered({ after: ['b'] }, { after: '', schedule: '@daily' })), { job_id: 7, after: [], schedule: '@daily' });
 	assert.throws(() => altered({}, { timezone: '' }), { field: 'timezone' });
 });
