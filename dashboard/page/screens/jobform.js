@@ -143,7 +143,7 @@ function Form({ given, editing, jobId, utc, start }) {
 			<${Inner} title=${BOUNDS[0]} fields=${BOUNDS[1]} form=${form} /></${Section}>
 		${FOLDED.map(([title, some]) => html`<${Folded} key=${title} title=${title} fields=${some} form=${form} />`)}
 		<div class="savebar">${problem && !problem.field && html`<p class="wrong" role="alert"><${Icon} name="warning" /><span>${problem.message}${problem.more && html`<br />${problem.more}`}</span></p>`}
-			${problem?.field && html`<p class="wrong"><${Icon} name="warning" /><button type="button" class="quiet" onClick=${() => setProblem({ ...problem })}>${problem.field.replaceAll('_', ' ')}: ${problem.message}</button></p>`}
+			${problem?.field && html`<p class="wrong"><${Icon} name="warning" /><button type="button" class="quiet" onClick=${() => setProblem({ ...problem })}>${problem.message.startsWith(problem.field) ? '' : `${problem.field.replaceAll('_', ' ')}: `}${problem.message}</button></p>`}
 			<div class="actions"><button class="primary" type="submit" disabled=${busy || (editing && !changed)}>${busy ? 'Saving…' : editing ? 'Save' : 'Create job'}</button><a class="button" href=${back}>Back</a>
 			<span class="note" role="status">${editing && (changed ? 'Not saved yet.' : 'Nothing is changed.')}</span></div></div></form>`;
 }
