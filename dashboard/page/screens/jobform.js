@@ -7,7 +7,6 @@ import { call, one } from '../lib/api.js';
 import { alterCalls, applies, blankForm, createArgs, fieldOf, formOf, isSame, KINDS, PARAMETERS, SELECT } from '../lib/definition.js';
 import { sentences } from '../lib/format.js';
 import { ARGS, BOUNDS, FOLDED, HEAD, WHAT, WHEN } from '../lib/jobfields.js';
-import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
 import { may, me } from '../lib/me.js';
 import { zone } from '../lib/prefs.js';
@@ -132,7 +131,6 @@ function Form({ given, editing, jobId, utc, start }) {
 		}
 	};
 	const back = editing ? href(['job', jobId]) : href('jobs');
-	useKeys({ Escape: ['Leave the field', () => document.activeElement?.blur()] });
 	const form = { values, set, problem, utc, editing, blank };
 	const { fields, rare } = WHAT[values.kind];
 	return html`<form class="jobform" ref=${element} onSubmit=${submit} noValidate aria-label=${editing ? 'Job' : 'New job'}>
