@@ -120,7 +120,7 @@ function What({ job }) {
 function When({ job, state, words }) {
 	const live = useLive((stop) => state.schedule && state.next_run_at ? read('next_runs', { schedule: state.schedule, timezone: state.timezone, from: state.next_run_at, n: SLOTS - 1 }, { signal: stop }) : [], [state.schedule, state.timezone, state.next_run_at], 0);
 	const slots = slotsOf(state, live.data ?? [], SLOTS);
-	return html`<${Section} title="When">${words && html`<${Words} text=${words} />`}<${Facts} of=${[['Schedule', state.schedule ? html`<code>${state.schedule}</code>` : state.after?.length > 0 ? after(state.after) : 'on demand'], ['Time zone', state.schedule && state.timezone],
+	return html`<${Section} title="When" actions=${state.next_run_at && html`<a href=${href('upcoming', { job: state.name })}>The next 24 hours</a>`}>${words && html`<${Words} text=${words} />`}<${Facts} of=${[['Schedule', state.schedule ? html`<code>${state.schedule}</code>` : state.after?.length > 0 ? after(state.after) : 'on demand'], ['Time zone', state.schedule && state.timezone],
 		['From', job.starts_at && absolute(job.starts_at)], ['Until', job.ends_at && absolute(job.ends_at)], ['Runs at most', job.max_runs && `${number(job.max_runs)}, ${number(state.scheduled_runs)} so far`], ['Jitter', span(job.jitter)]].map(([name, value]) => [name, value || undefined])} />
 		${slots.length > 0 && html`<h3>Next slots</h3><${Slots} slots=${slots} timezone=${state.timezone} label="Next slots" />`}
 		${state.schedule && !state.next_run_at && html`<p class="note">No slot is to come${state.state === 'active' ? '' : ` while it is ${state.state}`}.</p>`}</${Section}>`;
@@ -146,12 +146,14 @@ function Definition({ state, words }) {
 
 // --- the screen --------------------------------------------------------------------
 
+const KINDS = { sql: 'SQL command', function: 'Function', http: 'HTTP request', steps: 'Workflow' };
+
 function Known({ job }) {
 	const words = useWords(job).data;
 	const dead = useLive((stop) => one('dead_letters', { select: 'run_id', job_id: `eq.${job.job_id}`, order: 'run_id' }, { signal: stop }), [job.job_id], 30).data !== undefined;
 	const mine = may(job.owner);
 	useKeys(mine ? { t: ['Trigger', () => triggerJob(job)], p: ['Pause or resume', () => job.state === 'paused' ? resumeJob(job) : pauseJob(job)], e: ['Edit', () => go(['job', job.job_id, 'edit'])] } : {});
-	return html`<${Page} title=${job.name} sub=${html`${job.kind} of ${job.owner}`} actions=${html`<${Actions} job=${job} dead=${dead} />`}>
+	return html`<${Page} title=${job.name} sub=${`${KINDS[job.kind]} of ${job.owner}`} actions=${html`<${Actions} job=${job} dead=${dead} />`}>
 		<${Head} job=${job} words=${words} dead=${dead} /><${Alerts} job=${job} />${job.kind === 'steps' && html`<${Steps} job=${job} />`}<${Statistics} job=${job} /><${Errors} job=${job} /><${Runs} job=${job} /><${Definition} state=${job} words=${words} /></${Page}>`;
 }
 
