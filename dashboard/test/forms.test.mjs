@@ -8,6 +8,7 @@ import { bucketStart, bucketStarts, columnsOf, fill, heatOf } from '../page/lib/
 import { alterCalls, applies, blankForm, createArgs, fieldOf, formOf, instantOf, instantText, PARAMETERS, spanText } from '../page/lib/definition.js';
 import { formNames } from '../page/lib/jobfields.js';
 import { raw, rawJson } from '../page/lib/raw.js';
+import { periodName, trends } from '../page/lib/trend.js';
 import { crowd, density, entriesOf, goesOn, groups, slotsOf } from '../page/lib/slots.js';
 
 process.env.TZ = 'Europe/Berlin';
@@ -87,7 +88,7 @@ test('a value that is cleared is sent as alter_job() takes it', () => {
 	assert.deepEqual(args(altered(had, Object.fromEntries(Object.keys(cleared).map((name) => [name, ''])))), { job_id: 7, ...cleared });
 	// What cannot be nothing becomes as by default.
 	assert.deepEqual(args(altered({ backoff_base: '00:00:30', queue_limit: 4 }, { backoff_base: '', queue_limit: '' })), { job_id: 7, backoff_base: '10 s', queue_limit: 1 });
-	assert.deepEqual(altered({ metadata: '{"a": 1}' }, { metadata: '' }), [['set_job_metadata', { job_id: 7, metadata: null }]]);
+	assert.deepEqual(altered({ metadata: '{"a": 1}' }, { metadata: '' }), [['set_job_metadata', { job: null, metadata: null, job_id: 7 }]]);
 	assert.deepEqual(args(altered({ after: ['b'] }, { after: '', schedule: '@daily' })), { job_id: 7, after: [], schedule: '@daily' });
 	assert.throws(() => altered({}, { timezone: '' }), { field: 'timezone' });
 });
@@ -201,4 +202,15 @@ test('slots', () => {
 	assert.deepEqual(spans.map(({ assumed }) => assumed), [0, 0, 1, 2, 2, 2]);
 	const [first] = groups(entries, 600000);
 	assert.deepEqual(crowd(first.entries).map(({ n, row: { job_id } }) => [job_id, n]), [[1, 2], [2, 1]]);
+});
+
+test('trends', () => {
+	const words = (changes) => trends({ runs: 100, runs_before: 100, success_trend: 0, p95_trend: 0, ...changes }).map(({ text }) => text);
+	assert.deepEqual(words({}), ['as before']);
+	assert.deepEqual(words({ success_trend: -0.05, p95_trend: 0.5 }), ['5 % fewer succeed', '50 % slower']);
+	assert.deepEqual(words({ success_trend: 0.1, p95_trend: -0.25 }), ['10 % more succeed', '25 % faster']);
+	assert.deepEqual(words({ runs_before: 0, success_trend: null, p95_trend: null }), ['nothing before to compare with']);
+	assert.deepEqual(words({ runs: 0 }), ['none, but there were some before']);
+	assert.deepEqual(words({ runs: 0, runs_before: 0 }), []);
+	assert.deepEqual(['01:00:00', '1 day', '7 days', '2 days'].map(periodName), ['last hour', 'last day', 'last week', '2 days']);
 });

@@ -262,7 +262,7 @@ export function alterCalls(job_id, before, now, utc = false) {
 	removeBody(before, now, args);
 	const calls = Object.keys(args).length > 0 ? [['alter_job', { job_id, ...args }]] : [];
 	if (!isBlank(before.metadata) && isBlank(now.metadata))
-		calls.push(['set_job_metadata', { job_id, metadata: null }]);
+		calls.push(['set_job_metadata', { job: null, metadata: null, job_id }]);
 	return calls;
 }
 

@@ -60,6 +60,9 @@ export function intervalMs(text) {
 	return Number(days) * 86400000 + (minus ? -time : time);
 }
 
+// sentences: message, details and hint of an error in a row; some end with a full stop.
+export const sentences = (...parts) => parts.filter(Boolean).map((part) => part.replace(/\.$/, '')).join('. ');
+
 export const firstLine = (text) => (text ?? '').split('\n', 1)[0];
 
 // prettyJson: JSON text with one value in a line. Numbers and texts stay as they are

@@ -28,11 +28,17 @@ export function guardLeaving(question) {
 }
 
 let shown = location.hash;
+let asking = false;
 async function follow() {
 	const wanted = location.hash;
 	if (guard !== null && wanted !== shown) {
 		history.replaceState(null, '', shown);
-		if (!await guard())
+		if (asking)
+			return;
+		asking = true;
+		const free = await guard();
+		asking = false;
+		if (!free)
 			return;
 		guard = null;
 		location.hash = wanted;

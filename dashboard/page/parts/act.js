@@ -3,6 +3,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
+import { sentences } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { refreshAll } from '../lib/live.js';
 import { raw } from '../lib/raw.js';
@@ -38,7 +39,7 @@ export async function act(action, done) {
 		refreshAll();
 		return true;
 	} catch (error) {
-		say([error.message, error.details, error.hint].filter(Boolean).join('. '), { bad: true });
+		say(sentences(error.message, error.details, error.hint), { bad: true });
 		return false;
 	}
 }

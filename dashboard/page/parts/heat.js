@@ -38,6 +38,8 @@ export function Heat({ days, utc, title }) {
 	const [asTable, setAsTable] = useState(false);
 	const all = days.flatMap(({ hours }) => hours);
 	const bad = sumOf(all, failures);
+	if (all.every(({ row }) => row === undefined))
+		return html`<figure class="chart"><figcaption>${title}</figcaption><p class="note">Nothing has ended in this time.</p></figure>`;
 	const said = `${title}: ${plural(sumOf(all, ended), 'run')}, ${number(bad)} failed, in ${plural(all.filter(({ row }) => failures(row) > 0).length, 'hour')}`;
 	return html`<figure class="chart heat"><figcaption>${title}<button class="quiet small" aria-pressed=${asTable} onClick=${() => setAsTable(!asTable)}>${asTable ? 'Map' : 'Table'}</button></figcaption>
 		${asTable ? html`<${Days} days=${days} utc=${utc} />` : html`<div class="map"><div class="hours" aria-hidden="true">${['00', '06', '12', '18'].map((hour) => html`<span>${hour}</span>`)}</div>

@@ -1,13 +1,18 @@
 // More: actions that are rarely wanted, behind a button. It closes when one is chosen, by
-// Escape, and when the focus goes elsewhere.
+// Escape, by a click beside it, and when the focus goes elsewhere.
 
-import { useRef } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { Icon } from './icon.js';
 
 export function More({ label = 'More', children }) {
 	const box = useRef();
 	const close = () => { box.current.open = false; };
+	useEffect(() => {
+		const beside = (event) => { if (!box.current.contains(event.target)) close(); };
+		document.addEventListener('pointerdown', beside);
+		return () => document.removeEventListener('pointerdown', beside);
+	}, []);
 	const key = (event) => {
 		if (event.key !== 'Escape' || !box.current.open)
 			return;

@@ -52,11 +52,11 @@ const after = (names) => `after ${names.join(', ')}`;
 function Head({ job, words, dead }) {
 	return html`<${Section}><${Facts} of=${[
 		['State', html`<${Status} status=${job.state} />${job.state_reason && html` <span class="why">${job.state_reason}</span>`}`],
-		['Runs', words ? firstLine(words) : job.after?.length > 0 ? after(job.after) : job.schedule ? html`<code>${job.schedule}</code>` : 'on demand'],
+		['Schedule', words ? firstLine(words) : job.after?.length > 0 ? after(job.after) : job.schedule ? html`<code>${job.schedule}</code>` : 'on demand'],
 		['Waits for', job.waiting_for?.length > 0 && job.waiting_for.join(', ')],
 		['Next', job.next_run_at && html`<${Time} value=${job.next_run_at} /> <span class="note">${absolute(job.next_run_at)}</span>`],
 		['Last run', job.last_run_id && html`<a href=${href(['run', job.last_run_id])}><${Status} status=${job.last_status} /></a> <${Time} value=${job.last_started_at} />${job.last_duration_ms !== null && html` <span class="note">took ${duration(job.last_duration_ms)}</span>`}`],
-		['Last 20', html`<${Strip} recent=${job.recent} />`],
+		['Last 20', job.recent && html`<${Strip} recent=${job.recent} />`],
 		['Failures in a row', job.consecutive_failures > 0 && html`<span class="bad">${number(job.consecutive_failures)}</span>`],
 		['Dead letters', dead && html`<a href=${href('dead', { job: job.name })}>there are some</a>`],
 	].map(([name, value]) => [name, value || undefined])} /></${Section}>`;
@@ -90,7 +90,7 @@ function Steps({ job }) {
 const RUN_COLUMNS = [
 	{ name: 'run', title: 'Run', cell: (run) => run.run_id }, { name: 'status', title: 'Status', cell: (run) => html`<${Status} status=${run.status} why=${run.reason} />` },
 	{ name: 'source', title: 'Source', narrow: 'hide', cell: (run) => run.source }, { name: 'started', title: 'Started', kind: 'tight', cell: (run) => html`<${Time} value=${run.started_at} />` },
-	{ name: 'took', title: 'Took', right: true, cell: (run) => duration(run.duration_ms) }, { name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (run) => run.attempt },
+	{ name: 'took', title: 'Took', right: true, cell: (run) => duration(run.duration_ms) }, { name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (run) => run.attempt || '' },
 	{ name: 'error', title: 'Error', narrow: 'hide', cell: (run) => firstLine(run.error).slice(0, 160) },
 ];
 
@@ -120,7 +120,7 @@ function What({ job }) {
 function When({ job, state, words }) {
 	const live = useLive((stop) => state.schedule && state.next_run_at ? read('next_runs', { schedule: state.schedule, timezone: state.timezone, from: state.next_run_at, n: SLOTS - 1 }, { signal: stop }) : [], [state.schedule, state.timezone, state.next_run_at], 0);
 	const slots = slotsOf(state, live.data ?? [], SLOTS);
-	return html`<${Section} title="When">${words && html`<${Words} text=${words} />`}<${Facts} of=${[['Schedule', state.schedule ? html`<code>${state.schedule}</code>` : state.after?.length > 0 ? after(state.after) : 'on demand'], ['Time zone', state.schedule && state.timezone],
+	return html`<${Section} title="When" actions=${state.next_run_at && html`<a href=${href('upcoming', { job: state.name })}>The next 24 hours</a>`}>${words && html`<${Words} text=${words} />`}<${Facts} of=${[['Schedule', state.schedule ? html`<code>${state.schedule}</code>` : state.after?.length > 0 ? after(state.after) : 'on demand'], ['Time zone', state.schedule && state.timezone],
 		['From', job.starts_at && absolute(job.starts_at)], ['Until', job.ends_at && absolute(job.ends_at)], ['Runs at most', job.max_runs && `${number(job.max_runs)}, ${number(state.scheduled_runs)} so far`], ['Jitter', span(job.jitter)]].map(([name, value]) => [name, value || undefined])} />
 		${slots.length > 0 && html`<h3>Next slots</h3><${Slots} slots=${slots} timezone=${state.timezone} label="Next slots" />`}
 		${state.schedule && !state.next_run_at && html`<p class="note">No slot is to come${state.state === 'active' ? '' : ` while it is ${state.state}`}.</p>`}</${Section}>`;
@@ -146,17 +146,19 @@ function Definition({ state, words }) {
 
 // --- the screen --------------------------------------------------------------------
 
+const KINDS = { sql: 'SQL command', function: 'Function', http: 'HTTP request', steps: 'Workflow' };
+
 function Known({ job }) {
 	const words = useWords(job).data;
-	const dead = useLive((stop) => one('dead_letters', { select: 'run_id', job_id: `eq.${job.job_id}` }, { signal: stop }), [job.job_id], 30).data !== undefined;
+	const dead = useLive((stop) => one('dead_letters', { select: 'run_id', job_id: `eq.${job.job_id}`, order: 'run_id' }, { signal: stop }), [job.job_id], 30).data !== undefined;
 	const mine = may(job.owner);
 	useKeys(mine ? { t: ['Trigger', () => triggerJob(job)], p: ['Pause or resume', () => job.state === 'paused' ? resumeJob(job) : pauseJob(job)], e: ['Edit', () => go(['job', job.job_id, 'edit'])] } : {});
-	return html`<${Page} title=${job.name} sub=${html`${job.kind} of ${job.owner}`} actions=${html`<${Actions} job=${job} dead=${dead} />`}>
+	return html`<${Page} title=${job.name} sub=${`${KINDS[job.kind]} of ${job.owner}`} actions=${html`<${Actions} job=${job} dead=${dead} />`}>
 		<${Head} job=${job} words=${words} dead=${dead} /><${Alerts} job=${job} />${job.kind === 'steps' && html`<${Steps} job=${job} />`}<${Statistics} job=${job} /><${Errors} job=${job} /><${Runs} job=${job} /><${Definition} state=${job} words=${words} /></${Page}>`;
 }
 
 export function Job({ path }) {
-	const live = useLive((stop) => one('jobs', { select: STATE, job_id: `eq.${path[1]}` }, { signal: stop }).then((row) => row ?? 'none'), [path[1]], 5);
+	const live = useLive((stop) => !/^\d+$/.test(path[1]) ? 'none' : one('jobs', { select: STATE, job_id: `eq.${path[1]}` }, { signal: stop }).then((row) => row ?? 'none'), [path[1]], 5);
 	if (live.data === undefined || live.data === 'none')
 		return html`<${Page} title="Job"><${Loaded} live=${live}>${() => html`<${Empty}>There is no such job, or you may not see it. Its runs may still be in the history. <a href=${href('jobs')}>To the jobs</a></${Empty}>`}</${Loaded}></${Page}>`;
 	return html`<${Known} job=${live.data} />`;

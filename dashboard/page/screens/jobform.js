@@ -5,8 +5,8 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, one } from '../lib/api.js';
 import { alterCalls, applies, blankForm, createArgs, fieldOf, formOf, isSame, KINDS, PARAMETERS, SELECT } from '../lib/definition.js';
+import { sentences } from '../lib/format.js';
 import { ARGS, BOUNDS, FOLDED, HEAD, WHAT, WHEN } from '../lib/jobfields.js';
-import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
 import { may, me } from '../lib/me.js';
 import { zone } from '../lib/prefs.js';
@@ -125,13 +125,12 @@ function Form({ given, editing, jobId, utc, start }) {
 			say(editing ? `${values.name} is changed` : `${values.name} is created`);
 			go(['job', id]);
 		} catch (error) {
-			setProblem({ field: fieldOf(error, values), message: error.message, more: [error.details, error.hint].filter(Boolean).join('. ') });
+			setProblem({ field: fieldOf(error, values), message: error.message, more: sentences(error.details, error.hint) });
 		} finally {
 			setBusy(false);
 		}
 	};
 	const back = editing ? href(['job', jobId]) : href('jobs');
-	useKeys({ Escape: ['Leave the field', () => document.activeElement?.blur()] });
 	const form = { values, set, problem, utc, editing, blank };
 	const { fields, rare } = WHAT[values.kind];
 	return html`<form class="jobform" ref=${element} onSubmit=${submit} noValidate aria-label=${editing ? 'Job' : 'New job'}>
@@ -142,7 +141,7 @@ function Form({ given, editing, jobId, utc, start }) {
 			<${Inner} title=${BOUNDS[0]} fields=${BOUNDS[1]} form=${form} /></${Section}>
 		${FOLDED.map(([title, some]) => html`<${Folded} key=${title} title=${title} fields=${some} form=${form} />`)}
 		<div class="savebar">${problem && !problem.field && html`<p class="wrong" role="alert"><${Icon} name="warning" /><span>${problem.message}${problem.more && html`<br />${problem.more}`}</span></p>`}
-			${problem?.field && html`<p class="wrong"><${Icon} name="warning" /><button type="button" class="quiet" onClick=${() => setProblem({ ...problem })}>${problem.field.replaceAll('_', ' ')}: ${problem.message}</button></p>`}
+			${problem?.field && html`<p class="wrong"><${Icon} name="warning" /><button type="button" class="quiet" onClick=${() => setProblem({ ...problem })}>${problem.message.startsWith(problem.field) ? '' : `${problem.field.replaceAll('_', ' ')}: `}${problem.message}</button></p>`}
 			<div class="actions"><button class="primary" type="submit" disabled=${busy || (editing && !changed)}>${busy ? 'Saving…' : editing ? 'Save' : 'Create job'}</button><a class="button" href=${back}>Back</a>
 			<span class="note" role="status">${editing && (changed ? 'Not saved yet.' : 'Nothing is changed.')}</span></div></div></form>`;
 }
@@ -156,7 +155,7 @@ export function JobForm({ path }) {
 	const editing = path[1] !== 'new';
 	const from = editing ? path[1] : route.value.query.from;
 	const [utc] = useState(zone.value === 'UTC');
-	const live = useLive((stop) => from === undefined ? null : one('jobs', { select: SELECT, job_id: `eq.${from}` }, { signal: stop }).then((row) => row ?? 'none'), [from], 0);
+	const live = useLive((stop) => from === undefined ? null : !/^\d+$/.test(from) ? 'none' : one('jobs', { select: SELECT, job_id: `eq.${from}` }, { signal: stop }).then((row) => row ?? 'none'), [from], 0);
 	const job = live.data;
 	const title = !job || job === 'none' ? editing ? 'Edit' : 'New job' : HEADINGS[editing ? 'edit' : 'copy'](job);
 	return html`<${Page} title=${title}><${Lists} />${from === undefined ? html`<${Form} given=${blankForm()} utc=${utc} />` : html`<${Loaded} live=${live}>${() => {

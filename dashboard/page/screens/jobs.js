@@ -6,7 +6,7 @@ import { call, get, quote } from '../lib/api.js';
 import { duration } from '../lib/format.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
-import { may, me } from '../lib/me.js';
+import { may } from '../lib/me.js';
 import { go, href, route } from '../lib/route.js';
 import { Act, act, ask, confirm } from '../parts/act.js';
 import { Choice, Filters, Pager, Search } from '../parts/filters.js';
@@ -98,7 +98,7 @@ export function Jobs() {
 		${chosen.length === 0 && html`<span class="note">These are not yours to manage.</span>`}</${Selection}>
 	<${Slow} live=${live} wanted=${wanted} />
 	<${Loaded} live=${live}>${() => html`<${Table} label="Jobs" order=${{ name: 'name' }} columns=${columns} rows=${rows} keyOf=${(job) => job.job_id} link=${(job) => href(['job', job.job_id])} named=${(job) => job.name}
-		selected=${me.value && (me.value.manages === null || me.value.manages.length > 0) ? selected : undefined} setSelected=${setSelected}
+		selected=${rows.some((job) => may(job.owner)) ? selected : undefined} setSelected=${setSelected}
 		empty=${filtered ? html`<${Empty}>No job is like that. <a href=${href('jobs')}>Show all</a></${Empty}>`
 			: html`<${Empty} code=${"SELECT jobsched.create_job('hello', '*/10 * * * * *', 'SELECT 1');"}>There are no jobs yet that you may see. Make one here, or in SQL:</${Empty}>`} />
 		<${Pager} first=${wanted.page} next=${last && JSON.stringify([last.name, last.job_id])} />`}</${Loaded}></${Page}>`;

@@ -21,7 +21,10 @@ const here = () => zone.value === 'UTC' ? 'UTC' : Intl.DateTimeFormat().resolved
 const DEFAULT_RANGE = '24h';
 
 const OUTCOMES = [['succeeded', 'good'], ['failed', 'bad'], ['timed_out', 'warn'], ['lost', 'calm'], ['cancelled', 'dull'], ['missed', 'busy'], ['skipped', 'edge']];
+const COUNTED = ['bucket', ...OUTCOMES.map(([name]) => name)].join(',');
 const TIMES = [['p50_ms', 'p50', 'busy'], ['p95_ms', 'p95', 'warn'], ['p99_ms', 'p99', 'bad']];
+
+const CHARTED = [COUNTED, ...TIMES.map(([name]) => name), 'delay_p95_ms'].join(',');
 
 export const chosenRange = () => Object.hasOwn(RANGES, route.value.query.range ?? '') ? route.value.query.range : DEFAULT_RANGE;
 
@@ -29,14 +32,14 @@ const Ranges = ({ id, chosen }) => html`<nav class="ranges" aria-label="Time">${
 	aria-current=${key === chosen ? 'true' : undefined}>${name}</a>`)}</nav>`;
 
 function Charts({ rows, starts }) {
+	if (rows.length === 0)
+		return html`<p class="note">Nothing has ended in this time.</p>`;
 	const filled = fill(starts, rows);
 	const seen = OUTCOMES.filter(([name], i) => i === 0 || rows.some((row) => row[name] > 0));
-	const some = rows.length > 0;
-	const data = (names) => some ? columnsOf(starts, filled, names) : [[]];
-	const empty = 'Nothing has ended in this time.';
-	return html`<div class="grid"><div class="third"><${Chart} title="Outcomes" data=${data(seen.map(([name]) => name))} series=${seen.map(([name, tone]) => ({ label: name.replace('_', ' '), tone, bars: true, stacked: true }))} format=${short} empty=${empty} /></div>
-		<div class="third"><${Chart} title="Duration" data=${data(TIMES.map(([name]) => name))} series=${TIMES.map(([, label, tone]) => ({ label, tone }))} format=${duration} empty=${empty} /></div>
-		<div class="third"><${Chart} title="Start delay" data=${data(['delay_p95_ms'])} series=${[{ label: 'p95', tone: 'calm', fill: true }]} format=${duration} empty=${empty} /></div></div>`;
+	const data = (names) => columnsOf(starts, filled, names);
+	return html`<div class="grid"><div class="third"><${Chart} title="Outcomes" data=${data(seen.map(([name]) => name))} series=${seen.map(([name, tone]) => ({ label: name.replace('_', ' '), tone, bars: true, stacked: true }))} format=${short} /></div>
+		<div class="third"><${Chart} title="Duration" data=${data(TIMES.map(([name]) => name))} series=${TIMES.map(([, label, tone]) => ({ label, tone }))} format=${duration} /></div>
+		<div class="third"><${Chart} title="Start delay" data=${data(['delay_p95_ms'])} series=${[{ label: 'p95', tone: 'calm', fill: true }]} format=${duration} /></div></div>`;
 }
 
 const Trend = ({ row }) => trends(row).map(({ text, tone }, i) => html`${i > 0 && ', '}<span class="tone ${tone}">${text}</span>`);
@@ -55,20 +58,20 @@ export function Statistics({ job }) {
 	const chosen = chosenRange();
 	const { minutes, bucket, interval } = RANGES[chosen];
 	const utc = zone.value === 'UTC';
-	const ask = (from, width, stop) => read('run_stats', { from: new Date(from).toISOString(), to: null, bucket: width, job: job.name, timezone: here() }, { signal: stop });
+	const ask = (from, width, select, stop) => read('run_stats', { from: new Date(from).toISOString(), to: null, bucket: width, job: job.name, timezone: here() }, { signal: stop, query: { select } });
 	const live = useLive(async (stop) => {
 		const to = now.peek();
 		const from = bucketStart(to - minutes * 60000, bucket, utc);
-		return { starts: bucketStarts(from, to, bucket, utc), rows: await ask(from, interval, stop) };
+		return { starts: bucketStarts(from, to, bucket, utc), rows: await ask(from, interval, CHARTED, stop) };
 	}, [job.name, chosen, utc], 30);
 	const heat = useLive(async (stop) => {
 		const to = now.peek();
 		const from = heatOf(to, DAYS, [], utc)[0].day;
-		return heatOf(to, DAYS, await ask(from, '1 hour', stop), utc);
+		return heatOf(to, DAYS, await ask(from, '1 hour', COUNTED, stop), utc);
 	}, [job.name, utc], 60);
 	const periods = useLive((stop) => get('job_stats', { select: JOB_STATS, job_id: `eq.${job.job_id}` }, { signal: stop }), [job.job_id], 30);
 	return html`<${Section} title="Statistics" actions=${html`<${Ranges} id=${job.job_id} chosen=${chosen} />`}><${Loaded} live=${live}>${(data) => html`<${Charts} ...${data} />`}</${Loaded}></${Section}>
-		<${Section} title="Hour, day and week"><${Loaded} live=${periods}>${(rows) => rows.length === 0 ? html`<p class="note">Nothing has ended in the last week.</p>`
+		<${Section} title="Hour, day and week"><${Loaded} live=${periods}>${(rows) => rows.every((row) => !row.runs && !row.runs_before) ? html`<p class="note">Nothing has ended in the last two weeks.</p>`
 			: html`<${Table} label="Hour, day and week" columns=${PERIODS} rows=${[...rows].sort((one, other) => ORDER.indexOf(one.period) - ORDER.indexOf(other.period))} keyOf=${(row) => row.period} />`}</${Loaded}></${Section}>
 		<${Section}><${Loaded} live=${heat}>${(days) => html`<${Heat} title="The last 30 days, by hour" days=${days} utc=${utc} />`}</${Loaded}></${Section}>`;
 }
@@ -82,7 +85,7 @@ const PATTERNS = [
 export function Errors({ job }) {
 	const chosen = chosenRange();
 	const { minutes, name } = RANGES[chosen];
-	const live = useLive((stop) => read('error_patterns', { since: `${minutes} minutes`, job: job.name }, { signal: stop, query: { limit: 20 } }), [job.name, chosen], 30);
+	const live = useLive((stop) => read('error_patterns', { since: `${minutes} minutes`, job: job.name }, { signal: stop, query: { select: 'pattern,sqlstate,count,first_at,last_at,example_run_id', limit: 20 } }), [job.name, chosen], 30);
 	return html`<${Section} title="What it fails of" note=${`in the last ${name}`}><${Loaded} live=${live}>${(rows) => rows.length === 0 ? html`<p class="note">No run has failed.</p>`
 		: html`<${Table} label="What it fails of" columns=${PATTERNS} rows=${rows} keyOf=${(row) => `${row.sqlstate} ${row.pattern}`} />`}</${Loaded}></${Section}>`;
 }
