@@ -71,7 +71,7 @@ const newestColumns = [
 	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
 	{ name: 'ended', title: 'Ended', cell: (run) => html`<${Time} value=${run.finished_at} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (run) => html`<${Brief} text=${run.error} />` },
-	{ name: 'retry', title: '', cell: rowRetry },
+	{ name: 'retry', title: 'Action', cell: rowRetry },
 ];
 
 function Newest({ group }) {

@@ -94,9 +94,9 @@ export const runColumns = [
 	{ name: 'job', title: 'Job', kind: 'name', cell: (run) => html`<${JobLink} run=${run} />` },
 	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
 	{ name: 'source', title: 'Source', narrow: 'hide', cell: (run) => html`<span class="note">${run.source}</span>` },
-	{ name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (run) => run.attempt > 0 ? run.attempt : html`<span class="none">–</span>` },
+	{ name: 'attempt', title: 'Attempt', right: true, narrow: 'hide wide', cell: (run) => run.attempt > 0 ? run.attempt : html`<span class="none">–</span>` },
 	{ name: 'queued', title: 'Queued', cell: (run) => html`<${Time} value=${run.queued_at} />` },
-	{ name: 'started', title: 'Started', narrow: 'hide', cell: (run) => html`<${Time} value=${run.started_at} />` },
+	{ name: 'started', title: 'Started', narrow: 'hide wide', cell: (run) => html`<${Time} value=${run.started_at} />` },
 	{ name: 'finished', title: 'Finished', narrow: 'hide', cell: (run) => html`<${Time} value=${run.finished_at} />` },
 	{ name: 'took', title: 'Took', right: true, cell: (run) => html`<${Took} run=${run} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (run) => html`<${Brief} text=${run.error} />` },
@@ -138,8 +138,8 @@ export function Runs() {
 	const others = names.filter((other) => other !== wanted.job);
 
 	return html`<${Page} title="Runs" actions=${html`<${All} wanted=${wanted} name=${name} />`}>
-	<${Filters}><${Several} name="status" label="Status" options=${STATUSES} /></${Filters}>
-	<${Filters}><${Search} name="job" label="Job" slash offers=${names} clears=${['page', 'job_id']} /><${Search} name="error" label="Text in the error" /><${Search} name="owner" label="Owner" />
+	<${Filters}><${Several} name="status" label="Status" options=${STATUSES} />
+		<${Search} name="job" label="Job" slash offers=${names} clears=${['page', 'job_id']} /><${Search} name="error" label="Text in the error" /><${Search} name="owner" label="Owner" />
 		<${Choice} name="source" label="Source" options=${SOURCES} /><${Choice} name="queued" label="Queued" options=${ages} /><${Choice} name="finished" label="Finished" options=${ages} />
 		${wanted.job_id && html`<span class="tag">job ${name} <button class="quiet small" onClick=${() => setQuery({ job_id: '', page: '' })}><${Icon} name="cross" label="All jobs" /></button></span>`}
 		${filtered && html`<a href=${href('runs')}>Clear all</a>`}</${Filters}>
