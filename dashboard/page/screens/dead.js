@@ -68,7 +68,7 @@ const rowRetry = (run) => html`<${Act} small icon="retry" label="Retry" run=${()
 
 const newestColumns = [
 	{ name: 'run_id', title: 'Run', cell: (run) => run.run_id },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${run.error ? undefined : why(run)} />` },
 	{ name: 'ended', title: 'Ended', cell: (run) => html`<${Time} value=${run.finished_at} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (run) => html`<${Brief} text=${run.error} />` },
 	{ name: 'retry', title: 'Action', cell: rowRetry },

@@ -1,7 +1,7 @@
 // Run: #/run/ID, all that there is of one: what it did with its time, what it was given
 // and gave, its attempts, log, requests, what it waits for, its children and steps.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { get, one } from '../lib/api.js';
 import { now } from '../lib/clock.js';
@@ -202,7 +202,7 @@ function Waits({ run }) {
 const childColumns = [
 	{ name: 'run_id', title: 'Run', cell: (row) => row.run_id },
 	{ name: 'job', title: 'Job', kind: 'name', cell: (row) => html`<${JobLink} run=${row} />` },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${why(row)} />${row.optional && html` <span class="note">may fail</span>`}` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${row.error ? undefined : why(row)} />${row.optional && html` <span class="note">may fail</span>`}` },
 	{ name: 'queued', title: 'Queued', cell: (row) => html`<${Time} value=${row.queued_at} />` },
 	{ name: 'took', title: 'Took', right: true, cell: (row) => html`<${Took} run=${row} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (row) => html`<${Brief} text=${row.error} />` },
@@ -251,6 +251,8 @@ function Shown({ run, progress, gone }) {
 	const attempts = useOnce(run, (stop) => get('attempts', { select: 'attempt,status,reason,started_at,finished_at,duration_ms,retry_at,error,sqlstate,error_detail,error_hint,error_context', run_id: `eq.${run.run_id}`, order: 'attempt.desc', limit: 100 }, { signal: stop })).data ?? [];
 	const workflow = useWorkflow(run, live);
 	const name = run.job_name ?? `job ${run.job_id}`;
+	// The same object is not drawn again: there may be a thousand.
+	const steps = useMemo(() => workflow.data?.row?.kind === 'steps' && html`<${Steps} run=${run} workflow=${workflow.data} />`, [workflow.data, run.finished_at]);
 	return html`<${Page} title=${`Run ${run.run_id}`} sub=${html`<bdi>${name}</bdi>, ${sourceInWords(run.source)}, queued ${relative(Date.parse(run.queued_at), now.value)}`}
 		actions=${!gone && html`<${Actions} run=${run} details=${details} workflow=${workflow.data?.row} />`}>
 	${gone && html`<p class="offline" role="status"><${Icon} name="warning" /><span>This run is not there any more: it was removed from history, or you may not see it now. This is what it was.</span></p>`}
@@ -258,7 +260,7 @@ function Shown({ run, progress, gone }) {
 		<${RunLine} run=${run} attempts=${attempts} live=${live} /></${Section}>
 	<${Section} title="Facts"><${RunFacts} run=${run} place=${(run.source === 'step' || run.source === 'item' || run.parent_run_id !== null) && html`<${Place} run=${run} />`} /></${Section}>
 	${live && ['queued', 'retrying', 'running'].includes(run.status) && html`<${Waits} run=${run} />`}
-	${workflow.data?.row?.kind === 'steps' && html`<${Steps} run=${run} workflow=${workflow.data} />`}
+	${steps}
 	${workflow.data?.row?.kind === 'batch' && html`<${Batch} run=${run} row=${workflow.data.row} />`}
 	${details && html`<${Details} run=${run} details=${details} />`}
 	<${Attempts} attempts=${attempts} />

@@ -92,7 +92,7 @@ export function useJobNames(text) {
 export const runColumns = [
 	{ name: 'run_id', title: 'Run', cell: (run) => run.run_id },
 	{ name: 'job', title: 'Job', kind: 'name', cell: (run) => html`<${JobLink} run=${run} />` },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${run.error ? undefined : why(run)} />` },
 	{ name: 'source', title: 'Source', narrow: 'hide', cell: (run) => html`<span class="note">${run.source}</span>` },
 	{ name: 'attempt', title: 'Attempt', right: true, narrow: 'hide wide', cell: (run) => run.attempt > 0 ? run.attempt : html`<span class="none">–</span>` },
 	{ name: 'queued', title: 'Queued', cell: (run) => html`<${Time} value=${run.queued_at} />` },
