@@ -8,7 +8,8 @@ import { Icon } from './icon.js';
 
 const MOMENT = 250;
 
-export const Filters = ({ children }) => html`<form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>${children}</form>`;
+// Filters: of two on a screen each has its label.
+export const Filters = ({ label = 'Filters', children }) => html`<form class="filters" role="search" aria-label=${label} onSubmit=${(event) => event.preventDefault()}>${children}</form>`;
 
 // Search: a text. `clears` are parameters that a change makes void, such as the page;
 // `offers` are texts to choose from.

@@ -89,7 +89,7 @@ function stepColumns({ run, before, fall, axis, whole }) {
 		{ name: 'time', title: html`<span class="axis"><span>Time</span>${axis.slice(1).map((at) => html`<i style=${{ left: `${at * 100 / whole}%` }}>${duration(at)}</i>`)}</span>`, kind: 'time',
 			cell: (step) => html`<${Lane} parts=${rows.get(step.step).parts} step=${step} axis=${axis} whole=${whole} />` },
 		{ name: 'took', title: 'Took', right: true, cell: (step) => duration(step.duration_ms) },
-		{ name: 'more', title: 'More', kind: 'more', cell: (step) => html`${step.for_each && html`<a href=${href(['run', step.run_id])} title=${inWords(step.items)}>${step.items ? html`<${Shares} counts=${step.items} />` : 'elements'}</a>`}
+		{ name: 'more', title: html`<span class="sr">More</span>`, kind: 'more', cell: (step) => html`${step.for_each && html`<a href=${href(['run', step.run_id])} title=${inWords(step.items)}>${step.items ? html`<${Shares} counts=${step.items} />` : 'elements'}</a>`}
 			${skippable && step.started_at === null && step.finished_at === null && html`<${Act} small icon="skip" label="Skip" run=${() => skip(run, step)} />`}` },
 	];
 }

@@ -138,8 +138,8 @@ export function Runs() {
 	const others = names.filter((other) => other !== wanted.job);
 
 	return html`<${Page} title="Runs" actions=${html`<${All} wanted=${wanted} name=${name} />`}>
-	<${Filters}><${Several} name="status" label="Status" options=${STATUSES} />
-		<${Search} name="job" label="Job" slash offers=${names} clears=${['page', 'job_id']} /><${Search} name="error" label="Text in the error" /><${Search} name="owner" label="Owner" />
+	<${Filters} label="Filter by status"><${Several} name="status" label="Status" options=${STATUSES} /></${Filters}>
+	<${Filters}><${Search} name="job" label="Job" slash offers=${names} clears=${['page', 'job_id']} /><${Search} name="error" label="Text in the error" /><${Search} name="owner" label="Owner" />
 		<${Choice} name="source" label="Source" options=${SOURCES} /><${Choice} name="queued" label="Queued" options=${ages} /><${Choice} name="finished" label="Finished" options=${ages} />
 		${wanted.job_id && html`<span class="tag">job ${name} <button class="quiet small" onClick=${() => setQuery({ job_id: '', page: '' })}><${Icon} name="cross" label="All jobs" /></button></span>`}
 		${filtered && html`<a href=${href('runs')}>Clear all</a>`}</${Filters}>
