@@ -170,6 +170,7 @@ test('a pattern of errors finds its messages', () => {
 	assert.ok(finds('50% of a_b \\x (c) [d] {e} ^f$ | ? + *', '50% of a_b \\x (c) [d] {e} ^f$ | ? + *'));
 	assert.ok(!finds('a.b', 'axb'));
 	assert.ok(finds('no answer of https://api.example.com/<path>', 'no answer of https://me:secret@api.example.com/v1/x?y=z'));
+	assert.ok(finds('no answer of https://x.org/<path>', 'no answer of https://x.org?a=1'));
 	assert.ok(finds('the beginning of...', 'the beginning of a long story'));
 	assert.ok(finds('<script>alert(<n>)</script>', '<script>alert(1)</script>'));
 	assert.ok(finds('', ''));

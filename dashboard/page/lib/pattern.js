@@ -1,7 +1,7 @@
 // Patterns of errors (error_patterns(), dead_letter_groups()), turned round: which messages
 // are of a pattern. Pure functions.
 
-const MARK = /<(?:n|hex|id|uuid|time|email|ip|text|path)>/;
+const MARK = /\/<path>|<(?:n|hex|id|uuid|time|email|ip|text)>/;
 
 // messagesOf: a regular expression, of PostgreSQL's and of JavaScript's kind (with flag s).
 // A pattern has one space for any number of spaces and ends of lines, ... for what it cut
