@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NODE, edgesBetween, layers, layout } from '../page/lib/graph.js';
 import { many } from '../page/lib/many.js';
-import { likePattern } from '../page/lib/pattern.js';
+import { messagesOf } from '../page/lib/pattern.js';
 import { phases, runSpans, shares, ticks, waterfall } from '../page/lib/timeline.js';
 
 const nodes = (...ids) => ids.map((id) => ({ id }));
@@ -163,12 +163,17 @@ test('phases of a request follow each other', () => {
 	assert.deepEqual(phases({}), []);
 });
 
-test('a pattern of errors is one for LIKE', () => {
-	assert.equal(likePattern('item <n> not found in "<text>"'), 'item*not*found*in*"*"*');
-	assert.equal(likePattern('50% of a_b \\x'), '50\\%*of*a\\_b*\\\\x*');
-	assert.equal(likePattern('<text>'), '*');
-	assert.equal(likePattern('long...'), 'long*');
-	assert.equal(likePattern('<script>alert(<n>)</script>'), '<script>alert(*)</script>*');
+test('a pattern of errors finds its messages', () => {
+	const finds = (pattern, message) => new RegExp(messagesOf(pattern), 's').test(message);
+	assert.ok(finds('item <n> not found in <text>', 'item 17\nnot  found in "the [north]"\n'));
+	assert.ok(!finds('division by zero', 'division by zero in row 7'));
+	assert.ok(finds('50% of a_b \\x (c) [d] {e} ^f$ | ? + *', '50% of a_b \\x (c) [d] {e} ^f$ | ? + *'));
+	assert.ok(!finds('a.b', 'axb'));
+	assert.ok(finds('no answer of https://api.example.com/<path>', 'no answer of https://me:secret@api.example.com/v1/x?y=z'));
+	assert.ok(finds('no answer of https://x.org/<path>', 'no answer of https://x.org?a=1'));
+	assert.ok(finds('the beginning of...', 'the beginning of a long story'));
+	assert.ok(finds('<script>alert(<n>)</script>', '<script>alert(1)</script>'));
+	assert.ok(finds('', ''));
 });
 
 test('many calls: never more at a time than asked, all are heard of, and it can be stopped', async () => {

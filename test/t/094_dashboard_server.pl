@@ -133,7 +133,7 @@ is(HTTP::Tiny->new->get("http://127.0.0.2:$port/")->{status}, 599, 'it listens a
 # The API, by dashboard/test: one test here for each part of a script.
 # ------------------------------------------------------------------------
 
-foreach my $script (qw(reader forms api hostile))
+foreach my $script (qw(reader forms graph api hostile))
 {
 	local $ENV{DASHBOARD_LINK} = $serve->{link};
 	my ($out, $err) = ('', '');

@@ -97,7 +97,8 @@ const REASONS = {
 	upstream_succeeded: 'a run it waited for succeeded', no_event: 'the event has not come', job_dropped: 'the job was dropped',
 	backend_cancelled: 'cancelled by pg_cancel_backend()', owner_changed: 'the owner has changed', parent_ended: 'its parent ended',
 	skipped_by_request: 'skipped by request', misfire: 'the slot was missed', carried_over: 'done in the run before', channel_refused: 'the receiver refused for good',
-	smtp_status: 'the mail relay refused',
+	smtp_status: 'the mail relay refused', network: 'the server did not answer properly', tls: 'TLS failed', timeout: 'it took too long', deadline: 'its deadline passed',
+	condition: 'its condition is not true',
 };
 
 // reason: a run's or job's reason in words; our own words go unchanged.

@@ -12,10 +12,10 @@ import { Code, Facts, Problem, Section } from './page.js';
 import { Time } from './time.js';
 
 const SELECT = 'attempt,status,responded_at,method,url,headers::text,body_size,truncated,http_version,remote_address,remote_port,resolved_ms,connected_ms,secured_ms,first_byte_ms,total_ms';
-const TONES = { DNS: 'dull', connect: 'calm', TLS: 'warn', 'first byte': 'busy', rest: 'good' };
+const TONES = { 'no answer': 'bad', DNS: 'dull', connect: 'calm', TLS: 'warn', 'first byte': 'busy', rest: 'good' };
 
 function Phases({ response }) {
-	const found = phases(response);
+	const found = phases(response).map((phase) => response.status === null && phase.what === 'rest' ? { ...phase, what: 'no answer' } : phase);
 	const widths = shares(found, 1.5);
 	return found.length === 0 ? null : html`<div class="line"><div class="line-bar" aria-hidden="true">${found.map(({ what, from, to }, i) => html`<span class=${`attempt ${TONES[what]}`} style=${{ width: `${widths[i]}%` }} title=${`${what}: ${duration(to - from)}`}></span>`)}</div>
 		<ul class="line-words" aria-label="Phases">${found.map(({ what, from, to }) => html`<li><i class=${`attempt ${TONES[what]}`} aria-hidden="true"></i>${what} <b>${duration(to - from)}</b></li>`)}<li>in all <b>${duration(response.total_ms)}</b></li></ul></div>`;
@@ -44,7 +44,7 @@ const well = ({ status }) => status >= 200 && status < 300;
 
 const Response = ({ run, response, several }) => html`<div class="response"><p>${several && html`<b>attempt ${response.attempt}</b> `}<b class="tone ${well(response) ? 'good' : 'bad'}"><${Icon} name=${well(response) ? 'check' : 'cross'} /> ${response.status ?? 'no answer'}</b> <code class="keep">${response.method} ${response.url}</code></p>
 	<${Phases} response=${response} />
-	<${Facts} of=${[['Answered', html`<${Time} value=${response.responded_at} exact />`], ['From', response.remote_address && `${response.remote_address}:${response.remote_port}`], ['HTTP', response.http_version]]} />
+	<${Facts} of=${[[response.status === null ? 'Ended' : 'Answered', html`<${Time} value=${response.responded_at} exact />`], ['From', response.remote_address && `${response.remote_address}:${response.remote_port}`], ['HTTP', response.http_version]]} />
 	${response.headers && html`<details><summary>Headers</summary><${Code} text=${headers(response.headers)} copy label="Headers" /></details>`}
 	${response.body_size > 0 && html`<${Body} run=${run} response=${response} />`}</div>`;
 

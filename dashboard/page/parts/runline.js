@@ -13,8 +13,9 @@ function called({ what, attempt, status }, run, several, last) {
 		return 'executed, waits for its children';
 	if (what === 'attempt')
 		return `${several ? `attempt ${attempt}` : 'executed'}${several || status === 'running' ? `, ${status.replace('_', ' ')}` : ''}`;
-	const why = last && run.status !== 'running' && run.finished_at === null ? reason(run.reason) : '';
-	return why || { due: 'its time had not come', wait: 'waited', pause: 'waited for the next attempt', children: 'waited for its children' }[what];
+	// The reason of a run that waits is what it waits for; of one that is to be tried again it may be why it failed.
+	const waits = last && run.finished_at === null && (run.status === 'queued' || (run.status === 'retrying' && /^waiting_/.test(run.reason ?? '')));
+	return (waits && reason(run.reason)) || { due: 'its time had not come', wait: 'waited', pause: last && run.status === 'retrying' ? 'waits for the next attempt' : 'waited for the next attempt', children: 'waited for its children' }[what];
 }
 
 // took: of attempts the server knows it better than our clock's milliseconds do.
@@ -30,7 +31,7 @@ function moments(run, spans, several) {
 		found.push([several ? `attempt ${span.attempt} started` : 'started', span.from]);
 	if (run.finished_at !== null)
 		found.push([run.status.replace('_', ' '), run.finished_at]);
-	else if (run.status === 'retrying' && run.run_at)
+	else if (run.status === 'retrying' && !/^waiting_/.test(run.reason ?? ''))
 		found.push(['next attempt', run.run_at]);
 	else if (spans.length === 1 && spans[0].what === 'due')
 		found.at(-1)[0] = 'due';

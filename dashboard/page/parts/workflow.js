@@ -1,7 +1,7 @@
 // A workflow run: its steps as a graph, and as a table with what each did when. A batch:
 // its members by status.
 
-import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, get, one, read } from '../lib/api.js';
 import { now } from '../lib/clock.js';
@@ -23,17 +23,23 @@ import { Table } from './table.js';
 const ROW = 'run_id,kind,status,total,waiting,queued,running,retrying,succeeded,failed,timed_out,lost,cancelled,skipped,progress,current_step,first_failed_step';
 const STEP = 'step,step_no,run_id,status,reason,optional,attempt,queued_at,run_at,started_at,finished_at,duration_ms,for_each,items,error';
 const MOST = 1000;
+const FEW = 100;
 
 // useWorkflow: { row, graph, steps } of a run that is a workflow run or a batch; row is
-// null of others, which is known without asking for most.
-export const useWorkflow = (run, live) => useLive(async (stop) => {
+// null of others, which are asked for once.
+export function useWorkflow(run, live) {
+	const [other, setOther] = useState(['step', 'item'].includes(run.source));
+	return useLive((stop) => load(run, stop).then((found) => { setOther(found.row === null); return found; }), [run.run_id, run.status], live && !other ? 3 : 0);
+}
+
+async function load(run, stop) {
 	const row = await one('workflows', { select: ROW, run_id: `eq.${run.run_id}` }, { signal: stop });
 	if (row?.kind !== 'steps' || row.total === 0)
 		return { row: row ?? null };
 	const [graph, steps] = await Promise.all([read('workflow_graph', { run_id: run.run_id }, { signal: stop }),
 		get('steps', { select: STEP, workflow_run_id: `eq.${run.run_id}`, order: 'step_no', limit: MOST }, { signal: stop })]);
 	return { row, graph, steps };
-}, [run.run_id, run.status], live && !['step', 'item'].includes(run.source) ? 3 : 0);
+}
 
 // --- graph -------------------------------------------------------------------
 
@@ -65,8 +71,7 @@ const SPANS = { queued: 'others had not ended', wait: 'waited', run: 'was execut
 
 function Lane({ parts, step, axis, whole }) {
 	const words = parts.map(({ what, from, to }) => `${SPANS[what]} ${duration(to - from)}`).join(', ');
-	return html`<span class="lane" role="img" aria-label=${words || 'nothing yet'} title=${words}>${axis.map((at) => html`<i class="tick" style=${{ left: `${at * 100 / whole}%` }}></i>`)}
-		${parts.map(({ what, left, width }) => html`<i class="part ${what} ${what === 'run' ? tone(step.status) : ''}" style=${{ left: `${left}%`, width: `${width}%` }}></i>`)}</span>`;
+	return html`<span class="lane" role="img" aria-label=${words || 'nothing yet'} title=${words} style=${{ backgroundSize: `${(axis[1] ?? whole) * 100 / whole}% 100%` }}>${parts.map(({ what, left, width }) => html`<i class="part ${what} ${what === 'run' ? tone(step.status) : ''}" style=${{ left: `${left}%`, width: `${width}%` }}></i>`)}</span>`;
 }
 
 async function skip(run, step) {
@@ -90,18 +95,23 @@ function stepColumns({ run, before, fall, axis, whole }) {
 }
 
 export function Steps({ run, workflow: { row, graph, steps } }) {
+	const [all, setAll] = useState(false);
 	if (!graph || !steps?.length)
 		return html`<${Section} title="Steps"><p class="note">${run.finished_at === null ? 'The steps are there once the run begins.' : 'It has no steps: it did not begin, or they were removed from history.'}</p></${Section}>`;
-	const fall = waterfall(steps, graph.edges, run.finished_at === null ? now.value : Date.parse(run.finished_at));
+	// Many are not drawn each second, but when there is news.
+	const end = run.finished_at !== null ? Date.parse(run.finished_at) : steps.length > FEW ? now.peek() : now.value;
+	const fall = waterfall(steps, graph.edges, end);
 	const whole = Math.max(fall.to - fall.from, 1);
 	const axis = ticks(whole, 5);
+	const shown = all ? steps : steps.slice(0, FEW);
 	const before = new Map();
 	for (const { from, to, when } of graph.edges)
 		before.set(to, [...before.get(to) ?? [], WHEN[when] ? `${from} (${WHEN[when]})` : from]);
 	for (const [to, names] of before)
 		before.set(to, names.join(', '));
 	return html`<${Section} title="Steps" note=${`${percent(row.progress)} ended`}><${Shares} counts=${row} list /><${Graph} graph=${graph} />
-		<div class="runs steps ${steps.length > 30 ? 'many' : ''}"><${Table} label="Steps" columns=${stepColumns({ run, before, fall, axis, whole })} rows=${steps} keyOf=${(step) => step.run_id} link=${(step) => href(['run', step.run_id])} /></div>
+		<div class="runs steps ${steps.length > 30 ? 'many' : ''}"><${Table} label="Steps" columns=${stepColumns({ run, before, fall, axis, whole })} rows=${shown} keyOf=${(step) => step.run_id} link=${(step) => href(['run', step.run_id])} /></div>
+		${shown.length < steps.length && html`<p class="pager"><button onClick=${() => setAll(true)}>Show all ${steps.length} steps</button></p>`}
 		${steps.length >= MOST && html`<p class="note">These are the first ${MOST} steps.</p>`}</${Section}>`;
 }
 

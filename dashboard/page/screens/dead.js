@@ -7,7 +7,7 @@ import { get, quote, read } from '../lib/api.js';
 import { number, plural, reason } from '../lib/format.js';
 import { useLive } from '../lib/live.js';
 import { may, me } from '../lib/me.js';
-import { likePattern } from '../lib/pattern.js';
+import { messagesOf } from '../lib/pattern.js';
 import { href, route, setQuery } from '../lib/route.js';
 import { Act, say } from '../parts/act.js';
 import { Filters, Pager, Search } from '../parts/filters.js';
@@ -32,7 +32,7 @@ const ofJob = ({ job, job_id: id }) => ({ ...(job && { job_name: `eq.${job}` }),
 // ofGroup: the filter of its runs. Without a message the reason is the pattern.
 function ofGroup({ job_id: id, pattern, sqlstate }) {
 	return { job_id: `eq.${id}`, sqlstate: sqlstate === null ? 'is.null' : `eq.${sqlstate}`,
-		...(pattern !== null && { or: `(error.like.${quote(likePattern(pattern))},and(error.is.null,reason.eq.${quote(pattern)}))` }) };
+		...(pattern !== null && { or: `(error.match.${quote(messagesOf(pattern))},and(error.is.null,reason.eq.${quote(pattern)}))` }) };
 }
 
 // Ids of all that a group has, a page after the other.
@@ -68,10 +68,10 @@ const rowRetry = (run) => html`<${Act} small icon="retry" label="Retry" run=${()
 
 const newestColumns = [
 	{ name: 'run_id', title: 'Run', cell: (run) => run.run_id },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (run) => html`<${Status} status=${run.status} why=${run.error ? undefined : why(run)} />` },
 	{ name: 'ended', title: 'Ended', cell: (run) => html`<${Time} value=${run.finished_at} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (run) => html`<${Brief} text=${run.error} />` },
-	{ name: 'retry', title: '', cell: rowRetry },
+	{ name: 'retry', title: 'Action', cell: rowRetry },
 ];
 
 function Newest({ group }) {

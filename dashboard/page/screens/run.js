@@ -1,7 +1,7 @@
 // Run: #/run/ID, all that there is of one: what it did with its time, what it was given
 // and gave, its attempts, log, requests, what it waits for, its children and steps.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { get, one } from '../lib/api.js';
 import { now } from '../lib/clock.js';
@@ -16,7 +16,7 @@ import { Bar } from '../parts/chart.js';
 import { Icon } from '../parts/icon.js';
 import { Json } from '../parts/json.js';
 import { Code, Empty, Facts, Loaded, Page, Problem, Section } from '../parts/page.js';
-import { Brief, JobLink, Took, cancelRun, isLive, mayRetry, retryRun, sourceInWords, triggerLike, why } from '../parts/runs.js';
+import { Brief, DEAD, JobLink, Took, cancelRun, isLive, mayRetry, retryRun, sourceInWords, triggerLike, why } from '../parts/runs.js';
 import { RunLine } from '../parts/runline.js';
 import { Status } from '../parts/status.js';
 import { Table } from '../parts/table.js';
@@ -54,7 +54,7 @@ async function askArgs(run, args, { title, label, hint }) {
 	return values === null ? undefined : values.args ?? raw('{}');
 }
 
-function Actions({ run, details, workflow }) {
+function Actions({ run, details, workflow, isRetried }) {
 	const mine = may(run.owner);
 	const isSteps = workflow?.kind === 'steps';
 	const args = details?.args;
@@ -71,7 +71,7 @@ function Actions({ run, details, workflow }) {
 	const cancel = () => cancelRun(run);
 	const retry = () => retryRun(run);
 	const canCancel = mine && isLive(run);
-	const canRetry = mine && mayRetry(run);
+	const canRetry = mine && mayRetry(run) && !isRetried;
 	useKeys({ ...(canCancel && { c: ['Cancel the run', cancel] }), ...(canRetry && { R: ['Retry the run', retry] }) });
 	return html`<${Act} kind="danger" label="Cancel" run=${cancel} when=${canCancel} />
 		<${Act} kind="danger" label="Terminate" hint="Ends its worker at once" run=${() => cancelRun(run, true)} when=${canCancel && run.status === 'running' && run.reason !== 'waiting_for_children'} />
@@ -110,19 +110,21 @@ function Place({ run }) {
 	return run.parent_run_id === null ? null : html`<a href=${href(['run', run.parent_run_id])}>run ${run.parent_run_id}</a>${run.optional === true && html` <span class="note">(may fail)</span>`}`;
 }
 
-// A retry's views do not say which runs belong together; that one was retried they do.
-function Retried({ run }) {
-	const { data } = useOnce(run, (stop) => mayRetry(run) && ['failed', 'timed_out', 'lost'].includes(run.status)
-		? get('dead_letters', { select: 'run_id', run_id: `eq.${run.run_id}`, limit: 1 }, { signal: stop }) : Promise.resolve(undefined).then(() => null), state(run));
-	if (!data)
-		return null;
-	return data.length > 0 ? html`not yet: it is a <a href=${href('dead', { job_id: run.job_id })}>dead letter</a>` : html`yes: <a href=${href('runs', { job_id: run.job_id, source: 'retry' })}>retries of its job</a>`;
+// Views do not say which run is the retry of which, but that one was retried: it is no
+// dead letter any more. undefined: it is none in any case, or that is not known yet.
+const isLetter = (run) => mayRetry(run) && DEAD.includes(run.status);
+function useRetried(run) {
+	const { data } = useOnce(run, (stop) => isLetter(run) ? get('dead_letters', { select: 'run_id', run_id: `eq.${run.run_id}`, limit: 1 }, { signal: stop }) : Promise.resolve(null));
+	return isLetter(run) && data ? data.length === 0 : undefined;
 }
 
-const RunFacts = ({ run, place }) => html`<${Facts} of=${[
+const Retried = ({ run, isRetried }) => isRetried ? html`yes: <a href=${href('runs', { job_id: run.job_id, source: 'retry' })}>retries of its job</a>`
+	: html`not yet: it is a <a href=${href('dead', { job_id: run.job_id })}>dead letter</a>`;
+
+const RunFacts = ({ run, place, isRetried }) => html`<${Facts} of=${[
 	['Job', html`<${JobLink} run=${run} />`], ['Owner', html`<bdi>${run.owner}</bdi>`], ['Why it is there', sourceInWords(run.source)], ['Part of', place],
 	['Attempt', run.attempt > 0 && number(run.attempt)], ['Slot', run.scheduled_for && html`<${Time} value=${run.scheduled_for} exact />`],
-	['Took', run.started_at && html`<${Took} run=${run} />`], ['Beside its job', html`<${Typical} run=${run} />`], ['Has it been retried', mayRetry(run) && ['failed', 'timed_out', 'lost'].includes(run.status) ? html`<${Retried} run=${run} />` : ''],
+	['Took', run.started_at && html`<${Took} run=${run} />`], ['Beside its job', html`<${Typical} run=${run} />`], ['Has it been retried', isRetried !== undefined && html`<${Retried} run=${run} isRetried=${isRetried} />`],
 	['Slots in it', run.missed_count > 0 && `${plural(run.missed_count, 'slot')} missed or skipped`],
 	['Limits', run.keys?.length > 0 && html`<bdi>${run.keys.join(', ')}</bdi>`], ['Priority', run.priority !== 0 && run.priority], ['Worker', run.worker_pid > 0 && `process ${run.worker_pid}`],
 	['Result of the command', run.command_tag && html`<code>${run.command_tag}</code>`]].filter(([, value]) => value !== false)} />`;
@@ -202,7 +204,7 @@ function Waits({ run }) {
 const childColumns = [
 	{ name: 'run_id', title: 'Run', cell: (row) => row.run_id },
 	{ name: 'job', title: 'Job', kind: 'name', cell: (row) => html`<${JobLink} run=${row} />` },
-	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${why(row)} />${row.optional && html` <span class="note">may fail</span>`}` },
+	{ name: 'status', title: 'Status', kind: 'state', cell: (row) => html`<${Status} status=${row.status} why=${row.error ? undefined : why(row)} />${row.optional && html` <span class="note">may fail</span>`}` },
 	{ name: 'queued', title: 'Queued', cell: (row) => html`<${Time} value=${row.queued_at} />` },
 	{ name: 'took', title: 'Took', right: true, cell: (row) => html`<${Took} run=${row} />` },
 	{ name: 'error', title: 'Error', kind: 'error', cell: (row) => html`<${Brief} text=${row.error} />` },
@@ -250,15 +252,18 @@ function Shown({ run, progress, gone }) {
 	}).data;
 	const attempts = useOnce(run, (stop) => get('attempts', { select: 'attempt,status,reason,started_at,finished_at,duration_ms,retry_at,error,sqlstate,error_detail,error_hint,error_context', run_id: `eq.${run.run_id}`, order: 'attempt.desc', limit: 100 }, { signal: stop })).data ?? [];
 	const workflow = useWorkflow(run, live);
+	const isRetried = useRetried(run);
 	const name = run.job_name ?? `job ${run.job_id}`;
+	// The same object is not drawn again: there may be a thousand.
+	const steps = useMemo(() => workflow.data?.row?.kind === 'steps' && html`<${Steps} run=${run} workflow=${workflow.data} />`, [workflow.data, run.finished_at]);
 	return html`<${Page} title=${`Run ${run.run_id}`} sub=${html`<bdi>${name}</bdi>, ${sourceInWords(run.source)}, queued ${relative(Date.parse(run.queued_at), now.value)}`}
-		actions=${!gone && html`<${Actions} run=${run} details=${details} workflow=${workflow.data?.row} />`}>
+		actions=${!gone && html`<${Actions} run=${run} details=${details} workflow=${workflow.data?.row} isRetried=${isRetried} />`}>
 	${gone && html`<p class="offline" role="status"><${Icon} name="warning" /><span>This run is not there any more: it was removed from history, or you may not see it now. This is what it was.</span></p>`}
 	<${Section}><div class="run-head"><${Status} status=${run.status} why=${why(run)} /><${Progress} progress=${progress} /></div>
 		<${RunLine} run=${run} attempts=${attempts} live=${live} /></${Section}>
-	<${Section} title="Facts"><${RunFacts} run=${run} place=${(run.source === 'step' || run.source === 'item' || run.parent_run_id !== null) && html`<${Place} run=${run} />`} /></${Section}>
+	<${Section} title="Facts"><${RunFacts} run=${run} isRetried=${isRetried} place=${(run.source === 'step' || run.source === 'item' || run.parent_run_id !== null) && html`<${Place} run=${run} />`} /></${Section}>
 	${live && ['queued', 'retrying', 'running'].includes(run.status) && html`<${Waits} run=${run} />`}
-	${workflow.data?.row?.kind === 'steps' && html`<${Steps} run=${run} workflow=${workflow.data} />`}
+	${steps}
 	${workflow.data?.row?.kind === 'batch' && html`<${Batch} run=${run} row=${workflow.data.row} />`}
 	${details && html`<${Details} run=${run} details=${details} />`}
 	<${Attempts} attempts=${attempts} />

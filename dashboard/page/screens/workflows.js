@@ -40,8 +40,8 @@ export function Workflows() {
 	const rows = (live.data ?? []).slice(0, ROWS);
 	const filtered = ['kind', 'status', 'workflow'].some((name) => wanted[name]);
 	return html`<${Page} title="Workflows">
-	<${Filters}><${Several} name="status" label="Status" options=${STATUSES.filter((status) => status !== 'retrying')} /></${Filters}>
-	<${Filters}><${Search} name="workflow" label="Workflow" slash offers=${names} /><${Choice} name="kind" label="Kind" options=${[{ value: 'steps', label: 'steps' }, { value: 'batch', label: 'batches' }]} />
+	<${Filters}><${Several} name="status" label="Status" options=${STATUSES.filter((status) => status !== 'retrying')} />
+		<${Search} name="workflow" label="Workflow" slash offers=${names} /><${Choice} name="kind" label="Kind" options=${[{ value: 'steps', label: 'steps' }, { value: 'batch', label: 'batches' }]} />
 		${filtered && html`<a href=${href('workflows')}>Clear all</a>`}</${Filters}>
 	<${Loaded} live=${live}>${() => html`<div class="runs"><${Table} label="Workflows" columns=${columns} rows=${rows} keyOf=${(row) => row.run_id} link=${(row) => href(['run', row.run_id])}
 			empty=${filtered ? html`<${Empty}>No workflow is like that. <a href=${href('workflows')}>Show all</a></${Empty}>`
