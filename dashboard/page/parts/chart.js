@@ -60,7 +60,7 @@ const powers = (plot, low, high) => low > 0 ? [10 ** Math.floor(Math.log10(low))
 function decades(plot, axis, low, high) {
 	const found = [];
 	for (let at = low; at <= high * 1.01; at *= 10)
-		found.push(at);
+		found.push(Number(at.toPrecision(6)));
 	return found;
 }
 
@@ -73,7 +73,7 @@ function options({ series, format, log, height }, now, width) {
 		tzDate: zone.value === 'UTC' ? (at) => uPlot.tzDate(new Date(at * 1000), 'Etc/UTC') : undefined,
 		scales: { x: { range: (plot, low, high) => now.current.span ?? [low, high] }, y: log ? { distr: 3, range: powers } : { range: upTo } },
 		axes: [{ ...axis, size: 28, grid: { show: false }, values: instants() },
-			{ ...axis, size: 56, ...(log && { splits: decades }), values: (plot, values) => values.map((value) => value === null ? '' : (format ?? short)(value)) }],
+			{ ...axis, size: 56, ...(log && { splits: decades, filter: (plot, splits) => splits }), values: (plot, values) => values.map((value) => value === null ? '' : (format ?? short)(value)) }],
 		series: [{}, ...series.map((one) => ({ label: one.label, stroke: colour(one.tone), width: one.bars ? 0 : 1.75, spanGaps: false, ...(one.bars ? bars(one) : lines(one)) }))],
 	};
 }
