@@ -88,7 +88,7 @@ const OUTCOMES = [
 ];
 const FAILURES = ['failed', 'timed_out', 'lost'];
 const any = (values) => values.some((value) => value > 0);
-const ms = (value) => value >= 1000 ? value < 600000 && value % 1000 === 0 ? `${value / 1000} s` : duration(value) : value === 0 ? '0' : value >= 1 ? `${Number(value.toPrecision(3))} ms` : `${Number((value * 1000).toPrecision(3))} µs`;
+const ms = (value) => value >= 1000 ? Number.isInteger(Math.log10(value)) ? `${number(value / 1000)} s` : duration(value) : value === 0 ? '0' : value >= 1 ? `${Number(value.toPrecision(3))} ms` : `${Number((value * 1000).toPrecision(3))} µs`;
 const COLUMNS = 'bucket,job_name,runs,succeeded,failed,timed_out,cancelled,lost,skipped,missed,retries,mean_ms,p95_ms,delay_p95_ms';
 
 const timezone = () => zone.value === 'UTC' ? 'UTC' : Intl.DateTimeFormat().resolvedOptions().timeZone;
