@@ -28,7 +28,7 @@ const TODO = {
 	last_error: 'It may be over: look at its time. It stays until the server is restarted.', workers: 'Raise jobsched.max_workers or max_worker_processes, or have shorter runs.',
 	unresponsive: 'Its code does not check for interrupts. Wait, or end the process.', identity: 'Decide whether to adopt the jobs: adopt().',
 };
-const LEADS = { processing: undefined, workers: ['workers'], invalid_jobs: ['jobs', { state: 'invalid' }], alerts: ['alerts', { tab: 'channels' }], identity: ['jobs', { state: 'asleep' }], queue: ['queues'] };
+const LEADS = { workers: ['workers'], invalid_jobs: ['jobs', { state: 'invalid' }], alerts: ['alerts', { tab: 'channels' }], identity: ['jobs', { state: 'asleep' }] };
 const worse = { error: 0, warning: 1 };
 
 function Health() {
@@ -62,7 +62,7 @@ function QueueTiles({ sum }) {
 		<${Tile} name="limited" value=${count(sum.limited)} to=${href('queues')} tone=${loud('warn', sum.limited)} title=${words(sum.limited, 'wait for the limits of queues and keys')}
 			beside=${sum.behind > 0 ? `${short(sum.behind)} behind` : undefined} />
 		<${Tile} name="held" value=${count(sum.held)} to=${href('jobs', { state: 'paused' })} tone=${loud('warn', sum.held)} title=${words(sum.held, 'their job is paused or disabled')} />
-		<${Tile} name="workers busy" value=${`${number(sum.busy_workers)} of ${number(sum.max_workers)}`} to=${href('workers')} title=${`${plural(sum.workers ?? 0, 'process').replace('processs', 'processes')} exist`} />
+		<${Tile} name="workers busy" value=${`${number(sum.busy_workers)} of ${number(sum.max_workers)}`} to=${href('workers')} title=${`${plural(sum.workers ?? 0, 'worker')} there; the most is jobsched.max_workers`} />
 	</div>`;
 }
 
@@ -73,7 +73,7 @@ function PastTiles({ sum, range }) {
 	const failures = of('failures');
 	return html`<div class="tiles" role="group" aria-label=${RANGES[period].words}>
 		<${Tile} name="runs" value=${short(of('runs'))} to=${href('runs')} note=${RANGES[period].words} />
-		<${Tile} name="failures" value=${short(failures)} to=${href('dead')} tone=${loud('bad', failures)} note=${of('retries') > 0 ? plural(of('retries'), 'retry').replace('retrys', 'retries') : 'no retries'} />
+		<${Tile} name="failures" value=${short(failures)} to=${href('dead')} tone=${loud('bad', failures)} note=${of('retries') > 0 ? `${number(of('retries'))} ${of('retries') === 1 ? 'retry' : 'retries'}` : 'no retries'} />
 		<${Tile} name="success rate" value=${percent(of('success_rate'))} to=${href('jobs', { last: 'failed' })} note=${of('skipped') + of('missed') > 0 ? `${short(of('skipped'))} skipped, ${short(of('missed'))} missed` : 'nothing skipped'} />
 		<${Tile} name="duration p50" value=${duration(of('p50_ms'))} to=${href('runs', { status: 'succeeded' })} note="half take less" />
 		<${Tile} name="duration p95" value=${duration(of('p95_ms'))} to=${href('runs', { status: 'succeeded' })} note="1 of 20 takes more" />
