@@ -14,20 +14,17 @@
 #include "postgres.h"
 
 #include "api/access.h"
+#include "api/stat_buckets.h"
 #include "api/stat_values.h"
-#include "api/schedule_sql.h"
-#include "base/interval.h"
 #include "compat.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "pgtime.h"
 #include "shmem/clock.h"
 #include "shmem/wakeup.h"
 #include "store/store_stat.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
@@ -36,159 +33,13 @@ PG_FUNCTION_INFO_V1(jobsched_job_stats);
 PG_FUNCTION_INFO_V1(jobsched_stat_reset);
 
 /* ------------------------------------------------------------------------
- * Buckets
- * ------------------------------------------------------------------------
- */
-
-/* Nothing is kept of shorter spans for long. */
-#define LEAST_BUCKET (10 * USECS_PER_MINUTE)
-
-/* Days and weeks are counted from here, in local time: a Monday, 2000-01-03. */
-#define FIRST_MONDAY (2 * USECS_PER_DAY)
-
-typedef struct Buckets
-{
-	bool		whole;			/* there is one, from start on */
-	int32		months;			/* or else */
-	int64		width;			/* microseconds */
-	pg_tz	   *zone;
-	TimestampTz start;			/* of the one that is being filled */
-	TimestampTz end;
-} Buckets;
-
-pg_noreturn static void
-refuse_bucket(const Interval *bucket)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid bucket: \"%s\"", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(bucket)))),
-			 errhint("It is at least 10 minutes; or some months, with nothing else.")));
-}
-
-static void
-read_bucket(const Interval *bucket, Buckets *buckets)
-{
-	buckets->months = bucket->month;
-	if (bucket->month == 0)
-		buckets->width = js_interval_us("bucket", bucket);
-	if (bucket->month != 0 ?
-		bucket->month < 0 || bucket->month > 12000 || bucket->day != 0 || bucket->time != 0 :
-		buckets->width < LEAST_BUCKET)
-		refuse_bucket(bucket);
-}
-
-/* An instant as a clock on the wall shows it. */
-static Timestamp
-to_local(TimestampTz at, pg_tz *zone)
-{
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			tz;
-	Timestamp	local;
-
-	if (timestamp2tm(at, &tz, &tm, &fsec, NULL, zone) != 0 || tm2timestamp(&tm, fsec, NULL, &local) != 0)
-		return at;
-	return local;
-}
-
-static TimestampTz
-from_local(Timestamp local, pg_tz *zone)
-{
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			tz;
-	TimestampTz at;
-
-	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
-		return local;
-	tz = DetermineTimeZoneOffset(&tm, zone);
-	return tm2timestamp(&tm, fsec, &tz, &at) != 0 ? local : at;
-}
-
-static int64
-floor_to(int64 value, int64 width)
-{
-	int64		beyond = value % width;
-
-	return value - (beyond < 0 ? beyond + width : beyond);
-}
-
-static Timestamp
-month_begin(int64 month)
-{
-	struct pg_tm tm = {0};
-	Timestamp	local = 0;
-
-	tm.tm_year = (int) (month / 12);
-	tm.tm_mon = (int) (month % 12) + 1;
-	tm.tm_mday = 1;
-	(void) tm2timestamp(&tm, 0, NULL, &local);
-	return local;
-}
-
-static int64
-month_of(Timestamp local)
-{
-	struct pg_tm tm;
-	fsec_t		fsec;
-
-	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
-		return 0;
-	return tm.tm_year * INT64CONST(12) + tm.tm_mon - 1;
-}
-
-/*
- * Clocks may be set within a bucket, and then an instant before its end may belong to the
- * next one: the hour before they are set back has the same local time as the one after.
- * So what comes after it is looked at once more.
- */
-static void
-find_bucket(Buckets *buckets, TimestampTz at)
-{
-	Timestamp	local = to_local(at, buckets->zone);
-	Timestamp	begin;
-	Timestamp	end;
-
-	if (buckets->months != 0)
-	{
-		int64		month = floor_to(month_of(local), buckets->months);
-
-		begin = month_begin(month);
-		end = month_begin(month + buckets->months);
-	}
-	else
-	{
-		begin = floor_to(local - FIRST_MONDAY, buckets->width) + FIRST_MONDAY;
-		end = begin + buckets->width;
-	}
-	buckets->start = from_local(begin, buckets->zone);
-	buckets->end = from_local(end, buckets->zone);
-	if (buckets->end - at != end - local)
-		buckets->end = at + 1;
-}
-
-/* Whether it is another one than that which is being filled.  An hour that comes twice is one. */
-static bool
-moves_on(Buckets *buckets, TimestampTz at)
-{
-	TimestampTz start = buckets->start;
-
-	if (buckets->whole || (at >= buckets->start && at < buckets->end))
-		return false;
-	find_bucket(buckets, at);
-	return buckets->start != start;
-}
-
-/* ------------------------------------------------------------------------
  * run_stats()
  * ------------------------------------------------------------------------
  */
 
 enum StatsColumn
 {
-	STATS_BUCKET, STATS_JOB_NAME, STATS_RUNS, STATS_SUCCEEDED, STATS_FAILED, STATS_TIMED_OUT,
-	STATS_CANCELLED, STATS_LOST, STATS_SKIPPED, STATS_MISSED, STATS_RETRIES, STATS_MEAN,
-	STATS_P50, STATS_P95, STATS_P99, STATS_MAX, STATS_DELAY_P95, STATS_COLUMNS
+	STATS_BUCKET, STATS_JOB_NAME, STATS_SUMS, STATS_COLUMNS = STATS_SUMS + JS_STAT_SUMS
 };
 
 typedef struct RunStats
@@ -198,7 +49,7 @@ typedef struct RunStats
 	TimestampTz from;
 	TimestampTz to;
 	Jsonb	   *metadata;		/* NULL: whatever it is */
-	Buckets		buckets;
+	JsBuckets	buckets;
 	const char *job_name;
 	bool		is_empty;
 	JsStat		sum;
@@ -207,23 +58,12 @@ typedef struct RunStats
 static void
 put_bucket(RunStats *stats)
 {
-	const JsStat *sum = &stats->sum;
 	Datum		values[STATS_COLUMNS];
 	bool		nulls[STATS_COLUMNS] = {false};
 
 	values[STATS_BUCKET] = TimestampTzGetDatum(stats->buckets.start);
 	values[STATS_JOB_NAME] = CStringGetTextDatum(stats->job_name);
-	js_stat_put_count(js_histogram_total(&sum->durations), &values[STATS_RUNS]);
-	js_stat_put_count(js_stat_of_status(sum, JS_SUCCEEDED), &values[STATS_SUCCEEDED]);
-	js_stat_put_count(js_stat_of_status(sum, JS_FAILED), &values[STATS_FAILED]);
-	js_stat_put_count(js_stat_of_status(sum, JS_TIMED_OUT), &values[STATS_TIMED_OUT]);
-	js_stat_put_count(js_stat_of_status(sum, JS_CANCELLED), &values[STATS_CANCELLED]);
-	js_stat_put_count(js_stat_of_status(sum, JS_LOST), &values[STATS_LOST]);
-	js_stat_put_count(sum->skipped, &values[STATS_SKIPPED]);
-	js_stat_put_count(sum->missed, &values[STATS_MISSED]);
-	js_stat_put_count(sum->retries, &values[STATS_RETRIES]);
-	js_stat_put_durations(&sum->durations, &values[STATS_MEAN], &nulls[STATS_MEAN]);
-	js_stat_put_p95(&sum->delays, &values[STATS_DELAY_P95], &nulls[STATS_DELAY_P95]);
+	js_stat_put_sums(&stats->sum, &values[STATS_SUMS], &nulls[STATS_SUMS]);
 	tuplestore_putvalues(stats->result->setResult, stats->result->setDesc, values, nulls);
 }
 
@@ -241,9 +81,9 @@ static void
 add_entry(const JsStatEntry *entry, void *arg)
 {
 	RunStats   *stats = arg;
-	Buckets		next = stats->buckets;
+	JsBuckets	next = stats->buckets;
 
-	if (moves_on(&next, entry->start))
+	if (js_buckets_move_on(&next, entry->start))
 		end_bucket(stats);
 	stats->buckets = next;
 	js_stat_add_encoded(&stats->sum, entry->bytes, entry->size);
@@ -294,32 +134,14 @@ add_named(const char *name, RunStats *stats)
 				 errmsg("job \"%s\" does not exist", name)));
 }
 
-static pg_tz *
-zone_argument(FunctionCallInfo fcinfo, int n)
-{
-	char	   *name;
-	pg_tz	   *zone;
-
-	if (PG_ARGISNULL(n))
-		return session_timezone;
-	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	zone = js_timezone_lookup(name);
-	if (zone == NULL)
-		js_timezone_refuse(name);
-	return zone;
-}
-
 static void
 read_arguments(FunctionCallInfo fcinfo, RunStats *stats)
 {
 	stats->from = PG_ARGISNULL(0) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(0);
 	stats->to = PG_ARGISNULL(1) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(1);
-	stats->buckets.whole = PG_ARGISNULL(2);
+	js_buckets_read(fcinfo, 2, 5, &stats->buckets);
 	stats->buckets.start = stats->from;
-	if (!stats->buckets.whole)
-		read_bucket(PG_GETARG_INTERVAL_P(2), &stats->buckets);
 	stats->metadata = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
-	stats->buckets.zone = zone_argument(fcinfo, 5);
 	stats->is_empty = true;
 }
 

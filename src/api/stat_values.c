@@ -70,3 +70,19 @@ js_stat_put_rate(const JsStat *stat, Datum *value, bool *null)
 	if (all > 0)
 		*value = Float8GetDatum((double) succeeded / (double) all);
 }
+
+void
+js_stat_put_sums(const JsStat *sum, Datum *values, bool *nulls)
+{
+	static const JsStatus statuses[] = {JS_SUCCEEDED, JS_FAILED, JS_TIMED_OUT, JS_CANCELLED, JS_LOST};
+
+	memset(nulls, false, JS_STAT_SUMS * sizeof(bool));
+	js_stat_put_count(js_histogram_total(&sum->durations), values++);
+	for (int i = 0; i < lengthof(statuses); i++)
+		js_stat_put_count(js_stat_of_status(sum, statuses[i]), values++);
+	js_stat_put_count(sum->skipped, values++);
+	js_stat_put_count(sum->missed, values++);
+	js_stat_put_count(sum->retries, values++);
+	js_stat_put_durations(&sum->durations, values, nulls + 9);
+	js_stat_put_p95(&sum->delays, values + 5, nulls + 14);
+}

@@ -12,6 +12,10 @@
 
 #include "store/stat.h"
 
+/* Columns that run_stats() and run_totals() have: runs, by status, retries, durations, delay. */
+#define JS_STAT_SUMS 15
+
+extern void js_stat_put_sums(const JsStat *sum, Datum *values, bool *nulls);
 extern void js_stat_put_count(uint64 count, Datum *value);
 extern void js_stat_put_durations(const JsHistogram *durations, Datum *values, bool *nulls);
 extern void js_stat_put_p95(const JsHistogram *histogram, Datum *value, bool *null);

@@ -38,6 +38,20 @@ LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'jobsched_
 COMMENT ON FUNCTION jobsched.run_stats IS
 'What runs of jobs added up to, a row for each job and span of time in which something has ended; percentiles are within 10 %. More: doc/watching.md.';
 
+-- Of all jobs together.
+CREATE FUNCTION jobsched.run_totals(
+	"from" timestamptz,
+	"to" timestamptz,
+	bucket interval,
+	timezone text DEFAULT NULL)
+RETURNS TABLE (bucket timestamptz, runs bigint, succeeded bigint, failed bigint, timed_out bigint,
+	cancelled bigint, lost bigint, skipped bigint, missed bigint, retries bigint, mean_ms double precision,
+	p50_ms double precision, p95_ms double precision, p99_ms double precision, max_ms double precision,
+	delay_p95_ms double precision)
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'jobsched_run_totals';
+COMMENT ON FUNCTION jobsched.run_totals IS
+'What the runs of all jobs added up to, a row for each span of time in which something has ended; percentiles are within 10 %. More: doc/watching.md.';
+
 CREATE FUNCTION jobsched.stat_reset(job text DEFAULT NULL, owner name DEFAULT NULL, job_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jobsched_stat_reset';
 COMMENT ON FUNCTION jobsched.stat_reset IS

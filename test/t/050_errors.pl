@@ -142,6 +142,7 @@ my %wrong = (
 	drop_alert => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	drop_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	test_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
+	run_totals => [ "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '-1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')" ],
 	run_stats => [ "(NULL, NULL, NULL, 'missing')", "(NULL, NULL, NULL, 'theirs')", "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')" ],
 	metrics => [ "('xml')", "('')" ],
 	stat_reset => [ "('missing')", "('theirs')" ],

@@ -188,6 +188,18 @@ my $ended = q{SELECT (d.runs_7d, d.failures_7d, d.skipped_7d, d.missed_7d, d.ret
 	 FROM jobsched_internal.history h WHERE (source NOT IN ('step', 'item') OR EXISTS (SELECT FROM jobsched_internal.job j WHERE j.job_id = h.job_id AND j.workflow_id IS NULL)) AND finished_at >= date_trunc('hour', jobsched_internal.clock_now() - interval '7 days', 'UTC')) FROM jobsched.dashboard_summary() d};
 wait_value($node, $db, $ended, 't', 'totals are what history says');
 
+# The same over time, of all roles that one may see.
+my $week = q{date_trunc('hour', jobsched_internal.clock_now() - interval '7 days', 'UTC')};
+my $over_time = qq{SELECT (sum(t.runs), sum(t.failed + t.timed_out + t.lost), sum(t.skipped), sum(t.missed), sum(t.retries)) =
+		(min(d.runs_7d), min(d.failures_7d), min(d.skipped_7d), min(d.missed_7d), min(d.retries_7d)), count(*) = count(DISTINCT t.bucket)
+	FROM jobsched.run_totals($week, NULL, BUCKET) t, jobsched.dashboard_summary() d};
+is(psql($over_time =~ s/BUCKET/$_/r), 't|t', "by $_, too") foreach ("interval '1 hour'", "interval '1 day'", "interval '1 month'", 'NULL');
+is(psql(qq{SELECT (t.p50_ms, t.p95_ms, t.delay_p95_ms) IS NOT DISTINCT FROM (d.p50_ms_7d, d.p95_ms_7d, d.delay_p95_ms_7d)
+	FROM jobsched.run_totals($week, NULL, NULL) t, jobsched.dashboard_summary() d}), 't', 'with the same percentiles');
+is(as('watcher', q{SELECT sum(runs) FROM jobsched.run_totals(NULL, NULL, '1 hour')}), psql(q{SELECT sum(runs) FROM jobsched.run_totals(NULL, NULL, '1 hour')}),
+	'pg_monitor sees all');
+is(as('other', q{SELECT count(*) FROM jobsched.run_totals(NULL, NULL, '1 hour')}), '0', 'others see nothing');
+
 # What a step has a job do is a run of that job; what else steps do is not.
 my $of_roles = q{SELECT d.runs_7d, sum(s.runs) FROM jobsched.dashboard_summary() d, jobsched.run_stats(jobsched_internal.clock_now() - interval '7 days', NULL, NULL) s GROUP BY 1};
 my ($total, $sum) = split /[|]/, psql($of_roles);
