@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { conditions, definitions, secretsIn, target, users } from '../page/lib/alerts.js';
-import { RANGES, busiest, byHost, countBy, hostOf, ofJob, percentile, rangeOf, spans, sums, worst } from '../page/lib/series.js';
+import { RANGES, byHost, countBy, highest, hostOf, percentile, rangeOf, spans, sums } from '../page/lib/series.js';
 
 const NOW = Date.UTC(2026, 2, 29, 12, 34, 56);
 const iso = (at) => new Date(at).toISOString();
@@ -53,18 +53,10 @@ test('a bucket that begins elsewhere belongs to the one that has it; what is bef
 	assert.deepEqual(sums([], starts).runs, [0, 0, 0]);
 });
 
-test('the worst of jobs, and one job', () => {
+test('a column by bucket', () => {
 	const rows = [row(0, 'a', { p95_ms: 5 }), row(0, 'b', { p95_ms: 9 }), row(1, 'a', { p95_ms: null }), row(2, 'a', { p95_ms: 0 })];
-	assert.deepEqual(worst(rows, starts, 'p95_ms'), { values: [9, null, 0], jobs: ['b', null, 'a'] });
-	assert.deepEqual(ofJob(rows, starts, 'a', 'p95_ms'), [5, null, 0]);
-	assert.deepEqual(ofJob([...rows, row(0, 'a', { p95_ms: 7 })], starts, 'a', 'p95_ms'), [7, null, 0], 'two owners');
-	assert.deepEqual(ofJob(rows, starts, '__proto__', 'p95_ms'), [null, null, null]);
-});
-
-test('the busiest jobs', () => {
-	const rows = [row(0, 'a'), row(1, 'a'), row(0, 'b', { runs: 100 }), row(0, 'c', { mean_ms: 1000 }), row(0, 'd', { runs: 0, mean_ms: null }), row(0, '__proto__', { mean_ms: 20 })];
-	assert.deepEqual(busiest(rows, 5), ['b', 'c', '__proto__', 'a']);
-	assert.deepEqual(busiest(rows, 1), ['b']);
+	assert.deepEqual(highest(rows, starts, 'p95_ms'), [9, null, 0]);
+	assert.deepEqual(highest([], starts, 'p95_ms'), [null, null, null]);
 });
 
 test('percentiles', () => {

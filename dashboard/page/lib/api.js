@@ -1,7 +1,6 @@
 // The one door to the API: PostgREST's, or that of dashboard/serve.mjs.
 //   get(view, query)     rows; query: { select, order, limit, column: 'eq.1', and: [..] }
 //   read(name, args)     a function that only reads
-//   readAll(name, args)  all rows of such a function, or undefined if they are too many
 //   call(name, args)     a function that changes something; args may have raw() JSON (lib/raw.js)
 // What fails is an ApiError, with the server's message, hint and SQLSTATE.
 
@@ -42,9 +41,8 @@ function search(query = {}) {
 	return text === '' ? '' : `?${text}`;
 }
 
-function headers({ token, apikey }, body, prefer) {
+function headers({ token, apikey }, body) {
 	return {
-		...(prefer && { Prefer: prefer }),
 		Accept: 'application/json',
 		'Accept-Profile': PROFILE,
 		...(body !== undefined && { 'Content-Type': 'application/json', 'Content-Profile': PROFILE }),
@@ -58,14 +56,14 @@ function heard(ok) {
 		connection.value = { ok, since: Date.now() };
 }
 
-async function send(method, path, { query, body, signal: stop, prefer }) {
+async function send(method, path, { query, body, signal: stop }) {
 	const now = session.value;
 	if (now === null)
 		throw new ApiError(401, { message: 'not connected' });
 	const limit = AbortSignal.timeout(PATIENCE);
 	try {
 		const answer = await fetch(`${now.url}${path}${search(query)}`, {
-			method, headers: headers(now, body, prefer), body: body === undefined ? undefined : rawJson(body), cache: 'no-store', redirect: 'error',
+			method, headers: headers(now, body), body: body === undefined ? undefined : rawJson(body), cache: 'no-store', redirect: 'error',
 			referrerPolicy: 'no-referrer', credentials: 'omit', signal: stop ? AbortSignal.any([stop, limit]) : limit });
 		const text = await answer.text();
 		heard(answer.status !== 502 && answer.status !== 503 && answer.status !== 504);
@@ -92,7 +90,7 @@ async function ask(method, path, options = {}) {
 		({ answer, text } = await send(method, path, options));
 	const found = parse(text);
 	if (answer.ok && found !== undefined)
-		return options.heads ? { found, heads: answer.headers } : found;
+		return found;
 	const error = new ApiError(answer.status, answer.ok ? { message: 'the answer is not JSON: is this the URL of PostgREST?' } : found ?? {});
 	// A hook's PT401 is about the hook, not about us.
 	if (answer.status === 401 && error.code !== 'PT401')
@@ -103,20 +101,6 @@ async function ask(method, path, options = {}) {
 export const get = (view, query, options) => ask('GET', `/${view}`, { ...options, query });
 export const call = (name, args = {}, options) => ask('POST', `/rpc/${name}`, { ...options, body: args });
 export const read = call;
-
-// Servers cut answers off (db-max-rows): a sum of what is left would be wrong. So the server
-// is asked how many rows the function gave, which it knows without another look.
-export async function readAll(name, args, { query, signal: stop, most = 5000 } = {}) {
-	const rows = [];
-	for (let total = 1; rows.length < total;) {
-		const { found, heads } = await ask('POST', `/rpc/${name}`, { body: args, query: { ...query, offset: rows.length }, prefer: 'count=exact', heads: true, signal: stop });
-		total = Number(/\/(\d+)$/.exec(heads.get('Content-Range') ?? '')?.[1] ?? found.length);
-		rows.push(...found);
-		if (total > most || (found.length === 0 && total > rows.length))
-			return undefined;
-	}
-	return rows;
-}
 
 // onlyRow: of a function that gives one row, as servers differ in how.
 export const onlyRow = (found) => Array.isArray(found) ? found[0] : found;

@@ -5,13 +5,12 @@ const MINUTE = 60000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-// The statistics are kept by ten minutes for two hours, by the hour for 30 days. `totals`
-// is the period of dashboard_summary() that has about the same.
+// The statistics are kept by ten minutes for two hours, by the hour for 30 days.
 export const RANGES = {
-	'1h': { name: '1 h', words: 'last hour', span: HOUR, width: 10 * MINUTE, bucket: '10 minutes', totals: '1h' },
-	'24h': { name: '24 h', words: 'last 24 hours', span: DAY, width: HOUR, bucket: '1 hour', totals: '24h' },
-	'7d': { name: '7 d', words: 'last 7 days', span: 7 * DAY, width: 6 * HOUR, bucket: '6 hours', totals: '7d' },
-	'30d': { name: '30 d', words: 'last 30 days', span: 30 * DAY, width: DAY, bucket: '1 day', totals: undefined },
+	'1h': { name: '1 h', words: 'last hour', span: HOUR, width: 10 * MINUTE, bucket: '10 minutes' },
+	'24h': { name: '24 h', words: 'last 24 hours', span: DAY, width: HOUR, bucket: '1 hour' },
+	'7d': { name: '7 d', words: 'last 7 days', span: 7 * DAY, width: 6 * HOUR, bucket: '6 hours' },
+	'30d': { name: '30 d', words: 'last 30 days', span: 30 * DAY, width: DAY, bucket: '1 day' },
 };
 export const rangeOf = (name) => Object.hasOwn(RANGES, name ?? '') ? name : '24h';
 
@@ -56,7 +55,7 @@ function placeOf(starts, at) {
 	return low - 1;
 }
 
-// sums: rows of run_stats() of several jobs, added up by bucket: { failed: [0, 2, ..], .. }.
+// sums: rows of run_totals(), or of several jobs, added up by bucket: { failed: [0, 2, ..], .. }.
 // A bucket without rows has zeros, as nothing ended in it. Numbers can be added up;
 // percentiles cannot, so they are not here. mean_ms can, by the number of runs.
 export function sums(rows, starts) {
@@ -74,31 +73,16 @@ export function sums(rows, starts) {
 	return { ...found, mean_ms: spent.map((ms, i) => found.runs[i] > 0 ? ms / found.runs[i] : null) };
 }
 
-// worst: of each bucket the highest value of any job, and which job that was.
-export function worst(rows, starts, column) {
+// highest: a column by bucket; null where there is nothing. Of several rows the highest.
+export function highest(rows, starts, column) {
 	const values = starts.map(() => null);
-	const jobs = starts.map(() => null);
 	for (const row of rows) {
 		const at = placeOf(starts, Date.parse(row.bucket));
-		if (at >= 0 && row[column] !== null && row[column] !== undefined && (values[at] === null || row[column] > values[at])) {
+		if (at >= 0 && row[column] !== null && row[column] !== undefined && (values[at] === null || row[column] > values[at]))
 			values[at] = row[column];
-			jobs[at] = row.job_name;
-		}
 	}
-	return { values, jobs };
+	return values;
 }
-
-// busiest: the jobs whose runs took most time in all, most first, so many at most.
-export function busiest(rows, n) {
-	const spent = new Map();
-	for (const { job_name: name, mean_ms: mean, runs } of rows)
-		spent.set(name, (spent.get(name) ?? 0) + (mean ?? 0) * (runs ?? 0));
-	return [...spent].filter(([, ms]) => ms > 0).sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).slice(0, n).map(([name]) => name);
-}
-
-// ofJob: a column of one job; null where it has nothing. Two owners may have a job of this
-// name: then it is the higher value.
-export const ofJob = (rows, starts, name, column) => worst(rows.filter((row) => row.job_name === name), starts, column).values;
 
 // percentile: as percentile_disc() has it; undefined of nothing.
 export function percentile(values, share) {

@@ -1,9 +1,9 @@
 // Charts over time, by uPlot, in the colours of the page; and small ones by hand.
 //
-//   <Chart title data=[xs, ys, ...] series=[{ label, tone, format, stacked, bars, names }] span=[from, to] />
+//   <Chart title data=[xs, ys, ...] series=[{ label, tone, format, stacked, bars }] span=[from, to] />
 //
 // xs are seconds since 1970, and so is `span`: what the axis shows, be there data or not.
-// `names` says of each value whose it is; `log` has the axis grow by powers of ten. Each
+// `log` has the axis grow by powers of ten. Each
 // chart has its numbers as a table too, behind a button. New data are put into the chart
 // that is there; the same data change nothing.
 
@@ -52,7 +52,7 @@ const alone = (plot, n) => {
 
 const lines = (one) => ({ points: { show: true, size: 5, fill: colour(one.tone), filter: alone }, fill: one.fill ? colour(`${one.tone}-soft`) : undefined });
 const bars = (one) => ({ points: { show: false }, fill: colour(one.tone), paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }) });
-const said = (one, format, value, i) => value === null || value === undefined ? '–' : `${(one.format ?? format ?? short)(value)}${one.names?.[i] ? ` (${one.names[i]})` : ''}`;
+const said = (one, format, value) => value === null || value === undefined ? '–' : (one.format ?? format ?? short)(value);
 
 const upTo = (plot, low, high) => [0, high > 0 ? high * 1.08 : 1];
 const powers = (plot, low, high) => low > 0 ? [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high * 1.01))] : [1, 10];
@@ -60,7 +60,7 @@ const powers = (plot, low, high) => low > 0 ? [10 ** Math.floor(Math.log10(low))
 function decades(plot, axis, low, high) {
 	const found = [];
 	for (let at = low; at <= high * 1.01; at *= 10)
-		found.push(at);
+		found.push(Number(at.toPrecision(6)));
 	return found;
 }
 
@@ -73,7 +73,7 @@ function options({ series, format, log, height }, now, width) {
 		tzDate: zone.value === 'UTC' ? (at) => uPlot.tzDate(new Date(at * 1000), 'Etc/UTC') : undefined,
 		scales: { x: { range: (plot, low, high) => now.current.span ?? [low, high] }, y: log ? { distr: 3, range: powers } : { range: upTo } },
 		axes: [{ ...axis, size: 28, grid: { show: false }, values: instants() },
-			{ ...axis, size: 56, ...(log && { splits: decades }), values: (plot, values) => values.map((value) => value === null ? '' : (format ?? short)(value)) }],
+			{ ...axis, size: 56, ...(log && { splits: decades, filter: (plot, splits) => splits }), values: (plot, values) => values.map((value) => value === null ? '' : (format ?? short)(value)) }],
 		series: [{}, ...series.map((one) => ({ label: one.label, stroke: colour(one.tone), width: one.bars ? 0 : 1.75, spanGaps: false, ...(one.bars ? bars(one) : lines(one)) }))],
 	};
 }
@@ -130,11 +130,11 @@ export function Chart({ title, note, data, series, format, span, log, height = H
 
 // Legend: the series, and where one points at the chart the values there.
 const Legend = ({ data: [xs, ...ys], series, format, at }) => html`<ul class="legend" aria-hidden="true">${series.map((one, n) => html`<li><span class="swatch" style=${{ background: `var(--${one.tone})` }}></span>${one.label}
-	${at !== null && at < xs.length && html` <b>${said(one, format, ys[n][at], at)}</b>`}</li>`)}${at !== null && at < xs.length && html`<li class="when">${absolute(xs[at] * 1000, { seconds: false })}</li>`}</ul>`;
+	${at !== null && at < xs.length && html` <b>${said(one, format, ys[n][at])}</b>`}</li>`)}${at !== null && at < xs.length && html`<li class="when">${absolute(xs[at] * 1000, { seconds: false })}</li>`}</ul>`;
 
 const Numbers = ({ data: [xs, ...ys], series, format, title }) => html`<div class="table numbers" tabindex="0" role="region" aria-label=${title}><table><thead><tr><th scope="col">time</th>
 	${series.map(({ label }) => html`<th scope="col" class="right">${label}</th>`)}</tr></thead><tbody>${xs.map((at, i) => html`<tr><td>${absolute(at * 1000, { seconds: false })}</td>
-	${series.map((one, n) => html`<td class="right">${said(one, format, ys[n][i], i)}</td>`)}</tr>`)}</tbody></table></div>`;
+	${series.map((one, n) => html`<td class="right">${said(one, format, ys[n][i])}</td>`)}</tr>`)}</tbody></table></div>`;
 
 // Spark: a line without axes; words say what it shows.
 export function Spark({ values, words, tone = 'busy' }) {

@@ -87,10 +87,10 @@ const firing = [
 	{ name: 'job', title: 'Job', cell: (row) => row.job },
 	{ name: 'condition', title: 'What', kind: 'tight', cell: (row) => html`<span class="status bad"><${Icon} name="bell" />${fires(row.condition)}</span>` },
 	{ name: 'since', title: 'Since', kind: 'tight', cell: (row) => html`<${Time} value=${row.since} />` },
-	{ name: 'count', title: 'Count', right: true, cell: (row) => row.condition === 'failures' ? number(row.count) : html`<${None} />` },
+	{ name: 'count', title: 'Count', narrow: 'hide', right: true, cell: (row) => row.condition === 'failures' ? number(row.count) : html`<${None} />` },
 	{ name: 'last', title: 'Last', kind: 'message', cell: (row) => row.last_run_id === null ? html`<${None} />` : html`<a href=${href(['run', row.last_run_id])}>${row.last_status ? row.last_status.replace('_', ' ') : `run ${row.last_run_id}`}</a> <span class="why">${firstLine(row.error)}</span>` },
 	{ name: 'alert', title: 'Alert', narrow: 'hide', cell: (row) => html`${row.name}<br /><span class="note">to ${row.channels.join(', ')}</span>` },
-	{ name: 'told', title: 'Told', kind: 'tight', cell: (row) => html`<${Time} value=${row.last_sent} />${row.next_reminder && html`<br /><span class="note">again <${Time} value=${row.next_reminder} /></span>`}` },
+	{ name: 'told', title: 'Told', narrow: 'hide', kind: 'tight', cell: (row) => html`<${Time} value=${row.last_sent} />${row.next_reminder && html`<br /><span class="note">again <${Time} value=${row.next_reminder} /></span>`}` },
 	{ name: 'muted', title: 'Muted', kind: 'tight', cell: (row) => html`<${Muted} row=${row} />` },
 	{ name: 'act', title: heading('Actions'), right: true, cell: (row) => html`<span class="acts"><${Act} small label="Mute" when=${may(row.owner) && !row.muted_until} run=${() => mute(row)} /><${Act} small label="Unmute" when=${may(row.owner) && row.muted_until} run=${() => unmute(row)} /></span>` },
 ];
@@ -100,7 +100,7 @@ const defined = [
 	{ name: 'state', title: 'State', kind: 'tight', cell: (row) => html`<${Status} status=${row.firing > 0 ? 'firing' : 'ok'} />${row.firing > 1 && html` <span class="note">${number(row.firing)}</span>`}` },
 	{ name: 'jobs', title: 'Jobs', kind: 'name', cell: (row) => html`<code>${row.jobs.join(', ')}</code>${row.metadata && html` <span class="note">with ${JSON.stringify(row.metadata)}</span>`}` },
 	{ name: 'when', title: 'Fires when it', kind: 'message', cell: (row) => conditions(row).map((text) => html`<div>${text}</div>`) },
-	{ name: 'to', title: 'Tells', kind: 'name', cell: (row) => row.channels.join(', ') },
+	{ name: 'to', title: 'Tells', narrow: 'hide', kind: 'name', cell: (row) => row.channels.join(', ') },
 	{ name: 'muted', title: 'Muted', kind: 'tight', cell: (row) => html`<${Muted} row=${{ muted_until: row.firing > 0 ? null : row.muted_until }} />` },
 	{ name: 'owner', title: 'Owner', narrow: 'hide', cell: (row) => html`<${Owner} row=${row} />` },
 	{ name: 'act', title: heading('Actions'), right: true, cell: (row) => may(row.owner) && html`<span class="acts"><${Act} small label="Change" run=${() => editAlert(row)} />${row.muted_until && row.firing === 0 ? html`<${Act} small label="Unmute" run=${() => unmute({ ...row, job: null })} />` : html`<${Act} small label="Mute" run=${() => mute({ ...row, job: null })} />`}
@@ -162,7 +162,7 @@ const channels = [
 	{ name: 'kind', title: 'Kind', cell: (row) => html`<span class="tag">${row.kind}</span>` },
 	{ name: 'target', title: 'To', kind: 'message', cell: (row) => html`<code>${target(row)}</code>${row.sign_with && html` <span class="note">signed with ${row.sign_with}</span>`}` },
 	{ name: 'state', title: 'State', cell: (row) => html`<${Status} status=${row.state} why=${row.state_reason} />` },
-	{ name: 'sent', title: 'Last sent', kind: 'tight', cell: (row) => row.last_sent_at === null ? html`<span class="none">never</span>` : row.last_run_id === null ? html`<${Time} value=${row.last_sent_at} />` : html`<a href=${href(['run', row.last_run_id])}><${Time} value=${row.last_sent_at} /></a>` },
+	{ name: 'sent', title: 'Last sent', narrow: 'hide', kind: 'tight', cell: (row) => row.last_sent_at === null ? html`<span class="none">never</span>` : row.last_run_id === null ? html`<${Time} value=${row.last_sent_at} />` : html`<a href=${href(['run', row.last_run_id])}><${Time} value=${row.last_sent_at} /></a>` },
 	{ name: 'error', title: 'Last error', kind: 'message', cell: (row) => row.last_error === null ? html`<${None} />` : html`<span class="bad">${firstLine(row.last_error)}</span> <span class="note"><${Time} value=${row.last_error_at} /></span>` },
 	{ name: 'owner', title: 'Owner', narrow: 'hide', cell: (row) => html`<${Owner} row=${row} />` },
 	{ name: 'act', title: heading('Actions'), right: true, cell: (row) => may(row.owner) && html`<span class="acts"><${Act} small label="Test" run=${() => testChannel(row)} />${row.state === 'active' ? html`<${Act} small label="Pause" run=${() => pauseChannel(row)} />` : html`<${Act} small label="Resume" when=${row.state !== 'asleep'} run=${() => resumeChannel(row)} />`}
@@ -219,7 +219,7 @@ const Starts = ({ row }) => row.job ? html`job <a href=${href('jobs', { name: ro
 
 const hooks = [
 	{ name: 'name', title: 'Hook', kind: 'name', cell: (row) => html`<strong>${row.name}</strong>` },
-	{ name: 'starts', title: 'Starts', cell: (row) => html`<${Starts} row=${row} />` },
+	{ name: 'starts', title: 'Starts', kind: 'name', cell: (row) => html`<${Starts} row=${row} />` },
 	{ name: 'verify', title: 'Verified by', cell: (row) => html`${row.verify}${row.secret && html` <span class="note">with ${row.secret}</span>`}${row.old_token_until && html`<br /><span class="note">old token ends <${Time} value=${row.old_token_until} /></span>`}` },
 	{ name: 'accepted', title: 'Accepted', right: true, cell: (row) => html`${number(row.accepted)}${row.last_received_at && html`<br /><span class="note"><${Time} value=${row.last_received_at} /></span>`}` },
 	{ name: 'refused', title: 'Refused', right: true, cell: (row) => html`<span class=${row.refused > 0 ? 'tone warn' : undefined}>${number(row.refused)}</span>` },

@@ -2,14 +2,14 @@
 // comes next, and what is worth a look.
 
 import { html } from '../lib/html.js';
-import { call, get, onlyRow, read, readAll } from '../lib/api.js';
+import { call, get, onlyRow, read } from '../lib/api.js';
 import { now, serverSays } from '../lib/clock.js';
 import { duration, number, percent, plural, short } from '../lib/format.js';
 import { useLive } from '../lib/live.js';
 import { may, me } from '../lib/me.js';
 import { zone } from '../lib/prefs.js';
 import { href, route } from '../lib/route.js';
-import { RANGES, busiest, ofJob, rangeOf, spans, sums, worst } from '../lib/series.js';
+import { RANGES, highest, rangeOf, spans, sums } from '../lib/series.js';
 import { Act, act, confirm } from '../parts/act.js';
 import { Bar, Chart } from '../parts/chart.js';
 import { Icon } from '../parts/icon.js';
@@ -18,7 +18,6 @@ import { Status, Strip } from '../parts/status.js';
 import { Table } from '../parts/table.js';
 import { Elapsed, Time } from '../parts/time.js';
 
-const MOST_ROWS = 5000;
 const HEIGHT = 150;
 
 // --- whether all is well -------------------------------------------------------
@@ -28,7 +27,7 @@ const TODO = {
 	last_error: 'It may be over: look at its time. It stays until the server is restarted.', workers: 'Raise jobsched.max_workers or max_worker_processes, or have shorter runs.',
 	unresponsive: 'Its code does not check for interrupts. Wait, or end the process.', identity: 'Decide whether to adopt the jobs: adopt().',
 };
-const LEADS = { processing: undefined, workers: ['workers'], invalid_jobs: ['jobs', { state: 'invalid' }], alerts: ['alerts', { tab: 'channels' }], identity: ['jobs', { state: 'asleep' }], queue: ['queues'] };
+const LEADS = { workers: ['workers'], invalid_jobs: ['jobs', { state: 'invalid' }], alerts: ['alerts', { tab: 'channels' }], identity: ['jobs', { state: 'asleep' }] };
 const worse = { error: 0, warning: 1 };
 
 function Health() {
@@ -62,22 +61,22 @@ function QueueTiles({ sum }) {
 		<${Tile} name="limited" value=${count(sum.limited)} to=${href('queues')} tone=${loud('warn', sum.limited)} title=${words(sum.limited, 'wait for the limits of queues and keys')}
 			beside=${sum.behind > 0 ? `${short(sum.behind)} behind` : undefined} />
 		<${Tile} name="held" value=${count(sum.held)} to=${href('jobs', { state: 'paused' })} tone=${loud('warn', sum.held)} title=${words(sum.held, 'their job is paused or disabled')} />
-		<${Tile} name="workers busy" value=${`${number(sum.busy_workers)} of ${number(sum.max_workers)}`} to=${href('workers')} title=${`${plural(sum.workers ?? 0, 'process').replace('processs', 'processes')} exist`} />
+		<${Tile} name="workers busy" value=${`${number(sum.busy_workers)} of ${number(sum.max_workers)}`} to=${href('workers')} title=${`${plural(sum.workers ?? 0, 'worker')} there; the most is jobsched.max_workers`} />
 	</div>`;
 }
 
-function PastTiles({ sum, range }) {
-	const { totals } = RANGES[range];
-	const period = totals ?? '7d';
-	const of = (name) => sum[`${name}_${period}`];
-	const failures = of('failures');
-	return html`<div class="tiles" role="group" aria-label=${RANGES[period].words}>
-		<${Tile} name="runs" value=${short(of('runs'))} to=${href('runs')} note=${RANGES[period].words} />
-		<${Tile} name="failures" value=${short(failures)} to=${href('dead')} tone=${loud('bad', failures)} note=${of('retries') > 0 ? plural(of('retries'), 'retry').replace('retrys', 'retries') : 'no retries'} />
-		<${Tile} name="success rate" value=${percent(of('success_rate'))} to=${href('jobs', { last: 'failed' })} note=${of('skipped') + of('missed') > 0 ? `${short(of('skipped'))} skipped, ${short(of('missed'))} missed` : 'nothing skipped'} />
-		<${Tile} name="duration p50" value=${duration(of('p50_ms'))} to=${href('runs', { status: 'succeeded' })} note="half take less" />
-		<${Tile} name="duration p95" value=${duration(of('p95_ms'))} to=${href('runs', { status: 'succeeded' })} note="1 of 20 takes more" />
-		<${Tile} name="start delay p95" value=${duration(of('delay_p95_ms'))} to=${href('queues')} note="due until started" />
+// total: a row of run_totals(), of the whole range; undefined: nothing has ended.
+function PastTiles({ total = {}, words }) {
+	const failures = FAILURES.reduce((sum, name) => sum + (total[name] ?? 0), 0);
+	const decided = failures + (total.succeeded ?? 0);
+	const retries = total.retries ?? 0;
+	return html`<div class="tiles" role="group" aria-label=${words}>
+		<${Tile} name="runs" value=${short(total.runs ?? 0)} to=${href('runs')} note=${words} />
+		<${Tile} name="failures" value=${short(failures)} to=${href('dead')} tone=${loud('bad', failures)} note=${retries > 0 ? `${short(retries)} ${retries === 1 ? 'retry' : 'retries'}` : 'no retries'} />
+		<${Tile} name="success rate" value=${decided > 0 ? percent(total.succeeded / decided) : undefined} to=${href('jobs', { last: 'failed' })} note=${total.skipped + total.missed > 0 ? `${short(total.skipped)} skipped, ${short(total.missed)} missed` : 'nothing skipped'} />
+		<${Tile} name="duration p50" value=${duration(total.p50_ms) || undefined} to=${href('runs', { status: 'succeeded' })} note="half take less" />
+		<${Tile} name="duration p95" value=${duration(total.p95_ms) || undefined} to=${href('runs', { status: 'succeeded' })} note="1 of 20 takes more" />
+		<${Tile} name="start delay p95" value=${duration(total.delay_p95_ms) || undefined} to=${href('queues')} note="due until started" />
 	</div>`;
 }
 
@@ -87,18 +86,19 @@ const OUTCOMES = [
 	['succeeded', 'chart-good'], ['failed', 'chart-bad'], ['timed_out', 'chart-timed-out'], ['lost', 'chart-lost'], ['cancelled', 'dull'], ['skipped', 'chart-skipped'], ['missed', 'chart-warn'],
 ];
 const FAILURES = ['failed', 'timed_out', 'lost'];
+const DURATIONS = [['p50', 'p50_ms', 'chart-1'], ['p95', 'p95_ms', 'chart-2'], ['p99', 'p99_ms', 'chart-3']];
 const any = (values) => values.some((value) => value > 0);
-const ms = (value) => value >= 1000 ? value < 600000 && value % 1000 === 0 ? `${value / 1000} s` : duration(value) : value === 0 ? '0' : value >= 1 ? `${Number(value.toPrecision(3))} ms` : `${Number((value * 1000).toPrecision(3))} µs`;
-const COLUMNS = 'bucket,job_name,runs,succeeded,failed,timed_out,cancelled,lost,skipped,missed,retries,mean_ms,p95_ms,delay_p95_ms';
-
+const ms = (value) => value >= 1000 ? Number.isInteger(Math.log10(value)) ? `${number(value / 1000)} s` : duration(value) : value === 0 ? '0' : value >= 1 ? `${Number(value.toPrecision(3))} ms` : `${Number((value * 1000).toPrecision(3))} µs`;
 const timezone = () => zone.value === 'UTC' ? 'UTC' : Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+// Of all jobs together, however many there are: by bucket, and of the whole range.
 async function statistics(range, stop) {
+	const { span, bucket } = RANGES[range];
 	const { starts, end } = spans(RANGES[range], now.peek(), zone.peek() === 'UTC');
-	const wide = RANGES[range].bucket === '1 day';
-	const rows = await readAll('run_stats', { from: new Date(starts[0]).toISOString(), to: new Date(end).toISOString(), bucket: RANGES[range].bucket, timezone: wide ? timezone() : 'UTC' },
-		{ query: { select: COLUMNS, order: 'bucket,job_name', limit: 1000 }, signal: stop, most: MOST_ROWS });
-	return { rows, starts, end };
+	const iso = (at) => new Date(at).toISOString();
+	const of = (from, width) => read('run_totals', { from: iso(from), to: iso(end), bucket: width, timezone: bucket === '1 day' ? timezone() : 'UTC' }, { signal: stop });
+	const [rows, [total]] = await Promise.all([of(starts[0], bucket), of(now.peek() - span, null)]);
+	return { rows, total, starts, end };
 }
 
 const stacked = (found, names) => {
@@ -112,27 +112,27 @@ function Charts({ rows, starts, end }) {
 	const found = sums(rows, starts);
 	const all = stacked(found, OUTCOMES.map(([name]) => name));
 	const failed = stacked(found, FAILURES);
-	const jobs = busiest(rows, 5);
-	const delay = worst(rows, starts, 'delay_p95_ms');
+	const delays = highest(rows, starts, 'delay_p95_ms');
 	const none = rows.length === 0;
 	const empty = 'Nothing has ended in this time.';
 	const fails = FAILURES.some((name) => any(found[name]));
 	return html`<div class="charts"><${Chart} title="Runs by outcome" data=${none ? [[]] : [xs, ...all.data]} series=${all.series} format=${short} span=${span} height=${HEIGHT} empty=${empty} />
 		<${Chart} title="Failures" data=${fails ? [xs, ...failed.data] : [[]]} series=${failed.series} format=${short} span=${span} height=${HEIGHT} empty=${none ? empty : 'No run has failed in this time.'} />
-		<${Chart} title="Duration p95" note="of the jobs that take most time" data=${jobs.length === 0 ? [[]] : [xs, ...jobs.map((name) => ofJob(rows, starts, name, 'p95_ms'))]}
-			series=${jobs.map((name, i) => ({ label: name, tone: `chart-${i + 1}` }))} format=${ms} log span=${span} height=${HEIGHT} empty=${empty} />
-		<${Chart} title="Start delay p95" note="of the job that waits longest" data=${any(delay.values) ? [xs, delay.values] : [[]]}
-			series=${[{ label: 'start delay', tone: 'calm', fill: true, names: delay.jobs }]} format=${ms} span=${span} height=${HEIGHT} empty=${empty} /></div>`;
+		<${Chart} title="Duration" note="of all runs" data=${rows.some((row) => row.p50_ms !== null) ? [xs, ...DURATIONS.map(([, column]) => highest(rows, starts, column))] : [[]]}
+			series=${DURATIONS.map(([label, , tone]) => ({ label, tone }))} format=${ms} log span=${span} height=${HEIGHT} empty=${empty} />
+		<${Chart} title="Start delay" note="from when a run was due" data=${any(delays) ? [xs, delays] : [[]]}
+			series=${[{ label: 'p95', tone: 'calm', fill: true }]} format=${ms} span=${span} height=${HEIGHT} empty=${empty} /></div>`;
 }
 
 const Ranges = ({ range }) => html`<nav class="ranges" aria-label="Range">${Object.entries(RANGES).map(([name, { name: words }]) => html`<a href=${href('now', { range: name === '24h' ? '' : name })} aria-current=${name === range ? 'true' : undefined}>${words}</a>`)}</nav>`;
 
 function Past({ range }) {
 	const live = useLive((stop) => statistics(range, stop), [range, zone.value], 30);
-	return html`<${Section} title="What has become of runs" note=${RANGES[range].words} actions=${html`<${Ranges} range=${range} />`}>
-		${live.data === undefined && !live.error ? html`<div class="charts waiting" role="status"><p class="loading">Loading…</p></div>` : html`<${Loaded} live=${live}>${({ rows, starts, end }) => rows === undefined
-			? html`<${Empty}>There are too many jobs to add them up here: the numbers above are of all. <a href=${href('jobs')}>Choose a job</a> to see its charts.</${Empty}>`
-			: html`<${Charts} rows=${rows} starts=${starts} end=${end} />`}</${Loaded}>`}</${Section}>`;
+	const { words } = RANGES[range];
+	return html`<div class="numbers-now"><${PastTiles} total=${live.data?.total} words=${words} /></div>
+		<${Section} title="What has become of runs" note=${words} actions=${html`<${Ranges} range=${range} />`}>
+		${live.data === undefined && !live.error ? html`<div class="charts waiting" role="status"><p class="loading">Loading…</p></div>`
+			: html`<${Loaded} live=${live}>${({ rows, starts, end }) => html`<${Charts} rows=${rows} starts=${starts} end=${end} />`}</${Loaded}>`}</${Section}>`;
 }
 
 // --- lists ---------------------------------------------------------------------
@@ -227,7 +227,7 @@ export function Now() {
 	const allowed = me.value?.may_stop && live.data !== undefined;
 	return html`<${Page} title="Now" actions=${html`<${Act} icon="pause" label="Stop processing" when=${allowed && !stopped} run=${stopProcessing} /><${Act} icon="play" kind="primary" label="Start processing" when=${allowed && stopped} run=${startProcessing} />`}>
 	<${Health} />
-	<div class="numbers-now"><${Loaded} live=${live}>${(sum) => html`<${QueueTiles} sum=${sum} /><${PastTiles} sum=${sum} range=${range} />`}</${Loaded}></div>
+	<div class="numbers-now"><${Loaded} live=${live}>${(sum) => html`<${QueueTiles} sum=${sum} />`}</${Loaded}></div>
 	<${Past} range=${range} />
 	<div class="grid lists"><div class="half"><${Insights} /><${Failing} /></div><div class="half"><${Running} /><${Coming} /></div></div></${Page}>`;
 }

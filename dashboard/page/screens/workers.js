@@ -16,8 +16,8 @@ const ROWS = 1000;
 const columns = [
 	{ name: 'seat', title: 'Seat', cell: (seat) => number(seat.seat) },
 	{ name: 'state', title: 'State', cell: (seat) => html`<${Status} status=${seat.state} />` },
-	{ name: 'run', title: 'Run', cell: (seat) => seat.run_id === null ? html`<span class="none">–</span>` : html`<a href=${href(['run', seat.run_id])}>${seat.run?.job_name ?? `run ${seat.run_id}`}</a>${seat.run && html` <span class="note"><${Elapsed} since=${seat.run.started_at} /></span>`}` },
-	{ name: 'assigned', title: 'Assigned', right: true, cell: (seat) => number(seat.assigned) },
+	{ name: 'run', title: 'Run', kind: 'name', cell: (seat) => seat.run_id === null ? html`<span class="none">–</span>` : html`<a href=${href(['run', seat.run_id])}>${seat.run?.job_name ?? `run ${seat.run_id}`}</a>${seat.run && html` <span class="note"><${Elapsed} since=${seat.run.started_at} /></span>`}` },
+	{ name: 'assigned', title: 'Assigned', narrow: 'hide', right: true, cell: (seat) => number(seat.assigned) },
 	{ name: 'runs', title: 'Runs done', right: true, cell: (seat) => number(seat.runs) },
 	{ name: 'owner', title: 'Role', cell: (seat) => seat.owner ?? html`<span class="none">–</span>` },
 	{ name: 'pid', title: 'Process', right: true, cell: (seat) => seat.pid === null ? html`<span class="none">–</span>` : html`<code>${seat.pid}</code>` },
