@@ -72,11 +72,12 @@ test('a slow API is not asked twice', async () => {
 	let open = () => {};
 	const gate = new Promise((resolve) => { open = resolve; });
 	await page.route(/\/api\/jobs/, async (route) => { await gate; await route.continue().catch(() => {}); });
+	const before = api('jobs').length;
 	await page.evaluate(() => { location.hash = '#/jobs'; });
 	await page.getByText('Loading…').waitFor();
-	await until(() => api('jobs').length === 1, 'a request');
+	await until(() => api('jobs').length > before, 'a request');
 	await pass(30);
-	assert.equal(api('jobs').length, 1);
+	assert.equal(api('jobs').length, before + 1);
 	open();
 	await page.getByRole('link', { name: 'import', exact: true }).first().waitFor();
 	await settled(page);

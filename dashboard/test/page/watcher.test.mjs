@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { none, open, value, watcherLink } from './rig.mjs';
 
-const ACTION = /^(Trigger|Run now|Pause|Resume|Retry|Cancel|Drop|Delete|Skip|Redrive|Mute|Unmute|Test|Rotate|Change|Edit|Enable|Disable|Stop|Start|Backfill|Limit|New channel|New alert|New secret|Set|Replace)\b/;
+const ACTION = /^(Trigger|Run now|Pause|Resume|Retry|Cancel|Drop|Delete|Skip|Redrive|Mute|Unmute|Test|Rotate|Change|Edit|Enable|Disable|Stop processing|Start processing|Backfill|Limit|New (channel|alert|hook)|Set a secret|Replace|Terminate)\b/;
 const { api, token } = { api: `${new URL(watcherLink).origin}/api`, token: new URL(watcherLink).hash.slice('#token='.length) };
 const id = (sql) => value(`SELECT ${sql}`);
 const job = await id("job_id FROM jobsched.jobs WHERE name = 'import'");
