@@ -17,8 +17,6 @@ export function startSession() {
 	const token = /^#token=([\w-]+)$/.exec(location.hash)?.[1];
 	if (token !== undefined) {
 		history.replaceState(null, '', `${location.pathname}${location.search}#/now`);
-		// The route has read the old one.
-		dispatchEvent(new Event('hashchange'));
 		return open({ kind: 'serve', url: `${location.origin}/api`, token });
 	}
 	try {

@@ -24,32 +24,16 @@ function colour(name) {
 	return found;
 }
 
-// Points are drawn for values that have no neighbour, as there is no line.
-function alone(plot, series) {
-	const values = plot.data[series];
-	const is = (i) => values[i] !== null && values[i] !== undefined;
-	return values.flatMap((value, i) => is(i) && !is(i - 1) && !is(i + 1) ? [i] : []);
-}
-
-// Times at the axis: the date where a day begins, and at the first.
-function ticks(plot, splits, axis, space, step) {
-	return splits.map((at, i) => {
-		const [date, time] = absolute(at * 1000, { seconds: false }).split(' ');
-		return step >= 86400 ? date.slice(5) : i === 0 || time === '00:00' ? `${time}\n${date.slice(5)}` : time;
-	});
-}
-
-function options({ series, format, xs }, width) {
+function options({ series, format }, width) {
 	const grid = { stroke: colour('line'), width: 1 };
 	const axis = { stroke: colour('soft'), grid, ticks: { ...grid, size: 4 }, font: '11px system-ui, sans-serif' };
 	return {
-		width, height: HEIGHT, padding: [8, 16, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
+		width, height: HEIGHT, padding: [8, 8, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
 		tzDate: zone.value === 'UTC' ? (at) => uPlot.tzDate(new Date(at * 1000), 'Etc/UTC') : undefined,
-		// The last bar has its place too.
-		scales: { x: { range: (plot, low, high) => [low, high + (series.some((one) => one.bars) && xs.length > 1 ? xs[1] - xs[0] : 0)] }, y: { range: (plot, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
-		axes: [{ ...axis, values: ticks }, { ...axis, size: 56, values: (plot, values) => values.map(format ?? short) }],
+		scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+		axes: [{ ...axis }, { ...axis, size: 56, values: (plot, values) => values.map(format ?? short) }],
 		series: [{ value: (plot, at) => at === null ? '–' : absolute(at * 1000, { seconds: false }) }, ...series.map((one) => ({
-			label: one.label, stroke: colour(one.tone), width: one.bars ? 0 : 1.75, spanGaps: false, points: one.bars ? { show: false } : { size: 4, show: true, filter: alone },
+			label: one.label, stroke: colour(one.tone), width: one.bars ? 0 : 1.75, spanGaps: false, points: { show: false },
 			fill: one.bars ? colour(one.tone) : one.fill ? colour(`${one.tone}-soft`) : undefined,
 			paths: one.bars ? uPlot.paths.bars({ size: [0.8, 40], align: 1 }) : undefined,
 			value: (plot, value, at, i) => value === null || value === undefined ? '–' : (one.format ?? format ?? short)(one.own ? one.own[i] ?? 0 : value),
@@ -79,7 +63,7 @@ export function Chart({ title, data, series, format, empty = 'Nothing in this ti
 	useEffect(() => {
 		if (none || asTable)
 			return undefined;
-		const plot = new uPlot(options({ ...drawn, format, xs: data[0] }, box.current.clientWidth), drawn.data, box.current);
+		const plot = new uPlot(options({ ...drawn, format }, box.current.clientWidth), drawn.data, box.current);
 		const watch = new ResizeObserver(() => { if (box.current && box.current.clientWidth !== plot.width) plot.setSize({ width: box.current.clientWidth, height: HEIGHT }); });
 		watch.observe(box.current);
 		return () => { watch.disconnect(); plot.destroy(); };

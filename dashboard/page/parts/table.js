@@ -53,9 +53,7 @@ export function Table({ label, columns, rows, keyOf, link, named, selected, setS
 	if (shown.length === 0)
 		return empty ?? null;
 	const all = selected && shown.every((row) => selected.has(keyOf(row)));
-	// Where no row can have the focus, the table itself has it, so that keys can scroll it.
-	const focus = link ? { tabindex: -1 } : { tabindex: 0, role: 'region', 'aria-label': label };
-	return html`<div class="table" ...${focus}>${fresh > 0 && html`<button class="fresh" onClick=${() => { document.activeElement.blur(); setSelected?.(new Set()); setReleased(released + 1); }}>${fresh} new</button>`}
+	return html`<div class="table" tabindex="-1">${fresh > 0 && html`<button class="fresh" onClick=${() => { document.activeElement.blur(); setSelected?.(new Set()); setReleased(released + 1); }}>${fresh} new</button>`}
 	<table aria-label=${label}><thead><tr>${selected && html`<th scope="col" class="mark"><input type="checkbox" aria-label="Select all rows" checked=${all}
 			onChange=${() => setSelected(all ? new Set() : new Set(shown.map(keyOf)))} /></th>`}
 		${columns.map((column) => html`<th scope="col" class="${column.right ? 'right' : ''} ${column.narrow ?? ''}" aria-sort=${order?.name === column.name ? order.down ? 'descending' : 'ascending' : undefined}>

@@ -59,7 +59,7 @@ function Density({ spans, width, first }) {
 			${assumed > 0 && html`<rect class="assumed" x=${i * step} width=${step * 0.86} y=${HEIGHT - scale(known + assumed)} height=${scale(known + assumed)} />`}
 			${known > 0 && html`<rect class="known" x=${i * step} width=${step * 0.86} y=${HEIGHT - scale(known)} height=${scale(known)} />`}</g>`)}</svg>
 		<div class="times" aria-hidden="true">${[0, 1, 2, 3].map((part) => html`<span key=${part}>${clock(first + part * spans.length * width / 4)}</span>`)}</div>
-		${spans.some(({ assumed }) => assumed > 0) && html`<p class="legend note"><span class="key known"></span>known<span class="key assumed"></span>if schedules go on as they begin</p>`}</figure>`;
+		${spans.some(({ assumed }) => assumed > 0) && html`<p class="maplegend note"><span class="key known"></span>known<span class="key assumed"></span>if schedules go on as they begin</p>`}</figure>`;
 }
 
 // --- the list -------------------------------------------------------------------------
