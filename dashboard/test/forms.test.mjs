@@ -192,12 +192,12 @@ test('slots', () => {
 	const from = Date.parse(at(0));
 	const until = from + 3600000;
 	const rows = [{ job_id: 1, run_at: at(0), next_runs: [at(0), at(5), at(10), at(15), at(20)] }, { job_id: 2, run_id: 9, run_at: at(7), next_runs: null }, { job_id: 3, run_at: '2026-07-03T10:00:00Z', next_runs: null }];
-	const { entries, whole } = entriesOf(rows, until);
-	assert.deepEqual([whole, entries.map(({ row: { job_id } }) => job_id)], [true, [1, 1, 2, 1, 1, 1]]);
-	assert.deepEqual([entriesOf(rows, until, 2).whole, entriesOf(rows, until, 2).entries.length], [false, 2]);
+	const { entries, all } = entriesOf(rows, until);
+	assert.deepEqual([all.length, entries.map(({ row: { job_id } }) => job_id)], [6, [1, 1, 2, 1, 1, 1]]);
+	assert.deepEqual([entriesOf(rows, until, 2).all.length, entriesOf(rows, until, 2).entries.length], [6, 2]);
 	assert.deepEqual(goesOn(rows[0], until), { last: Date.parse(at(20)), step: 300000 });
 	assert.equal(goesOn(rows[0], Date.parse(at(21))), undefined);
-	const spans = density(entries, rows, from, until, 6);
+	const spans = density(all, rows, from, until, 6);
 	assert.deepEqual(spans.map(({ known }) => known), [3, 2, 1, 0, 0, 0]);
 	assert.deepEqual(spans.map(({ assumed }) => assumed), [0, 0, 1, 2, 2, 2]);
 	const [first] = groups(entries, 600000);

@@ -13,8 +13,8 @@ export function slotsOf(job, later, n) {
 }
 
 // entriesOf: rows of view upcoming as [{ at, row, repeated }], in order, those before
-// `until`, at most `limit`. A slot has its later ones in next_runs. `whole` is false if some
-// were left out.
+// `until`. A slot has its later ones in next_runs. At most `limit` are in entries; `all` are
+// their instants, and those of what is left out.
 export function entriesOf(rows, until, limit = most) {
 	const entries = [];
 	for (const row of rows) {
@@ -28,7 +28,7 @@ export function entriesOf(rows, until, limit = most) {
 		}
 	}
 	entries.sort((one, other) => one.at - other.at || one.row.job_id - other.row.job_id);
-	return { entries: entries.slice(0, limit), whole: entries.length <= limit };
+	return { entries: entries.slice(0, limit), all: entries.map(({ at }) => at) };
 }
 
 // goesOn: after the last slot that is known there are more before `until`: the last known
@@ -44,11 +44,11 @@ export function goesOn(row, until) {
 
 // density: for each of n equal spans from `from`: how many are known, and how many more
 // there may be if schedules go on as they begin.
-export function density(entries, rows, from, until, n) {
+export function density(instants, rows, from, until, n) {
 	const width = (until - from) / n;
 	const spans = Array.from({ length: n }, (_, i) => ({ at: from + i * width, known: 0, assumed: 0 }));
 	const span = (at) => spans[Math.min(n - 1, Math.max(0, Math.floor((at - from) / width)))];
-	for (const { at } of entries)
+	for (const at of instants)
 		span(at).known++;
 	for (const row of rows) {
 		const more = goesOn(row, until);

@@ -45,5 +45,5 @@ export function Heat({ days, utc, title }) {
 		${asTable ? html`<${Days} days=${days} utc=${utc} />` : html`<div class="map"><div class="hours" aria-hidden="true">${['00', '06', '12', '18'].map((hour) => html`<span>${hour}</span>`)}</div>
 		<svg viewBox=${`0 0 ${days.length * W} ${24 * H}`} preserveAspectRatio="none" role="img" aria-label=${said}>${days.map(({ hours }, i) => hours.map((hour, j) => html`<${Cell} key=${hour.at} ...${hour} x=${i * W} y=${j * H} utc=${utc} />`))}</svg>
 		<div class="dates" aria-hidden="true">${[0, 10, 20, days.length - 1].map((i) => html`<span>${instant(days[i].day, utc).slice(5, 10)}</span>`)}</div></div>
-		<p class="legend note"><span class="key fine"></span>succeeded<span class="key allbad"></span>failed, by its share<span class="key rest"></span>only skipped or missed<span class="key nothing"></span>nothing</p>`}</figure>`;
+		<p class="maplegend note"><span class="key fine"></span>succeeded<span class="key allbad"></span>failed, by its share<span class="key rest"></span>only skipped or missed<span class="key nothing"></span>nothing</p>`}</figure>`;
 }

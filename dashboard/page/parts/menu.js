@@ -20,6 +20,6 @@ export function More({ label = 'More', children }) {
 		close();
 		box.current.querySelector('summary').focus();
 	};
-	return html`<details class="more" ref=${box} onKeyDown=${key} onFocusOut=${(event) => { if (event.relatedTarget && !box.current.contains(event.relatedTarget)) close(); }}>
+	return html`<details class="moreacts" ref=${box} onKeyDown=${key} onFocusOut=${(event) => { if (event.relatedTarget && !box.current.contains(event.relatedTarget)) close(); }}>
 		<summary class="button">${label}<${Icon} name="down" /></summary><div class="list" onClick=${close}>${children}</div></details>`;
 }

@@ -137,7 +137,7 @@ function Form({ given, editing, jobId, utc, start }) {
 		<${Section}><${Fields} of=${HEAD} form=${form} /></${Section}>
 		<${Section}><${Kinds} form=${form} /><${Fields} key=${values.kind} of=${[...fields, ...ARGS]} form=${form} />
 			${rare && html`<${Inner} title=${rare[0]} fields=${rare[1]} form=${form} />`}</${Section}>
-		<${Section} title="When"><div class="when"><${Fields} of=${WHEN} form=${form} /><${Preview} id="preview" schedule=${values.schedule} timezone=${values.timezone} /></div>
+		<${Section} title="When"><div class="whenrow"><${Fields} of=${WHEN} form=${form} /><${Preview} id="preview" schedule=${values.schedule} timezone=${values.timezone} /></div>
 			<${Inner} title=${BOUNDS[0]} fields=${BOUNDS[1]} form=${form} /></${Section}>
 		${FOLDED.map(([title, some]) => html`<${Folded} key=${title} title=${title} fields=${some} form=${form} />`)}
 		<div class="savebar">${problem && !problem.field && html`<p class="wrong" role="alert"><${Icon} name="warning" /><span>${problem.message}${problem.more && html`<br />${problem.more}`}</span></p>`}

@@ -31,15 +31,15 @@ export const chosenRange = () => Object.hasOwn(RANGES, route.value.query.range ?
 const Ranges = ({ id, chosen }) => html`<nav class="ranges" aria-label="Time">${Object.entries(RANGES).map(([key, { name }]) => html`<a key=${key} href=${href(['job', id], { ...route.value.query, range: key === DEFAULT_RANGE ? '' : key })}
 	aria-current=${key === chosen ? 'true' : undefined}>${name}</a>`)}</nav>`;
 
-function Charts({ rows, starts }) {
+function Charts({ rows, starts, span }) {
 	if (rows.length === 0)
 		return html`<p class="note">Nothing has ended in this time.</p>`;
 	const filled = fill(starts, rows);
 	const seen = OUTCOMES.filter(([name], i) => i === 0 || rows.some((row) => row[name] > 0));
 	const data = (names) => columnsOf(starts, filled, names);
-	return html`<div class="grid"><div class="third"><${Chart} title="Outcomes" data=${data(seen.map(([name]) => name))} series=${seen.map(([name, tone]) => ({ label: name.replace('_', ' '), tone, bars: true, stacked: true }))} format=${short} /></div>
-		<div class="third"><${Chart} title="Duration" data=${data(TIMES.map(([name]) => name))} series=${TIMES.map(([, label, tone]) => ({ label, tone }))} format=${duration} /></div>
-		<div class="third"><${Chart} title="Start delay" data=${data(['delay_p95_ms'])} series=${[{ label: 'p95', tone: 'calm', fill: true }]} format=${duration} /></div></div>`;
+	return html`<div class="grid"><div class="third"><${Chart} title="Outcomes" data=${data(seen.map(([name]) => name))} series=${seen.map(([name, tone]) => ({ label: name.replace('_', ' '), tone, bars: true, stacked: true }))} format=${short} span=${span} /></div>
+		<div class="third"><${Chart} title="Duration" data=${data(TIMES.map(([name]) => name))} series=${TIMES.map(([, label, tone]) => ({ label, tone }))} format=${duration} span=${span} /></div>
+		<div class="third"><${Chart} title="Start delay" data=${data(['delay_p95_ms'])} series=${[{ label: 'p95', tone: 'calm', fill: true }]} format=${duration} span=${span} /></div></div>`;
 }
 
 const Trend = ({ row }) => trends(row).map(({ text, tone }, i) => html`${i > 0 && ', '}<span class="tone ${tone}">${text}</span>`);
@@ -62,7 +62,9 @@ export function Statistics({ job }) {
 	const live = useLive(async (stop) => {
 		const to = now.peek();
 		const from = bucketStart(to - minutes * 60000, bucket, utc);
-		return { starts: bucketStarts(from, to, bucket, utc), rows: await ask(from, interval, CHARTED, stop) };
+		const starts = bucketStarts(from, to, bucket, utc);
+		// The last bar has its place too.
+		return { starts, span: [starts[0] / 1000, starts.at(-1) / 1000 + bucket * 60], rows: await ask(from, interval, CHARTED, stop) };
 	}, [job.name, chosen, utc], 30);
 	const heat = useLive(async (stop) => {
 		const to = now.peek();

@@ -18,7 +18,7 @@ import { absolute, Time } from '../parts/time.js';
 
 const ROWS = 500;
 const ENTRIES = 2000;
-const GROUPS = 60;
+const LISTED = 500;
 const MINUTE = 60000;
 // hours: [name, minutes of a bar, minutes of a group]
 const SPANS = { 1: ['1 hour', 1, 1], 6: ['6 hours', 5, 10], 24: ['24 hours', 10, 60] };
@@ -59,7 +59,7 @@ function Density({ spans, width, first }) {
 			${assumed > 0 && html`<rect class="assumed" x=${i * step} width=${step * 0.86} y=${HEIGHT - scale(known + assumed)} height=${scale(known + assumed)} />`}
 			${known > 0 && html`<rect class="known" x=${i * step} width=${step * 0.86} y=${HEIGHT - scale(known)} height=${scale(known)} />`}</g>`)}</svg>
 		<div class="times" aria-hidden="true">${[0, 1, 2, 3].map((part) => html`<span key=${part}>${clock(first + part * spans.length * width / 4)}</span>`)}</div>
-		${spans.some(({ assumed }) => assumed > 0) && html`<p class="legend note"><span class="key known"></span>known<span class="key assumed"></span>if schedules go on as they begin</p>`}</figure>`;
+		${spans.some(({ assumed }) => assumed > 0) && html`<p class="maplegend note"><span class="key known"></span>known<span class="key assumed"></span>if schedules go on as they begin</p>`}</figure>`;
 }
 
 // --- the list -------------------------------------------------------------------------
@@ -75,22 +75,29 @@ function Entry({ row, at, n, last, until }) {
 const Group = ({ at, entries, width, until }) => html`<tbody><tr class="group"><th scope="rowgroup" colspan="5">${width === MINUTE ? clock(at) : `${clock(at)} to ${clock(at + width)}`} <span class="note">${day(at)}, ${plural(entries.length, 'slot')}</span></th></tr>
 	${crowd(entries).map((one) => html`<${Entry} key=${one.key} ...${one} until=${until} />`)}</tbody>`;
 
+// As many groups as there is room for.
+function listed(entries, width) {
+	let room = LISTED;
+	const all = groups(entries, width);
+	return { all, shown: all.filter((group, i) => { room -= crowd(group.entries).length; return i === 0 || room >= 0; }) };
+}
+
 function Agenda({ entries, width, until }) {
-	const found = groups(entries, width);
+	const { all, shown } = listed(entries, width);
 	return html`<div class="table agenda" tabindex="-1"><table aria-label="Upcoming"><thead><tr><th scope="col">At</th><th scope="col">Job</th><th scope="col">What</th><th scope="col" class="hide">Owner</th><th scope="col" class="right">In</th></tr></thead>
-		${found.slice(0, GROUPS).map((group) => html`<${Group} key=${group.at} ...${group} width=${width} until=${until} />`)}</table></div>${found.length > GROUPS && html`<p class="note">The first ${GROUPS} groups are shown. Choose a shorter time, or a job.</p>`}`;
+		${shown.map((group) => html`<${Group} key=${group.at} ...${group} width=${width} until=${until} />`)}</table></div>${shown.length < all.length && html`<p class="note cut">Until ${clock(shown.at(-1).at + width)} is listed. Choose a shorter time, or a job, to see what comes after.</p>`}`;
 }
 
 function Found({ data: { from, until, rows, more }, hours, filtered }) {
 	const [, bar, group] = SPANS[hours];
-	const { entries, whole } = entriesOf(rows, until, ENTRIES);
+	const { entries, all } = entriesOf(rows, until, ENTRIES);
 	if (entries.length === 0)
 		return html`<${Empty}>${filtered ? html`Nothing of this job comes in this time. <a href=${href('upcoming')}>Show all</a>` : html`Nothing comes in this time. Jobs with a schedule have slots here, and so have queued runs. <a href=${href(['job', 'new'])}>New job</a>`}</${Empty}>`;
 	const first = Math.floor(from / (bar * MINUTE)) * bar * MINUTE;
 	const n = Math.round(hours * 60 / bar);
-	const spans = density(entries.map((entry) => ({ ...entry, at: Math.max(entry.at, first) })), rows, first, first + n * bar * MINUTE, n);
+	const spans = density(all, rows, first, first + n * bar * MINUTE, n);
 	return html`<${Section}><${Density} spans=${spans} width=${bar * MINUTE} first=${first} /></${Section}>
-		${(more || !whole) && html`<p class="note cut">${more ? `More than ${number(ROWS)} jobs and runs are to come: the soonest ${number(ROWS)} are shown.` : `The soonest ${number(ENTRIES)} slots are shown.`}</p>`}
+		${(more || entries.length < all.length) && html`<p class="note cut">${more ? `More than ${number(ROWS)} jobs and runs are to come: the soonest ${number(ROWS)} are shown.` : `The soonest ${number(ENTRIES)} slots are listed.`}</p>`}
 		${!filtered && rows.some((row) => goesOn(row, until)) && html`<p class="note cut">Of a schedule the next five slots are listed. Give a job's name to see all of its.</p>`}
 		<${Agenda} entries=${entries} width=${group * MINUTE} until=${until} />`;
 }
