@@ -17,8 +17,8 @@ import { list, useJobNames } from './runs.js';
 const ROWS = 40;
 const SELECT = 'run_id,job_id,workflow,owner,kind,status,reason,total,waiting,queued,running,retrying,succeeded,failed,timed_out,lost,cancelled,skipped,progress,queued_at,started_at,finished_at,duration_ms,current_step,current_run_id,first_failed_step,first_failed_run_id';
 
-const query = ({ kind, status, workflow, page }) => ({ select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...(page && { run_id: `lt.${page}` }),
-	...(kind && { kind: `eq.${kind}` }), ...(status && { status: among(list(status)) }), ...(workflow && { workflow: `eq.${workflow}` }) });
+const query = ({ kind, status, job, job_id: id, page }) => ({ select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...(page && { run_id: `lt.${page}` }),
+	...(kind && { kind: `eq.${kind}` }), ...(status && { status: among(list(status)) }), ...(job && { workflow: `eq.${job}` }), ...(id && { job_id: `eq.${id}` }) });
 
 const StepLink = ({ run, name }) => run === null ? html`<span class="none">–</span>` : html`<a href=${href(['run', run])}><bdi>${name ?? `run ${run}`}</bdi></a>`;
 
@@ -36,12 +36,12 @@ const columns = [
 export function Workflows() {
 	const { query: wanted } = route.value;
 	const live = useLive((stop) => get('workflows', query(wanted), { signal: stop }), [JSON.stringify(wanted)], 5);
-	const names = useJobNames(wanted.workflow);
+	const names = useJobNames(wanted.job);
 	const rows = (live.data ?? []).slice(0, ROWS);
-	const filtered = ['kind', 'status', 'workflow'].some((name) => wanted[name]);
+	const filtered = ['kind', 'status', 'job', 'job_id'].some((name) => wanted[name]);
 	return html`<${Page} title="Workflows">
 	<${Filters}><${Several} name="status" label="Status" options=${STATUSES.filter((status) => status !== 'retrying')} />
-		<${Search} name="workflow" label="Workflow" slash offers=${names} /><${Choice} name="kind" label="Kind" options=${[{ value: 'steps', label: 'steps' }, { value: 'batch', label: 'batches' }]} />
+		<${Search} name="job" label="Workflow" slash offers=${names} clears=${['page', 'job_id']} /><${Choice} name="kind" label="Kind" options=${[{ value: 'steps', label: 'steps' }, { value: 'batch', label: 'batches' }]} />
 		${filtered && html`<a href=${href('workflows')}>Clear all</a>`}</${Filters}>
 	<${Loaded} live=${live}>${() => html`<div class="runs"><${Table} label="Workflows" columns=${columns} rows=${rows} keyOf=${(row) => row.run_id} link=${(row) => href(['run', row.run_id])}
 			empty=${filtered ? html`<${Empty}>No workflow is like that. <a href=${href('workflows')}>Show all</a></${Empty}>`
