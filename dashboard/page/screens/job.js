@@ -70,7 +70,7 @@ const ALERTS = [
 ];
 
 function Alerts({ job }) {
-	const live = useLive((stop) => get('alerts', { select: 'name,condition,state,since,error', job: `eq.${job.name}`, limit: 20 }, { signal: stop }), [job.name], 15);
+	const live = useLive((stop) => get('alerts', { select: 'name,condition,state,since,error', job: `eq.${job.name}`, owner: `eq.${job.owner}`, limit: 20 }, { signal: stop }), [job.name], 15);
 	if (!live.data || live.data.length === 0)
 		return null;
 	return html`<${Section} title="Alerts" actions=${html`<a href=${href('alerts')}>All alerts</a>`}><${Table} label="Alerts" columns=${ALERTS} rows=${live.data} keyOf=${(row) => `${row.name} ${row.condition}`} /></${Section}>`;

@@ -18,14 +18,15 @@ import { Time } from '../parts/time.js';
 const ROWS = 50;
 const SELECT = 'job_id,name,owner,kind,schedule,timezone,after,queue,state,state_reason,next_run_at,last_status,last_started_at,last_duration_ms,last_run_id,consecutive_failures,recent,enabled';
 
-// `page` is name and id of the last row of the page before.
+// View jobs_by_name is in the order of name and id by itself; to ask for the order would make
+// it slow. `page` is name and id of the last row of the page before.
 function query({ name, owner, kind, state, queue, last, page }) {
 	const and = [];
 	if (page) {
 		const [after, id] = JSON.parse(page);
 		and.push(`(name.gte.${quote(after)},or(name.gt.${quote(after)},job_id.gt.${id}))`);
 	}
-	return { select: SELECT, order: 'name,job_id', limit: ROWS + 1, ...(and.length > 0 && { and }),
+	return { select: SELECT, limit: ROWS + 1, ...(and.length > 0 && { and }),
 		...(name && { name: `ilike.*${name.replace(/[\\%_]/g, '\\$&')}*` }), ...(owner && { owner: `eq.${owner}` }), ...(kind && { kind: `eq.${kind}` }), ...(state && { state: `eq.${state}` }),
 		...(queue && { queue: `eq.${queue}` }), ...(last && { last_status: `eq.${last}` }) };
 }
@@ -79,7 +80,7 @@ const FILTERS = ['name', 'owner', 'kind', 'state', 'queue', 'last'];
 export function Jobs() {
 	const { query: wanted } = route.value;
 	const [selected, setSelected] = useState(new Set());
-	const live = useLive((stop) => get('jobs', query(wanted), { signal: stop }), [JSON.stringify(wanted)], 5);
+	const live = useLive((stop) => get('jobs_by_name', query(wanted), { signal: stop }), [JSON.stringify(wanted)], 5);
 	const rows = (live.data ?? []).slice(0, ROWS);
 	const last = live.data?.length > ROWS ? rows.at(-1) : undefined;
 	const chosen = rows.filter((job) => selected.has(job.job_id) && may(job.owner));

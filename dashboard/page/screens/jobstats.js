@@ -58,7 +58,7 @@ export function Statistics({ job }) {
 	const chosen = chosenRange();
 	const { minutes, bucket, interval } = RANGES[chosen];
 	const utc = zone.value === 'UTC';
-	const ask = (from, width, select, stop) => read('run_stats', { from: new Date(from).toISOString(), to: null, bucket: width, job: job.name, timezone: here() }, { signal: stop, query: { select } });
+	const ask = (from, width, select, stop) => read('run_stats', { from: new Date(from).toISOString(), to: null, bucket: width, job_id: job.job_id, timezone: here() }, { signal: stop, query: { select } });
 	const live = useLive(async (stop) => {
 		const to = now.peek();
 		const from = bucketStart(to - minutes * 60000, bucket, utc);
@@ -87,7 +87,7 @@ const PATTERNS = [
 export function Errors({ job }) {
 	const chosen = chosenRange();
 	const { minutes, name } = RANGES[chosen];
-	const live = useLive((stop) => read('error_patterns', { since: `${minutes} minutes`, job: job.name }, { signal: stop, query: { select: 'pattern,sqlstate,count,first_at,last_at,example_run_id', limit: 20 } }), [job.name, chosen], 30);
+	const live = useLive((stop) => read('error_patterns', { since: `${minutes} minutes`, job_id: job.job_id }, { signal: stop, query: { select: 'pattern,sqlstate,count,first_at,last_at,example_run_id', limit: 20 } }), [job.job_id, chosen], 30);
 	return html`<${Section} title="What it fails of" note=${`in the last ${name}`}><${Loaded} live=${live}>${(rows) => rows.length === 0 ? html`<p class="note">No run has failed.</p>`
 		: html`<${Table} label="What it fails of" columns=${PATTERNS} rows=${rows} keyOf=${(row) => `${row.sqlstate} ${row.pattern}`} />`}</${Loaded}></${Section}>`;
 }
