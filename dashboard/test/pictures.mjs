@@ -33,7 +33,6 @@ const steps = [
 	{ name: 'labels', for_each: 'SELECT to_jsonb(g) FROM generate_series(1, 6) g', command: sleep(0.3), after: ['charge'] },
 	{ name: 'ship', command: sleep(0.6), after: ['pack', 'labels'] },
 	{ name: 'apologize', command: 'SELECT 1', after: ['charge'], when: 'failure' },
-	{ name: 'thank', command: sleep(0.2), after: ['ship'] },
 ];
 
 async function makeWorkflow() {
@@ -50,7 +49,7 @@ const run = await makeWorkflow();
 const failed = await first('dead_letters?select=run_id&job_name=eq.stock&order=run_id.desc&limit=1');
 const job = await first('jobs?select=job_id&name=eq.search-index');
 const pictures = {
-	now: ['now?range=7d', 1000], job: [`job/${job.job_id}`, 900], run: [`run/${failed.run_id}`, 760], workflow: [`run/${run}`, 860],
+	now: ['now?range=7d', 1000], job: [`job/${job.job_id}?range=30d`, 720], run: [`run/${failed.run_id}`, 760], workflow: [`run/${run}`, 860],
 };
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] });

@@ -64,6 +64,9 @@ function decades(plot, axis, low, high) {
 	return found;
 }
 
+// Of runs there is no half.
+const WHOLE = Array.from({ length: 10 }, (unused, n) => [1, 2, 5].map((first) => first * 10 ** n)).flat();
+
 // `now` has what changes with the data: the chart asks for it when it draws.
 function options({ series, format, log, height }, now, width) {
 	const grid = { stroke: colour('line'), width: 1 };
@@ -73,7 +76,7 @@ function options({ series, format, log, height }, now, width) {
 		tzDate: zone.value === 'UTC' ? (at) => uPlot.tzDate(new Date(at * 1000), 'Etc/UTC') : undefined,
 		scales: { x: { range: (plot, low, high) => now.current.span ?? [low, high] }, y: log ? { distr: 3, range: powers } : { range: upTo } },
 		axes: [{ ...axis, size: 28, grid: { show: false }, values: instants() },
-			{ ...axis, size: 56, ...(log && { splits: decades, filter: (plot, splits) => splits }), values: (plot, values) => values.map((value) => value === null ? '' : (format ?? short)(value)) }],
+			{ ...axis, size: 56, ...(series.some((one) => one.bars) && { incrs: WHOLE }), ...(log && { splits: decades, filter: (plot, splits) => splits }), values: (plot, values) => values.map((value) => value === null ? '' : (format ?? short)(value)) }],
 		series: [{}, ...series.map((one) => ({ label: one.label, stroke: colour(one.tone), width: one.bars ? 0 : 1.75, spanGaps: false, ...(one.bars ? bars(one) : lines(one)) }))],
 	};
 }
