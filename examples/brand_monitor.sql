@@ -122,8 +122,10 @@ CREATE TABLE IF NOT EXISTS brand_monitor.settings (
 	mail_to text[],
 	-- what happens in this time is one message
 	alert_delay interval NOT NULL DEFAULT '30 s',
+	-- executions that begin at the same time
+	scheduler_batch integer NOT NULL DEFAULT 5 CHECK (scheduler_batch > 0),
 	-- requests at the same time, over all; and in a minute, of each
-	max_running integer NOT NULL DEFAULT 10,
+	worker_batch integer NOT NULL DEFAULT 10 CHECK (worker_batch > 0),
 	per_brand integer NOT NULL DEFAULT 60,
 	per_customer integer NOT NULL DEFAULT 120,
 	timeout interval NOT NULL DEFAULT '60 s',
@@ -327,7 +329,9 @@ BEGIN
 			handler => 'brand_monitor.start',
 			args => jsonb_build_object('job_id', NEW.job_id),
 			enabled => NEW.active,
-			metadata => jsonb_build_object('brand_id', NEW.brand_id, 'job_type', NEW.job_type),
+			queue => 'executions',
+			metadata => jsonb_build_object('brand_id', NEW.brand_id, 'job_type', NEW.job_type,
+				'customer_id', (SELECT b.customer_id FROM brands b WHERE b.brand_id = NEW.brand_id)),
 			on_success => 'brand_monitor.finish',
 			on_failure => 'brand_monitor.finish',
 			if_exists => 'update');
@@ -337,6 +341,26 @@ END $$;
 
 CREATE OR REPLACE TRIGGER apply_job AFTER INSERT OR UPDATE OR DELETE ON brand_monitor.jobs
 FOR EACH ROW EXECUTE FUNCTION brand_monitor.apply_job();
+
+-- A brand has another customer.
+CREATE OR REPLACE FUNCTION brand_monitor.apply_brand() RETURNS trigger
+LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
+BEGIN
+	UPDATE jobs SET active = active WHERE brand_id = NEW.brand_id;
+	RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER apply_brand AFTER UPDATE OF customer_id ON brand_monitor.brands
+FOR EACH ROW EXECUTE FUNCTION brand_monitor.apply_brand();
+
+-- The jobs, with what has become of each and when it comes next.
+CREATE OR REPLACE VIEW brand_monitor.job_list AS
+SELECT j.job_id, b.customer_id, c.name AS customer, j.brand_id, b.name AS brand, j.job_type, j.schedule, j.timezone,
+	j.active, j.metadata, s.state, s.last_status, s.last_finished_at, s.next_run_at
+FROM brand_monitor.jobs j
+	JOIN brand_monitor.brands b USING (brand_id)
+	JOIN brand_monitor.customers c USING (customer_id)
+	LEFT JOIN jobsched.jobs s ON s.name = brand_monitor.job_name(j.job_id) AND s.owner = current_user;
 
 -- Returns the id of the execution.
 CREATE OR REPLACE FUNCTION brand_monitor.run_now(job_id integer) RETURNS bigint
@@ -368,32 +392,60 @@ FROM brand_monitor.answers a
 	LEFT JOIN jobsched.runs q ON q.run_id = a.run_id
 	LEFT JOIN jobsched.runs s ON s.run_id = a.store_run_id;
 
--- All executions, those too that have not begun, or have failed to.
+-- All executions, those too that have not begun, or have failed to; those of deleted
+-- jobs, and those that jobsched remembers no longer.
 CREATE OR REPLACE VIEW brand_monitor.history AS
-SELECT r.run_id AS execution_id, j.job_id, j.brand_id, b.customer_id, j.job_type, r.source,
+SELECT e.execution_id, e.job_id, e.brand_id, e.customer_id, e.job_type, r.source,
 	CASE WHEN e.status <> 'processing' THEN e.status
-		WHEN r.status IN ('queued', 'retrying') THEN 'pending'
-		WHEN r.status IN ('running', 'cancelled') THEN replace(r.status, 'running', 'processing')
+		WHEN r.status IN ('failed', 'timed_out', 'lost') THEN 'failed'
 		WHEN r.status = 'succeeded' THEN 'completed'
-		ELSE 'failed' END AS status,
+		-- by whoever did not call brand_monitor.cancel()
+		WHEN r.status = 'cancelled' OR r.status IS NULL THEN 'cancelled'
+		ELSE 'processing' END AS status,
 	e.metrics, coalesce(e.error, r.error) AS error,
-	r.queued_at, r.started_at, r.finished_at
+	coalesce(r.queued_at, e.started_at) AS queued_at, e.started_at, coalesce(e.finished_at, r.finished_at) AS finished_at
+FROM brand_monitor.executions e
+	LEFT JOIN jobsched.runs r ON r.run_id = e.execution_id
+UNION ALL
+SELECT r.run_id, j.job_id, j.brand_id, b.customer_id, j.job_type, r.source,
+	CASE WHEN r.status IN ('queued', 'retrying') THEN 'pending'
+		WHEN r.status = 'running' THEN 'processing'
+		WHEN r.status IN ('failed', 'timed_out', 'lost') THEN 'failed'
+		ELSE 'cancelled' END,
+	NULL, r.error, r.queued_at, r.started_at, r.finished_at
 FROM jobsched.runs r
 	JOIN brand_monitor.jobs j ON r.job_name = brand_monitor.job_name(j.job_id)
 	JOIN brand_monitor.brands b USING (brand_id)
-	LEFT JOIN brand_monitor.executions e ON e.execution_id = r.run_id
-WHERE r.source <> 'callback';
+WHERE r.source <> 'callback' AND NOT EXISTS (SELECT FROM brand_monitor.executions e WHERE e.execution_id = r.run_id);
 
--- What charts are drawn from.
-CREATE OR REPLACE VIEW brand_monitor.trends AS
-SELECT e.brand_id, e.started_at::date AS day, count(*) AS executions,
-	count(*) FILTER (WHERE e.status = 'completed') AS completed,
-	count(*) FILTER (WHERE e.status = 'failed') AS failed,
-	avg(e.finished_at - e.started_at) AS mean_duration,
-	round(avg((e.metrics->'scoring'->>'position')::numeric), 2) AS position,
-	round(avg((e.metrics->'scoring'->>'sentiment')::numeric), 2) AS sentiment
-FROM brand_monitor.executions e
-GROUP BY e.brand_id, e.started_at::date;
+-- What charts are drawn from: each day, those too on which nothing was done, of a brand,
+-- a customer, or all.  Days are those of the session's time zone.
+CREATE OR REPLACE FUNCTION brand_monitor.trends(since date, until date, of_brand integer DEFAULT NULL, of_customer integer DEFAULT NULL,
+	OUT day date, OUT executions bigint, OUT completed bigint, OUT failed bigint, OUT cancelled bigint,
+	OUT mean_duration interval, OUT longest interval, OUT mean_position numeric, OUT mean_sentiment numeric)
+RETURNS SETOF record LANGUAGE sql STABLE SET search_path = brand_monitor, pg_temp AS $$
+	WITH counted AS (
+		SELECT t.bucket::date AS day, sum(t.succeeded) AS completed, sum(t.failed + t.timed_out + t.lost) AS failed,
+			sum(t.cancelled) AS cancelled, sum(t.mean_ms * t.runs) / nullif(sum(t.runs), 0) * interval '1 ms' AS mean,
+			max(t.max_ms) * interval '1 ms' AS longest
+		FROM jobsched.run_stats(since::timestamptz, (until + 1)::timestamptz, '1 day',
+			metadata => jsonb_strip_nulls(jsonb_build_object('brand_id', of_brand, 'customer_id', of_customer))) t
+		WHERE t.job_name ~ '^brand-[0-9]+$'
+		GROUP BY 1
+	), scored AS (
+		SELECT e.started_at::date AS day, round(avg((e.metrics->'scoring'->>'position')::numeric), 2) AS position,
+			round(avg((e.metrics->'scoring'->>'sentiment')::numeric), 2) AS sentiment
+		FROM executions e
+		WHERE e.started_at >= since::timestamptz AND e.started_at < (until + 1)::timestamptz
+			AND e.brand_id = coalesce(of_brand, e.brand_id) AND e.customer_id = coalesce(of_customer, e.customer_id)
+		GROUP BY 1
+	)
+	SELECT d::date, coalesce(c.completed + c.failed + c.cancelled, 0), coalesce(c.completed, 0), coalesce(c.failed, 0),
+		coalesce(c.cancelled, 0), c.mean, c.longest, s.position, s.sentiment
+	FROM generate_series(since::timestamp, until::timestamp, interval '1 day') d
+		LEFT JOIN counted c ON c.day = d::date LEFT JOIN scored s ON s.day = d::date
+	ORDER BY d
+$$;
 
 -- Alerts
 
@@ -427,7 +479,8 @@ END $$;
 CREATE OR REPLACE FUNCTION brand_monitor.apply_settings() RETURNS trigger
 LANGUAGE plpgsql SET search_path = brand_monitor, pg_temp AS $$
 BEGIN
-	PERFORM jobsched.set_queue('collectors', max_running => NEW.max_running);
+	PERFORM jobsched.set_queue('collectors', max_running => NEW.worker_batch);
+	PERFORM jobsched.set_queue('executions', max_running => NEW.scheduler_batch);
 	PERFORM jobsched.set_limit('brand', rate => NEW.per_brand, per => '1 minute', burst => NEW.per_brand);
 	PERFORM jobsched.set_limit('customer', rate => NEW.per_customer, per => '1 minute', burst => NEW.per_customer);
 	PERFORM jobsched.set_limit('one_by_one', max_running => 1);
@@ -490,5 +543,8 @@ VALUES (1, 1, 'data_collection_and_scoring', '0 6 * * *', 'Europe/Zurich', DEFAU
 	(2, 2, 'data_collection', '30 6 * * 1', 'Europe/Zurich', '{"collectors": ["chatgpt", "perplexity"], "parallel": true}'),
 	(3, 3, 'scoring', NULL, 'America/New_York', DEFAULT)
 ON CONFLICT (job_id) DO NOTHING;
+
+-- puts all jobs in force
+UPDATE brand_monitor.jobs SET active = active;
 
 COMMIT;

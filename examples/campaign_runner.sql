@@ -1,9 +1,10 @@
 /*
  * campaign_runner: automation jobs of many users, queued by an application.
  *
- *	campaign-job		one run for each row of campaign.jobs
- *	campaign-report		after a campaign's last job: keeps its totals
- *	campaign-ping		by an outside cron service, through a hook: queues jobs
+ *	campaign-job	triggered			one run for each row of campaign.jobs
+ *	campaign-report	triggered			after a campaign's last job: keeps its totals
+ *	campaign-ping	hook				an outside cron service lets waiting jobs begin, or adds one
+ *	campaign-watch	every 10 seconds	takes what hangs from its worker; shows that all is alive
  *
  * The application inserts rows into campaign.jobs and knows no more than that; or
  * it calls campaign.launch(), for many users at once.
@@ -40,11 +41,13 @@ CREATE TABLE IF NOT EXISTS campaign.jobs (
 	user_id integer NOT NULL,
 	kind text NOT NULL CHECK (kind IN ('invite', 'follow_up', 'report')),
 	payload jsonb NOT NULL DEFAULT '{}',
-	scheduled_at timestamptz NOT NULL DEFAULT now(),
+	-- when it is due; NULL: when the outside service says so
+	scheduled_at timestamptz DEFAULT now(),
 	created_at timestamptz NOT NULL DEFAULT now(),
 	run_id bigint
 );
 CREATE INDEX IF NOT EXISTS jobs_run ON campaign.jobs (run_id);
+CREATE INDEX IF NOT EXISTS jobs_waiting ON campaign.jobs (job_id) WHERE run_id IS NULL AND campaign_id IS NULL;
 
 -- What the jobs have done: once for each, whatever crashes.
 CREATE TABLE IF NOT EXISTS campaign.messages (
@@ -69,7 +72,14 @@ CREATE TABLE IF NOT EXISTS campaign.settings (
 	alerts boolean NOT NULL DEFAULT true,
 	-- so many failures in ten minutes are worth telling, this long after the last of them
 	alert_threshold integer NOT NULL DEFAULT 3 CHECK (alert_threshold BETWEEN 1 AND 100),
-	alert_delay interval NOT NULL DEFAULT '30 s'
+	alert_delay interval NOT NULL DEFAULT '30 s',
+	-- so many waiting jobs begin when the outside service says so
+	batch_size integer NOT NULL DEFAULT 100 CHECK (batch_size > 0),
+	-- how often campaign-watch looks, and how long a job may be with its worker until
+	-- it is taken for stuck, which is longer than any timeout
+	heartbeat interval NOT NULL DEFAULT '10 s' CHECK (heartbeat >= '1 s'),
+	stuck_after interval NOT NULL DEFAULT '10 min',
+	CHECK (stuck_after > timeout)
 );
 INSERT INTO campaign.settings VALUES (true, 10, 2, '120 s', 3, true)
 ON CONFLICT DO NOTHING;
@@ -77,19 +87,36 @@ ON CONFLICT DO NOTHING;
 -- Queueing
 
 -- A row is a run: both are there if the application's transaction commits.
--- The key makes a second trigger for the same row harmless.
+-- The key makes a second call for the same row harmless.
+CREATE OR REPLACE FUNCTION campaign.begin_job(job campaign.jobs) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+RETURN jobsched.trigger('campaign-job',
+	args => jsonb_build_object('job_id', job.job_id, 'user_id', job.user_id),
+	run_at => job.scheduled_at,
+	idempotency_key => 'job:' || job.job_id);
+
 CREATE OR REPLACE FUNCTION campaign.queue_job() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	NEW.run_id := jobsched.trigger('campaign-job',
-		args => jsonb_build_object('job_id', NEW.job_id, 'user_id', NEW.user_id),
-		run_at => NEW.scheduled_at,
-		idempotency_key => 'job:' || NEW.job_id);
+	NEW.run_id := campaign.begin_job(NEW);
 	RETURN NEW;
 END $$;
 
 CREATE OR REPLACE TRIGGER queue_job BEFORE INSERT ON campaign.jobs
-FOR EACH ROW WHEN (NEW.campaign_id IS NULL) EXECUTE FUNCTION campaign.queue_job();
+FOR EACH ROW WHEN (NEW.campaign_id IS NULL AND NEW.scheduled_at IS NOT NULL) EXECUTE FUNCTION campaign.queue_job();
+
+-- The oldest that wait for the outside service; returns how many.
+CREATE OR REPLACE FUNCTION campaign.begin_waiting() RETURNS bigint
+LANGUAGE sql SET search_path = campaign, pg_temp AS $$
+	WITH batch AS (
+		SELECT j.job_id FROM jobs j
+		WHERE j.run_id IS NULL AND j.campaign_id IS NULL
+		ORDER BY j.job_id LIMIT (SELECT batch_size FROM settings) FOR UPDATE SKIP LOCKED
+	), begun AS (
+		UPDATE jobs j SET run_id = begin_job(j) FROM batch b WHERE b.job_id = j.job_id RETURNING 1
+	)
+	SELECT count(*) FROM begun
+$$;
 
 -- One job for each of these users, as one batch; returns the id of the campaign.
 -- Limits hold for its jobs as for all others.
@@ -127,6 +154,9 @@ BEGIN
 	IF job.payload ? 'takes' THEN
 		PERFORM pg_sleep((job.payload->>'takes')::float8);
 	END IF;
+	IF jobsched.attempt() <= (job.payload->>'busy')::integer THEN
+		RAISE EXCEPTION 'the network was busy at attempt %', jobsched.attempt() USING ERRCODE = 'connection_failure';
+	END IF;
 	IF job.payload ? 'fails' THEN
 		RAISE EXCEPTION '%', job.payload->>'fails';
 	END IF;
@@ -135,14 +165,21 @@ BEGIN
 	RETURN jsonb_build_object('kind', job.kind, 'attempt', jobsched.attempt());
 END $$;
 
--- What an outside service sends, with its secret in header x-webhook-secret:
--- {"user_id": 7, "kind": "report"}.
-CREATE OR REPLACE FUNCTION campaign.queue_from_outside(args jsonb) RETURNS jsonb
-LANGUAGE sql SET search_path = campaign, pg_temp AS $$
-	INSERT INTO jobs (user_id, kind)
-	VALUES ((args #>> '{body,user_id}')::integer, args #>> '{body,kind}')
-	RETURNING jsonb_build_object('job_id', job_id)
-$$;
+-- What an outside service sends, with its secret in header x-webhook-secret: {} lets
+-- waiting jobs begin, {"user_id": 7, "kind": "report"} adds one.
+CREATE OR REPLACE FUNCTION campaign.from_outside(args jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = campaign, pg_temp AS $$
+DECLARE
+	added bigint;
+BEGIN
+	IF args->'body' ? 'kind' THEN
+		INSERT INTO jobs (user_id, kind)
+		VALUES ((args #>> '{body,user_id}')::integer, args #>> '{body,kind}')
+		RETURNING job_id INTO added;
+		RETURN jsonb_build_object('job_id', added);
+	END IF;
+	RETURN jsonb_build_object('begun', begin_waiting());
+END $$;
 
 -- Lets it in: returns the secret, once.  A request is campaign.receive(body, headers).
 CREATE OR REPLACE FUNCTION campaign.open_hook() RETURNS text
@@ -176,52 +213,89 @@ FROM jobsched.runs r
 WHERE r.job_id = (SELECT j.job_id FROM jobsched.jobs j WHERE j.name = 'campaign-job' AND j.owner = current_user)
 	AND r.source <> 'batch';
 
+-- waiting: for the outside service.
 CREATE OR REPLACE VIEW campaign.queue AS
 SELECT count(*) FILTER (WHERE h.status IN ('queued', 'retrying')) AS pending,
 	count(*) FILTER (WHERE h.status = 'running') AS processing,
 	count(DISTINCT h.user_id) AS users,
-	now() - min(h.queued_at) FILTER (WHERE h.status = 'queued') AS oldest
+	now() - min(h.queued_at) FILTER (WHERE h.status = 'queued') AS oldest,
+	(SELECT count(*) FROM campaign.jobs j WHERE j.run_id IS NULL AND j.campaign_id IS NULL) AS waiting
 FROM campaign.history h WHERE h.status IN ('queued', 'retrying', 'running');
 
+-- What ended in a range of time, by day; days are those of the session's time zone.
 CREATE OR REPLACE FUNCTION campaign.analytics(since timestamptz, until timestamptz,
-	OUT day date, OUT runs bigint, OUT succeeded bigint, OUT failed bigint, OUT success_rate numeric,
-	OUT mean interval, OUT median interval, OUT p95 interval)
+	OUT day date, OUT runs bigint, OUT succeeded bigint, OUT failed bigint, OUT timed_out bigint, OUT cancelled bigint,
+	OUT lost bigint, OUT retries bigint, OUT success_rate numeric, OUT mean interval, OUT p50 interval, OUT p95 interval,
+	OUT p99 interval, OUT longest interval)
+RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT s.bucket::date, s.runs, s.succeeded, s.failed, s.timed_out, s.cancelled, s.lost, s.retries,
+		round(100.0 * s.succeeded / nullif(s.succeeded + s.failed + s.timed_out + s.lost, 0), 1),
+		s.mean_ms * interval '1 ms', s.p50_ms * interval '1 ms', s.p95_ms * interval '1 ms', s.p99_ms * interval '1 ms',
+		s.max_ms * interval '1 ms'
+	FROM jobsched.run_stats(since, until, '1 day', 'campaign-job') s
+	ORDER BY s.bucket
+$$;
+
+-- The same by outcome, of what is in history.
+CREATE OR REPLACE FUNCTION campaign.outcomes(since timestamptz, until timestamptz,
+	OUT status text, OUT reason text, OUT runs bigint, OUT users bigint, OUT percent numeric, OUT mean interval,
+	OUT p50 interval, OUT p95 interval)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = campaign, pg_temp AS $$
-	SELECT h.finished_at::date, count(*), count(*) FILTER (WHERE h.status = 'succeeded'),
-		count(*) FILTER (WHERE h.status <> 'succeeded'),
-		round(100.0 * count(*) FILTER (WHERE h.status = 'succeeded') / count(*), 1),
+	SELECT h.status, h.reason, count(*), count(DISTINCT h.user_id), round(100.0 * count(*) / sum(count(*)) OVER (), 1),
 		avg(h.duration), percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration),
 		percentile_cont(0.95) WITHIN GROUP (ORDER BY h.duration)
 	FROM history h WHERE h.finished_at >= since AND h.finished_at < until
-	GROUP BY 1 ORDER BY 1
+	GROUP BY h.status, h.reason ORDER BY count(*) DESC, h.status
 $$;
 
--- The most frequent errors, numbers and names left out.
+-- What jobs of the last week have failed of, most frequent first; the user is one of them.
 CREATE OR REPLACE VIEW campaign.error_patterns AS
-SELECT regexp_replace(h.error, '\d+|"[^"]*"', '*', 'g') AS pattern, count(*) AS runs,
-	count(DISTINCT h.user_id) AS users, max(h.finished_at) AS last_at, max(h.run_id) AS last_run_id
-FROM campaign.history h WHERE h.error IS NOT NULL
-GROUP BY 1 ORDER BY 2 DESC;
+SELECT e.pattern, e.sqlstate, e.count AS runs, e.first_at, e.last_at, e.example_run_id, j.user_id AS example_user
+FROM jobsched.error_patterns('7 days', 'campaign-job') e
+	LEFT JOIN campaign.jobs j ON j.run_id = e.example_run_id
+ORDER BY e.count DESC;
 
--- What to look at.
+-- What to look at: what jobsched finds, and what only this application knows of.
 CREATE OR REPLACE VIEW campaign.insights AS
-SELECT 'users with three failures or more' AS insight, string_agg(user_id::text, ', ' ORDER BY user_id) AS detail
+SELECT i.severity, i.what AS insight, i.evidence AS detail, i.advice
+FROM jobsched.insights() i WHERE i.job_name LIKE 'campaign-%' OR i.job_name IS NULL
+UNION ALL
+SELECT 'warning', 'users with three failures or more', string_agg(user_id::text, ', ' ORDER BY user_id), 'see campaign.history of each'
 FROM (SELECT user_id FROM campaign.history WHERE status IN ('failed', 'timed_out', 'lost') GROUP BY 1 HAVING count(*) >= 3) u
 HAVING count(*) > 0
 UNION ALL
-SELECT 'jobs that needed more than one attempt', count(*)::text
+SELECT 'info', 'jobs that needed more than one attempt', count(*)::text, NULL
 FROM campaign.history WHERE status = 'succeeded' AND attempt > 1 HAVING count(*) > 0
 UNION ALL
-SELECT 'jobs that wait for more than five minutes', count(*)::text
+SELECT 'warning', 'jobs that wait for more than five minutes', count(*)::text, 'raise max_running, or look at what runs'
 FROM campaign.history WHERE status = 'queued' AND reason NOT IN ('not_due', 'waiting_for_upstream') AND queued_at < now() - interval '5 min' HAVING count(*) > 0;
 
 -- One row, for machines.
 CREATE OR REPLACE VIEW campaign.health AS
-SELECT CASE WHEN bool_or(h.status = 'error') THEN 'error' WHEN bool_or(h.status = 'warning') THEN 'warning' ELSE 'ok' END AS status,
-	(SELECT q.pending FROM campaign.queue q) AS pending,
-	(SELECT q.processing FROM campaign.queue q) AS processing,
-	string_agg(h."check" || ': ' || h.message, '; ') FILTER (WHERE h.status <> 'ok') AS message
-FROM jobsched.health() h;
+SELECT CASE WHEN h.failing OR b.missed THEN 'error' WHEN h.warning OR NOT s.processing THEN 'warning' ELSE 'ok' END AS status,
+	q.pending, q.processing, q.waiting, t.processing AS accepting, d.workers, d.max_workers, d.runs_1h, d.success_rate_1h, d.p95_ms_1h,
+	b.last_beat, concat_ws('; ', h.message, CASE WHEN b.missed THEN 'campaign-watch has not come back' END) AS message
+FROM campaign.settings t, campaign.queue q, jobsched.dashboard_summary() d,
+	LATERAL (SELECT coalesce(d.processing, false) AS processing) s,
+	(SELECT bool_or(c.status = 'error') AS failing, bool_or(c.status = 'warning') AS warning,
+		string_agg(c."check" || ': ' || c.message, '; ') FILTER (WHERE c.status <> 'ok') AS message FROM jobsched.health() c) h,
+	LATERAL (SELECT max(j.last_finished_at) AS last_beat,
+		coalesce(max(j.last_finished_at) < now() - greatest(3 * t.heartbeat, '1 min'), false) AS missed
+		FROM jobsched.jobs j WHERE j.name = 'campaign-watch' AND j.owner = current_user) b;
+
+-- Stuck jobs
+
+-- Takes what has been with its worker for longer, also other runs of this role; it is
+-- executed again.  Returns how many.
+CREATE OR REPLACE FUNCTION campaign.reset_stuck(older_than interval) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+RETURN jobsched.reset_stuck(older_than);
+
+-- A timeout ends what can be interrupted; this is for the rest.
+CREATE OR REPLACE FUNCTION campaign.watch(args jsonb) RETURNS jsonb
+LANGUAGE sql SET search_path = campaign, pg_temp AS $$
+	SELECT jsonb_build_object('stuck', reset_stuck(stuck_after)) FROM settings
+$$;
 
 -- Settings
 
@@ -252,6 +326,7 @@ BEGIN
 	PERFORM jobsched.set_queue('campaigns', max_running => NEW.max_running, paused => NOT NEW.processing);
 	PERFORM jobsched.set_limit('user', max_running => NEW.max_running_per_user);
 	PERFORM jobsched.alter_job('campaign-job', timeout => NEW.timeout, max_attempts => NEW.max_attempts);
+	PERFORM jobsched.alter_job('campaign-watch', schedule => format('every %s seconds', extract(epoch FROM NEW.heartbeat)::integer));
 	PERFORM campaign.apply_alerts(NEW);
 	RETURN NULL;
 END $$;
@@ -279,9 +354,19 @@ SELECT jobsched.create_job(
 
 SELECT jobsched.create_job(
 	name => 'campaign-ping',
-	handler => 'campaign.queue_from_outside',
-	description => 'queues what an outside service asks for',
+	handler => 'campaign.from_outside',
+	description => 'lets waiting jobs begin, or adds one',
 	if_exists => 'update') AS campaign_ping;
+
+-- Of this one only failures are of interest, and not for long.
+SELECT jobsched.create_job(
+	name => 'campaign-watch',
+	schedule => 'every 10 seconds',
+	handler => 'campaign.watch',
+	keep => 'failures',
+	keep_for => '7 days',
+	description => 'takes what hangs from its worker',
+	if_exists => 'update') AS campaign_watch;
 
 -- puts the numbers in force
 UPDATE campaign.settings SET one = one;

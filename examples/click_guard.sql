@@ -384,6 +384,25 @@ BEGIN
 		'anomalies', found_anomalies, 'without_baseline', unknown_sources);
 END $$;
 
+-- Watching
+
+-- The jobs, with the times of day of each one's next runs: "00:00, 06:00, 12:00, 18:00".
+CREATE OR REPLACE VIEW click_guard.schedule AS
+SELECT j.name, j.schedule, j.timezone, j.state, j.last_status, j.last_finished_at, j.next_run_at,
+	(SELECT string_agg(to_char(n AT TIME ZONE j.timezone, 'HH24:MI'), ', ' ORDER BY n)
+		FROM unnest(u.next_runs) WITH ORDINALITY AS x(n, nr) WHERE nr <= 4) AS next_runs
+FROM jobsched.jobs j
+	LEFT JOIN jobsched.upcoming u ON u.job_id = j.job_id AND u.source = 'schedule'
+WHERE j.owner = current_user AND (j.name IN ('calculate-baseline', 'run-detection') OR j.name LIKE '%-clicks');
+
+-- What has run, newest first; the metadata are the counts that the handlers return.
+CREATE OR REPLACE VIEW click_guard.run_log AS
+SELECT r.run_id, r.job_name, r.status, r.result AS metadata, r.error, r.source, r.started_at, r.finished_at, r.duration,
+	(SELECT jsonb_agg(l.message ORDER BY l.seq) FROM jobsched.run_logs l WHERE l.run_id = r.run_id) AS messages
+FROM jobsched.runs r
+WHERE r.owner = current_user AND (r.job_name IN ('calculate-baseline', 'run-detection') OR r.job_name LIKE '%-clicks')
+ORDER BY r.run_id DESC;
+
 -- Sample rows
 
 -- Deliveries of 30 complete days and of today up to a time.  Three sources

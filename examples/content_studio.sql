@@ -274,6 +274,14 @@ FROM jobsched.jobs j
 WHERE j.owner = current_user
 	AND j.name IN ('language-evaluation', 'preload-frequent', 'preload-at-start', 'translate-lesson');
 
+-- The scheduler: whether there is one (on a standby there is none), what it has to do,
+-- and what is wrong with it.
+CREATE OR REPLACE VIEW content_studio.scheduler AS
+SELECT (SELECT c.value FROM jobsched.health() c WHERE c."check" = 'scheduler') AS scheduler,
+	coalesce(d.processing, false) AS processing, d.running, d.ready, d.workers, d.busy_workers, d.runs_24h, d.failures_24h,
+	(SELECT string_agg(c."check" || ': ' || c.message, '; ') FROM jobsched.health() c WHERE c.status <> 'ok') AS problems
+FROM jobsched.dashboard_summary() d;
+
 -- How far each preload has come.
 CREATE OR REPLACE VIEW content_studio.preloads AS
 SELECT r.preload_id, min(r.requested_at) AS requested_at, count(*) AS total,
@@ -289,7 +297,12 @@ SELECT (SELECT count(*) FROM content_studio.languages l WHERE l.frequent) AS fre
 	(SELECT count(*) FROM content_studio.translations) AS translations,
 	count(*) FILTER (WHERE r.status = 'waiting') AS waiting,
 	count(*) FILTER (WHERE r.status = 'failed' AND r.ended_at > now() - interval '1 day') AS failed_today,
-	percentile_cont(0.95) WITHIN GROUP (ORDER BY r.ended_at - r.requested_at) AS p95
+	percentile_cont(0.95) WITHIN GROUP (ORDER BY r.ended_at - r.requested_at) AS p95,
+	-- of the translator alone, as jobsched has counted
+	(SELECT s.success_rate FROM jobsched.job_stats s
+		WHERE s.job_name = 'translate-lesson' AND s.owner = current_user AND s.period = '1 day') AS success_rate,
+	(SELECT s.p95_ms FROM jobsched.job_stats s
+		WHERE s.job_name = 'translate-lesson' AND s.owner = current_user AND s.period = '1 day') AS translator_p95_ms
 FROM content_studio.requests r;
 
 -- Sample rows: five languages, of which one was frequent and is hardly used any

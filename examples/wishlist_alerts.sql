@@ -307,6 +307,39 @@ CREATE OR REPLACE FUNCTION wishlist.stock_check(args jsonb DEFAULT '{}') RETURNS
 LANGUAGE sql VOLATILE SET search_path = wishlist, pg_temp
 RETURN wishlist.check_items('stock', args);
 
+-- Watching
+
+-- The jobs: whether each is on, what it did last, when it comes next.
+CREATE OR REPLACE VIEW wishlist.status AS
+SELECT j.name, s.enabled, j.state, j.timezone, j.last_status, j.last_started_at, j.last_duration, r.result AS last_result, j.next_run_at
+FROM wishlist.settings s
+	JOIN jobsched.jobs j ON j.name = s.job_name AND j.owner = current_user
+	LEFT JOIN jobsched.runs r ON r.run_id = (SELECT max(l.run_id) FROM jobsched.runs l
+		WHERE l.job_id = j.job_id AND l.status = 'succeeded');
+
+-- The log, newest first: what each check did, how long it took, what was wrong.
+CREATE OR REPLACE VIEW wishlist.log AS
+SELECT r.run_id, r.job_name, r.source, r.status, (r.result->>'checked')::bigint AS checked, (r.result->>'notified')::bigint AS notified,
+	(r.result->>'errors')::bigint AS errors, r.duration, r.error, r.finished_at,
+	ARRAY(SELECT l.message FROM jobsched.run_logs l WHERE l.run_id = r.run_id AND l.level = 'warning' ORDER BY l.seq) AS warnings
+FROM jobsched.runs r
+WHERE r.owner = current_user AND r.job_name IN ('wishlist-sale-check', 'wishlist-stock-check')
+ORDER BY r.run_id DESC;
+
+-- Runs a check, waits for it, and returns its result: CALL wishlist.check_now('sale').
+-- It commits before it waits, so it sets no search_path.
+CREATE OR REPLACE PROCEDURE wishlist.check_now(check_kind text, args jsonb DEFAULT NULL, INOUT result jsonb DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+DECLARE
+	run bigint := jobsched.trigger(pg_catalog.format('wishlist-%s-check', check_kind), args);
+	outcome text;
+BEGIN
+	COMMIT;
+	CALL jobsched.wait_run(run, '10 min', outcome);
+	SELECT coalesce(r.result, pg_catalog.jsonb_build_object('status', r.status, 'error', r.error)) INTO result
+	FROM jobsched.runs r WHERE r.run_id OPERATOR(pg_catalog.=) run;
+END $$;
+
 -- Sample rows: 60 customers, of whom one has no address and one a wrong one;
 -- 20 products, every fourth on sale and every fifth just restocked; everybody
 -- wants a third of them.

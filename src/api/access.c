@@ -37,6 +37,7 @@
 PG_FUNCTION_INFO_V1(jobsched_may_manage);
 PG_FUNCTION_INFO_V1(jobsched_may_see);
 PG_FUNCTION_INFO_V1(jobsched_may_read);
+PG_FUNCTION_INFO_V1(jobsched_check_job_filter);
 PG_FUNCTION_INFO_V1(jobsched_keep_own);
 PG_FUNCTION_INFO_V1(jobsched_disown);
 
@@ -266,14 +267,16 @@ js_job_is_given(FunctionCallInfo fcinfo, const JsJobPlaces *at)
 	return !PG_ARGISNULL(at->job) || !PG_ARGISNULL(at->job_id);
 }
 
-/*
- * The job that the arguments stand for: by its name, and the role that owns it if that
- * is given too, or by its id.
- */
-void
-js_job_argument(FunctionCallInfo fcinfo, const JsJobPlaces *at, JsJob *job)
+static bool
+owner_is_given(FunctionCallInfo fcinfo, const JsJobPlaces *at)
 {
-	bool		has_owner = at->owner != 0 && !PG_ARGISNULL(at->owner);
+	return at->owner != 0 && !PG_ARGISNULL(at->owner);
+}
+
+static void
+check_places(FunctionCallInfo fcinfo, const JsJobPlaces *at)
+{
+	bool		has_owner = owner_is_given(fcinfo, at);
 
 	if (!js_job_is_given(fcinfo, at))
 		js_refuse_null("job");
@@ -282,9 +285,38 @@ js_job_argument(FunctionCallInfo fcinfo, const JsJobPlaces *at, JsJob *job)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("job_id is given with %s", has_owner ? "owner" : "job"),
 				 errhint("Give either the name of a job, and its owner if that is needed, or its id.")));
+}
+
+/* The same of a function that takes all jobs if none is named; false: none is. */
+bool
+js_job_filter_is_given(FunctionCallInfo fcinfo, const JsJobPlaces *at)
+{
+	if (!js_job_is_given(fcinfo, at) && !owner_is_given(fcinfo, at))
+		return false;
+	check_places(fcinfo, at);
+	return true;
+}
+
+/* For functions in SQL: job, owner, job_id. */
+Datum
+jobsched_check_job_filter(PG_FUNCTION_ARGS)
+{
+	JsJobPlaces at = {.job = 0,.owner = 1,.job_id = 2};
+
+	PG_RETURN_BOOL(js_job_filter_is_given(fcinfo, &at));
+}
+
+/*
+ * The job that the arguments stand for: by its name, and the role that owns it if that
+ * is given too, or by its id.
+ */
+void
+js_job_argument(FunctionCallInfo fcinfo, const JsJobPlaces *at, JsJob *job)
+{
+	check_places(fcinfo, at);
 	if (!PG_ARGISNULL(at->job_id))
 		resolve_job_id(PG_GETARG_INT64(at->job_id), job);
-	else if (has_owner)
+	else if (owner_is_given(fcinfo, at))
 		resolve_job_of(js_owner_argument(fcinfo, at->owner), js_text_argument(fcinfo, at->job), job);
 	else
 		js_resolve_job(js_text_argument(fcinfo, at->job), job);

@@ -35,6 +35,7 @@ extern bool js_owns_database(void);
 extern void js_check_owns_database(void);
 extern void js_resolve_job(const char *name, JsJob *job);
 extern bool js_job_is_given(FunctionCallInfo fcinfo, const JsJobPlaces *at);
+extern bool js_job_filter_is_given(FunctionCallInfo fcinfo, const JsJobPlaces *at);
 extern void js_job_argument(FunctionCallInfo fcinfo, const JsJobPlaces *at, JsJob *job);
 extern void js_hold_job(JsJob *job);
 

@@ -225,6 +225,7 @@ typedef struct Processes
 	TimestampTz last_active_at;
 	bool		enabled;
 	int64		ready;
+	TimestampTz oldest_ready;	/* DT_NOEND: none is */
 	int64		invalid_jobs;
 	int			starting;
 	int			idle;
@@ -278,6 +279,7 @@ look_at_database(JsDatabase *db, Processes *processes)
 	processes->last_active_at = db->last_active_at;
 	processes->enabled = db->enabled && js->enabled;
 	processes->ready = db->ready;
+	processes->oldest_ready = db->oldest_ready;
 	processes->invalid_jobs = db->invalid_jobs;
 	SpinLockRelease(&db->mutex);
 }
@@ -314,6 +316,18 @@ put_scheduler(Output *output, const Processes *processes)
 	put(output, "", "", processes->enabled && js_stopped_at() == DT_NOBEGIN);
 }
 
+/* Nothing if nobody knows. */
+static void
+put_oldest_ready(Output *output, const Processes *processes)
+{
+	bool		none = processes->oldest_ready == DT_NOEND;
+	int64		us = none ? 0 : js_clock_now() - processes->oldest_ready;
+
+	begin_family(output, "jobsched_queue_oldest_ready_seconds", AS_GAUGE, "seconds", "For how long the oldest run that could start has waited for a worker; 0: none does.");
+	if (processes->scheduler_pid != 0)
+		put_seconds(output, "", Max(us, 0));
+}
+
 static void
 put_workers(Output *output, const Processes *processes)
 {
@@ -329,6 +343,7 @@ put_workers(Output *output, const Processes *processes)
 	begin_family(output, "jobsched_queue_runs", AS_GAUGE, NULL, "Runs that could start (ready), and that a worker or the network has (running).");
 	put(output, "", "state=\"ready\"", processes->ready);
 	put(output, "", "state=\"running\"", processes->running + processes->http);
+	put_oldest_ready(output, processes);
 	begin_family(output, "jobsched_http_inflight", AS_GAUGE, NULL, "HTTP requests that are under way.");
 	put(output, "", "", processes->http);
 }

@@ -16,6 +16,7 @@
 #include "api/access.h"
 #include "api/stat_buckets.h"
 #include "api/stat_values.h"
+#include "base/arguments.h"
 #include "compat.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
@@ -115,8 +116,9 @@ add_job(const JsJob *head, void *arg)
 	end_bucket(stats);
 }
 
+/* owner: InvalidOid: whoever it is. */
 static void
-add_named(const char *name, RunStats *stats)
+add_named(const char *name, Oid owner, RunStats *stats)
 {
 	bool		found = false;
 	ListCell   *lc;
@@ -125,13 +127,46 @@ add_named(const char *name, RunStats *stats)
 	{
 		const JsJob *head = lfirst(lc);
 
-		found |= js_may_see(head->owner);
+		if (!js_may_see(head->owner) || (OidIsValid(owner) && head->owner != owner))
+			continue;
+		found = true;
 		add_job(head, stats);
 	}
+	if (!found && OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\" of role \"%s\" does not exist", name, GetUserNameFromId(owner, false))));
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" does not exist", name)));
+}
+
+/* Also one that has been dropped: its statistics stay for a while. */
+static void
+add_of_id(int64 job_id, RunStats *stats)
+{
+	JsJob		head;
+
+	if (!js_job_read_head(job_id, &head) || head.workflow_id != 0 || !js_may_see(head.owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job " INT64_FORMAT " does not exist", job_id)));
+	add_job(&head, stats);
+}
+
+static void
+add_jobs(FunctionCallInfo fcinfo, RunStats *stats)
+{
+	JsJobPlaces at = {.job = 3,.owner = 6,.job_id = 7};
+
+	if (!js_job_filter_is_given(fcinfo, &at))
+		js_jobs_visit_all(add_job, stats);
+	else if (!PG_ARGISNULL(at.job_id))
+		add_of_id(PG_GETARG_INT64(at.job_id), stats);
+	else
+		add_named(js_text_argument(fcinfo, at.job),
+				  PG_ARGISNULL(at.owner) ? InvalidOid : js_owner_argument(fcinfo, at.owner), stats);
 }
 
 static void
@@ -145,7 +180,7 @@ read_arguments(FunctionCallInfo fcinfo, RunStats *stats)
 	stats->is_empty = true;
 }
 
-/* "from", "to", bucket, job, metadata, timezone */
+/* "from", "to", bucket, job, metadata, timezone, owner, job_id */
 Datum
 jobsched_run_stats(PG_FUNCTION_ARGS)
 {
@@ -155,10 +190,7 @@ jobsched_run_stats(PG_FUNCTION_ARGS)
 	stats->result = (ReturnSetInfo *) fcinfo->resultinfo;
 	read_arguments(fcinfo, stats);
 	js_stat_reader_open(&stats->reader);
-	if (PG_ARGISNULL(3))
-		js_jobs_visit_all(add_job, stats);
-	else
-		add_named(text_to_cstring(PG_GETARG_TEXT_PP(3)), stats);
+	add_jobs(fcinfo, stats);
 	js_stat_reader_close(&stats->reader);
 	return (Datum) 0;
 }

@@ -16,12 +16,14 @@
 #include "cron/cron.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define DEFAULT_RUNS	5
 #define MAX_RUNS		10000
+#define SHOWN_BYTES		200		/* of a schedule that is refused */
 
 /* What next_runs() keeps between its rows. */
 typedef struct NextRuns
@@ -35,15 +37,26 @@ typedef struct NextRuns
 PG_FUNCTION_INFO_V1(jobsched_next_runs);
 PG_FUNCTION_INFO_V1(jobsched_explain_schedule);
 
+/* Of a long text its beginning is shown. */
+static char *
+shown(const char *text)
+{
+	int			length = strlen(text);
+
+	if (length <= SHOWN_BYTES)
+		return pstrdup(text);
+	return psprintf("%.*s...", pg_mbcliplen(text, length, SHOWN_BYTES), text);
+}
+
 /* Refuses a text that js_schedule_parse() did not take. */
 void
 js_schedule_refuse(const char *text, const JsScheduleError *err)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid schedule \"%s\"", text),
+			 errmsg("invalid schedule \"%s\"", shown(text)),
 			 errdetail("At position %d: %s.", err->position, err->message),
-			 err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+			 errhint("%s", err->hint)));
 }
 
 /* Refuses a name that js_timezone_lookup() did not find. */
@@ -52,7 +65,7 @@ js_timezone_refuse(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("time zone \"%s\" is not recognized", name),
+			 errmsg("time zone \"%s\" is not recognized", shown(name)),
 			 errhint("Use a name from pg_timezone_names, such as UTC or "
 					 "Europe/Berlin; abbreviations and offsets are not "
 					 "accepted.")));
@@ -119,8 +132,8 @@ jobsched_next_runs(PG_FUNCTION_ARGS)
 		if (n < 1 || n > MAX_RUNS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("number of runs must be between 1 and %d",
-							MAX_RUNS)));
+					 errmsg("invalid number of runs: %d", n),
+					 errhint("It is between 1 and %d.", MAX_RUNS)));
 		if (!PG_ARGISNULL(0))
 		{
 			old = MemoryContextSwitchTo(call->multi_call_memory_ctx);

@@ -33,6 +33,7 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "api/access.h"
+#include "api/seen.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_auth_members.h"
@@ -85,12 +86,12 @@ add_groups_of(List *roles, Oid member)
 }
 
 /*
- * The roles whose runs the current user may see, unless he sees everything: of those
- * that he is a member of by any way, and of what the database's owner is a member of
- * without being told.
+ * The roles of which this says yes, of those that the current user is a member of
+ * by any way, and of what the database's owner is a member of without being told; he is
+ * one himself.
  */
-static List *
-seen_roles(void)
+List *
+js_roles_of_user(bool (*may) (Oid owner))
 {
 	List	   *roles = list_make2_oid(GetUserId(), ROLE_PG_DATABASE_OWNER);
 	List	   *seen = NIL;
@@ -99,11 +100,18 @@ seen_roles(void)
 	for (int i = 0; i < list_length(roles); i++)
 	{
 		roles = add_groups_of(roles, list_nth_oid(roles, i));
-		if (js_may_see(list_nth_oid(roles, i)))
+		if (may(list_nth_oid(roles, i)))
 			seen = lappend_oid(seen, list_nth_oid(roles, i));
 	}
 	list_free(roles);
 	return seen;
+}
+
+/* Whose runs he may see, unless he sees everything. */
+static List *
+seen_roles(void)
+{
+	return js_roles_of_user(js_may_see);
 }
 
 /* A run may have no job yet, and 0 in its place. */

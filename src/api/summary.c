@@ -34,7 +34,7 @@ enum SummaryColumn
 	SUM_AT, SUM_PROCESSING, SUM_RUNNING, SUM_READY, SUM_LIMITED, SUM_BEHIND, SUM_HELD, SUM_SCHEDULED,
 	SUM_WAITING, SUM_OPEN, SUM_COMPLETE, SUM_HTTP_IN_FLIGHT, SUM_WORKERS, SUM_BUSY_WORKERS,
 	SUM_MAX_WORKERS, SUM_ASLEEP_JOBS, SUM_INVALID_JOBS, SUM_PERIODS,
-	SUM_COLUMNS = SUM_PERIODS + 3 * 9
+	SUM_OLDEST_READY = SUM_PERIODS + 3 * 9, SUM_COLUMNS
 };
 
 typedef struct Summary
@@ -67,6 +67,7 @@ add_queue(JsQueueShown *sum, const JsQueueShown *queue, int64 *in_flight)
 	sum->future += queue->future;
 	sum->after_others += queue->after_others;
 	sum->parents += queue->parents;
+	sum->oldest_ready = Min(sum->oldest_ready, queue->oldest_ready);
 	if (queue->http)
 		*in_flight += queue->running;
 }
@@ -76,7 +77,7 @@ static void
 put_queue(Summary *summary, const SchedulerStatus *status)
 {
 	bool		unknown = status->pid == 0;
-	JsQueueShown sum = {.partial = status->queues_partial};
+	JsQueueShown sum = {.partial = status->queues_partial,.oldest_ready = DT_NOEND};
 	int64		in_flight = 0;
 
 	for (int i = 0; i < status->queues_count; i++)
@@ -93,6 +94,8 @@ put_queue(Summary *summary, const SchedulerStatus *status)
 	set(summary, SUM_WAITING, sum.after_others, unknown);
 	set(summary, SUM_OPEN, sum.parents, unknown);
 	set(summary, SUM_HTTP_IN_FLIGHT, in_flight, unknown);
+	summary->values[SUM_OLDEST_READY] = TimestampTzGetDatum(sum.oldest_ready);
+	summary->nulls[SUM_OLDEST_READY] = unknown || sum.oldest_ready == DT_NOEND;
 	summary->values[SUM_COMPLETE] = BoolGetDatum(!sum.partial);
 	summary->nulls[SUM_COMPLETE] = unknown;
 }

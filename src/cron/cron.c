@@ -409,11 +409,42 @@ check_text(JsReader *r)
 						   "a character that no schedule contains");
 	}
 	if (*js_skip_spaces(r->text) == '\0')
-		return js_fail(r, r->text,
-					   "Write five cron fields, a macro such as @daily, a "
-					   "step such as \"every 90 seconds\", or a timestamp.",
-					   "the schedule is empty");
+		return js_fail(r, r->text, JS_NO_HINT, "the schedule is empty");
 	return true;
+}
+
+static bool
+is_every(const char *at)
+{
+	return js_equals(at, js_word_length(at), "every");
+}
+
+static bool
+read_schedule(JsReader *r, JsSchedule *out)
+{
+	out->kind = JS_SCHEDULE_CRON;
+	if (*r->at == '@')
+		return read_macro(r, out);
+	if (is_every(r->at))
+		return read_every(r, out);
+	if (begins_with_date(r->at))
+		return read_timestamp(r, out);
+	return check_foreign(r) && js_read_cron(r, &out->u.cron);
+}
+
+/* For who is still writing it: what such a text looks like. */
+static const char *
+usual_hint(const char *text)
+{
+	const char *at = js_skip_spaces(text);
+
+	if (begins_with_date(at))
+		return "Write for example 2030-01-31T09:30:00Z.";
+	if (*at == '\0' || *at == '@' || is_every(at))
+		return "Write five cron fields, a macro such as @daily, a step such "
+			"as \"every 90 seconds\", or a timestamp.";
+	return "The fields are minute, hour, day of month, month and day of week, "
+		"as in \"30 9 * * 1-5\"; with six the first is the second.";
 }
 
 bool
@@ -428,15 +459,9 @@ js_schedule_parse(const char *text, const char *name, JsSchedule *out,
 	r.at = js_skip_spaces(text);
 	r.seed = hash_name(name);
 	r.err = err;
-	if (!check_text(&r))
-		return false;
-
-	out->kind = JS_SCHEDULE_CRON;
-	if (*r.at == '@')
-		return read_macro(&r, out);
-	if (js_equals(r.at, js_word_length(r.at), "every"))
-		return read_every(&r, out);
-	if (begins_with_date(r.at))
-		return read_timestamp(&r, out);
-	return check_foreign(&r) && js_read_cron(&r, &out->u.cron);
+	if (check_text(&r) && read_schedule(&r, out))
+		return true;
+	if (err->hint[0] == '\0')
+		strlcpy(err->hint, usual_hint(text), sizeof(err->hint));
+	return false;
 }

@@ -109,7 +109,7 @@ typedef struct JsSchedule
 typedef struct JsScheduleError
 {
 	char		message[160];	/* lower case, no period, names the field */
-	char		hint[200];		/* a sentence, or empty */
+	char		hint[200];		/* a sentence */
 	int			position;		/* 1-based character position in the text */
 } JsScheduleError;
 

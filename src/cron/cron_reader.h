@@ -16,7 +16,7 @@
 
 #include "cron/cron.h"
 
-#define JS_NO_HINT		""
+#define JS_NO_HINT		""		/* but the usual one */
 #define JS_SHOWN_LENGTH	24		/* of an offending word, in a message */
 
 typedef struct JsReader

@@ -163,6 +163,7 @@ typedef struct OwnerEntry
 	Oid			owner;
 	bool		http;
 	FairQueue	ready;			/* RunEntry.item */
+	pairingheap ready_seconds;	/* sched_ready.c */
 	int			ready_count;
 	int			assigned;		/* runs that are with a worker */
 	int			future;			/* others, by their state */
@@ -204,6 +205,7 @@ typedef struct StopEntry
 } StopEntry;
 
 typedef struct RunEntry RunEntry;
+typedef struct ReadySecond ReadySecond; /* sched_ready.c */
 typedef struct RunChild RunChild;	/* sched_children.c */
 typedef struct Batch Batch;		/* sched_batch.c */
 
@@ -262,6 +264,7 @@ struct RunEntry
 	uint32		cost;			/* in memory, in bytes */
 	uint32		placed;			/* JobEntry.placing when it was */
 	RunEntryState state;
+	bool		was_placed;		/* it has had a place */
 	bool		live;			/* counts as a live run of its job */
 	bool		waiting;		/* counts as a waiting one */
 	bool		claimed;		/* its row says running, this attempt */
@@ -306,6 +309,7 @@ struct RunEntry
 								 * DT_NOBEGIN: without end */
 	TimestampTz since;			/* when its attempt began, or when it waited
 								 * no more for others; DT_NOBEGIN: neither */
+	ReadySecond *ready_second;	/* NULL: it is not ready */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;
 };
@@ -460,6 +464,14 @@ extern void sched_jobs_each(void (*visit) (JobEntry *job, TimestampTz now), Time
 
 /* sched_show.c */
 extern int	sched_queues_show(JsQueueShown *queues);
+extern TimestampTz sched_oldest_ready(void);
+
+/* sched_ready.c */
+extern void sched_ready_init(OwnerEntry *owner);
+extern TimestampTz sched_ready_since(const RunEntry *run);
+extern void sched_ready_enter(RunEntry *run, TimestampTz since);
+extern void sched_ready_leave(RunEntry *run);
+extern TimestampTz sched_ready_oldest(const OwnerEntry *owner);
 
 /* sched_place.c */
 extern void sched_run_forget(RunEntry *run);

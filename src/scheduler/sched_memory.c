@@ -285,6 +285,7 @@ sched_owner(Oid oid, bool http)
 	owner->http = http;
 	owner->unread_from = PG_INT64_MAX;
 	sched_fair_init(&owner->ready);
+	sched_ready_init(owner);
 	MemoryContextSwitchTo(outer);
 	dlist_push_tail(&sched.owners, &owner->node);
 	return owner;

@@ -86,6 +86,7 @@ leave_place(RunEntry *run, RunEntryState next)
 			break;
 		case RUN_READY:
 			(void) sched_fair_remove(&run->item, next == RUN_ASSIGNED);
+			sched_ready_leave(run);
 			run->owner->ready_count--;
 			sched.ready_count--;
 			break;
@@ -113,8 +114,9 @@ leave_place(RunEntry *run, RunEntryState next)
 	}
 }
 
+/* ready_since: if it is ready. */
 static void
-enter_place(RunEntry *run)
+enter_place(RunEntry *run, TimestampTz ready_since)
 {
 	switch (run->state)
 	{
@@ -125,6 +127,7 @@ enter_place(RunEntry *run)
 		case RUN_READY:
 			sched_fair_add(&run->owner->ready, &run->item, sched_limits_turn(run->limits),
 						   run->priority, 0);
+			sched_ready_enter(run, ready_since);
 			run->owner->ready_count++;
 			sched.ready_count++;
 			break;
@@ -186,14 +189,19 @@ note_promotable(JobEntry *job)
 void
 sched_run_place(RunEntry *run, RunEntryState state)
 {
+	TimestampTz ready_since = DT_NOBEGIN;
+
 	if (run->state == RUN_WAITING && state != RUN_WAITING)
 		run->since = js_clock_now();
+	if (state == RUN_READY)
+		ready_since = sched_ready_since(run);
 	leave_place(run, state);
 	run->state = RUN_HELD;
 	run->state = state_by_limits(run, state);
 	set_counted(&run->live, is_live(run), &run->job->live);
 	set_counted(&run->waiting, is_waiting(run), &run->job->waiting);
-	enter_place(run);
+	enter_place(run, ready_since);
+	run->was_placed = true;
 	note_promotable(run->job);
 	sched_alert_note(run->job);
 }

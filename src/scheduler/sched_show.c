@@ -31,6 +31,19 @@ add_owner(JsQueueShown *queue, const OwnerEntry *owner)
 	queue->future += owner->future;
 	queue->after_others += owner->after_others;
 	queue->parents += owner->parents;
+	queue->oldest_ready = Min(queue->oldest_ready, sched_ready_oldest(owner));
+}
+
+/* Of all roles; DT_NOEND: none is ready. */
+TimestampTz
+sched_oldest_ready(void)
+{
+	TimestampTz oldest = DT_NOEND;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sched.owners)
+		oldest = Min(oldest, sched_ready_oldest(dlist_container(OwnerEntry, node, iter.cur)));
+	return oldest;
 }
 
 /* Fills an array of JS_QUEUES_SHOWN, and returns how many there are. */
@@ -51,6 +64,7 @@ sched_queues_show(JsQueueShown *queues)
 			bool		last = count == JS_QUEUES_SHOWN - 1;
 
 			memset(&queues[count], 0, sizeof(JsQueueShown));
+			queues[count].oldest_ready = DT_NOEND;
 			queues[count].owner = last ? InvalidOid : owner->owner;
 			queues[count].http = !last && owner->http;
 			count++;

@@ -344,6 +344,7 @@ publish_status(void)
 	TimestampTz now = GetCurrentTimestamp();
 	JsQueueShown queues[JS_QUEUES_SHOWN];
 	int			count = sched_queues_show(queues);
+	TimestampTz oldest_ready = sched_oldest_ready();
 
 	SpinLockAcquire(&sched.db->mutex);
 	sched.db->queues_partial = sched_reading_runs();
@@ -352,6 +353,7 @@ publish_status(void)
 	sched.db->last_active_at = now;
 	sched.db->enabled = sched.enabled_here && js->enabled;
 	sched.db->ready = sched.ready_count;
+	sched.db->oldest_ready = oldest_ready;
 	sched.db->asleep_jobs = sched.asleep_count;
 	sched.db->invalid_jobs = sched.invalid_count;
 	SpinLockRelease(&sched.db->mutex);

@@ -74,6 +74,7 @@ typedef struct JsQueueShown
 	int64		future;			/* for their time */
 	int64		after_others;	/* for other runs, or events */
 	int64		parents;		/* for their children */
+	TimestampTz oldest_ready;	/* since when; DT_NOEND: none is */
 } JsQueueShown;
 
 typedef struct JsDatabase
@@ -105,6 +106,7 @@ typedef struct JsDatabase
 	TimestampTz last_active_at;
 	bool		enabled;
 	int64		ready;
+	TimestampTz oldest_ready;	/* since when; DT_NOEND: none is */
 	int64		asleep_jobs;
 	int64		invalid_jobs;
 	bool		queues_partial; /* runs are still being read */

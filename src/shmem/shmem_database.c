@@ -76,6 +76,7 @@ reset_database(JsDatabase *db, Oid dboid)
 	db->started_at = 0;
 	db->last_active_at = 0;
 	db->ready = db->asleep_jobs = db->invalid_jobs = 0;
+	db->oldest_ready = DT_NOEND;
 	db->last_error_at = 0;
 	db->last_error[0] = '\0';
 	SpinLockRelease(&db->mutex);

@@ -56,3 +56,8 @@ LANGUAGE C STABLE LEAKPROOF PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched
 
 CREATE FUNCTION jobsched_internal.owner_name_of(owner oid, owner_name text, home uuid) RETURNS name
 LANGUAGE C STABLE PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME', 'jobsched_owner_name_of';
+
+-- Whether the arguments of a function that reads all jobs, or one, name one; an error if they
+-- contradict each other.
+CREATE FUNCTION jobsched_internal.check_job_filter(job text, owner name, job_id bigint) RETURNS boolean
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jobsched_check_job_filter';

@@ -130,9 +130,10 @@ CREATE UNIQUE INDEX job_name ON jobsched_internal.job
 CREATE INDEX job_step ON jobsched_internal.job (workflow_id, step_revision, step_no);
 -- those that are not dropped: of a job that is altered often most are
 CREATE INDEX job_step_live ON jobsched_internal.job (workflow_id, dropped_at, step_revision, step_no);
--- those of a role: here by its OID, from elsewhere by its name
-CREATE INDEX job_owner ON jobsched_internal.job (owner);
-CREATE INDEX job_owner_name ON jobsched_internal.job (owner_name);
+-- those of a role: here by its OID, from elsewhere by its name; whether there are any that
+-- are neither dropped nor steps
+CREATE INDEX job_owner ON jobsched_internal.job (owner, dropped_at, workflow_id);
+CREATE INDEX job_owner_name ON jobsched_internal.job (owner_name, dropped_at, workflow_id);
 
 -- Whose a job was before: runs that it had then are still theirs (src/store/store_owner.c).
 CREATE TABLE jobsched_internal.former_owner (

@@ -29,7 +29,9 @@ CREATE FUNCTION jobsched.run_stats(
 	bucket interval,
 	job text DEFAULT NULL,
 	metadata jsonb DEFAULT NULL,
-	timezone text DEFAULT NULL)
+	timezone text DEFAULT NULL,
+	owner name DEFAULT NULL,
+	job_id bigint DEFAULT NULL)
 RETURNS TABLE (bucket timestamptz, job_name text, runs bigint, succeeded bigint, failed bigint, timed_out bigint,
 	cancelled bigint, lost bigint, skipped bigint, missed bigint, retries bigint, mean_ms double precision,
 	p50_ms double precision, p95_ms double precision, p99_ms double precision, max_ms double precision,

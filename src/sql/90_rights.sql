@@ -74,7 +74,7 @@ GRANT SELECT ON jobsched_internal.run, jobsched_internal.history,
 	jobsched_internal.attempt, jobsched_internal.retried, jobsched_internal.run_log,
 	jobsched_internal.http_response, jobsched_internal.event, jobsched_internal.memo,
 	jobsched_internal.job_name_of, jobsched_internal.job_of_run, jobsched_internal.processing TO PUBLIC;
-GRANT SELECT ON jobsched.jobs, jobsched.runs, jobsched.steps, jobsched.step_items, jobsched.workflows, jobsched.attempts,
+GRANT SELECT ON jobsched.jobs, jobsched.jobs_by_name, jobsched.runs, jobsched.steps, jobsched.step_items, jobsched.workflows, jobsched.attempts,
 	jobsched.dead_letters, jobsched.procedure_steps, jobsched.running, jobsched.upcoming, jobsched.waiting, jobsched.events,
 	jobsched.run_logs, jobsched.http_responses, jobsched.secrets, jobsched.workers,
 	jobsched.queues, jobsched.limits, jobsched.hooks, jobsched.channels, jobsched.alerts, jobsched.job_stats, jobsched.job_totals TO PUBLIC;

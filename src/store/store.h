@@ -467,6 +467,7 @@ extern int64 js_job_last_id(void);
 /* which jobs may have runs of a role (store_owner.c) */
 extern void js_former_owner_record(int64 job_id, Oid owner);
 extern void js_former_owner_forget(int64 job_id);
+extern bool js_role_has_jobs(Oid role);
 extern List *js_jobs_with_runs_of(List *ids, Oid role, int most);
 extern List *js_jobs_ids(List *ids);
 

@@ -143,6 +143,76 @@ add_ids(List *ids, Relation rel, const char *index, ScanKey key, int most)
 	return ids;
 }
 
+static Oid
+owner_of_row(Relation jobs, HeapTuple tuple)
+{
+	JsStoredOwner stored = {0};
+	JsRow		row;
+
+	js_row_get(&row, tuple, jobs);
+	stored.oid = DatumGetObjectId(row.values[JS_JOB_OWNER - 1]);
+	stored.name = js_row_text(&row, JS_JOB_OWNER_NAME);
+	stored.home = *DatumGetUUIDP(row.values[JS_JOB_HOME - 1]);
+	return js_owner_of(&stored);
+}
+
+/* Whether there is a row that belongs to a role, as its owner says. */
+static bool
+has_row_of(Relation jobs, const char *index, ScanKey key, Oid role)
+{
+	ScanKeyData keys[3] = {*key};
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, JS_JOB_DROPPED_AT,
+						   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+	ScanKeyEntryInitialize(&keys[2], SK_ISNULL | SK_SEARCHNULL, JS_JOB_WORKFLOW_ID,
+						   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+	scan = js_table_scan_key(jobs, index, keys, 3);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		found = owner_of_row(jobs, tuple) == role;
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan(scan);
+	return found;
+}
+
+static void
+key_of_oid(ScanKey key, Oid role)
+{
+	ScanKeyInit(key, JS_JOB_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+}
+
+static void
+key_of_name(ScanKey key, const char *name)
+{
+	ScanKeyInit(key, JS_JOB_OWNER_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	/* ScanKeyInit() is for catalogs, whose collation is "C". */
+	key->sk_collation = DEFAULT_COLLATION_OID;
+}
+
+/* Whether a role has jobs, as view jobs shows them; takes as long with a million. */
+bool
+js_role_has_jobs(Oid role)
+{
+	Relation	jobs = js_table_open("job", AccessShareLock);
+	char	   *name = js_role_name(role);
+	ScanKeyData key;
+	bool		has;
+
+	key_of_oid(&key, role);
+	has = has_row_of(jobs, "job_owner", &key, role);
+	if (!has && name != NULL)
+	{
+		key_of_name(&key, name);
+		has = has_row_of(jobs, "job_owner_name", &key, role);
+	}
+	table_close(jobs, AccessShareLock);
+	return has;
+}
+
 /* Adds the jobs that may have runs of a role, as int64 pointers; some perhaps twice. */
 List *
 js_jobs_with_runs_of(List *ids, Oid role, int most)
@@ -152,13 +222,11 @@ js_jobs_with_runs_of(List *ids, Oid role, int most)
 	char	   *name = js_role_name(role);
 	ScanKeyData key;
 
-	ScanKeyInit(&key, JS_JOB_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+	key_of_oid(&key, role);
 	ids = add_ids(ids, jobs, "job_owner", &key, most);
 	if (name != NULL)
 	{
-		ScanKeyInit(&key, JS_JOB_OWNER_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-		/* ScanKeyInit() is for catalogs, whose collation is "C". */
-		key.sk_collation = DEFAULT_COLLATION_OID;
+		key_of_name(&key, name);
 		ids = add_ids(ids, jobs, "job_owner_name", &key, most);
 	}
 	ScanKeyInit(&key, FORMER_OWNER, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));

@@ -120,11 +120,12 @@ is( guard(
 	. "ingest-clicks|0 */6 * * *|UTC|active|guard\n"
 	. "run-detection|0 * * * *|UTC|active|guard",
 	'its jobs are there');
-is( guard(
-		q{SELECT job_name, string_agg(DISTINCT to_char(n AT TIME ZONE timezone, 'HH24:MI'), ', ' ORDER BY to_char(n AT TIME ZONE timezone, 'HH24:MI'))
-		  FROM jobsched.upcoming, unnest(next_runs) n
-		  WHERE job_name <> 'run-detection' GROUP BY job_name ORDER BY job_name}),
-	"calculate-baseline|02:00\ningest-clicks|00:00, 06:00, 12:00, 18:00",
+is( guard(q{SELECT name, schedule, state, array_length(string_to_array(next_runs, ', '), 1),
+			(SELECT string_agg(DISTINCT t, ', ' ORDER BY t) FROM unnest(string_to_array(next_runs, ', ')) t WHERE name <> 'run-detection')
+		FROM click_guard.schedule ORDER BY name}),
+	"calculate-baseline|0 2 * * *|active|4|02:00\n"
+	. "ingest-clicks|0 */6 * * *|active|4|00:00, 06:00, 12:00, 18:00\n"
+	. 'run-detection|0 * * * *|active|4|',
 	'the next runs of each are visible');
 is(guard(q{SELECT count(*) > 0 FROM click_guard.raw_clicks}), 't', 'there are sample rows');
 
@@ -232,11 +233,17 @@ is( guard(
 		   FROM jobsched.runs WHERE run_id = $ingest}),
 	"ingest-clicks|succeeded|$delivered{staged}|t|t",
 	'a run is kept with its counts and times');
-is( guard(
-		q{SELECT count(*) FROM (SELECT finished_at, lag(finished_at) OVER (ORDER BY run_id DESC) AS later
-		  FROM jobsched.runs WHERE source = 'trigger') r WHERE finished_at > later}),
-	0,
-	'newest first by run id');
+my @log = map { [ split /\|/, $_, -1 ] } split /\n/, guard('SELECT run_id, job_name, status, metadata, error, messages FROM click_guard.run_log LIMIT 100');
+is_deeply([ map { $_->[0] } @log ], [ sort { $b <=> $a } map { $_->[0] } @log ], 'the log has the newest first');
+my ($logged) = grep { $_->[0] == $ingest } @log;
+is_deeply([ @{$logged}[ 1, 2 ], decode_json($logged->[3])->{rejected}, decode_json($logged->[5]) ],
+	[ 'ingest-clicks', 'succeeded', $delivered{rejected}, ["$delivered{rejected} clicks without a usable source"] ], 'with metadata and messages');
+($logged) = grep { $_->[0] == $refused } @log;
+is("@{$logged}[1, 2, 4]", 'calculate-baseline failed a baseline needs at least 2 days, not 1', 'or what was wrong');
+wait_value($node, 'ads', q{SELECT (SELECT sum(runs) FROM jobsched.run_stats(now() - interval '1 day', now() + interval '1 hour', NULL, 'ingest-clicks')) =
+	(SELECT count(*) FROM jobsched.runs WHERE job_name = 'ingest-clicks' AND finished_at IS NOT NULL)}, 't', 'statistics count them');
+is( guard(q{SELECT pattern FROM jobsched.error_patterns('1 hour', 'calculate-baseline')}),
+	'a baseline needs at least <n> days, not <n>', 'and errors of a kind');
 
 # By hand, outside a run
 is( guard(qq{SELECT click_guard.run_detection('{"as_of": "$as_of", "threshold": 100}')->>'anomalies'}),

@@ -186,14 +186,25 @@ check_run(
 	'the other job after that');
 
 # Status and history
+my $nobody = sub { my ($n) = @_; return qq({"errors": $n, "checked": $n, "notified": 0}) };
 is( shop(
-		q{SELECT name, last_status, last_duration > interval '0', next_run_at > now() FROM jobsched.jobs ORDER BY name}),
-	"wishlist-sale-check|failed|t|t\nwishlist-stock-check|succeeded|t|t",
+		q{SELECT name, enabled, state, last_status, last_duration > interval '0', last_result, next_run_at > now() FROM wishlist.status ORDER BY name}),
+	'wishlist-sale-check|t|active|failed|t|' . $nobody->(scalar @still_failing) . "|t\n"
+	. 'wishlist-stock-check|t|active|succeeded|t|' . $nobody->(scalar @stock_failing) . '|t',
 	'each job shows its last and its next run');
 is( shop(
 		q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'wishlist-sale-check' AND duration = finished_at - started_at}),
 	7,
 	'the history has the duration of each run');
+is( shop("SELECT status, checked, notified, errors, duration > '0', cardinality(warnings) FROM wishlist.log WHERE run_id = $sale"),
+	join('|', 'succeeded', scalar(@on_sale), scalar(reachable(@on_sale)), scalar(unreachable(@on_sale)), 't', scalar(unreachable(@on_sale))),
+	'so has the log, with the counts');
+is(shop("SELECT status, error, duration > '0' FROM wishlist.log WHERE job_name = 'wishlist-sale-check' LIMIT 1"), 'failed|batch_size must be greater than zero|t', 'the newest first');
+
+# By hand, with the result
+is(shop(q{CALL wishlist.check_now('sale')}), $nobody->(scalar @still_failing), 'a check by hand returns its result');
+like(shop(q{CALL wishlist.check_now('sale', '{"batch_size": 0}')}), qr/"error": "batch_size must be/, 'or what was wrong');
+like(error_of($node, 'shop', q{CALL wishlist.check_now('nothing')}, 'shop'), qr/job "wishlist-nothing-check" does not exist/, 'of those that there are');
 
 # By hand, outside a run
 is( shop(q{SELECT wishlist.sale_check('{}')->>'checked'}),

@@ -1,8 +1,9 @@
 # Copyright (c) 2026, jobsched contributors
 
 # examples/campaign_runner.sql does what its application needs: limits by user
-# and over all, turns, timeouts, settings at run time, once and no more also
-# through crashes, people who are told of failures, and numbers about all of it.
+# and over all, turns, timeouts, retries, settings at run time, stuck jobs that are
+# taken back, once and no more also through crashes and restarts, people who are
+# told of failures, an outside service, and numbers about all of it.
 
 use strict;
 use warnings;
@@ -69,6 +70,7 @@ install_example($node, 'campaign', 'runner', 'campaign_runner.sql', 'the example
 install_example($node, 'campaign', 'runner', 'campaign_runner.sql', 'and again');
 is(runner(q{SELECT name, queue, keys[1], timeout, max_attempts FROM jobsched.jobs WHERE name = 'campaign-job'}),
 	'campaign-job|campaigns|user:{{args.user_id}}|00:02:00|3', 'the job is there');
+runner(q{SELECT jobsched.alter_job('campaign-job', backoff_base => '50 ms')});
 
 # ------------------------------------------------------------------------
 # Limits and turns
@@ -85,6 +87,15 @@ cmp_ok(most_at_once('true'), '>', 2, 'but several');
 
 runner(q{BEGIN; INSERT INTO campaign.jobs (user_id, kind) VALUES (1, 'report'); ROLLBACK});
 is(runner(q{SELECT pending, processing FROM campaign.queue}), '0|0', 'what is rolled back is not queued');
+
+# When it is due, and not before.
+is(runner(q{
+	BEGIN;
+	INSERT INTO campaign.jobs (user_id, kind, scheduled_at) VALUES (31, 'report', now() + interval '500 ms');
+	SELECT status, reason FROM campaign.history WHERE user_id = 31;
+	COMMIT}), 'queued|not_due', 'what is due later waits');
+wait_done('and is done then');
+is(runner(q{SELECT h.status, h.started_at >= j.scheduled_at FROM campaign.history h JOIN campaign.jobs j USING (job_id) WHERE h.user_id = 31}), 'succeeded|t', 'not before');
 
 runner(q{
 	UPDATE campaign.settings SET max_running = 1;
@@ -123,6 +134,7 @@ runner(qq{
 	UPDATE campaign.settings SET max_attempts = 1, slack_url = '$slack->{url}/slack', alert_delay = '0 s';
 	INSERT INTO campaign.jobs (user_id, kind, payload) SELECT 5, 'invite', jsonb_build_object('fails', 'no contact ' || n) FROM generate_series(1, 3) n});
 wait_done('what fails has failed');
+is(runner(q{SELECT severity, insight FROM campaign.insights WHERE insight = 'failing'}), 'error|failing', 'it is to be looked at while nothing succeeds');
 like((told(1))[0], qr/^\*job "campaign-job" failed 3 times\*\ncampaign-failures: .*no contact \d$/, 'Slack is told of three failures');
 is(runner(q{SELECT job, condition, state, count FROM jobsched.alerts WHERE name = 'campaign-failures'}), 'campaign-job|failures|firing|3', 'the alert fires');
 # One that begins before its time, however busy the machine is.
@@ -143,13 +155,78 @@ wait_done('what takes too long has timed out');
 is(runner(q{SELECT user_id, status, reason, count(*) FROM campaign.history WHERE user_id IN (4, 5, 6) AND status <> 'succeeded' GROUP BY 1, 2, 3 ORDER BY 1}),
 	"4|timed_out|timeout|1\n5|failed|error|3", 'each in its way');
 is(runner($came_back), 't', 'one has come back later');
-is(runner(q{SELECT pattern, runs, users FROM campaign.error_patterns WHERE pattern LIKE 'no contact%'}), 'no contact *|3|1', 'errors of a kind are counted together');
+is(runner(q{SELECT e.pattern, e.sqlstate, e.runs, e.example_user, h.error ~ 'no contact' FROM campaign.error_patterns e JOIN campaign.history h ON h.run_id = e.example_run_id
+	WHERE e.pattern LIKE 'no contact%'}), 'no contact <n>|P0001|3|5|t', 'errors of a kind are counted together');
 is(runner(q{SELECT detail FROM campaign.insights WHERE insight ~ 'users'}), '5', 'it shows at whom to look');
+is(runner(q{SELECT count(*) FROM campaign.insights WHERE insight = 'failing'}), '0', 'no longer at what is well again');
 is(runner(q{SELECT DISTINCT muted_until FROM jobsched.alerts WHERE name LIKE 'campaign-%'}), 'infinity', 'alerts are switched off');
-is(runner(q{SELECT sum(runs) = sum(succeeded) + sum(failed) AND sum(failed) = 6 AND bool_and(p95 >= median)
-	FROM campaign.analytics(now() - interval '1 day', now() + interval '1 day')}), 't', 'the numbers of a day');
-is(runner(q{SELECT status, pending, processing FROM campaign.health}), 'ok|0|0', 'one row of health');
 runner(q{UPDATE campaign.settings SET timeout = '120 s', max_attempts = 3});
+runner(q{INSERT INTO campaign.jobs (user_id, kind, payload) VALUES (37, 'invite', '{"busy": 2}')});
+wait_done('what fails by chance is tried again');
+is(runner(q{SELECT status, attempt FROM campaign.history WHERE user_id = 37}), 'succeeded|3', 'and succeeds');
+is(runner(q{SELECT detail FROM campaign.insights WHERE insight ~ 'attempt'}) >= 1, 1, 'which is seen');
+
+# ------------------------------------------------------------------------
+# Numbers
+# ------------------------------------------------------------------------
+
+my $range = q{now() - interval '1 day', now() + interval '1 day'};
+wait_value($node, 'campaign', qq{SELECT sum(succeeded), sum(failed), sum(timed_out), sum(retries) FROM campaign.analytics($range)},
+	runner(q{SELECT count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'), count(*) FILTER (WHERE status = 'timed_out'), sum(attempt - 1) FROM campaign.history}),
+	'the numbers of a day are those of its runs');
+is(runner(qq{SELECT bool_and(runs = succeeded + failed + timed_out), bool_and(mean > '0' AND p50 <= p95 AND p95 <= p99 AND p99 <= longest * 1.1), sum(failed + timed_out),
+	bool_and(success_rate = round(100.0 * succeeded / runs, 1)), bool_and(day BETWEEN current_date - 1 AND current_date) FROM campaign.analytics($range)}),
+	't|t|6|t|t', 'with rates and percentiles');
+is(runner(q{SELECT count(*) FROM campaign.analytics('2020-01-01', '2020-02-01')}), 0, 'none of another time');
+is(runner(qq{SELECT status, reason, runs, users, p95 >= p50 AND mean > '0' FROM campaign.outcomes($range) WHERE status <> 'succeeded'}),
+	"failed|error|5|3|t\ntimed_out|timeout|1|1|t", 'the same by outcome');
+is(runner(qq{SELECT sum(runs) = (SELECT count(*) FROM campaign.history), round(sum(percent)) FROM campaign.outcomes($range)}), 't|100', 'of all runs');
+wait_value($node, 'campaign', q{SELECT last_finished_at IS NOT NULL FROM jobsched.jobs WHERE name = 'campaign-watch'}, 't', 'a heart beats');
+is(runner(q{SELECT status, pending, processing, waiting, accepting, workers > 0, runs_1h > 200, success_rate_1h > 0.9, p95_ms_1h > 0, last_beat > now() - interval '1 min', message FROM campaign.health}),
+	'ok|0|0|0|t|t|t|t|t|t|', 'one row of health');
+
+# ------------------------------------------------------------------------
+# What is stuck, and a restart
+# ------------------------------------------------------------------------
+
+# What is taken has nothing to wait for when it begins again.
+sub stuck
+{
+	my ($user) = @_;
+	runner(qq{INSERT INTO campaign.jobs (user_id, kind, payload) VALUES ($user, 'invite', '{"takes": 100}')});
+	wait_value($node, 'campaign', "SELECT status FROM jobsched.runs WHERE job_name = 'campaign-job' AND args->>'user_id' = '$user'", 'running', 'a job hangs');
+	return runner(qq{UPDATE campaign.jobs SET payload = '{}' WHERE user_id = $user});
+}
+
+stuck(38);
+is(runner(q{SELECT campaign.reset_stuck('5 min')}), 0, 'what has not run for long is not taken');
+is(runner(q{SELECT campaign.reset_stuck('0 s') > 0}), 't', 'by hand it is taken');
+wait_done('and executed again');
+is(runner(q{SELECT status FROM campaign.history WHERE user_id = 38}), 'succeeded', 'to its end');
+
+runner(q{
+	UPDATE campaign.settings SET timeout = '100 ms', stuck_after = '200 ms', heartbeat = '1 s';
+	SELECT jobsched.alter_job('campaign-job', timeout => '120 s')});
+is(runner(q{SELECT schedule FROM jobsched.jobs WHERE name = 'campaign-watch'}), 'every 1 seconds', 'the heartbeat is a setting');
+stuck(39);
+wait_done('by itself too');
+is(runner(q{SELECT status FROM campaign.history WHERE user_id = 39}), 'succeeded', 'within seconds');
+is(runner(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'campaign-watch' AND status = 'succeeded' AND attempt = 1}), 0, 'the watch leaves no rows');
+runner(q{UPDATE campaign.settings SET timeout = '120 s', stuck_after = '10 min', heartbeat = '10 s'});
+
+# Graceful: what runs comes to its end, what waits stays.
+runner(q{INSERT INTO campaign.jobs (user_id, kind, payload) SELECT 50 + n % 10, 'report', '{"takes": 0.3}' FROM generate_series(1, 40) n});
+wait_value($node, 'campaign', q{SELECT count(*) > 0 FROM jobsched.running WHERE job_name = 'campaign-job'}, 't', 'jobs are processed');
+runner(q{UPDATE campaign.settings SET processing = false});
+wait_value($node, 'campaign', q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'campaign-job' AND status = 'running'}, 0, 'nothing new begins, what runs ends');
+my $rest = runner('SELECT pending FROM campaign.queue');
+cmp_ok($rest, '>', 0, 'the rest waits');
+$node->restart;
+wait_scheduler($node, 'campaign');
+is(runner('SELECT pending, processing FROM campaign.queue'), "$rest|0", 'also through a restart of the server');
+runner(q{UPDATE campaign.settings SET processing = true});
+wait_done('it goes on');
+is(runner(q{SELECT count(*), max(attempt), count(*) FILTER (WHERE status = 'succeeded') FROM campaign.history WHERE user_id BETWEEN 50 AND 59}), '40|1|40', 'nothing was broken off');
 
 # ------------------------------------------------------------------------
 # From outside
@@ -157,12 +234,32 @@ runner(q{UPDATE campaign.settings SET timeout = '120 s', max_attempts = 3});
 
 my $key = runner('SELECT campaign.open_hook()');
 $node->safe_psql('campaign', 'CREATE ROLE gateway LOGIN; GRANT USAGE ON SCHEMA campaign TO gateway; GRANT EXECUTE ON FUNCTION campaign.receive TO gateway');
-my $outside = sub { my ($secret) = @_; return qq{SELECT campaign.receive('{"user_id": 8, "kind": "report"}', '{"x-webhook-secret": "$secret"}')} };
-like(error_of($node, 'campaign', $outside->('wrong'), 'gateway'), qr/PT401: the request was refused/, 'a wrong secret is refused');
+
+# What a gateway makes of a request, as a role that may do nothing else.
+sub request
+{
+	my ($secret, $body) = @_;
+	return qq{SELECT campaign.receive('$body', '{"x-webhook-secret": "$secret"}')};
+}
+
+my $report = '{"user_id": 8, "kind": "report"}';
+like(error_of($node, 'campaign', request('wrong', $report), 'gateway'), qr/PT401: the request was refused/, 'a wrong secret is refused');
 is(runner(q{SELECT refused, last_refusal FROM jobsched.hooks}), '1|the token is wrong', 'and that shows');
-like(sql_as($node, 'campaign', 'gateway', $outside->($key)), qr/^\d+$/, 'the right one is not');
+like(sql_as($node, 'campaign', 'gateway', request($key, $report)), qr/^\d+$/, 'the right one is not');
 wait_value($node, 'campaign', 'SELECT count(*) FROM campaign.messages m JOIN campaign.jobs j USING (job_id) WHERE j.user_id = 8 AND j.kind = \'report\'', 1, 'a service has queued a job');
-wait_done('it is done');
+
+runner(q{
+	UPDATE campaign.settings SET batch_size = 3;
+	INSERT INTO campaign.jobs (user_id, kind, scheduled_at) SELECT 60, 'invite', NULL FROM generate_series(1, 5)});
+is(runner('SELECT waiting FROM campaign.queue'), 5, 'jobs wait for the service');
+for my $left (2, 0)
+{
+	my $run = sql_as($node, 'campaign', 'gateway', request($key, '{}'));
+	is(end_of($node, 'campaign', $run, 'result'), '{"begun": ' . ($left ? 3 : 2) . '}', 'it lets a batch begin');
+	is(runner('SELECT waiting FROM campaign.queue'), $left, 'and no more');
+}
+wait_done('they are done');
+is(runner('SELECT count(*) FROM campaign.messages WHERE user_id = 60'), 5, 'once each');
 
 # ------------------------------------------------------------------------
 # Crashes

@@ -3,7 +3,8 @@
 # examples/content_studio.sql, run by its own unprivileged role: languages are
 # evaluated, and then cleaned up; what frequent languages lack is translated by
 # a server that fails at times; people are told of that, also when the server dies
-# meanwhile.
+# meanwhile.  A standby does nothing of this, and all of it when it is promoted; and
+# an evaluation comes when its schedule says.
 
 use strict;
 use warnings;
@@ -17,7 +18,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = jobsched_node('content_studio', conf => "jobsched.http_allow = '127.0.0.1'\nrestart_after_crash = on\n");
+my $node = jobsched_node('content_studio', init => { allows_streaming => 1 }, conf => "jobsched.http_allow = '127.0.0.1'\nrestart_after_crash = on\n");
 $node->safe_psql('postgres', 'CREATE ROLE studio LOGIN; CREATE DATABASE studio OWNER studio');
 create_extension($node, 'studio');
 $node->safe_psql('studio', q{
@@ -74,6 +75,7 @@ is( studio('SELECT name, schedule, timezone, active FROM content_studio.status O
 	. "preload-frequent|0 3 * * *|UTC|t\n"
 	. "translate-lesson||UTC|t",
 	'its jobs are there');
+is(studio('SELECT scheduler ~ \'^pid\', processing, problems IS NULL FROM content_studio.scheduler'), 't|t|t', 'and a scheduler');
 studio("UPDATE content_studio.settings SET translator_url = '$translator->{url}', slack_url = '$slack->{url}/slack', alert_delay = '0 s'");
 
 # ------------------------------------------------------------------------
@@ -111,6 +113,9 @@ is(studio('SELECT message FROM jobsched.run_logs WHERE run_id = ' . step_of($run
 	qq{Step 1/2: keeping ["de", "en", "fr"]\nStep 2/2: removed 4 lessons}, 'of this evaluation');
 is(studio("SELECT status, frequent_languages, cleaned_lessons FROM content_studio.evaluations WHERE run_id = $run"), 'succeeded|["de", "en", "fr"]|4', 'both are seen together');
 is(studio('SELECT count(*) FROM content_studio.translations'), 0, 'what nobody reads is gone');
+my $retried = studio(qq{SELECT jobsched.retry_run($failed, args => '{"as_of": "2026-01-01"}')});
+is(end_of($node, 'studio', $retried, q{status || ' ' || (result->'evaluation'->>'evaluation_date')}), 'succeeded 2026-01-01', 'what failed is retried by hand, with what was wrong mended');
+result_of('language-evaluation');
 
 # ------------------------------------------------------------------------
 # Preloading
@@ -161,6 +166,12 @@ wait_aborted($translator, 1);
 open_gate($translator, 'six');
 studio(q{UPDATE content_studio.lessons SET body = 'a "quoted" \word' WHERE lesson_id = 5});
 
+is(studio(q{
+	BEGIN;
+	SELECT jobsched.alter_job('preload-frequent', timezone => 'Asia/Tokyo') \g /dev/null
+	SELECT timezone, to_char(next_run_at AT TIME ZONE 'Asia/Tokyo', 'HH24:MI') FROM content_studio.status WHERE name = 'preload-frequent';
+	ROLLBACK}), 'Asia/Tokyo|03:00', 'a job has a time zone of its own');
+
 # The real schedule path
 studio(q{SELECT jobsched.alter_job('preload-frequent', schedule => '* * * * * *')});
 wait_value($node, 'studio', 'SELECT count(*) FROM content_studio.translations', 12, 'what failed is asked for by the next one on schedule');
@@ -169,6 +180,11 @@ is(studio(q{SELECT count(*) FROM content_studio.requests WHERE error = 'cancelle
 is(studio(q{SELECT count(*) > 0 FROM jobsched.runs WHERE job_name = 'preload-frequent' AND source = 'schedule' AND status = 'succeeded'}),
 	't', 'which succeeded');
 is(studio('SELECT frequent_languages, translations, waiting, p95 IS NOT NULL FROM content_studio.metrics'), '3|12|0|t', 'metrics');
+wait_value($node, 'studio', q{SELECT success_rate BETWEEN 0.3 AND 0.95 AND p95_ms > 0 FROM jobsched.job_stats WHERE job_name = 'translate-lesson' AND period = '1 day'}, 't', 'the translator is counted');
+is(studio('SELECT success_rate BETWEEN 0.3 AND 0.95, translator_p95_ms > 0 FROM content_studio.metrics'), 't|t', 'which they show');
+my $metrics = studio('SELECT jobsched.metrics()');
+like($metrics, qr/^jobsched_runs_total\{.*job="translate-lesson".*status="failed".*\} [1-9]/m, 'metrics for Prometheus have each job');
+like($metrics, qr/^jobsched_job_next_run_timestamp_seconds\{.*job="language-evaluation".*\} \d/m, 'and when it comes next');
 
 # ------------------------------------------------------------------------
 # Off and on, and at the server's start
@@ -182,8 +198,14 @@ studio('UPDATE content_studio.settings SET enabled = true');
 is(studio('SELECT count(*) FROM content_studio.status WHERE active'), 4, 'the switch turns them on');
 is(studio(q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 0, 'no server has started yet');
 
+# A translation is under way when the server dies.
+close_gate_of($translator, 'six');
+studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 6 AND language = 'de'});
+my @heard = requests($translator, qr{/de$});
+result_of('preload-frequent');
+wait_requests($translator, @heard + 1, qr{/de$});
 studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 3});
-# It dies while people are being told.  Messages go out one a second: none from before is to hang there.
+# People are being told, too.  Messages go out one a second: none from before is to hang there.
 my $untold = q{SELECT count(*) FROM jobsched.runs WHERE job_name = 'channel:studio-slack' AND finished_at IS NULL};
 wait_value($node, 'studio', $untold, 0, 'all from before has been told');
 close_gate_of($slack, 'slack');
@@ -192,8 +214,13 @@ wait_messages($slack, 1, undef, qr/run $failed\b/);
 my $requests = requests($slack);
 kill_and_start($node);
 wait_connection($node, 'studio');
+open_gate($translator, 'six');
 wait_value($node, 'studio', 'SELECT count(*) FROM content_studio.translations', 12, 'a start of the server preloads');
 is(studio(q{SELECT status, result->>'requested' FROM jobsched.runs WHERE job_name = 'preload-at-start'}), 'succeeded|2', 'once');
+my @of_six = requests($translator, qr{/de$});
+@of_six = grep { $_->{body} =~ /Lesson 6"/ } @of_six[ @heard .. $#of_six ];
+is(scalar(@of_six), 2, 'what was under way was sent again');
+is($of_six[0]->{headers}->{'idempotency-key'}, $of_six[1]->{headers}->{'idempotency-key'}, 'with the same key');
 
 wait_requests($slack, $requests + 1);
 open_gate($slack, 'slack');
@@ -202,7 +229,41 @@ is(scalar(told(1, qr/run $failed\b/)), 1, 'what was sent again after the crash h
 studio('UPDATE content_studio.settings SET slack_url = NULL');
 is(studio('SELECT (SELECT count(*) FROM jobsched.channels) + (SELECT count(*) FROM jobsched.alerts)'), 0, 'without an address nobody is told');
 
-$node->stop;
+# ------------------------------------------------------------------------
+# A standby
+# ------------------------------------------------------------------------
+
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('content_studio_standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+studio(q{DELETE FROM content_studio.translations WHERE lesson_id = 1});
+$node->wait_for_catchup($standby);
+is(sql_as($standby, 'studio', 'studio', q{SELECT scheduler, processing, problems IS NULL FROM content_studio.scheduler}), 'standby|f|t', 'a standby runs nothing');
+is(sql_as($standby, 'studio', 'studio', 'SELECT count(*) FROM content_studio.status WHERE active'), 4, 'and knows the jobs');
+like(error_of($standby, 'studio', q{SELECT jobsched.trigger('preload-frequent')}, 'studio'), qr/25006/, 'nor can it be made to');
+my $asked = requests($translator);
+$node->stop('immediate');
+$standby->promote;
+wait_value($standby, 'studio', 'SELECT count(*) FROM content_studio.translations', 12, 'when it is promoted it takes over');
+is(scalar(requests($translator)), $asked + 2, 'with what was missing, and no more');
+
+# Months go by until an evaluation is due: on the 1st or 15th, at two o'clock.
+define_clock($standby, 'studio');
+my $due = sql_as($standby, 'studio', 'studio', q{
+	SET timezone = 'UTC';
+	UPDATE content_studio.settings SET enabled = false;
+	SELECT jobsched.alter_job('language-evaluation', enabled => true) \g /dev/null
+	SELECT next_run_at FROM content_studio.status WHERE name = 'language-evaluation'});
+like($due, qr/-(?:01|15) 02:00:00\+00$/, 'an evaluation is due');
+set_clock($standby, 'studio', $due);
+my $evaluation = "FROM jobsched.runs WHERE job_name = 'language-evaluation' AND source = 'schedule'";
+wait_value($standby, 'studio', "SELECT string_agg(status, ' ') $evaluation", 'succeeded', 'then it begins by itself');
+is(sql_as($standby, 'studio', 'studio', "SELECT scheduled_for = '$due', result->'evaluation'->>'evaluation_date', result->'cleanup' ? 'total_cleaned_lessons' $evaluation"),
+	't|' . substr($due, 0, 10) . '|t', 'for its slot, with both steps');
+
+$standby->stop;
 check_log($node, killed => 1);
+check_log($standby);
 stop_http_server($_) for $translator, $slack;
 done_testing();

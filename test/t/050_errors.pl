@@ -143,9 +143,11 @@ my %wrong = (
 	drop_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	test_channel => [ "('missing')", "('theirs', 'victim')", '(NULL)' ],
 	run_totals => [ "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '-1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')" ],
-	run_stats => [ "(NULL, NULL, NULL, 'missing')", "(NULL, NULL, NULL, 'theirs')", "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')" ],
+	run_stats => [ "(NULL, NULL, NULL, 'missing')", "(NULL, NULL, NULL, 'theirs')", "(NULL, NULL, '1 s')", "(NULL, NULL, '1 mon 1 day')", "(NULL, NULL, '1 day', timezone => 'Mars')", "(NULL, NULL, NULL, 'own', owner => 'victim')", "(NULL, NULL, NULL, 'own', job_id => 1)" ],
 	metrics => [ "('xml')", "('')" ],
 	stat_reset => [ "('missing')", "('theirs')" ],
+	error_patterns => [ "('1 day', 'own', job_id => 1)", "('1 day', owner => 'victim')" ],
+	dead_letter_groups => [ "('own', job_id => 1)", "(owner => 'victim')" ],
 	create_hook => [
 		"(NULL)", "('a b', 'own')", "('h')", "('h', 'own', 'e')", "('h', 'theirs')", "('h', 'missing')", "('h', event => '')", "('h', 'own', verify => 'none')",
 		"('h', 'own', verify => 'github')", "('h', 'own', verify => 'github', secret => 'missing')", "('h', 'own', secret => 'vault.x')", "('h', 'own', dedupe => '\$.[')",
@@ -165,7 +167,7 @@ my %wrong = (
 	job => [ q{SELECT jobsched.job(NULL::jobsched.runs), 1 / 0} ],
 	runs => [ q{SELECT jobsched.runs(NULL::jobsched.jobs), 1 / 0} ],
 	# These refuse nothing.
-	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() insights() dashboard_summary() event('x') jobs_with_metadata('{}') workflow_run_id() step_result('x') step_results('x') workflow_graph(1) error_patterns()))
+	(map { $_ => [ "SELECT 1 / count(*) * 0 / 0 FROM (SELECT jobsched.$_) x" ] } qw(run_id() job_name() args() state() upstream() attempt() scheduled_for() progress(1) health() insights() dashboard_summary() event('x') jobs_with_metadata('{}') workflow_run_id() step_result('x') step_results('x') workflow_graph(1) whoami()))
 );
 
 # Those that take no argument are named as they are called.

@@ -113,6 +113,7 @@ my %rows_of = (
 	'scheduler()' => q{SELECT s FROM jobsched_internal.scheduler() s},
 	overview => q{SELECT o FROM jobsched.overview o WHERE what = 'running' AND count > 0},
 	'error_patterns()' => q{SELECT e FROM jobsched.error_patterns() e},
+	'dead_letter_groups()' => q{SELECT g FROM jobsched.dead_letter_groups() g},
 	'health()' => q{SELECT h FROM jobsched.health() h},
 	'trigger()' => q{SELECT jobsched.trigger('fails')},
 	'alter_job()' => q{SELECT jobsched.alter_job('fails', command => 'SELECT 1')},

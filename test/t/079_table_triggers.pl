@@ -2,7 +2,7 @@
 
 # Jobs that changes of tables start: for rows and for statements, with keys, with
 # rows that have no JSON; whose jobs they are; that no loop goes on for ever. And
-# metadata of jobs, and the routes of doc/rest.md.
+# metadata of jobs.
 
 use strict;
 use warnings;
@@ -342,85 +342,6 @@ app(q{SELECT jobsched.create_job('bad', command => 'SELECT 1 / 0', max_attempts 
 wait_value($node, $db, q{SELECT state FROM jobsched.jobs WHERE name = 'bad'}, 'paused', 'a job is paused after a failure');
 app(q{SELECT jobsched.set_job_metadata('bad', '{"a": 1}')});
 is(app(q{SELECT state, metadata FROM jobsched.jobs WHERE name = 'bad'}), 'paused|{"a": 1}', 'and stays so with other metadata');
-
-# ------------------------------------------------------------------------
-# The routes of doc/rest.md
-# ------------------------------------------------------------------------
-
-app(q{
-	CREATE FUNCTION app.collect(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT args';
-	SELECT jobsched.create_job(name, command => 'SELECT 1') FROM unnest('{ingest,campaign}'::text[]) name});
-psql('ALTER DATABASE postgres OWNER TO app');
-
-# A call as PostgREST takes it apart: a function with parameters, or a view with columns.
-sub check_call
-{
-	my ($route, $method, $path, $body) = @_;
-	my ($target, $query) = split /\?/, $path, 2;
-	my @query = map { [ split /=/, $_, 2 ] } split /&/, $query // '';
-	my %known = map { $_ => 1 } qw(eq neq gt gte lt lte like ilike in is cs cd ov not fts);
-	my ($rpc) = $target =~ m{^/rpc/(\w+)$};
-	my ($view) = $target =~ m{^/(\w+)$};
-	my %parameters;
-	my %columns;
-
-	if ($rpc)
-	{
-		%parameters = map { $_ => 1 } split /\n/, psql(qq{SELECT unnest(proargnames[1:pronargs]) FROM pg_proc WHERE pronamespace = 'jobsched'::regnamespace AND proname = '$rpc'});
-		is(psql(qq{SELECT count(*) FROM pg_proc WHERE pronamespace = 'jobsched'::regnamespace AND proname = '$rpc' AND prokind = 'f'} . ($method eq 'GET' ? q{ AND provolatile <> 'v'} : '')), '1', "$route: function $rpc can be called by $method");
-		$view = psql(qq{SELECT t.typname FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype WHERE pronamespace = 'jobsched'::regnamespace AND proname = '$rpc' AND typtype = 'c'});
-	}
-	%columns = map { $_ => 1 } split /\n/, psql(qq{SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('jobsched.$view') AND attnum > 0}) if $view;
-	ok(%columns, "$route: view $view is there") if !$rpc;
-	my %given = $body ? %{ $json->decode($body) } : ();
-	my @unknown = grep { !$parameters{$_} } keys %given;
-	for my $pair (@query)
-	{
-		my ($name, $value) = @$pair;
-		my ($column) = $name =~ /^(\w+)/;
-
-		if ($name =~ /^(limit|offset)$/) { push @unknown, "$name=$value" unless $value =~ /^\d+$/ }
-		elsif ($name eq 'select') { push @unknown, grep { !$columns{$_} } split /,/, $value }
-		elsif ($name eq 'order') { push @unknown, grep { !/^(\w+)(\.(asc|desc))?$/ || !$columns{$1} } split /,/, $value }
-		elsif ($parameters{$name}) { $given{$name} = $value }
-		else { push @unknown, "$name=$value" unless $columns{$column} && $value =~ /^(\w+)\./ && $known{$1} }
-	}
-	is("@unknown", '', "$route: its parts are known");
-	return unless $rpc;
-	my $required = psql(qq{SELECT string_agg(n, ' ') FROM pg_proc, unnest(proargnames[1:pronargs - pronargdefaults]) n
-		WHERE pronamespace = 'jobsched'::regnamespace AND proname = '$rpc' AND proargmodes IS NULL});
-	is(join(' ', grep { !exists $given{$_} } split / /, $required), '', "$route: what it needs is given");
-	return;
-}
-
-# What PostgREST makes of a call of a function: the arguments from JSON, each of its type.
-sub make_call
-{
-	my ($route, $path, $body) = @_;
-	my ($rpc) = $path =~ m{^/rpc/(\w+)};
-	my %given = $body ? %{ $json->decode($body) } : ();
-	my $arguments = join ', ', map { "\"$_\" => a.\"$_\"" } sort keys %given;
-	my $types = psql(qq{SELECT string_agg(format('%I %s', n, format_type(t, NULL)), ', ') FROM pg_proc, unnest(proargnames[1:pronargs], proargtypes::oid[]) u(n, t)
-		WHERE pronamespace = 'jobsched'::regnamespace AND proname = '$rpc'});
-	my $sql = %given ? "SELECT c.* FROM json_to_record(\$body\$$body\$body\$) a($types), LATERAL jobsched.$rpc($arguments) c" : "SELECT * FROM jobsched.$rpc()";
-
-	is(error_of($node, $db, $sql, 'app') // '', '', "$route: $path can be called");
-	return;
-}
-
-my $page = slurp_file("$FindBin::Bin/../../doc/rest.md");
-my @routes = map { [ split /\s+\|\s+/, $_ =~ s/^\| | \|$//gr ] } grep { /^\| .*`SELECT/ } split /\n/, $page;
-cmp_ok(scalar @routes, '>', 40, 'rest.md has ' . @routes . ' routes');
-for my $row (@routes)
-{
-	my ($route, $sql, $call) = map { s/^`|`$//gr } @$row;
-	my ($method, $path, $body) = $call =~ /^(GET|POST) (\S+)(?: (\{.*\}))?$/;
-
-	is(error_of($node, $db, $sql, 'app') // '', '', "$route: $sql");
-	ok(defined $path, "$route: $call is a call") or next;
-	check_call($route, $method, $path, $body);
-	make_call($route, $path, $body) if $method eq 'POST';
-}
 
 # ------------------------------------------------------------------------
 # Bytes of no encoding
