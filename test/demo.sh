@@ -19,13 +19,14 @@ usage: test/demo.sh [--once]
        test/demo.sh --stop DIRECTORY
 
 Builds jobsched, starts a PostgreSQL server in a temporary directory with it,
-installs examples/*.sql there, runs their jobs and shows what is to be seen.
+installs examples/*.sql there, runs their jobs and shows what is to be seen;
+prints the link to the dashboard, which is served on 127.0.0.1.
 Runs as root or as a user with sudo, on Debian; Debian packages that are
 missing are installed. Apart from these, everything is in that directory.
 
-  --once            stop the server and remove the directory at the end;
-                    without it the server stays for you to look around
-  --stop DIRECTORY  stop the server of an earlier demo and remove it
+  --once            stop the servers and remove the directory at the end;
+                    without it they stay for you to look around
+  --stop DIRECTORY  stop the servers of an earlier demo and remove it
   --help            this text
 
 Environment:
@@ -49,6 +50,7 @@ remove_server() {
 	dir=$(cd "$1" 2>/dev/null && pwd) || die "no such directory: $1"
 	[[ $dir == */jobsched-demo.* ]] || die "not a directory of this demo: $dir"
 	[ -r "$dir/bindir" ] || die "not a directory of this demo, or of another user: $dir"
+	stop_page "$dir"
 	stop_server fast "$dir"
 	cd / && rm -rf "$dir"
 }
@@ -71,6 +73,50 @@ server_settings() {
 	say "shared_preload_libraries = 'jobsched'"
 	say 'max_worker_processes = 16'
 	say "jobsched.http_allow = '127.0.0.1'"
+}
+
+# --- the dashboard ---------------------------------------------------------
+
+# serve_page: starts its server, as the role that has the jobs. Without it all else works.
+serve_page() {
+	heading "the dashboard"
+	install_page || { warn "there is no dashboard: it needs Node.js, and a package from npm" && return 0; }
+	# shellcheck disable=SC2016 # that shell's
+	as_server sh -c 'cd "$1/dashboard" && echo $$ >"$1/page.pid" &&
+		PGHOST=$1 PGUSER=demo PGDATABASE=demo exec setsid node serve.mjs >"$1/link" 2>"$1/page.log"' sh "$work" </dev/null &
+	local deadline=$((SECONDS + 30))
+	until [ -s "$work/link" ]; do
+		[ "$SECONDS" -lt "$deadline" ] || die "the dashboard does not start: $(cat "$work/page.log")"
+		sleep 0.1
+	done
+	say "open it:      $(cat "$work/link")"
+}
+
+# install_page: what its server needs, from npm; without network what the tree has of it.
+install_page() {
+	if ! have node || ! have npm; then install_packages nodejs npm || return 1; fi
+	mkdir "$work/dashboard"
+	cp -r "$tree"/dashboard/{serve.mjs,server,dist,package.json,package-lock.json} "$work/dashboard"
+	env npm_config_cache="$work/npm" npm_config_fetch_retry_mintimeout=1000 npm --prefix "$work/dashboard" ci --omit=dev --ignore-scripts --no-audit --no-fund \
+		</dev/null >"$work/npm.log" 2>&1 || cp -r "$tree/dashboard/node_modules" "$work/dashboard" 2>/dev/null || return 1
+	[ "$(id -u)" != 0 ] || chown -R "$server_user" "$work/dashboard"
+}
+
+# stop_page DIRECTORY: if it runs there, and is no other process that got its number.
+stop_page() {
+	local pid
+	pid=$(cat "$1/page.pid" 2>/dev/null) || return 0
+	[ "$(readlink "/proc/$pid/cwd")" = "$1/dashboard" ] || return 0
+	as_server kill "$pid" 2>/dev/null || :
+}
+
+# Something goes on there: a job of every few seconds, which fails now and then.
+keep_busy() {
+	query "
+		SELECT jobsched.set_queue('reports', max_running => 1);
+		SELECT jobsched.alter_job('slow-report', schedule => 'every 1 minute', queue => 'reports');
+		SELECT jobsched.create_job('check-prices', '*/5 * * * * *', description => 'Fails now and then, to be looked at',
+			command => 'SELECT CASE WHEN random() < 0.1 THEN 1 / 0 ELSE 1 END, pg_sleep(random())')" >/dev/null
 }
 
 # --- asking it -------------------------------------------------------------
@@ -284,8 +330,9 @@ show_health() {
 }
 
 say_goodbye() {
-	heading "the server is yours"
+	heading "the servers are yours"
 	cat <<END
+dashboard:    $(cat "$work/link" 2>/dev/null || say none)
 look around:  $bindir/psql -h $work -U demo demo
 its log:      $work/log
 stop it:      $tree/test/demo.sh --stop $work
@@ -306,6 +353,7 @@ demonstrate() {
 	show_history
 	show_results
 	show_health
+	serve_page
 }
 
 main() {
@@ -327,7 +375,7 @@ main() {
 	start_server
 	demonstrate
 	ready=1
-	[ -n "$once" ] || say_goodbye
+	[ -n "$once" ] || { keep_busy && say_goodbye; }
 }
 
 main "$@"

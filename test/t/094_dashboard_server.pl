@@ -130,10 +130,10 @@ is($other->{err}, '', 'without a word');
 is(HTTP::Tiny->new->get("http://127.0.0.2:$port/")->{status}, 599, 'it listens at one address of loopback only');
 
 # ------------------------------------------------------------------------
-# The API, by dashboard/test: one test here for each part of a script.
+# The API, and logic of the page, by dashboard/test: one test here for each part of a script.
 # ------------------------------------------------------------------------
 
-foreach my $script (qw(reader api hostile))
+foreach my $script (qw(reader forms graph series api hostile))
 {
 	local $ENV{DASHBOARD_LINK} = $serve->{link};
 	my ($out, $err) = ('', '');

@@ -1,10 +1,11 @@
 // The one door to the API: PostgREST's, or that of dashboard/serve.mjs.
 //   get(view, query)     rows; query: { select, order, limit, column: 'eq.1', and: [..] }
 //   read(name, args)     a function that only reads
-//   call(name, args)     a function that changes something
+//   call(name, args)     a function that changes something; args may have raw() JSON (lib/raw.js)
 // What fails is an ApiError, with the server's message, hint and SQLSTATE.
 
 import { signal } from '@preact/signals';
+import { rawJson } from './raw.js';
 import { close, renew, session } from './session.js';
 
 const PROFILE = 'jobsched';
@@ -62,7 +63,7 @@ async function send(method, path, { query, body, signal: stop }) {
 	const limit = AbortSignal.timeout(PATIENCE);
 	try {
 		const answer = await fetch(`${now.url}${path}${search(query)}`, {
-			method, headers: headers(now, body), body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store', redirect: 'error',
+			method, headers: headers(now, body), body: body === undefined ? undefined : rawJson(body), cache: 'no-store', redirect: 'error',
 			referrerPolicy: 'no-referrer', credentials: 'omit', signal: stop ? AbortSignal.any([stop, limit]) : limit });
 		const text = await answer.text();
 		heard(answer.status !== 502 && answer.status !== 503 && answer.status !== 504);
@@ -100,6 +101,9 @@ async function ask(method, path, options = {}) {
 export const get = (view, query, options) => ask('GET', `/${view}`, { ...options, query });
 export const call = (name, args = {}, options) => ask('POST', `/rpc/${name}`, { ...options, body: args });
 export const read = call;
+
+// onlyRow: of a function that gives one row, as servers differ in how.
+export const onlyRow = (found) => Array.isArray(found) ? found[0] : found;
 
 // one: the first row, or undefined.
 export const one = async (view, query, options) => (await get(view, { ...query, limit: 1 }, options))[0];

@@ -53,12 +53,15 @@ export const plural = (n, word) => `${number(n)} ${word}${Number(n) === 1 ? '' :
 // months, which have no length. undefined: it is none.
 export function intervalMs(text) {
 	const found = /^(?:(-?\d+) days? ?)?(?:(-)?(\d+):(\d\d):(\d\d(?:\.\d+)?))?$/.exec(text ?? '');
-	if (!found || text === '')
+	if (!found || !text)
 		return undefined;
 	const [, days = 0, minus, hours = 0, minutes = 0, seconds = 0] = found;
 	const time = (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1000;
 	return Number(days) * 86400000 + (minus ? -time : time);
 }
+
+// sentences: message, details and hint of an error in a row; some end with a full stop.
+export const sentences = (...parts) => parts.filter(Boolean).map((part) => part.replace(/\.$/, '')).join('. ');
 
 export const firstLine = (text) => (text ?? '').split('\n', 1)[0];
 
@@ -94,7 +97,8 @@ const REASONS = {
 	upstream_succeeded: 'a run it waited for succeeded', no_event: 'the event has not come', job_dropped: 'the job was dropped',
 	backend_cancelled: 'cancelled by pg_cancel_backend()', owner_changed: 'the owner has changed', parent_ended: 'its parent ended',
 	skipped_by_request: 'skipped by request', misfire: 'the slot was missed', carried_over: 'done in the run before', channel_refused: 'the receiver refused for good',
-	smtp_status: 'the mail relay refused',
+	smtp_status: 'the mail relay refused', network: 'the server did not answer properly', tls: 'TLS failed', timeout: 'it took too long', deadline: 'its deadline passed',
+	condition: 'its condition is not true',
 };
 
 // reason: a run's or job's reason in words; our own words go unchanged.

@@ -3,9 +3,10 @@
 // - load(stop) gets an AbortSignal and returns the data. A change of inputs aborts what
 //   is under way and starts anew; the old data stays until the new is there.
 // - The next request starts so many seconds after the last one has ended, never beside it.
-// - Nothing is asked while the tab is hidden or refreshing is off; when it is seen again
-//   the data is asked for at once.
-// - After an error the pause doubles, up to a minute. The data stays, marked stale.
+// - Nothing is asked while the tab is hidden or refreshing is off; when that is over
+//   the data is asked for.
+// - After an error the pause doubles, up to a minute. The data stays, marked stale. What
+//   is slow is asked for less often: the pause is five times as long as the answer took.
 // - refreshAll() asks for all that is on the screen now: after an action, and by key.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
@@ -21,8 +22,8 @@ export const refreshAll = () => Promise.all([...watchers].map((watcher) => watch
 
 class Watcher {
 	constructor(seconds, changed) {
-		Object.assign(this, { seconds, changed, failures: 0, timer: undefined, stop: undefined });
-		this.seen = () => { if (!document.hidden && this.seconds) this.now(); };
+		Object.assign(this, { seconds, changed, failures: 0, took: 0, timer: undefined, stop: undefined });
+		this.seen = () => { if (document.hidden) clearTimeout(this.timer); else if (this.seconds && refreshing.peek() === 'on') this.now(); };
 	}
 
 	start(load) {
@@ -46,7 +47,7 @@ class Watcher {
 		clearTimeout(this.timer);
 		if (!this.seconds || refreshing.peek() !== 'on' || document.hidden || !watchers.has(this))
 			return;
-		this.timer = setTimeout(() => this.now(), Math.min(LONGEST, this.seconds * 2 ** this.failures) * 1000);
+		this.timer = setTimeout(() => this.now(), Math.min(LONGEST, Math.max(this.took * 5, this.seconds * 2 ** this.failures)) * 1000);
 	}
 
 	async now() {
@@ -55,6 +56,7 @@ class Watcher {
 		const stop = new AbortController();
 		this.stop = stop;
 		loading.value++;
+		const began = performance.now();
 		try {
 			const data = await this.load(stop.signal);
 			if (stop.signal.aborted)
@@ -68,6 +70,7 @@ class Watcher {
 			this.changed({ error });
 		} finally {
 			loading.value--;
+			this.took = (performance.now() - began) / 1000;
 			if (this.stop === stop) {
 				this.stop = undefined;
 				this.later();

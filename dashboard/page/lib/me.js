@@ -18,5 +18,5 @@ export async function learnMe() {
 	}
 }
 
-// may: whether jobs and runs of this owner are ours to manage. NULL is everybody's.
-export const may = (owner) => me.value !== null && (me.value.manages === null || me.value.manages.includes(owner));
+// may: whether jobs and runs of this owner are ours to manage here. NULL is everybody's.
+export const may = (owner) => me.value !== null && !me.value.standby && (me.value.manages === null || me.value.manages.includes(owner));

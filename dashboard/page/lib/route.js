@@ -18,7 +18,35 @@ function decode(part) {
 }
 
 export const route = signal(parse(location.hash));
-addEventListener('hashchange', () => { route.value = parse(location.hash); });
+
+// guard: asked before a screen is left, where something may be lost. Gives true, or a
+// promise of it, if it may; the old URL stays until then.
+let guard = null;
+export function guardLeaving(question) {
+	guard = question;
+	return () => { guard = guard === question ? null : guard; };
+}
+
+let shown = location.hash;
+let asking = false;
+async function follow() {
+	const wanted = location.hash;
+	if (guard !== null && wanted !== shown) {
+		history.replaceState(null, '', shown);
+		if (asking)
+			return;
+		asking = true;
+		const free = await guard();
+		asking = false;
+		if (!free)
+			return;
+		guard = null;
+		location.hash = wanted;
+	}
+	shown = location.hash;
+	route.value = parse(shown);
+}
+addEventListener('hashchange', follow);
 
 // href: the link to a screen. Values that are empty are left out.
 export function href(path, query = {}) {
@@ -34,6 +62,7 @@ export function go(path, query, { replace = false } = {}) {
 		location.hash = target;
 	else {
 		history.replaceState(null, '', target);
+		shown = target;
 		route.value = parse(target);
 	}
 }

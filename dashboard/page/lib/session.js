@@ -4,6 +4,7 @@
 // Tokens are kept for this tab only (sessionStorage), and never in the URL.
 
 import { signal } from '@preact/signals';
+import { go } from './route.js';
 
 const KEY = 'jobsched.session';
 const LAST = 'jobsched.lastUrl';
@@ -16,7 +17,7 @@ export const loginReason = signal('');
 export function startSession() {
 	const token = /^#token=([\w-]+)$/.exec(location.hash)?.[1];
 	if (token !== undefined) {
-		history.replaceState(null, '', `${location.pathname}${location.search}#/now`);
+		go('now', {}, { replace: true });
 		return open({ kind: 'serve', url: `${location.origin}/api`, token });
 	}
 	try {

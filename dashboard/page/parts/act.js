@@ -3,8 +3,10 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
+import { sentences } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { refreshAll } from '../lib/live.js';
+import { raw } from '../lib/raw.js';
 import { Icon } from './icon.js';
 
 // --- what is said ------------------------------------------------------------
@@ -37,7 +39,7 @@ export async function act(action, done) {
 		refreshAll();
 		return true;
 	} catch (error) {
-		say([error.message, error.details, error.hint].filter(Boolean).join('. '), { bad: true });
+		say(sentences(error.message, error.details, error.hint), { bad: true });
 		return false;
 	}
 }
@@ -47,19 +49,33 @@ export async function act(action, done) {
 const asked = signal(null);
 
 // ask: a dialog with fields; the values, or null. fields: [{ name, label, type, value,
-// hint, required, options }], where type is text, area, json, checkbox, select or datetime-local.
+// hint, required, options }], where type is text, area, json, checkbox, select, datetime-local,
+// list (texts with commas between them) or another of <input>. With run(values) the dialog
+// stays open, with what was typed, until that has worked. wide: for many fields; only: there
+// is no way back, as of what is shown once. JSON stays as it is written (lib/raw.js).
 export const ask = (question) => new Promise((resolve) => { asked.value = { fields: [], label: 'OK', ...question, resolve }; });
+
+// askAct: a dialog whose answer is an action; true if it was done. done: as of act().
+export const askAct = ({ run, done, ...question }) => ask({ ...question, run: async (values) => {
+	const answer = await run(values);
+	const words = typeof done === 'function' ? done(answer, values) : done;
+	if (words)
+		say(words.text ?? words, words);
+	refreshAll();
+} }).then((values) => values !== null);
+
 export const confirm = (title, { label = title, body, danger = true } = {}) => ask({ title, label, body, danger }).then((values) => values !== null);
 
+// What is typed belongs to the browser: a default is not put there again when we draw.
 function Field({ field, id }) {
 	const { name, label, type = 'text', value, hint, required, options, placeholder } = field;
 	const common = { id, name, required, 'aria-describedby': hint ? `${id}-hint` : undefined, placeholder };
 	if (type === 'checkbox')
-		return html`<label class="check"><input type="checkbox" ...${common} checked=${value} /> ${label}</label>`;
+		return html`<label class="check"><input type="checkbox" ...${common} defaultChecked=${value} /> ${label}</label>`;
 	return html`<label for=${id}>${label}</label>
-		${type === 'select' ? html`<select ...${common} value=${value}>${options.map((option) => html`<option value=${option.value ?? option} selected=${(option.value ?? option) === value}>${option.label ?? option}</option>`)}</select>`
+		${type === 'select' ? html`<select ...${common}>${options.map((option) => html`<option value=${option.value ?? option} selected=${(option.value ?? option) === value}>${option.label ?? option}</option>`)}</select>`
 			: type === 'area' || type === 'json' ? html`<textarea ...${common} rows=${type === 'json' ? 5 : 3} spellcheck="false" class=${type === 'json' ? 'mono' : undefined}>${value ?? ''}</textarea>`
-			: html`<input type=${type} ...${common} value=${value ?? ''} autocomplete="off" />`}
+			: html`<input type=${type === 'list' ? 'text' : type} ...${common} ...${field.more} defaultValue=${Array.isArray(value) ? value.join(', ') : value ?? ''} autocomplete=${type === 'password' ? 'new-password' : 'off'} />`}
 		${hint && html`<p class="hint" id="${id}-hint">${hint}</p>`}`;
 }
 
@@ -70,8 +86,12 @@ function values(form, fields) {
 		const input = form.elements[name];
 		if (type === 'checkbox')
 			found[name] = input.checked;
+		else if (type === 'list')
+			found[name] = input.value.trim() === '' ? null : input.value.split(',').map((one) => one.trim()).filter((one) => one !== '');
+		else if (type === 'number')
+			found[name] = input.value === '' ? null : Number(input.value);
 		else if (type === 'json')
-			found[name] = input.value.trim() === '' ? null : JSON.parse(input.value);
+			found[name] = input.value.trim() === '' ? null : raw(input.value);
 		else if (type === 'datetime-local')
 			found[name] = input.value === '' ? null : new Date(input.value).toISOString();
 		else
@@ -83,6 +103,7 @@ function values(form, fields) {
 export function Asked() {
 	const dialog = useRef();
 	const [problem, setProblem] = useState('');
+	const [busy, setBusy] = useState(false);
 	const question = asked.value;
 	useEffect(() => {
 		setProblem('');
@@ -92,35 +113,52 @@ export function Asked() {
 	if (question === null)
 		return null;
 	const finish = (answer) => {
+		if (asked.value !== question)
+			return;
 		dialog.current.close();
 		asked.value = null;
 		question.resolve(answer);
 	};
-	const submit = (event) => {
+	const submit = async (event) => {
 		event.preventDefault();
+		setProblem('');
+		let found;
 		try {
-			finish(values(event.target, question.fields));
+			found = values(event.target, question.fields);
 		} catch (error) {
 			setProblem(`this is not JSON: ${error.message}`);
+			return;
+		}
+		setBusy(true);
+		try {
+			await question.run?.(found);
+			finish(found);
+		} catch (error) {
+			setProblem([error.message, error.details, error.hint].filter(Boolean).join('. '));
+		} finally {
+			setBusy(false);
 		}
 	};
-	return html`<dialog ref=${dialog} onCancel=${(event) => { event.preventDefault(); finish(null); }} aria-labelledby="asked">
+	return html`<dialog ref=${dialog} class=${question.wide ? 'wide' : undefined} onCancel=${(event) => { event.preventDefault(); if (!question.only) finish(null); }} aria-labelledby="asked">
 		<form onSubmit=${submit}><h2 id="asked">${question.title}</h2>${question.body && html`<div class="body">${question.body}</div>`}
-		${question.fields.map((field) => html`<div class="field" key=${field.name}><${Field} field=${field} id=${`asked-${field.name}`} /></div>`)}
+		<div class="fields">${question.fields.map((field) => html`<div class="field ${field.type === 'json' || field.type === 'area' ? 'whole' : ''}" key=${field.name}><${Field} field=${field} id=${`asked-${field.name}`} /></div>`)}</div>
 		${problem && html`<p class="bad" role="alert">${problem}</p>`}
-		<div class="actions"><button type="button" onClick=${() => finish(null)}>Back</button>
-			<button class=${question.danger ? 'danger' : 'primary'} type="submit">${question.label}</button></div></form></dialog>`;
+		<div class="actions">${!question.only && html`<button type="button" onClick=${() => finish(null)}>Back</button>`}
+			<button class=${question.danger ? 'danger' : 'primary'} type="submit" disabled=${busy}>${question.label}</button></div></form></dialog>`;
 }
 
 // --- buttons -----------------------------------------------------------------
 
-// Act: a button that cannot be pressed twice while its action is under way. Without the
+// Act: a button that cannot be pressed twice while its action is under way. It is not
+// `disabled` then, as it would lose the focus, which a dialog gives back to it. Without the
 // right it is not there at all.
 export function Act({ icon, label, run, when = true, kind = '', hint, small }) {
 	const [busy, setBusy] = useState(false);
 	if (!when)
 		return null;
 	const press = async () => {
+		if (busy)
+			return;
 		setBusy(true);
 		try {
 			await run();
@@ -128,5 +166,5 @@ export function Act({ icon, label, run, when = true, kind = '', hint, small }) {
 			setBusy(false);
 		}
 	};
-	return html`<button class="${kind} ${small ? 'small' : ''}" disabled=${busy} title=${hint} onClick=${press}>${icon && html`<${Icon} name=${icon} />`}${label}</button>`;
+	return html`<button class="${kind} ${small ? 'small' : ''}" aria-disabled=${busy ? 'true' : undefined} title=${hint} onClick=${press}>${icon && html`<${Icon} name=${icon} />`}${label}</button>`;
 }

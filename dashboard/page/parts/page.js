@@ -57,5 +57,6 @@ export function Problem({ error, retry }) {
 export function Loaded({ live, children }) {
 	if (live.data === undefined)
 		return live.error ? html`<${Problem} error=${live.error} retry=${live.refresh} />` : html`<p class="loading" role="status">Loading…</p>`;
-	return html`${live.error && html`<${Problem} error=${live.error} retry=${live.refresh} />`}<div class=${live.stale || live.old ? 'stale' : undefined}>${children(live.data)}</div>`;
+	// That the API does not answer at all is said once, above all.
+	return html`${live.error && live.error.status !== 0 && html`<${Problem} error=${live.error} retry=${live.refresh} />`}<div class=${live.stale || live.old ? 'stale' : undefined}>${children(live.data)}</div>`;
 }

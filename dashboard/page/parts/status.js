@@ -14,6 +14,7 @@ const LOOKS = {
 };
 
 export const tone = (status) => LOOKS[status]?.[1] ?? 'calm';
+export const shapeOf = (status) => LOOKS[status]?.[0] ?? 'dots';
 
 // why: the reason's word; it is said in words, as text beside or as a title.
 export function Status({ status, why, brief }) {

@@ -53,7 +53,9 @@ export function Table({ label, columns, rows, keyOf, link, named, selected, setS
 	if (shown.length === 0)
 		return empty ?? null;
 	const all = selected && shown.every((row) => selected.has(keyOf(row)));
-	return html`<div class="table" tabindex="-1">${fresh > 0 && html`<button class="fresh" onClick=${() => { document.activeElement.blur(); setSelected?.(new Set()); setReleased(released + 1); }}>${fresh} new</button>`}
+	// One that is wider than the screen can be scrolled by keyboard: by its links, or itself.
+	const region = link ? { tabindex: -1 } : { tabindex: 0, role: 'region', 'aria-label': label };
+	return html`<div class="table" ...${region}>${fresh > 0 && html`<button class="fresh" onClick=${() => { document.activeElement.blur(); setSelected?.(new Set()); setReleased(released + 1); }}>${fresh} new</button>`}
 	<table aria-label=${label}><thead><tr>${selected && html`<th scope="col" class="mark"><input type="checkbox" aria-label="Select all rows" checked=${all}
 			onChange=${() => setSelected(all ? new Set() : new Set(shown.map(keyOf)))} /></th>`}
 		${columns.map((column) => html`<th scope="col" class="${column.right ? 'right' : ''} ${column.narrow ?? ''}" aria-sort=${order?.name === column.name ? order.down ? 'descending' : 'ascending' : undefined}>

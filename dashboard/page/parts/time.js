@@ -3,7 +3,7 @@
 
 import { html } from '../lib/html.js';
 import { now } from '../lib/clock.js';
-import { relative } from '../lib/format.js';
+import { duration, relative } from '../lib/format.js';
 import { zone } from '../lib/prefs.js';
 
 const formats = new Map();
@@ -41,3 +41,6 @@ export function Time({ value, exact, timezone, seconds }) {
 		return html`<span>${value === 'infinity' ? 'for ever' : 'always'}</span>`;
 	return html`<time datetime=${value} title=${text}>${exact ? text : relative(Date.parse(value), now.value)}</time>`;
 }
+
+// Elapsed: how long something has gone on, by the second, as it is drawn so often.
+export const Elapsed = ({ since }) => html`<span class="elapsed" title=${absolute(since)}>${duration(Math.max(0, Math.floor((now.value - Date.parse(since)) / 1000) * 1000)).replace('0 ms', '0 s')}</span>`;

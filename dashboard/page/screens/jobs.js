@@ -1,12 +1,12 @@
 // Jobs: all of them, by name, with what becomes of them.
 
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, get, quote } from '../lib/api.js';
 import { duration } from '../lib/format.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
-import { may, me } from '../lib/me.js';
+import { may } from '../lib/me.js';
 import { go, href, route } from '../lib/route.js';
 import { Act, act, ask, confirm } from '../parts/act.js';
 import { Choice, Filters, Pager, Search } from '../parts/filters.js';
@@ -18,14 +18,15 @@ import { Time } from '../parts/time.js';
 const ROWS = 50;
 const SELECT = 'job_id,name,owner,kind,schedule,timezone,after,queue,state,state_reason,next_run_at,last_status,last_started_at,last_duration_ms,last_run_id,consecutive_failures,recent,enabled';
 
-// `page` is name and id of the last row of the page before.
+// View jobs_by_name is in the order of name and id by itself; to ask for the order would make
+// it slow. `page` is name and id of the last row of the page before.
 function query({ name, owner, kind, state, queue, last, page }) {
 	const and = [];
 	if (page) {
 		const [after, id] = JSON.parse(page);
 		and.push(`(name.gte.${quote(after)},or(name.gt.${quote(after)},job_id.gt.${id}))`);
 	}
-	return { select: SELECT, order: 'name,job_id', limit: ROWS + 1, ...(and.length > 0 && { and }),
+	return { select: SELECT, limit: ROWS + 1, ...(and.length > 0 && { and }),
 		...(name && { name: `ilike.*${name.replace(/[\\%_]/g, '\\$&')}*` }), ...(owner && { owner: `eq.${owner}` }), ...(kind && { kind: `eq.${kind}` }), ...(state && { state: `eq.${state}` }),
 		...(queue && { queue: `eq.${queue}` }), ...(last && { last_status: `eq.${last}` }) };
 }
@@ -49,13 +50,13 @@ export async function dropJob(job) {
 	return false;
 }
 
-const When = ({ job }) => job.schedule ? html`<code>${job.schedule}</code>${job.timezone && job.timezone !== 'UTC' && html` <span class="note">${job.timezone}</span>`}`
+const When = ({ job }) => job.schedule ? html`<code>${job.schedule}</code>${job.timezone && job.timezone !== 'UTC' && html`<br /><span class="note zone">${job.timezone}</span>`}`
 	: job.after?.length > 0 ? html`<span class="note">after ${job.after.join(', ')}</span>` : html`<span class="note">on demand</span>`;
 
 const columns = [
 	{ name: 'name', title: 'Job', cell: (job) => job.name },
 	{ name: 'state', title: 'State', cell: (job) => html`<${Status} status=${job.state} /> ${job.state_reason && html`<span class="why">${job.state_reason}</span>`}` },
-	{ name: 'when', title: 'When', cell: (job) => html`<${When} job=${job} />` },
+	{ name: 'when', title: 'When', narrow: 'hide', kind: 'schedule', cell: (job) => html`<${When} job=${job} />` },
 	{ name: 'recent', title: 'Last 20', cell: (job) => html`<${Strip} recent=${job.recent} />` },
 	{ name: 'last', title: 'Last run', kind: 'tight', cell: (job) => job.last_run_id ? html`<a href=${href(['run', job.last_run_id])}><${Status} status=${job.last_status} /></a> <${Time} value=${job.last_started_at} />` : html`<span class="none">–</span>` },
 	{ name: 'took', title: 'Took', right: true, narrow: 'hide', cell: (job) => duration(job.last_duration_ms) },
@@ -63,12 +64,23 @@ const columns = [
 	{ name: 'owner', title: 'Owner', narrow: 'hide', cell: (job) => html`<span class="note">${job.owner}</span>` },
 ];
 
+// Slow: with very many jobs a filter may take long. Then the list of before stays, and
+// one can go back to it; what is under way is given up.
+function Slow({ live, wanted }) {
+	const good = useRef({});
+	if (!live.old && live.data !== undefined)
+		good.current = wanted;
+	if (!live.old || live.error)
+		return null;
+	return html`<p class="slow" role="status"><span>Looking through the jobs…</span><button class="small" onClick=${() => go('jobs', good.current === wanted ? {} : good.current, { replace: true })}>Cancel</button></p>`;
+}
+
 const FILTERS = ['name', 'owner', 'kind', 'state', 'queue', 'last'];
 
 export function Jobs() {
 	const { query: wanted } = route.value;
 	const [selected, setSelected] = useState(new Set());
-	const live = useLive((stop) => get('jobs', query(wanted), { signal: stop }), [JSON.stringify(wanted)], 5);
+	const live = useLive((stop) => get('jobs_by_name', query(wanted), { signal: stop }), [JSON.stringify(wanted)], 5);
 	const rows = (live.data ?? []).slice(0, ROWS);
 	const last = live.data?.length > ROWS ? rows.at(-1) : undefined;
 	const chosen = rows.filter((job) => selected.has(job.job_id) && may(job.owner));
@@ -85,8 +97,9 @@ export function Jobs() {
 		<${Act} label="Pause" run=${() => each((job) => call('pause_job', jobArgs(job)), 'paused')} when=${chosen.length > 0} />
 		<${Act} label="Resume" run=${() => each((job) => call('resume_job', jobArgs(job)), 'resumed')} when=${chosen.length > 0} />
 		${chosen.length === 0 && html`<span class="note">These are not yours to manage.</span>`}</${Selection}>
-	<${Loaded} live=${live}>${() => html`<${Table} label="Jobs" columns=${columns} rows=${rows} keyOf=${(job) => job.job_id} link=${(job) => href(['job', job.job_id])} named=${(job) => job.name}
-		selected=${me.value && (me.value.manages === null || me.value.manages.length > 0) ? selected : undefined} setSelected=${setSelected}
+	<${Slow} live=${live} wanted=${wanted} />
+	<${Loaded} live=${live}>${() => html`<${Table} label="Jobs" order=${{ name: 'name' }} columns=${columns} rows=${rows} keyOf=${(job) => job.job_id} link=${(job) => href(['job', job.job_id])} named=${(job) => job.name}
+		selected=${rows.some((job) => may(job.owner)) ? selected : undefined} setSelected=${setSelected}
 		empty=${filtered ? html`<${Empty}>No job is like that. <a href=${href('jobs')}>Show all</a></${Empty}>`
 			: html`<${Empty} code=${"SELECT jobsched.create_job('hello', '*/10 * * * * *', 'SELECT 1');"}>There are no jobs yet that you may see. Make one here, or in SQL:</${Empty}>`} />
 		<${Pager} first=${wanted.page} next=${last && JSON.stringify([last.name, last.job_id])} />`}</${Loaded}></${Page}>`;
