@@ -198,7 +198,7 @@ json_string(const char *text, int length)
  * where jsonb_in() fails.
  */
 static Jsonb *
-parse_json(text *body, const char *string)
+parse_json(const Reception *in, const char *string)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Jsonb	   *volatile json = NULL;
@@ -210,7 +210,7 @@ parse_json(text *body, const char *string)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION || js_json_is_valid(body))
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION || js_json_is_valid(in->body))
 			PG_RE_THROW();		/* it has a number out of range, for instance */
 		FlushErrorState();
 	}
@@ -223,7 +223,7 @@ static Jsonb *
 body_json(const Reception *in)
 {
 	char	   *body = text_to_cstring(in->body);
-	Jsonb	   *json = parse_json(in->body, body[0] == '\0' ? "null" : body);
+	Jsonb	   *json = parse_json(in, body[0] == '\0' ? "null" : body);
 
 	return json == NULL ? json_string(body, strlen(body)) : json;
 }
