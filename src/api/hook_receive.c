@@ -192,17 +192,40 @@ json_string(const char *text, int length)
 	return JsonbValueToJsonb(&value);
 }
 
+/*
+ * NULL: it is none.  To see that first would be to go through all of them twice.  Like
+ * xml_is_document() this needs no subtransaction: nothing is held, or has been changed,
+ * where jsonb_in() fails.
+ */
+static Jsonb *
+parse_json(const Reception *in, const char *string)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *volatile json = NULL;
+
+	PG_TRY();
+	{
+		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(string)));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION || js_json_is_valid(in->body))
+			PG_RE_THROW();		/* it has a number out of range, for instance */
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return json;
+}
+
 /* JSON if it is that, null if it is empty, else a string. */
 static Jsonb *
 body_json(const Reception *in)
 {
 	char	   *body = text_to_cstring(in->body);
+	Jsonb	   *json = parse_json(in, body[0] == '\0' ? "null" : body);
 
-	if (body[0] == '\0')
-		return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("null")));
-	if (js_json_is_valid(in->body))
-		return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body)));
-	return json_string(body, strlen(body));
+	return json == NULL ? json_string(body, strlen(body)) : json;
 }
 
 /* The headers that are wanted and there, as an object. */

@@ -239,7 +239,7 @@ js_idempotency_admit(const JsIdempotency *idempotency, JsRun *run, bool run_at_g
 		kept.run_id = run->run_id = js_run_next_id();
 		kept.queued_at = run->queued_at;
 		kept.expires_at = run->queued_at + idempotency->period;
-		js_idempotency_write(&kept);
+		js_idempotency_write(&kept, found);
 	}
 	js_idempotency_unlock(&kept);
 	return !stands;

@@ -201,13 +201,57 @@ token_size(JsonbIteratorToken token, const JsonbValue *value)
 	}
 }
 
+/* A number in the short form of numeric.c: 64 groups of digits before the point, and 63 digits after it. */
+#define NUMBER_IS_SHORT(header) (((header) & 0xC000) == 0x8000)
+#define SHORT_NUMBER_MOST (64 * 4 + 63 + 2)
+
+/* Of containers in one another, which are gone into; whatever is deeper is not. */
+#define MOST_DEEP 8
+
+/* A longer one is to be measured. */
+static size_t
+number_most(const char *number)
+{
+	uint16		header;
+
+	memcpy(&header, VARDATA_ANY(number), sizeof(header));
+	return NUMBER_IS_SHORT(header) ? SHORT_NUMBER_MOST : PG_INT32_MAX;
+}
+
 /*
- * Whether its text, in UTF-8 as it is sent, has more bytes than the limit; before
- * that text is made: a few bytes of a jsonb number may be a hundred thousand
- * digits.
+ * No more than this many bytes, or more than the limit, are in the text of a jsonb of
+ * UTF-8.  Nothing but its entries and numbers is looked at: each byte of a string may
+ * be "\u0000".
  */
-bool
-js_json_is_longer(JsonbContainer *container, size_t limit)
+static size_t
+container_most(const JsonbContainer *container, size_t limit, int depth)
+{
+	int			count = JsonContainerSize(container) * (JsonContainerIsObject(container) ? 2 : 1);
+	const char *data = (const char *) &container->children[count];
+	size_t		most = strlen("[]") + count * strlen("\"\", ");
+	uint32		offset = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	for (int i = 0; i < count && most <= limit; i++)
+	{
+		JEntry		entry = container->children[i];
+		const char *aligned = data + INTALIGN(offset);
+		uint32		begin = offset;
+
+		JBE_ADVANCE_OFFSET(offset, entry);
+		if (JBE_ISCONTAINER(entry))
+			most += depth == MOST_DEEP ? limit :
+				container_most((const JsonbContainer *) aligned, limit, depth + 1);
+		else if (JBE_ISNUMERIC(entry))
+			most += number_most(aligned);
+		else
+			most += JBE_ISSTRING(entry) ? (size_t) (offset - begin) * strlen("\\u0000") : strlen("false");
+	}
+	return most;
+}
+
+static bool
+is_longer_in_fact(JsonbContainer *container, size_t limit)
 {
 	JsonbIterator *it = JsonbIteratorInit(container);
 	JsonbIteratorToken token;
@@ -220,6 +264,20 @@ js_json_is_longer(JsonbContainer *container, size_t limit)
 		size += token_size(token, &value);
 	}
 	return size > limit;
+}
+
+/*
+ * Whether its text, in UTF-8 as it is sent, has more bytes than the limit; before
+ * that text is made: a few bytes of a jsonb number may be a hundred thousand
+ * digits.  Most have so few that this is seen without a look at each character; in
+ * another encoding each has to be one of UTF-8 too.
+ */
+bool
+js_json_is_longer(JsonbContainer *container, size_t limit)
+{
+	if (GetDatabaseEncoding() == PG_UTF8 && container_most(container, limit, 1) <= limit)
+		return false;
+	return is_longer_in_fact(container, limit);
 }
 
 /* ------------------------------------------------------------------------

@@ -747,7 +747,7 @@ typedef bool (*JsKeyFilter) (const JsKeptKey *kept);
 extern void js_idempotency_lock(const JsKeptKey *kept);
 extern void js_idempotency_unlock(const JsKeptKey *kept);
 extern bool js_idempotency_find(JsKeptKey *kept, TransactionId *writer);
-extern void js_idempotency_write(const JsKeptKey *kept);
+extern void js_idempotency_write(const JsKeptKey *kept, bool found);
 extern bool js_idempotency_expire(TimestampTz *from, TimestampTz until, int limit,
 								  JsKeyFilter may_go);
 

@@ -122,13 +122,16 @@ js_idempotency_find(JsKeptKey *kept, TransactionId *writer)
 	return HeapTupleIsValid(tuple);
 }
 
-/* Gives a key to a run.  The caller has the lock, and no writer was found. */
+/*
+ * Gives a key to a run.  The caller has the lock, has since looked whether there is a
+ * row of it, and no writer was found.
+ */
 void
-js_idempotency_write(const JsKeptKey *kept)
+js_idempotency_write(const JsKeptKey *kept, bool found)
 {
 	Relation	rel = js_table_open("idempotency", RowExclusiveLock);
-	SysScanDesc scan = scan_key(rel, kept, SnapshotSelf);
-	HeapTuple	old = systable_getnext(scan);
+	SysScanDesc scan = found ? scan_key(rel, kept, SnapshotSelf) : NULL;
+	HeapTuple	old = found ? systable_getnext(scan) : NULL;
 	JsRow		row;
 
 	js_row_init(&row);
@@ -142,7 +145,8 @@ js_idempotency_write(const JsKeptKey *kept)
 		js_table_update(rel, old, &row);
 	else
 		js_table_insert(rel, &row);
-	systable_endscan(scan);
+	if (found)
+		systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
 }
 

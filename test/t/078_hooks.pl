@@ -252,7 +252,8 @@ my $same = receive('cron', '{}', '{"idempotency-key": "k"}', token => $token);
 is(receive('cron', '{}', '{"idempotency-key": "k"}', token => $token), $same, 'an idempotency key');
 isnt(receive('cron', '{}', '{"idempotency-key": "l"}', token => $token), $same, 'another one');
 isnt(receive('cron', '{}', undef, token => $token), receive('cron', '{}', undef, token => $token), 'without one each is a run');
-for my $case ([ '', 'null' ], [ 'a=b&c=d', '"a=b&c=d"' ], [ '[1, 2]', '[1, 2]' ], [ '{"a": "\u0000"}', '"{\"a\": \"\\\\u0000\"}"' ], [ ' "x" ', '"x"' ])
+for my $case ([ '', 'null' ], [ 'a=b&c=d', '"a=b&c=d"' ], [ '[1, 2]', '[1, 2]' ], [ '{"a": "\u0000"}', '"{\"a\": \"\\\\u0000\"}"' ], [ ' "x" ', '"x"' ],
+	[ '[1e1000000', '"[1e1000000"' ])
 {
 	my $id = receive('cron', $case->[0], undef, token => $token);
 	is(keeper("SELECT args -> 'body' FROM jobsched.runs WHERE run_id = $id"), $case->[1], "body '$case->[0]'");

@@ -157,6 +157,13 @@ skipped_by(q{INSERT INTO app.large SELECT 1, repeat(repeat('x', 1024 * 1024), 17
 is(psql('SELECT count(*) FROM app.large'), '19', 'all changes are made');
 is_deeply([ map { [ map { $_->{id} } @{ $_->{records} } ] } runs_of(q{INSERT INTO app.large SELECT g, repeat(E'\x01', 800000) FROM generate_series(1, 5) g}) ],
 	[ [ 1, 2 ], [ 3 .. 5 ] ], 'and so do those that are large as text only');
+app(q{
+	CREATE TABLE app.numbers (id int, n numeric);
+	CREATE TRIGGER inserted AFTER INSERT ON app.numbers REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION jobsched.trigger_job('batch')});
+$last = psql('SELECT coalesce(max(run_id), 0) FROM jobsched.runs');
+is(warned(q{INSERT INTO app.numbers SELECT g, '1e100000' FROM generate_series(1, 300) g}), '', 'numbers of many digits');
+is(psql("SELECT string_agg(concat_ws(' ', status, jsonb_array_length(args -> 'records')), ', ' ORDER BY run_id) FROM jobsched.runs WHERE run_id > $last"),
+	'queued 150, queued 150', 'have few bytes, and are cut by their digits');
 
 # Inheritance and partitions.
 app(q{
