@@ -182,7 +182,19 @@ sub nothing_runs
 	return;
 }
 
+# Who waited for whom of what has failed is moved on the publisher, though the subscriber may
+# come by it before.
+my $parent = $publisher->safe_psql($db, q{SELECT jobsched.trigger('quick arrives', run_at => now() + interval '1 hour')});
+my $waiting = $publisher->safe_psql($db, "SELECT jobsched.trigger('quick arrives', after => '{$parent}')");
+my $gate = close_gate($publisher, $db, "SELECT FROM jobsched_internal.dependency WHERE run_id = $waiting FOR UPDATE");
+$publisher->safe_psql($db, "SELECT jobsched.cancel_run($waiting)");
+wait_run_state($publisher, $db, $waiting, 'cancelled');
 nothing_runs('arrived');
+$gate->quit;
+wait_value($publisher, $db, "SELECT count(*) FROM jobsched_internal.waited WHERE run_id = $waiting", '1', 'the publisher moves a row');
+$publisher->wait_for_catchup('everything');
+is($subscriber->safe_psql($db, "SELECT (SELECT count(*) FROM jobsched_internal.dependency WHERE run_id = $waiting), (SELECT count(*) FROM jobsched_internal.waited WHERE run_id = $waiting)"),
+	'0|1', 'and so does the subscriber');
 $subscriber->restart;
 wait_scheduler($subscriber, $db);
 nothing_runs('after a restart');
