@@ -451,6 +451,13 @@ are_of_others(const JobEntry *job)
 	return job != NULL && job->asleep && !job->dropped;
 }
 
+/* Whether runs of a job can be retried by themselves. */
+static bool
+may_be_retried(const JobEntry *job)
+{
+	return job != NULL && !job->dropped && !job->is_step && !job->has_steps;
+}
+
 /* A run leaves the memory. */
 void
 sched_after_leave(RunEntry *run)
@@ -458,7 +465,7 @@ sched_after_leave(RunEntry *run)
 	if (run->after != NULL)
 		free_after(run->after);
 	if (run->depends && !are_of_others(run->job))
-		note_leftover(run->run_id, run->keeps_parents && !run->job->dropped);
+		note_leftover(run->run_id, run->keeps_parents && may_be_retried(run->job));
 }
 
 /* It is lost: nothing is left to be told of its parents. */
@@ -665,7 +672,7 @@ note_if_left(int64 run_id)
 	}
 	job = sched_job_find(head.job_id);
 	if (!are_of_others(job))
-		note_leftover(run_id, status != JS_SUCCEEDED && job != NULL && !job->dropped);
+		note_leftover(run_id, status != JS_SUCCEEDED && may_be_retried(job));
 }
 
 /* Once after a start: runs may have ended of which nobody has deleted the rows. */
