@@ -689,7 +689,7 @@ search_leftovers(void)
 	}
 }
 
-/* This database has become the home of its runs. */
+/* This database has become the home of its runs, or of some. */
 void
 sched_after_search_again(void)
 {
