@@ -132,8 +132,8 @@ jobsched_upstream(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 
 	/*
-	 * A retry has rows of dependency for what it carries over, and waits for
-	 * nothing.
+	 * The retry of a job made of steps has rows of dependency for what it
+	 * carries over, and waits for nothing.
 	 */
 	if (js_current_run != NULL && js_current_run->after_when != JS_AFTER_NOTHING)
 		put_parents((ReturnSetInfo *) fcinfo->resultinfo, js_current_run->run_id);

@@ -60,7 +60,8 @@
  *
  * Rows of dependency of a run that has ended without success are moved to waited, for
  * who retries it: of a plain one only, for a step is retried with its workflow, which
- * makes its rows anew.
+ * makes its rows anew; and not if the job has been dropped.  Rows that a subscription
+ * brings are moved by the publisher: done here too, its own would not go in.
  *
  * LOCKS
  *
@@ -443,14 +444,28 @@ note_leftover(int64 run_id, bool move)
 	dlist_push_tail(&leftovers, &leftover->node);
 }
 
+/* Of a job that sleeps: the rows come and go where it is awake, and are replicated from there. */
+static bool
+are_of_others(const JobEntry *job)
+{
+	return job != NULL && job->asleep && !job->dropped;
+}
+
+/* Whether runs of a job can be retried by themselves. */
+static bool
+may_be_retried(const JobEntry *job)
+{
+	return job != NULL && !job->dropped && !job->is_step && !job->has_steps;
+}
+
 /* A run leaves the memory. */
 void
 sched_after_leave(RunEntry *run)
 {
 	if (run->after != NULL)
 		free_after(run->after);
-	if (run->depends)
-		note_leftover(run->run_id, run->keeps_parents);
+	if (run->depends && !are_of_others(run->job))
+		note_leftover(run->run_id, run->keeps_parents && may_be_retried(run->job));
 }
 
 /* It is lost: nothing is left to be told of its parents. */
@@ -639,6 +654,27 @@ delete_leftovers(void)
 	}
 }
 
+/* One that is in memory no more, and maybe not in the queue. */
+static void
+note_if_left(int64 run_id)
+{
+	JsRun		head;
+	JsStatus	status;
+	JobEntry   *job;
+
+	if (js_run_see_head(run_id, &head))
+		return;
+	if (!js_history_find_head(run_id, false, &head, &status))
+	{
+		if (sched.home)
+			note_leftover(run_id, false);
+		return;
+	}
+	job = sched_job_find(head.job_id);
+	if (!are_of_others(job))
+		note_leftover(run_id, status != JS_SUCCEEDED && may_be_retried(job));
+}
+
 /* Once after a start: runs may have ended of which nobody has deleted the rows. */
 static void
 search_leftovers(void)
@@ -646,20 +682,14 @@ search_leftovers(void)
 	for (int i = 0; i < MAX_LEFTOVERS && search_from != 0; i++)
 	{
 		int64		run_id = js_dependency_next(search_from);
-		JsRun		head;
-		JsStatus	status;
-		bool		has_ended;
 
 		search_from = run_id == 0 ? 0 : run_id + 1;
-		if (run_id == 0 || sched_run_find(run_id) != NULL || js_run_see_head(run_id, &head))
-			continue;
-		has_ended = js_history_find_head(run_id, false, &head, &status);
-		if (has_ended || sched.home)
-			note_leftover(run_id, has_ended && status != JS_SUCCEEDED);
+		if (run_id != 0 && sched_run_find(run_id) == NULL)
+			note_if_left(run_id);
 	}
 }
 
-/* This database has become the home of its runs. */
+/* This database has become the home of its runs, or of some. */
 void
 sched_after_search_again(void)
 {

@@ -147,6 +147,7 @@ sched_apply_job(const JsJob *row)
 	if (before.asleep && !job->asleep)
 	{
 		note_all_cut_off(job);
+		sched_after_search_again(); /* its rows have been left alone */
 		job->woken = sched.any_woken = true;
 	}
 	if (row->dropped_at != DT_NOBEGIN)

@@ -208,11 +208,25 @@ js_dependency_next(int64 from)
 	return run_id;
 }
 
+/* The first parent in waited from one on. */
+static int64
+next_waited(int64 run_id, int64 from)
+{
+	int64		parent;
+
+	return js_waited_read(run_id, from, &parent, 1) > 0 ? parent : PG_INT64_MAX;
+}
+
+/* *there: the first row of others, which we pass over: to meet it would end each step. */
 static void
-insert_waited(Relation waited, int64 run_id, int64 parent)
+insert_waited(Relation waited, int64 run_id, int64 parent, int64 *there)
 {
 	JsRow		row;
 
+	if (*there < parent)
+		*there = next_waited(run_id, parent);
+	if (*there == parent)
+		return;
 	js_row_init(&row);
 	js_row_set(&row, DEPENDENCY_RUN_ID, Int64GetDatum(run_id));
 	js_row_set(&row, DEPENDENCY_PARENT_RUN_ID, Int64GetDatum(parent));
@@ -228,6 +242,7 @@ int64
 js_dependencies_delete(int64 run_id, int64 from, bool move, int *left)
 {
 	Relation	waited = move ? js_table_open("waited", RowExclusiveLock) : NULL;
+	int64		there = move ? next_waited(run_id, from) : 0;
 	int64		stopped_at = 0;
 	Rows		rows;
 	HeapTuple	tuple;
@@ -241,7 +256,7 @@ js_dependencies_delete(int64 run_id, int64 from, bool move, int *left)
 			break;
 		}
 		if (move)
-			insert_waited(waited, run_id, parent_of(rows.rel, tuple));
+			insert_waited(waited, run_id, parent_of(rows.rel, tuple), &there);
 		CatalogTupleDelete(rows.rel, &tuple->t_self);
 		(*left)--;
 	}

@@ -182,7 +182,19 @@ sub nothing_runs
 	return;
 }
 
+# Who waited for whom of what has failed is moved on the publisher, though the subscriber may
+# come by it before.
+my $parent = $publisher->safe_psql($db, q{SELECT jobsched.trigger('quick arrives', run_at => now() + interval '1 hour')});
+my $waiting = $publisher->safe_psql($db, "SELECT jobsched.trigger('quick arrives', after => '{$parent}')");
+my $gate = close_gate($publisher, $db, "SELECT FROM jobsched_internal.dependency WHERE run_id = $waiting FOR UPDATE");
+$publisher->safe_psql($db, "SELECT jobsched.cancel_run($waiting)");
+wait_run_state($publisher, $db, $waiting, 'cancelled');
 nothing_runs('arrived');
+$gate->quit;
+wait_value($publisher, $db, "SELECT count(*) FROM jobsched_internal.waited WHERE run_id = $waiting", '1', 'the publisher moves a row');
+$publisher->wait_for_catchup('everything');
+is($subscriber->safe_psql($db, "SELECT (SELECT count(*) FROM jobsched_internal.dependency WHERE run_id = $waiting), (SELECT count(*) FROM jobsched_internal.waited WHERE run_id = $waiting)"),
+	'0|1', 'and so does the subscriber');
 $subscriber->restart;
 wait_scheduler($subscriber, $db);
 nothing_runs('after a restart');
@@ -253,10 +265,13 @@ $publisher->stop;
 # Its last outcomes have not been added up yet, as far as the copy knows.
 $subscriber->safe_psql('full_copy', q{UPDATE jobsched_internal.job_state
 	SET last_finished_at = last_finished_at - interval '1 hour', consecutive_failures = 0, recent = ''});
+# Nor has the row been deleted that says for whom a run has waited.
+$subscriber->safe_psql('full_copy', "INSERT INTO jobsched_internal.dependency VALUES ($waiting, $parent)");
 my $adopted = $subscriber->safe_psql('full_copy', 'SELECT jobsched.adopt()');
 cmp_ok($adopted, '>=', 10, 'adopt() wakes the jobs of the copy');
 wait_value($subscriber, 'full_copy', q{SELECT consecutive_failures > 0 AND recent LIKE '%F' FROM jobsched.jobs WHERE name = 'fails'}, 't',
 	'and what has become of their runs is read back');
+wait_value($subscriber, 'full_copy', "SELECT count(*) FROM jobsched_internal.dependency WHERE run_id = $waiting", '0', 'and what is left of one that has waited is deleted');
 goes_on($subscriber, 'full_copy', 'adopted');
 my $new = $subscriber->safe_psql('full_copy', q{SELECT max(job_id) FROM jobsched.jobs});
 is(error_of($subscriber, 'full_copy', q{SELECT jobsched.create_job('new', command => 'SELECT 1')}), '', 'adopted: a new job is defined');

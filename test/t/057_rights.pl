@@ -81,7 +81,6 @@ wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_na
 $node->safe_psql($db, q{
 	INSERT INTO jobsched_internal.event_match VALUES (1, 'hush', 1);
 	INSERT INTO jobsched_internal.stat SELECT job_id, '2000-01-01', 'hush' FROM jobsched_internal.job;
-	INSERT INTO jobsched_internal.stat_reset VALUES (1, now(), true);
 	INSERT INTO jobsched_internal.event_full VALUES ('victim'::regrole);
 	INSERT INTO jobsched_internal.memo VALUES (1, 'hush', 1, 1, 'victim'::regrole, 'hush', 1, '"hush"', NULL, now());
 	INSERT INTO jobsched_internal.hook_state SELECT hook_id, 1, 1, now(), now(), 'hush' FROM jobsched_internal.hook;
@@ -157,6 +156,7 @@ sub ask
 		INSERT INTO jobsched_internal.run_stop VALUES (-1, 'cancel', -1, 0, false);
 		INSERT INTO jobsched_internal.former_owner VALUES (-1, 10);
 		INSERT INTO jobsched_internal.waited VALUES (-1, -2);
+		INSERT INTO jobsched_internal.stat_reset VALUES (-1, now(), true);
 		SET LOCAL SESSION AUTHORIZATION $role;
 		SELECT '0' AS rows, false AS hush \\gset
 		SELECT count(*) AS rows, coalesce(bool_or(q::text ~ 'hush'), false) AS hush FROM ($_) q \\gset

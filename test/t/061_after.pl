@@ -555,6 +555,19 @@ $scheduler = scheduler_pid($node, $db);
 psql("SELECT pg_terminate_backend($scheduler)");
 wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', 'a successor deletes what a predecessor has left');
 
+# Somebody has written rows of both tables.
+$run = after('other', 'success', [ map { trigger('other', q{run_at => now() + interval '1 day'}) } 1 .. 3 ]);
+app("SELECT jobsched.cancel_run($run)");
+ended($run);
+my $waited = "SELECT count(*) FROM jobsched_internal.waited WHERE run_id = $run";
+wait_value($node, $db, $waited, '3', 'a run has ended that has waited for three');
+psql("INSERT INTO jobsched_internal.dependency SELECT * FROM jobsched_internal.waited WHERE run_id = $run;
+	DELETE FROM jobsched_internal.waited WHERE (run_id, parent_run_id) IN (SELECT run_id, min(parent_run_id) FROM jobsched_internal.waited WHERE run_id = $run GROUP BY 1)");
+$scheduler = scheduler_pid($node, $db);
+psql("SELECT pg_terminate_backend($scheduler)");
+wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency WHERE run_id = ' . $run, '0', 'a successor moves those that are not there');
+is(psql($waited), '3', '... once');
+
 # A parent that somebody has removed.
 $parent = trigger('other', q{run_at => now() + interval '1 day'});
 $run = after('other', 'failure', [$parent]);

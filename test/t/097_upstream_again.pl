@@ -185,6 +185,19 @@ ended(trigger('flow', $after));
 wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', 'a workflow fails');
 is(rows(), '0|0', 'nothing is kept of success, of steps and of what has steps');
 
+# A successor finds what is left of a step and of a job that has been dropped.
+app(q{SELECT jobsched.create_job('gone', handler => 'app.fail', max_attempts => 1)});
+$failed = trigger('gone', $after);
+ended($failed);
+app(q{SELECT jobsched.drop_job('gone')});
+wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', 'a run fails whose job is dropped then');
+psql("TRUNCATE jobsched_internal.waited;
+	INSERT INTO jobsched_internal.dependency SELECT run_id, $parents[0] FROM jobsched_internal.history WHERE run_id = $failed OR (source = 'step' AND status = 'failed')");
+is(rows(), '2|0', 'rows of dependency are left');
+psql(q{SELECT pg_terminate_backend(} . scheduler_pid($node, $db) . ')');
+wait_value($node, $db, 'SELECT count(*) FROM jobsched_internal.dependency', '0', 'a successor deletes them');
+is(rows(), '0|0', '... and keeps nothing of them');
+
 my $many = app(q{SELECT string_agg(r::text, ',') FROM jobsched.trigger_many('give', array_fill(NULL::jsonb, ARRAY[5000])) r});
 $run = trigger('look', "after => '{$many}', run_at => now() + interval '1 day'");
 app("SELECT jobsched.cancel_run($run)");
