@@ -3,7 +3,8 @@
  * metrics.c
  *		metrics(): what jobs, runs and processes do, as text for Prometheus.
  *
- * Counters come from rows of stat_total (sched_total.c), gauges from shared memory and
+ * Counters come from rows of stat_total (sched_total.c), all of one instant: a job that
+ * begins or ceases to be listed must not be missing in the sums.  Gauges come from shared memory and
  * from the rows of jobs and their states.  History and the queue are not looked at.
  *
  * Series of their own have the jobs that are listed, and while these are fewer than
@@ -455,6 +456,8 @@ typedef struct Jobs
 	int			count;
 	int			with_total;		/* the first of these have one; by job_id */
 	int			room;
+	JsStat		all;			/* of the same instant as those of jobs */
+	JsStat		rest;
 } Jobs;
 
 static Listed *
@@ -494,7 +497,11 @@ note_total(const JsTotal *total, void *arg)
 {
 	Jobs	   *jobs = arg;
 
-	if (jobs->count < js_guc_metrics_jobs)
+	if (total->job_id == JS_TOTAL_ALL)
+		jobs->all = total->stat;
+	else if (total->job_id == JS_TOTAL_REST)
+		jobs->rest = total->stat;
+	else if (jobs->count < js_guc_metrics_jobs)
 		set_counts(add_listed(jobs, total->job_id), &total->stat);
 }
 
@@ -631,7 +638,7 @@ collect(Jobs *jobs)
 	memset(jobs, 0, sizeof(Jobs));
 	jobs->context = CurrentMemoryContext;
 	jobs->is_home = js_identity_read(&jobs->home);
-	js_totals_visit_listed(note_total, jobs);
+	js_totals_visit_shown(note_total, jobs);
 	if (jobs->count > 1)
 		qsort(jobs->listed, jobs->count, sizeof(Listed), compare_listed);
 	jobs->with_total = jobs->count;
@@ -847,30 +854,26 @@ put_histogram(Output *output, const JsHistogram *histogram)
 }
 
 static void
-put_sums(Output *output)
+put_sums(Output *output, const Jobs *jobs)
 {
-	JsTotal    *total = palloc0(sizeof(JsTotal));
 	Listed		all = {.labels = ""};
 
-	(void) js_total_read(JS_TOTAL_ALL, total);
-	set_counts(&all, &total->stat);
+	set_counts(&all, &jobs->all);
 	begin_family(output, "jobsched_runs_ended", AS_COUNTER, NULL, "Runs of all jobs, also of those that are dropped by now, that have ended.");
 	put_runs(output, &all);
 	begin_family(output, "jobsched_run_duration_seconds", AS_HISTOGRAM, "seconds", "How long runs of all jobs took, from the start of the last attempt.");
-	put_histogram(output, &total->stat.durations);
+	put_histogram(output, &jobs->all.durations);
 	begin_family(output, "jobsched_run_start_delay_seconds", AS_HISTOGRAM, "seconds", "From when runs of all jobs were due until they started.");
-	put_histogram(output, &total->stat.delays);
+	put_histogram(output, &jobs->all.delays);
 }
 
 /* What jobs without series of their own have added up to is one of them. */
 static void
 add_others(Jobs *jobs)
 {
-	JsTotal    *total = palloc0(sizeof(JsTotal));
 	Listed	   *others = add_listed(jobs, 0);
 
-	(void) js_total_read(JS_TOTAL_REST, total);
-	set_counts(others, &total->stat);
+	set_counts(others, &jobs->rest);
 	others->labels = OTHERS;
 }
 
@@ -911,7 +914,7 @@ put_all(Output *output)
 		add_others(jobs);
 	put_counters(output, jobs);
 	if (sees_all)
-		put_sums(output);
+		put_sums(output, jobs);
 }
 
 /* format */

@@ -311,7 +311,7 @@ struct RunEntry
 	TimestampTz ends_by;		/* of one that waits for its children;
 								 * DT_NOBEGIN: without end */
 	TimestampTz since;			/* when its attempt began, or when it waited
-								 * no more for others; DT_NOBEGIN: neither */
+								 * no more for others, or was queued */
 	ReadySecond *ready_second;	/* NULL: it is not ready */
 	FairItem	item;			/* where its state says */
 	dlist_node	job_node;

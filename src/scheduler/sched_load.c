@@ -388,7 +388,7 @@ take_in(const JsRun *row, TimestampTz now, bool in_any_case)
 	run->brought_by = run->callback || run->own_request ? row->owner : InvalidOid;
 	run->of_step = row->source == JS_SOURCE_ITEM || row->source == JS_SOURCE_STEP;
 	run->since = row->status == JS_RUN_RUNNING || row->status == JS_RUN_WAITING ? row->claimed_at :
-		row->after_when != JS_AFTER_NOTHING || row->wait_for != NULL ? now : DT_NOBEGIN;
+		row->after_when != JS_AFTER_NOTHING || row->wait_for != NULL ? now : row->queued_at;
 	run->superseded = row->job_id == 0 && sched_was_replaced(row->run_id);
 	sched_run_follow(run);
 	/* Until a seat shows one that runs: claimed and not handed over. */

@@ -17,8 +17,9 @@
  *	   or when a limit was lowered: it is decided then whether it may start.
  *
  * All of it is in the scheduler's memory.  After a start it begins with what rows say:
- * when a run was due, or that it has waited for others until now.  Since when its limits
- * or its job have let it go on is known no more.
+ * when a run was due, or queued if that was later (who triggers a run for last year must
+ * not make it seem that the queue stands still since then), or that it has waited for
+ * others until now.  Since when its limits or its job have let it go on is known no more.
  *
  * Portions Copyright (c) 2026, jobsched contributors
  *

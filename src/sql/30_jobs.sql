@@ -126,6 +126,8 @@ CREATE TABLE jobsched_internal.job (
 -- in the way of a job, or of the same step of another set
 CREATE UNIQUE INDEX job_name ON jobsched_internal.job
 	(name, owner, owner_name, home, dropped_at, workflow_id, step_revision, step_no) NULLS NOT DISTINCT;
+-- names by their beginning, whatever the order of names is: channels (77_channels.sql)
+CREATE INDEX job_name_prefix ON jobsched_internal.job (name text_pattern_ops);
 -- the steps of a set
 CREATE INDEX job_step ON jobsched_internal.job (workflow_id, step_revision, step_no);
 -- those that are not dropped: of a job that is altered often most are

@@ -134,6 +134,8 @@ COMMENT ON COLUMN jobsched.waiting.delay IS 'of a step: how long after the last 
 COMMENT ON COLUMN jobsched.waiting.events IS 'the names of events that have not come';
 COMMENT ON COLUMN jobsched.waiting.until IS 'when it ends as timed_out if they have not, or await_event() goes on; NULL: never, or that is not counted yet';
 
+-- In the order of time by itself: so the slots after the next, which take longer than all else, are computed
+-- of as many rows as are wanted.  They would be before the order, were it not in the inner query too.
 CREATE VIEW jobsched.upcoming WITH (security_barrier) AS
 SELECT u.run_at, u.job_id, u.job_name, u.owner, u.source, u.run_id, u.schedule, u.timezone,
 	CASE WHEN u.source = 'schedule' THEN
@@ -172,8 +174,10 @@ FROM (
 		AND COALESCE(r.reason, '') NOT IN ('waiting_for_event', 'waiting_for_request')
 		AND ((r.after_when IS NULL AND r.wait_for IS NULL) OR r.attempt > 0
 			OR NOT jobsched_internal.waits(r.run_id, r.wait_for))
+	ORDER BY 1
 ) u
-WHERE u.run_at IS NOT NULL;
+WHERE u.run_at IS NOT NULL
+ORDER BY u.run_at;
 COMMENT ON VIEW jobsched.upcoming IS 'What will run next: the next slot of each active job (next_runs: the next five) and the runs that are queued, but for those that wait for other runs or events (view waiting).';
 
 CREATE FUNCTION jobsched.health(OUT "check" text, OUT status text, OUT value text, OUT message text)

@@ -18,6 +18,7 @@
 #include "storage/lmgr.h"
 #include "store/store_total.h"
 #include "store/table.h"
+#include "utils/snapmgr.h"
 
 enum TotalColumn
 {
@@ -118,21 +119,6 @@ write_total(Relation rel, HeapTuple old, const JsTotal *total)
 		js_table_insert(rel, &row);
 }
 
-bool
-js_total_read(int64 job_id, JsTotal *total)
-{
-	Relation	rel = js_table_open("stat_total", AccessShareLock);
-	SysScanDesc scan = scan_total(rel, job_id);
-	HeapTuple	tuple = systable_getnext(scan);
-	bool		found = HeapTupleIsValid(tuple);
-
-	if (found)
-		total_from_tuple(rel, tuple, total);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return found;
-}
-
 /* The row comes to be if there is none.  False: somebody holds it, and nothing was done. */
 bool
 js_total_change(int64 job_id, JsTotalChange change, void *arg)
@@ -215,15 +201,24 @@ visit_total(Relation rel, HeapTuple tuple, void *arg)
 	each->visit(&total, each->arg);
 }
 
-/* By an index: there may be a million others.  It need not be in order. */
+/*
+ * Those that are shown, all of one instant: of all jobs, of the rest, and of the jobs that
+ * are listed.  By indexes: there may be a million others.  They need not be in order.
+ */
 void
-js_totals_visit_listed(JsTotalVisitor visit, void *arg)
+js_totals_visit_shown(JsTotalVisitor visit, void *arg)
 {
 	TotalVisit	each = {visit, arg};
-	ScanKeyData key;
+	Snapshot	snapshot = js_table_snapshot("stat_total");
+	ScanKeyData sums[2];
+	ScanKeyData listed;
 
-	js_scan_int64(&key, TOTAL_LISTED, BTGreaterEqualStrategyNumber, 1);
-	js_table_visit_keys("stat_total", "stat_total_listed", &key, 1, visit_total, &each);
+	js_scan_int64(&sums[0], TOTAL_JOB_ID, BTGreaterEqualStrategyNumber, Min(JS_TOTAL_ALL, JS_TOTAL_REST));
+	js_scan_int64(&sums[1], TOTAL_JOB_ID, BTLessEqualStrategyNumber, Max(JS_TOTAL_ALL, JS_TOTAL_REST));
+	js_table_visit_at("stat_total", "stat_total_pkey", sums, 2, snapshot, visit_total, &each);
+	js_scan_int64(&listed, TOTAL_LISTED, BTGreaterEqualStrategyNumber, 1);
+	js_table_visit_at("stat_total", "stat_total_listed", &listed, 1, snapshot, visit_total, &each);
+	UnregisterSnapshot(snapshot);
 }
 
 static void

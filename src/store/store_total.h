@@ -33,11 +33,10 @@ typedef void (*JsTotalChange) (JsTotal *total, void *arg);
 typedef void (*JsTotalVisitor) (const JsTotal *total, void *arg);
 typedef bool (*JsTotalJudge) (int64 job_id, bool listed);
 
-extern bool js_total_read(int64 job_id, JsTotal *total);
 extern bool js_total_change(int64 job_id, JsTotalChange change, void *arg);
 extern bool js_total_is_free(int64 job_id);
 extern bool js_total_delete(int64 job_id, bool *listed);
-extern void js_totals_visit_listed(JsTotalVisitor visit, void *arg);
+extern void js_totals_visit_shown(JsTotalVisitor visit, void *arg);
 extern void js_totals_keep(JsTotalJudge keep);
 
 #endif							/* JS_STORE_TOTAL_H */

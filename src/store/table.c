@@ -176,16 +176,27 @@ js_table_scan_self(Relation rel, const char *index, ScanKey keys, int nkeys)
 							  index != NULL, SnapshotSelf, nkeys, keys);
 }
 
-/* Visits the rows that the keys name.  What a visit allocates is freed after it. */
+/* What is read with it is of one instant; to be unregistered. */
+Snapshot
+js_table_snapshot(const char *table)
+{
+	return RegisterSnapshot(GetCatalogSnapshot(js_table_oid(table)));
+}
+
+/*
+ * Visits the rows that the keys name.  What a visit allocates is freed after it.
+ * snapshot: NULL: the newest.
+ */
 void
-js_table_visit_keys(const char *table, const char *index, ScanKey keys, int nkeys,
-					JsTupleVisitor visit, void *arg)
+js_table_visit_at(const char *table, const char *index, ScanKey keys, int nkeys, Snapshot snapshot,
+				  JsTupleVisitor visit, void *arg)
 {
 	Relation	rel = js_table_open(table, AccessShareLock);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jobsched visit",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext outer = CurrentMemoryContext;
-	SysScanDesc scan = js_table_scan_key(rel, index, keys, nkeys);
+	SysScanDesc scan = systable_beginscan(rel, index ? js_table_oid(index) : InvalidOid,
+										  index != NULL, snapshot, nkeys, keys);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -199,6 +210,13 @@ js_table_visit_keys(const char *table, const char *index, ScanKey keys, int nkey
 	systable_endscan(scan);
 	MemoryContextDelete(context);
 	table_close(rel, AccessShareLock);
+}
+
+void
+js_table_visit_keys(const char *table, const char *index, ScanKey keys, int nkeys,
+					JsTupleVisitor visit, void *arg)
+{
+	js_table_visit_at(table, index, keys, nkeys, NULL, visit, arg);
 }
 
 /*

@@ -45,6 +45,9 @@ extern void js_table_visit(const char *table, const char *index, int64 first,
 						   int64 last, JsTupleVisitor visit, void *arg);
 extern void js_table_visit_keys(const char *table, const char *index, ScanKey keys,
 								int nkeys, JsTupleVisitor visit, void *arg);
+extern Snapshot js_table_snapshot(const char *table);
+extern void js_table_visit_at(const char *table, const char *index, ScanKey keys, int nkeys,
+							  Snapshot snapshot, JsTupleVisitor visit, void *arg);
 extern void js_table_lock_key(const char *table, uint32 hash);
 extern bool js_table_try_lock_key(const char *table, uint32 hash);
 extern void js_table_unlock_key(const char *table, uint32 hash);

@@ -78,6 +78,7 @@ wait_value($node, $db, q{SELECT count(*) FROM jobsched.steps WHERE status = 'suc
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.running WHERE progress_message ~ 'hush'}, '2', 'another, and a run, go on');
 sql_as($node, $db, 'victim', q{SELECT jobsched.retry_run(run_id) FROM jobsched.dead_letters WHERE job_name = 'fails'});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched.dead_letters WHERE job_name = 'fails'}, '1', 'it has been retried, and failed again');
+# what the scheduler would delete as soon as its time has come is of tomorrow
 $node->safe_psql($db, q{
 	INSERT INTO jobsched_internal.event_match VALUES (1, 'hush', 1);
 	INSERT INTO jobsched_internal.stat SELECT job_id, '2000-01-01', 'hush' FROM jobsched_internal.job;

@@ -122,6 +122,8 @@ as('app', q{
 		jobsched.create_job('off', '0 3 * * *', 'SELECT 1', enabled => false),
 		jobsched.create_job('steps', steps => '[{"name": "a", "command": "SELECT 1"}, {"name": "b", "command": "SELECT 1", "after": ["a"]}]')});
 as('app', q{SELECT jobsched.trigger(j) FROM unnest(ARRAY['good', 'good', 'good', 'slow', 'again', 'steps']) j});
+# states of jobs are written by themselves
+wait_until($node, $db, q{SELECT last_status = 'failed' AND consecutive_failures = 1 FROM jobsched.jobs WHERE name = 'again'}, 'the state of a job is written');
 my $values = wait_counted(6, 'runs');
 my $good = of_job($values, 'good', 'app');
 my $again = of_job($values, 'again', 'app');

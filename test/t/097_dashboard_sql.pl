@@ -159,6 +159,12 @@ like(psql("SET enable_seqscan = off; EXPLAIN SELECT * FROM jobsched.jobs_by_name
 	is($walked =~ s/\n\z//r, as('boss', "$pages ORDER BY name, job_id"), 'page by page nothing is missing');
 }
 psql(q{SELECT jobsched.drop_job(job_id => job_id) FROM jobsched.jobs WHERE name LIKE 'page %'});
+psql(q{CREATE DATABASE ordered TEMPLATE template0 LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' ENCODING 'UTF8'});
+create_extension($node, 'ordered');
+$node->safe_psql('ordered', q{SELECT jobsched.create_job('page ' || n, command => 'SELECT 1') FROM generate_series(1, 500) n; ANALYZE jobsched_internal.job});
+like($node->safe_psql('ordered', 'EXPLAIN SELECT * FROM jobsched.channels'), qr/Index Cond: .*\(name ~?>=~? 'channel:'/, 'channels are found among jobs by an index, whatever the order of names is');
+psql('DROP DATABASE ordered WITH (FORCE)');
+unlike(psql('EXPLAIN (COSTS OFF) SELECT * FROM jobsched.upcoming ORDER BY run_at LIMIT 5'), qr/Sort.*Subquery Scan on u\n/s, 'upcoming is in order before slots are computed');
 
 # ------------------------------------------------------------------------
 # Dead letters
@@ -245,6 +251,18 @@ as('other', q{SELECT count(jobsched.cancel_run(run_id)) FROM jobsched.runs WHERE
 wait_drained($node, $db);
 is_oldest('none', 'none is left');
 is(gauge(), '0', 'nor in the gauge');
+
+# Whoever says that a run is due since long has not made it wait for so long, before a crash and after it, when
+# the clock is set back, too.
+as('other', q{SELECT jobsched.trigger('late', run_at => '1999-01-01')});
+is_oldest('12:20:00', 'a run waits since it was queued, if that was later');
+kill 9, scheduler_pid($node, $db);
+wait_connection($node, $db);
+wait_scheduler($node, $db);
+is_oldest('12:20:00', 'so it does after a crash');
+is(gauge(), '0', 'and not for less than no time when the clock is set back');
+as('other', q{SELECT count(jobsched.cancel_run(run_id)) FROM jobsched.runs WHERE finished_at IS NULL});
+wait_drained($node, $db);
 set_clock($node, $db, undef);
 
 # Limits: the second waits for the first, and then for a worker.
