@@ -102,7 +102,7 @@ typedef struct Reception
 pg_noreturn static void
 refuse(const Reception *in, const char *reason)
 {
-	js_hook_refuse(&in->hook.id, in->known ? psprintf("a request to hook \"%s\"", in->hook.name) :
+	js_hook_refuse(&in->hook.id, in->hook.owner, in->known ? psprintf("a request to hook \"%s\"", in->hook.name) :
 				   "a request to a hook", reason);
 }
 
@@ -365,11 +365,11 @@ accept(const Reception *in)
 		refuse(in, "its owner has been dropped");
 	if (in->message.size > in->hook.max_size)
 		refuse(in, psprintf("it has %zu bytes, more than max_size", in->message.size));
-	if (!js_hook_take_room(&in->hook.id, in->hook.rate))
+	if (!js_hook_take_room(&in->hook.id, in->hook.owner, in->hook.rate))
 		refuse(in, psprintf("more came than %d in a second", in->hook.rate));
 	body = body_json(in);
 	id = in->hook.event == NULL ? queue_run(in, body) : send_event(in, body);
-	js_hook_will_be_accepted(&in->hook.id);
+	js_hook_will_be_accepted(&in->hook.id, in->hook.owner);
 	return id;
 }
 
