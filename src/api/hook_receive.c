@@ -66,6 +66,7 @@
 #include "store/bounds.h"
 #include "store/owner.h"
 #include "store/store_secret.h"
+#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -151,11 +152,15 @@ vault_error(MemoryContext context)
 			 errhidestmt(true)));
 }
 
-/* What a vault says of it may quote it: the code is enough. */
+/*
+ * What a vault says of it may quote it: the code is enough.  It can raise the level of
+ * what the client is told, and INFO has none: so meanwhile nothing is told.
+ */
 static char *
 read_secret(const Reception *in)
 {
 	MemoryContext context = CurrentMemoryContext;
+	CommandDest client = whereToSendOutput;
 	char	   *volatile value = NULL;
 	ErrorData  *volatile error = NULL;
 
@@ -165,10 +170,13 @@ read_secret(const Reception *in)
 		return NULL;
 	PG_TRY();
 	{
+		whereToSendOutput = DestNone;
 		value = js_hook_secret(in->hook.owner, in->hook.secret);
+		whereToSendOutput = client;
 	}
 	PG_CATCH();
 	{
+		whereToSendOutput = client;
 		error = vault_error(context);
 	}
 	PG_END_TRY();

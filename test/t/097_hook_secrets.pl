@@ -137,6 +137,13 @@ for my $code (qw(40001 57014))
 decrypt(q{RAISE NOTICE 'it is %', secret; RAISE WARNING 'it is %', secret; RETURN secret;});
 like(signed('the-second-key'), qr/^\d+$/, 'its warnings are not told');
 is(receive('signed', '{}'), $refusal, 'nor with a refusal');
+for my $loud (q{RAISE INFO 'it is %', secret;}, q{PERFORM set_config('client_min_messages', 'notice', false); RAISE NOTICE 'it is %', secret;})
+{
+	decrypt("$loud RETURN secret;");
+	like(signed('the-second-key'), qr/^\d+$/, "nor what it says louder: $loud");
+}
+decrypt(q{COMMIT; RETURN secret;});
+is_refused(signed('the-second-key'), 'its secret cannot be read (SQLSTATE 2D000)', 'it cannot commit');
 decrypt(q{RETURN repeat('x', 10000000);});
 is_refused(signed('the-second-key'), 'its secret is missing, or has a key that cannot be made out', 'one that is endless');
 decrypt(q{EXECUTE 'RESET ROLE'; RETURN secret;});
