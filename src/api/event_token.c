@@ -87,7 +87,7 @@ refuse(const char *reason)
 {
 	static const pg_uuid_t no_hook = {{0}};
 
-	js_hook_refuse(&no_hook, "a token of an event", reason);
+	js_hook_refuse(&no_hook, InvalidOid, "a token of an event", reason);
 }
 
 /* 0: the run has ended. */

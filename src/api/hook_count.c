@@ -53,45 +53,45 @@ at_transaction_end(XactEvent event, void *arg)
 
 /* It has a place in shared memory from now on, unless others need that. */
 static void
-begin_count(const pg_uuid_t *id)
+begin_count(const pg_uuid_t *id, Oid owner)
 {
 	JsHookTotals totals;
 
 	if (js_hook_is_counted(id))
 		return;
 	js_hook_state_read(id, &totals);
-	js_hook_begin_count(id, &totals, js_clock_now());
+	js_hook_begin_count(id, owner, &totals, js_clock_now());
 }
 
 /* If the transaction commits. */
 void
-js_hook_will_be_accepted(const pg_uuid_t *id)
+js_hook_will_be_accepted(const pg_uuid_t *id, Oid owner)
 {
 	static bool watches = false;
 
 	if (!watches)
 		RegisterXactCallback(at_transaction_end, NULL);
 	watches = true;
-	begin_count(id);
+	begin_count(id, owner);
 	if (note_count < MAX_NOTES)
 		notes[note_count++] = *id;
 }
 
 /* Whether its rate, in a second, lets one more come; 0 is no limit. */
 bool
-js_hook_take_room(const pg_uuid_t *id, int32 rate)
+js_hook_take_room(const pg_uuid_t *id, Oid owner, int32 rate)
 {
 	if (rate == 0)
 		return true;
-	begin_count(id);
+	begin_count(id, owner);
 	return js_hook_has_room(id, rate, js_clock_now());
 }
 
 /* What is called so in the log; the id is zero for what has no counts of its own. */
 void
-js_hook_refuse(const pg_uuid_t *id, const char *what, const char *reason)
+js_hook_refuse(const pg_uuid_t *id, Oid owner, const char *what, const char *reason)
 {
-	begin_count(id);
+	begin_count(id, owner);
 	if (js_hook_count_refused(id, reason, js_clock_now()))
 		/* Not LOG: a client can ask for that. */
 		ereport(LOG_SERVER_ONLY,

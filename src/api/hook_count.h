@@ -16,9 +16,9 @@
 /* PostgREST makes status 401 of it. */
 #define JS_HOOK_REFUSED MAKE_SQLSTATE('P', 'T', '4', '0', '1')
 
-extern void js_hook_will_be_accepted(const pg_uuid_t *id);
-extern bool js_hook_take_room(const pg_uuid_t *id, int32 rate);
-pg_noreturn extern void js_hook_refuse(const pg_uuid_t *id, const char *what, const char *reason);
+extern void js_hook_will_be_accepted(const pg_uuid_t *id, Oid owner);
+extern bool js_hook_take_room(const pg_uuid_t *id, Oid owner, int32 rate);
+pg_noreturn extern void js_hook_refuse(const pg_uuid_t *id, Oid owner, const char *what, const char *reason);
 extern ErrorData *js_hook_caught(MemoryContext context);
 
 #endif							/* JS_HOOK_COUNT_H */

@@ -66,6 +66,7 @@
 #include "store/bounds.h"
 #include "store/owner.h"
 #include "store/store_secret.h"
+#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -102,7 +103,7 @@ typedef struct Reception
 pg_noreturn static void
 refuse(const Reception *in, const char *reason)
 {
-	js_hook_refuse(&in->hook.id, in->known ? psprintf("a request to hook \"%s\"", in->hook.name) :
+	js_hook_refuse(&in->hook.id, in->hook.owner, in->known ? psprintf("a request to hook \"%s\"", in->hook.name) :
 				   "a request to a hook", reason);
 }
 
@@ -151,11 +152,15 @@ vault_error(MemoryContext context)
 			 errhidestmt(true)));
 }
 
-/* What a vault says of it may quote it: the code is enough. */
+/*
+ * What a vault says of it may quote it: the code is enough.  It can raise the level of
+ * what the client is told, and INFO has none: so meanwhile nothing is told.
+ */
 static char *
 read_secret(const Reception *in)
 {
 	MemoryContext context = CurrentMemoryContext;
+	CommandDest client = whereToSendOutput;
 	char	   *volatile value = NULL;
 	ErrorData  *volatile error = NULL;
 
@@ -165,10 +170,13 @@ read_secret(const Reception *in)
 		return NULL;
 	PG_TRY();
 	{
+		whereToSendOutput = DestNone;
 		value = js_hook_secret(in->hook.owner, in->hook.secret);
+		whereToSendOutput = client;
 	}
 	PG_CATCH();
 	{
+		whereToSendOutput = client;
 		error = vault_error(context);
 	}
 	PG_END_TRY();
@@ -388,11 +396,11 @@ accept(const Reception *in)
 		refuse(in, "its owner has been dropped");
 	if (in->message.size > in->hook.max_size)
 		refuse(in, psprintf("it has %zu bytes, more than max_size", in->message.size));
-	if (!js_hook_take_room(&in->hook.id, in->hook.rate))
+	if (!js_hook_take_room(&in->hook.id, in->hook.owner, in->hook.rate))
 		refuse(in, psprintf("more came than %d in a second", in->hook.rate));
 	body = body_json(in);
 	id = in->hook.event == NULL ? queue_run(in, body) : send_event(in, body);
-	js_hook_will_be_accepted(&in->hook.id);
+	js_hook_will_be_accepted(&in->hook.id, in->hook.owner);
 	return id;
 }
 

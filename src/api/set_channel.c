@@ -304,13 +304,20 @@ make_request(const Given *given)
 											  JsonbPGetDatum(kind)));
 }
 
+static int32
+at_a_time(JsChannelKind kind)
+{
+	return kind == JS_CHANNEL_EMAIL ? MAILS_AT_A_TIME : 1;
+}
+
 /* Slack's limit is that of the channel; other keys, and policies, are the user's. */
 static void
 set_limits(JsChannelKind before, JsChannelKind kind, const char *channel, JsJob *job)
 {
 	if (before == kind)
 		return;
-	job->max_concurrency = kind == JS_CHANNEL_EMAIL ? MAILS_AT_A_TIME : 1;
+	if (before == JS_CHANNEL_NONE || job->max_concurrency == at_a_time(before))
+		job->max_concurrency = at_a_time(kind);
 	job->keys = kind == JS_CHANNEL_SLACK ?
 		js_limit_keys_with(NULL, psprintf(JS_SLACK_CLASS ":%s", channel)) : NULL;
 }

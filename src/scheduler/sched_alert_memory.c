@@ -84,6 +84,7 @@ static dlist_head looks = DLIST_STATIC_INIT(looks);
 static dlist_head stale = DLIST_STATIC_INIT(stale);
 static dlist_head ends = DLIST_STATIC_INIT(ends);
 static int	ends_count = 0;
+static int64 passed_over = 0;	/* ends for which there was no room */
 
 /* From an instant that somebody may have spoilt; DT_NOEND: never. */
 TimestampTz
@@ -702,17 +703,18 @@ sched_alert_next_stale(void)
 	return job_id;
 }
 
+/* Now and then while they are passed over, and how many it were when none waits any more. */
 static void
-log_passed_over(void)
+log_passed_over(bool last)
 {
 	static TimestampTz logged_at = 0;
-	static int64 passed_over = 0;
+	static int64 logged = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	passed_over++;
-	if (now >= logged_at && now - logged_at < LOG_EVERY_US)
+	if (logged == passed_over || (!last && now >= logged_at && now - logged_at < LOG_EVERY_US))
 		return;
 	logged_at = now;
+	logged = passed_over;
 	ereport(LOG,
 			(errmsg("alerts have not seen the ends of runs, " INT64_FORMAT " so far: more than %d wait until changed definitions have been read",
 					passed_over, MAX_ENDS)));
@@ -726,7 +728,8 @@ sched_alert_keep_end(const AlertEnd *end)
 
 	if (ends_count == MAX_ENDS)
 	{
-		log_passed_over();
+		passed_over++;
+		log_passed_over(false);
 		return;
 	}
 	item = MemoryContextAlloc(sched.context, sizeof(WaitingEnd));
@@ -757,6 +760,7 @@ sched_alert_next_end(AlertEnd *end)
 	item = dlist_container(WaitingEnd, node, dlist_pop_head_node(&ends));
 	*end = item->end;
 	pfree(item);
-	ends_count--;
+	if (--ends_count == 0)
+		log_passed_over(true);
 	return true;
 }

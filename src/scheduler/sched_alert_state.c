@@ -330,7 +330,12 @@ sched_alert_ended(JobEntry *job, const RunEntry *run, const JsDone *done)
 		return;
 	end = end_of(job, done);
 	end.unsure = run == NULL && (done->status != JS_SKIPPED && done->status != JS_MISSED);
-	if (job->alerts_stale || sched_alerts_stale || end.unsure)
+
+	/*
+	 * Those of a job are taken in their order: a success does not overtake a
+	 * failure that waits.
+	 */
+	if (job->alerts_stale || sched_alerts_stale || end.unsure || (job->alerts != NULL && sched_alert_ends_wait()))
 		sched_alert_keep_end(&end);
 	else if (job->alerts != NULL)
 		sched_alert_take_end(job->alerts, &end);

@@ -306,6 +306,7 @@ typedef struct JsHookCount
 {
 	Oid			dboid;			/* InvalidOid: it is free */
 	pg_uuid_t	id;
+	Oid			owner;			/* InvalidOid: of what is no hook */
 	TimestampTz used_at;		/* by the real clock */
 	bool		dirty;			/* there is more than in its row */
 	TimestampTz full_at;		/* of its rate: until then it is used up */
@@ -316,6 +317,7 @@ typedef struct JsHookCount
 typedef struct JsHookBucket
 {
 	slock_t		mutex;
+	TimestampTz full_at;		/* the latest of those that have made way */
 	JsHookCount counts[JS_HOOK_WAYS];
 } JsHookBucket;
 
@@ -496,7 +498,7 @@ extern JsSeat *js_my_seat;
 
 /* hooks (shmem_hook.c) */
 extern bool js_hook_is_counted(const pg_uuid_t *id);
-extern void js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals, TimestampTz now);
+extern void js_hook_begin_count(const pg_uuid_t *id, Oid owner, const JsHookTotals *totals, TimestampTz now);
 extern bool js_hook_totals(const pg_uuid_t *id, JsHookTotals *totals);
 extern bool js_hook_has_room(const pg_uuid_t *id, int32 rate, TimestampTz now);
 extern void js_hook_count_accepted(const pg_uuid_t *id, TimestampTz now);

@@ -10,16 +10,21 @@
  * from the row, and what was written twice is not counted twice.
  *
  * There is room for a fixed number.  A hook has its place in one of a few of a
- * bucket, by its id, which is random; where these are taken, the one whose rate has
- * the most room makes way, of these a clean one, and of these the one that has not
- * been used for longest.  What a dirty one has counted since it was written is lost
- * then, as it is in a crash.
+ * bucket, by its id, which is random.  Where these are taken, one of which nothing of
+ * its rate is used up makes way; else one of the role that has most of them, the one
+ * whose rate has the most room; of these a clean one, and of these the one that has
+ * not been used for longest.  What a dirty one has counted since it was written is
+ * lost then, as it is in a crash.
  *
- * No rate begins anew by that, whoever makes hooks and sends to them.  What comes has
- * no more room than what makes way had, so the one with the least that is used up is
- * always that of which some is: when a hook is back, each of its bucket has used up
- * at least what it had itself.  At worst a hook among many such has its rate, but not
- * what may come at once.
+ * No rate begins anew by that, whoever makes hooks and sends to them.  What comes, of a
+ * role that has some there, has no more room than the one of these that has most, and
+ * than whatever made way.  The one that makes way for it, or for another role's, had
+ * the most room of its role's: so when it is back it has used up at least what it had.
+ *
+ * Nor can a role keep another's hooks from their rates by many of its own, for these
+ * make way for each other; what comes of a role that has none there has all its room.
+ * Only if each place is another role's does one of these make way, and what comes takes
+ * over what that had used up.
  *
  * The mutex of a bucket protects all that is in it, around straight-line code.
  *
@@ -58,19 +63,35 @@ find_count(JsHookBucket *bucket, const pg_uuid_t *id)
 
 /* By how much what is used up of the rate lies ahead; a clock that was set back is no reason to wait for it. */
 static int64
-ahead(const JsHookCount *count, TimestampTz now)
+ahead(TimestampTz full_at, TimestampTz now)
 {
-	int64		us = count->full_at - now;
+	int64		us = full_at - now;
 
 	return us < 0 || us > (BURST_SECONDS + 1) * USECS_PER_SEC ? 0 : us;
 }
 
-static bool
-gives_way_before(const JsHookCount *a, const JsHookCount *b, TimestampTz now)
+/* What a role would have of a bucket if one of another, or of its own, came. */
+static int
+crowd(const JsHookBucket *bucket, const JsHookCount *count, Oid comer)
 {
-	int64		ahead_a = ahead(a, now);
-	int64		ahead_b = ahead(b, now);
+	int			places = count->owner == comer ? 1 : 0;
 
+	for (int i = 0; i < JS_HOOK_WAYS; i++)
+		if (bucket->counts[i].dboid != InvalidOid && bucket->counts[i].owner == count->owner)
+			places++;
+	return places;
+}
+
+static bool
+gives_way_before(const JsHookBucket *bucket, const JsHookCount *a, const JsHookCount *b, Oid comer, TimestampTz now)
+{
+	int64		ahead_a = ahead(a->full_at, now);
+	int64		ahead_b = ahead(b->full_at, now);
+	int			crowd_a = crowd(bucket, a, comer);
+	int			crowd_b = crowd(bucket, b, comer);
+
+	if (crowd_a != crowd_b && ahead_a > 0 && ahead_b > 0)
+		return crowd_a > crowd_b;
 	if (ahead_a != ahead_b)
 		return ahead_a < ahead_b;
 	if ((a->dboid == InvalidOid) != (b->dboid == InvalidOid))
@@ -78,6 +99,36 @@ gives_way_before(const JsHookCount *a, const JsHookCount *b, TimestampTz now)
 	if (a->dirty != b->dirty)
 		return !a->dirty;
 	return a->used_at < b->used_at;
+}
+
+static JsHookCount *
+first_to_give_way(JsHookBucket *bucket, Oid comer, TimestampTz now)
+{
+	JsHookCount *count = &bucket->counts[0];
+
+	for (int i = 1; i < JS_HOOK_WAYS; i++)
+		if (gives_way_before(bucket, &bucket->counts[i], count, comer, now))
+			count = &bucket->counts[i];
+	return count;
+}
+
+/* What one that comes has used up; gone is the one that makes way for it. */
+static int64
+ahead_of_comer(const JsHookBucket *bucket, const JsHookCount *gone, Oid comer, TimestampTz now)
+{
+	int64		least = -1;
+
+	for (int i = 0; i < JS_HOOK_WAYS; i++)
+	{
+		const JsHookCount *count = &bucket->counts[i];
+		int64		used = ahead(count->full_at, now);
+
+		if (count->dboid != InvalidOid && count->owner == comer && (least < 0 || used < least))
+			least = used;
+	}
+	if (least >= 0)
+		return Min(least, ahead(bucket->full_at, now));
+	return crowd(bucket, gone, comer) > 1 ? 0 : ahead(gone->full_at, now);
 }
 
 bool
@@ -94,25 +145,25 @@ js_hook_is_counted(const pg_uuid_t *id)
 
 /* Gives it a place, with what its row has; unless somebody has meanwhile.  The time is that of rates. */
 void
-js_hook_begin_count(const pg_uuid_t *id, const JsHookTotals *totals, TimestampTz now)
+js_hook_begin_count(const pg_uuid_t *id, Oid owner, const JsHookTotals *totals, TimestampTz now)
 {
 	JsHookBucket *bucket = bucket_of(id);
-	JsHookCount *count = &bucket->counts[0];
 	TimestampTz used_at = GetCurrentTimestamp();
-	TimestampTz full_at;
+	JsHookCount *count;
+	int64		used;
 
 	SpinLockAcquire(&bucket->mutex);
 	if (find_count(bucket, id) == NULL)
 	{
-		for (int i = 1; i < JS_HOOK_WAYS; i++)
-			if (gives_way_before(&bucket->counts[i], count, now))
-				count = &bucket->counts[i];
-		full_at = now + ahead(count, now);
+		count = first_to_give_way(bucket, owner, now);
+		bucket->full_at = now + Max(ahead(bucket->full_at, now), ahead(count->full_at, now));
+		used = ahead_of_comer(bucket, count, owner, now);
 		memset(count, 0, sizeof(JsHookCount));
 		count->dboid = MyDatabaseId;
 		count->id = *id;
+		count->owner = owner;
 		count->used_at = used_at;
-		count->full_at = full_at;
+		count->full_at = now + used;
 		count->totals = *totals;
 	}
 	SpinLockRelease(&bucket->mutex);
@@ -149,7 +200,7 @@ js_hook_has_room(const pg_uuid_t *id, int32 rate, TimestampTz now)
 	count = find_count(bucket, id);
 	if (count != NULL)
 	{
-		count->full_at = now + ahead(count, now);
+		count->full_at = now + ahead(count->full_at, now);
 		has = count->full_at - now + share <= BURST_SECONDS * USECS_PER_SEC;
 		if (has)
 			count->full_at += share;

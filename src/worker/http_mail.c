@@ -199,6 +199,15 @@ text_of(Jsonb *args, const char *name)
 	return text != NULL ? text : pstrdup("");
 }
 
+/* Of the message, not of the attempt: what comes late at some address can be told by it. */
+static TimestampTz
+date_of(const JsRun *run)
+{
+	TimestampTz now = js_clock_now();
+
+	return TIMESTAMP_NOT_FINITE(run->queued_at) || run->queued_at > now ? now : run->queued_at;
+}
+
 static char *
 render_message(const JsRun *run, const JsMuxMail *mail, const pg_uuid_t *token)
 {
@@ -207,7 +216,7 @@ render_message(const JsRun *run, const JsMuxMail *mail, const pg_uuid_t *token)
 	message.sender = mail->sender;
 	message.recipient = mail->recipient;
 	message.token = token;
-	message.date = js_clock_now();
+	message.date = date_of(run);
 	message.subject = text_of(run->args, "subject");
 	message.text = text_of(run->args, "text");
 	message.id = text_of(run->args, "id");

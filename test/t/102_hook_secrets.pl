@@ -137,6 +137,13 @@ for my $code (qw(40001 57014))
 decrypt(q{RAISE NOTICE 'it is %', secret; RAISE WARNING 'it is %', secret; RETURN secret;});
 like(signed('the-second-key'), qr/^\d+$/, 'its warnings are not told');
 is(receive('signed', '{}'), $refusal, 'nor with a refusal');
+for my $loud (q{RAISE INFO 'it is %', secret;}, q{PERFORM set_config('client_min_messages', 'notice', false); RAISE NOTICE 'it is %', secret;})
+{
+	decrypt("$loud RETURN secret;");
+	like(signed('the-second-key'), qr/^\d+$/, "nor what it says louder: $loud");
+}
+decrypt(q{COMMIT; RETURN secret;});
+is_refused(signed('the-second-key'), 'its secret cannot be read (SQLSTATE 2D000)', 'it cannot commit');
 decrypt(q{RETURN repeat('x', 10000000);});
 is_refused(signed('the-second-key'), 'its secret is missing, or has a key that cannot be made out', 'one that is endless');
 decrypt(q{EXECUTE 'RESET ROLE'; RETURN secret;});
@@ -203,6 +210,27 @@ set_clock($node, $db, '2026-03-02 10:00:03+00');
 is(psql($send), 3, 'three seconds later three more');
 set_clock($node, $db, '2026-03-02 10:01:00+00');
 is(psql($send), 10, 'and after a while it has its room');
+
+# Nor does anybody keep another's sender out by hooks of his own, however full he keeps them.
+sql_as($node, $db, 'other', q{SELECT jobsched.create_job('mob', command => 'SELECT 1'), jobsched.pause_job('mob')});
+psql(q{
+	CREATE TABLE api.mob (name text, token text);
+	GRANT ALL ON api.mob TO other});
+sql_as($node, $db, 'other', q{INSERT INTO api.mob SELECT 'mob' || i, jobsched.create_hook('mob' || i, 'mob', rate => 1) FROM generate_series(1, 2400) i});
+psql(qq{DELETE FROM api.mob m USING jobsched_internal.hook h WHERE h.name = m.name AND get_byte(uuid_send(h.hook_id), 0) & 127 <> $id});
+cmp_ok(psql('SELECT count(*) FROM api.mob'), '>', 8, 'hooks of another role, more than there is room for');
+my $fill = q{SELECT api.send(name, token, 20) FROM api.mob};
+set_clock($node, $db, '2026-03-02 10:02:00+00');
+psql($fill);
+is(psql($send), 10, 'what comes when all is theirs has its room');
+psql($fill);
+is(psql($send), 0, 'and does not begin anew');
+for my $second (1 .. 3)
+{
+	set_clock($node, $db, "2026-03-02 10:02:0$second+00");
+	psql($fill);
+	is(psql($send), 1, "$second: it has its rate");
+}
 
 $node->stop;
 done_testing();

@@ -101,6 +101,7 @@ wait_connection($node, $db);
 my @after = map { id_of($_) } wait_mails_to($silent, 4);
 at('10:00:00');
 is(join(' ', sort @after[ 2, 3 ]), join(' ', sort @before), 'a mail that was being sent when its process died comes again, with the same Message-ID');
+is(join('|', map { $_->{data} =~ /^Date: (.*?)\r?$/mi } mails_to($silent)), join('|', ('Mon, 02 Mar 2026 10:00:00 +0000') x 4), 'and the Date of the message, whenever it comes');
 fail_once();
 wait_mails_to('fine@b.example', 3);
 release($relay);
@@ -171,6 +172,18 @@ for my $n (1 .. 8)
 }
 app(q{SELECT jobsched.drop_channel('down'), jobsched.drop_channel('away')});
 
+# How many at a time is a matter of the kind, but what somebody has chosen stays.
+sub at_a_time { return app(q{SELECT max_concurrency FROM jobsched.jobs WHERE name = 'channel:kinds'}) }
+app(q{SELECT jobsched.set_channel('kinds', 'notify')});
+is(at_a_time(), '1', 'one message');
+app(qq{SELECT jobsched.set_channel('kinds', 'email', to_address => '{$well}')});
+is(at_a_time(), '4', 'four mails');
+app(q{SELECT jobsched.set_channel('kinds', 'notify')});
+is(at_a_time(), '1', 'one message again');
+app(qq{SELECT jobsched.alter_job('channel:kinds', max_concurrency => 2), jobsched.set_channel('kinds', 'email', to_address => '{$well}')});
+is(at_a_time(), '2', 'or what somebody has chosen');
+app(q{SELECT jobsched.drop_channel('kinds')});
+
 # ------------------------------------------------------------------------
 # What has ended before a crash
 # ------------------------------------------------------------------------
@@ -192,6 +205,39 @@ kill_and_start($node);
 wait_scheduler($node, $db);
 wait_value($node, $db, q{SELECT count(*), sum(count) FROM jobsched.alerts WHERE name = 'lost'}, "$ended|" . 20 * $ended, 'all of them count');
 app(q{SELECT jobsched.drop_alert('lost'), (SELECT count(jobsched.drop_job(name)) FROM jobsched.jobs WHERE name LIKE 'lost %')});
+wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0', 'nothing is left');
+
+# ------------------------------------------------------------------------
+# Ends that wait for their turn
+# ------------------------------------------------------------------------
+
+# Alerts take a while to be compared with jobs, and some have just been changed. What
+# succeeds meanwhile does not overtake what has failed before.
+my ($heavy, $both) = (1000, 6);
+app(qq{
+	CREATE FUNCTION app.both(args jsonb) RETURNS void LANGUAGE plpgsql AS \$\$
+		BEGIN IF args ? 'gate' THEN PERFORM id FROM gate FOR SHARE; ELSE RAISE division_by_zero; END IF; END \$\$;
+	SELECT count(jobsched.create_job('heavy ' || i, handler => 'app.fail', max_attempts => 1, share_transaction => true)) FROM generate_series(1, $heavy) i;
+	SELECT count(jobsched.create_job('both ' || i, handler => 'app.both', max_attempts => 1, max_concurrency => 2)) FROM generate_series(1, $both) i;
+	SELECT jobsched.set_alert('order', '{nobody}', '{heavy *,both *}', group_for => '1 h')});
+make_gate($node, $db, 'app');
+set_setting($node, 'jobsched.max_workers', $both + 2);
+my $gate = close_gate($node, $db);
+app(qq{SELECT jobsched.trigger('both ' || i, '{"gate": 1}') FROM generate_series(1, $both) i});
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE status = 'running'}, $both, 'they will succeed');
+app(q{SELECT count(jobsched.set_alert('other ' || i, '{nobody}', (SELECT array_agg('nothing like it ' || i || ' ' || k) FROM generate_series(1, 100) k))) FROM generate_series(1, 2000) i});
+app(q{SELECT jobsched.set_alert('order', '{nobody}', '{heavy *,both *}', group_for => '2 h')});
+app(qq{SELECT count(jobsched.trigger('heavy ' || i)) FROM generate_series(1, $heavy) i});
+app(qq{SELECT jobsched.trigger('both ' || i, '{}') FROM generate_series(1, $both) i});
+wait_value($node, $db, q{SELECT count(*) FROM jobsched.runs WHERE status = 'failed' AND job_name ~ '^(heavy|both)'}, $heavy + $both, 'others fail');
+until_true($node, $db, qq{SELECT count(*) > $heavy / 2 FROM jobsched_internal.alert_state}, 'alerts see the first');
+note('alerts see ', psql(q{SELECT count(*) FROM jobsched_internal.alert_state}));
+$gate->quit;
+wait_drained($node, $db);
+wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, $heavy + $both, 'and all');
+is(psql(q{SELECT count(*) FROM jobsched_internal.alert_state WHERE firing}), $heavy, 'what has succeeded since does not fire');
+app(q{SELECT count(jobsched.drop_alert('other ' || i)) FROM generate_series(1, 2000) i});
+app(q{SELECT jobsched.drop_alert('order'), (SELECT count(jobsched.drop_job(name)) FROM jobsched.jobs WHERE name ~ '^(heavy|both) ')});
 wait_value($node, $db, q{SELECT count(*) FROM jobsched_internal.alert_state}, '0', 'nothing is left');
 
 # ------------------------------------------------------------------------
