@@ -17,7 +17,7 @@ export function conditions(alert) {
 	return found;
 }
 
-const FIRES = { failures: 'fails', no_success: 'has no success', late: 'is late', waits_longer: 'waits too long', runs_longer: 'runs too long' };
+const FIRES = { __proto__: null, failures: 'fails', no_success: 'has no success', late: 'is late', waits_longer: 'waits too long', runs_longer: 'runs too long' };
 export const fires = (condition) => FIRES[condition] ?? condition;
 
 // definitions: view alerts has a row for each job that fires; this is one for each alert,

@@ -20,7 +20,7 @@ export const isLive = (run) => LIVE.includes(run.status);
 // A step and an element are retried with their workflow run, and so is a batch by its members.
 export const mayRetry = (run) => !isLive(run) && run.status !== 'succeeded' && !['step', 'item', 'batch'].includes(run.source);
 
-const SOURCES = { schedule: 'by its schedule', startup: 'at the start of the server', trigger: 'triggered', backfill: 'by a backfill', retry: 'a retry', callback: 'a callback',
+const SOURCES = { __proto__: null, schedule: 'by its schedule', startup: 'at the start of the server', trigger: 'triggered', backfill: 'by a backfill', retry: 'a retry', callback: 'a callback',
 	batch: 'a batch', step: 'a step', item: 'an element of a step', after: 'after another job' };
 export const sourceInWords = (source) => SOURCES[source] ?? source;
 

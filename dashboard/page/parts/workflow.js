@@ -6,6 +6,7 @@ import { html } from '../lib/html.js';
 import { call, get, one, read } from '../lib/api.js';
 import { now } from '../lib/clock.js';
 import { duration, percent, reason } from '../lib/format.js';
+import { idOf } from '../lib/given.js';
 import { NODE, edgesBetween, layout } from '../lib/graph.js';
 import { useLive } from '../lib/live.js';
 import { may } from '../lib/me.js';
@@ -134,7 +135,7 @@ const itemColumns = [
 export function Items({ run }) {
 	const { item } = route.value.query;
 	const live = useLive((stop) => get('step_items', { select: 'item,run_id,status,reason,attempt,duration_ms,value::text,result::text,error', step_run_id: `eq.${run.run_id}`, order: 'item', limit: ITEMS + 1,
-		...(item && { item: `gt.${item}` }) }, { signal: stop }), [run.run_id, run.status, item], run.finished_at === null ? 3 : 0);
+		...(idOf(item) && { item: `gt.${item}` }) }, { signal: stop }), [run.run_id, run.status, item], run.finished_at === null ? 3 : 0);
 	const rows = (live.data ?? []).slice(0, ITEMS);
 	if (rows.length === 0 && !item)
 		return null;

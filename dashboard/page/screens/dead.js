@@ -5,6 +5,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { get, quote, read } from '../lib/api.js';
 import { number, plural, reason } from '../lib/format.js';
+import { idOf, jobOf } from '../lib/given.js';
 import { useLive } from '../lib/live.js';
 import { may, me } from '../lib/me.js';
 import { messagesOf } from '../lib/pattern.js';
@@ -96,7 +97,7 @@ function Group({ group, alone, open }) {
 }
 
 function Groups({ wanted }) {
-	const live = useLive((stop) => read('dead_letter_groups', { max: MOST, ...(wanted.job && { job: wanted.job }), ...(wanted.job_id && { job_id: Number(wanted.job_id) }) }, { signal: stop }),
+	const live = useLive((stop) => read('dead_letter_groups', { max: MOST, ...(wanted.job && { job: wanted.job }), ...(wanted.job_id && { job_id: wanted.job_id }) }, { signal: stop }),
 		[wanted.job, wanted.job_id], 15);
 	return html`<${Loaded} live=${live}>${(groups) => {
 		const perJob = new Map();
@@ -125,7 +126,7 @@ const columns = [
 function All({ wanted }) {
 	const [selected, setSelected] = useState(new Set());
 	const key = JSON.stringify(wanted);
-	const live = useLive((stop) => get('dead_letters', { select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...ofJob(wanted), ...(wanted.page && { run_id: `lt.${wanted.page}` }) }, { signal: stop }), [key], 10);
+	const live = useLive((stop) => get('dead_letters', { select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...ofJob(wanted), ...(idOf(wanted.page) && { run_id: `lt.${wanted.page}` }) }, { signal: stop }), [key], 10);
 	useEffect(() => { setSelected(new Set()); }, [key]);
 	const rows = (live.data ?? []).slice(0, ROWS);
 	const chosen = rows.filter((run) => selected.has(run.run_id) && may(run.owner));
@@ -144,7 +145,7 @@ export function DeadLetters() {
 	const { query: wanted } = route.value;
 	const names = useJobNames(wanted.job);
 	const all = wanted.tab === 'all';
-	const filter = wanted.job_id ? { job_id: Number(wanted.job_id) } : wanted.job ? { job: wanted.job } : undefined;
+	const filter = jobOf({ job: wanted.job, job_id: wanted.job_id });
 	const manages = me.value !== null && (me.value.manages === null || me.value.manages.length > 0);
 	const tab = (name, words, on) => html`<a href=${href('dead', { ...wanted, tab: name, page: '', open: '' })} aria-current=${on ? 'page' : undefined}>${words}</a>`;
 	return html`<${Page} title="Dead letters" sub="Runs that failed for good, and that nobody has retried." actions=${html`<${Act} icon="retry" label="Retry all of this job" when=${filter !== undefined && manages}

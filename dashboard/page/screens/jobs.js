@@ -4,6 +4,7 @@ import { useRef, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { call, get, quote } from '../lib/api.js';
 import { duration } from '../lib/format.js';
+import { placeOf } from '../lib/given.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
 import { may } from '../lib/me.js';
@@ -22,10 +23,9 @@ const SELECT = 'job_id,name,owner,kind,schedule,timezone,after,queue,state,state
 // it slow. `page` is name and id of the last row of the page before.
 function query({ name, owner, kind, state, queue, last, page }) {
 	const and = [];
-	if (page) {
-		const [after, id] = JSON.parse(page);
+	const [after, id] = placeOf(page, ['string', 'number']) ?? [];
+	if (after !== undefined)
 		and.push(`(name.gte.${quote(after)},or(name.gt.${quote(after)},job_id.gt.${id}))`);
-	}
 	return { select: SELECT, limit: ROWS + 1, ...(and.length > 0 && { and }),
 		...(name && { name: `ilike.*${name.replace(/[\\%_]/g, '\\$&')}*` }), ...(owner && { owner: `eq.${owner}` }), ...(kind && { kind: `eq.${kind}` }), ...(state && { state: `eq.${state}` }),
 		...(queue && { queue: `eq.${queue}` }), ...(last && { last_status: `eq.${last}` }) };

@@ -23,6 +23,7 @@ const HEIGHT = 150;
 // --- whether all is well -------------------------------------------------------
 
 const TODO = {
+	__proto__: null,
 	launcher: 'Raise max_worker_processes, and restart the server.', scheduler: 'See last_error and the server\'s log.', enabled: 'Set jobsched.enabled to on.',
 	last_error: 'It may be over: look at its time. It stays until the server is restarted.', workers: 'Raise jobsched.max_workers or max_worker_processes, or have shorter runs.',
 	unresponsive: 'Its code does not check for interrupts. Wait, or end the process.', identity: 'Decide whether to adopt the jobs: adopt().',

@@ -6,6 +6,7 @@ import { html } from '../lib/html.js';
 import { get, one } from '../lib/api.js';
 import { now } from '../lib/clock.js';
 import { duration, intervalMs, number, percent, plural, reason, relative } from '../lib/format.js';
+import { idOf, lineOf } from '../lib/given.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
 import { may } from '../lib/me.js';
@@ -167,7 +168,7 @@ const LEVELS = ['debug', 'info', 'notice', 'warning', 'error'];
 function Log({ run }) {
 	const { level, from } = route.value.query;
 	const query = (stop) => {
-		const at = from ? from.split('.') : undefined;
+		const at = lineOf(from);
 		const least = LEVELS.indexOf(level);
 		return get('run_logs', { select: 'attempt,seq,logged_at,level,message', run_id: `eq.${run.run_id}`, order: 'attempt,seq', limit: LINES + 1,
 			...(least > 0 && { level: `in.(${LEVELS.slice(least).join(',')})` }), ...(at && { or: `(attempt.gt.${at[0]},and(attempt.eq.${at[0]},seq.gt.${at[1]}))` }) }, { signal: stop });
@@ -215,7 +216,7 @@ const CHILDREN = 20;
 function Children({ run, title, without = [] }) {
 	const { children: page } = route.value.query;
 	const live = useLive((stop) => get('runs', { select: 'run_id,job_id,job_name,status,reason,optional,queued_at,started_at,finished_at,duration_ms,error', parent_run_id: `eq.${run.run_id}`,
-		order: 'run_id.desc', limit: CHILDREN + 1, ...(page && { run_id: `lt.${page}` }), ...(without.length > 0 && { source: `not.in.(${without.join(',')})` }) }, { signal: stop }), [run.run_id, run.status, page, without.join()], isLive(run) ? 5 : 0);
+		order: 'run_id.desc', limit: CHILDREN + 1, ...(idOf(page) && { run_id: `lt.${page}` }), ...(without.length > 0 && { source: `not.in.(${without.join(',')})` }) }, { signal: stop }), [run.run_id, run.status, page, without.join()], isLive(run) ? 5 : 0);
 	const rows = (live.data ?? []).slice(0, CHILDREN);
 	if (rows.length === 0 && !page)
 		return null;

@@ -8,6 +8,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { among, get, one } from '../lib/api.js';
 import { now } from '../lib/clock.js';
+import { idOf, jobOf } from '../lib/given.js';
 import { number } from '../lib/format.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
@@ -43,7 +44,7 @@ const like = (text) => `ilike.*${text.replace(/[\\%_*]/g, (sign) => sign === '*'
 
 function conditions({ job, job_id: id, status, source, owner, queued, finished, error }) {
 	return { ...(job && { job_name: `eq.${job}` }), ...(id && { job_id: `eq.${id}` }), ...(status && { status: among(list(status)) }), ...(source && { source: `eq.${source}` }),
-		...(owner && { owner: `eq.${owner}` }), ...(queued && { queued_at: `gte.${since(queued)}` }), ...(finished && { finished_at: `gte.${since(finished)}` }),
+		...(owner && { owner: `eq.${owner}` }), ...(queued && { queued_at: `gte.${since(queued) ?? queued}` }), ...(finished && { finished_at: `gte.${since(finished) ?? finished}` }),
 		...(error && { error: like(error) }) };
 }
 
@@ -56,11 +57,12 @@ const page = (wanted, range, limit, stop) => get('runs', { select: SELECT, order
 // load: { rows, next }: rows are one more than a page if there is another; next is where
 // to look further if there may be.
 async function load(wanted, stop) {
+	const from = idOf(wanted.page);
 	if (!isSlow(wanted)) {
-		const rows = await page(wanted, wanted.page ? [`lt.${wanted.page}`] : [], ROWS + 1, stop);
+		const rows = await page(wanted, from ? [`lt.${from}`] : [], ROWS + 1, stop);
 		return { rows: rows.slice(0, ROWS), next: rows.length > ROWS ? rows[ROWS - 1].run_id : undefined };
 	}
-	let top = wanted.page ? Number(wanted.page) : ((await one('runs', { select: 'run_id', order: 'run_id.desc' }, { signal: stop }))?.run_id ?? 0) + 1;
+	let top = from ? Number(from) : ((await one('runs', { select: 'run_id', order: 'run_id.desc' }, { signal: stop }))?.run_id ?? 0) + 1;
 	const rows = [];
 	const until = performance.now() + PATIENCE;
 	for (let size = FIRST_WINDOW; rows.length <= ROWS && top > 1; size *= 2) {
@@ -107,8 +109,8 @@ const FILTERS = ['job', 'job_id', 'status', 'source', 'owner', 'queued', 'finish
 // What cancel_runs() and redrive() can be told: the job, and a state.
 function All({ wanted, name }) {
 	const statuses = list(wanted.status);
-	const ofJob = wanted.job_id ? { job_id: Number(wanted.job_id) } : wanted.job ? { job: wanted.job, ...(wanted.owner && { owner: wanted.owner }) } : undefined;
-	const others = ['source', 'queued', 'finished', 'error'].some((filter) => wanted[filter]) || (wanted.owner && !wanted.job);
+	const ofJob = jobOf(wanted);
+	const others = ((wanted.job || wanted.job_id) && ofJob === undefined) || ['source', 'queued', 'finished', 'error'].some((filter) => wanted[filter]) || (wanted.owner && !wanted.job);
 	const live = statuses.length > 0 && statuses.every((status) => LIVE.includes(status));
 	const dead = statuses.every((status) => DEAD.includes(status));
 	const manages = me.value !== null && (me.value.manages === null || me.value.manages.length > 0);
