@@ -60,6 +60,9 @@ export function intervalMs(text) {
 	return Number(days) * 86400000 + (minus ? -time : time);
 }
 
+// interval: as text of PostgreSQL, in our words; one with months stays as it is.
+export const interval = (text) => duration(intervalMs(text)) || text;
+
 // sentences: message, details and hint of an error in a row; some end with a full stop.
 export const sentences = (...parts) => parts.filter(Boolean).map((part) => part.replace(/\.$/, '')).join('. ');
 

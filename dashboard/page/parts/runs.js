@@ -47,14 +47,16 @@ const runLink = (run) => ({ href: href(['run', run]), text: `run ${run}` });
 
 export async function cancelRun(run, force = false) {
 	const title = `${force ? 'Terminate' : 'Cancel'} run ${run.run_id}`;
-	const body = force ? 'Its worker is terminated at once.' : run.status === 'running' ? 'It is interrupted; what it has not committed is lost.' : 'It does not start.';
+	const what = force ? 'Its worker is terminated at once.' : run.status === 'running' ? 'It is interrupted; what it has not committed is lost.' : 'It does not start.';
+	const body = `${run.job_name === null ? '' : `It is a run of ${run.job_name}. `}${what}`;
 	if (await confirm(title, { body }))
 		await act(() => call('cancel_run', { run_id: run.run_id, force }), (done) => done ? `run ${run.run_id} is being cancelled` : `run ${run.run_id} had ended already`);
 }
 
 export const retryRun = (run, more = {}) => act(() => call('retry_run', { run_id: run.run_id, ...more }), (fresh) => ({ text: `run ${run.run_id} is retried`, link: runLink(fresh) }));
 
-export const triggerLike = (run, args) => act(() => call('trigger', { job_id: run.job_id, args }), (fresh) => ({ text: `${run.job_name} is triggered`, link: runLink(fresh) }));
+// triggerJob: more: args, run_at, priority.
+export const triggerJob = ({ job_id: id, name }, more = {}) => act(() => call('trigger', { job_id: id, ...more }), (fresh) => ({ text: `${name} is triggered`, link: runLink(fresh) }));
 
 // --- many --------------------------------------------------------------------
 

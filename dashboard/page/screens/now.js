@@ -14,6 +14,7 @@ import { Act, act, confirm } from '../parts/act.js';
 import { Bar, Chart } from '../parts/chart.js';
 import { Icon } from '../parts/icon.js';
 import { Empty, Loaded, Page, Section } from '../parts/page.js';
+import { cancelRun } from '../parts/runs.js';
 import { Status, Strip } from '../parts/status.js';
 import { Table } from '../parts/table.js';
 import { Elapsed, Time } from '../parts/time.js';
@@ -145,16 +146,11 @@ function Progress({ run }) {
 	return html`<span class="note">${run.progress_message || (run.progress_done !== null && run.progress_done !== undefined ? `${number(run.progress_done)} done` : '')}</span>`;
 }
 
-async function cancel(run) {
-	if (await confirm(`Cancel run ${run.run_id}`, { body: `It is a run of ${run.job_name}. It is interrupted, and what it has not committed is undone.` }))
-		await act(() => call('cancel_run', { run_id: run.run_id }), (answer) => answer ? `run ${run.run_id} is being cancelled` : `run ${run.run_id} had ended before`);
-}
-
 const running = [
 	{ name: 'job', title: 'Job', cell: (run) => run.job_name },
 	{ name: 'progress', title: 'Progress', cell: (run) => html`<${Progress} run=${run} />` },
 	{ name: 'for', title: 'For', right: true, cell: (run) => html`<${Elapsed} since=${run.started_at} />` },
-	{ name: 'cancel', title: html`<span class="sr">Cancel</span>`, right: true, cell: (run) => html`<${Act} small label="Cancel" kind="danger" when=${may(run.owner)} run=${() => cancel(run)} />` },
+	{ name: 'cancel', title: html`<span class="sr">Cancel</span>`, right: true, cell: (run) => html`<${Act} small label="Cancel" kind="danger" when=${may(run.owner)} run=${() => cancelRun({ ...run, status: 'running' })} />` },
 ];
 
 function Running() {
