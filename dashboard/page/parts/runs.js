@@ -9,6 +9,7 @@ import { duration, firstLine, plural } from '../lib/format.js';
 import { refreshAll } from '../lib/live.js';
 import { many } from '../lib/many.js';
 import { href } from '../lib/route.js';
+import { session } from '../lib/session.js';
 import { act, confirm, say } from './act.js';
 
 export const LIVE = ['queued', 'running', 'retrying'];
@@ -66,9 +67,14 @@ export const working = signal(null);
 // eachRun: says what became of them, and why some did not.
 async function eachRun(runs, words, action) {
 	let stopped = false;
-	working.value = { words, done: 0, of: runs.length, stop: () => { stopped = true; } };
-	const { done, failed } = await many(runs, action, { progress: (n) => { working.value = { ...working.value, done: n }; }, stopped: () => stopped });
-	working.value = null;
+	const { url } = session.value;
+	const stop = () => { stopped = true; };
+	// Of two the later is shown. What is left when the session ends is not done in the next.
+	const isShown = () => working.value?.stop === stop;
+	working.value = { words, done: 0, of: runs.length, stop };
+	const { done, failed } = await many(runs, action, { progress: (n) => { if (isShown()) working.value = { ...working.value, done: n }; }, stopped: () => stopped || session.value?.url !== url });
+	if (isShown())
+		working.value = null;
 	say(`${words} ${plural(done, 'run')}${stopped ? `, then stopped; ${plural(runs.length - done - failed.length, 'run')} left` : ''}`);
 	if (failed.length > 0)
 		say(`${plural(failed.length, 'run')} not: ${[...new Set(failed.map(({ error }) => error.message))].slice(0, 3).join('; ')}`, { bad: true });

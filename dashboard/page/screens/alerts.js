@@ -3,6 +3,7 @@
 import { html } from '../lib/html.js';
 import { conditions, definitions, fires, target } from '../lib/alerts.js';
 import { call, get } from '../lib/api.js';
+import { now } from '../lib/clock.js';
 import { firstLine, number, prettyJson } from '../lib/format.js';
 import { useLive } from '../lib/live.js';
 import { may, mayAny, me } from '../lib/me.js';
@@ -29,10 +30,10 @@ const UNTIL = [['1', 'for 1 hour'], ['8', 'for 8 hours'], ['24', 'for a day'], [
 const ALL = 'all its jobs';
 const scopes = ({ job }) => job ? [{ value: job, label: `only ${job}` }, { value: '', label: ALL }] : [{ value: '', label: ALL }];
 const scope = (alert) => ({ name: 'job', label: 'Which jobs', type: 'select', options: scopes(alert), value: alert.job ?? '' });
-const instant = ({ until, at }) => until === 'infinity' ? until : until === 'at' ? at : new Date(Date.now() + Number(until) * 3600000).toISOString();
+const instant = ({ until, at }) => until === 'infinity' ? until : until === 'at' ? at : new Date(now.peek() + Number(until) * 3600000).toISOString();
 
 function refuseNoTime({ until, at }) {
-	if (until === 'at' && (at === null || Date.parse(at) <= Date.now()))
+	if (until === 'at' && (at === null || Date.parse(at) <= now.peek()))
 		throw new Error('the time has to be in the future');
 }
 

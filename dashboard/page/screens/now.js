@@ -196,7 +196,7 @@ function Insights() {
 	const live = useLive((stop) => read('insights', {}, { query: { limit: 100 }, signal: stop }), [], 30);
 	const sorted = [...(live.data ?? [])].sort((a, b) => SEVERITIES[a.severity] - SEVERITIES[b.severity]);
 	return html`<${Section} title="Worth a look" note=${sorted.length > 0 ? number(sorted.length) : undefined}><${Loaded} live=${live}>${() => sorted.length === 0 ? html`<${Empty}>Nothing is conspicuous.</${Empty}>`
-		: html`<ul class="insights" tabindex="0" aria-label="Worth a look">${sorted.map((found) => html`<${Insight} key=${`${found.job_name} ${found.what}`} found=${found} />`)}</ul>`}</${Loaded}></${Section}>`;
+		: html`<ul class="insights" tabindex="0" aria-label="Worth a look">${sorted.map((found) => html`<${Insight} key=${`${found.job_name} ${found.what} ${found.since} ${found.evidence}`} found=${found} />`)}</ul>`}</${Loaded}></${Section}>`;
 }
 
 // --- the screen ----------------------------------------------------------------

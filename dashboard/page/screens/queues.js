@@ -1,7 +1,7 @@
 // Queues and limits: how many may run at once and how often they may start, and who waits.
 
 import { html } from '../lib/html.js';
-import { call, contains, get } from '../lib/api.js';
+import { call, contains, get, one } from '../lib/api.js';
 import { interval, number, plural } from '../lib/format.js';
 import { useLive } from '../lib/live.js';
 import { may, mayAny, me } from '../lib/me.js';
@@ -43,9 +43,17 @@ const newQueue = () => askAct({ title: 'Limit a queue', label: 'Set', body: 'A j
 const editQueue = (row) => askAct({ title: `Limits of queue ${row.name}`, label: 'Set', fields: [...limits(row), { name: 'paused', label: 'paused', type: 'checkbox', value: row.paused }],
 	run: (values) => call('set_queue', { name: row.name, owner: row.owner, ...values }), done: `queue ${row.name} has its limits` });
 
+// Its limits as they are by then, not as they were when the list was made.
+async function setPaused({ name, owner }, paused) {
+	const row = await one('queues', { name: `eq.${name}`, owner: `eq.${owner}` });
+	if (row === undefined)
+		throw new Error(`queue ${name} has no limits any more`);
+	return call('set_queue', queueArgs({ ...row, paused }));
+}
+
 async function pauseQueue(row, paused) {
 	if (!paused || await confirm(`Pause queue ${row.name}`, { label: 'Pause', body: 'None of its runs starts until it is resumed; those that run go on.' }))
-		await act(() => call('set_queue', queueArgs({ ...row, paused })), paused ? `queue ${row.name} is paused` : `queue ${row.name} goes on`);
+		await act(() => setPaused(row, paused), paused ? `queue ${row.name} is paused` : `queue ${row.name} goes on`);
 }
 
 async function dropQueue(row) {

@@ -33,12 +33,11 @@ async function things(stop) {
 	const [channels, hooks, jobs] = await Promise.all([
 		get('channels', { select: 'name,owner,url,template::text,headers::text,sign_with', order: 'owner,name', limit: LOOKED_AT }, { signal: stop }),
 		get('hooks', { select: 'name,owner,secret', secret: 'not.is.null', order: 'name', limit: LOOKED_AT }, { signal: stop }),
-		get('jobs', { select: 'job_id,name,owner,request::text', kind: 'eq.http', order: 'job_id', limit: LOOKED_AT }, { signal: stop })]);
-	const signed = (text) => /"sign_with": "([^"]*)"/.exec(text ?? '')?.[1];
+		get('jobs', { select: 'job_id,name,owner,request::text,secret:request->>sign_with', kind: 'eq.http', order: 'job_id', limit: LOOKED_AT }, { signal: stop })]);
 	return { cut: Math.max(channels.length, hooks.length, jobs.length) >= LOOKED_AT, found: [
 		...channels.map(({ name, owner, url, template, headers, sign_with: secret }) => ({ name, owner, secret, text: [url, template, headers].join(' '), what: 'channel', to: href('alerts', { tab: 'channels' }) })),
 		...hooks.map(({ name, owner, secret }) => ({ name, owner, secret, what: 'hook', to: href('alerts', { tab: 'hooks' }) })),
-		...jobs.map(({ job_id: id, name, owner, request }) => ({ name, owner, text: request, secret: signed(request), what: 'job', to: href(['job', id]) })).filter((job) => job.secret || secretsIn(job.text).length > 0)] };
+		...jobs.map(({ job_id: id, name, owner, request, secret }) => ({ name, owner, text: request, secret, what: 'job', to: href(['job', id]) })).filter((job) => job.secret || secretsIn(job.text).length > 0)] };
 }
 
 const Users = ({ row, found }) => {
