@@ -166,10 +166,9 @@ test('a link has no other job cancelled or retried than the one that is listed',
 
 test('places of pages that are none are the first page', async () => {
 	const { page, complaints, close } = await open({ hash: '#/jobs?page=%5Bnull%5D' });
-	for (const [hash, name] of [['#/jobs?page=%7B', 'import'], ['#/jobs?page=%5B%22%22%2C%220)%2Cowner.eq.x%22%5D', 'import'], ['#/runs?page=abc', 'import'], ['#/http?page=%5B1%5D', undefined], ['#/workflows?page=1e999', undefined], ['#/dead?tab=all&page=x', 'mails']]) {
+	for (const hash of ['#/jobs?page=%7B', '#/jobs?page=%5B%22%22%2C%220)%2Cowner.eq.x%22%5D', '#/runs?page=abc', '#/runs?page=abc&source=trigger', '#/workflows?page=1e999', '#/dead?tab=all&page=x', '#/http?page=%5B1%5D']) {
 		await show(page, hash);
-		if (name)
-			await page.getByRole('link', { name, exact: true }).first().waitFor();
+		await page.locator('main tbody tr').first().waitFor();
 	}
 	none(complaints);
 	await close();
