@@ -176,10 +176,10 @@ export function Asked() {
 
 // Act: a button that cannot be pressed twice while its action is under way. It is not
 // `disabled` then, as it would lose the focus, which a dialog gives back to it. Without the
-// right it is not there at all.
-export function Act({ icon, label, run, when = true, kind = '', hint, small }) {
+// right it is not there at all, nor as long as it is not known: `when` is undefined then.
+export function Act({ icon, label, run, kind = '', hint, small, ...rest }) {
 	const [busy, setBusy] = useState(false);
-	if (!when)
+	if ('when' in rest && !rest.when)
 		return null;
 	const press = async () => {
 		if (busy)

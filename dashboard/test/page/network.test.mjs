@@ -138,6 +138,16 @@ test('an error is told, and is over when it is over', async () => {
 	await close();
 });
 
+test('no buttons as long as it is not known who asks', async () => {
+	const { page, close } = await start('#/secrets');
+	await page.route(/\/api\/rpc\/whoami/, () => {});
+	await page.reload();
+	await show(page, '#/now');
+	await page.getByText('workers busy').waitFor();
+	assert.equal(await page.getByRole('button', { name: /(Stop|Start) processing/ }).count(), 0);
+	await close();
+});
+
 test('a token that is no good any more leads to the login', async () => {
 	const { page, pass, close } = await start('#/jobs');
 	await page.route(API, (route) => route.fulfill({ status: 401, json: { code: 'PGRST303', message: 'JWT expired' } }));
@@ -295,7 +305,7 @@ test('a URL where there is nothing', async () => {
 test('a URL that is not of PostgREST', async () => {
 	const { page, close } = await open({ at: pages.url, hushed: true });
 	await fill(page, { 'URL of PostgREST': pages.url, Token: 'a JWT' });
-	await page.getByText(/is this the URL of PostgREST/).waitFor();
+	await page.getByText(/is this the URL of PostgREST/).first().waitFor();
 	await close();
 });
 
