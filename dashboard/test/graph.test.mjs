@@ -122,6 +122,8 @@ test('attempts have pauses between them', () => {
 	const run = { status: 'retrying', attempt: 2, queued_at: at(0), run_at: at(40), started_at: null, finished_at: null };
 	assert.deepEqual(words(runSpans(run, attempts, ms(20))), ['wait 1', 'attempt 1', 'pause 8', 'attempt 1', 'pause 9']);
 	assert.deepEqual(words(runSpans({ ...run, status: 'running', attempt: 3, started_at: at(15) }, attempts, ms(20))).slice(-2), ['pause 4', 'attempt 5']);
+	// After its first attempt run_at is the time of the next one, not when it was due.
+	assert.deepEqual(words(runSpans({ ...run, attempt: 1 }, [{ attempt: 1, status: 'snoozed', started_at: at(2), finished_at: at(3) }], ms(9))), ['wait 2', 'attempt 1', 'pause 6']);
 });
 
 test('a run waits for its children after its attempt; clocks that differ make nothing negative', () => {

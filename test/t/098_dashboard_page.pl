@@ -1,5 +1,5 @@
 # Copyright (c) 2026, jobsched contributors
-# packages: nodejs npm chromium
+# packages: nodejs npm chromium fonts-dejavu-core
 # npm: dashboard
 # server: any
 

@@ -14,7 +14,9 @@ export function runSpans(run, attempts, now) {
 	const end = Math.max(instant(run.finished_at) ?? now, from);
 	const done = executed(run, attempts, end);
 	const first = done[0]?.from ?? end;
-	const due = done.length > 1 ? undefined : finite(instant(run.run_at));
+	// Once it was executed this is the time of what comes next, if it is later.
+	const runAt = finite(instant(run.run_at));
+	const due = done.length > 1 || (done.length === 1 && runAt > first) ? undefined : runAt;
 	const spans = [];
 	const add = (what, to, rest) => {
 		const start = spans.at(-1)?.to ?? from;

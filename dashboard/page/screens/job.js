@@ -14,7 +14,7 @@ import { Act, act } from '../parts/act.js';
 import { Json } from '../parts/json.js';
 import { More } from '../parts/menu.js';
 import { Code, Empty, Facts, Loaded, Page, Section } from '../parts/page.js';
-import { triggerJob } from '../parts/runs.js';
+import { triggerJob, why } from '../parts/runs.js';
 import { Slots, Words } from '../parts/schedule.js';
 import { Status, Strip } from '../parts/status.js';
 import { Table } from '../parts/table.js';
@@ -89,7 +89,7 @@ function Steps({ job }) {
 }
 
 const RUN_COLUMNS = [
-	{ name: 'run', title: 'Run', cell: (run) => run.run_id }, { name: 'status', title: 'Status', cell: (run) => html`<${Status} status=${run.status} why=${run.reason} />` },
+	{ name: 'run', title: 'Run', cell: (run) => run.run_id }, { name: 'status', title: 'Status', cell: (run) => html`<${Status} status=${run.status} why=${why(run)} />` },
 	{ name: 'source', title: 'Source', narrow: 'hide', cell: (run) => run.source }, { name: 'started', title: 'Started', kind: 'tight', cell: (run) => html`<${Time} value=${run.started_at} />` },
 	{ name: 'took', title: 'Took', right: true, cell: (run) => duration(run.duration_ms) }, { name: 'attempt', title: 'Attempt', right: true, narrow: 'hide', cell: (run) => run.attempt || '' },
 	{ name: 'error', title: 'Error', narrow: 'hide', cell: (run) => firstLine(run.error).slice(0, 160) },

@@ -38,7 +38,7 @@ function Health() {
 		return html`<div class="health">${live.error ? html`<${Loaded} live=${live} />` : html`<p class="note">Asking for its health…</p>`}</div>`;
 	const bad = live.data.filter(({ status }) => status !== 'ok').sort((a, b) => worse[a.status] - worse[b.status]);
 	if (bad.length === 0)
-		return html`<p class="health well ${live.stale ? 'stale' : ''}"><${Icon} name="check" /><strong>All is well.</strong> <span class="note">${plural(live.data.length, 'check')}, nothing to do.</span></p>`;
+		return html`<p class="health well ${live.stale ? 'stale' : ''}"><${Icon} name="check" /><strong>jobsched is well.</strong> <span class="note">${plural(live.data.length, 'check')} of its scheduler and workers, nothing to do.</span></p>`;
 	return html`<ul class="health ${live.stale ? 'stale' : ''}" aria-label="Health">${bad.map((row) => html`<li key=${row.check} class=${row.status === 'error' ? 'bad' : 'warn'}>
 		<${Status} status=${row.status} /><strong>${row.check.replaceAll('_', ' ')}</strong><span>${[row.value, row.message].filter(Boolean).join(': ')}</span>
 		${TODO[row.check] && html`<span class="note">${TODO[row.check]}</span>`}

@@ -246,13 +246,12 @@ test('dead letters: one, and all of a group', async () => {
 	await visit('#/dead?tab=all&job=refund');
 	await button('Retry', row(String(one))).click();
 	await until('NOT EXISTS (SELECT FROM jobsched.dead_letters WHERE run_id = $1)', 'it is retried', one);
-	const last = await value("SELECT max(run_id) FROM jobsched.dead_letters WHERE job_name = 'mails' AND args ->> 'error' = 'north'");
+	const last = await value("SELECT max(run_id) FROM jobsched.dead_letters WHERE job_name = 'mails'");
 	await visit('#/dead?job=mails');
-	const group = page.locator('section.group').filter({ hasText: 'north' });
-	await button('Retry all', group).click();
+	await button('Retry all', page.locator('section.group')).click();
 	await dialog.waitFor();
 	await dialog.locator('button[type=submit]').click();
-	await until("NOT EXISTS (SELECT FROM jobsched.dead_letters WHERE job_name = 'mails' AND run_id <= $1 AND args ->> 'error' = 'north')", 'they are retried', last);
+	await until("NOT EXISTS (SELECT FROM jobsched.dead_letters WHERE job_name = 'mails' AND run_id <= $1)", 'they are retried', last);
 });
 
 test('now: processing is stopped and started', async () => {

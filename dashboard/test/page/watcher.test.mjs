@@ -50,7 +50,7 @@ test('calls by hand are refused', async () => {
 	const before = await state();
 	for (const [name, args] of Object.entries(calls)) {
 		const answer = await fetch(`${api}/rpc/${name}`, { method: 'POST', headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }, body: JSON.stringify(args) });
-		const { code, message } = await answer.json().catch(() => ({}));
+		const { code, message } = await answer.json().catch(() => null) ?? {};
 		assert.ok(answer.status >= 400 && answer.status < 500, `${name}: ${answer.status} ${message}`);
 		assert.ok(['42501', '42704'].includes(code), `${name}: ${code} ${message}`);
 	}
