@@ -293,6 +293,24 @@ test('login with a URL and a token', async () => {
 	await close();
 });
 
+test('a question ends with its session', async () => {
+	const { page, requests, close } = await open({ at: pages.url, hushed: true });
+	const enter = () => fill(page, { 'URL of PostgREST': rest.url, Token: 'a JWT' });
+	await enter();
+	await page.getByRole('heading', { name: 'Now', exact: true }).waitFor();
+	await show(page, '#/queues');
+	await page.getByRole('button', { name: 'Limit a queue' }).click();
+	await page.getByRole('dialog').waitFor();
+	await page.route(`${rest.url}/**`, (route) => route.fulfill({ status: 401, headers: { 'Access-Control-Allow-Origin': '*' }, json: { code: 'PGRST303', message: 'JWT expired' } }));
+	await page.getByLabel('URL of PostgREST').waitFor();
+	await page.unroute(`${rest.url}/**`);
+	await enter();
+	await page.getByRole('button', { name: 'Limit a queue' }).waitFor();
+	assert.equal(await page.getByRole('dialog').count(), 0);
+	assert.ok(!requests.some(({ url }) => url.includes('/rpc/set_queue')));
+	await close();
+});
+
 test('a URL where there is nothing', async () => {
 	const { page, close } = await open({ at: pages.url, hushed: true });
 	await fill(page, { 'URL of PostgREST': 'http://127.0.0.1:1/', Token: 'a JWT' });
