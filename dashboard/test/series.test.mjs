@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { conditions, definitions, secretsIn, target, users } from '../page/lib/alerts.js';
+import { prettyJson, reason } from '../page/lib/format.js';
+import { idOf, jobOf, lineOf, placeOf } from '../page/lib/given.js';
 import { RANGES, byHost, countBy, highest, hostOf, percentile, rangeOf, spans, sums } from '../page/lib/series.js';
 
 const NOW = Date.UTC(2026, 2, 29, 12, 34, 56);
@@ -93,4 +95,33 @@ test('where channels send, and who names a secret', () => {
 	assert.deepEqual(secretsIn(null), []);
 	const things = [{ name: 1, owner: 'o', text: '{{secret.key}}' }, { name: 2, owner: 'p', text: '{{secret.key}}' }, { name: 3, owner: 'o', secret: 'key' }, { name: 4, owner: 'o', text: '{{secret.key2}}' }];
 	assert.deepEqual(users(things, { name: 'key', owner: 'o' }).map(({ name }) => name), [1, 3]);
+});
+
+test('what a spoilt link gives is none', () => {
+	assert.deepEqual(['7', '', 'abc', '1e3', '0x10', '-1', ' 7', '7,8', '12345678901234567890', undefined].map(idOf), ['7', ...Array(9).fill(undefined)]);
+	assert.deepEqual(placeOf('["a\\"b",3]', ['string', 'number']), ['a"b', 3]);
+	for (const text of ['', 'x', 'null', '{}', '["a"]', '["a","0),owner.eq.x"]', '["a",1.5]', '["a",1e999]', '[["a"],1]', '["a",1,2]', undefined])
+		assert.equal(placeOf(text, ['string', 'number']), undefined, text);
+	assert.deepEqual(lineOf('2.17'), ['2', '17']);
+	assert.deepEqual(['2', '2.x', '0),or(1.1', undefined].map(lineOf), Array(4).fill(undefined));
+});
+
+test('a function is told the job that is listed, or none', () => {
+	assert.deepEqual(jobOf({ job_id: '7', owner: 'shop' }), { job_id: 7 });
+	assert.deepEqual(jobOf({ job: 'a, "b"', owner: 'shop' }), { job: 'a, "b"', owner: 'shop' });
+	for (const wanted of [{}, { owner: 'shop' }, { job_id: 'abc' }, { job_id: '0x10' }, { job: 'harmless', job_id: '7' }, { job: 'harmless', job_id: 'abc' }])
+		assert.equal(jobOf(wanted), undefined, JSON.stringify(wanted));
+});
+
+test('words that every object has are words', () => {
+	for (const word of ['__proto__', 'constructor', 'toString'])
+		assert.equal(reason(word), word.replaceAll('_', ' '));
+});
+
+test('JSON that is deep or long', () => {
+	const deep = '['.repeat(20000) + ']'.repeat(20000);
+	assert.ok(prettyJson(deep).length < 100 * deep.length);
+	assert.equal(prettyJson(deep).replace(/\s/g, ''), deep);
+	const long = JSON.stringify(['x'.repeat(20000000)]);
+	assert.equal(prettyJson(long), long);
 });

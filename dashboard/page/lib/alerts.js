@@ -1,8 +1,7 @@
 // What alerts, channels and secrets say, in words. Pure functions.
 
-import { duration, intervalMs } from './format.js';
+import { interval } from './format.js';
 
-const long = (text) => duration(intervalMs(text)) || text;
 const or = (words) => words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
 
 // conditions: of an alert, one text for each: "fails 3 times within 1 h".
@@ -10,14 +9,14 @@ export function conditions(alert) {
 	const found = [];
 	const ends = or((alert.on_status ?? []).map((status) => status.replace('_', ' ')));
 	if (ends !== '')
-		found.push(alert.every_failure ? `each end as ${ends}` : `ends as ${ends}${alert.threshold > 1 ? `, ${alert.threshold} times` : ''}${alert.within ? ` within ${long(alert.within)}` : ''}`);
+		found.push(alert.every_failure ? `each end as ${ends}` : `ends as ${ends}${alert.threshold > 1 ? `, ${alert.threshold} times` : ''}${alert.within ? ` within ${interval(alert.within)}` : ''}`);
 	for (const [name, words] of [['no_success_for', 'no success for'], ['runs_longer_than', 'runs longer than'], ['waits_longer_than', 'waits longer than'], ['late', 'starts later than']])
 		if (alert[name])
-			found.push(`${words} ${long(alert[name])}`);
+			found.push(`${words} ${interval(alert[name])}`);
 	return found;
 }
 
-const FIRES = { failures: 'fails', no_success: 'has no success', late: 'is late', waits_longer: 'waits too long', runs_longer: 'runs too long' };
+const FIRES = { __proto__: null, failures: 'fails', no_success: 'has no success', late: 'is late', waits_longer: 'waits too long', runs_longer: 'runs too long' };
 export const fires = (condition) => FIRES[condition] ?? condition;
 
 // definitions: view alerts has a row for each job that fires; this is one for each alert,

@@ -31,6 +31,10 @@ export class ApiError extends Error {
 export const quote = (value) => `"${String(value).replace(/[\\"]/g, '\\$&')}"`;
 export const among = (values) => `in.(${values.map(quote).join(',')})`;
 
+// contains: a filter of texts that have this one in them. PostgREST takes * for %, and has no
+// way to write a *: any character is one.
+export const contains = (text) => `ilike.*${text.replace(/[\\%_*]/g, (sign) => sign === '*' ? '_' : `\\${sign}`)}*`;
+
 function search(query = {}) {
 	const parameters = new URLSearchParams();
 	for (const [name, value] of Object.entries(query))

@@ -20,5 +20,5 @@ document.addEventListener('visibilitychange', () => {
 // are the network's.
 export function serverSays(at) {
 	const seen = Date.parse(at) - Date.now();
-	offset = Math.abs(seen) < 2000 ? 0 : seen;
+	offset = Math.abs(seen) >= 2000 ? seen : 0;
 }

@@ -60,19 +60,28 @@ export function intervalMs(text) {
 	return Number(days) * 86400000 + (minus ? -time : time);
 }
 
+// interval: as text of PostgreSQL, in our words; one with months stays as it is.
+export const interval = (text) => duration(intervalMs(text)) || text;
+
 // sentences: message, details and hint of an error in a row; some end with a full stop.
 export const sentences = (...parts) => parts.filter(Boolean).map((part) => part.replace(/\.$/, '')).join('. ');
 
 export const firstLine = (text) => (text ?? '').split('\n', 1)[0];
 
+const MOST_JSON = 1000000;
+const DEEPEST = 30;
+
 // prettyJson: JSON text with one value in a line. Numbers and texts stay as they are
-// written, as JavaScript would round large numbers. What is no JSON stays too.
+// written, as JavaScript would round large numbers. What is no JSON stays too, and what is
+// very long. Very deep values are not indented further, or a few brackets would fill the memory.
 export function prettyJson(text) {
+	if (text.length > MOST_JSON)
+		return text;
 	const tokens = text.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
 	let out = '';
 	let depth = 0;
 	tokens.forEach((token, i) => {
-		const line = () => `\n${'  '.repeat(depth)}`;
+		const line = () => `\n${'  '.repeat(Math.min(depth, DEEPEST))}`;
 		if (token === '{' || token === '[') {
 			const empty = tokens[i + 1] === '}' || tokens[i + 1] === ']';
 			depth++;
@@ -87,7 +96,9 @@ export function prettyJson(text) {
 	return out;
 }
 
+// No prototype: a reason is anybody's text, such as __proto__.
 const REASONS = {
+	__proto__: null,
 	waiting_for_children: 'waits for its children', waiting_for_upstream: 'waits for other runs', waiting_for_event: 'waits for an event',
 	waiting_for_request: 'waits for a request', waiting_for_run: 'waits for another run of its job', waiting_for_worker: 'waits for a worker',
 	waiting_for_turn: 'waits for its turn', not_due: 'its time has not come', processing_stopped: 'processing is stopped', job_paused: 'the job is paused',

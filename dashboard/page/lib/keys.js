@@ -39,6 +39,9 @@ let first = null;
 addEventListener('keydown', (event) => {
 	if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented)
 		return;
+	// Who keeps a key down wants to go through rows, and not to trigger a job thirty times a second.
+	if (event.repeat && !/^[jk]$/.test(event.key))
+		return;
 	const target = event.target instanceof Element ? event.target : document.body;
 	if (document.querySelector('dialog[open]') || (writes(target) && event.key !== 'Escape'))
 		return;

@@ -15,17 +15,24 @@ export const loginReason = signal('');
 
 // start: takes the token out of the link, before anything can read the URL.
 export function startSession() {
-	const token = /^#token=([\w-]+)$/.exec(location.hash)?.[1];
-	if (token !== undefined) {
-		go('now', {}, { replace: true });
-		return open({ kind: 'serve', url: `${location.origin}/api`, token });
-	}
+	// A new link that is opened in the same tab does not load the page anew.
+	addEventListener('hashchange', takeToken);
+	if (takeToken())
+		return;
 	try {
 		session.value = JSON.parse(sessionStorage.getItem(KEY));
 	} catch {
 		session.value = null;
 	}
-	return undefined;
+}
+
+function takeToken() {
+	const token = /^#token=([\w-]+)$/.exec(location.hash)?.[1];
+	if (token === undefined)
+		return false;
+	go('now', {}, { replace: true });
+	open({ kind: 'serve', url: `${location.origin}/api`, token });
+	return true;
 }
 
 export function open(value) {
@@ -58,10 +65,11 @@ export function apiUrl(text) {
 // Supabase's login is beside its API.
 async function askAuth(url, apikey, grant, body) {
 	const answer = await fetch(`${url.replace(/\/rest\/v1$/, '')}/auth/v1/token?grant_type=${grant}`, {
-		method: 'POST', headers: { 'Content-Type': 'application/json', ...(apikey && { apikey }) }, body: JSON.stringify(body) });
-	const found = await answer.json().catch(() => ({}));
-	if (!answer.ok)
-		throw new Error(found.error_description ?? found.msg ?? `the login answered with status ${answer.status}`);
+		method: 'POST', headers: { 'Content-Type': 'application/json', ...(apikey && { apikey }) }, body: JSON.stringify(body), cache: 'no-store', redirect: 'error',
+		referrerPolicy: 'no-referrer', credentials: 'omit' });
+	const found = await answer.json().catch(() => null);
+	if (!answer.ok || typeof found?.access_token !== 'string')
+		throw new Error(found?.error_description ?? found?.msg ?? `the login answered with status ${answer.status}, and no token`);
 	return { token: found.access_token, refresh: found.refresh_token };
 }
 
@@ -71,14 +79,15 @@ export async function login({ url, apikey, token, email, password }) {
 }
 
 // renew: a new token for one that has run out; false: there is none. Requests that fail
-// at the same time share one renewal, as a refresh token holds once.
+// at the same time share one renewal, as a refresh token holds once. Who has left meanwhile
+// stays outside.
 let renewal = null;
 export function renew() {
 	const now = session.value;
 	if (!now?.refresh)
 		return Promise.resolve(false);
 	renewal ??= askAuth(now.url, now.apikey, 'refresh_token', { refresh_token: now.refresh })
-		.then((tokens) => { open({ ...now, ...tokens }); return true; }, () => false)
+		.then((tokens) => session.value === now && (open({ ...now, ...tokens }), true), () => false)
 		.finally(() => { renewal = null; });
 	return renewal;
 }

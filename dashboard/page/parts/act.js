@@ -7,6 +7,7 @@ import { sentences } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { refreshAll } from '../lib/live.js';
 import { raw } from '../lib/raw.js';
+import { route } from '../lib/route.js';
 import { Icon } from './icon.js';
 
 // --- what is said ------------------------------------------------------------
@@ -53,7 +54,25 @@ const asked = signal(null);
 // list (texts with commas between them) or another of <input>. With run(values) the dialog
 // stays open, with what was typed, until that has worked. wide: for many fields; only: there
 // is no way back, as of what is shown once. JSON stays as it is written (lib/raw.js).
-export const ask = (question) => new Promise((resolve) => { asked.value = { fields: [], label: 'OK', ...question, resolve }; });
+// One is put after the other, so that none takes the place of another under somebody's hand.
+let turn = Promise.resolve();
+let age = 0;
+export function ask(question) {
+	const mine = age;
+	turn = turn.then(() => mine !== age && !question.only ? null : new Promise((resolve) => { asked.value = { fields: [], label: 'OK', ...question, resolve }; }));
+	return turn;
+}
+
+// forget: what is asked belongs to a screen, and to a session: ids mean others elsewhere.
+// What is under way on the same session is waited for, and what is shown once stays.
+function forget(always) {
+	const question = asked.peek();
+	age++;
+	if (question === null || question.only || (question.busy && !always))
+		return;
+	asked.value = null;
+	question.resolve(null);
+}
 
 // askAct: a dialog whose answer is an action; true if it was done. done: as of act().
 export const askAct = ({ run, done, ...question }) => ask({ ...question, run: async (values) => {
@@ -105,6 +124,9 @@ export function Asked() {
 	const [problem, setProblem] = useState('');
 	const [busy, setBusy] = useState(false);
 	const question = asked.value;
+	const screen = route.value.path.join('/');
+	useEffect(() => () => forget(), [screen]);
+	useEffect(() => () => forget(true), []);
 	useEffect(() => {
 		setProblem('');
 		if (question && !dialog.current.open)
@@ -129,13 +151,16 @@ export function Asked() {
 			setProblem(`this is not JSON: ${error.message}`);
 			return;
 		}
+		question.busy = true;
 		setBusy(true);
 		try {
 			await question.run?.(found);
 			finish(found);
 		} catch (error) {
-			setProblem([error.message, error.details, error.hint].filter(Boolean).join('. '));
+			if (asked.value === question)
+				setProblem(sentences(error.message, error.details, error.hint));
 		} finally {
+			question.busy = false;
 			setBusy(false);
 		}
 	};
@@ -151,10 +176,10 @@ export function Asked() {
 
 // Act: a button that cannot be pressed twice while its action is under way. It is not
 // `disabled` then, as it would lose the focus, which a dialog gives back to it. Without the
-// right it is not there at all.
-export function Act({ icon, label, run, when = true, kind = '', hint, small }) {
+// right it is not there at all, nor as long as it is not known: `when` is undefined then.
+export function Act({ icon, label, run, kind = '', hint, small, ...rest }) {
 	const [busy, setBusy] = useState(false);
-	if (!when)
+	if ('when' in rest && !rest.when)
 		return null;
 	const press = async () => {
 		if (busy)

@@ -139,13 +139,5 @@ const Numbers = ({ data: [xs, ...ys], series, format, title }) => html`<div clas
 	${series.map(({ label }) => html`<th scope="col" class="right">${label}</th>`)}</tr></thead><tbody>${xs.map((at, i) => html`<tr><td>${absolute(at * 1000, { seconds: false })}</td>
 	${series.map((one, n) => html`<td class="right">${said(one, format, ys[n][i])}</td>`)}</tr>`)}</tbody></table></div>`;
 
-// Spark: a line without axes; words say what it shows.
-export function Spark({ values, words, tone = 'busy' }) {
-	const high = Math.max(1, ...values.map((value) => value ?? 0));
-	const at = values.map((value, i) => [values.length < 2 ? 0 : i * 100 / (values.length - 1), 23 - 21 * (value ?? 0) / high]);
-	const line = at.map(([x, y], i) => `${i === 0 ? 'M' : 'L'}${x.toFixed(1)} ${y.toFixed(1)}`).join('');
-	return html`<svg class="spark ${tone}" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label=${words}><path class="area" d="${line}L100 24L0 24Z" /><path class="line" d=${line} /></svg>`;
-}
-
 // Bar: a share, of something that has a name.
 export const Bar = ({ share, words, tone = 'busy' }) => html`<span class="bar ${tone}" role="img" aria-label=${words} title=${words}><span style=${{ width: `${Math.max(0, Math.min(1, share)) * 100}%` }}></span></span>`;

@@ -19,6 +19,8 @@ export function Search({ name, label, clears = ['page'], slash, offers }) {
 	const input = useRef();
 	const timer = useRef();
 	useEffect(() => { if (document.activeElement !== input.current) setText(value); }, [value]);
+	// Who leaves the screen while typing takes nothing of it to the next.
+	useEffect(() => () => clearTimeout(timer.current), []);
 	useKeys(slash ? { '/': ['Search', () => input.current.focus()] } : {});
 	const type = (event) => {
 		setText(event.target.value);
@@ -47,7 +49,7 @@ export function Several({ name, label, options, clears = ['page'] }) {
 	})}</div>`;
 }
 
-// Pager: `page` in the URL is where the next page begins; the first has none.
-export const Pager = ({ first, next }) => (first || next) && html`<nav class="pager" aria-label="Pages">
-	${first && html`<button onClick=${() => setQuery({ page: '' })}><${Icon} name="left" />First page</button>`}
-	${next && html`<button onClick=${() => setQuery({ page: next })}>Next page<${Icon} name="right" /></button>`}</nav>`;
+// Pager: `page` in the URL, or another name, is where the next page begins; the first has none.
+export const Pager = ({ first, next, name = 'page', label = 'Pages', words = ['First page', 'Next page'] }) => (first || next) && html`<nav class="pager" aria-label=${label}>
+	${first && html`<button onClick=${() => setQuery({ [name]: '' })}><${Icon} name="left" />${words[0]}</button>`}
+	${next && html`<button onClick=${() => setQuery({ [name]: next })}>${words[1]}<${Icon} name="right" /></button>`}</nav>`;

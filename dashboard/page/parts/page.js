@@ -25,8 +25,11 @@ export const Section = ({ title, note, actions, children, wide }) => html`<secti
 // Empty: says what is missing, and the next step.
 export const Empty = ({ children, code }) => html`<div class="empty"><p>${children}</p>${code && html`<${Code} text=${code} copy />`}</div>`;
 
+// Code: the beginning of a text that is very long, as the browser would stand still; a copy has all.
+const MOST = 200000;
 export function Code({ text, copy, label }) {
-	return html`<div class="code"><pre tabindex="0" aria-label=${label}><code>${text}</code></pre>${copy && html`<button class="quiet" title="Copy" onClick=${() => navigator.clipboard.writeText(text)}>
+	const isCut = text.length > MOST;
+	return html`<div class="code"><pre tabindex="0" aria-label=${label}><code>${isCut ? `${text.slice(0, MOST)}…` : text}</code></pre>${isCut && html`<p class="note">These are the first ${MOST.toLocaleString('en-US')} of ${text.length.toLocaleString('en-US')} characters.</p>`}${copy && html`<button class="quiet" title="Copy" onClick=${() => navigator.clipboard.writeText(text)}>
 		<${Icon} name="copy" label="Copy" /></button>`}</div>`;
 }
 
@@ -35,6 +38,7 @@ export const Facts = ({ of }) => html`<dl class="facts">${of.filter(([, value]) 
 	.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 const ADVICE = {
+	__proto__: null,
 	PGRST106: 'PostgREST does not serve the schema: add jobsched to its db-schemas (Supabase: Settings, API, Exposed schemas), and reload it.',
 	PGRST205: 'PostgREST does not know this view: is the extension there (CREATE EXTENSION jobsched)? If it is new: NOTIFY pgrst, \'reload schema\'.',
 	PGRST202: 'PostgREST does not know this function: is the extension up to date? If it is new: NOTIFY pgrst, \'reload schema\'.',

@@ -9,6 +9,7 @@ import { duration, firstLine, plural } from '../lib/format.js';
 import { refreshAll } from '../lib/live.js';
 import { many } from '../lib/many.js';
 import { href } from '../lib/route.js';
+import { session } from '../lib/session.js';
 import { act, confirm, say } from './act.js';
 
 export const LIVE = ['queued', 'running', 'retrying'];
@@ -20,7 +21,7 @@ export const isLive = (run) => LIVE.includes(run.status);
 // A step and an element are retried with their workflow run, and so is a batch by its members.
 export const mayRetry = (run) => !isLive(run) && run.status !== 'succeeded' && !['step', 'item', 'batch'].includes(run.source);
 
-const SOURCES = { schedule: 'by its schedule', startup: 'at the start of the server', trigger: 'triggered', backfill: 'by a backfill', retry: 'a retry', callback: 'a callback',
+const SOURCES = { __proto__: null, schedule: 'by its schedule', startup: 'at the start of the server', trigger: 'triggered', backfill: 'by a backfill', retry: 'a retry', callback: 'a callback',
 	batch: 'a batch', step: 'a step', item: 'an element of a step', after: 'after another job' };
 export const sourceInWords = (source) => SOURCES[source] ?? source;
 
@@ -47,14 +48,16 @@ const runLink = (run) => ({ href: href(['run', run]), text: `run ${run}` });
 
 export async function cancelRun(run, force = false) {
 	const title = `${force ? 'Terminate' : 'Cancel'} run ${run.run_id}`;
-	const body = force ? 'Its worker is terminated at once.' : run.status === 'running' ? 'It is interrupted; what it has not committed is lost.' : 'It does not start.';
+	const what = force ? 'Its worker is terminated at once.' : run.status === 'running' ? 'It is interrupted; what it has not committed is lost.' : 'It does not start.';
+	const body = `${run.job_name === null ? '' : `It is a run of ${run.job_name}. `}${what}`;
 	if (await confirm(title, { body }))
 		await act(() => call('cancel_run', { run_id: run.run_id, force }), (done) => done ? `run ${run.run_id} is being cancelled` : `run ${run.run_id} had ended already`);
 }
 
 export const retryRun = (run, more = {}) => act(() => call('retry_run', { run_id: run.run_id, ...more }), (fresh) => ({ text: `run ${run.run_id} is retried`, link: runLink(fresh) }));
 
-export const triggerLike = (run, args) => act(() => call('trigger', { job_id: run.job_id, args }), (fresh) => ({ text: `${run.job_name} is triggered`, link: runLink(fresh) }));
+// triggerJob: more: args, run_at, priority.
+export const triggerJob = ({ job_id: id, name }, more = {}) => act(() => call('trigger', { job_id: id, ...more }), (fresh) => ({ text: `${name} is triggered`, link: runLink(fresh) }));
 
 // --- many --------------------------------------------------------------------
 
@@ -64,9 +67,14 @@ export const working = signal(null);
 // eachRun: says what became of them, and why some did not.
 async function eachRun(runs, words, action) {
 	let stopped = false;
-	working.value = { words, done: 0, of: runs.length, stop: () => { stopped = true; } };
-	const { done, failed } = await many(runs, action, { progress: (n) => { working.value = { ...working.value, done: n }; }, stopped: () => stopped });
-	working.value = null;
+	const { url } = session.value;
+	const stop = () => { stopped = true; };
+	// Of two the later is shown. What is left when the session ends is not done in the next.
+	const isShown = () => working.value?.stop === stop;
+	working.value = { words, done: 0, of: runs.length, stop };
+	const { done, failed } = await many(runs, action, { progress: (n) => { if (isShown()) working.value = { ...working.value, done: n }; }, stopped: () => stopped || session.value?.url !== url });
+	if (isShown())
+		working.value = null;
 	say(`${words} ${plural(done, 'run')}${stopped ? `, then stopped; ${plural(runs.length - done - failed.length, 'run')} left` : ''}`);
 	if (failed.length > 0)
 		say(`${plural(failed.length, 'run')} not: ${[...new Set(failed.map(({ error }) => error.message))].slice(0, 3).join('; ')}`, { bad: true });

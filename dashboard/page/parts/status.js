@@ -6,6 +6,7 @@ import { Icon } from './icon.js';
 
 // status: [shape, tone]
 const LOOKS = {
+	__proto__: null,
 	succeeded: ['check', 'good'], failed: ['cross', 'bad'], timed_out: ['clock', 'bad'], lost: ['question', 'bad'], cancelled: ['ban', 'dull'],
 	skipped: ['skip', 'dull'], missed: ['dash', 'warn'], snoozed: ['clock', 'calm'], queued: ['dots', 'calm'], running: ['play', 'busy'], retrying: ['retry', 'warn'],
 	waiting: ['dots', 'calm'],

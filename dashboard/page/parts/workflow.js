@@ -6,13 +6,14 @@ import { html } from '../lib/html.js';
 import { call, get, one, read } from '../lib/api.js';
 import { now } from '../lib/clock.js';
 import { duration, percent, reason } from '../lib/format.js';
+import { idOf } from '../lib/given.js';
 import { NODE, edgesBetween, layout } from '../lib/graph.js';
 import { useLive } from '../lib/live.js';
 import { may } from '../lib/me.js';
-import { href, route, setQuery } from '../lib/route.js';
+import { href, route } from '../lib/route.js';
 import { ticks, waterfall } from '../lib/timeline.js';
 import { Act, act, confirm } from './act.js';
-import { Icon } from './icon.js';
+import { Pager } from './filters.js';
 import { Json } from './json.js';
 import { Loaded, Section } from './page.js';
 import { Brief, why } from './runs.js';
@@ -53,6 +54,8 @@ export function Graph({ graph }) {
 	const { width, height, places, lines } = useMemo(() => layout(graph.nodes, edges), [key]);
 	useEffect(() => {
 		const first = graph.nodes.find(({ status }) => status === 'failed') ?? graph.nodes.find(({ status }) => status === 'running') ?? graph.nodes[0];
+		if (first === undefined)
+			return;
 		const { x, y } = places.get(first.id);
 		box.current.scrollTo(x + NODE.width / 2 - box.current.clientWidth / 2, y + NODE.height / 2 - box.current.clientHeight / 2);
 	}, [key]);
@@ -134,12 +137,11 @@ const itemColumns = [
 export function Items({ run }) {
 	const { item } = route.value.query;
 	const live = useLive((stop) => get('step_items', { select: 'item,run_id,status,reason,attempt,duration_ms,value::text,result::text,error', step_run_id: `eq.${run.run_id}`, order: 'item', limit: ITEMS + 1,
-		...(item && { item: `gt.${item}` }) }, { signal: stop }), [run.run_id, run.status, item], run.finished_at === null ? 3 : 0);
+		...(idOf(item) && { item: `gt.${item}` }) }, { signal: stop }), [run.run_id, run.status, item], run.finished_at === null ? 3 : 0);
 	const rows = (live.data ?? []).slice(0, ITEMS);
 	if (rows.length === 0 && !item)
 		return null;
 	return html`<${Section} title="Elements"><${Loaded} live=${live}>${() => html`<div class="runs"><${Table} label="Elements" columns=${itemColumns} rows=${rows} keyOf=${(row) => row.run_id}
 			link=${(row) => href(['run', row.run_id])} empty=${html`<p class="note">No more.</p>`} /></div>`}</${Loaded}>
-		${(item || live.data?.length > ITEMS) && html`<nav class="pager" aria-label="Pages of elements">${item && html`<button onClick=${() => setQuery({ item: '' })}><${Icon} name="left" />First page</button>`}
-			${live.data?.length > ITEMS && html`<button onClick=${() => setQuery({ item: rows.at(-1).item })}>Next page<${Icon} name="right" /></button>`}</nav>`}</${Section}>`;
+		<${Pager} name="item" label="Pages of elements" first=${item} next=${live.data?.length > ITEMS && rows.at(-1).item} /></${Section}>`;
 }

@@ -3,9 +3,10 @@
 import { html } from '../lib/html.js';
 import { conditions, definitions, fires, target } from '../lib/alerts.js';
 import { call, get } from '../lib/api.js';
-import { firstLine, number } from '../lib/format.js';
+import { now } from '../lib/clock.js';
+import { firstLine, number, prettyJson } from '../lib/format.js';
 import { useLive } from '../lib/live.js';
-import { may, me } from '../lib/me.js';
+import { may, mayAny, me } from '../lib/me.js';
 import { href, route } from '../lib/route.js';
 import { Act, act, ask, askAct, confirm } from '../parts/act.js';
 import { Icon } from '../parts/icon.js';
@@ -17,7 +18,6 @@ import { Time } from '../parts/time.js';
 const FIRING = 100;
 const ROWS = 500;
 
-const useful = () => me.value !== null && (me.value.manages === null || me.value.manages.length > 0);
 const ownerField = { name: 'owner', label: 'Owner', required: true };
 const own = () => ({ ...ownerField, value: me.value.role, hint: 'The role whose jobs and channels it is for.' });
 const Owner = ({ row }) => html`<span class="note">${row.owner}</span>`;
@@ -30,10 +30,10 @@ const UNTIL = [['1', 'for 1 hour'], ['8', 'for 8 hours'], ['24', 'for a day'], [
 const ALL = 'all its jobs';
 const scopes = ({ job }) => job ? [{ value: job, label: `only ${job}` }, { value: '', label: ALL }] : [{ value: '', label: ALL }];
 const scope = (alert) => ({ name: 'job', label: 'Which jobs', type: 'select', options: scopes(alert), value: alert.job ?? '' });
-const instant = ({ until, at }) => until === 'infinity' ? until : until === 'at' ? at : new Date(Date.now() + Number(until) * 3600000).toISOString();
+const instant = ({ until, at }) => until === 'infinity' ? until : until === 'at' ? at : new Date(now.peek() + Number(until) * 3600000).toISOString();
 
 function refuseNoTime({ until, at }) {
-	if (until === 'at' && (at === null || Date.parse(at) <= Date.now()))
+	if (until === 'at' && (at === null || Date.parse(at) <= now.peek()))
 		throw new Error('the time has to be in the future');
 }
 
@@ -63,7 +63,7 @@ const alertFields = (row) => [
 	interval('runs_longer_than', 'Or runs longer than', row, undefined, '30 minutes'),
 	interval('group_for', 'First message after', { group_for: row.group_for ?? '30 seconds' }, 'What happens meanwhile is in it. 0: at once.'),
 	interval('repeat_every', 'Reminds each', row, 'As long as it fires. Empty: never.', '4 hours'),
-	{ name: 'metadata', label: 'Only jobs whose metadata contains', type: 'json', value: row.metadata ? JSON.stringify(row.metadata) : '', placeholder: '{"team": "billing"}' },
+	{ name: 'metadata', label: 'Only jobs whose metadata contains', type: 'json', value: row.metadata, placeholder: '{"team": "billing"}' },
 	{ name: 'every_failure', label: 'tell each failure by itself', type: 'checkbox', value: row.every_failure },
 	{ name: 'resolved', label: 'tell when it is over', type: 'checkbox', value: row.resolved ?? true },
 ];
@@ -98,7 +98,7 @@ const firing = [
 const defined = [
 	{ name: 'name', title: 'Alert', kind: 'name', cell: (row) => html`<strong>${row.name}</strong>` },
 	{ name: 'state', title: 'State', kind: 'tight', cell: (row) => html`<${Status} status=${row.firing > 0 ? 'firing' : 'ok'} />${row.firing > 1 && html` <span class="note">${number(row.firing)}</span>`}` },
-	{ name: 'jobs', title: 'Jobs', kind: 'name', cell: (row) => html`<code>${row.jobs.join(', ')}</code>${row.metadata && html` <span class="note">with ${JSON.stringify(row.metadata)}</span>`}` },
+	{ name: 'jobs', title: 'Jobs', kind: 'name', cell: (row) => html`<code>${row.jobs.join(', ')}</code>${row.metadata && html` <span class="note">with ${row.metadata}</span>`}` },
 	{ name: 'when', title: 'Fires when it', kind: 'message', cell: (row) => conditions(row).map((text) => html`<div>${text}</div>`) },
 	{ name: 'to', title: 'Tells', narrow: 'hide', kind: 'name', cell: (row) => row.channels.join(', ') },
 	{ name: 'muted', title: 'Muted', kind: 'tight', cell: (row) => html`<${Muted} row=${{ muted_until: row.firing > 0 ? null : row.muted_until }} />` },
@@ -107,14 +107,14 @@ const defined = [
 		<${Act} small label="Drop" kind="danger" run=${() => dropAlert(row)} /></span>` },
 ];
 
-const DEFINITION = 'name,owner,state,muted_until,channels,jobs,metadata,on_status,threshold,within,no_success_for,runs_longer_than,waits_longer_than,late,every_failure,group_for,repeat_every,resolved';
+const DEFINITION = 'name,owner,state,muted_until,channels,jobs,metadata::text,on_status,threshold,within,no_success_for,runs_longer_than,waits_longer_than,late,every_failure,group_for,repeat_every,resolved';
 
 function Alerting() {
 	const fire = useLive((stop) => get('alerts', { select: 'name,owner,job,condition,since,count,last_run_id,last_status,error,last_sent,next_reminder,muted_until,channels', state: 'eq.firing', order: 'since.desc', limit: FIRING + 1 }, { signal: stop }), [], 5);
 	const all = useLive((stop) => get('alerts', { select: DEFINITION, order: 'owner,name', limit: ROWS }, { signal: stop }), [], 10);
 	return html`<div class="stack"><${Section} title="Firing" note=${fire.data?.length > FIRING ? `the newest ${FIRING}` : fire.data?.length > 0 ? number(fire.data.length) : undefined}><${Loaded} live=${fire}>${(rows) => html`<${Table} label="Firing" columns=${firing} rows=${rows.slice(0, FIRING)}
 			keyOf=${(row) => `${row.owner} ${row.name} ${row.job} ${row.condition}`} link=${(row) => href('jobs', { name: row.job, owner: row.owner })} empty=${html`<p class="well"><${Status} status="ok" /> <span class="note">No alert fires.</span></p>`} />`}</${Loaded}></${Section}>
-		<${Section} title="Alerts" actions=${html`<${Act} small icon="plus" label="New alert" when=${useful()} run=${newAlert} />`}><${Loaded} live=${all}>${(rows) => html`<${Table} label="Alerts" columns=${defined} rows=${definitions(rows)} keyOf=${(row) => `${row.owner} ${row.name}`}
+		<${Section} title="Alerts" actions=${html`<${Act} small icon="plus" label="New alert" when=${mayAny()} run=${newAlert} />`}><${Loaded} live=${all}>${(rows) => html`<${Table} label="Alerts" columns=${defined} rows=${definitions(rows)} keyOf=${(row) => `${row.owner} ${row.name}`}
 			empty=${html`<${Empty} code="SELECT jobsched.set_channel('feed', 'notify');\nSELECT jobsched.set_alert('failures', '{feed}');">Nobody is told when a job fails. Make a channel first, then an alert; here or in SQL:</${Empty}>`} />
 			${rows.length >= ROWS && html`<p class="note more">There are more than are shown here.</p>`}`}</${Loaded}></${Section}></div>`;
 }
@@ -124,7 +124,7 @@ function Alerting() {
 const KINDS = [['slack', 'slack: posted as text'], ['webhook', 'webhook: posted as JSON, can be signed'], ['email', 'email: through the relay of this server'], ['notify', 'notify: NOTIFY to sessions that listen'], ['handler', 'handler: a function is called']]
 	.map(([value, label]) => ({ value, label }));
 const SECRET = 'Secrets can be in it: {{secret.NAME}}.';
-const json = (value) => value ? JSON.stringify(value, null, 1) : '';
+const json = (text) => text ? prettyJson(text) : '';
 
 const channelFields = (kind, row = {}) => ({
 	slack: [{ name: 'url', label: 'URL', value: row.url, required: true, hint: SECRET, placeholder: 'https://hooks.slack.com/{{secret.slack}}' }, { name: 'template', label: 'Template', type: 'json', value: json(row.template), hint: 'What is sent instead. Empty: as text.' }],
@@ -170,8 +170,8 @@ const channels = [
 ];
 
 function Channels() {
-	const live = useLive((stop) => get('channels', { select: 'name,owner,kind,url,to_address,template,sign_with,handler,headers,state,state_reason,last_sent_at,last_run_id,last_error,last_error_at', order: 'owner,name', limit: ROWS }, { signal: stop }), [], 5);
-	return html`<${Section} title="Channels" actions=${html`<${Act} small icon="plus" label="New channel" when=${useful()} run=${newChannel} />`}><${Loaded} live=${live}>${(rows) => html`<${Table} label="Channels" columns=${channels} rows=${rows} keyOf=${(row) => `${row.owner} ${row.name}`}
+	const live = useLive((stop) => get('channels', { select: 'name,owner,kind,url,to_address,template::text,sign_with,handler,headers::text,state,state_reason,last_sent_at,last_run_id,last_error,last_error_at', order: 'owner,name', limit: ROWS }, { signal: stop }), [], 5);
+	return html`<${Section} title="Channels" actions=${html`<${Act} small icon="plus" label="New channel" when=${mayAny()} run=${newChannel} />`}><${Loaded} live=${live}>${(rows) => html`<${Table} label="Channels" columns=${channels} rows=${rows} keyOf=${(row) => `${row.owner} ${row.name}`}
 		link=${(row) => href('runs', { job: `channel:${row.name}` })} empty=${html`<${Empty} code="SELECT jobsched.set_channel('feed', 'notify');">There is no channel. An alert needs one to tell people. Make it here, or in SQL:</${Empty}>`} />`}</${Loaded}></${Section}>`;
 }
 
@@ -230,7 +230,7 @@ const hooks = [
 
 function Hooks() {
 	const live = useLive((stop) => get('hooks', { select: 'name,owner,job,event,verify,secret,old_token_until,accepted,refused,last_received_at,last_refused_at,last_refusal', order: 'name', limit: ROWS }, { signal: stop }), [], 5);
-	return html`<${Section} title="Hooks" actions=${html`<${Act} small icon="plus" label="New hook" when=${useful()} run=${newHook} />`}><${Loaded} live=${live}>${(rows) => html`<${Table} label="Hooks" columns=${hooks} rows=${rows} keyOf=${(row) => row.name}
+	return html`<${Section} title="Hooks" actions=${html`<${Act} small icon="plus" label="New hook" when=${mayAny()} run=${newHook} />`}><${Loaded} live=${live}>${(rows) => html`<${Table} label="Hooks" columns=${hooks} rows=${rows} keyOf=${(row) => row.name}
 		empty=${html`<${Empty} code="SELECT jobsched.create_hook('github', 'on-push', verify => 'github', secret => 'github');">There is no hook. By a hook others start a job or send an event: GitHub at a push, Stripe at a payment.</${Empty}>`} />`}</${Loaded}></${Section}>`;
 }
 

@@ -1,12 +1,12 @@
 // Dead letters: what has failed for good and nobody has retried; by job and error, or one
 // by one (tab all).
 
-import { useEffect, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
 import { get, quote, read } from '../lib/api.js';
-import { number, plural, reason } from '../lib/format.js';
+import { number, plural, reason, sentences } from '../lib/format.js';
+import { idOf, jobOf } from '../lib/given.js';
 import { useLive } from '../lib/live.js';
-import { may, me } from '../lib/me.js';
+import { may, mayAny } from '../lib/me.js';
 import { messagesOf } from '../lib/pattern.js';
 import { href, route, setQuery } from '../lib/route.js';
 import { Act, say } from '../parts/act.js';
@@ -15,7 +15,7 @@ import { Icon } from '../parts/icon.js';
 import { Empty, Loaded, Page } from '../parts/page.js';
 import { Brief, JobLink, Working, redriveJob, retryMany, retryRun, why } from '../parts/runs.js';
 import { Status } from '../parts/status.js';
-import { Selection, Table } from '../parts/table.js';
+import { Selection, Table, useSelected } from '../parts/table.js';
 import { Time } from '../parts/time.js';
 import { useJobNames } from './runs.js';
 
@@ -59,7 +59,7 @@ async function retryGroup(group, alone) {
 		else
 			await retryMany(runs);
 	} catch (error) {
-		say([error.message, error.hint].filter(Boolean).join('. '), { bad: true });
+		say(sentences(error.message, error.details, error.hint), { bad: true });
 	}
 	return undefined;
 }
@@ -96,7 +96,7 @@ function Group({ group, alone, open }) {
 }
 
 function Groups({ wanted }) {
-	const live = useLive((stop) => read('dead_letter_groups', { max: MOST, ...(wanted.job && { job: wanted.job }), ...(wanted.job_id && { job_id: Number(wanted.job_id) }) }, { signal: stop }),
+	const live = useLive((stop) => read('dead_letter_groups', { max: MOST, ...(wanted.job && { job: wanted.job }), ...(wanted.job_id && { job_id: wanted.job_id }) }, { signal: stop }),
 		[wanted.job, wanted.job_id], 15);
 	return html`<${Loaded} live=${live}>${(groups) => {
 		const perJob = new Map();
@@ -122,19 +122,19 @@ const columns = [
 	...newestColumns.slice(2),
 ];
 
+const runKey = (run) => run.run_id;
+
 function All({ wanted }) {
-	const [selected, setSelected] = useState(new Set());
 	const key = JSON.stringify(wanted);
-	const live = useLive((stop) => get('dead_letters', { select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...ofJob(wanted), ...(wanted.page && { run_id: `lt.${wanted.page}` }) }, { signal: stop }), [key], 10);
-	useEffect(() => { setSelected(new Set()); }, [key]);
+	const live = useLive((stop) => get('dead_letters', { select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...ofJob(wanted), ...(idOf(wanted.page) && { run_id: `lt.${wanted.page}` }) }, { signal: stop }), [key], 10);
 	const rows = (live.data ?? []).slice(0, ROWS);
-	const chosen = rows.filter((run) => selected.has(run.run_id) && may(run.owner));
-	const manages = me.value && (me.value.manages === null || me.value.manages.length > 0);
+	const { selected, setSelected, those } = useSelected(rows, runKey, key);
+	const chosen = those.filter((run) => may(run.owner));
 	return html`<${Selection} selected=${selected} setSelected=${setSelected}>
-		<${Act} icon="retry" label=${`Retry ${chosen.length}`} when=${chosen.length > 0} run=${() => retryMany(chosen).then(() => setSelected(new Set()))} />
+		<${Act} icon="retry" label=${`Retry ${chosen.length}`} when=${chosen.length > 0} run=${() => retryMany(chosen).then(() => setSelected(new Map()))} />
 		${chosen.length === 0 && html`<span class="note">These are not yours to manage.</span>`}</${Selection}>
-	<${Loaded} live=${live}>${() => html`<div class="runs"><${Table} label="Dead letters" columns=${columns} rows=${rows} keyOf=${(run) => run.run_id} link=${(run) => href(['run', run.run_id])} named=${(run) => `run ${run.run_id}`}
-			selected=${manages ? selected : undefined} setSelected=${setSelected} empty=${html`<${None} wanted=${wanted} />`} /></div>
+	<${Loaded} live=${live}>${() => html`<div class="runs"><${Table} label="Dead letters" columns=${columns} rows=${rows} keyOf=${runKey} link=${(run) => href(['run', run.run_id])} named=${(run) => `run ${run.run_id}`}
+			selected=${mayAny() ? selected : undefined} setSelected=${setSelected} empty=${html`<${None} wanted=${wanted} />`} /></div>
 		<${Pager} first=${wanted.page} next=${live.data.length > ROWS && String(rows.at(-1).run_id)} />`}</${Loaded}>`;
 }
 
@@ -144,10 +144,9 @@ export function DeadLetters() {
 	const { query: wanted } = route.value;
 	const names = useJobNames(wanted.job);
 	const all = wanted.tab === 'all';
-	const filter = wanted.job_id ? { job_id: Number(wanted.job_id) } : wanted.job ? { job: wanted.job } : undefined;
-	const manages = me.value !== null && (me.value.manages === null || me.value.manages.length > 0);
+	const filter = jobOf({ job: wanted.job, job_id: wanted.job_id });
 	const tab = (name, words, on) => html`<a href=${href('dead', { ...wanted, tab: name, page: '', open: '' })} aria-current=${on ? 'page' : undefined}>${words}</a>`;
-	return html`<${Page} title="Dead letters" sub="Runs that failed for good, and that nobody has retried." actions=${html`<${Act} icon="retry" label="Retry all of this job" when=${filter !== undefined && manages}
+	return html`<${Page} title="Dead letters" sub="Runs that failed for good, and that nobody has retried." actions=${html`<${Act} icon="retry" label="Retry all of this job" when=${filter !== undefined && mayAny()}
 		run=${() => redriveJob(filter, wanted.job ?? `job ${wanted.job_id}`)} />`}>
 	<nav class="tabs" aria-label="How they are shown">${tab('', 'By error', !all)}${tab('all', 'One by one', all)}</nav>
 	<${Filters}><${Search} name="job" label="Job" slash offers=${names} clears=${['page', 'job_id', 'open']} />

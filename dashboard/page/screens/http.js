@@ -4,6 +4,7 @@
 import { html } from '../lib/html.js';
 import { get } from '../lib/api.js';
 import { duration, firstLine, number, percent, plural, reason } from '../lib/format.js';
+import { placeOf } from '../lib/given.js';
 import { useLive } from '../lib/live.js';
 import { href, route } from '../lib/route.js';
 import { byHost, countBy, hostOf } from '../lib/series.js';
@@ -22,10 +23,9 @@ const SELECT = 'run_id,attempt,job_id,job_name,status,responded_at,method,url,bo
 // `page` is run and attempt of the last row of the page before.
 function query({ job, status, page }) {
 	const and = [];
-	if (page) {
-		const [run, attempt] = JSON.parse(page);
-		and.push(`(run_id.lte.${Number(run)},or(run_id.lt.${Number(run)},attempt.lt.${Number(attempt)}))`);
-	}
+	const [run, attempt] = placeOf(page, ['number', 'number']) ?? [];
+	if (run !== undefined)
+		and.push(`(run_id.lte.${run},or(run_id.lt.${run},attempt.lt.${attempt}))`);
 	if (status)
 		and.push(`(status.gte.${Number(status)},status.lt.${Number(status) + 100})`);
 	return { select: SELECT, order: 'run_id.desc,attempt.desc', limit: ROWS + 1, ...(and.length > 0 && { and }), ...(job && { job_name: `eq.${job}` }) };

@@ -14,13 +14,13 @@ import { Act, act } from '../parts/act.js';
 import { Json } from '../parts/json.js';
 import { More } from '../parts/menu.js';
 import { Code, Empty, Facts, Loaded, Page, Section } from '../parts/page.js';
-import { why } from '../parts/runs.js';
+import { triggerJob, why } from '../parts/runs.js';
 import { Slots, Words } from '../parts/schedule.js';
 import { Status, Strip } from '../parts/status.js';
 import { Table } from '../parts/table.js';
 import { absolute, Time } from '../parts/time.js';
 import { backfillJob, redriveJob, triggerWith } from './jobacts.js';
-import { dropJob, pauseJob, resumeJob, triggerJob } from './jobs.js';
+import { dropJob, pauseJob, resumeJob } from './jobs.js';
 import { Errors, Statistics } from './jobstats.js';
 
 // What changes by itself, asked for often; the definition only when it has changed.

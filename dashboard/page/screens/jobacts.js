@@ -4,8 +4,8 @@
 import { html } from '../lib/html.js';
 import { call, read } from '../lib/api.js';
 import { number, plural } from '../lib/format.js';
-import { href } from '../lib/route.js';
 import { act, ask, confirm, say } from '../parts/act.js';
+import { triggerJob } from '../parts/runs.js';
 import { absolute } from '../parts/time.js';
 
 const MOST = 1000;
@@ -18,9 +18,7 @@ export async function triggerWith(job) {
 	if (values === null)
 		return;
 	const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
-	if (given.priority !== undefined)
-		given.priority = Number(given.priority);
-	await act(() => call('trigger', { job_id: job.job_id, ...given }), (run) => ({ text: `${job.name} is triggered`, link: { href: href(['run', run]), text: `run ${run}` } }));
+	await triggerJob(job, given);
 }
 
 const Slots = ({ slots, timezone }) => html`<p>${plural(slots.length, 'slot')}${slots.length > SHOWN && `; the first ${SHOWN}`}:</p><ol class="slotlist" tabindex="0">${slots.slice(0, SHOWN).map(({ slot }) => html`<li>${absolute(slot, { timezone })}</li>`)}</ol>`;
@@ -32,7 +30,7 @@ export async function backfillJob(job) {
 		{ name: 'max', label: 'At most', type: 'number', value: MOST, hint: 'More slots than this are an error.' }] });
 	if (range === null)
 		return;
-	const args = { job_id: job.job_id, from: range.from, to: range.to, max: Number(range.max ?? MOST) };
+	const args = { job_id: job.job_id, from: range.from, to: range.to, max: range.max ?? MOST };
 	let slots;
 	if (!await act(async () => { slots = await read('backfill', { ...args, dry_run: true }); }))
 		return;
@@ -46,5 +44,5 @@ export async function redriveJob(job) {
 	const values = await ask({ title: `Redrive ${job.name}`, label: 'Redrive', body: 'Its dead letters are tried again, oldest first, each as a new run.', fields: [
 		{ name: 'since', label: 'That ended since', type: 'datetime-local', hint: 'In local time. Empty: all.' }, { name: 'max', label: 'At most', type: 'number', value: MOST }] });
 	if (values !== null)
-		await act(() => call('redrive', { job_id: job.job_id, ...(values.since && { since: values.since }), max: Number(values.max ?? MOST) }), (runs) => `${number(runs.length)} dead letters of ${job.name} are tried again`);
+		await act(() => call('redrive', { job_id: job.job_id, ...(values.since && { since: values.since }), max: values.max ?? MOST }), (runs) => `${number(runs.length)} dead letters of ${job.name} are tried again`);
 }

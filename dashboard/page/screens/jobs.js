@@ -1,18 +1,19 @@
 // Jobs: all of them, by name, with what becomes of them.
 
-import { useRef, useState } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import { html } from '../lib/html.js';
-import { call, get, quote } from '../lib/api.js';
+import { call, contains, get, quote } from '../lib/api.js';
 import { duration } from '../lib/format.js';
+import { placeOf } from '../lib/given.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
-import { may } from '../lib/me.js';
+import { may, mayAny } from '../lib/me.js';
 import { go, href, route } from '../lib/route.js';
 import { Act, act, ask, confirm } from '../parts/act.js';
 import { Choice, Filters, Pager, Search } from '../parts/filters.js';
 import { Empty, Loaded, Page } from '../parts/page.js';
 import { Status, Strip } from '../parts/status.js';
-import { Selection, Table } from '../parts/table.js';
+import { Selection, Table, useSelected } from '../parts/table.js';
 import { Time } from '../parts/time.js';
 
 const ROWS = 50;
@@ -22,16 +23,15 @@ const SELECT = 'job_id,name,owner,kind,schedule,timezone,after,queue,state,state
 // it slow. `page` is name and id of the last row of the page before.
 function query({ name, owner, kind, state, queue, last, page }) {
 	const and = [];
-	if (page) {
-		const [after, id] = JSON.parse(page);
+	const [after, id] = placeOf(page, ['string', 'number']) ?? [];
+	if (after !== undefined)
 		and.push(`(name.gte.${quote(after)},or(name.gt.${quote(after)},job_id.gt.${id}))`);
-	}
 	return { select: SELECT, limit: ROWS + 1, ...(and.length > 0 && { and }),
-		...(name && { name: `ilike.*${name.replace(/[\\%_]/g, '\\$&')}*` }), ...(owner && { owner: `eq.${owner}` }), ...(kind && { kind: `eq.${kind}` }), ...(state && { state: `eq.${state}` }),
+		...(name && { name: contains(name) }), ...(owner && { owner: `eq.${owner}` }), ...(kind && { kind: `eq.${kind}` }), ...(state && { state: `eq.${state}` }),
 		...(queue && { queue: `eq.${queue}` }), ...(last && { last_status: `eq.${last}` }) };
 }
 
-export const jobArgs = (job) => ({ job_id: job.job_id });
+const jobArgs = (job) => ({ job_id: job.job_id });
 
 export async function pauseJob(job) {
 	const values = await ask({ title: `Pause ${job.name}`, label: 'Pause', body: 'No run of it starts until it is resumed; running ones finish.', fields: [{ name: 'reason', label: 'Reason', hint: 'Others read it in the list.' }] });
@@ -40,9 +40,6 @@ export async function pauseJob(job) {
 }
 
 export const resumeJob = (job) => act(() => call('resume_job', jobArgs(job)), `${job.name} goes on`);
-
-export const triggerJob = (job, args) => act(() => call('trigger', { ...jobArgs(job), ...(args && { args }) }),
-	(run) => ({ text: `${job.name} is triggered`, link: { href: href(['run', run]), text: `run ${run}` } }));
 
 export async function dropJob(job) {
 	if (await confirm(`Drop ${job.name}`, { body: 'Queued runs are cancelled, running ones finish. History stays.' }))
@@ -75,20 +72,21 @@ function Slow({ live, wanted }) {
 	return html`<p class="slow" role="status"><span>Looking through the jobs…</span><button class="small" onClick=${() => go('jobs', good.current === wanted ? {} : good.current, { replace: true })}>Cancel</button></p>`;
 }
 
+const keyOf = (job) => job.job_id;
 const FILTERS = ['name', 'owner', 'kind', 'state', 'queue', 'last'];
 
 export function Jobs() {
 	const { query: wanted } = route.value;
-	const [selected, setSelected] = useState(new Set());
 	const live = useLive((stop) => get('jobs_by_name', query(wanted), { signal: stop }), [JSON.stringify(wanted)], 5);
 	const rows = (live.data ?? []).slice(0, ROWS);
 	const last = live.data?.length > ROWS ? rows.at(-1) : undefined;
-	const chosen = rows.filter((job) => selected.has(job.job_id) && may(job.owner));
+	const { selected, setSelected, those } = useSelected(rows, keyOf, JSON.stringify(wanted));
+	const chosen = those.filter((job) => may(job.owner));
 	const each = (action, done) => act(() => Promise.all(chosen.map(action)), `${done}: ${chosen.map((job) => job.name).join(', ')}`);
-	useKeys({ c: ['New job', () => go(['job', 'new'])] });
+	useKeys(mayAny() ? { c: ['New job', () => go(['job', 'new'])] } : {});
 	const filtered = FILTERS.some((name) => wanted[name]);
 
-	return html`<${Page} title="Jobs" actions=${html`<a class="button primary" href=${href(['job', 'new'])}>New job</a>`}>
+	return html`<${Page} title="Jobs" actions=${mayAny() && html`<a class="button primary" href=${href(['job', 'new'])}>New job</a>`}>
 	<${Filters}><${Search} name="name" label="Search names" slash /><${Choice} name="state" label="State" options=${['active', 'paused', 'disabled', 'completed', 'invalid', 'asleep']} />
 		<${Choice} name="kind" label="Kind" options=${['sql', 'function', 'http', 'steps']} /><${Choice} name="last" label="Last run" options=${['succeeded', 'failed', 'timed_out', 'cancelled', 'lost', 'running']} />
 		<${Search} name="owner" label="Owner" /><${Search} name="queue" label="Queue" /></${Filters}>
@@ -98,7 +96,7 @@ export function Jobs() {
 		<${Act} label="Resume" run=${() => each((job) => call('resume_job', jobArgs(job)), 'resumed')} when=${chosen.length > 0} />
 		${chosen.length === 0 && html`<span class="note">These are not yours to manage.</span>`}</${Selection}>
 	<${Slow} live=${live} wanted=${wanted} />
-	<${Loaded} live=${live}>${() => html`<${Table} label="Jobs" order=${{ name: 'name' }} columns=${columns} rows=${rows} keyOf=${(job) => job.job_id} link=${(job) => href(['job', job.job_id])} named=${(job) => job.name}
+	<${Loaded} live=${live}>${() => html`<${Table} label="Jobs" order=${{ name: 'name' }} columns=${columns} rows=${rows} keyOf=${keyOf} link=${(job) => href(['job', job.job_id])} named=${(job) => job.name}
 		selected=${rows.some((job) => may(job.owner)) ? selected : undefined} setSelected=${setSelected}
 		empty=${filtered ? html`<${Empty}>No job is like that. <a href=${href('jobs')}>Show all</a></${Empty}>`
 			: html`<${Empty} code=${"SELECT jobsched.create_job('hello', '*/10 * * * * *', 'SELECT 1');"}>There are no jobs yet that you may see. Make one here, or in SQL:</${Empty}>`} />

@@ -14,6 +14,7 @@ import { Act, act, confirm } from '../parts/act.js';
 import { Bar, Chart } from '../parts/chart.js';
 import { Icon } from '../parts/icon.js';
 import { Empty, Loaded, Page, Section } from '../parts/page.js';
+import { cancelRun } from '../parts/runs.js';
 import { Status, Strip } from '../parts/status.js';
 import { Table } from '../parts/table.js';
 import { Elapsed, Time } from '../parts/time.js';
@@ -23,6 +24,7 @@ const HEIGHT = 150;
 // --- whether all is well -------------------------------------------------------
 
 const TODO = {
+	__proto__: null,
 	launcher: 'Raise max_worker_processes, and restart the server.', scheduler: 'See last_error and the server\'s log.', enabled: 'Set jobsched.enabled to on.',
 	last_error: 'It may be over: look at its time. It stays until the server is restarted.', workers: 'Raise jobsched.max_workers or max_worker_processes, or have shorter runs.',
 	unresponsive: 'Its code does not check for interrupts. Wait, or end the process.', identity: 'Decide whether to adopt the jobs: adopt().',
@@ -144,16 +146,11 @@ function Progress({ run }) {
 	return html`<span class="note">${run.progress_message || (run.progress_done !== null && run.progress_done !== undefined ? `${number(run.progress_done)} done` : '')}</span>`;
 }
 
-async function cancel(run) {
-	if (await confirm(`Cancel run ${run.run_id}`, { body: `It is a run of ${run.job_name}. It is interrupted, and what it has not committed is undone.` }))
-		await act(() => call('cancel_run', { run_id: run.run_id }), (answer) => answer ? `run ${run.run_id} is being cancelled` : `run ${run.run_id} had ended before`);
-}
-
 const running = [
 	{ name: 'job', title: 'Job', cell: (run) => run.job_name },
 	{ name: 'progress', title: 'Progress', cell: (run) => html`<${Progress} run=${run} />` },
 	{ name: 'for', title: 'For', right: true, cell: (run) => html`<${Elapsed} since=${run.started_at} />` },
-	{ name: 'cancel', title: html`<span class="sr">Cancel</span>`, right: true, cell: (run) => html`<${Act} small label="Cancel" kind="danger" when=${may(run.owner)} run=${() => cancel(run)} />` },
+	{ name: 'cancel', title: html`<span class="sr">Cancel</span>`, right: true, cell: (run) => html`<${Act} small label="Cancel" kind="danger" when=${may(run.owner)} run=${() => cancelRun({ ...run, status: 'running' })} />` },
 ];
 
 function Running() {
@@ -199,7 +196,7 @@ function Insights() {
 	const live = useLive((stop) => read('insights', {}, { query: { limit: 100 }, signal: stop }), [], 30);
 	const sorted = [...(live.data ?? [])].sort((a, b) => SEVERITIES[a.severity] - SEVERITIES[b.severity]);
 	return html`<${Section} title="Worth a look" note=${sorted.length > 0 ? number(sorted.length) : undefined}><${Loaded} live=${live}>${() => sorted.length === 0 ? html`<${Empty}>Nothing is conspicuous.</${Empty}>`
-		: html`<ul class="insights" tabindex="0" aria-label="Worth a look">${sorted.map((found) => html`<${Insight} key=${`${found.job_name} ${found.what}`} found=${found} />`)}</ul>`}</${Loaded}></${Section}>`;
+		: html`<ul class="insights" tabindex="0" aria-label="Worth a look">${sorted.map((found) => html`<${Insight} key=${`${found.job_name} ${found.what} ${found.since} ${found.evidence}`} found=${found} />`)}</ul>`}</${Loaded}></${Section}>`;
 }
 
 // --- the screen ----------------------------------------------------------------

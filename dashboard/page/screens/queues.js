@@ -1,10 +1,10 @@
 // Queues and limits: how many may run at once and how often they may start, and who waits.
 
 import { html } from '../lib/html.js';
-import { call, get } from '../lib/api.js';
-import { intervalMs, duration, number, plural } from '../lib/format.js';
+import { call, contains, get, one } from '../lib/api.js';
+import { interval, number, plural } from '../lib/format.js';
 import { useLive } from '../lib/live.js';
-import { may, me } from '../lib/me.js';
+import { may, mayAny, me } from '../lib/me.js';
 import { href, route } from '../lib/route.js';
 import { Act, act, askAct, confirm } from '../parts/act.js';
 import { Bar } from '../parts/chart.js';
@@ -15,8 +15,7 @@ import { Table } from '../parts/table.js';
 
 const ROWS = 200;
 
-const query = (name, { name: text, owner }) => ({ order: `${name},owner`, limit: ROWS + 1, ...(text && { [name]: `ilike.*${text.replace(/[\\%_]/g, '\\$&')}*` }), ...(owner && { owner: `eq.${owner}` }) });
-const useful = ({ manages }) => manages === null || manages.length > 0;
+const query = (name, { name: text, owner }) => ({ order: `${name},owner`, limit: ROWS + 1, ...(text && { [name]: contains(text) }), ...(owner && { owner: `eq.${owner}` }) });
 
 // --- what both have ------------------------------------------------------------
 
@@ -31,8 +30,7 @@ const ownerField = () => ({ name: 'owner', label: 'Owner', value: me.value.role,
 const Places = ({ row, of }) => of === null ? html`<span>${number(row.running)} <span class="note">of any number</span></span>`
 	: html`<span class="places"><span>${number(row.running)} of ${number(of)}</span><${Bar} share=${row.running / of} words=${`${number(row.running)} of ${number(of)} places used`} tone=${row.running >= of ? 'warn' : 'busy'} /></span>`;
 
-const per = (text) => duration(intervalMs(text)) || text;
-const Rate = ({ row }) => row.rate === null ? html`<span class="none">–</span>` : html`<span>${number(row.rate)} in ${per(row.per)}${row.burst > 1 && html` <span class="note">burst ${number(row.burst)}</span>`}</span>`;
+const Rate = ({ row }) => row.rate === null ? html`<span class="none">–</span>` : html`<span>${number(row.rate)} in ${interval(row.per)}${row.burst > 1 && html` <span class="note">burst ${number(row.burst)}</span>`}</span>`;
 
 // --- queues --------------------------------------------------------------------
 
@@ -45,9 +43,17 @@ const newQueue = () => askAct({ title: 'Limit a queue', label: 'Set', body: 'A j
 const editQueue = (row) => askAct({ title: `Limits of queue ${row.name}`, label: 'Set', fields: [...limits(row), { name: 'paused', label: 'paused', type: 'checkbox', value: row.paused }],
 	run: (values) => call('set_queue', { name: row.name, owner: row.owner, ...values }), done: `queue ${row.name} has its limits` });
 
+// Its limits as they are by then, not as they were when the list was made.
+async function setPaused({ name, owner }, paused) {
+	const row = await one('queues', { name: `eq.${name}`, owner: `eq.${owner}` });
+	if (row === undefined)
+		throw new Error(`queue ${name} has no limits any more`);
+	return call('set_queue', queueArgs({ ...row, paused }));
+}
+
 async function pauseQueue(row, paused) {
 	if (!paused || await confirm(`Pause queue ${row.name}`, { label: 'Pause', body: 'None of its runs starts until it is resumed; those that run go on.' }))
-		await act(() => call('set_queue', queueArgs({ ...row, paused })), paused ? `queue ${row.name} is paused` : `queue ${row.name} goes on`);
+		await act(() => setPaused(row, paused), paused ? `queue ${row.name} is paused` : `queue ${row.name} goes on`);
 }
 
 async function dropQueue(row) {
@@ -101,7 +107,7 @@ export function Queues() {
 	const key = JSON.stringify(wanted);
 	const queues = useLive((stop) => get('queues', query('name', wanted), { signal: stop }), [key], 5);
 	const keys = useLive((stop) => get('limits', query('key_class', wanted), { signal: stop }), [key], 5);
-	const allowed = me.value !== null && useful(me.value);
+	const allowed = mayAny();
 	const filtered = wanted.name || wanted.owner;
 	const none = html`<${Empty}>None is like that. <a href=${href('queues')}>Show all</a></${Empty}>`;
 	return html`<${Page} title="Queues and limits"><${Filters}><${Search} name="name" label="Search names" slash /><${Search} name="owner" label="Owner" /></${Filters}>

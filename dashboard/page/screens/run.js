@@ -6,6 +6,7 @@ import { html } from '../lib/html.js';
 import { get, one } from '../lib/api.js';
 import { now } from '../lib/clock.js';
 import { duration, intervalMs, number, percent, plural, reason, relative } from '../lib/format.js';
+import { idOf, lineOf } from '../lib/given.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
 import { may } from '../lib/me.js';
@@ -13,10 +14,11 @@ import { href, route, setQuery } from '../lib/route.js';
 import { raw } from '../lib/raw.js';
 import { Act, ask } from '../parts/act.js';
 import { Bar } from '../parts/chart.js';
+import { Pager } from '../parts/filters.js';
 import { Icon } from '../parts/icon.js';
 import { Json } from '../parts/json.js';
 import { Code, Empty, Facts, Loaded, Page, Problem, Section } from '../parts/page.js';
-import { Brief, DEAD, JobLink, Took, cancelRun, isLive, mayRetry, retryRun, sourceInWords, triggerLike, why } from '../parts/runs.js';
+import { Brief, DEAD, JobLink, Took, cancelRun, isLive, mayRetry, retryRun, sourceInWords, triggerJob, why } from '../parts/runs.js';
 import { RunLine } from '../parts/runline.js';
 import { Status } from '../parts/status.js';
 import { Table } from '../parts/table.js';
@@ -66,7 +68,7 @@ function Actions({ run, details, workflow, isRetried }) {
 	const triggerAgain = async () => {
 		const found = await askArgs(run, args, { title: `Trigger ${run.job_name} again`, label: 'Trigger', hint: 'A new run, which has nothing to do with this one.' });
 		if (found !== undefined)
-			await triggerLike(run, found);
+			await triggerJob({ job_id: run.job_id, name: run.job_name }, { args: found });
 	};
 	const cancel = () => cancelRun(run);
 	const retry = () => retryRun(run);
@@ -167,7 +169,7 @@ const LEVELS = ['debug', 'info', 'notice', 'warning', 'error'];
 function Log({ run }) {
 	const { level, from } = route.value.query;
 	const query = (stop) => {
-		const at = from ? from.split('.') : undefined;
+		const at = lineOf(from);
 		const least = LEVELS.indexOf(level);
 		return get('run_logs', { select: 'attempt,seq,logged_at,level,message', run_id: `eq.${run.run_id}`, order: 'attempt,seq', limit: LINES + 1,
 			...(least > 0 && { level: `in.(${LEVELS.slice(least).join(',')})` }), ...(at && { or: `(attempt.gt.${at[0]},and(attempt.eq.${at[0]},seq.gt.${at[1]}))` }) }, { signal: stop });
@@ -182,8 +184,7 @@ function Log({ run }) {
 	return html`<${Section} title="Log" actions=${pick}><${Loaded} live=${live}>${() => rows.length === 0 ? html`<p class="note">No line is like that.</p>`
 		: html`<ol class="log" tabindex="0" aria-label="Log">${rows.map((row) => html`<li key=${`${row.attempt}.${row.seq}`} class=${row.level}><${Time} value=${row.logged_at} exact />${several && html`<span class="note">attempt ${row.attempt}</span>`}
 			<b>${row.level}</b><span dir="auto">${row.message}</span></li>`)}</ol>`}</${Loaded}>
-		${(from || live.data?.length > LINES) && html`<nav class="pager" aria-label="Pages of the log">${from && html`<button onClick=${() => setQuery({ from: '' })}><${Icon} name="left" />First lines</button>`}
-			${live.data?.length > LINES && html`<button onClick=${() => setQuery({ from: `${rows.at(-1).attempt}.${rows.at(-1).seq}` })}>Next lines<${Icon} name="right" /></button>`}</nav>`}</${Section}>`;
+		<${Pager} name="from" label="Pages of the log" words=${['First lines', 'Next lines']} first=${from} next=${live.data?.length > LINES && `${rows.at(-1).attempt}.${rows.at(-1).seq}`} /></${Section}>`;
 }
 
 // --- others ------------------------------------------------------------------
@@ -215,14 +216,13 @@ const CHILDREN = 20;
 function Children({ run, title, without = [] }) {
 	const { children: page } = route.value.query;
 	const live = useLive((stop) => get('runs', { select: 'run_id,job_id,job_name,status,reason,optional,queued_at,started_at,finished_at,duration_ms,error', parent_run_id: `eq.${run.run_id}`,
-		order: 'run_id.desc', limit: CHILDREN + 1, ...(page && { run_id: `lt.${page}` }), ...(without.length > 0 && { source: `not.in.(${without.join(',')})` }) }, { signal: stop }), [run.run_id, run.status, page, without.join()], isLive(run) ? 5 : 0);
+		order: 'run_id.desc', limit: CHILDREN + 1, ...(idOf(page) && { run_id: `lt.${page}` }), ...(without.length > 0 && { source: `not.in.(${without.join(',')})` }) }, { signal: stop }), [run.run_id, run.status, page, without.join()], isLive(run) ? 5 : 0);
 	const rows = (live.data ?? []).slice(0, CHILDREN);
 	if (rows.length === 0 && !page)
 		return null;
 	return html`<${Section} title=${title}><div class="runs"><${Table} label=${title} columns=${childColumns} rows=${rows} keyOf=${(row) => row.run_id} link=${(row) => href(['run', row.run_id])}
 			empty=${html`<p class="note">No more.</p>`} /></div>
-		${(page || live.data?.length > CHILDREN) && html`<nav class="pager" aria-label=${`Pages of ${title}`}>${page && html`<button onClick=${() => setQuery({ children: '' })}><${Icon} name="left" />First page</button>`}
-			${live.data?.length > CHILDREN && html`<button onClick=${() => setQuery({ children: rows.at(-1).run_id })}>Next page<${Icon} name="right" /></button>`}</nav>`}</${Section}>`;
+		<${Pager} name="children" label=${`Pages of ${title}`} first=${page} next=${live.data?.length > CHILDREN && rows.at(-1).run_id} /></${Section}>`;
 }
 
 const procedureColumns = [

@@ -4,14 +4,14 @@
 // Only job and id have an index. Of the other filters no more is read than windows of ids,
 // each twice as wide as the last, for about a second; then a button looks further back.
 
-import { useEffect, useState } from 'preact/hooks';
 import { html } from '../lib/html.js';
-import { among, get, one } from '../lib/api.js';
+import { among, contains, get, one } from '../lib/api.js';
 import { now } from '../lib/clock.js';
+import { idOf, jobOf } from '../lib/given.js';
 import { number } from '../lib/format.js';
 import { useKeys } from '../lib/keys.js';
 import { useLive } from '../lib/live.js';
-import { may, me } from '../lib/me.js';
+import { may, mayAny } from '../lib/me.js';
 import { href, route, setQuery } from '../lib/route.js';
 import { Act } from '../parts/act.js';
 import { Choice, Filters, Pager, Search, Several } from '../parts/filters.js';
@@ -19,7 +19,7 @@ import { Icon } from '../parts/icon.js';
 import { Empty, Loaded, Page } from '../parts/page.js';
 import { Brief, DEAD, JobLink, LIVE, STATUSES, Took, Working, cancelMany, cancelMatching, isLive, mayRetry, redriveJob, retryMany, why } from '../parts/runs.js';
 import { Status } from '../parts/status.js';
-import { Selection, Table } from '../parts/table.js';
+import { Selection, Table, useSelected } from '../parts/table.js';
 import { Time } from '../parts/time.js';
 
 const ROWS = 50;
@@ -39,12 +39,11 @@ function since(value) {
 }
 
 export const list = (text) => (text ?? '').split(',').filter((value) => value !== '');
-const like = (text) => `ilike.*${text.replace(/[\\%_*]/g, (sign) => sign === '*' ? '_' : `\\${sign}`)}*`;
 
 function conditions({ job, job_id: id, status, source, owner, queued, finished, error }) {
 	return { ...(job && { job_name: `eq.${job}` }), ...(id && { job_id: `eq.${id}` }), ...(status && { status: among(list(status)) }), ...(source && { source: `eq.${source}` }),
-		...(owner && { owner: `eq.${owner}` }), ...(queued && { queued_at: `gte.${since(queued)}` }), ...(finished && { finished_at: `gte.${since(finished)}` }),
-		...(error && { error: like(error) }) };
+		...(owner && { owner: `eq.${owner}` }), ...(queued && { queued_at: `gte.${since(queued) ?? queued}` }), ...(finished && { finished_at: `gte.${since(finished) ?? finished}` }),
+		...(error && { error: contains(error) }) };
 }
 
 // What is live is few, and found at once.
@@ -56,11 +55,12 @@ const page = (wanted, range, limit, stop) => get('runs', { select: SELECT, order
 // load: { rows, next }: rows are one more than a page if there is another; next is where
 // to look further if there may be.
 async function load(wanted, stop) {
+	const from = idOf(wanted.page);
 	if (!isSlow(wanted)) {
-		const rows = await page(wanted, wanted.page ? [`lt.${wanted.page}`] : [], ROWS + 1, stop);
+		const rows = await page(wanted, from ? [`lt.${from}`] : [], ROWS + 1, stop);
 		return { rows: rows.slice(0, ROWS), next: rows.length > ROWS ? rows[ROWS - 1].run_id : undefined };
 	}
-	let top = wanted.page ? Number(wanted.page) : ((await one('runs', { select: 'run_id', order: 'run_id.desc' }, { signal: stop }))?.run_id ?? 0) + 1;
+	let top = from ? Number(from) : ((await one('runs', { select: 'run_id', order: 'run_id.desc' }, { signal: stop }))?.run_id ?? 0) + 1;
 	const rows = [];
 	const until = performance.now() + PATIENCE;
 	for (let size = FIRST_WINDOW; rows.length <= ROWS && top > 1; size *= 2) {
@@ -85,7 +85,7 @@ async function leads({ queued }, bottom, stop) {
 
 // Names of jobs that are like what is typed.
 export function useJobNames(text) {
-	const { data } = useLive((stop) => text ? get('jobs', { select: 'name', order: 'name', limit: 20, name: like(text) }, { signal: stop }) : Promise.resolve([]), [text], 0);
+	const { data } = useLive((stop) => text ? get('jobs', { select: 'name', order: 'name', limit: 20, name: contains(text) }, { signal: stop }) : Promise.resolve([]), [text], 0);
 	return [...new Set((data ?? []).map((job) => job.name))];
 }
 
@@ -102,17 +102,17 @@ export const runColumns = [
 	{ name: 'error', title: 'Error', kind: 'error', cell: (run) => html`<${Brief} text=${run.error} />` },
 ];
 
+const keyOf = (run) => run.run_id;
 const FILTERS = ['job', 'job_id', 'status', 'source', 'owner', 'queued', 'finished', 'error'];
 
 // What cancel_runs() and redrive() can be told: the job, and a state.
 function All({ wanted, name }) {
 	const statuses = list(wanted.status);
-	const ofJob = wanted.job_id ? { job_id: Number(wanted.job_id) } : wanted.job ? { job: wanted.job, ...(wanted.owner && { owner: wanted.owner }) } : undefined;
-	const others = ['source', 'queued', 'finished', 'error'].some((filter) => wanted[filter]) || (wanted.owner && !wanted.job);
+	const ofJob = jobOf(wanted);
+	const others = ((wanted.job || wanted.job_id) && ofJob === undefined) || ['source', 'queued', 'finished', 'error'].some((filter) => wanted[filter]) || (wanted.owner && !wanted.job);
 	const live = statuses.length > 0 && statuses.every((status) => LIVE.includes(status));
 	const dead = statuses.every((status) => DEAD.includes(status));
-	const manages = me.value !== null && (me.value.manages === null || me.value.manages.length > 0);
-	if (others || !manages)
+	if (others || !mayAny())
 		return null;
 	return html`<${Act} kind="danger" label=${`Cancel all ${live ? statuses.join(' and ') : 'live ones'}`} when=${live || (ofJob !== undefined && statuses.length === 0)}
 			run=${() => cancelMatching(ofJob ?? {}, statuses, `${live ? statuses.join(' and ') : 'queued, running and retrying'} runs${ofJob ? ` of ${name}` : ' that you manage'}`)} />
@@ -122,16 +122,15 @@ function All({ wanted, name }) {
 export function Runs() {
 	const { query: wanted } = route.value;
 	const key = JSON.stringify(wanted);
-	const [selected, setSelected] = useState(new Set());
 	const live = useLive((stop) => load(wanted, stop), [key], isSlow(wanted) ? 15 : 5);
 	const names = useJobNames(wanted.job);
-	useEffect(() => { setSelected(new Set()); }, [key]);
 	const rows = live.data?.rows ?? [];
-	const chosen = rows.filter((run) => selected.has(run.run_id) && may(run.owner));
+	const { selected, setSelected, those } = useSelected(rows, keyOf, key);
+	const chosen = those.filter((run) => may(run.owner));
 	const cancellable = chosen.filter(isLive);
 	const retriable = chosen.filter(mayRetry);
-	const cancel = () => cancelMany(cancellable).then(() => setSelected(new Set()));
-	const retry = () => retryMany(retriable).then(() => setSelected(new Set()));
+	const cancel = () => cancelMany(cancellable).then(() => setSelected(new Map()));
+	const retry = () => retryMany(retriable).then(() => setSelected(new Map()));
 	useKeys(selected.size === 0 ? {} : { ...(cancellable.length > 0 && { c: ['Cancel the selected runs', cancel] }), ...(retriable.length > 0 && { R: ['Retry the selected runs', retry] }) });
 	const name = wanted.job ?? (wanted.job_id && (rows[0]?.job_name ?? `job ${wanted.job_id}`));
 	const filtered = FILTERS.some((filter) => wanted[filter]);
@@ -148,8 +147,8 @@ export function Runs() {
 		<${Act} kind="danger" label=${`Cancel ${cancellable.length}`} run=${cancel} when=${cancellable.length > 0} />
 		<${Act} icon="retry" label=${`Retry ${retriable.length}`} run=${retry} when=${retriable.length > 0} />
 		${cancellable.length + retriable.length === 0 && html`<span class="note">${chosen.length === 0 ? 'These are not yours to manage.' : 'There is nothing to do for these.'}</span>`}</${Selection}>
-	<${Loaded} live=${live}>${({ next, far }) => html`<div class="runs"><${Table} label="Runs" columns=${runColumns} rows=${rows} keyOf=${(run) => run.run_id} link=${(run) => href(['run', run.run_id])}
-			named=${(run) => `run ${run.run_id}`} selected=${me.value && (me.value.manages === null || me.value.manages.length > 0) ? selected : undefined} setSelected=${setSelected}
+	<${Loaded} live=${live}>${({ next, far }) => html`<div class="runs"><${Table} label="Runs" columns=${runColumns} rows=${rows} keyOf=${keyOf} link=${(run) => href(['run', run.run_id])}
+			named=${(run) => `run ${run.run_id}`} selected=${mayAny() ? selected : undefined} setSelected=${setSelected}
 			empty=${filtered ? html`<${Empty}>${far ? `No run is like that, back to run ${number(next)}.` : 'No run is like that.'} ${wanted.job && !names.includes(wanted.job) && others.length > 0
 					? html`There are jobs ${others.slice(0, 6).map((other) => html`<a href=${href('runs', { ...wanted, job: other, page: '' })}>${other}</a> `)}` : html`<a href=${href('runs')}>Show all</a>`}</${Empty}>`
 				: html`<${Empty}>There are no runs yet. <a href=${href('jobs')}>Trigger a job</a>, or wait until one is due.</${Empty}>`} /></div>

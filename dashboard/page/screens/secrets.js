@@ -2,9 +2,9 @@
 
 import { html } from '../lib/html.js';
 import { secretsIn, users } from '../lib/alerts.js';
-import { call, get } from '../lib/api.js';
+import { call, contains, get } from '../lib/api.js';
 import { useLive } from '../lib/live.js';
-import { may, me } from '../lib/me.js';
+import { may, mayAny, me } from '../lib/me.js';
 import { href, route, setQuery } from '../lib/route.js';
 import { Act, act, askAct, confirm } from '../parts/act.js';
 import { Filters, Search } from '../parts/filters.js';
@@ -33,12 +33,11 @@ async function things(stop) {
 	const [channels, hooks, jobs] = await Promise.all([
 		get('channels', { select: 'name,owner,url,template::text,headers::text,sign_with', order: 'owner,name', limit: LOOKED_AT }, { signal: stop }),
 		get('hooks', { select: 'name,owner,secret', secret: 'not.is.null', order: 'name', limit: LOOKED_AT }, { signal: stop }),
-		get('jobs', { select: 'job_id,name,owner,request::text', kind: 'eq.http', order: 'job_id', limit: LOOKED_AT }, { signal: stop })]);
-	const signed = (text) => /"sign_with": "([^"]*)"/.exec(text ?? '')?.[1];
+		get('jobs', { select: 'job_id,name,owner,request::text,secret:request->>sign_with', kind: 'eq.http', order: 'job_id', limit: LOOKED_AT }, { signal: stop })]);
 	return { cut: Math.max(channels.length, hooks.length, jobs.length) >= LOOKED_AT, found: [
 		...channels.map(({ name, owner, url, template, headers, sign_with: secret }) => ({ name, owner, secret, text: [url, template, headers].join(' '), what: 'channel', to: href('alerts', { tab: 'channels' }) })),
 		...hooks.map(({ name, owner, secret }) => ({ name, owner, secret, what: 'hook', to: href('alerts', { tab: 'hooks' }) })),
-		...jobs.map(({ job_id: id, name, owner, request }) => ({ name, owner, text: request, secret: signed(request), what: 'job', to: href(['job', id]) })).filter((job) => job.secret || secretsIn(job.text).length > 0)] };
+		...jobs.map(({ job_id: id, name, owner, request, secret }) => ({ name, owner, text: request, secret, what: 'job', to: href(['job', id]) })).filter((job) => job.secret || secretsIn(job.text).length > 0)] };
 }
 
 const Users = ({ row, found }) => {
@@ -55,15 +54,14 @@ const columns = (found) => [
 	{ name: 'act', title: html`<span class="sr">Actions</span>`, right: true, cell: (row) => may(row.owner) && html`<span class="acts"><${Act} small label="Replace" run=${() => replaceSecret(row)} /><${Act} small label="Drop" kind="danger" run=${() => dropSecret(row)} /></span>` },
 ];
 
-const query = ({ name }) => ({ order: 'name,owner', limit: ROWS + 1, ...(name && { name: `ilike.*${name.replace(/[\\%_]/g, '\\$&')}*` }) });
+const query = ({ name }) => ({ order: 'name,owner', limit: ROWS + 1, ...(name && { name: contains(name) }) });
 
 export function Secrets() {
 	const { query: wanted } = route.value;
 	const looks = wanted.uses === 'shown';
 	const live = useLive((stop) => get('secrets', query(wanted), { signal: stop }), [wanted.name], 15);
 	const uses = useLive((stop) => looks ? things(stop) : Promise.resolve(undefined), [looks], 0);
-	const allowed = me.value !== null && (me.value.manages === null || me.value.manages.length > 0);
-	return html`<${Page} title="Secrets" sub="What requests need, and nobody is to read. Only names and dates are shown." actions=${html`<${Act} icon="plus" kind="primary" label="Set a secret" when=${allowed} run=${newSecret} />`}>
+	return html`<${Page} title="Secrets" sub="What requests need, and nobody is to read. Only names and dates are shown." actions=${html`<${Act} icon="plus" kind="primary" label="Set a secret" when=${mayAny()} run=${newSecret} />`}>
 	<${Filters}><${Search} name="name" label="Search names" slash /><button type="button" aria-pressed=${looks} onClick=${() => setQuery({ uses: looks ? '' : 'shown' })}>${looks ? 'Hide' : 'Show'} what names them</button></${Filters}>
 	${looks && uses.error && html`<${Loaded} live=${uses}>${() => null}</${Loaded}>`}
 	<${Loaded} live=${live}>${(rows) => html`<${Table} label="Secrets" columns=${columns(looks ? uses.data?.found : undefined)} rows=${rows.slice(0, ROWS)} keyOf=${(row) => `${row.owner} ${row.name}`}

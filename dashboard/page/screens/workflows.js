@@ -3,6 +3,7 @@
 import { html } from '../lib/html.js';
 import { among, get } from '../lib/api.js';
 import { percent } from '../lib/format.js';
+import { idOf } from '../lib/given.js';
 import { useLive } from '../lib/live.js';
 import { href, route } from '../lib/route.js';
 import { Choice, Filters, Pager, Search, Several } from '../parts/filters.js';
@@ -17,7 +18,7 @@ import { list, useJobNames } from './runs.js';
 const ROWS = 40;
 const SELECT = 'run_id,job_id,workflow,owner,kind,status,reason,total,waiting,queued,running,retrying,succeeded,failed,timed_out,lost,cancelled,skipped,progress,queued_at,started_at,finished_at,duration_ms,current_step,current_run_id,first_failed_step,first_failed_run_id';
 
-const query = ({ kind, status, job, job_id: id, page }) => ({ select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...(page && { run_id: `lt.${page}` }),
+const query = ({ kind, status, job, job_id: id, page }) => ({ select: SELECT, order: 'run_id.desc', limit: ROWS + 1, ...(idOf(page) && { run_id: `lt.${page}` }),
 	...(kind && { kind: `eq.${kind}` }), ...(status && { status: among(list(status)) }), ...(job && { workflow: `eq.${job}` }), ...(id && { job_id: `eq.${id}` }) });
 
 const StepLink = ({ run, name }) => run === null ? html`<span class="none">–</span>` : html`<a href=${href(['run', run])}><bdi>${name ?? `run ${run}`}</bdi></a>`;

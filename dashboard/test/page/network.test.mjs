@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { answer, serveApi, servePage } from './elsewhere.mjs';
-import { link, none, open, settled, show, until } from './rig.mjs';
+import { link, none, open, settled, show, token, until, value } from './rig.mjs';
 
 const API = /\/api\//;
 const offline = (page) => page.getByText(/^No answer from the API/);
@@ -138,12 +138,124 @@ test('an error is told, and is over when it is over', async () => {
 	await close();
 });
 
+test('no buttons as long as it is not known who asks', async () => {
+	const { page, close } = await start('#/secrets');
+	await page.route(/\/api\/rpc\/whoami/, () => {});
+	await page.reload();
+	await show(page, '#/now');
+	await page.getByText('workers busy').waitFor();
+	assert.equal(await page.getByRole('button', { name: /(Stop|Start) processing/ }).count(), 0);
+	await close();
+});
+
 test('a token that is no good any more leads to the login', async () => {
 	const { page, pass, close } = await start('#/jobs');
 	await page.route(API, (route) => route.fulfill({ status: 401, json: { code: 'PGRST303', message: 'JWT expired' } }));
 	await until(async () => { await pass(1); return page.getByRole('alert').filter({ hasText: 'JWT expired' }).isVisible(); }, 'the reason');
 	await page.getByLabel('URL of PostgREST').waitFor();
 	assert.equal(await page.evaluate(() => sessionStorage.getItem('jobsched.session')), null);
+	await close();
+});
+
+// ----------------------------------------------------------------------------
+// Links and texts that mean no good
+// ----------------------------------------------------------------------------
+
+test('a link has no other job cancelled or retried than the one that is listed', async () => {
+	const { page, close } = await start('#/runs?job=import&status=queued');
+	const id = await value("SELECT job_id FROM jobsched.jobs WHERE name = 'mails'");
+	const buttons = page.getByRole('button', { name: /^(Cancel all|Retry all)/ });
+	await buttons.first().waitFor();
+	for (const hash of ['#/runs?job_id=abc&status=queued', '#/runs?job_id=0x10', `#/runs?job=import&job_id=${id}&status=queued`, `#/dead?job=import&job_id=${id}`, '#/dead?job_id=abc']) {
+		await page.evaluate((target) => { location.hash = target; }, hash);
+		await page.waitForFunction((target) => location.hash === target && document.querySelector('main h1'), hash);
+		await until(async () => await page.locator('header.head').getByRole('button', { name: /^(Cancel all|Retry all)/ }).count() === 0, `no button: ${hash}`);
+	}
+	await close();
+});
+
+test('places of pages that are none are the first page', async () => {
+	const { page, complaints, close } = await open({ hash: '#/jobs?page=%5Bnull%5D' });
+	for (const hash of ['#/jobs?page=%7B', '#/jobs?page=%5B%22%22%2C%220)%2Cowner.eq.x%22%5D', '#/runs?page=abc', '#/runs?page=abc&source=trigger', '#/workflows?page=1e999', '#/dead?tab=all&page=x', '#/http?page=%5B1%5D']) {
+		await show(page, hash);
+		await page.locator('main tbody tr').first().waitFor();
+	}
+	none(complaints);
+	await close();
+});
+
+test('texts that are names of what each object has', async () => {
+	const { page, complaints, close } = await start('#/secrets');
+	const group = { job_id: 1, job_name: '__proto__', owner: 'shop', sqlstate: null, count: 1, first_at: '2026-01-01T00:00:00Z', last_at: '2026-01-01T00:00:00Z', example_run_id: 1 };
+	await page.route(/\/api\/rpc\/dead_letter_groups/, (route) => route.fulfill({ json: ['__proto__', 'constructor', 'toString'].map((pattern) => ({ ...group, pattern })) }));
+	await show(page, '#/dead?__proto__=1&constructor=2');
+	for (const pattern of ['__proto__', 'constructor', 'toString'])
+		await page.locator('p.pattern').getByText(pattern, { exact: true }).waitFor();
+	assert.deepEqual(await page.evaluate(() => { const found = []; for (const name in {}) found.push(name); return found; }), [], 'objects have what they had');
+	none(complaints);
+	await close();
+});
+
+test('what cannot be drawn takes no other screen with it', async () => {
+	const { page, close } = await start('#/secrets');
+	await page.route(/\/api\/jobs_by_name/, (route) => route.fulfill({ json: [{ job_id: 1, name: 'spoilt', owner: 'shop', recent: 5 }] }));
+	await page.evaluate(() => { location.hash = '#/jobs'; });
+	await page.getByText(/^The page cannot show what came/).waitFor();
+	await page.unroute(/\/api\/jobs_by_name/);
+	await show(page, '#/secrets');
+	await page.getByRole('heading', { name: 'Secrets' }).waitFor();
+	await show(page, '#/jobs');
+	await page.getByRole('link', { name: 'import', exact: true }).first().waitFor();
+	await close();
+});
+
+test('a new link in the same tab', async () => {
+	const { page, close } = await start('#/jobs');
+	await page.evaluate((text) => { location.hash = text; }, `#token=${token}`);
+	await page.getByRole('heading', { name: 'Now', exact: true }).waitFor();
+	assert.ok(!(await page.evaluate(() => location.href)).includes(token), 'the token is not in the URL');
+	await close();
+});
+
+// ----------------------------------------------------------------------------
+// What changes under somebody's hand
+// ----------------------------------------------------------------------------
+
+test('a question belongs to its screen', async () => {
+	const { page, api, close } = await start('#/secrets');
+	await show(page, '#/jobs');
+	await page.getByRole('checkbox', { name: 'Select import', exact: true }).check();
+	await show(page, '#/queues');
+	await page.getByRole('button', { name: 'Limit a queue' }).click();
+	await page.getByRole('dialog').waitFor();
+	await page.goBack();
+	await page.getByRole('heading', { name: 'Jobs', exact: true }).waitFor();
+	await page.getByRole('dialog').waitFor({ state: 'hidden' });
+	assert.equal(api('rpc/set_queue').length, 0);
+	await close();
+});
+
+test('what is typed stays on its screen', async () => {
+	const { page, pass, close } = await start('#/jobs');
+	await page.getByLabel('Search names').fill('imp');
+	await page.evaluate(() => { location.hash = '#/queues'; });
+	await page.getByRole('heading', { name: 'Queues and limits' }).waitFor();
+	await pass(2);
+	assert.equal(await page.evaluate(() => location.hash), '#/queues');
+	await close();
+});
+
+test('rows that are selected stay so while others come, not with other filters', async () => {
+	const { page, api, pass, close } = await start('#/jobs');
+	await page.getByRole('checkbox', { name: 'Select import', exact: true }).check();
+	await page.route(/\/api\/jobs_by_name/, (route) => route.fulfill({ json: [] }));
+	const before = api('jobs_by_name').length;
+	await until(async () => { await pass(5); return api('jobs_by_name').length >= before + 2; }, 'another list');
+	await page.getByRole('region', { name: 'Selected rows' }).getByRole('button', { name: 'Trigger' }).waitFor();
+	await page.unroute(/\/api\/jobs_by_name/);
+	await show(page, '#/jobs?name=mail');
+	await page.getByRole('link', { name: 'mails', exact: true }).first().waitFor();
+	assert.equal(await page.getByRole('link', { name: 'import', exact: true }).count(), 0);
 	await close();
 });
 
@@ -181,6 +293,24 @@ test('login with a URL and a token', async () => {
 	await close();
 });
 
+test('a question ends with its session', async () => {
+	const { page, requests, close } = await open({ at: pages.url, hushed: true });
+	const enter = () => fill(page, { 'URL of PostgREST': rest.url, Token: 'a JWT' });
+	await enter();
+	await page.getByRole('heading', { name: 'Now', exact: true }).waitFor();
+	await show(page, '#/queues');
+	await page.getByRole('button', { name: 'Limit a queue' }).click();
+	await page.getByRole('dialog').waitFor();
+	await page.route(`${rest.url}/**`, (route) => route.fulfill({ status: 401, headers: { 'Access-Control-Allow-Origin': '*' }, json: { code: 'PGRST303', message: 'JWT expired' } }));
+	await page.getByLabel('URL of PostgREST').waitFor();
+	await page.unroute(`${rest.url}/**`);
+	await enter();
+	await page.getByRole('button', { name: 'Limit a queue' }).waitFor();
+	assert.equal(await page.getByRole('dialog').count(), 0);
+	assert.ok(!requests.some(({ url }) => url.includes('/rpc/set_queue')));
+	await close();
+});
+
 test('a URL where there is nothing', async () => {
 	const { page, close } = await open({ at: pages.url, hushed: true });
 	await fill(page, { 'URL of PostgREST': 'http://127.0.0.1:1/', Token: 'a JWT' });
@@ -193,7 +323,7 @@ test('a URL where there is nothing', async () => {
 test('a URL that is not of PostgREST', async () => {
 	const { page, close } = await open({ at: pages.url, hushed: true });
 	await fill(page, { 'URL of PostgREST': pages.url, Token: 'a JWT' });
-	await page.getByText(/is this the URL of PostgREST/).waitFor();
+	await page.getByText(/is this the URL of PostgREST/).first().waitFor();
 	await close();
 });
 
