@@ -16,7 +16,7 @@ use Test::More;
 
 my $tree = "$FindBin::Bin/../..";
 my $node = jobsched_node('examples', conf => "jobsched.http_max_inflight = 0\nmax_worker_processes = 100\njobsched.max_databases = 50\n");
-$node->safe_psql('postgres', 'CREATE ROLE alice LOGIN; CREATE ROLE app; CREATE ROLE app_owner; CREATE ROLE app_user; CREATE ROLE web_user');
+$node->safe_psql('postgres', 'CREATE ROLE alice LOGIN; CREATE ROLE app; CREATE ROLE app_owner; CREATE ROLE app_user; CREATE ROLE web_user; CREATE ROLE authenticator');
 
 # What the examples of a page take for granted.
 my %before = (
@@ -126,11 +126,15 @@ for my $path ("$tree/README.md", glob "$tree/doc/*.md")
 	# what comes first anyway; what is for those who may read all tables
 	@examples = grep { !/\ACREATE EXTENSION/ && !/jobsched_internal/ } @examples;
 	next unless @examples;
+	# roles are made by a superuser
+	my @roles = grep { /\A\s*CREATE ROLE/ } @examples;
+	@examples = grep { !/\A\s*CREATE ROLE/ } @examples;
 	$node->safe_psql('postgres', "CREATE DATABASE $db OWNER alice");
 	$node->psql($db, join("\n", 'CREATE EXTENSION jobsched; CREATE SCHEMA app;', $before{$page} || (),
 			map { ($between{$page} || '') . with_what_happens($_) } @examples),
 		extra_params => [ '-U', 'alice', '-v', 'ON_ERROR_STOP=1' ], on_error_stop => 1, stdout => \$out, stderr => \$err);
 	is(join("\n", grep { /ERROR|HINT|DETAIL/ } split /\n/, $err), '', "$page: " . @examples . ' examples');
+	$node->safe_psql($db, $_) foreach @roles;
 	wait_value($node, $db, $_->[1], $_->[2], "$page: $_->[0]") for @{ $after{$page} || [] };
 }
 
