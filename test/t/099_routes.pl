@@ -62,6 +62,9 @@ sub column
 sub condition
 {
 	my ($name, $value, $columns) = @_;
+
+	return '(' . join(' OR ', map { condition((split /[.]/, $_, 2), $columns) } split /,/, $1) . ')' if $name eq 'or' && $value =~ /^\((.*)\)$/;
+
 	my $column = column($name, $columns);
 	my ($not, $op, $operand) = $value =~ /^(not\.)?(\w+)\.(.*)$/ or die "no condition: $name=$value";
 	my %compare = (eq => '=', neq => '<>', gt => '>', gte => '>=', lt => '<', lte => '<=', cs => '@>');
